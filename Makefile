@@ -1,0 +1,46 @@
+PYTHON ?= python3
+SHARDS ?= shards
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check shards bench clean
+
+help:  ## say what the targets do (default)
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY)  ## make .venv with everything in it; no root needed
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v.major}.{v.minor} is too old, ascnet needs 3.11 or newer: make setup PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python cannot make virtual environments here. Install it: apt-get install python3-venv (Debian, Ubuntu)"; exit 1; }
+	@printf '#include <Python.h>\n#include <stdio.h>\n#include <jpeglib.h>\n#include <zlib.h>\n' | $${CC:-cc} -E -I"$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')" - >/dev/null 2>&1 || { echo "pillow-simd is compiled here; it needs a C compiler and the headers of Python, libjpeg and zlib. Install them:"; echo "  apt-get install gcc python3-dev libjpeg-dev zlib1g-dev   (Debian, Ubuntu)"; echo "  dnf install gcc python3-devel libjpeg-turbo-devel zlib-devel   (Fedora)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## build the embedded data set, train on it, evaluate; about 7 minutes on 2 cores
+	$(BIN)/ascnet build shapes --out $(SHARDS)
+	$(BIN)/ascnet train $(SHARDS)/shapes --recipe demo
+	$(BIN)/ascnet evaluate --task retrieval
+	$(BIN)/ascnet evaluate --task linear
+
+shards: $(READY)  ## DATASET=... [SOURCE=...] [SHARDS=shards]: build a data set's shards
+	@test -n "$(DATASET)" || { echo "Say which: make shards DATASET=ucf101 (or shapes, folder)"; exit 2; }
+	$(BIN)/ascnet build $(DATASET) --out $(SHARDS) $(if $(SOURCE),--source '$(SOURCE)')
+
+test: $(READY)  ## run the tests
+	$(BIN)/pytest
+
+check: $(READY)  ## format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(READY)  ## measure reading and building against the usual ways, side by side
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove .venv and caches; data, shards and runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,88 @@
+"""The command `ascnet`. Sub-commands load when they are called, so `ascnet --help` is instant."""
+
+import importlib
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from ascnet import __version__
+
+ROOMS = ("builder", "trainer", "evaluate")
+COMMANDS = {
+    "build": "Videos to verified frame-JPEG WebDataset shards.",
+    "train": "Shards to a 3D-CNN that knows appearance and speed.",
+    "evaluate": "A trained run to a feature store and honest numbers.",
+}
+
+
+class LazyGroup(click.Group):
+    """Knows the names and one-line helps of its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ascnet.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ascnet")
+def cli() -> None:
+    """Learn video representations without labels (ASCNet), and measure them honestly.
+
+    \b
+    make shards DATASET=ucf101          videos -> shards
+    ascnet train shards/                shards -> a trained 3D-CNN
+    ascnet evaluate --task retrieval    3D-CNN -> numbers
+    """
+
+
+def clash() -> str | None:
+    """A sentence if another distribution's package would be imported for one of the rooms."""
+    home = Path(__file__).resolve().parent.parent
+    for room in ROOMS:
+        spec = find_spec(room)
+        origin = Path(spec.origin).resolve() if spec and spec.origin else None
+        if origin is None or home not in origin.parents:
+            return (
+                f"ascnet needs its own package `{room}` ({home / room}), but Python would import "
+                f"{origin.parent if origin else 'none'}: install ascnet in a virtual environment "
+                "of its own, or uninstall the other distribution."
+            )
+    return None
+
+
+def main() -> None:
+    """Entry point. Errors that a user can mend are one message, never a traceback."""
+    if sentence := clash():
+        click.echo(f"Error: {sentence}", err=True)
+        sys.exit(1)
+    from builder.errors import BuilderError
+    from evaluate.errors import EvaluateError
+    from trainer.errors import TrainerError
+
+    try:
+        cli(standalone_mode=False)
+    except (BuilderError, TrainerError, EvaluateError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except click.exceptions.Abort:
+        click.echo("Stopped. What is finished is kept.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

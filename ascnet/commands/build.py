@@ -1,0 +1,98 @@
+"""`ascnet build`."""
+
+import os
+from pathlib import Path
+
+import click
+
+from ascnet.progress import Progress
+from builder.build import BuildSettings, Summary, build, clear
+from builder.catalog import READERS, shapes
+from builder.transcode import REASONS, WARNINGS, FrameSettings
+
+
+@click.command("build")
+@click.argument("dataset", type=click.Choice(sorted(READERS)))
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    help="Folder of the videos.  [default: data/DATASET]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("shards"),
+    show_default=True,
+    help="The shards go to OUT/DATASET.",
+)
+@click.option(
+    "--short-side",
+    type=click.IntRange(16, 4096),
+    default=FrameSettings.short_side,
+    show_default=True,
+    help="Short side of the frames, pixels.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=lambda: os.cpu_count() or 1,
+    show_default="cores",
+    help="Videos decoded at a time.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=FrameSettings.timeout,
+    show_default=True,
+    help="Seconds that one video may take.",
+)
+@click.option("--overwrite", is_flag=True, help="Build anew if there is a build already.")
+def command(
+    dataset: str,
+    source: Path | None,
+    out: Path,
+    short_side: int,
+    workers: int,
+    timeout: float,
+    overwrite: bool,
+) -> None:
+    """Transcode the videos of DATASET into frame-JPEG WebDataset shards.
+
+    \b
+    shapes   the embedded data set: 480 short videos, made here
+    ucf101   UCF-101/<Class>/v_<Class>_gNN_cNN.avi
+    folder   any tree of videos; the first folder level is the class
+
+    A build that was interrupted goes on with the same command.
+    """
+    source = source or Path("data") / dataset
+    if dataset == "shapes":
+        with Progress("drawing", "videos") as progress:
+            shapes.make(source, workers, progress)
+    catalog = READERS[dataset](source)
+    folder = out / dataset
+    if overwrite and folder.is_dir():
+        clear(folder)
+    frames = FrameSettings(short_side=short_side, timeout=timeout)
+    with Progress("building", "videos") as progress:
+        summary = build(catalog, folder, BuildSettings(frames), workers, progress)
+    _say(summary)
+
+
+def _say(summary: Summary) -> None:
+    counts = summary.counts
+    if not summary.built_now:
+        click.echo(f"{summary.folder} is up to date.")
+    click.echo(summary.sentence())
+    for words, meanings in ((counts["failed"], REASONS), (counts["warnings"], WARNINGS)):
+        for word in words:
+            click.echo(f"  {word}: {meanings[word]}")
+    if summary.left_alone:
+        click.echo(
+            f"{len(summary.left_alone)} files left alone, as their names are no videos' names: "
+            f"{', '.join(summary.left_alone[:5])}{', ...' if len(summary.left_alone) > 5 else ''}"
+        )
+    click.echo(
+        f"{summary.folder}: {counts['frames']} frames, {counts['bytes'] / 1e6:.1f} MB; a row for "
+        f"every video in {summary.folder / 'videos.jsonl'}"
+    )

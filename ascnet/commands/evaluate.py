@@ -1,0 +1,41 @@
+"""`ascnet evaluate`."""
+
+from pathlib import Path
+
+import click
+
+from ascnet.commands.train import RUNS, pick_device
+from ascnet.progress import Progress
+from builder.shard import find_datasets
+from evaluate import report
+from evaluate.tasks import evaluate
+from trainer.checkpoint import newest_run
+from trainer.pretrain import shards_of
+
+
+@click.command("evaluate")
+@click.option(
+    "--task",
+    type=click.Choice(["retrieval", "linear"]),
+    default="retrieval",
+    show_default=True,
+    help="Nearest neighbours of test videos among training videos, or a linear classifier.",
+)
+@click.option(
+    "--run", type=click.Path(path_type=Path), help="Run directory.  [default: the newest in runs/]"
+)
+@click.option(
+    "--shards",
+    type=click.Path(path_type=Path),
+    help="Data set to evaluate on.  [default: what the run was trained on]",
+)
+@click.option("--split", default="1", show_default=True, help="Split of the data set.")
+def command(task: str, run: Path | None, shards: Path | None, split: str) -> None:
+    """Evaluate a run, with the untrained network beside it as the baseline."""
+    run = run or newest_run(RUNS)
+    for folder in find_datasets(shards) if shards else shards_of(run):
+        with Progress("features", "videos") as progress:
+            result = evaluate(task, run, folder, split, pick_device(), progress)
+        click.echo(report.table(result))
+        name = f"{task}-{result['dataset']}-split{split}"
+        click.echo(f"  {run / 'results' / name}.json")

@@ -1,0 +1,32 @@
+"""What a catalog says of one source video, and of a whole data set."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source video, as its data set describes it; nothing here comes from decoding."""
+
+    name: str  # path below the source folder, with forward slashes; unique in the catalog
+    path: Path  # where the file lies
+    class_name: str | None  # None: unlabelled
+    group: str  # the recording that this clip was cut from; siblings share it
+    splits: dict[str, str]  # {"1": "train", "2": "test", ...}
+    factors: dict[str, str | float] | None = None  # known factors of a synthetic video
+    problem: str | None = None  # a reason known before decoding, such as "missing"
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All source videos of a data set, in a fixed order."""
+
+    dataset: str
+    root: Path
+    videos: tuple[Source, ...]
+    classes: tuple[str, ...]  # label = position
+    left_alone: tuple[str, ...] = field(default=())  # files that are no videos by their name
+
+    def label(self, video: Source) -> int | None:
+        """Position of the video's class in `classes`, 0-based; None if it is unlabelled."""
+        return None if video.class_name is None else self.classes.index(video.class_name)

@@ -1,0 +1,274 @@
+"""The on-disk format of a shard data set. The only file that knows it.
+
+    shards/ucf101/
+        dataset.json             counts, classes, settings, shards; written last
+        videos.jsonl             a row for every source video, built or failed
+        ucf101-000000.tar        a WebDataset shard of one split membership
+
+One sample is one video, under a number as key (file names may hold dots, which end a WebDataset
+key): `000000012.json`, then `000000012.mjpg`, all frames as JPEGs back to back. A shard holds one
+split membership, so a split's training set is a list of whole shards. `dataset.json` says where
+each sample starts, so a local reader jumps to any frame without parsing tar.
+"""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from builder.errors import BuilderError
+
+SCHEMA = 1
+DATASET_FILE = "dataset.json"
+VIDEOS_FILE = "videos.jsonl"
+_BLOCK = 512  # bytes; tar's unit
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a shard stores of one video, its frames excepted. The keys of its JSON member."""
+
+    name: str  # path below the source folder
+    class_name: str | None
+    label: int | None  # 0-based
+    group: str  # source recording
+    splits: dict[str, str]  # {"1": "train", ...}
+    fps: float | None  # native frames a second
+    width: int  # pixels
+    height: int  # pixels
+    offsets: tuple[int, ...]  # byte offset of every frame in the blob, plus the end
+    sha256: str  # of the blob
+    factors: dict[str, Any] | None
+
+    def to_json(self) -> bytes:
+        fields = {
+            "name": self.name,
+            "class": self.class_name,
+            "label": self.label,
+            "group": self.group,
+            "splits": self.splits,
+            "fps": self.fps,
+            "width": self.width,
+            "height": self.height,
+            "frames": len(self.offsets) - 1,
+            "offsets": self.offsets,
+            "sha256": self.sha256,
+            "factors": self.factors,
+        }
+        return json.dumps(fields, separators=(",", ":")).encode("ascii")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where one sample lies in its shard: [key, start, json_bytes, blob_bytes] on disk."""
+
+    key: int
+    start: int  # byte offset of the sample's first tar header
+    json_bytes: int
+    blob_bytes: int
+
+    @property
+    def json_start(self) -> int:
+        return self.start + _BLOCK
+
+    @property
+    def blob_start(self) -> int:
+        return self.json_start + _padded(self.json_bytes) + _BLOCK
+
+
+def _padded(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def shard_name(dataset: str, index: int) -> str:
+    """File name of shard number `index`, such as "ucf101-000003.tar"."""
+    return f"{dataset}-{index:06d}.tar"
+
+
+class ShardWriter:
+    """Appends samples to a tar file under a temporary name; `close` gives it its name.
+
+    The bytes depend on the samples alone: no time, no user, no padding of chance.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.locations: list[Location] = []
+        self._partial = path.with_suffix(".tar.partial")
+        self._file = self._partial.open("wb")
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, key: int, sample: Sample, blob: bytes) -> None:
+        text = sample.to_json()
+        start = self._file.tell()
+        for suffix, content in (("json", text), ("mjpg", blob)):
+            member = tarfile.TarInfo(f"{key:09d}.{suffix}")
+            member.size, member.mode = len(content), 0o644
+            self._tar.addfile(member, io.BytesIO(content))
+        self.locations.append(Location(key, start, len(text), len(blob)))
+
+    def close(self) -> None:
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._partial.rename(self.path)
+
+    def discard(self) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file appears with all of `text`, or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+@dataclass(frozen=True)
+class Video:
+    """One built video as a reader sees it: its row of `videos.jsonl` and where it lies."""
+
+    name: str
+    class_name: str | None
+    label: int | None
+    group: str
+    splits: dict[str, str]
+    fps: float | None
+    frames: int
+    width: int  # pixels
+    height: int  # pixels
+    factors: dict[str, Any] | None
+    shard: Path
+    location: Location
+
+
+class ShardDataset:
+    """A built data set, opened for random access. Safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises BuilderError if `folder` holds no finished data set of a known schema."""
+        self.folder = folder
+        path = folder / DATASET_FILE
+        if not path.is_file():
+            raise BuilderError(
+                f"{folder} holds no finished shards ({DATASET_FILE} is not there). Build them "
+                f"with `ascnet build`; an interrupted build goes on with the same command."
+            )
+        self.info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if self.info.get("schema") != SCHEMA:
+            raise BuilderError(
+                f"{path} has schema {self.info.get('schema')}, this ascnet reads {SCHEMA}. "
+                "Build the shards anew, or install the ascnet that they were built with."
+            )
+
+    @property
+    def name(self) -> str:
+        return str(self.info["dataset"])
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.info["classes"])
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """expected, built, failed by reason, frames, bytes."""
+        return dict(self.info["counts"])
+
+    @cached_property
+    def videos(self) -> tuple[Video, ...]:
+        """Every built video, in the order of the source."""
+        places = {
+            row[0]: (self.folder / shard["name"], Location(*row))
+            for shard in self.info["shards"]
+            for row in shard["index"]
+        }
+        return tuple(
+            Video(
+                name=row["name"],
+                class_name=row["class"],
+                label=row["label"],
+                group=row["group"],
+                splits=row["splits"],
+                fps=row["fps"],
+                frames=row["frames"],
+                width=row["width"],
+                height=row["height"],
+                factors=row["factors"],
+                shard=places[row["key"]][0],
+                location=places[row["key"]][1],
+            )
+            for row in self.rows()
+            if row["status"] == "built"
+        )
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of `videos.jsonl`: every source video with its status, "built" or "failed"."""
+        with (self.folder / VIDEOS_FILE).open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+
+    def splits(self) -> dict[str, set[str]]:
+        """The splits that have videos, and their parts: {"1": {"train", "test"}, ...}."""
+        found: dict[str, set[str]] = {}
+        for shard in self.info["shards"]:
+            for split, part in shard["splits"].items():
+                found.setdefault(split, set()).add(part)
+        return found
+
+    def subset(self, split: str, part: str) -> tuple[Video, ...]:
+        """The built videos of one part ("train", "val", "test") of a split."""
+        return tuple(v for v in self.videos if v.splits.get(split) == part)
+
+
+def read_offsets(video: Video) -> np.ndarray:
+    """int64 array of frames + 1 byte offsets into the video's blob. Reads the JSON member."""
+    where = video.location
+    with video.shard.open("rb") as file:
+        text = os.pread(file.fileno(), where.json_bytes, where.json_start)
+    _must_be_whole(video, len(text), where.json_bytes)
+    return np.asarray(json.loads(text)["offsets"], dtype=np.int64)
+
+
+def read_frames(video: Video, offsets: np.ndarray, frames: Sequence[int]) -> list[bytes]:
+    """The JPEGs of the given frames, in the order given, with one read of the span they cover."""
+    first, end = int(offsets[min(frames)]), int(offsets[max(frames) + 1])
+    with video.shard.open("rb") as file:
+        span = os.pread(file.fileno(), end - first, video.location.blob_start + first)
+    _must_be_whole(video, len(span), end - first)
+    return [span[offsets[i] - first : offsets[i + 1] - first] for i in frames]
+
+
+def _must_be_whole(video: Video, got: int, wanted: int) -> None:
+    if got != wanted:
+        raise BuilderError(
+            f"{video.shard} ends inside {video.name}: {got} of {wanted} bytes are there. The file "
+            "was cut after it was built; copy it again, or delete the folder and build anew."
+        )
+
+
+def find_datasets(folder: Path) -> list[Path]:
+    """`folder` itself if it is a data set, else the finished data sets right below it, sorted.
+
+    Raises BuilderError if there is none.
+    """
+    if (folder / DATASET_FILE).is_file():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob(f"*/{DATASET_FILE}"))
+    if not found:
+        raise BuilderError(
+            f"No shards in {folder}: neither {folder / DATASET_FILE} nor one in a folder below. "
+            "Build some first, for example with `make shards DATASET=shapes`."
+        )
+    return found

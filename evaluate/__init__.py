@@ -1,0 +1,1 @@
+"""Checkpoints to honest numbers. Imports `trainer` and `builder.shard`."""

@@ -1,0 +1,126 @@
+"""Checkpoint and shards to a feature store: the same clips of every video, on every call."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from builder.shard import DATASET_FILE, ShardDataset
+from evaluate.errors import EvaluateError
+from evaluate.store import FeatureStore, Identity, is_complete
+from trainer.augment import centre_crop
+from trainer.backbones import make_backbone
+from trainer.backbones.r3d import R3D
+from trainer.checkpoint import TrainedBackbone
+from trainer.clips import ClipReader, even_requests, read_batches
+from trainer.config import Config
+from trainer.pretrain import make_model
+
+Progress = Callable[[int, int, str], None]  # done, total, what is being done
+
+_VIDEOS_A_BATCH = 8  # fixed, so that a resumed extraction computes the same numbers
+TRAINED, UNTRAINED = "trained", "untrained"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder under test."""
+
+    name: str  # TRAINED or UNTRAINED
+    backbone: R3D
+    checkpoint: str  # sha256 of the checkpoint, or "none"
+    step: int
+
+
+def subjects(trained: TrainedBackbone) -> tuple[Subject, Subject]:
+    """The trained backbone, and the one that its training began with."""
+    settings = trained.config
+    backbone = make_backbone(settings.model.backbone)
+    backbone.load_state_dict(trained.weights)
+    untrained = make_model(settings).encoder.backbone
+    return (
+        Subject(TRAINED, backbone, trained.sha256, trained.step),
+        Subject(UNTRAINED, untrained, "none", 0),
+    )
+
+
+def identity_of(subject: Subject, settings: Config, dataset: ShardDataset) -> Identity:
+    """Everything that decides the features; attributes of the store."""
+    return {
+        "encoder": subject.name,
+        "checkpoint_sha256": subject.checkpoint,
+        "step": subject.step,
+        "recipe": settings.recipe,
+        "seed": settings.seed,
+        "backbone": settings.model.backbone,
+        "clips": settings.evaluate.clips,
+        "frames": settings.data.frames,
+        "stride": settings.evaluate.stride,
+        "size": settings.data.size,
+        "short_side": settings.data.short_side,
+        "short_videos": settings.data.short_videos,
+        "crop": "centre",
+        "layer": "last convolutional map, average-pooled",
+        "pooling": "mean over clips",
+        "dataset": dataset.name,
+        "dataset_sha256": sha256((dataset.folder / DATASET_FILE).read_bytes()).hexdigest(),
+        "dataset_counts": json.dumps(dataset.counts, sort_keys=True),
+        "torch": torch.__version__,
+    }
+
+
+def extract(
+    path: Path,
+    subject: Subject,
+    settings: Config,
+    dataset: ShardDataset,
+    device: torch.device,
+    progress: Progress = lambda done, total, text: None,
+) -> bool:
+    """Fill the store at `path` with features of all videos, or go on with one begun earlier.
+
+    False if a store with exactly this identity was there already, and nothing had to be done.
+    """
+    identity = identity_of(subject, settings, dataset)
+    if is_complete(path, identity):
+        return False
+    videos = dataset.videos
+    if not videos:
+        raise EvaluateError(f"{dataset.folder} holds no built video: {dataset.counts}.")
+    store = FeatureStore(path, videos, subject.backbone.channels, identity)
+    starts = range(0, len(videos), _VIDEOS_A_BATCH)
+    todo = [i for i in starts if not store.done[i : i + _VIDEOS_A_BATCH].all()]
+    requests = (
+        [
+            request
+            for v in range(first, min(first + _VIDEOS_A_BATCH, len(videos)))
+            for request in even_requests(
+                v,
+                videos[v].frames,
+                clips=settings.evaluate.clips,
+                clip_length=settings.data.frames,
+                stride=settings.evaluate.stride,
+                policy=settings.data.short_videos,
+            )
+        ]
+        for first in todo
+    )
+    backbone = subject.backbone.to(device).eval()
+    backbone.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    reader = ClipReader(videos, settings.data.short_side)
+    batches = read_batches(reader, requests, settings.data.workers)
+    try:
+        with torch.inference_mode():
+            for first, batch in zip(todo, batches, strict=True):
+                clips = centre_crop(batch.frames.to(device), batch.sizes, settings.data.size)
+                clips = clips.contiguous(memory_format=torch.channels_last_3d)
+                of_clips = backbone(clips).mean(dim=(2, 3, 4))
+                of_videos = of_clips.unflatten(0, (-1, settings.evaluate.clips)).mean(dim=1)
+                store.write(first, of_videos.float().cpu().numpy())
+                progress(int(store.done.sum()), len(videos), subject.name)
+    finally:
+        store.close()
+    return True

@@ -1,0 +1,40 @@
+"""Retrieval to look at: queries and what was found for them."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from builder.shard import Video, read_frames, read_offsets
+
+_CELL_WIDTH, _CELL_HEIGHT, _LINE = 160, 120, 16  # pixels
+_RIGHT, _WRONG, _QUERY = "#2a9d4a", "#c0392b", "#444444"
+
+
+def retrieval_grid(rows: Sequence[tuple[Video, Sequence[Video]]]) -> Image.Image:
+    """A row for each query: the query, then its nearest gallery videos, best first; the frame is
+    green where the class is right, red where it is wrong."""
+    columns = 1 + max(len(found) for _, found in rows)
+    size = (columns * _CELL_WIDTH, len(rows) * (_CELL_HEIGHT + _LINE))
+    sheet = Image.new("RGB", size, "white")
+    for y, (query, found) in enumerate(rows):
+        for x, video in enumerate([query, *found]):
+            right = video.class_name == query.class_name
+            colour = _QUERY if x == 0 else _RIGHT if right else _WRONG
+            sheet.paste(_cell(video, colour), (x * _CELL_WIDTH, y * (_CELL_HEIGHT + _LINE)))
+    return sheet
+
+
+def _cell(video: Video, colour: str) -> Image.Image:
+    jpeg = read_frames(video, read_offsets(video), [video.frames // 2])[0]
+    picture = Image.open(BytesIO(jpeg))
+    picture.thumbnail((_CELL_WIDTH - 10, _CELL_HEIGHT - 10))
+    cell = Image.new("RGB", (_CELL_WIDTH, _CELL_HEIGHT + _LINE), "white")
+    pen = ImageDraw.Draw(cell)
+    pen.rectangle((2, 2, _CELL_WIDTH - 3, _CELL_HEIGHT - 3), fill=colour)
+    place = ((_CELL_WIDTH - picture.width) // 2, (_CELL_HEIGHT - picture.height) // 2)
+    cell.paste(picture, place)
+    name = video.class_name or Path(video.name).name
+    pen.text((5, _CELL_HEIGHT), name.encode("ascii", "replace").decode()[:25], fill=colour)
+    return cell

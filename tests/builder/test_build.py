@@ -1,0 +1,150 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from builder.build import BuildSettings, build, clear
+from builder.catalog import folder
+from builder.catalog.source import Catalog
+from builder.errors import BuilderError
+from builder.shard import ShardDataset
+from builder.transcode import FrameSettings
+
+SETTINGS = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in path.iterdir()}
+
+
+def test_every_video_is_accounted_for(video_folder, make_video, tmp_path):
+    root = tmp_path / "videos"
+    shutil.copytree(video_folder, root)
+    (root / "bars" / "empty.avi").write_bytes(b"")
+    (root / "bars" / "page.avi").write_bytes(b"<html>" * 100)
+    (root / "notes.txt").write_text("not a video")
+    summary = build(folder.read(root), tmp_path / "out", SETTINGS, workers=2)
+    assert summary.sentence() == "18 expected, 16 built, 2 failed: empty file 1, not a video 1"
+    assert summary.left_alone == ("notes.txt",)
+    rows = list(ShardDataset(tmp_path / "out").rows())
+    assert [row["key"] for row in rows] == list(range(18))
+    reasons = {row["name"]: row["reason"] for row in rows if row["status"] == "failed"}
+    assert reasons == {"bars/empty.avi": "empty file", "bars/page.avi": "not a video"}
+
+
+def test_dataset_json(dataset, video_folder):
+    info = dataset.info
+    assert info["classes"] == ["bars", "test"]
+    assert info["counts"]["expected"] == info["counts"]["built"] == 16
+    assert info["counts"]["frames"] == sum(video.frames for video in dataset.videos)
+    assert info["counts"]["bytes"] == sum(p.stat().st_size for p in dataset.folder.glob("*.tar"))
+    assert len(dataset.subset("1", "train")) + len(dataset.subset("1", "test")) == 16
+    assert not (dataset.folder / ".build").exists()
+
+
+def test_twice_the_same_bytes_whatever_the_workers(dataset, video_folder, tmp_path):
+    build(folder.read(video_folder), tmp_path / "out", SETTINGS, workers=1)
+    assert content(tmp_path / "out") == content(dataset.folder)
+
+
+def test_a_finished_build_is_left_alone(video_folder, tmp_path):
+    catalog = folder.read(video_folder)
+    assert build(catalog, tmp_path / "out", SETTINGS, workers=2).built_now == 16
+    before = content(tmp_path / "out")
+    assert build(catalog, tmp_path / "out", SETTINGS, workers=2).built_now == 0
+    assert content(tmp_path / "out") == before
+
+
+def test_changed_settings_are_refused_by_name(video_folder, tmp_path):
+    catalog = folder.read(video_folder)
+    build(catalog, tmp_path / "out", SETTINGS, workers=2)
+    other = BuildSettings(FrameSettings(short_side=48), videos_per_shard=4)
+    with pytest.raises(BuilderError, match="short_side = 32, and now it is 48"):
+        build(catalog, tmp_path / "out", other, workers=2)
+    fewer = Catalog("folder", catalog.root, catalog.videos[1:], catalog.classes)
+    with pytest.raises(BuilderError, match="videos = 16, and now it is 15"):
+        build(fewer, tmp_path / "out", SETTINGS, workers=2)
+    clear(tmp_path / "out")
+    build(catalog, tmp_path / "out", other, workers=2)
+    assert ShardDataset(tmp_path / "out").videos[0].height == 48
+
+
+def test_an_error_in_the_middle_then_the_same_bytes(dataset, video_folder, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop_at_ten(done: int, total: int, text: str) -> None:
+        if done == 10:
+            raise Stop
+
+    catalog = folder.read(video_folder)
+    out = tmp_path / "out"
+    with pytest.raises(Stop):
+        build(catalog, out, SETTINGS, 2, stop_at_ten)
+    assert list(out.glob("*.tar"))
+    assert not list(out.glob("*.partial"))
+    with pytest.raises(BuilderError, match="holds no finished shards"):
+        ShardDataset(out)
+    assert build(catalog, out, SETTINGS, workers=2).built_now < 16
+    assert content(out) == content(dataset.folder)
+
+
+def test_killed_then_the_same_bytes(dataset, video_folder, tmp_path):
+    out = tmp_path / "out"
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom builder.build import *\n"
+        "from builder.catalog import folder\nfrom builder.transcode import FrameSettings\n"
+        "settings = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)\n"
+        "slow = lambda done, total, text: time.sleep(0.05)\n"
+        "build(folder.read(Path(sys.argv[1])), Path(sys.argv[2]), settings, 1, slow)\n"
+    )
+    command = [sys.executable, "-c", program, str(video_folder), str(out)]
+    for _ in range(3):
+        process = subprocess.Popen(command)
+        before = len(list((out / ".build").glob("0*.json")))
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and process.poll() is None:
+            if len(list((out / ".build").glob("0*.json"))) > before:
+                break
+            time.sleep(0.01)
+        time.sleep(0.08)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    build(folder.read(video_folder), out, SETTINGS, workers=2)
+    assert content(out) == content(dataset.folder)
+
+
+def test_two_builders_on_one_folder(video_folder, tmp_path):
+    catalog = folder.read(video_folder)
+    seen = []
+
+    def build_again(done: int, total: int, text: str) -> None:
+        if not seen:
+            with pytest.raises(BuilderError, match="Another build is writing") as caught:
+                build(catalog, tmp_path / "out", SETTINGS, workers=1)
+            seen.append(caught.value)
+
+    build(catalog, tmp_path / "out", SETTINGS, 1, build_again)
+    assert seen
+
+
+def test_a_folder_that_cannot_be_written(video_folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BuilderError, match="Cannot write to"):
+        build(folder.read(video_folder), tmp_path / "file" / "out", SETTINGS, workers=1)
+
+
+def test_only_failures(tmp_path):
+    root = tmp_path / "videos"
+    root.mkdir()
+    (root / "a.avi").write_bytes(b"")
+    summary = build(folder.read(root), tmp_path / "out", SETTINGS, workers=1)
+    assert summary.sentence() == "1 expected, 0 built, 1 failed: empty file 1"
+    assert ShardDataset(tmp_path / "out").videos == ()
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["shards"] == []

@@ -1,0 +1,207 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builder.catalog import folder, shapes, ucf101
+from builder.errors import BuilderError
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+@pytest.mark.parametrize("outer", ["", "UCF-101/"])
+def test_ucf101_labels_groups_and_splits(tmp_path, outer):
+    names = ["Biking/v_Biking_g01_c01.avi", "Biking/v_Biking_g09_c02.avi"]
+    names += ["Archery/v_Archery_g15_c01.avi", "HandstandPushups/v_HandStandPushups_g25_c01.avi"]
+    touch(tmp_path, *(outer + name for name in names))
+    catalog = ucf101.read(tmp_path)
+    assert catalog.classes == ("Archery", "Biking", "HandstandPushups")
+    by_name = {video.name: video for video in catalog.videos}
+    assert set(by_name) == set(names)
+    assert by_name[names[0]].splits == {"1": "test", "2": "train", "3": "train"}
+    assert by_name[names[1]].splits == {"1": "train", "2": "test", "3": "train"}
+    assert by_name[names[2]].splits == {"1": "train", "2": "train", "3": "test"}
+    assert by_name[names[3]].splits == {"1": "train", "2": "train", "3": "train"}
+    assert by_name[names[3]].problem is None
+    assert by_name[names[1]].group == "Biking/g09"
+    assert catalog.label(by_name[names[1]]) == 1
+
+
+def test_ucf101_name_that_is_not_understood(tmp_path):
+    touch(tmp_path, "Biking/v_Biking_g01_c01.avi", "Biking/holiday.avi", "Biking/v_Run_g01_c01.avi")
+    problems = {v.name: v.problem for v in ucf101.read(tmp_path).videos}
+    assert problems["Biking/v_Biking_g01_c01.avi"] is None
+    assert problems["Biking/holiday.avi"] == "name not understood"
+    assert problems["Biking/v_Run_g01_c01.avi"] == "name not understood"
+
+
+def write_lists(root: Path, train: str, test: str) -> None:
+    lists = root / "ucfTrainTestlist"
+    lists.mkdir()
+    (lists / "classInd.txt").write_bytes(b"1 Archery\r\n2 Biking\r\n3 Bowling\r\n")
+    (lists / "trainlist01.txt").write_bytes(f"{train} 2\r\n".encode())
+    (lists / "testlist01.txt").write_bytes(f"{test}\r\n".encode())
+
+
+def test_ucf101_official_lists_give_labels_and_missing_videos(tmp_path):
+    touch(tmp_path, "UCF-101/Biking/v_Biking_g08_c01.avi")
+    write_lists(tmp_path, "Biking/v_Biking_g08_c01.avi", "Archery/v_Archery_g01_c01.avi")
+    catalog = ucf101.read(tmp_path)
+    assert catalog.classes == ("Archery", "Biking", "Bowling")
+    assert [(v.name, v.problem) for v in catalog.videos] == [
+        ("Biking/v_Biking_g08_c01.avi", None),
+        ("Archery/v_Archery_g01_c01.avi", "missing"),
+    ]
+    assert [catalog.label(v) for v in catalog.videos] == [1, 0]
+
+
+def test_ucf101_lists_that_disagree_are_refused(tmp_path):
+    touch(tmp_path, "UCF-101/Biking/v_Biking_g08_c01.avi")
+    write_lists(tmp_path, "Archery/v_Archery_g08_c01.avi", "Biking/v_Biking_g08_c01.avi")
+    with pytest.raises(BuilderError, match=r"v_Biking_g08_c01.avi is in the test list of split 1"):
+        ucf101.read(tmp_path)
+
+
+OFFICIAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "splits" / "ucf101"
+
+
+@pytest.mark.skipif(not OFFICIAL.is_dir(), reason="the official lists are not on this machine")
+def test_ucf101_rule_agrees_with_the_official_lists():
+    listed = ucf101._read_lists(OFFICIAL)
+    assert len(listed) == 13320
+    for name, splits in listed.items():
+        assert ucf101._source(Path(name)).splits == splits
+    sizes = [
+        sum(splits[split] == part for splits in listed.values())
+        for split in "123"
+        for part in ("train", "test")
+    ]
+    assert sizes == [9537, 3783, 9586, 3734, 9624, 3696]
+    classes = ucf101._read_classes(OFFICIAL)
+    assert classes == sorted(classes, key=str.lower) and len(classes) == 101
+
+
+@pytest.mark.parametrize("reader", [ucf101.read, folder.read])
+def test_a_folder_that_is_not_there(reader, tmp_path):
+    with pytest.raises(BuilderError, match=r"There is no folder .*--source"):
+        reader(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("reader", "words"), [(ucf101.read, "No UCF-101"), (folder.read, "No video")]
+)
+def test_a_folder_without_videos(reader, words, tmp_path):
+    touch(tmp_path, "a/readme.txt")
+    with pytest.raises(BuilderError, match=words):
+        reader(tmp_path)
+
+
+def test_folder_split_parts_no_group_and_covers_every_class(tmp_path):
+    names = [f"{c}/v_{c}_g{g:02d}_c{i}.mp4" for c in "ab" for g in range(1, 11) for i in range(3)]
+    touch(tmp_path, *names)
+    catalog = folder.read(tmp_path)
+    assert catalog.classes == ("a", "b")
+    parts: dict[str, set[str]] = {}
+    for video in catalog.videos:
+        parts.setdefault(video.group, set()).add(video.splits["1"])
+    assert len(parts) == 20
+    assert all(len(part) == 1 for part in parts.values())
+    for name in "ab":
+        tests = [g for g, part in parts.items() if g.startswith(name) and part == {"test"}]
+        assert len(tests) == 3
+    assert folder.read(tmp_path) == catalog
+
+
+def test_folder_without_classes(tmp_path):
+    touch(tmp_path, "one.mp4", "two.MKV", ".hidden.mp4", "notes.txt")
+    catalog = folder.read(tmp_path)
+    assert [v.name for v in catalog.videos] == ["one.mp4", "two.MKV"]
+    assert {v.class_name for v in catalog.videos} == {None}
+    assert {v.splits["1"] for v in catalog.videos} == {"train", "test"}
+    assert catalog.left_alone == ("notes.txt",)
+
+
+def test_folder_odd_names(tmp_path):
+    names = ["a/#1;[(&!@+.avi", "a/-dash.avi", "a/x.y.z.avi", "ü/日本.avi"]
+    touch(tmp_path, *names)
+    assert [v.name for v in folder.read(tmp_path).videos] == sorted(names)
+
+
+def test_folder_linked_folders_are_followed_once(tmp_path):
+    touch(tmp_path, "real/a/1.mp4")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a").symlink_to(tmp_path / "real" / "a")
+    (tmp_path / "real" / "a" / "loop").symlink_to(tmp_path / "real" / "a")
+    assert [v.name for v in folder.read(root).videos] == ["a/1.mp4"]
+
+
+def test_folder_splits_csv(tmp_path):
+    touch(tmp_path, "a/1.mp4", "a/2.mp4")
+    table = tmp_path / "splits.csv"
+    table.write_text("video,split,group\na/1.mp4,test,s1\na/2.mp4,train,s2\na/3.mp4,train,s2\n")
+    catalog = folder.read(tmp_path)
+    assert [(v.name, v.splits["1"], v.group, v.problem) for v in catalog.videos] == [
+        ("a/1.mp4", "test", "s1", None),
+        ("a/2.mp4", "train", "s2", None),
+        ("a/3.mp4", "train", "s2", "missing"),
+    ]
+    table.write_text("video,split\na/1.mp4,test\n")
+    with pytest.raises(
+        BuilderError, match=r"says nothing of 1 of 2 videos, the first is 'a/2.mp4'"
+    ):
+        folder.read(tmp_path)
+    table.write_text("video,split\na/1.mp4,test\na/2.mp4,dev\n")
+    with pytest.raises(BuilderError, match="has the split 'dev'; allowed are train, val, test"):
+        folder.read(tmp_path)
+    table.write_text("file,part\n")
+    with pytest.raises(BuilderError, match="has the columns file, part"):
+        folder.read(tmp_path)
+
+
+def test_shapes_is_laid_out_like_ucf101():
+    clips = shapes.clips()
+    assert len(clips) == 480
+    assert clips[0].name == "ChecksBounce/v_ChecksBounce_g01_c01.avi"
+    assert len({clip.class_name for clip in clips}) == 24
+    siblings = [clip for clip in clips if (clip.class_name, clip.group) == ("DotsSpin", 3)]
+    assert len({clip.outline for clip in siblings}) == 1
+
+
+def test_shapes_clips_differ_in_motion_and_scene():
+    def movement(programme: str) -> np.ndarray:
+        return shapes.draw(shapes.Clip("Dots", programme, 1, 1)).astype(np.int16)
+
+    spin = movement("Spin")
+    assert spin.shape[1:] == (120, 160, 3)
+    assert 44 <= len(spin) <= 60
+    assert np.abs(np.diff(spin, axis=0)).mean() > 3
+    sibling = shapes.draw(shapes.Clip("Dots", "Spin", 1, 2))
+    stranger = shapes.draw(shapes.Clip("Dots", "Spin", 2, 1))
+    colour = spin.mean(axis=(0, 1, 2))
+    assert np.abs(sibling.mean(axis=(0, 1, 2)) - colour).max() < 8
+    assert np.abs(stranger.mean(axis=(0, 1, 2)) - colour).max() > 8
+
+
+def test_shapes_drawing_is_the_same_every_time():
+    clip = shapes.Clip("Clouds", "Swing", 4, 2)
+    assert (shapes.draw(clip) == shapes.draw(clip)).all()
+
+
+def test_shapes_make_and_read(tmp_path, monkeypatch):
+    few = [c for c in shapes.clips() if c.class_name == "DotsSpin" and c.group in (1, 4)]
+    monkeypatch.setattr(shapes, "clips", lambda: few)
+    with pytest.raises(BuilderError, match="holds no finished `shapes`"):
+        shapes.read(tmp_path)
+    shapes.make(tmp_path, workers=2)
+    catalog = shapes.read(tmp_path)
+    assert all(video.path.stat().st_size > 1000 for video in catalog.videos)
+    assert catalog.videos[0].splits == {"1": "test", "2": "train", "3": "train"}
+    assert catalog.videos[0].factors["programme"] == "Spin"
+    times = [video.path.stat().st_mtime_ns for video in catalog.videos]
+    shapes.make(tmp_path, workers=2)
+    assert [video.path.stat().st_mtime_ns for video in catalog.videos] == times

@@ -1,0 +1,116 @@
+import json
+import subprocess
+import tarfile
+from hashlib import sha256
+
+import pytest
+import simplejpeg
+import webdataset
+
+from builder.errors import BuilderError
+from builder.shard import (
+    DATASET_FILE,
+    Sample,
+    ShardDataset,
+    ShardWriter,
+    find_datasets,
+    read_frames,
+    read_offsets,
+)
+from builder.transcode import find_ffmpeg
+
+
+def sample(name: str, offsets=(0, 3, 5)) -> Sample:
+    return Sample(name, "c", 0, "g", {"1": "train"}, 25.0, 8, 8, offsets, "0" * 64, {"f": 1})
+
+
+def test_stock_webdataset_reads_every_sample(dataset):
+    read = {}
+    for shard in dataset.info["shards"]:
+        source = webdataset.WebDataset(str(dataset.folder / shard["name"]), shardshuffle=False)
+        for item in source:
+            meta = json.loads(item["json"])
+            assert sha256(item["mjpg"]).hexdigest() == meta["sha256"]
+            assert meta["frames"] == len(meta["offsets"]) - 1
+            assert meta["offsets"][-1] == len(item["mjpg"])
+            assert meta["splits"] == shard["splits"]
+            assert int(item["__key__"]) >= 0
+            read[meta["name"]] = meta
+    assert {video.name for video in dataset.videos} == set(read)
+    first = dataset.videos[0]
+    keys = "name class label group splits fps width height frames offsets sha256 factors".split()
+    assert list(read[first.name]) == keys
+
+
+def test_tar_lists_the_members(dataset):
+    shard = dataset.info["shards"][0]
+    path = dataset.folder / shard["name"]
+    out = subprocess.run(["tar", "tf", str(path)], capture_output=True, text=True, check=True)
+    names = out.stdout.split()
+    assert len(names) == 2 * shard["samples"]
+    assert names[0].endswith(".json")
+    assert names[1] == names[0].replace(".json", ".mjpg")
+
+
+def test_ffmpeg_plays_a_member(dataset, tmp_path):
+    shard = dataset.info["shards"][0]
+    with tarfile.open(dataset.folder / shard["name"]) as tar:
+        meta, blob = (tar.extractfile(member).read() for member in tar.getmembers()[:2])
+    path = tmp_path / "video.mjpg"
+    path.write_bytes(blob)
+    command = [find_ffmpeg(), "-hide_banner", "-i", str(path), "-f", "null", "-"]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"frame={json.loads(meta)['frames']:5d}" in out.stderr
+
+
+def test_any_frame_is_read_without_tar(dataset):
+    for video in dataset.videos:
+        offsets = read_offsets(video)
+        assert len(offsets) == video.frames + 1
+        last, first = read_frames(video, offsets, [video.frames - 1, 0])
+        with tarfile.open(video.shard) as tar:
+            blob = tar.extractfile(f"{video.location.key:09d}.mjpg").read()
+        assert last == blob[offsets[-2] :]
+        assert first == blob[: offsets[1]]
+        assert simplejpeg.decode_jpeg(last).shape == (video.height, video.width, 3)
+
+
+def test_shard_bytes_depend_on_the_samples_alone(tmp_path):
+    for name in ("a", "b"):
+        writer = ShardWriter(tmp_path / f"{name}.tar")
+        writer.add(7, sample("x"), b"abcde")
+        writer.add(9, sample("y" * 200), b"abcde" * 300)
+        writer.close()
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+
+
+def test_a_shard_has_its_name_only_when_it_is_whole(tmp_path):
+    writer = ShardWriter(tmp_path / "a.tar")
+    writer.add(1, sample("x"), b"abcde")
+    assert not (tmp_path / "a.tar").exists()
+    writer.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_opening_what_is_no_data_set(tmp_path):
+    with pytest.raises(BuilderError, match="holds no finished shards"):
+        ShardDataset(tmp_path)
+    with pytest.raises(BuilderError, match="No shards in"):
+        find_datasets(tmp_path)
+    (tmp_path / DATASET_FILE).write_text('{"schema": 99}')
+    with pytest.raises(BuilderError, match="schema 99, this ascnet reads 1"):
+        ShardDataset(tmp_path)
+
+
+def test_a_cut_shard_is_named(dataset, tmp_path):
+    video = dataset.videos[0]
+    short = tmp_path / "short.tar"
+    short.write_bytes(video.shard.read_bytes()[: video.location.blob_start + 10])
+    cut = type(video)(**{**video.__dict__, "shard": short})
+    with pytest.raises(BuilderError, match=r"short.tar ends inside .*10 of \d+ bytes"):
+        read_frames(cut, read_offsets(cut), [0])
+
+
+def test_find_datasets(dataset):
+    assert find_datasets(dataset.folder) == [dataset.folder]
+    assert find_datasets(dataset.folder.parent) == [dataset.folder]

@@ -1,0 +1,65 @@
+"""Tiny videos and data sets, made here."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from builder.build import BuildSettings, build
+from builder.catalog import folder
+from builder.shard import ShardDataset
+from builder.transcode import FrameSettings, find_ffmpeg
+
+MakeVideo = Callable[..., Path]
+
+
+def write_video(
+    path: Path, *, frames: int = 20, size: str = "64x48", pattern: str = "testsrc", args: str = ""
+) -> Path:
+    """A real video file: ffmpeg's test pattern, mpeg4 unless `args` says otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [find_ffmpeg(), "-v", "error", "-y", "-f", "lavfi"]
+    command += ["-i", f"{pattern}=size={size}:rate=25", "-frames:v", str(frames)]
+    command += ["-c:v", "mpeg4", "-q:v", "5", *args.split(), f"file:{path}"]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_video() -> MakeVideo:
+    return write_video
+
+
+@pytest.fixture(scope="session")
+def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, four groups each, two clips a group; one video is shorter than a clip."""
+    root = tmp_path_factory.mktemp("videos")
+    patterns = {"bars": "smptebars", "test": "testsrc"}
+    for name, pattern in patterns.items():
+        for group in range(1, 5):
+            for clip in (1, 2):
+                length = 5 if (name, group, clip) == ("bars", 1, 1) else 16 + group
+                path = root / name / f"v_{name}_g{group:02d}_c{clip:02d}.avi"
+                write_video(path, frames=length, pattern=pattern)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shards(video_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shards of `video_folder`, several of them."""
+    out = tmp_path_factory.mktemp("shards") / "folder"
+    settings = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)
+    build(folder.read(video_folder), out, settings, workers=2)
+    return out
+
+
+@pytest.fixture(scope="session")
+def dataset(shards: Path) -> ShardDataset:
+    return ShardDataset(shards)
+
+
+@pytest.fixture(autouse=True)
+def no_leaking_randomness() -> None:
+    torch.manual_seed(0)

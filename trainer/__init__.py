@@ -1,0 +1,1 @@
+"""Shards to a 3D-CNN that knows appearance and speed. Imports `builder.shard`, the format, only."""

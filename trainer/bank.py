@@ -1,0 +1,69 @@
+"""The memory bank: embeddings of recent clips, to find "another video" in."""
+
+import torch
+from torch import nn
+
+
+class MemoryBank(nn.Module):
+    """A ring of the latest `size` clips. Its content is part of the checkpoint."""
+
+    appearance: torch.Tensor  # float32, size x dim, L2-normalised
+    speed: torch.Tensor  # float32, size x dim, L2-normalised
+    stride: torch.Tensor  # int64, size; 0: empty
+    video: torch.Tensor  # int64, size
+    group: torch.Tensor  # int64, size
+    head: torch.Tensor  # int64, scalar: where the next clip goes
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("appearance", torch.zeros(size, dim))
+        self.register_buffer("speed", torch.zeros(size, dim))
+        for name in ("stride", "video", "group"):
+            self.register_buffer(name, torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("head", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def append(
+        self,
+        appearance: torch.Tensor,
+        speed: torch.Tensor,
+        stride: torch.Tensor,
+        video: torch.Tensor,
+        group: torch.Tensor,
+    ) -> None:
+        """Put N clips in; the oldest go. Of more clips than there is room, the last stay."""
+        size = len(self.stride)
+        count = min(len(stride), size)
+        places = (self.head + torch.arange(count, device=self.head.device)) % size
+        for ring, values in (
+            (self.appearance, appearance),
+            (self.speed, speed),
+            (self.stride, stride),
+            (self.video, video),
+            (self.group, group),
+        ):
+            ring[places] = values[-count:].to(ring.dtype)
+        self.head.add_(count).remainder_(size)
+
+    @torch.no_grad()
+    def nearest(
+        self,
+        appearance: torch.Tensor,
+        stride: torch.Tensor,
+        video: torch.Tensor,
+        group: torch.Tensor,
+        k: int,
+        exclude_siblings: bool = True,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """For each of N clips the k entries nearest in appearance (by cosine) of the same stride
+        and another video, and of another group too if siblings are excluded.
+
+        Returns int64 N x k places and bool N x k: whether there is such an entry at all.
+        """
+        similarity = appearance @ self.appearance.T
+        allowed = (self.stride == stride[:, None]) & (self.video != video[:, None])
+        if exclude_siblings:
+            allowed &= self.group != group[:, None]
+        similarity = similarity.masked_fill(~allowed, -torch.inf)
+        best, places = similarity.topk(min(k, similarity.shape[1]), dim=1)
+        return places, best > -torch.inf

@@ -1,0 +1,231 @@
+"""Every setting of a training run, as frozen dataclasses; recipes are TOML files of the same shape.
+
+A default is "ours" (our choice) unless its comment names a source: the paper (Huang et al., ICCV
+2021), RSPNet (the same authors, AAAI 2021) or BYOL for video (Feichtenhofer et al., CVPR 2021).
+"""
+
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import tomli_w
+
+from trainer.errors import TrainerError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Data:
+    split: str = "1"  # train on this split's training videos
+    frames: int = 16  # a clip; paper, R3D-18
+    strides: tuple[int, ...] = (1, 2)  # playback speeds: every s-th frame; paper
+    size: int = 112  # pixels, side of the square crop; paper, R3D-18
+    short_side: int = 0  # decode JPEGs at the smallest scale with at least this; 0: whole
+    short_videos: str = "loop"  # what a clip does that does not fit: loop | repeat_last | error
+    workers: int = 0  # decoding threads; 0: as many as there are cores
+
+
+@dataclass(frozen=True)
+class Augment:
+    area: tuple[float, float] = (0.2, 1.0)  # crop, share of the frame
+    ratio: tuple[float, float] = (0.75, 1.3333)  # crop, width / height; RSPNet
+    flip: float = 0.5  # probability; RSPNet
+    jitter: float = 0.8  # probability of the four below; RSPNet (aug_plus)
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1  # turns of the colour circle
+    gray: float = 0.2  # probability; RSPNet
+    blur: float = 0.5  # probability; RSPNet (aug_plus)
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels of a 224-pixel crop; BYOL-video
+
+
+@dataclass(frozen=True)
+class Model:
+    backbone: str = "r3d18"
+    hidden: int = 2048  # width of projectors and predictors
+    dim: int = 256  # of both embedding spaces; BYOL-video
+
+
+@dataclass(frozen=True)
+class Objective:
+    momentum: float = 0.996  # of the target network at the start, cosine to 1; 0: shared encoder
+    appearance_weight: float = 1.0  # lambda_a
+    speed_weight: float = 1.0  # lambda_m
+    bank: int = 16384  # clips; RSPNet's queue
+    neighbours: int = 1  # k nearest in appearance; paper: top-1
+    exclude_siblings: bool = True  # clips of the same source recording are no "other video"
+    speed_warmup: float = 0.05  # share of the steps before SCP starts, while the bank fills
+
+
+@dataclass(frozen=True)
+class Optim:
+    batch: int = 64  # videos a step; every video gives two clips
+    epochs: float = 200.0  # RSPNet
+    steps: int = 0  # if not 0, so many steps whatever the data set's size
+    optimiser: str = "sgd"  # sgd | adamw; RSPNet: sgd
+    lr: float = 0.1  # at batch 64, scaled linearly; RSPNet
+    warmup: float = 0.05  # share of the steps with rising lr
+    momentum: float = 0.9  # of SGD; RSPNet
+    weight_decay: float = 1e-4  # RSPNet; none on norms and biases
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    clips: int = 10  # evenly spaced in every video; RSPNet
+    stride: int = 1  # frame stride of test clips; RSPNet
+
+
+@dataclass(frozen=True)
+class Config:
+    """A recipe. Written to `config.toml` of every run."""
+
+    recipe: str = "custom"
+    seed: int = 0
+    log_every: int = 10  # steps
+    checkpoint_every: int = 500  # steps
+    data: Data = field(default_factory=Data)
+    augment: Augment = field(default_factory=Augment)
+    model: Model = field(default_factory=Model)
+    objective: Objective = field(default_factory=Objective)
+    optim: Optim = field(default_factory=Optim)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+
+    def __post_init__(self) -> None:
+        _validate(self)
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that ship."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def load_recipe(name: str) -> Config:
+    """A shipped recipe by name, or a TOML file by path. Raises TrainerError for neither."""
+    path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+        if path.suffix != ".toml" or not path.is_file():
+            raise TrainerError(
+                f"No recipe {name!r}. Recipes are {', '.join(recipes())}, or name a .toml file."
+            )
+    return load(path)
+
+
+def load(path: Path) -> Config:
+    """Settings from a TOML file; what it does not name keeps its default."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise TrainerError(f"{path} is no TOML: {error}.") from error
+    table.setdefault("recipe", path.stem)
+    table.pop("run", None)  # a run's own record, see trainer.pretrain
+    settings: Config = apply(Config(), table, str(path))
+    return settings
+
+
+def override(config: Config, assignments: tuple[str, ...]) -> Config:
+    """`--set optim.lr=0.05 data.strides=[1,2,4]`, values as in TOML; bare words are text."""
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise TrainerError(f"--set {assignment} has no '='; write --set optim.lr=0.05.")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        table: Any = value
+        for part in reversed(key.strip().split(".")):
+            table = {part: table}
+        config = apply(config, table, f"--set {assignment}")
+    return config
+
+
+def apply(settings: Any, table: dict[str, Any], source: str, prefix: str = "") -> Any:
+    """`settings` with the values of `table`, types checked, unknown keys refused."""
+    kinds = get_type_hints(type(settings))
+    known = {f.name for f in fields(settings)}
+    changes = {}
+    for key, value in table.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f" Did you mean {prefix}{close[0]}?" if close else ""
+            raise TrainerError(
+                f"{source}: there is no setting {prefix}{key}.{hint} "
+                f"Settings here: {', '.join(prefix + k for k in sorted(known))}."
+            )
+        old = getattr(settings, key)
+        if hasattr(old, "__dataclass_fields__"):
+            if not isinstance(value, dict):
+                raise TrainerError(
+                    f"{source}: {prefix}{key} is a table of settings, not {value!r}."
+                )
+            changes[key] = apply(old, value, source, f"{prefix}{key}.")
+        else:
+            changes[key] = _converted(kinds[key], value, f"{source}: {prefix}{key}")
+    return replace(settings, **changes)
+
+
+def _converted(kind: Any, value: Any, where: str) -> Any:
+    items = getattr(kind, "__args__", None)
+    if items:
+        if isinstance(value, list | tuple) and (items[-1] is Ellipsis or len(value) == len(items)):
+            return tuple(_converted(items[0], item, where) for item in value)
+        wanted = "a list" if items[-1] is Ellipsis else f"a list of {len(items)}"
+        raise TrainerError(f"{where} is {value!r}; it takes {wanted}, such as [1, 2].")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is str and isinstance(value, int):
+        return str(value)
+    if type(value) is not kind:
+        raise TrainerError(f"{where} is {value!r}; it takes a value of type {kind.__name__}.")
+    return value
+
+
+def dump(config: Config) -> str:
+    """The settings as TOML text."""
+    return tomli_w.dumps(_lists(asdict(config)))
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _validate(config: Config) -> None:
+    data, objective, optim = config.data, config.objective, config.optim
+    rules = [
+        (data.frames >= 1, "data.frames", data.frames, "at least 1"),
+        (min(data.strides, default=0) >= 1, "data.strides", data.strides, "positive numbers"),
+        (len(set(data.strides)) >= 2, "data.strides", data.strides, "two different speeds or more"),
+        (data.size >= 16, "data.size", data.size, "at least 16"),
+        (
+            data.short_videos in ("loop", "repeat_last", "error"),
+            "data.short_videos",
+            data.short_videos,
+            "loop, repeat_last or error",
+        ),
+        (0 <= objective.momentum < 1, "objective.momentum", objective.momentum, "in [0, 1)"),
+        (objective.bank >= 1, "objective.bank", objective.bank, "at least 1"),
+        (
+            1 <= objective.neighbours <= objective.bank,
+            "objective.neighbours",
+            objective.neighbours,
+            "from 1 to objective.bank",
+        ),
+        (optim.batch >= 2, "optim.batch", optim.batch, "at least 2 (batch norm needs two)"),
+        (optim.steps > 0 or optim.epochs > 0, "optim.epochs", optim.epochs, "positive"),
+        (optim.optimiser in ("sgd", "adamw"), "optim.optimiser", optim.optimiser, "sgd or adamw"),
+        (optim.lr > 0, "optim.lr", optim.lr, "positive"),
+        (config.evaluate.clips >= 1, "evaluate.clips", config.evaluate.clips, "at least 1"),
+        (config.evaluate.stride >= 1, "evaluate.stride", config.evaluate.stride, "at least 1"),
+        (config.log_every >= 1, "log_every", config.log_every, "at least 1"),
+        (config.checkpoint_every >= 1, "checkpoint_every", config.checkpoint_every, "at least 1"),
+    ]
+    for is_fine, key, value, allowed in rules:
+        if not is_fine:
+            raise TrainerError(f"{key} is {value!r}; allowed: {allowed}.")

@@ -1,0 +1,28 @@
+"""Schedules: pure functions of (step, total)."""
+
+import math
+
+
+def warmup_cosine(step: int, total: int, warmup: float) -> float:
+    """Factor on the learning rate: rises linearly to 1 over the share `warmup` of the steps, then
+    falls along half a cosine to 0 at `total`, and stays there (Loshchilov & Hutter 2017)."""
+    rising = warmup * total
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    if step >= total:
+        return 0.0
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / (total - rising)))
+
+
+def target_momentum(step: int, total: int, start: float) -> float:
+    """Momentum of the target network: `start` at step 0, 1 at `total` and beyond, along half a
+    cosine: 1 - (1 - start)(cos(pi k / K) + 1) / 2 (BYOL; Feichtenhofer et al. 2021, appendix)."""
+    if step >= total:
+        return 1.0
+    return 1 - (1 - start) * (math.cos(math.pi * step / total) + 1) / 2
+
+
+def scaled_lr(lr: float, batch: int) -> float:
+    """Learning rate for a batch of `batch` videos, given the rate at 64 (linear scaling, Goyal et
+    al. 2017; RSPNet's base batch)."""
+    return lr * batch / 64
