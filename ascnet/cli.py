@@ -53,7 +53,7 @@ def clash() -> str | None:
     for room in ROOMS:
         spec = find_spec(room)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
-        if origin is None or home not in origin.parents:
+        if origin != home / room / "__init__.py":
             return (
                 f"ascnet needs its own package `{room}` ({home / room}), but Python would import "
                 f"{origin.parent if origin else 'none'}: install ascnet in a virtual environment "

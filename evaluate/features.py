@@ -68,7 +68,7 @@ def identity_of(subject: Subject, settings: Config, dataset: ShardDataset) -> Id
         "dataset": dataset.name,
         "dataset_sha256": sha256((dataset.folder / DATASET_FILE).read_bytes()).hexdigest(),
         "dataset_counts": json.dumps(dataset.counts, sort_keys=True),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 

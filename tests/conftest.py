@@ -1,4 +1,4 @@
-"""Tiny videos and data sets, made here."""
+"""Tiny videos, data sets and training runs, made here."""
 
 import subprocess
 from collections.abc import Callable
@@ -11,6 +11,8 @@ from builder.build import BuildSettings, build
 from builder.catalog import folder
 from builder.shard import ShardDataset
 from builder.transcode import FrameSettings, find_ffmpeg
+from trainer import pretrain
+from trainer.config import Config, load_recipe, override
 
 MakeVideo = Callable[..., Path]
 
@@ -63,3 +65,37 @@ def dataset(shards: Path) -> ShardDataset:
 @pytest.fixture(autouse=True)
 def no_leaking_randomness() -> None:
     torch.manual_seed(0)
+
+
+TINY = (
+    "data.frames=4",
+    "data.size=16",
+    "data.short_side=0",
+    "data.workers=1",
+    "model.hidden=16",
+    "model.dim=8",
+    "objective.bank=32",
+    "objective.momentum=0.9",
+    "optim.batch=4",
+    "optim.steps=8",
+    "log_every=2",
+    "checkpoint_every=3",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Config:
+    return override(load_recipe("demo"), TINY)
+
+
+@pytest.fixture(scope="session")
+def training_set(shards: Path) -> pretrain.TrainingSet:
+    return pretrain.gather([shards], "1")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny, training_set, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "run"
+    pretrain.start_run(run, tiny, training_set)
+    pretrain.train(run, tiny, training_set, torch.device("cpu"))
+    return run

@@ -27,7 +27,7 @@ def imported(path: Path) -> set[str]:
 
 
 def is_allowed(room: str, module: str) -> bool:
-    if module.split(".")[0] not in ALLOWED or module.split(".")[0] == room:
+    if module.split(".", maxsplit=1)[0] not in ALLOWED or module.split(".", maxsplit=1)[0] == room:
         return True
     return any(module == a or module.startswith(a + ".") for a in ALLOWED[room])
 

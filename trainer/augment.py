@@ -20,7 +20,7 @@ STD = (0.22803, 0.22145, 0.216989)
 
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
 _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-_FROM_YIQ = torch.linalg.inv(_TO_YIQ)
+_FROM_YIQ: torch.Tensor = torch.linalg.inv(_TO_YIQ)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from builder.shard import ShardDataset, Video
 from trainer import checkpoint, config
 from trainer.ascnet import ASCNet, Losses
 from trainer.augment import augment
+from trainer.backbones import check_backbone
 from trainer.checkpoint import CONFIG_FILE
 from trainer.clips import ClipReader, pair_requests, read_batches
 from trainer.config import Config
@@ -84,7 +85,9 @@ def total_steps(settings: Config, videos: int) -> int:
 
 
 def start_run(run: Path, settings: Config, data: TrainingSet) -> None:
-    """Make the run directory and write down what will be trained on what."""
+    """Make the run directory and write down what will be trained on what. Raises TrainerError if
+    there is a run already, or if its backbone is not there."""
+    check_backbone(settings.model.backbone)
     if checkpoint.list_checkpoints(run) or (run / LOG_FILE).exists():
         raise TrainerError(
             f"{run} holds a run already. Go on with it with --resume, or name another with --run."

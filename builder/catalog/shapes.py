@@ -171,6 +171,8 @@ def draw(clip: Clip) -> np.ndarray:
 
 _BILINEAR = Image.Resampling.BILINEAR
 _SPRITE = 96  # pixels, side of the object's picture
+_SCENE_TONES, _OBJECT_TONES = (70.0, 160.0), (20.0, 235.0)  # brightness of the two colours
+_CHROMA = 55.0  # how far a colour is from gray
 
 
 def _pose(programme: str, cycle: float) -> tuple[np.ndarray, float, float]:
@@ -202,13 +204,16 @@ def _to_sprite(centre: np.ndarray, angle: float, zoom: float) -> tuple[float, ..
 
 
 def _scene(clip: Clip) -> Image.Image:
-    return Image.fromarray(_texture(clip.rng("scene"), clip.family, 2 * _WIDTH, 2 * _HEIGHT))
+    size = (2 * _WIDTH, 2 * _HEIGHT)
+    return Image.fromarray(_texture(clip.rng("scene"), clip.family, size, 32, _SCENE_TONES))
 
 
 def _sprite(clip: Clip) -> Image.Image:
     """The object: an outline cut from fine checks."""
     rng = clip.rng("object")
-    sprite = Image.fromarray(_texture(rng, "Checks", _SPRITE, _SPRITE, 0.4)).convert("RGBA")
+    sprite = Image.fromarray(
+        _texture(rng, "Checks", (_SPRITE, _SPRITE), 12, _OBJECT_TONES)
+    ).convert("RGBA")
     mask = Image.new("L", (4 * _SPRITE, 4 * _SPRITE))
     half = 2 * _SPRITE
     corners = [(half + half * r * x, half + half * r * y) for r, x, y in _outline(clip.outline)]
@@ -234,11 +239,17 @@ def _outline(kind: str) -> list[tuple[float, float, float]]:
 
 
 def _texture(
-    rng: np.random.Generator, family: str, width: int, height: int, scale: float = 1.0
+    rng: np.random.Generator,
+    family: str,
+    size: tuple[int, int],
+    period: float,
+    tones: tuple[float, float],
 ) -> np.ndarray:
-    """uint8 height x width x 3: a pattern of the family between two colours."""
+    """uint8 height x width x 3: a pattern of the family, `period` pixels wide, between two colours
+    of the given brightness. `size` is width and height."""
+    width, height = size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    angle, period = rng.uniform(0.4, 1.2), scale * rng.uniform(26, 38)
+    angle, period = rng.uniform(0.5, 1.1), period * rng.uniform(0.85, 1.15)
     u = (x * math.cos(angle) + y * math.sin(angle)) * (2 * math.pi / period)
     v = (y * math.cos(angle) - x * math.sin(angle)) * (2 * math.pi / period)
     match family:
@@ -253,7 +264,7 @@ def _texture(
         case _:
             raise ValueError(f"family is {family!r}, allowed are {FAMILIES}")
     weight = 1 / (1 + np.exp(-4 * field))[..., None]
-    low, high = _two_colours(rng)
+    low, high = _two_colours(rng, *tones)
     shade = 1 + 0.15 * np.sin(x / width * 3 + y / height * 2 + rng.uniform(0, 6))[..., None]
     return np.asarray(np.clip((low + (high - low) * weight) * shade, 0, 255), np.uint8)
 
@@ -268,9 +279,10 @@ def _clouds(rng: np.random.Generator, period: float, width: int, height: int) ->
     return np.asarray((field - field.mean()) / field.std())
 
 
-def _two_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two RGB colours (float, 0 .. 255) whose brightness differs by at least 50."""
-    while True:
-        low, high = rng.uniform(20, 235, (2, 3))
-        if abs(low.mean() - high.mean()) > 50:
-            return low, high
+def _two_colours(
+    rng: np.random.Generator, dark: float, bright: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two RGB colours (float, 0 .. 255) of the given brightness and any hue."""
+    hues = rng.uniform(0, 2 * math.pi, 2)
+    turned = [np.cos(hue + np.array([0, 1, 2]) * 2 * math.pi / 3) for hue in hues]
+    return dark + _CHROMA * turned[0], bright + _CHROMA * turned[1]

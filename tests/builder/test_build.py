@@ -76,16 +76,16 @@ def test_changed_settings_are_refused_by_name(video_folder, tmp_path):
 
 
 def test_an_error_in_the_middle_then_the_same_bytes(dataset, video_folder, tmp_path):
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop_at_ten(done: int, total: int, text: str) -> None:
         if done == 10:
-            raise Stop
+            raise StopError
 
     catalog = folder.read(video_folder)
     out = tmp_path / "out"
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         build(catalog, out, SETTINGS, 2, stop_at_ten)
     assert list(out.glob("*.tar"))
     assert not list(out.glob("*.partial"))

@@ -38,7 +38,20 @@ def test_stock_webdataset_reads_every_sample(dataset):
             read[meta["name"]] = meta
     assert {video.name for video in dataset.videos} == set(read)
     first = dataset.videos[0]
-    keys = "name class label group splits fps width height frames offsets sha256 factors".split()
+    keys = [
+        "name",
+        "class",
+        "label",
+        "group",
+        "splits",
+        "fps",
+        "width",
+        "height",
+        "frames",
+        "offsets",
+        "sha256",
+        "factors",
+    ]
     assert list(read[first.name]) == keys
 
 

@@ -13,9 +13,14 @@ def make_backbone(name: str) -> R3D:
 
     Raises TrainerError for a name that is not there.
     """
+    check_backbone(name)
+    return BACKBONES[name]()
+
+
+def check_backbone(name: str) -> None:
+    """Raises TrainerError for a name that is not there."""
     if name not in BACKBONES:
         raise TrainerError(
             f"model.backbone is {name!r}, which this version does not have; it has "
             f"{', '.join(BACKBONES)}. Choose one with --set model.backbone=NAME."
         )
-    return BACKBONES[name]()

@@ -1,0 +1,145 @@
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import ascnet
+from ascnet import cli
+from ascnet.progress import Progress
+from tests.conftest import TINY
+
+SETTINGS = [word for change in TINY for word in ("--set", change)]
+
+
+def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ascnet.cli", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def fails(*words: str | Path, cwd: Path) -> str:
+    result = run(*words, cwd=cwd)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_help_needs_no_torch(tmp_path):
+    code = (
+        "import sys\nfrom ascnet.cli import main\nsys.argv = ['ascnet', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'h5py'} & set(sys.modules)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    for command in cli.COMMANDS:
+        assert command in result.stdout
+
+
+def test_three_commands(video_folder, tmp_path):
+    built = run("build", "folder", "--source", video_folder, "--short-side", 32, cwd=tmp_path)
+    assert "16 expected, 16 built, 0 failed" in built.stdout, built.stderr
+    again = run("build", "folder", "--source", video_folder, "--short-side", 32, cwd=tmp_path)
+    assert "is up to date" in again.stdout
+
+    trained = run("train", "shards/", *SETTINGS, cwd=tmp_path)
+    assert "Recipe demo, as the device is cpu" in trained.stdout, trained.stderr
+    assert "training videos of split 1 (16 of 16 built)" in trained.stdout
+    assert "1 videos are too short for 4 frames at stride 2" in trained.stdout
+    assert "8 steps, loss" in trained.stdout
+    assert "training 8/8 steps" in trained.stderr
+
+    retrieval = run("evaluate", "--task", "retrieval", cwd=tmp_path)
+    assert "Retrieval on folder, split 1 (%)" in retrieval.stdout, retrieval.stderr
+    linear = run("evaluate", "--task", "linear", cwd=tmp_path)
+    assert "Linear probe on folder" in linear.stdout
+    assert "features" not in linear.stderr  # the stores are used again
+
+    more = run("train", "--resume", cwd=tmp_path)
+    assert "going on after step 8" in more.stdout
+    wrong = fails("train", "--resume", "--set", "optim.lr=9", cwd=tmp_path)
+    assert "--set optim.lr=9 differs from" in wrong
+
+
+def test_mistakes_are_one_message(tmp_path, shards, make_video):
+    assert "There is no folder data/ucf101" in fails("build", "ucf101", cwd=tmp_path)
+    assert "'kinetics' is not one of" in fails("build", "kinetics", cwd=tmp_path)
+    assert "No shards in shards" in fails("train", cwd=tmp_path)
+    assert "No trained run in runs/" in fails("evaluate", cwd=tmp_path)
+    assert "No recipe 'x'" in fails("train", shards, "--recipe", "x", cwd=tmp_path)
+    assert "no setting optim.x" in fails("train", shards, "--set", "optim.x=1", cwd=tmp_path)
+    refused = fails("train", shards, "--recipe", "k400-s3dg", cwd=tmp_path)
+    assert "'s3dg', which this version does not have" in refused
+    assert not (tmp_path / "runs").exists()
+    make_video(tmp_path / "videos" / "a.avi", frames=3)
+    words = ["build", "folder", "--source", "videos"]
+    run(*words, cwd=tmp_path)
+    changed = fails(*words, "--short-side", 64, cwd=tmp_path)
+    assert "short_side = 128, and now it is 64" in changed
+    rebuilt = run(*words, "--short-side", 64, "--overwrite", cwd=tmp_path)
+    assert "1 expected, 1 built" in rebuilt.stdout
+
+
+def test_a_package_of_the_same_name_is_named(tmp_path):
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate" / "__init__.py").write_text("raise RuntimeError('not ours')\n")
+    message = fails("--help", cwd=tmp_path)
+    assert "ascnet needs its own package `evaluate`" in message
+    assert str(tmp_path / "evaluate") in message
+    assert len(message.strip().splitlines()) == 1
+
+
+def test_a_package_in_an_environment_inside_the_project_is_another_one(monkeypatch):
+    other = Path(cli.__file__).resolve().parent.parent / ".venv" / "trainer" / "__init__.py"
+    real = cli.find_spec
+
+    def find(name: str) -> object:
+        return SimpleNamespace(origin=str(other)) if name == "trainer" else real(name)
+
+    monkeypatch.setattr(cli, "find_spec", find)
+    assert f"would import {other.parent}" in cli.clash()
+
+
+def test_public_api(finished_run, shards):
+    dataset = ascnet.open_shards(shards)
+    assert len(dataset.videos) == 16
+    backbone = ascnet.load_backbone(finished_run)
+    assert not backbone.training
+    with torch.inference_mode():
+        assert backbone(torch.zeros(1, 3, 4, 16, 16)).shape[1] == backbone.channels
+
+
+def test_progress_in_a_log(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    with Progress("building", "videos") as progress:
+        for done in range(1, 6):
+            progress(done, 5, "x")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("building 5/5 videos, ")
+
+
+@pytest.mark.parametrize("resumed_at", [0, 3])
+def test_progress_on_a_terminal(capsys, monkeypatch, resumed_at):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with Progress("building", "videos") as progress:
+        for done in range(resumed_at + 1, 6):
+            progress(done, 5, "a video")
+            time.sleep(0.11)
+    text = capsys.readouterr().err
+    assert "5/5" in text and "a video" in text and "videos/s" in text
+
+
+def test_help_is_quick(tmp_path):
+    """Not a benchmark: only that nothing heavy has crept in (measured: about 0.1 s)."""
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        run("--help", cwd=tmp_path)
+        times.append(time.perf_counter() - began)
+    assert statistics.median(times) < 2

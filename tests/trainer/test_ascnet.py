@@ -1,0 +1,120 @@
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from trainer.ascnet import ASCNet, distance
+from trainer.config import Model, Objective
+
+MODEL = Model(backbone="r3d-tiny", hidden=32, dim=16)
+
+
+def batch(videos: int = 4) -> dict[str, torch.Tensor]:
+    ids = torch.arange(videos).repeat(2)
+    stride = torch.tensor([1, 2]).repeat_interleave(videos)
+    clips = torch.randn(2 * videos, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    return {"clips": clips, "stride": stride, "video": ids, "group": ids}
+
+
+def model(**changes) -> ASCNet:
+    torch.manual_seed(0)
+    return ASCNet(MODEL, Objective(**{"bank": 64, **changes})).train()
+
+
+def test_distance_is_two_minus_two_cosines():
+    p, z = torch.randn(5, 8), torch.randn(5, 8)
+    expected = (normalize(p, dim=1) - normalize(z, dim=1)).square().sum(1)
+    assert torch.allclose(distance(p, z), expected, atol=1e-5)
+    assert torch.allclose(distance(p, 3 * p), torch.zeros(5), atol=1e-5)
+    assert torch.allclose(distance(p, -p), torch.full((5,), 4.0), atol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.99])
+def test_losses_against_the_definition(momentum):
+    net = model(momentum=momentum)
+    data = batch()
+    net(**data)  # fills the bank
+    bank = {name: value.clone() for name, value in net.bank.state_dict().items()}
+
+    losses = net(**data)
+    encoder = net.encoder if momentum == 0 else net.target
+    with torch.no_grad():
+        z = normalize(encoder(data["clips"])[0], dim=1)
+        appearance, speed = net.encoder(data["clips"])
+        p, m = net.predict_appearance(appearance), net.predict_speed(speed)
+    acp, scp = [], []
+    for i in range(8):
+        acp.append(float(distance(p[i], z[(i + 4) % 8])))
+        fits = (bank["stride"] == data["stride"][i]) & (bank["group"] != data["group"][i])
+        similar = torch.where(fits, bank["appearance"] @ z[i], torch.tensor(-9.0))
+        scp.append(float(distance(m[i], bank["speed"][similar.argmax()])))
+    assert float(losses.appearance) == pytest.approx(sum(acp) / 8, abs=1e-4)
+    assert float(losses.speed) == pytest.approx(sum(scp) / 8, abs=1e-4)
+    assert float(losses.total.detach()) == pytest.approx(sum(acp + scp) / 8, abs=1e-4)
+
+
+def test_weights_and_warm_up():
+    data = batch()
+    for changes, with_speed, expected in (
+        ({"appearance_weight": 2.0, "speed_weight": 0.5}, True, (2.0, 0.5)),
+        ({}, False, (1.0, 0.0)),
+    ):
+        net = model(**changes)
+        net(**data)
+        losses = net(**data, with_speed=with_speed)
+        total = expected[0] * losses.appearance + expected[1] * losses.speed
+        assert float(losses.total.detach()) == pytest.approx(float(total), abs=1e-5)
+
+
+def test_the_first_batch_finds_no_neighbour():
+    losses = model()(**batch())
+    assert float(losses.speed) == 0.0
+    assert float(losses.with_neighbour) == 0.0
+    assert torch.isfinite(losses.total)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.99])
+def test_no_gradient_flows_through_the_target(momentum):
+    net = model(momentum=momentum)
+    net(**batch())
+    net(**batch()).total.backward()
+    assert all(p.grad is not None for p in net.encoder.parameters())
+    if net.target is not None:
+        assert all(p.grad is None for p in net.target.parameters())
+    # With the predictor's weights at zero, only the target could pass a gradient on.
+    net = model(momentum=momentum)
+    for predictor in (net.predict_appearance, net.predict_speed):
+        torch.nn.init.zeros_(predictor[0].weight)
+    net(**batch()).total.backward()
+    assert all(p.grad is None or not p.grad.any() for p in net.encoder.parameters())
+
+
+def test_target_moves_slowly():
+    net = model(momentum=0.9)
+    before = {k: v.clone() for k, v in net.target.state_dict().items()}
+    with torch.no_grad():
+        for p in net.encoder.parameters():
+            p.add_(1.0)
+    net.update_target(0.9)
+    for name, p in net.target.named_parameters():
+        assert torch.allclose(p, before[name] + 0.1, atol=1e-5)
+
+
+def test_top_k_neighbours_are_averaged():
+    net = model(neighbours=3)
+    net(**batch())
+    losses = net(**batch())
+    assert losses.neighbours.shape == losses.found.shape == (8, 3)
+    assert losses.found.all()
+
+
+def test_it_learns_to_agree():
+    net = model(momentum=0.0, speed_weight=0.5)
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    history = []
+    for _ in range(25):
+        losses = net(**batch())
+        optimiser.zero_grad()
+        losses.total.backward()
+        optimiser.step()
+        history.append(float(losses.appearance))
+    assert history[-1] < history[0] - 0.3

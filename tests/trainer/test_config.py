@@ -1,0 +1,80 @@
+import dataclasses
+
+import pytest
+
+from trainer import config
+from trainer.config import Config, load_recipe, override
+from trainer.errors import TrainerError
+
+
+@pytest.mark.parametrize("name", config.recipes())
+def test_recipes_load_and_survive_being_written(name, tmp_path):
+    recipe = load_recipe(name)
+    assert recipe.recipe == name
+    (tmp_path / "config.toml").write_text(config.dump(recipe))
+    assert config.load(tmp_path / "config.toml") == recipe
+
+
+def test_the_recipes_that_ship():
+    assert {"demo", "ucf101-r3d18", "k400-r3d18", "k400-s3dg"} <= set(config.recipes())
+    k400 = load_recipe("k400-s3dg")
+    assert (k400.data.frames, k400.data.size, k400.data.strides) == (64, 224, (1, 2))
+
+
+def test_override():
+    changed = override(
+        Config(),
+        (
+            "optim.lr=1",
+            "data.strides=[1, 2, 4]",
+            "data.split=2",
+            "seed=7",
+            "model.backbone=r3d-tiny",
+        ),
+    )
+    assert changed.optim.lr == 1.0 and isinstance(changed.optim.lr, float)
+    assert changed.data.strides == (1, 2, 4)
+    assert changed.data.split == "2"
+    assert changed.seed == 7
+    assert changed.model.backbone == "r3d-tiny"
+    assert Config() == dataclasses.replace(
+        changed, optim=Config().optim, data=Config().data, model=Config().model, seed=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("optim.lr", "has no '='"),
+        ("optim.learning=1", r"there is no setting optim.learning.*optim.lr"),
+        ("optim.epoch=1", r"Did you mean optim.epochs\?"),
+        ("optim.batch=many", "'many'; it takes a value of type int"),
+        ("optim.batch=1", "optim.batch is 1; allowed: at least 2"),
+        ("optim=3", "optim is a table of settings"),
+        ("data.strides=2", r"data.strides is 2; it takes a list"),
+        ("data.strides=[2]", "two different speeds"),
+        ("augment.area=[1]", "takes a list of 2"),
+        ("objective.momentum=1.0", r"in \[0, 1\)"),
+        ("data.short_videos=skip", "loop, repeat_last or error"),
+        ("optim.optimiser=lion", "sgd or adamw"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_allowed(assignment, words):
+    with pytest.raises(TrainerError, match=words):
+        override(Config(), (assignment,))
+
+
+def test_a_recipe_that_is_not_there(tmp_path):
+    with pytest.raises(TrainerError, match=r"No recipe 'best'\. Recipes are demo, "):
+        load_recipe("best")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("lr = = 3")
+    with pytest.raises(TrainerError, match="is no TOML"):
+        load_recipe(str(broken))
+
+
+def test_a_recipe_of_one_s_own(tmp_path):
+    own = tmp_path / "mine.toml"
+    own.write_text("seed = 3\n[optim]\nlr = 0.2\n")
+    recipe = load_recipe(str(own))
+    assert (recipe.recipe, recipe.seed, recipe.optim.lr) == ("mine", 3, 0.2)

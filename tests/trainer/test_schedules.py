@@ -1,0 +1,25 @@
+import pytest
+
+from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
+
+
+def test_learning_rate():
+    assert warmup_cosine(0, 100, 0.1) == pytest.approx(1 / 11)
+    assert warmup_cosine(10, 100, 0.1) == 1.0
+    assert warmup_cosine(55, 100, 0.1) == pytest.approx(0.5)
+    assert warmup_cosine(99, 100, 0.1) == pytest.approx(0.0, abs=1e-3)
+    assert warmup_cosine(100, 100, 0.1) == warmup_cosine(150, 100, 0.1) == 0.0
+    assert warmup_cosine(0, 1, 0.0) == 1.0
+    rising = [warmup_cosine(s, 100, 0.1) for s in range(11)]
+    assert rising == sorted(rising)
+
+
+def test_momentum_of_the_target():
+    assert target_momentum(0, 100, 0.996) == pytest.approx(0.996)
+    assert target_momentum(50, 100, 0.996) == pytest.approx(0.998)
+    assert target_momentum(100, 100, 0.996) == target_momentum(200, 100, 0.996) == 1.0
+
+
+def test_linear_scaling():
+    assert scaled_lr(0.1, 64) == 0.1
+    assert scaled_lr(0.1, 256) == pytest.approx(0.4)
