@@ -29,13 +29,9 @@ def load_backbone(run: str | Path) -> "R3D":
     """The trained backbone of a run, in evaluation mode: float32 N x 3 x T x H x W, normalised as
     `trainer.augment.centre_crop` does, to a feature map N x C x T' x H' x W'. Raises
     trainer.errors.TrainerError if the run has no checkpoint."""
-    from trainer.backbones import make_backbone
-    from trainer.checkpoint import load_backbone_weights
+    from trainer import checkpoint
 
-    trained = load_backbone_weights(Path(run))
-    backbone = make_backbone(trained.config.model.backbone)
-    backbone.load_state_dict(trained.weights)
-    return backbone.eval()
+    return checkpoint.load_backbone(Path(run)).backbone.eval()
 
 
 def open_features(path: str | Path) -> "Features":

@@ -77,8 +77,16 @@ def main() -> None:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except click.exceptions.Abort:
-        click.echo("Stopped. What is finished is kept.", err=True)
+        click.echo(
+            "Stopped. What is finished is kept; the same command goes on (train: with --resume).",
+            err=True,
+        )
         sys.exit(130)
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        click.echo(f"Error: {error.filename or 'the system'}: {error.strerror}.", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

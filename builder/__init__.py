@@ -1,1 +1,1 @@
-"""Videos to verified frame-JPEG WebDataset shards. Imports no other room."""
+"""Videos to frame-JPEG WebDataset shards. Imports no other room."""

@@ -67,26 +67,30 @@ def build(
     settings: BuildSettings,
     workers: int,
     progress: Progress = lambda done, total, text: None,
+    overwrite: bool = False,
 ) -> Summary:
     """Build the shards of a catalog into `folder`, or go on with a build that was interrupted.
 
     The unit of work is a shard: a kill costs the shards that were being written. Raises
-    BuilderError if `folder` holds a build of other videos or settings, if another build is
-    writing there, or if the disk refuses.
+    BuilderError if `folder` holds a build of other videos or settings (unless `overwrite`), if
+    another build is writing there, if a video vanishes, or if the disk refuses.
     """
     identity = _identity(catalog, settings)
     notes = folder / ".build"
     try:
-        notes.mkdir(parents=True, exist_ok=True)
-        with _only_builder(notes):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _only_builder(folder):
+            if overwrite:
+                _clear(folder, catalog.dataset)
             _must_be_same_build(folder, identity)
+            notes.mkdir(exist_ok=True)
             built_now = 0
             if not (folder / DATASET_FILE).is_file():
                 write_atomically(notes / "identity.json", json.dumps(identity))
                 plans = plan_shards(catalog.videos, settings.videos_per_shard)
                 built_now = _build_shards(catalog, folder, settings, plans, workers, progress)
                 _finish(catalog, folder, identity, plans)
-        shutil.rmtree(notes)
+            shutil.rmtree(notes)
     except OSError as error:
         raise BuilderError(
             f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; make "
@@ -103,11 +107,9 @@ def _identity(catalog: Catalog, settings: BuildSettings) -> dict[str, Any]:
         size = video.path.stat().st_size if video.path.is_file() else -1
         row = [video.name, size, video.class_name, video.group, video.splits, video.factors]
         videos.update(json.dumps(row).encode())
-    frames = asdict(settings.frames)
-    del frames["timeout"]  # does not change the bytes of what is built
     return {
         "dataset": catalog.dataset,
-        **frames,
+        **asdict(settings.frames),
         "videos_per_shard": settings.videos_per_shard,
         "ffmpeg": ffmpeg_version(),
         "videos": len(catalog.videos),
@@ -116,16 +118,18 @@ def _identity(catalog: Catalog, settings: BuildSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def _only_builder(notes: Path) -> Iterator[None]:
-    with (notes / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuilderError(
-                f"Another build is writing to {notes.parent}. Wait for it, or name another "
-                "folder with --out."
-            ) from None
+def _only_builder(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder itself; the system lifts it when the process ends."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise BuilderError(
+            f"Another build is writing to {folder}. Wait for it, or name another folder with --out."
+        ) from None
+    finally:
+        os.close(lock)
 
 
 def _must_be_same_build(folder: Path, identity: dict[str, Any]) -> None:
@@ -167,7 +171,14 @@ def _build_shards(
         video = catalog.videos[key]
         if video.problem:
             return Failure(video.problem, "")
-        return transcode(video.path, settings.frames)
+        result = transcode(video.path, settings.frames)
+        if isinstance(result, Failure) and result.reason == "missing":
+            raise BuilderError(
+                f"{video.path} was there when the build began and is gone now. What is finished is "
+                "kept: bring it back and run the same command again, or build without it with "
+                "--overwrite."
+            )
+        return result
 
     keys = [key for plan in open_plans for key in plan.keys]
     with closing(run_local(work, keys, workers)) as results:
@@ -186,11 +197,12 @@ def _build_shards(
     return len(keys)
 
 
-def clear(folder: Path) -> None:
+def _clear(folder: Path, dataset: str) -> None:
     """Take an earlier build away: its done-marker first, then all that it is made of."""
     (folder / DATASET_FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / ".build", ignore_errors=True)
-    for pattern in ("*.tar", "*.partial", VIDEOS_FILE):
+    shard = f"{dataset}-" + 6 * "[0-9]" + ".tar"
+    for pattern in (shard, f"{shard}.partial", VIDEOS_FILE):
         for path in folder.glob(pattern):
             path.unlink()
 

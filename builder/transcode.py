@@ -100,7 +100,8 @@ def transcode(path: Path, settings: FrameSettings) -> Frames | Failure:
     """Every frame of the video at its native rate, short side scaled to `settings.short_side`,
     aspect kept, rotation metadata honoured, pixels square.
 
-    Never raises for a bad video: what is wrong comes back as a Failure.
+    Never raises for a bad video: what is wrong comes back as a Failure. Raises BuilderError if
+    ffmpeg is killed from outside.
     """
     try:
         with path.open("rb") as file:
@@ -170,7 +171,15 @@ _CUT = ("moov atom not found", "partial file", "Packet corrupt", "End of file")
 
 
 def _judge(blob: bytes, log: str, status: int) -> Frames | Failure:
-    """ffmpeg's output, what it said, and its exit status, made into one answer."""
+    """ffmpeg's output, what it said, and its exit status, made into one answer.
+
+    Raises BuilderError if ffmpeg was killed: that says nothing of the video.
+    """
+    if status < 0:
+        raise BuilderError(
+            f"ffmpeg was stopped by signal {-status} (9 is often the system running out of memory: "
+            "use fewer --workers). What is finished is kept; run the same command again."
+        )
     complaints = _COMPLAINT.findall(_ADDRESS.sub("", log))
     detail = complaints[0].strip()[:200] if complaints else ""
     offsets, sizes = split_frames(blob)
@@ -185,7 +194,7 @@ def _judge(blob: bytes, log: str, status: int) -> Frames | Failure:
         "damaged": bool(complaints) or "corrupt decoded frame" in log,
         "size changed": "video parameters changed" in log and "Reconfiguring" in log,
     }
-    fps = _FPS.search(log)
+    fps = _FPS.search(log.partition("Output #0")[0])  # of the input, not of what we write
     return Frames(
         blob=blob,
         offsets=tuple(offsets),
@@ -226,7 +235,7 @@ def split_frames(stream: bytes) -> tuple[list[int], set[tuple[int, int]]]:
     at = 0
     while stream[at : at + 2] == b"\xff\xd8":
         size, at = None, at + 2
-        while (marker := stream[at : at + 2]) not in (b"\xff\xda", b"") and marker[0] == 0xFF:
+        while len(marker := stream[at : at + 2]) == 2 and marker[0] == 0xFF and marker[1] != 0xDA:
             if 0xC0 <= marker[1] <= 0xC2:  # a frame header: precision, height, width
                 size = (
                     int.from_bytes(stream[at + 7 : at + 9], "big"),

@@ -3,21 +3,20 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import torch
 
-from builder.shard import DATASET_FILE, ShardDataset
+from builder.shard import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.store import FeatureStore, Identity, is_complete
 from trainer.augment import centre_crop
-from trainer.backbones import make_backbone
 from trainer.backbones.r3d import R3D
 from trainer.checkpoint import TrainedBackbone
-from trainer.clips import ClipReader, even_requests, read_batches
+from trainer.clips import ClipReader, count_short, even_requests, read_batches
 from trainer.config import Config
 from trainer.pretrain import make_model
+from trainer.provenance import fingerprint
 
 Progress = Callable[[int, int, str], None]  # done, total, what is being done
 
@@ -37,17 +36,16 @@ class Subject:
 
 def subjects(trained: TrainedBackbone) -> tuple[Subject, Subject]:
     """The trained backbone, and the one that its training began with."""
-    settings = trained.config
-    backbone = make_backbone(settings.model.backbone)
-    backbone.load_state_dict(trained.weights)
-    untrained = make_model(settings).encoder.backbone
+    untrained = make_model(trained.config).encoder.backbone
     return (
-        Subject(TRAINED, backbone, trained.sha256, trained.step),
+        Subject(TRAINED, trained.backbone, trained.sha256, trained.step),
         Subject(UNTRAINED, untrained, "none", 0),
     )
 
 
-def identity_of(subject: Subject, settings: Config, dataset: ShardDataset) -> Identity:
+def identity_of(
+    subject: Subject, settings: Config, dataset: ShardDataset, device: torch.device
+) -> Identity:
     """Everything that decides the features; attributes of the store."""
     return {
         "encoder": subject.name,
@@ -66,9 +64,10 @@ def identity_of(subject: Subject, settings: Config, dataset: ShardDataset) -> Id
         "layer": "last convolutional map, average-pooled",
         "pooling": "mean over clips",
         "dataset": dataset.name,
-        "dataset_sha256": sha256((dataset.folder / DATASET_FILE).read_bytes()).hexdigest(),
+        "dataset_sha256": fingerprint(dataset.folder),
         "dataset_counts": json.dumps(dataset.counts, sort_keys=True),
         "torch": str(torch.__version__),
+        "device": device.type,
     }
 
 
@@ -83,13 +82,21 @@ def extract(
     """Fill the store at `path` with features of all videos, or go on with one begun earlier.
 
     False if a store with exactly this identity was there already, and nothing had to be done.
+    Raises EvaluateError if there is no video, or one too short for the policy `error`.
     """
-    identity = identity_of(subject, settings, dataset)
+    identity = identity_of(subject, settings, dataset, device)
     if is_complete(path, identity):
         return False
     videos = dataset.videos
     if not videos:
         raise EvaluateError(f"{dataset.folder} holds no built video: {dataset.counts}.")
+    frames, stride = settings.data.frames, settings.evaluate.stride
+    short = count_short([video.frames for video in videos], frames, (stride,))
+    if short and settings.data.short_videos == "error":
+        raise EvaluateError(
+            f"{short} of {len(videos)} videos of {dataset.folder} are too short for {frames} "
+            f"frames at stride {stride}, and the run's policy data.short_videos is 'error'."
+        )
     store = FeatureStore(path, videos, subject.backbone.channels, identity)
     starts = range(0, len(videos), _VIDEOS_A_BATCH)
     todo = [i for i in starts if not store.done[i : i + _VIDEOS_A_BATCH].all()]

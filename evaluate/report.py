@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from builder.shard import write_atomically
+
 
 def table(result: dict[str, Any]) -> str:
     """A result as a table with its caption: a row for each encoder, a column for each figure."""
@@ -49,9 +51,14 @@ def _caption(result: dict[str, Any]) -> str:
         f"  {p['backbone']}, recipe {p['recipe']}, seed {p['seed']}, step {p['step']}; "
         "untrained: the same network as training began with",
     ]
+    if result["trained_on"]["test_videos_seen"]:
+        lines.append(
+            f"  Careful: the run was trained on split {result['trained_on']['split']} of this data "
+            "set, and its training saw test videos of this one (without their labels)."
+        )
     return "\n".join(lines)
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_atomically(path, json.dumps(result, indent=1) + "\n")

@@ -1,7 +1,7 @@
 """The protocols, put together: a run and a data set to a result."""
 
 import time
-from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,11 @@ import torch
 from builder.shard import ShardDataset
 from evaluate import picture, probe, report, retrieval
 from evaluate.errors import EvaluateError
-from evaluate.features import TRAINED, Subject, extract, subjects
+from evaluate.features import TRAINED, Progress, Subject, extract, subjects
 from evaluate.store import Features
-from trainer.checkpoint import load_backbone_weights
-from trainer.pretrain import describe_splits
-
-Progress = Callable[[int, int, str], None]
+from trainer.checkpoint import load_backbone
+from trainer.pretrain import describe_splits, record_of
+from trainer.provenance import code
 
 _COMPARISON = {
     "retrieval": "cosine, exact",
@@ -33,19 +32,21 @@ def evaluate(
     task: str,
     run: Path,
     shards: Path,
-    split: str,
+    split: str | None,
     device: torch.device,
     progress: Progress = lambda done, total, text: None,
 ) -> dict[str, Any]:
-    """Run `task` ("retrieval" or "linear") for the trained and the untrained backbone of a run.
+    """Run `task` ("retrieval" or "linear") for the trained and the untrained backbone of a run, on
+    a split of a data set (None: the split that the run was trained on).
 
     The result is also written to `run/results/`, the feature stores to `run/features/`. Raises
     EvaluateError if the split has nothing to train or to test on.
     """
     began = time.perf_counter()
     dataset = ShardDataset(shards)
+    trained = load_backbone(run)
+    split = split or trained.config.data.split
     _must_have_parts(dataset, split)
-    trained = load_backbone_weights(run)
     results: dict[str, Any] = {}
     for subject in subjects(trained):
         path = store_path(run, dataset, subject)
@@ -70,13 +71,34 @@ def evaluate(
             "dataset": of_trained.counts,
         },
         "protocol": attributes | {"comparison": _COMPARISON[task]},
+        "trained_on": _trained_on(run, trained.config.data.split, shards, split),
+        "settings": asdict(trained.config),
+        "code": code(),
     }
-    name = f"{task}-{dataset.name}-split{split}"
+    path = result_path(run, task, dataset.name, split)
     if task == "retrieval":
-        _draw(run / "results" / f"{name}.png", dataset, of_trained, split)
+        _draw(path.with_suffix(".png"), dataset, of_trained, split)
     result["seconds"] = round(time.perf_counter() - began, 1)
-    report.write_json(run / "results" / f"{name}.json", result)
+    report.write_json(path, result)
     return result
+
+
+def result_path(run: Path, task: str, dataset: str, split: str) -> Path:
+    """The JSON file of a result; a picture may lie beside it."""
+    return run / "results" / f"{task}-{dataset}-split{split}.json"
+
+
+def _trained_on(run: Path, own_split: str, shards: Path, split: str) -> dict[str, Any]:
+    """The run's record of its data, and whether its training saw videos of this test part."""
+    record = record_of(run)
+    same = str(shards.resolve()) in record["shards"]
+    return {
+        "split": own_split,
+        "code": record["code"],
+        "shards": record["shards"],
+        "counts": record["counts"],
+        "test_videos_seen": same and split != own_split,
+    }
 
 
 def store_path(run: Path, dataset: ShardDataset, subject: Subject) -> Path:
@@ -90,9 +112,9 @@ def _must_have_parts(dataset: ShardDataset, split: str) -> None:
             "videos of each class into a folder of its own and build again."
         )
     for part in ("train", "test"):
-        if part not in dataset.splits().get(split, ()):
+        if all(video.label is None for video in dataset.subset(split, part)):
             raise EvaluateError(
-                f"{dataset.folder} has no {part} videos in split {split}; its splits are "
+                f"{dataset.folder} has no labelled {part} videos in split {split}; its splits are "
                 f"{describe_splits(dataset)}. Choose one that has train and test with --split N."
             )
 

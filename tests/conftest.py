@@ -80,6 +80,9 @@ TINY = (
     "optim.steps=8",
     "log_every=2",
     "checkpoint_every=3",
+    "evaluate.clips=5",
+    "objective.speed_weight=1.0",
+    "objective.speed_warmup=0.0",
 )
 
 
@@ -89,8 +92,8 @@ def tiny() -> Config:
 
 
 @pytest.fixture(scope="session")
-def training_set(shards: Path) -> pretrain.TrainingSet:
-    return pretrain.gather([shards], "1")
+def training_set(shards: Path, tiny: Config) -> pretrain.TrainingSet:
+    return pretrain.gather([shards], tiny.data)
 
 
 @pytest.fixture(scope="session")

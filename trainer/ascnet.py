@@ -39,8 +39,6 @@ class Losses:
     appearance: torch.Tensor  # ACP, 0 .. 4
     speed: torch.Tensor  # SCP, 0 .. 4; 0 as long as no clip has a neighbour
     with_neighbour: torch.Tensor  # share of clips that found another video
-    neighbours: torch.Tensor  # int64 N x k: places in the bank before this batch went in
-    found: torch.Tensor  # bool N x k
     target: Embeddings
 
 
@@ -124,8 +122,6 @@ class ASCNet(nn.Module):
             appearance=acp.detach(),
             speed=scp.detach(),
             with_neighbour=found.any(1).float().mean(),
-            neighbours=places,
-            found=found,
             target=target,
         )
 

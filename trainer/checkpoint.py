@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from trainer.backbones import make_backbone
+from trainer.backbones.r3d import R3D
 from trainer.config import Config
 from trainer.config import load as load_config
 from trainer.errors import TrainerError
@@ -67,30 +69,38 @@ class TrainedBackbone:
     """What evaluation needs of a run."""
 
     config: Config
-    weights: dict[str, torch.Tensor]  # the backbone's state dict, torchvision's keys
+    backbone: R3D
     step: int
     sha256: str  # of the checkpoint file
 
 
-def load_backbone_weights(run: Path) -> TrainedBackbone:
-    """The backbone of a run's newest checkpoint."""
+def load_backbone(run: Path) -> TrainedBackbone:
+    """The backbone of a run's newest checkpoint. Raises TrainerError if there is none."""
     path, state = load_last(run)
+    config = load_config(run / CONFIG_FILE)
     prefix = "encoder.backbone."
     weights = {k.removeprefix(prefix): v for k, v in state["model"].items() if k.startswith(prefix)}
+    backbone = make_backbone(config.model.backbone)
+    backbone.load_state_dict(weights)
     return TrainedBackbone(
-        config=load_config(run / CONFIG_FILE),
-        weights=weights,
+        config=config,
+        backbone=backbone,
         step=int(state["step"]),
         sha256=sha256(path.read_bytes()).hexdigest(),
     )
 
 
-def newest_run(runs: Path) -> Path:
-    """The run with the newest checkpoint in the folder of runs. Raises TrainerError if none."""
-    found = [run for run in runs.glob("*") if list_checkpoints(run)]
+def newest_run(runs: Path, trained: bool = True) -> Path:
+    """The run in the folder of runs that was started, or wrote a checkpoint, last; `trained`: of
+    those that have a checkpoint. Raises TrainerError if there is none."""
+    found = {
+        run: max(path.stat().st_mtime_ns for path in (run / CONFIG_FILE, *list_checkpoints(run)))
+        for run in runs.glob("*")
+        if (run / CONFIG_FILE).is_file() and (list_checkpoints(run) or not trained)
+    }
     if not found:
         raise TrainerError(
-            f"No trained run in {runs}/. Train one first, for example with `ascnet train shards/`, "
-            "or name one with --run."
+            f"No {'trained ' if trained else ''}run in {runs}/. Train one first, for example with "
+            "`ascnet train shards/`, or name one with --run."
         )
-    return max(found, key=lambda run: list_checkpoints(run)[-1].stat().st_mtime_ns)
+    return max(found, key=lambda run: found[run])

@@ -15,7 +15,8 @@ import simplejpeg
 import torch
 
 from builder.shard import Video, read_frames, read_offsets
-from trainer.sampling import clip_frames, even_starts, random_start, two_strides
+from trainer.errors import TrainerError
+from trainer.sampling import clip_frames, clip_span, even_starts, random_start, two_strides
 
 _AHEAD = 3  # batches that are being filled while one is in use
 
@@ -71,13 +72,21 @@ class ClipReader:
         return self._offsets[video]
 
     def read(self, request: ClipRequest, canvas: np.ndarray) -> tuple[int, int]:
-        """Decode a clip into `canvas` (uint8, T x H x W x 3); height and width come back."""
+        """Decode a clip into `canvas` (uint8, T x H x W x 3); height and width come back. Raises
+        TrainerError for a frame that is no JPEG."""
         jpegs = read_frames(self.videos[request.video], self.offsets(request.video), request.frames)
         side = self._short_side
         for t, jpeg in enumerate(jpegs):
-            picture = simplejpeg.decode_jpeg(
-                jpeg, min_height=side, min_width=side, fastdct=True, fastupsample=True
-            )
+            try:
+                picture = simplejpeg.decode_jpeg(
+                    jpeg, min_height=side, min_width=side, fastdct=True, fastupsample=True
+                )
+            except ValueError as error:
+                video = self.videos[request.video]
+                raise TrainerError(
+                    f"Frame {request.frames[t]} of {video.name} in {video.shard} is no readable "
+                    f"JPEG ({error}). The shard was changed after it was built; build it anew."
+                ) from error
             height, width = picture.shape[:2]
             canvas[t, :height, :width] = picture
         return height, width
@@ -189,5 +198,5 @@ def even_requests(
 
 def count_short(lengths: Sequence[int], clip_length: int, strides: tuple[int, ...]) -> int:
     """How many videos are too short for a clip at the largest stride."""
-    span = (clip_length - 1) * max(strides) + 1
+    span = clip_span(clip_length, max(strides))
     return sum(length < span for length in lengths)

@@ -198,11 +198,15 @@ def _lists(value: Any) -> Any:
 
 def _validate(config: Config) -> None:
     data, objective, optim = config.data, config.objective, config.optim
+    augment = config.augment
     rules = [
         (data.frames >= 1, "data.frames", data.frames, "at least 1"),
         (min(data.strides, default=0) >= 1, "data.strides", data.strides, "positive numbers"),
         (len(set(data.strides)) >= 2, "data.strides", data.strides, "two different speeds or more"),
+        (data.frames <= 512, "data.frames", data.frames, "at most 512"),
         (data.size >= 16, "data.size", data.size, "at least 16"),
+        (data.short_side >= 0, "data.short_side", data.short_side, "0 or more"),
+        (data.workers >= 0, "data.workers", data.workers, "0 or more"),
         (
             data.short_videos in ("loop", "repeat_last", "error"),
             "data.short_videos",
@@ -217,8 +221,31 @@ def _validate(config: Config) -> None:
             objective.neighbours,
             "from 1 to objective.bank",
         ),
+        (
+            0 <= objective.speed_warmup <= 1,
+            "objective.speed_warmup",
+            objective.speed_warmup,
+            "in [0, 1]",
+        ),
+        (config.seed >= 0, "seed", config.seed, "0 or more"),
+        (config.model.hidden >= 1, "model.hidden", config.model.hidden, "at least 1"),
+        (config.model.dim >= 2, "model.dim", config.model.dim, "at least 2"),
+        (
+            0 < augment.area[0] <= augment.area[1] <= 1,
+            "augment.area",
+            augment.area,
+            "two shares in (0, 1], the smaller first",
+        ),
+        (
+            0 < augment.ratio[0] <= augment.ratio[1],
+            "augment.ratio",
+            augment.ratio,
+            "two positive numbers, the smaller first",
+        ),
+        (0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "in [0, 1)"),
+        (optim.steps >= 0, "optim.steps", optim.steps, "0 (then epochs count) or more"),
         (optim.batch >= 2, "optim.batch", optim.batch, "at least 2 (batch norm needs two)"),
-        (optim.steps > 0 or optim.epochs > 0, "optim.epochs", optim.epochs, "positive"),
+        (0 < optim.epochs < 1e6, "optim.epochs", optim.epochs, "positive, below a million"),
         (optim.optimiser in ("sgd", "adamw"), "optim.optimiser", optim.optimiser, "sgd or adamw"),
         (optim.lr > 0, "optim.lr", optim.lr, "positive"),
         (config.evaluate.clips >= 1, "evaluate.clips", config.evaluate.clips, "at least 1"),

@@ -7,12 +7,15 @@ runs/<time>-<recipe>/
     events.out...     the same numbers as log.jsonl, for TensorBoard
 """
 
+import fcntl
 import json
 import math
+import os
 import random
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +25,17 @@ import tomli_w
 import torch
 from tensorboardX import SummaryWriter
 
-from builder.shard import ShardDataset, Video
+from builder.shard import ShardDataset, Video, write_atomically
 from trainer import checkpoint, config
 from trainer.ascnet import ASCNet, Losses
 from trainer.augment import augment
 from trainer.backbones import check_backbone
 from trainer.checkpoint import CONFIG_FILE
-from trainer.clips import ClipReader, pair_requests, read_batches
-from trainer.config import Config
+from trainer.clips import ClipReader, count_short, pair_requests, read_batches
+from trainer.config import Config, Data
 from trainer.errors import TrainerError
 from trainer.monitor import embedding_std, healthy_std
+from trainer.provenance import code, fingerprint
 from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
 
 LOG_FILE = "log.jsonl"
@@ -44,17 +48,17 @@ class TrainingSet:
 
     videos: tuple[Video, ...]
     groups: tuple[int, ...]  # number of each video's source group, over all data sets
-    labels: tuple[int, ...]  # number of each video's class, -1 unlabelled; only for diagnosis
     folders: tuple[Path, ...]
     counts: dict[str, dict[str, Any]]  # of each data set, as in dataset.json
+    short: int  # videos too short for a clip at the largest stride
 
 
-def gather(folders: Sequence[Path], split: str) -> TrainingSet:
-    """All training videos of a split. Raises TrainerError where a data set has none."""
+def gather(folders: Sequence[Path], settings: Data) -> TrainingSet:
+    """All training videos of a split. Raises TrainerError where a data set has none, or where one
+    is too short and the policy is `error`."""
     videos: list[Video] = []
-    groups: dict[tuple[str, str], int] = {}
-    classes: dict[tuple[str, str], int] = {}
-    numbers, labels, counts = [], [], {}
+    groups: dict[tuple[Path, str], int] = {}
+    numbers, counts, split = [], {}, settings.split
     for folder in folders:
         dataset = ShardDataset(folder)
         own = dataset.subset(split, "train")
@@ -63,14 +67,17 @@ def gather(folders: Sequence[Path], split: str) -> TrainingSet:
                 f"{folder} has no training videos in split {split}; "
                 f"its splits are {describe_splits(dataset)}. Choose one with --set data.split=N."
             )
-        for video in own:
-            key = (dataset.name, video.group)
-            numbers.append(groups.setdefault(key, len(groups)))
-            kind = (dataset.name, video.class_name or "")
-            labels.append(classes.setdefault(kind, len(classes)) if video.class_name else -1)
+        numbers += [groups.setdefault((folder, v.group), len(groups)) for v in own]
         videos.extend(own)
         counts[str(folder)] = {"training_videos": len(own), **dataset.counts}
-    return TrainingSet(tuple(videos), tuple(numbers), tuple(labels), tuple(folders), counts)
+    short = count_short([v.frames for v in videos], settings.frames, settings.strides)
+    if short and settings.short_videos == "error":
+        raise TrainerError(
+            f"{short} of {len(videos)} training videos are too short for {settings.frames} frames "
+            f"at stride {max(settings.strides)}, and data.short_videos is 'error'. Allow it with "
+            "--set data.short_videos=loop (or repeat_last), or take shorter clips."
+        )
+    return TrainingSet(tuple(videos), tuple(numbers), tuple(folders), counts, short)
 
 
 def describe_splits(dataset: ShardDataset) -> str:
@@ -88,22 +95,60 @@ def start_run(run: Path, settings: Config, data: TrainingSet) -> None:
     """Make the run directory and write down what will be trained on what. Raises TrainerError if
     there is a run already, or if its backbone is not there."""
     check_backbone(settings.model.backbone)
-    if checkpoint.list_checkpoints(run) or (run / LOG_FILE).exists():
-        raise TrainerError(
-            f"{run} holds a run already. Go on with it with --resume, or name another with --run."
-        )
     run.mkdir(parents=True, exist_ok=True)
-    record = {"shards": [str(f.resolve()) for f in data.folders], "counts": data.counts}
-    text = config.dump(settings) + "\n" + tomli_w.dumps({"run": record})
-    (run / CONFIG_FILE).write_text(text, encoding="utf-8")
+    with _only_trainer(run):
+        if (run / CONFIG_FILE).exists() or checkpoint.list_checkpoints(run):
+            raise TrainerError(
+                f"{run} holds a run already. Go on with it with --resume, or name another with "
+                "--run."
+            )
+        record = {
+            "code": code(),
+            "shards": [str(folder.resolve()) for folder in data.folders],
+            "shards_sha256": [fingerprint(folder) for folder in data.folders],
+            "counts": data.counts,
+        }
+        text = config.dump(settings) + "\n" + tomli_w.dumps({"run": record})
+        write_atomically(run / CONFIG_FILE, text)
 
 
-def shards_of(run: Path) -> list[Path]:
-    """The data sets that a run was trained on. Raises TrainerError if its record is not there."""
+def record_of(run: Path) -> dict[str, Any]:
+    """What a run wrote down of its code and data. Raises TrainerError if it is not there."""
     path = run / CONFIG_FILE
     if not path.is_file():
         raise TrainerError(f"{run} is no run: there is no {path}. Name one with --run.")
-    return [Path(p) for p in tomllib.loads(path.read_text(encoding="utf-8"))["run"]["shards"]]
+    return dict(tomllib.loads(path.read_text(encoding="utf-8"))["run"])
+
+
+def shards_of(run: Path) -> list[Path]:
+    """The data sets that a run was trained on."""
+    return [Path(folder) for folder in record_of(run)["shards"]]
+
+
+def must_be_same_data(run: Path) -> None:
+    """Raises TrainerError if a data set was built anew since the run was started."""
+    record = record_of(run)
+    for folder, digest in zip(record["shards"], record["shards_sha256"], strict=True):
+        if fingerprint(Path(folder)) != digest:
+            raise TrainerError(
+                f"{folder} was built anew since {run} was started: its steps would see other "
+                "videos. Start a new run without --resume."
+            )
+
+
+@contextmanager
+def _only_trainer(run: Path) -> Iterator[None]:
+    """Hold a lock on the run directory; the system lifts it when the process ends."""
+    lock = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise TrainerError(
+            f"Another training writes to {run}. Wait for it, or name another run with --run."
+        ) from None
+    finally:
+        os.close(lock)
 
 
 def seed_everything(seed: int) -> None:
@@ -139,13 +184,21 @@ def train(
     progress: Progress = lambda done, total, text: None,
 ) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint if the run has one. The last line of the log
-    comes back. Raises TrainerError if the loss is no number any more."""
+    comes back. Raises TrainerError if the loss is no number any more, or if another process
+    trains this run."""
+    with _only_trainer(run):
+        return _train(run, settings, data, device, progress)
+
+
+def _train(
+    run: Path, settings: Config, data: TrainingSet, device: torch.device, progress: Progress
+) -> dict[str, Any]:
     total = total_steps(settings, len(data.videos))
     model = make_model(settings).to(device)
     optimiser = make_optimiser(model, settings)
     first = _restore(run, model, optimiser)
     reader = ClipReader(data.videos, settings.data.short_side)
-    groups, labels = torch.tensor(data.groups), torch.tensor(data.labels)
+    groups = torch.tensor(data.groups)
     log = _Log(run, settings, first, total)
     batches = read_batches(
         reader,
@@ -191,8 +244,7 @@ def train(
         done = step + 1
         log.clips += len(batch.strides)
         if done % settings.log_every == 0 or done == total:
-            own = (groups[batch.videos], labels[batch.videos])
-            progress(done, total, log.write(done, lr, losses, model, own, (groups, labels)))
+            progress(done, total, log.write(done, lr, losses))
         else:
             progress(done, total, "")
         if done % settings.checkpoint_every == 0 or done == total:
@@ -220,8 +272,8 @@ def _must_be_finite(losses: Losses, step: int) -> None:
     if not math.isfinite(float(losses.total.detach())):
         raise TrainerError(
             f"The loss is {float(losses.total.detach())} at step {step + 1}. Lower the learning "
-            "rate (--set optim.lr=...) or raise the warm-up (--set optim.warmup=0.1), and go on "
-            "from the last checkpoint with --resume, or start a new run."
+            "rate (--set optim.lr=...) or raise the warm-up (--set optim.warmup=0.1) and start a "
+            "new run; a resumed one keeps its settings and comes here again."
         )
 
 
@@ -231,26 +283,17 @@ class _Log:
 
     def __init__(self, run: Path, settings: Config, first: int, total: int) -> None:
         self._path = run / LOG_FILE
-        self._settings, self._first, self._total = settings, first, total
+        self._settings, self._total = settings, total
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first]
-        self._path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_atomically(self._path, "".join(line + "\n" for line in kept))
         self._events = SummaryWriter(str(run), purge_step=first + 1)
         self._since = time.perf_counter()
         self.waited, self.clips = 0.0, 0  # seconds, clips, since the last line
         self.last: dict[str, Any] = json.loads(kept[-1]) if kept else {}
 
-    def write(
-        self,
-        step: int,
-        lr: float,
-        losses: Losses,
-        model: ASCNet,
-        own: tuple[torch.Tensor, torch.Tensor],
-        every: tuple[torch.Tensor, torch.Tensor],
-    ) -> str:
-        """Write a line; the numbers in words come back. `own` and `every`: group and label of each
-        clip of the batch, and of each video of the training set."""
+    def write(self, step: int, lr: float, losses: Losses) -> str:
+        """Write a line; the numbers in words come back."""
         seconds = time.perf_counter() - self._since
         line = {
             "step": step,

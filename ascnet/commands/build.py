@@ -1,13 +1,16 @@
 """`ascnet build`."""
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from ascnet.progress import Progress
-from builder.build import BuildSettings, Summary, build, clear
+from builder.build import BuildSettings, Summary, build
 from builder.catalog import READERS, shapes
+from builder.errors import BuilderError
 from builder.transcode import REASONS, WARNINGS, FrameSettings
 
 
@@ -23,7 +26,7 @@ from builder.transcode import REASONS, WARNINGS, FrameSettings
     type=click.Path(path_type=Path),
     default=Path("shards"),
     show_default=True,
-    help="The shards go to OUT/DATASET.",
+    help="Folder of the shards of all data sets.",
 )
 @click.option(
     "--short-side",
@@ -46,6 +49,7 @@ from builder.transcode import REASONS, WARNINGS, FrameSettings
     show_default=True,
     help="Seconds that one video may take.",
 )
+@click.option("--name", help="Name of the data set; the shards go to OUT/NAME.  [default: DATASET]")
 @click.option("--overwrite", is_flag=True, help="Build anew if there is a build already.")
 def command(
     dataset: str,
@@ -54,12 +58,13 @@ def command(
     short_side: int,
     workers: int,
     timeout: float,
+    name: str | None,
     overwrite: bool,
 ) -> None:
     """Transcode the videos of DATASET into frame-JPEG WebDataset shards.
 
     \b
-    shapes   the embedded data set: 480 short videos, made here
+    shapes   the embedded data set: 768 short videos, made here
     ucf101   UCF-101/<Class>/v_<Class>_gNN_cNN.avi
     folder   any tree of videos; the first folder level is the class
 
@@ -70,12 +75,17 @@ def command(
         with Progress("drawing", "videos") as progress:
             shapes.make(source, workers, progress)
     catalog = READERS[dataset](source)
-    folder = out / dataset
-    if overwrite and folder.is_dir():
-        clear(folder)
+    if name is not None:
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise BuilderError(
+                f"--name is {name!r}; letters, digits, '_', '.' and '-' are allowed."
+            )
+        catalog = replace(catalog, dataset=name)
     frames = FrameSettings(short_side=short_side, timeout=timeout)
     with Progress("building", "videos") as progress:
-        summary = build(catalog, folder, BuildSettings(frames), workers, progress)
+        summary = build(
+            catalog, out / catalog.dataset, BuildSettings(frames), workers, progress, overwrite
+        )
     _say(summary)
 
 

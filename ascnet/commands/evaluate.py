@@ -8,7 +8,8 @@ from ascnet.commands.train import RUNS, pick_device
 from ascnet.progress import Progress
 from builder.shard import find_datasets
 from evaluate import report
-from evaluate.tasks import evaluate
+from evaluate.errors import EvaluateError
+from evaluate.tasks import evaluate, result_path
 from trainer.checkpoint import newest_run
 from trainer.pretrain import shards_of
 
@@ -29,13 +30,19 @@ from trainer.pretrain import shards_of
     type=click.Path(path_type=Path),
     help="Data set to evaluate on.  [default: what the run was trained on]",
 )
-@click.option("--split", default="1", show_default=True, help="Split of the data set.")
-def command(task: str, run: Path | None, shards: Path | None, split: str) -> None:
+@click.option("--split", help="Split of the data set.  [default: the one the run was trained on]")
+def command(task: str, run: Path | None, shards: Path | None, split: str | None) -> None:
     """Evaluate a run, with the untrained network beside it as the baseline."""
     run = run or newest_run(RUNS)
+    refused = []
     for folder in find_datasets(shards) if shards else shards_of(run):
-        with Progress("features", "videos") as progress:
-            result = evaluate(task, run, folder, split, pick_device(), progress)
+        try:
+            with Progress("features", "videos") as progress:
+                result = evaluate(task, run, folder, split, pick_device(), progress)
+        except EvaluateError as error:  # the other data sets can still be evaluated
+            refused.append(str(error))
+            continue
         click.echo(report.table(result))
-        name = f"{task}-{result['dataset']}-split{split}"
-        click.echo(f"  {run / 'results' / name}.json")
+        click.echo(f"  {result_path(run, task, result['dataset'], result['split'])}")
+    if refused:
+        raise EvaluateError(" ".join(refused))

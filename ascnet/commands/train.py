@@ -10,9 +10,18 @@ from ascnet.progress import Progress
 from builder.shard import find_datasets
 from trainer import config
 from trainer.checkpoint import CONFIG_FILE, list_checkpoints, newest_run
-from trainer.clips import count_short
 from trainer.config import Config
-from trainer.pretrain import TrainingSet, gather, shards_of, start_run, total_steps, train
+from trainer.errors import TrainerError
+from trainer.pretrain import (
+    TrainingSet,
+    gather,
+    must_be_same_data,
+    record_of,
+    shards_of,
+    start_run,
+    total_steps,
+    train,
+)
 
 RUNS = Path("runs")
 
@@ -23,7 +32,7 @@ def pick_device() -> torch.device:
 
 
 @click.command("train")
-@click.argument("shards", type=click.Path(path_type=Path), default=Path("shards"))
+@click.argument("shards", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--recipe",
     help=f"{', '.join(config.recipes())}, or a .toml file.  [default: what fits the device]",
@@ -42,7 +51,7 @@ def pick_device() -> torch.device:
 )
 @click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint.")
 def command(
-    shards: Path,
+    shards: Path | None,
     recipe: str | None,
     assignments: tuple[str, ...],
     run: Path | None,
@@ -51,18 +60,24 @@ def command(
     """Train on the training videos of all data sets in SHARDS (default: shards/)."""
     device = pick_device()
     if resume:
-        run = run or newest_run(RUNS)
-        folders = shards_of(run)
+        run = run or newest_run(RUNS, trained=False)
         settings = _same_settings(run, recipe, assignments)
-        data = gather(folders, settings.data.split)
+        _must_be_same_shards(run, shards)
+        data = gather(shards_of(run), settings.data)
     else:
         settings = _chosen_settings(recipe, assignments, device)
-        data = gather(find_datasets(shards), settings.data.split)
+        data = gather(find_datasets(shards or Path("shards")), settings.data)
         run = run or RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.recipe}"
         start_run(run, settings, data)
     _announce(run, settings, data, device)
-    with Progress("training", "steps") as progress:
-        last = train(run, settings, data, device, progress)
+    try:
+        with Progress("training", "steps") as progress:
+            last = train(run, settings, data, device, progress)
+    except torch.OutOfMemoryError as error:
+        raise TrainerError(
+            f"The GPU's memory does not hold a batch of {settings.optim.batch} videos. Start a new "
+            f"run with a smaller one, such as --set optim.batch={settings.optim.batch // 2}."
+        ) from error
     click.echo(
         f"{run}: {last['step']} steps, loss {last['loss']:.3f}, std of the embeddings "
         f"{last['std_appearance']:.3f} (appearance) and {last['std_speed']:.3f} (speed); "
@@ -81,9 +96,12 @@ def _chosen_settings(
 
 def _same_settings(run: Path, recipe: str | None, assignments: tuple[str, ...]) -> Config:
     """The run's own settings. What is asked for on resume must not differ from them."""
+    record_of(run)  # says so if it is no run
     own = config.load(run / CONFIG_FILE)
     if recipe is not None and config.load_recipe(recipe).recipe != own.recipe:
-        raise click.UsageError(f"{run} was started with recipe {own.recipe}, not {recipe}.")
+        raise click.UsageError(
+            f"{run} was started with recipe {own.recipe}, not {recipe}. Leave --recipe out."
+        )
     for assignment in assignments:
         if config.override(own, (assignment,)) != own:
             raise click.UsageError(
@@ -93,18 +111,25 @@ def _same_settings(run: Path, recipe: str | None, assignments: tuple[str, ...]) 
     return own
 
 
+def _must_be_same_shards(run: Path, shards: Path | None) -> None:
+    must_be_same_data(run)
+    own = set(shards_of(run))
+    if shards is not None and {folder.resolve() for folder in find_datasets(shards)} != own:
+        raise click.UsageError(
+            f"{run} was started on {', '.join(map(str, sorted(own)))}, not on what is in {shards}. "
+            "Leave the argument out, or start a new run without --resume."
+        )
+
+
 def _announce(run: Path, settings: Config, data: TrainingSet, device: torch.device) -> None:
     for folder, counts in data.counts.items():
         click.echo(
             f"Training on {folder}: {counts['training_videos']} training videos of split "
             f"{settings.data.split} ({counts['built']} of {counts['expected']} built)"
         )
-    spans = count_short(
-        [v.frames for v in data.videos], settings.data.frames, settings.data.strides
-    )
-    if spans:
+    if data.short:
         click.echo(
-            f"{spans} videos are too short for {settings.data.frames} frames at stride "
+            f"{data.short} videos are too short for {settings.data.frames} frames at stride "
             f"{max(settings.data.strides)}; their clips follow the policy "
             f"{settings.data.short_videos!r}"
         )

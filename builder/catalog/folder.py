@@ -52,7 +52,7 @@ def read(root: Path) -> Catalog:
 def _walk(root: Path) -> Iterator[str]:
     """Names of all files below `root`, hidden ones left out, linked folders followed once."""
     seen: set[str] = set()
-    for here, folders, files in os.walk(root, followlinks=True):
+    for here, folders, files in os.walk(root, followlinks=True, onerror=_cannot_list):
         real = os.path.realpath(here)
         if real in seen:
             folders.clear()
@@ -62,6 +62,13 @@ def _walk(root: Path) -> Iterator[str]:
         for name in files:
             if not name.startswith("."):
                 yield (Path(here) / name).relative_to(root).as_posix()
+
+
+def _cannot_list(error: OSError) -> None:
+    raise BuilderError(
+        f"Cannot list {error.filename}: {error.strerror}. Its videos would be lost without a word; "
+        "make it readable or move it away."
+    )
 
 
 def _source(root: Path, name: str) -> Source:
@@ -86,15 +93,7 @@ def _split_by_group(videos: list[Source]) -> list[Source]:
 
 
 def _splits_from_csv(table: Path, videos: list[Source]) -> list[Source]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        if not {"video", "split"} <= set(columns):
-            raise BuilderError(
-                f"{table} has the columns {', '.join(columns) or '(none)'}; "
-                "it needs video,split and may have group."
-            )
-        rows = {row["video"]: row for row in reader}
+    rows = _read_csv(table)
     listed, present = set(rows), {v.name for v in videos}
     if unlisted := sorted(present - listed):
         raise BuilderError(
@@ -113,3 +112,24 @@ def _splits_from_csv(table: Path, videos: list[Source]) -> list[Source]:
         group = row.get("group") or video.group
         result.append(replace(video, splits={"1": row["split"]}, group=group))
     return result
+
+
+def _read_csv(table: Path) -> dict[str, dict[str, str]]:
+    """Rows of `splits.csv` by video."""
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BuilderError(f"{table} is not in UTF-8 (byte {error.start}); save it so.") from error
+    reader = csv.DictReader(text.splitlines())
+    columns = reader.fieldnames or []
+    if not {"video", "split"} <= set(columns):
+        raise BuilderError(
+            f"{table} has the columns {', '.join(columns) or '(none)'}; "
+            "it needs video,split and may have group."
+        )
+    rows: dict[str, dict[str, str]] = {}
+    for row in reader:
+        if row["video"] in rows:
+            raise BuilderError(f"{table} names {row['video']!r} twice; leave one row.")
+        rows[row["video"]] = row
+    return rows

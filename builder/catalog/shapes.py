@@ -9,7 +9,10 @@ directions are drawn per group, so neither colour nor a single texture gives the
 import hashlib
 import json
 import math
+import os
 import subprocess
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -30,13 +33,14 @@ FAMILIES = ("Stripes", "Checks", "Dots", "Clouds")
 PROGRAMMES = ("Slide", "Orbit", "Spin", "Pulse", "Bounce", "Swing")
 OUTLINES = ("triangle", "square", "star", "cross", "disc")
 TEMPOS = {"slow": 0.9, "medium": 1.5, "fast": 2.4}  # cycles a second
-GROUPS = 10  # a class
+GROUPS = 16  # a class
 CLIPS = 2  # a group
-TEST_GROUPS = {"1": (1, 2, 3), "2": (4, 5, 6), "3": (7, 8, 9)}
+TEST_GROUPS = {"1": range(1, 6), "2": range(6, 11), "3": range(11, 16)}
 
 _VERSION = 1  # of the rendering; another version is other videos
 _WIDTH, _HEIGHT, _FPS = 160, 120, 25
 _FACTORS_FILE = "factors.json"  # written last: says that all videos are there
+_VERSION_FILE = "version.txt"  # written first: what the videos are drawn by
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Clip:
 
 
 def clips() -> list[Clip]:
-    """All 480 clips, in the order of their names."""
+    """All 768 clips, in the order of their names."""
     every = product(FAMILIES, PROGRAMMES, range(1, GROUPS + 1), range(1, CLIPS + 1))
     return sorted((Clip(*row) for row in every), key=lambda clip: clip.name)
 
@@ -96,15 +100,43 @@ def make(
     if marker.is_file() and json.loads(marker.read_text())["version"] == _VERSION:
         return
     try:
+        _clear_other_version(root)
         for folder in {(root / clip.name).parent for clip in every}:
             folder.mkdir(parents=True, exist_ok=True)
-        finished = run_local(partial(_write, root), every, workers, ProcessPoolExecutor)
+        finished = run_local(partial(_write, root), every, workers, _pool)
         for done, clip in enumerate(finished, 1):
             progress(done, len(every), clip.name)
         factors = {clip.name: clip.factors() for clip in every}
         write_atomically(marker, json.dumps({"version": _VERSION, "factors": factors}))
     except OSError as error:
         raise BuilderError(f"Cannot write videos to {root}: {error.strerror or error}.") from error
+
+
+def _clear_other_version(root: Path) -> None:
+    """Videos that another version drew are no use: take them away."""
+    mark = root / _VERSION_FILE
+    if mark.is_file() and mark.read_text() == str(_VERSION):
+        return
+    (root / _FACTORS_FILE).unlink(missing_ok=True)
+    for path in root.glob("*/v_*_g??_c??.avi"):
+        path.unlink()
+    root.mkdir(parents=True, exist_ok=True)
+    write_atomically(mark, str(_VERSION))
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when its parent is gone: a killed parent cannot tell it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def read(root: Path) -> Catalog:
@@ -132,12 +164,16 @@ def read(root: Path) -> Catalog:
 def _write(root: Path, clip: Clip) -> Clip:
     path = root / clip.name
     if not path.is_file():
-        partial_path = path.with_suffix(".partial")
+        partial_path = path.with_suffix(f".{os.getpid()}.partial")
         command = [find_ffmpeg(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
         command += ["-s", f"{_WIDTH}x{_HEIGHT}", "-r", str(_FPS), "-i", "pipe:0", "-threads", "1"]
         command += ["-fflags", "+bitexact", "-flags", "+bitexact", "-c:v", "mpeg4", "-q:v", "3"]
         command += ["-f", "avi", str(partial_path)]
-        subprocess.run(command, input=draw(clip).tobytes(), check=True)
+        done = subprocess.run(command, input=draw(clip).tobytes(), capture_output=True, check=False)
+        if done.returncode != 0:
+            partial_path.unlink(missing_ok=True)
+            said = done.stderr.decode("utf-8", "replace").strip()[-200:]
+            raise BuilderError(f"ffmpeg cannot write {path}: {said or done.returncode}.")
         partial_path.rename(path)
     return clip
 
@@ -146,7 +182,7 @@ def draw(clip: Clip) -> np.ndarray:
     """The frames of a clip: uint8, T x 120 x 160 x 3."""
     scene, sprite = _scene(clip), _sprite(clip)
     rng = clip.rng("motion", clip.clip)
-    frames = int(rng.integers(44, 61))
+    frames = int(rng.integers(36, 49))
     phase, jitter = rng.uniform(0, 1), rng.uniform(0.9, 1.1)
     direction = rng.choice([-1.0, 1.0])
     centre = np.array([_WIDTH, _HEIGHT]) / 2 + rng.uniform(-10, 10, 2)
@@ -171,7 +207,7 @@ def draw(clip: Clip) -> np.ndarray:
 
 _BILINEAR = Image.Resampling.BILINEAR
 _SPRITE = 96  # pixels, side of the object's picture
-_SCENE_TONES, _OBJECT_TONES = (70.0, 160.0), (20.0, 235.0)  # brightness of the two colours
+_SCENE_TONES, _OBJECT_TONES = (40.0, 140.0), (180.0, 245.0)  # brightness of the two colours
 _CHROMA = 55.0  # how far a colour is from gray
 
 
@@ -212,7 +248,7 @@ def _sprite(clip: Clip) -> Image.Image:
     """The object: an outline cut from fine checks."""
     rng = clip.rng("object")
     sprite = Image.fromarray(
-        _texture(rng, "Checks", (_SPRITE, _SPRITE), 12, _OBJECT_TONES)
+        _texture(rng, "Checks", (_SPRITE, _SPRITE), 20, _OBJECT_TONES)
     ).convert("RGBA")
     mask = Image.new("L", (4 * _SPRITE, 4 * _SPRITE))
     half = 2 * _SPRITE

@@ -27,7 +27,7 @@ def read(root: Path) -> Catalog:
     Raises BuilderError if there is no such tree, or if an official list contradicts it.
     """
     tree = _find_tree(root)
-    found = [_source(path) for path in sorted(tree.glob("*/*")) if path.suffix.lower() == ".avi"]
+    found = [_source(path) for path in _videos(tree)]
     if not found:
         raise BuilderError(
             f"No UCF-101 video below {root}: expected {root}/UCF-101/<Class>/v_<Class>_g01_c01.avi "
@@ -57,6 +57,13 @@ def _find_tree(root: Path) -> Path:
         f"There is no folder {root}. Put UCF-101 there ({root}/UCF-101/<Class>/*.avi), "
         "or name its folder with --source (make shards: SOURCE=...)."
     )
+
+
+def _videos(tree: Path) -> list[Path]:
+    """All .avi files one folder down. (A glob would pass over folders that cannot be read.)"""
+    folders = sorted(path for path in tree.iterdir() if path.is_dir())
+    files = (path for folder in folders for path in sorted(folder.iterdir()))
+    return [path for path in files if path.suffix.lower() == ".avi"]
 
 
 def _source(path: Path, problem: str | None = None) -> Source:
@@ -100,6 +107,9 @@ def _read_classes(folder: Path) -> list[str]:
     if not path.is_file():
         return []
     rows = [line.split() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    for row in rows:
+        if len(row) != 2 or not row[0].isdigit():
+            raise BuilderError(f"{path}: {' '.join(row)!r} is no line such as '1 ApplyEyeMakeup'.")
     return [name for _, name in sorted(rows, key=lambda row: int(row[0]))]
 
 

@@ -124,6 +124,18 @@ def test_progress_in_a_log(capsys, monkeypatch):
     assert lines[0].startswith("building 5/5 videos, ")
 
 
+def test_progress_counts_anew_when_another_pass_begins(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    with Progress("features", "videos") as progress:
+        for text in ("trained", "untrained"):
+            time.sleep(0.2)
+            for done in (8, 16):
+                progress(done, 16, text)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("0 s left  trained") and second.endswith("0 s left  untrained")
+    assert float(second.split(", ")[1].split()[0]) > 100  # the pause is not counted
+
+
 @pytest.mark.parametrize("resumed_at", [0, 3])
 def test_progress_on_a_terminal(capsys, monkeypatch, resumed_at):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.build import BuildSettings, build, clear
+from builder.build import BuildSettings, build
 from builder.catalog import folder
 from builder.catalog.source import Catalog
 from builder.errors import BuilderError
@@ -70,8 +70,9 @@ def test_changed_settings_are_refused_by_name(video_folder, tmp_path):
     fewer = Catalog("folder", catalog.root, catalog.videos[1:], catalog.classes)
     with pytest.raises(BuilderError, match="videos = 16, and now it is 15"):
         build(fewer, tmp_path / "out", SETTINGS, workers=2)
-    clear(tmp_path / "out")
-    build(catalog, tmp_path / "out", other, workers=2)
+    (tmp_path / "out" / "mine.tar").write_text("not a shard of ours")
+    build(catalog, tmp_path / "out", other, workers=2, overwrite=True)
+    assert (tmp_path / "out" / "mine.tar").exists()
     assert ShardDataset(tmp_path / "out").videos[0].height == 48
 
 
@@ -132,6 +133,21 @@ def test_two_builders_on_one_folder(video_folder, tmp_path):
 
     build(catalog, tmp_path / "out", SETTINGS, 1, build_again)
     assert seen
+
+
+def test_a_video_that_vanishes_stops_the_build(video_folder, dataset, tmp_path):
+    root = tmp_path / "videos"
+    shutil.copytree(video_folder, root)
+    catalog = folder.read(root)
+
+    def remove(done: int, total: int, text: str) -> None:
+        shutil.rmtree(root, ignore_errors=True)
+
+    with pytest.raises(BuilderError, match="is gone now"):
+        build(catalog, tmp_path / "out", SETTINGS, 1, remove)
+    shutil.copytree(video_folder, root)
+    build(catalog, tmp_path / "out", SETTINGS, workers=2)
+    assert content(tmp_path / "out") == content(dataset.folder)
 
 
 def test_a_folder_that_cannot_be_written(video_folder, tmp_path):

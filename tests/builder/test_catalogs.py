@@ -158,6 +158,12 @@ def test_folder_splits_csv(tmp_path):
     table.write_text("video,split\na/1.mp4,test\na/2.mp4,dev\n")
     with pytest.raises(BuilderError, match="has the split 'dev'; allowed are train, val, test"):
         folder.read(tmp_path)
+    table.write_text("video,split\na/1.mp4,test\na/1.mp4,train\na/2.mp4,train\n")
+    with pytest.raises(BuilderError, match=r"names 'a/1.mp4' twice"):
+        folder.read(tmp_path)
+    table.write_bytes("video,split\nä,test\n".encode("latin-1"))
+    with pytest.raises(BuilderError, match="is not in UTF-8"):
+        folder.read(tmp_path)
     table.write_text("file,part\n")
     with pytest.raises(BuilderError, match="has the columns file, part"):
         folder.read(tmp_path)
@@ -165,7 +171,7 @@ def test_folder_splits_csv(tmp_path):
 
 def test_shapes_is_laid_out_like_ucf101():
     clips = shapes.clips()
-    assert len(clips) == 480
+    assert len(clips) == 768
     assert clips[0].name == "ChecksBounce/v_ChecksBounce_g01_c01.avi"
     assert len({clip.class_name for clip in clips}) == 24
     siblings = [clip for clip in clips if (clip.class_name, clip.group) == ("DotsSpin", 3)]
@@ -178,7 +184,7 @@ def test_shapes_clips_differ_in_motion_and_scene():
 
     spin = movement("Spin")
     assert spin.shape[1:] == (120, 160, 3)
-    assert 44 <= len(spin) <= 60
+    assert 36 <= len(spin) <= 48
     assert np.abs(np.diff(spin, axis=0)).mean() > 3
     sibling = shapes.draw(shapes.Clip("Dots", "Spin", 1, 2))
     stranger = shapes.draw(shapes.Clip("Dots", "Spin", 2, 1))
@@ -193,7 +199,7 @@ def test_shapes_drawing_is_the_same_every_time():
 
 
 def test_shapes_make_and_read(tmp_path, monkeypatch):
-    few = [c for c in shapes.clips() if c.class_name == "DotsSpin" and c.group in (1, 4)]
+    few = [c for c in shapes.clips() if c.class_name == "DotsSpin" and c.group in (1, 6)]
     monkeypatch.setattr(shapes, "clips", lambda: few)
     with pytest.raises(BuilderError, match="holds no finished `shapes`"):
         shapes.read(tmp_path)
@@ -205,3 +211,6 @@ def test_shapes_make_and_read(tmp_path, monkeypatch):
     times = [video.path.stat().st_mtime_ns for video in catalog.videos]
     shapes.make(tmp_path, workers=2)
     assert [video.path.stat().st_mtime_ns for video in catalog.videos] == times
+    monkeypatch.setattr(shapes, "_VERSION", 999)
+    shapes.make(tmp_path, workers=2)
+    assert [video.path.stat().st_mtime_ns for video in catalog.videos] != times

@@ -3,7 +3,7 @@ import torch
 
 from evaluate.features import extract, identity_of, subjects
 from evaluate.store import Features
-from trainer.checkpoint import load_backbone_weights
+from trainer.checkpoint import load_backbone
 from trainer.pretrain import make_model
 
 CPU = torch.device("cpu")
@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def trained(finished_run):
-    return load_backbone_weights(finished_run)
+    return load_backbone(finished_run)
 
 
 def test_the_untrained_one_is_what_training_began_with(trained, tiny):
@@ -31,7 +31,7 @@ def test_extract_once_then_again_only_if_something_changed(trained, tiny, datase
     assert seen == [(8, 16, "trained"), (16, 16, "trained")]
     features = Features(path)
     assert features.features.shape == (16, 128)
-    assert features.attributes == identity_of(subject, tiny, dataset)
+    assert features.attributes == identity_of(subject, tiny, dataset, CPU)
     assert not extract(*args)
     assert extract(path, subjects(trained)[1], tiny, dataset, CPU)
 
@@ -56,7 +56,7 @@ def test_a_resumed_extraction_gives_the_same_features(trained, tiny, dataset, tm
 
 
 def test_the_protocol_is_in_the_identity(trained, tiny, dataset):
-    identity = identity_of(subjects(trained)[0], tiny, dataset)
+    identity = identity_of(subjects(trained)[0], tiny, dataset, CPU)
     assert identity["clips"] == tiny.evaluate.clips
     assert identity["crop"] == "centre"
     assert identity["checkpoint_sha256"] == trained.sha256

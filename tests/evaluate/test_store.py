@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from evaluate.errors import EvaluateError
 from evaluate.store import Features, FeatureStore, is_complete
 
 IDENTITY = {"encoder": "trained", "clips": 5, "dataset_counts": '{"expected": 16}'}
@@ -110,10 +111,17 @@ def test_names_that_are_no_utf8(dataset, tmp_path):
     assert Features(tmp_path / "x.h5").names == ["a\\udcff.avi"]
 
 
-@pytest.mark.parametrize("split", ["2", "none"])
-def test_a_split_that_is_not_there(dataset, tmp_path, split):
+def test_two_writers_of_one_store(dataset, tmp_path):
     store = FeatureStore(tmp_path / "x.h5", dataset.videos, 3, IDENTITY)
+    with pytest.raises(EvaluateError, match="Another evaluation is writing"):
+        FeatureStore(tmp_path / "x.h5", dataset.videos, 3, IDENTITY)
     fill(store, 0, 16)
     store.close()
-    with pytest.raises(KeyError):
-        Features(tmp_path / "x.h5").part(split, "train")
+
+
+def test_a_store_with_empty_rows_is_not_complete(dataset, tmp_path):
+    store = FeatureStore(tmp_path / "x.h5", dataset.videos, 3, IDENTITY)
+    fill(store, 0, 9)
+    store.close()
+    (tmp_path / "x.partial.h5").rename(tmp_path / "x.h5")
+    assert not is_complete(tmp_path / "x.h5", IDENTITY)

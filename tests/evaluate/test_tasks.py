@@ -24,7 +24,7 @@ def test_a_result_carries_its_protocol_and_counts(finished_run, shards, task):
     assert counts["dataset"]["expected"] == 16
     assert result["protocol"]["clips"] == 5 and result["protocol"]["stride"] == 2
     written = finished_run / "results" / f"{task}-folder-split1.json"
-    assert json.loads(written.read_text()) == result
+    assert json.loads(written.read_text()) == json.loads(json.dumps(result))
     text = table(result)
     assert f"{counts['train']} (train part)" in text
     assert "0 of 16 source videos missing" in text
@@ -54,9 +54,20 @@ def test_recall_beyond_the_gallery_is_not_given(finished_run, shards):
 
 def test_a_split_that_cannot_be_tested(finished_run, shards):
     with pytest.raises(
-        EvaluateError, match=r"no train videos in split 7; its splits are 1 \(test, t"
+        EvaluateError, match=r"no labelled train videos in split 7; its splits are 1"
     ):
         evaluate("retrieval", finished_run, shards, "7", CPU)
+
+
+def test_what_was_trained_on_what_travels_with_the_result(finished_run, shards, tiny):
+    result = evaluate("linear", finished_run, shards, None, CPU)
+    assert result["split"] == "1"
+    assert result["trained_on"]["shards"] == [str(shards)]
+    assert result["trained_on"]["test_videos_seen"] is False
+    assert result["settings"]["optim"]["lr"] == tiny.optim.lr
+    assert result["code"] and result["trained_on"]["code"]
+    result["trained_on"]["test_videos_seen"] = True
+    assert "its training saw test videos" in table(result)
 
 
 def test_an_unlabelled_data_set(finished_run, make_video, tmp_path):

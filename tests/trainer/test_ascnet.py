@@ -101,10 +101,15 @@ def test_target_moves_slowly():
 
 def test_top_k_neighbours_are_averaged():
     net = model(neighbours=3)
-    net(**batch())
-    losses = net(**batch())
-    assert losses.neighbours.shape == losses.found.shape == (8, 3)
-    assert losses.found.all()
+    data = batch()
+    net(**data)
+    with torch.no_grad():
+        z = normalize(net.target(data["clips"])[0], dim=1)
+        m = net.predict_speed(net.encoder(data["clips"])[1])
+    places, found = net.bank.nearest(z, data["stride"], data["video"], data["group"], 3)
+    assert found.all()
+    expected = sum(float(distance(m[i], net.bank.speed[p])) for i in range(8) for p in places[i])
+    assert float(net(**data).speed) == pytest.approx(expected / 24, abs=1e-4)
 
 
 def test_it_learns_to_agree():

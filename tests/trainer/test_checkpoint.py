@@ -37,15 +37,23 @@ def test_no_checkpoint(tmp_path):
 
 
 def test_newest_run(tmp_path):
+    for name in ("b", "a", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / checkpoint.CONFIG_FILE).write_text("")
     for name in ("b", "a"):
         checkpoint.save(tmp_path / name, 1, {"model": {}})
-    (tmp_path / "c").mkdir()
     assert checkpoint.newest_run(tmp_path).name == "a"
+    (tmp_path / "c" / checkpoint.CONFIG_FILE).write_text("started last, killed at once")
+    assert checkpoint.newest_run(tmp_path).name == "a"
+    assert checkpoint.newest_run(tmp_path, trained=False).name == "c"
 
 
 def test_backbone_of_a_run(finished_run, tiny):
-    trained = checkpoint.load_backbone_weights(finished_run)
+    trained = checkpoint.load_backbone(finished_run)
     assert trained.config == tiny
     assert trained.step == 8
     assert len(trained.sha256) == 64
-    assert "stem.0.weight" in trained.weights and len(trained.weights) == 72
+    weights = checkpoint.load_last(finished_run)[1]["model"]
+    own = trained.backbone.state_dict()
+    assert len(own) == 72
+    assert all(torch.equal(v, weights[f"encoder.backbone.{k}"]) for k, v in own.items())

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -14,6 +15,7 @@ from trainer.clips import (
     pair_requests,
     read_batches,
 )
+from trainer.errors import TrainerError
 
 PAIRS = {"batch": 4, "clip_length": 8, "strides": (1, 2), "policy": "loop", "seed": 3}
 
@@ -52,11 +54,16 @@ def test_batches_come_in_order_and_buffers_are_not_mixed_up(dataset):
             assert torch.equal(batch.frames, alone[i])
 
 
-def test_an_unreadable_video_is_an_error(dataset):
-    reader = ClipReader(dataset.videos)
-    bad = ClipRequest(0, (10_000,), 1)
-    with pytest.raises(IndexError):
-        list(read_batches(reader, [[bad]]))
+def test_a_spoilt_frame_is_named(dataset, tmp_path):
+    video = dataset.videos[2]
+    content = bytearray(video.shard.read_bytes())
+    first = video.location.blob_start + int(read_offsets(video)[3])
+    content[first : first + 200] = bytes(200)
+    spoilt = tmp_path / "spoilt.tar"
+    spoilt.write_bytes(content)
+    reader = ClipReader([replace(video, shard=spoilt)])
+    with pytest.raises(TrainerError, match=rf"Frame 3 of {video.name} in .*spoilt.tar"):
+        list(read_batches(reader, [[ClipRequest(0, (2, 3), 1)]]))
 
 
 def test_pairs_are_one_video_at_two_speeds():

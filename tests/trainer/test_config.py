@@ -57,6 +57,15 @@ def test_override():
         ("objective.momentum=1.0", r"in \[0, 1\)"),
         ("data.short_videos=skip", "loop, repeat_last or error"),
         ("optim.optimiser=lion", "sgd or adamw"),
+        ("optim.steps=-5", "optim.steps is -5"),
+        ("optim.epochs=inf", "optim.epochs is inf"),
+        ("seed=-1", "seed is -1"),
+        ("data.workers=-1", "data.workers is -1"),
+        ("data.short_side=-3", "data.short_side is -3"),
+        ("augment.ratio=[-1,1]", "two positive numbers"),
+        ("augment.area=[0.5,0.2]", "the smaller first"),
+        ("model.dim=0", "model.dim is 0"),
+        ("objective.speed_warmup=3", r"in \[0, 1\]"),
     ],
 )
 def test_a_wrong_setting_says_what_is_allowed(assignment, words):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def test_killed_and_resumed_equals_uninterrupted(
         "run, shards = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "slow = lambda done, total, text: time.sleep(0.3)\n"
         "settings = config.load(run / 'config.toml')\n"
-        "pretrain.train(run, settings, pretrain.gather([shards], '1'), torch.device('cpu'), slow)\n"
+        "data = pretrain.gather([shards], settings.data)\n"
+        "pretrain.train(run, settings, data, torch.device('cpu'), slow)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(run), str(shards)])
     deadline = time.monotonic() + 60
@@ -82,18 +84,51 @@ def test_a_run_is_not_overwritten(finished_run, tiny, training_set):
         pretrain.start_run(finished_run, tiny, training_set)
 
 
-def test_a_split_without_training_videos(shards):
+def test_a_split_without_training_videos(shards, tiny):
+    other = override(tiny, ("data.split=2",)).data
     with pytest.raises(
         TrainerError, match=r"no training videos in split 2; its splits are 1 \(test"
     ):
-        pretrain.gather([shards], "2")
+        pretrain.gather([shards], other)
 
 
-def test_groups_and_labels_of_several_data_sets(shards):
-    once, twice = pretrain.gather([shards], "1"), pretrain.gather([shards, shards], "1")
+def test_groups_of_several_data_sets_are_kept_apart(shards, tiny, tmp_path):
+    shutil.copytree(shards, tmp_path / "copy")
+    once = pretrain.gather([shards], tiny.data)
+    twice = pretrain.gather([shards, tmp_path / "copy"], tiny.data)
     assert len(twice.videos) == 2 * len(once.videos)
     assert len(set(once.groups)) == len({video.group for video in once.videos})
-    assert set(once.labels) == {0, 1}
+    assert len(set(twice.groups)) == 2 * len(set(once.groups))
+
+
+def test_videos_too_short_for_the_policy(shards, tiny):
+    strict = override(tiny, ("data.short_videos=error",)).data
+    with pytest.raises(TrainerError, match=r"1 of \d+ training videos are too short for 4 frames"):
+        pretrain.gather([shards], strict)
+
+
+def test_resuming_on_other_shards_is_refused(finished_run, shards, tiny, training_set, tmp_path):
+    pretrain.must_be_same_data(finished_run)
+    shutil.copytree(shards, tmp_path / "copy")
+    copy = pretrain.gather([tmp_path / "copy"], tiny.data)
+    pretrain.start_run(tmp_path / "run", tiny, copy)
+    (tmp_path / "copy" / "dataset.json").write_text("{}")
+    with pytest.raises(TrainerError, match="was built anew since"):
+        pretrain.must_be_same_data(tmp_path / "run")
+
+
+def test_two_trainings_of_one_run(tiny, training_set, tmp_path):
+    run, seen = tmp_path / "run", []
+    pretrain.start_run(run, tiny, training_set)
+
+    def train_again(done: int, total: int, text: str) -> None:
+        if not seen:
+            with pytest.raises(TrainerError, match="Another training writes to") as caught:
+                pretrain.train(run, tiny, training_set, CPU)
+            seen.append(caught.value)
+
+    pretrain.train(run, tiny, training_set, CPU, train_again)
+    assert seen
 
 
 def test_total_steps(tiny):
