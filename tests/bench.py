@@ -1,7 +1,7 @@
 """Reading and building, ours beside the usual way, in one run: `make bench`.
 
-Reading: one training clip of every video (16 frames at stride 2, cropped), on one core. The usual
-way is a tar member a frame, read by stock webdataset and decoded by Pillow (here pillow-simd).
+Reading: the same clip of every video (16 frames at stride 2, whole frames as uint8 arrays). The
+usual way is a tar member a frame, read by stock webdataset and decoded by pillow-simd, one process.
 Building: all videos with as many workers as cores. The usual way writes frames as files with
 ffmpeg and packs them. Rounds alternate; medians and their ratio are printed.
 """
@@ -27,7 +27,8 @@ from builder.catalog import shapes
 from builder.catalog.source import Catalog
 from builder.shard import ShardDataset, read_frames, read_offsets
 from builder.transcode import find_ffmpeg
-from trainer.clips import ClipReader, pair_requests, read_batches
+from trainer.clips import ClipReader, ClipRequest, read_batches
+from trainer.sampling import clip_frames, random_start
 
 ROUNDS = 5
 VIDEOS = 96
@@ -56,7 +57,7 @@ def side_by_side(title: str, unit: str, ways: dict[str, Callable[[], int]]) -> N
 
 
 def some_videos(folder: Path) -> Catalog:
-    """Every fifth video of `shapes`."""
+    """Every eighth video of `shapes`."""
     shapes.make(folder, CORES)
     catalog = shapes.read(folder)
     return Catalog(
@@ -75,23 +76,28 @@ def pack_frames(dataset: ShardDataset, path: Path) -> None:
                 tar.addfile(member, io.BytesIO(jpeg))
 
 
-def read_ours(dataset: ShardDataset, workers: int) -> int:
+def one_clip_each(dataset: ShardDataset) -> list[ClipRequest]:
+    """The same work for every way: a clip at a random place of every video."""
+    rng, requests = np.random.default_rng(0), []
+    for i, video in enumerate(dataset.videos):
+        place = {"length": FRAMES, "stride": STRIDE, "frames": video.frames}
+        start = random_start(rng, **place)
+        requests.append(ClipRequest(i, clip_frames(start, **place), STRIDE))
+    return requests
+
+
+def read_ours(dataset: ShardDataset, requests: list[ClipRequest], workers: int) -> int:
+    batches = [requests[i : i + BATCH] for i in range(0, len(requests), BATCH)]
     reader = ClipReader(dataset.videos)
-    steps = range(len(dataset.videos) // BATCH)
-    lengths = [video.frames for video in dataset.videos]
-    requests = pair_requests(
-        lengths, steps, batch=BATCH, clip_length=FRAMES, strides=(1, STRIDE), policy="loop", seed=0
-    )
-    return sum(len(batch.videos) for batch in read_batches(reader, requests, workers))
+    return sum(len(batch.videos) for batch in read_batches(reader, batches, workers))
 
 
-def read_usual(path: Path) -> int:
-    rng, clips = np.random.default_rng(0), 0
-    for sample in webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False):
-        names = sorted(key for key in sample if key.endswith(".jpg"))
-        start = rng.integers(max(1, len(names) - STRIDE * (FRAMES - 1)))
-        chosen = [names[(start + i * STRIDE) % len(names)] for i in range(FRAMES)]
-        np.stack([np.asarray(Image.open(io.BytesIO(sample[key])).convert("RGB")) for key in chosen])
+def read_usual(path: Path, requests: list[ClipRequest]) -> int:
+    clips = 0
+    samples = webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False)
+    for sample, request in zip(samples, requests, strict=True):
+        jpegs = [sample[f"{frame:04d}.jpg"] for frame in request.frames]
+        np.stack([np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs])
         clips += 1
     return clips
 
@@ -128,14 +134,15 @@ def main() -> None:
         build_ours(catalog, work / "ours")
         dataset = ShardDataset(work / "ours")
         pack_frames(dataset, work / "frames.tar")
+        requests = one_clip_each(dataset)
         side_by_side(
             f"Reading clips of {FRAMES} frames",
             "clips/s",
             {
-                f"ours, {CORES} threads": lambda: read_ours(dataset, CORES),
-                "ours, 1 thread": lambda: read_ours(dataset, 1),
+                f"ours, {CORES} threads": lambda: read_ours(dataset, requests, CORES),
+                "ours, 1 thread": lambda: read_ours(dataset, requests, 1),
                 "webdataset, member a frame, pillow-simd, 1 process": lambda: read_usual(
-                    work / "frames.tar"
+                    work / "frames.tar", requests
                 ),
             },
         )
