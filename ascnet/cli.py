@@ -11,7 +11,7 @@ from ascnet import __version__
 
 ROOMS = ("builder", "trainer", "evaluate")
 COMMANDS = {
-    "build": "Videos to verified frame-JPEG WebDataset shards.",
+    "build": "Videos to frame-JPEG WebDataset shards.",
     "train": "Shards to a 3D-CNN that knows appearance and speed.",
     "evaluate": "A trained run to a feature store and honest numbers.",
 }

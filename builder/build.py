@@ -316,6 +316,10 @@ def _finish(
         "settings": identity,
         "shards": shards,
     }
+    rows += [
+        {"key": None, "name": name, "status": "ignored", "reason": "its name has no video's ending"}
+        for name in catalog.left_alone
+    ]
     write_atomically(folder / VIDEOS_FILE, "".join(json.dumps(row) + "\n" for row in rows))
     write_atomically(folder / DATASET_FILE, _readable(info))
 

@@ -2,7 +2,7 @@
 
     shards/ucf101/
         dataset.json             counts, classes, settings, shards; written last
-        videos.jsonl             a row for every source video, built or failed
+        videos.jsonl             a row for every source file: built, failed or ignored
         ucf101-000000.tar        a WebDataset shard of one split membership
 
 One sample is one video, under a number as key (file names may hold dots, which end a WebDataset
@@ -214,7 +214,8 @@ class ShardDataset:
         )
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of `videos.jsonl`: every source video with its status, "built" or "failed"."""
+        """Rows of `videos.jsonl`: every source file with its status, "built", "failed" or "ignored"
+        (no video by its name)."""
         with (self.folder / VIDEOS_FILE).open(encoding="utf-8") as file:
             for line in file:
                 yield json.loads(line)

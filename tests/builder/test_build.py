@@ -33,7 +33,8 @@ def test_every_video_is_accounted_for(video_folder, make_video, tmp_path):
     assert summary.sentence() == "18 expected, 16 built, 2 failed: empty file 1, not a video 1"
     assert summary.left_alone == ("notes.txt",)
     rows = list(ShardDataset(tmp_path / "out").rows())
-    assert [row["key"] for row in rows] == list(range(18))
+    assert [row["key"] for row in rows] == [*range(18), None]
+    assert (rows[-1]["name"], rows[-1]["status"]) == ("notes.txt", "ignored")
     reasons = {row["name"]: row["reason"] for row in rows if row["status"] == "failed"}
     assert reasons == {"bars/empty.avi": "empty file", "bars/page.avi": "not a video"}
 
