@@ -14,12 +14,21 @@ def code() -> str:
         number = version("ascnet")
     except PackageNotFoundError:
         number = "unknown"
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    here = Path(__file__)
+    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
+        return number  # installed, perhaps inside a checkout of something else
+    return f"{number}+{_git(here.parent, 'describe', '--always', '--dirty')}"
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says in a folder; None if it refuses or is not there."""
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:  # no git
-        return number
-    return f"{number}+{said.stdout.strip()}" if said.returncode == 0 else number
+        said = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return said.stdout.strip() if said.returncode == 0 else None
 
 
 def fingerprint(folder: Path) -> str:
