@@ -1,12 +1,11 @@
 """Run a plan: every video accounted for, every shard whole or absent, resumable after any kill."""
 
-import fcntl
 import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +21,7 @@ from builder.shard import (
     VIDEOS_FILE,
     Sample,
     ShardWriter,
+    only_writer,
     shard_name,
     write_atomically,
 )
@@ -79,7 +79,7 @@ def build(
     notes = folder / ".build"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _only_builder(folder):
+        with only_writer(folder):
             if overwrite:
                 _clear(folder, catalog.dataset)
             _must_be_same_build(folder, identity)
@@ -115,21 +115,6 @@ def _identity(catalog: Catalog, settings: BuildSettings) -> dict[str, Any]:
         "videos": len(catalog.videos),
         "videos_sha256": videos.hexdigest(),
     }
-
-
-@contextmanager
-def _only_builder(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder itself; the system lifts it when the process ends."""
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise BuilderError(
-            f"Another build is writing to {folder}. Wait for it, or name another folder with --out."
-        ) from None
-    finally:
-        os.close(lock)
 
 
 def _must_be_same_build(folder: Path, identity: dict[str, Any]) -> None:

@@ -11,11 +11,13 @@ split membership, so a split's training set is a list of whole shards. `dataset.
 each sample starts, so a local reader jumps to any frame without parsing tar.
 """
 
+import fcntl
 import io
 import json
 import os
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +136,24 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder; the system lifts it when the process ends, however it ends. Raises
+    BuilderError if another process (or another part of this one) holds it."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise BuilderError(
+            f"Another process is writing to {folder}. Wait for it, or name another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """Checkpoint and shards to a feature store: the same clips of every video, on every call."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from builder.shard import ShardDataset
+from builder.shard import ShardDataset, Video, only_writer
 from evaluate.errors import EvaluateError
 from evaluate.store import FeatureStore, Identity, is_complete
 from trainer.augment import centre_crop
@@ -82,7 +82,8 @@ def extract(
     """Fill the store at `path` with features of all videos, or go on with one begun earlier.
 
     False if a store with exactly this identity was there already, and nothing had to be done.
-    Raises EvaluateError if there is no video, or one too short for the policy `error`.
+    Raises EvaluateError if there is no video, or one too short for the policy `error`, and
+    BuilderError if another process is writing to the folder.
     """
     identity = identity_of(subject, settings, dataset, device)
     if is_complete(path, identity):
@@ -97,7 +98,25 @@ def extract(
             f"{short} of {len(videos)} videos of {dataset.folder} are too short for {frames} "
             f"frames at stride {stride}, and the run's policy data.short_videos is 'error'."
         )
-    store = FeatureStore(path, videos, subject.backbone.channels, identity)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with only_writer(path.parent):
+        store = FeatureStore(path, videos, subject.backbone.channels, identity)
+        try:
+            _fill(store, subject, settings, videos, device, progress)
+        finally:
+            store.close()
+    return True
+
+
+def _fill(
+    store: FeatureStore,
+    subject: Subject,
+    settings: Config,
+    videos: Sequence[Video],
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    """Compute and write what is not in the store yet."""
     starts = range(0, len(videos), _VIDEOS_A_BATCH)
     todo = [i for i in starts if not store.done[i : i + _VIDEOS_A_BATCH].all()]
     requests = (
@@ -119,15 +138,11 @@ def extract(
     backbone.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     reader = ClipReader(videos, settings.data.short_side)
     batches = read_batches(reader, requests, settings.data.workers)
-    try:
-        with torch.inference_mode():
-            for first, batch in zip(todo, batches, strict=True):
-                clips = centre_crop(batch.frames.to(device), batch.sizes, settings.data.size)
-                clips = clips.contiguous(memory_format=torch.channels_last_3d)
-                of_clips = backbone(clips).mean(dim=(2, 3, 4))
-                of_videos = of_clips.unflatten(0, (-1, settings.evaluate.clips)).mean(dim=1)
-                store.write(first, of_videos.float().cpu().numpy())
-                progress(int(store.done.sum()), len(videos), subject.name)
-    finally:
-        store.close()
-    return True
+    with torch.inference_mode():
+        for first, batch in zip(todo, batches, strict=True):
+            clips = centre_crop(batch.frames.to(device), batch.sizes, settings.data.size)
+            clips = clips.contiguous(memory_format=torch.channels_last_3d)
+            of_clips = backbone(clips).mean(dim=(2, 3, 4))
+            of_videos = of_clips.unflatten(0, (-1, settings.evaluate.clips)).mean(dim=1)
+            store.write(first, of_videos.float().cpu().numpy())
+            progress(int(store.done.sum()), len(videos), subject.name)

@@ -12,7 +12,6 @@ The file is laid out in full before the first feature is written, so a kill at a
 readable and costs the videos that were under way. It has its final name only when it is complete.
 """
 
-import fcntl
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,6 @@ import h5py
 import numpy as np
 
 from builder.shard import Video
-from evaluate.errors import EvaluateError
 
 Identity = dict[str, str | int | float]
 
@@ -33,19 +31,10 @@ class FeatureStore:
     def __init__(
         self, path: Path, videos: Sequence[Video], channels: int, identity: Identity
     ) -> None:
-        """Go on with the unfinished store at `path` if it is of the same identity, else begin.
-        Raises EvaluateError if another process is writing it."""
+        """Go on with the unfinished store at `path` if it is of the same identity, else begin."""
         self.path = path
         self._partial = path.with_suffix(".partial.h5")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = path.with_suffix(".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise EvaluateError(
-                f"Another evaluation is writing {path}. Wait for it and run the command again."
-            ) from None
         if not _is_of(self._partial, identity):
             _lay_out(self._partial, videos, channels, identity)
         self._file = h5py.File(self._partial, "r+")
@@ -65,7 +54,6 @@ class FeatureStore:
         self._file.close()
         if self.done.all():
             self._partial.rename(self.path)
-        self._lock.close()
 
 
 def is_complete(path: Path, identity: Identity) -> bool:

@@ -13,8 +13,9 @@ from evaluate.errors import EvaluateError
 from evaluate.features import TRAINED, Progress, Subject, extract, subjects
 from evaluate.store import Features
 from trainer.checkpoint import load_backbone
-from trainer.pretrain import describe_splits, record_of
 from trainer.provenance import code
+from trainer.run import record_of
+from trainer.training_set import describe_splits
 
 _COMPARISON = {
     "retrieval": "cosine, exact",

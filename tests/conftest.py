@@ -11,8 +11,10 @@ from builder.build import BuildSettings, build
 from builder.catalog import folder
 from builder.shard import ShardDataset
 from builder.transcode import FrameSettings, find_ffmpeg
-from trainer import pretrain
 from trainer.config import Config, load_recipe, override
+from trainer.pretrain import train
+from trainer.run import start_run
+from trainer.training_set import TrainingSet, gather
 
 MakeVideo = Callable[..., Path]
 
@@ -92,13 +94,13 @@ def tiny() -> Config:
 
 
 @pytest.fixture(scope="session")
-def training_set(shards: Path, tiny: Config) -> pretrain.TrainingSet:
-    return pretrain.gather([shards], tiny.data)
+def training_set(shards: Path, tiny: Config) -> TrainingSet:
+    return gather([shards], tiny.data)
 
 
 @pytest.fixture(scope="session")
 def finished_run(tiny, training_set, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "run"
-    pretrain.start_run(run, tiny, training_set)
-    pretrain.train(run, tiny, training_set, torch.device("cpu"))
+    start_run(run, tiny, training_set)
+    train(run, tiny, training_set, torch.device("cpu"))
     return run

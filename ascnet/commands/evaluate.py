@@ -11,7 +11,7 @@ from evaluate import report
 from evaluate.errors import EvaluateError
 from evaluate.tasks import evaluate, result_path
 from trainer.checkpoint import newest_run
-from trainer.pretrain import shards_of
+from trainer.run import shards_of
 
 
 @click.command("evaluate")

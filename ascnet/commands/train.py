@@ -12,16 +12,9 @@ from trainer import config
 from trainer.checkpoint import CONFIG_FILE, list_checkpoints, newest_run
 from trainer.config import Config
 from trainer.errors import TrainerError
-from trainer.pretrain import (
-    TrainingSet,
-    gather,
-    must_be_same_data,
-    record_of,
-    shards_of,
-    start_run,
-    total_steps,
-    train,
-)
+from trainer.pretrain import total_steps, train
+from trainer.run import must_be_same_data, record_of, shards_of, start_run
+from trainer.training_set import TrainingSet, gather
 
 RUNS = Path("runs")
 

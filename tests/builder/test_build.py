@@ -128,7 +128,7 @@ def test_two_builders_on_one_folder(video_folder, tmp_path):
 
     def build_again(done: int, total: int, text: str) -> None:
         if not seen:
-            with pytest.raises(BuilderError, match="Another build is writing") as caught:
+            with pytest.raises(BuilderError, match="Another process is writing to") as caught:
                 build(catalog, tmp_path / "out", SETTINGS, workers=1)
             seen.append(caught.value)
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from builder.errors import BuilderError
 from evaluate.features import extract, identity_of, subjects
 from evaluate.store import Features
 from trainer.checkpoint import load_backbone
@@ -53,6 +54,18 @@ def test_a_resumed_extraction_gives_the_same_features(trained, tiny, dataset, tm
     extract(tmp_path / "y.h5", subject, tiny, dataset, CPU)
     x, y = Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5")
     assert (x.features == y.features).all()
+
+
+def test_two_evaluations_at_once(trained, tiny, dataset, tmp_path):
+    subject, seen = subjects(trained)[0], []
+
+    def extract_again(done: int, total: int, text: str) -> None:
+        with pytest.raises(BuilderError, match="Another process is writing to") as caught:
+            extract(tmp_path / "x.h5", subject, tiny, dataset, CPU)
+        seen.append(caught.value)
+
+    extract(tmp_path / "x.h5", subject, tiny, dataset, CPU, extract_again)
+    assert seen
 
 
 def test_the_protocol_is_in_the_identity(trained, tiny, dataset):

@@ -6,9 +6,7 @@ import time
 
 import h5py
 import numpy as np
-import pytest
 
-from evaluate.errors import EvaluateError
 from evaluate.store import Features, FeatureStore, is_complete
 
 IDENTITY = {"encoder": "trained", "clips": 5, "dataset_counts": '{"expected": 16}'}
@@ -109,14 +107,6 @@ def test_names_that_are_no_utf8(dataset, tmp_path):
     fill(store, 0, 1)
     store.close()
     assert Features(tmp_path / "x.h5").names == ["a\\udcff.avi"]
-
-
-def test_two_writers_of_one_store(dataset, tmp_path):
-    store = FeatureStore(tmp_path / "x.h5", dataset.videos, 3, IDENTITY)
-    with pytest.raises(EvaluateError, match="Another evaluation is writing"):
-        FeatureStore(tmp_path / "x.h5", dataset.videos, 3, IDENTITY)
-    fill(store, 0, 16)
-    store.close()
 
 
 def test_a_store_with_empty_rows_is_not_complete(dataset, tmp_path):

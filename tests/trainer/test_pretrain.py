@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -9,17 +8,19 @@ import time
 import pytest
 import torch
 
+from builder.errors import BuilderError
 from trainer import pretrain
 from trainer.checkpoint import list_checkpoints, load_last
 from trainer.config import override
 from trainer.errors import TrainerError
+from trainer.run import LOG_FILE, start_run
 
 CPU = torch.device("cpu")
 NOT_TIMES = {"clips_per_second", "data_wait"}
 
 
 def log_of(run):
-    lines = [json.loads(line) for line in (run / pretrain.LOG_FILE).read_text().splitlines()]
+    lines = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in NOT_TIMES} for line in lines]
 
 
@@ -33,7 +34,7 @@ def same(a, b) -> bool:
     return a == b
 
 
-def test_what_a_run_leaves_behind(finished_run, shards):
+def test_what_a_run_leaves_behind(finished_run):
     assert [line["step"] for line in log_of(finished_run)] == [2, 4, 6, 8]
     line = log_of(finished_run)[-1]
     assert line["loss"] == pytest.approx(line["loss_appearance"] + line["loss_speed"], abs=1e-5)
@@ -41,12 +42,11 @@ def test_what_a_run_leaves_behind(finished_run, shards):
     assert 0 < line["std_speed"] <= line["std_healthy"] * 1.01
     assert line["with_neighbour"] == 1.0
     assert [int(path.stem) for path in list_checkpoints(finished_run)] == [6, 8]
-    assert pretrain.shards_of(finished_run) == [shards]
     assert list(finished_run.glob("events.out*"))
 
 
 def test_twice_the_same(finished_run, tiny, training_set, tmp_path):
-    pretrain.start_run(tmp_path / "again", tiny, training_set)
+    start_run(tmp_path / "again", tiny, training_set)
     pretrain.train(tmp_path / "again", tiny, training_set, CPU)
     assert log_of(tmp_path / "again") == log_of(finished_run)
     assert same(load_last(tmp_path / "again")[1], load_last(finished_run)[1])
@@ -56,13 +56,14 @@ def test_killed_and_resumed_equals_uninterrupted(
     finished_run, tiny, training_set, shards, tmp_path
 ):
     run = tmp_path / "killed"
-    pretrain.start_run(run, tiny, training_set)
+    start_run(run, tiny, training_set)
     program = (
         "import sys, time, torch\nfrom pathlib import Path\nfrom trainer import config, pretrain\n"
+        "from trainer.training_set import gather\n"
         "run, shards = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "slow = lambda done, total, text: time.sleep(0.3)\n"
         "settings = config.load(run / 'config.toml')\n"
-        "data = pretrain.gather([shards], settings.data)\n"
+        "data = gather([shards], settings.data)\n"
         "pretrain.train(run, settings, data, torch.device('cpu'), slow)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(run), str(shards)])
@@ -79,51 +80,13 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert same(load_last(run)[1], load_last(finished_run)[1])
 
 
-def test_a_run_is_not_overwritten(finished_run, tiny, training_set):
-    with pytest.raises(TrainerError, match="holds a run already"):
-        pretrain.start_run(finished_run, tiny, training_set)
-
-
-def test_a_split_without_training_videos(shards, tiny):
-    other = override(tiny, ("data.split=2",)).data
-    with pytest.raises(
-        TrainerError, match=r"no training videos in split 2; its splits are 1 \(test"
-    ):
-        pretrain.gather([shards], other)
-
-
-def test_groups_of_several_data_sets_are_kept_apart(shards, tiny, tmp_path):
-    shutil.copytree(shards, tmp_path / "copy")
-    once = pretrain.gather([shards], tiny.data)
-    twice = pretrain.gather([shards, tmp_path / "copy"], tiny.data)
-    assert len(twice.videos) == 2 * len(once.videos)
-    assert len(set(once.groups)) == len({video.group for video in once.videos})
-    assert len(set(twice.groups)) == 2 * len(set(once.groups))
-
-
-def test_videos_too_short_for_the_policy(shards, tiny):
-    strict = override(tiny, ("data.short_videos=error",)).data
-    with pytest.raises(TrainerError, match=r"1 of \d+ training videos are too short for 4 frames"):
-        pretrain.gather([shards], strict)
-
-
-def test_resuming_on_other_shards_is_refused(finished_run, shards, tiny, training_set, tmp_path):
-    pretrain.must_be_same_data(finished_run)
-    shutil.copytree(shards, tmp_path / "copy")
-    copy = pretrain.gather([tmp_path / "copy"], tiny.data)
-    pretrain.start_run(tmp_path / "run", tiny, copy)
-    (tmp_path / "copy" / "dataset.json").write_text("{}")
-    with pytest.raises(TrainerError, match="was built anew since"):
-        pretrain.must_be_same_data(tmp_path / "run")
-
-
 def test_two_trainings_of_one_run(tiny, training_set, tmp_path):
     run, seen = tmp_path / "run", []
-    pretrain.start_run(run, tiny, training_set)
+    start_run(run, tiny, training_set)
 
     def train_again(done: int, total: int, text: str) -> None:
         if not seen:
-            with pytest.raises(TrainerError, match="Another training writes to") as caught:
+            with pytest.raises(BuilderError, match="Another process is writing to") as caught:
                 pretrain.train(run, tiny, training_set, CPU)
             seen.append(caught.value)
 
@@ -140,7 +103,7 @@ def test_total_steps(tiny):
 
 def test_a_loss_that_is_no_number_stops_the_run(tiny, training_set, tmp_path):
     wild = override(tiny, ("optim.lr=1e30", "optim.warmup=0.0"))
-    pretrain.start_run(tmp_path / "wild", wild, training_set)
+    start_run(tmp_path / "wild", wild, training_set)
     with pytest.raises(TrainerError, match=r"The loss is nan at step \d.*optim.lr"):
         pretrain.train(tmp_path / "wild", wild, training_set, CPU)
 
