@@ -16,12 +16,12 @@ def linear_probe(
     train_groups: Sequence[str],
     test: np.ndarray,
     test_labels: np.ndarray,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Multinomial logistic regression on standardised features, fitted to convergence (L-BFGS).
 
     The penalty is the one that does best on every fifth source group of the training set, held
-    out; then all of the training set is fitted. Returns top-1 and top-5 in percent, the penalty,
-    and top-1 on the training set.
+    out; then all of the training set is fitted. Returns top-1 and top-5 in percent (top-5 is None
+    for five classes or fewer), the penalty, and top-1 on the training set.
     """
     mean, std = train.mean(axis=0), train.std(axis=0) + 1e-6
     x, x_test = (torch.from_numpy((f - mean) / std).double() for f in (train, test))
@@ -39,7 +39,7 @@ def linear_probe(
     weights = _fit(x, y, classes, penalty)
     return {
         "top1": _top(weights, x_test, y_test, 1),
-        "top5": _top(weights, x_test, y_test, 5),
+        "top5": _top(weights, x_test, y_test, 5) if classes > 5 else None,
         "penalty": penalty,
         "train_top1": _top(weights, x, y, 1),
     }

@@ -20,6 +20,7 @@ def test_separable_classes_are_separated():
     test, y_test = blobs(60, 1, 0.5)
     result = linear_probe(train, y, groups(90), test, y_test)
     assert result["top1"] == 100.0 and result["train_top1"] == 100.0
+    assert result["top5"] is None  # of three classes it would say nothing
 
 
 def test_scale_and_shift_of_a_feature_do_not_matter():
