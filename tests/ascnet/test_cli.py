@@ -1,4 +1,3 @@
-import statistics
 import subprocess
 import sys
 import time
@@ -145,13 +144,3 @@ def test_progress_on_a_terminal(capsys, monkeypatch, resumed_at):
             time.sleep(0.11)
     text = capsys.readouterr().err
     assert "5/5" in text and "a video" in text and "videos/s" in text
-
-
-def test_help_is_quick(tmp_path):
-    """Not a benchmark: only that nothing heavy has crept in (measured: about 0.1 s)."""
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        run("--help", cwd=tmp_path)
-        times.append(time.perf_counter() - began)
-    assert statistics.median(times) < 2
