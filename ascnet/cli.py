@@ -83,9 +83,8 @@ def main() -> None:
         )
         sys.exit(130)
     except OSError as error:
-        if error.strerror is None:
-            raise
-        click.echo(f"Error: {error.filename or 'the system'}: {error.strerror}.", err=True)
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}.", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

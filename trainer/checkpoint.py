@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent, readable without pickle."""
 
+import io
 import os
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,16 +24,28 @@ def folder_of(run: Path) -> Path:
 
 
 def save(run: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write a checkpoint under a temporary name, give it its name, drop all but the last two."""
+    """Write a checkpoint under a temporary name, give it its name, drop all but the last two.
+
+    Raises TrainerError if the disk refuses; the checkpoints before it are left as they are.
+    """
     folder = folder_of(run)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{step:08d}.pt"
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(state | {"step": step}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    content = io.BytesIO()  # torch.save hides what the disk says
+    torch.save(state | {"step": step}, content)
+    try:
+        with partial.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise TrainerError(
+            f"Cannot write {path}: {error.strerror}. The checkpoints before it are kept: make "
+            "room, then go on with --resume."
+        ) from error
     for old in list_checkpoints(run)[:-_KEPT]:
         old.unlink()
     return path

@@ -94,42 +94,48 @@ def _train(
     )
     layout = torch.channels_last_3d
     model.train().to(memory_format=layout)  # type: ignore[call-overload]
-    for step in range(first, total):
-        waiting = time.perf_counter()
-        batch = next(batches)
-        log.waited += time.perf_counter() - waiting
+    try:
+        for step in range(first, total):
+            waiting = time.perf_counter()
+            batch = next(batches)
+            log.waited += time.perf_counter() - waiting
 
-        generator = torch.Generator().manual_seed(_step_seed(settings.seed, step))
-        clips = augment(
-            batch.frames.to(device), batch.sizes, settings.augment, settings.data.size, generator
-        ).contiguous(memory_format=layout)
-        losses = model(
-            clips,
-            batch.strides.to(device),
-            batch.videos.to(device),
-            groups[batch.videos].to(device),
-            with_speed=step >= settings.objective.speed_warmup * total,
-        )
-        _must_be_finite(losses, step)
-        lr = scaled_lr(settings.optim.lr, settings.optim.batch)
-        lr *= warmup_cosine(step, total, settings.optim.warmup)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
-        optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()
-        optimiser.step()
-        model.update_target(target_momentum(step, total, settings.objective.momentum))
+            generator = torch.Generator().manual_seed(_step_seed(settings.seed, step))
+            clips = augment(
+                batch.frames.to(device),
+                batch.sizes,
+                settings.augment,
+                settings.data.size,
+                generator,
+            ).contiguous(memory_format=layout)
+            losses = model(
+                clips,
+                batch.strides.to(device),
+                batch.videos.to(device),
+                groups[batch.videos].to(device),
+                with_speed=step >= settings.objective.speed_warmup * total,
+            )
+            _must_be_finite(losses, step)
+            lr = scaled_lr(settings.optim.lr, settings.optim.batch)
+            lr *= warmup_cosine(step, total, settings.optim.warmup)
+            for group in optimiser.param_groups:
+                group["lr"] = lr
+            optimiser.zero_grad(set_to_none=True)
+            losses.total.backward()
+            optimiser.step()
+            model.update_target(target_momentum(step, total, settings.objective.momentum))
 
-        done = step + 1
-        log.clips += len(batch.strides)
-        if done % settings.log_every == 0 or done == total:
-            progress(done, total, log.write(done, lr, losses))
-        else:
-            progress(done, total, "")
-        if done % settings.checkpoint_every == 0 or done == total:
-            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-            checkpoint.save(run, done, state)
-    log.close()
+            done = step + 1
+            log.clips += len(batch.strides)
+            if done % settings.log_every == 0 or done == total:
+                progress(done, total, log.write(done, lr, losses))
+            else:
+                progress(done, total, "")
+            if done % settings.checkpoint_every == 0 or done == total:
+                state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
+                checkpoint.save(run, done, state)
+    finally:
+        log.close()
     return log.last
 
 

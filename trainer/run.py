@@ -10,6 +10,7 @@ runs/<time>-<recipe>/
 import json
 import time
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,4 +123,5 @@ class Log:
         )
 
     def close(self) -> None:
-        self._events.close()
+        with suppress(OSError):  # a full disk was or will be named where it matters
+            self._events.close()

@@ -29,6 +29,15 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         checkpoint.load_last(tmp_path)
 
 
+def test_a_full_disk_is_named_and_costs_no_checkpoint(tmp_path):
+    """/dev/full refuses every write, as a full disk does."""
+    checkpoint.save(tmp_path, 3, {"model": {}})
+    (checkpoint.folder_of(tmp_path) / "00000006.partial").symlink_to("/dev/full")
+    with pytest.raises(TrainerError, match=r"Cannot write .*00000006.pt: No space left on device"):
+        checkpoint.save(tmp_path, 6, {"model": {}})
+    assert [path.name for path in checkpoint.folder_of(tmp_path).iterdir()] == ["00000003.pt"]
+
+
 def test_no_checkpoint(tmp_path):
     with pytest.raises(TrainerError, match="has no checkpoint yet"):
         checkpoint.load_last(tmp_path)
