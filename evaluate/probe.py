@@ -1,6 +1,6 @@
 """Linear probe: a linear classifier on stored features, chosen without a look at the test set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ def linear_probe(
     train_groups: Sequence[str],
     test: np.ndarray,
     test_labels: np.ndarray,
+    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> dict[str, float | None]:
     """Multinomial logistic regression on standardised features, fitted to convergence (L-BFGS).
 
@@ -30,13 +31,16 @@ def linear_probe(
     order = {group: i for i, group in enumerate(sorted(set(train_groups)))}
     held_out = torch.tensor([order[group] % _HELD_OUT == _HELD_OUT - 1 for group in train_groups])
     penalty = PENALTIES[len(PENALTIES) // 2]
+    fits = len(PENALTIES) + 1
     if held_out.any():
-        scores = {
-            p: _top(_fit(x[~held_out], y[~held_out], classes, p), x[held_out], y[held_out], 1)
-            for p in PENALTIES
-        }
+        scores = {}
+        for done, p in enumerate(PENALTIES, 1):
+            weights = _fit(x[~held_out], y[~held_out], classes, p)
+            scores[p] = _top(weights, x[held_out], y[held_out], 1)
+            progress(done, fits, f"penalty {p:g}: {scores[p]:.1f} % of the held-out videos")
         penalty = max(scores, key=lambda p: (scores[p], p))
     weights = _fit(x, y, classes, penalty)
+    progress(fits, fits, f"penalty {penalty:g}, all of the train part")
     return {
         "top1": _top(weights, x_test, y_test, 1),
         "top5": _top(weights, x_test, y_test, 5) if classes > 5 else None,

@@ -36,10 +36,12 @@ def evaluate(
     split: str | None,
     device: torch.device,
     progress: Progress = lambda done, total, text: None,
+    fit_progress: Progress = lambda done, total, text: None,
 ) -> dict[str, Any]:
     """Run `task` ("retrieval" or "linear") for the trained and the untrained backbone of a run, on
     a split of a data set (None: the split that the run was trained on).
 
+    `progress` counts the videos whose features are there, `fit_progress` the fits of the probe.
     The result is also written to `run/results/`, the feature stores to `run/features/`. Raises
     EvaluateError if the split has nothing to train or to test on.
     """
@@ -53,7 +55,7 @@ def evaluate(
         path = store_path(run, dataset, subject)
         extract(path, subject, trained.config, dataset, device, progress)
         features = Features(path)
-        results[subject.name] = _TASKS[task](features, split)
+        results[subject.name] = _TASKS[task](features, split, fit_progress)
         if subject.name == TRAINED:
             of_trained = features
     train, test = of_trained.part(split, "train"), of_trained.part(split, "test")
@@ -120,7 +122,7 @@ def _must_have_parts(dataset: ShardDataset, split: str) -> None:
             )
 
 
-def _retrieval(features: Features, split: str) -> dict[str, Any]:
+def _retrieval(features: Features, split: str, fit_progress: Progress) -> dict[str, Any]:
     gallery, queries = features.part(split, "train"), features.part(split, "test")
     x = features.features
     found = retrieval.nearest(x[gallery], x[queries], max(retrieval.RANKS))
@@ -128,11 +130,13 @@ def _retrieval(features: Features, split: str) -> dict[str, Any]:
     return dict(retrieval.recall(found, labels[gallery], labels[queries], len(gallery)))
 
 
-def _linear(features: Features, split: str) -> dict[str, Any]:
+def _linear(features: Features, split: str, fit_progress: Progress) -> dict[str, Any]:
     train, test = features.part(split, "train"), features.part(split, "test")
     x, labels = features.features, features.labels
     groups = [features.groups[i] for i in train]
-    return dict(probe.linear_probe(x[train], labels[train], groups, x[test], labels[test]))
+    return dict(
+        probe.linear_probe(x[train], labels[train], groups, x[test], labels[test], fit_progress)
+    )
 
 
 _TASKS = {"retrieval": _retrieval, "linear": _linear}

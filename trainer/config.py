@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from trainer.errors import TrainerError
+from trainer.sampling import POLICIES
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -122,7 +123,7 @@ def load(path: Path) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise TrainerError(f"{path} is no TOML: {error}.") from error
     table.setdefault("recipe", path.stem)
-    table.pop("run", None)  # a run's own record, see trainer.pretrain
+    table.pop("run", None)  # a run's own record, see trainer.run
     settings: Config = apply(Config(), table, str(path))
     return settings
 
@@ -208,7 +209,7 @@ def _validate(config: Config) -> None:
         (data.short_side >= 0, "data.short_side", data.short_side, "0 or more"),
         (data.workers >= 0, "data.workers", data.workers, "0 or more"),
         (
-            data.short_videos in ("loop", "repeat_last", "error"),
+            data.short_videos in POLICIES,
             "data.short_videos",
             data.short_videos,
             "loop, repeat_last or error",

@@ -37,8 +37,8 @@ def command(task: str, run: Path | None, shards: Path | None, split: str | None)
     refused = []
     for folder in find_datasets(shards) if shards else shards_of(run):
         try:
-            with Progress("features", "videos") as progress:
-                result = evaluate(task, run, folder, split, pick_device(), progress)
+            with Progress("features", "videos") as videos, Progress("probe", "fits") as fits:
+                result = evaluate(task, run, folder, split, pick_device(), videos, fits)
         except EvaluateError as error:  # the other data sets can still be evaluated
             refused.append(str(error))
             continue

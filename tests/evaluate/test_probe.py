@@ -33,6 +33,13 @@ def test_scale_and_shift_of_a_feature_do_not_matter():
     assert 40 < one["top1"] < 95
 
 
+def test_every_fit_is_reported():
+    train, y = blobs(90, 0, 0.5)
+    seen: list[tuple[int, int]] = []
+    linear_probe(train, y, groups(90), train, y, lambda *step: seen.append(step[:2]))
+    assert seen == [(i, 6) for i in range(1, 7)]
+
+
 def test_noise_gives_chance():
     rng = np.random.default_rng(0)
     train, test = (rng.normal(size=(n, 8)).astype(np.float32) for n in (200, 600))
