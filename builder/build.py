@@ -45,7 +45,7 @@ class Summary:
     folder: Path
     counts: dict[str, Any]  # expected, built, failed by reason, warnings, frames, bytes
     built_now: int  # videos transcoded by this run
-    left_alone: tuple[str, ...]  # files that are no videos by their name
+    left_alone: tuple[tuple[str, str], ...]  # (file, why it is no video of the data set)
 
     def sentence(self) -> str:
         """ "60 expected, 59 built, 1 failed: truncated 1"."""
@@ -302,8 +302,8 @@ def _finish(
         "shards": shards,
     }
     rows += [
-        {"key": None, "name": name, "status": "ignored", "reason": "its name has no video's ending"}
-        for name in catalog.left_alone
+        {"key": None, "name": name, "status": "ignored", "reason": reason}
+        for name, reason in catalog.left_alone
     ]
     write_atomically(folder / VIDEOS_FILE, "".join(json.dumps(row) + "\n" for row in rows))
     write_atomically(folder / DATASET_FILE, _readable(info))

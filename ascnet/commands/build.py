@@ -98,9 +98,10 @@ def _say(summary: Summary) -> None:
         for word in words:
             click.echo(f"  {word}: {meanings[word]}")
     if summary.left_alone:
+        names = [name for name, _ in summary.left_alone]
         click.echo(
-            f"{len(summary.left_alone)} files left alone, as their names are no videos' names: "
-            f"{', '.join(summary.left_alone[:5])}{', ...' if len(summary.left_alone) > 5 else ''}"
+            f"{len(names)} files left alone: {', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''} (videos.jsonl says why)"
         )
     click.echo(
         f"{summary.folder}: {counts['frames']} frames, {counts['bytes'] / 1e6:.1f} MB; a row for "

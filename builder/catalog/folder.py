@@ -21,6 +21,7 @@ _SUFFIXES = """
     .mxf .ogv .qt .rm .rmvb .ts .vob .webm .wmv .y4m
 """
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
+NO_VIDEO_NAME = "its name has no video's ending"
 _GROUP = re.compile(r"_g(\d+)_")
 _TEST_SHARE = 0.3
 _PARTS = ("train", "val", "test")
@@ -45,7 +46,9 @@ def read(root: Path) -> Catalog:
     table = root / "splits.csv"
     videos = _splits_from_csv(table, videos) if table.is_file() else _split_by_group(videos)
     classes = tuple(sorted({v.class_name for v in videos if v.class_name}))
-    others = tuple(name for name in names if not is_video[name] and name != "splits.csv")
+    others = tuple(
+        (name, NO_VIDEO_NAME) for name in names if not is_video[name] and name != "splits.csv"
+    )
     return Catalog("folder", root, tuple(videos), classes, others)
 
 

@@ -25,7 +25,7 @@ class Catalog:
     root: Path
     videos: tuple[Source, ...]
     classes: tuple[str, ...]  # label = position
-    left_alone: tuple[str, ...] = field(default=())  # files that are no videos by their name
+    left_alone: tuple[tuple[str, str], ...] = field(default=())  # (file, why it is no video of it)
 
     def label(self, video: Source) -> int | None:
         """Position of the video's class in `classes`, 0-based; None if it is unlabelled."""

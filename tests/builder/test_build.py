@@ -31,7 +31,7 @@ def test_every_video_is_accounted_for(video_folder, make_video, tmp_path):
     (root / "notes.txt").write_text("not a video")
     summary = build(folder.read(root), tmp_path / "out", SETTINGS, workers=2)
     assert summary.sentence() == "18 expected, 16 built, 2 failed: empty file 1, not a video 1"
-    assert summary.left_alone == ("notes.txt",)
+    assert [name for name, _ in summary.left_alone] == ["notes.txt"]
     rows = list(ShardDataset(tmp_path / "out").rows())
     assert [row["key"] for row in rows] == [*range(18), None]
     assert (rows[-1]["name"], rows[-1]["status"]) == ("notes.txt", "ignored")

@@ -122,7 +122,7 @@ def test_folder_without_classes(tmp_path):
     assert [v.name for v in catalog.videos] == ["one.mp4", "two.MKV"]
     assert {v.class_name for v in catalog.videos} == {None}
     assert {v.splits["1"] for v in catalog.videos} == {"train", "test"}
-    assert catalog.left_alone == ("notes.txt",)
+    assert catalog.left_alone == (("notes.txt", folder.NO_VIDEO_NAME),)
 
 
 def test_folder_odd_names(tmp_path):
