@@ -26,8 +26,8 @@ from PIL import Image, ImageDraw
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 from builder.executors import run_local
+from builder.ffmpeg_engine import find_ffmpeg
 from builder.shard import write_atomically
-from builder.transcode import find_ffmpeg
 
 FAMILIES = ("Stripes", "Checks", "Dots", "Clouds")
 PROGRAMMES = ("Slide", "Orbit", "Spin", "Pulse", "Bounce", "Swing")

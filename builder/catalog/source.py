@@ -1,7 +1,10 @@
 """What a catalog says of one source video, and of a whole data set."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+
+PARTS = ("train", "val", "test")  # what a split may say of a video
 
 
 @dataclass(frozen=True)
@@ -29,4 +32,8 @@ class Catalog:
 
     def label(self, video: Source) -> int | None:
         """Position of the video's class in `classes`, 0-based; None if it is unlabelled."""
-        return None if video.class_name is None else self.classes.index(video.class_name)
+        return None if video.class_name is None else self._labels[video.class_name]
+
+    @cached_property
+    def _labels(self) -> dict[str, int]:
+        return {name: label for label, name in enumerate(self.classes)}

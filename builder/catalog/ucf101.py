@@ -3,17 +3,30 @@
 Layout: `UCF-101/<Class>/v_<Class>_gNN_cNN.avi`, the outer folder optional. The 25 groups of a
 class are source recordings; test groups are 01-07, 08-14 and 15-21 of splits 1, 2 and 3. The
 official lists (`trainlist01.txt`, `testlist01.txt`, ..., `classInd.txt`) are read where they lie
-in the source folder or in a folder `ucfTrainTestlist` in or beside it, and must agree.
+in the source folder or in a folder `ucfTrainTestlist` in or beside it, and must agree; a video
+that they do not name is then left alone.
+
+The files of the class HandstandPushups are called `v_HandStandPushups_*`: the case of a class is
+not compared in file names, and its folder may be written either way.
 """
 
 import re
 from pathlib import Path
 
+from builder.catalog.files import list_files, read_text
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 
-_NAME = re.compile(r"v_(?P<class>.+)_g(?P<group>\d\d)_c\d\d\.avi")
+_NAME = re.compile(r"v_(?P<class>.+)_g(?P<group>0[1-9]|1\d|2[0-5])_c\d\d\.avi")
+_ALIASES = {"HandStandPushups": "HandstandPushups"}  # folder: class
 _TEST_GROUPS = {"1": range(1, 8), "2": range(8, 15), "3": range(15, 22)}
+_CLASSES_FILE = "classInd.txt"
+_LIST_FILES = [_CLASSES_FILE] + [f"{p}list0{s}.txt" for p in ("train", "test") for s in "123"]
+_NO_AVI = "no .avi file"
+_NO_CLASS_FOLDER = "not in a class folder: UCF-101/<Class>/<video>.avi"
+_UNLISTED = "in no official list"
+
+_Listed = dict[str, dict[str, str]]  # {"Class/v_Class_g01_c01.avi": {"1": "test", ...}}
 
 
 def splits_of_group(group: int) -> dict[str, str]:
@@ -27,26 +40,32 @@ def read(root: Path) -> Catalog:
     Raises BuilderError if there is no such tree, or if an official list contradicts it.
     """
     tree = _find_tree(root)
-    found = [_source(path) for path in _videos(tree)]
+    lists = _find_lists(root, tree)
+    names, left_alone = list_files(tree)
+    read_here = {lists / file for file in _LIST_FILES} if lists else set()
+    present = set(names)
+    reasons = {name: _no_video(name, present) for name in names if tree / name not in read_here}
+    found = [_source(tree, name) for name, reason in reasons.items() if reason is None]
+    left_alone += [(name, reason) for name, reason in reasons.items() if reason]
     if not found:
         raise BuilderError(
             f"No UCF-101 video below {root}: expected {root}/UCF-101/<Class>/v_<Class>_g01_c01.avi "
             f"(the folder UCF-101 may be left out). Unpack UCF101.rar there, or name another "
             "folder with --source (make shards: SOURCE=...)."
         )
-    lists = _find_lists(root, tree)
-    videos = found
-    classes = sorted({v.class_name for v in found if v.class_name})
-    if lists is not None:
-        listed = _read_lists(lists)
-        _must_agree(found, listed, lists)
-        present = {v.name for v in found}
-        videos = found + [
-            _source(tree / name, problem="missing") for name in sorted(set(listed) - present)
-        ]
-        classes = _read_classes(lists) or sorted({v.class_name for v in videos if v.class_name})
-    _must_know_classes(videos, classes)
-    return Catalog("ucf101", tree, tuple(videos), tuple(classes))
+    classes = _read_classes(lists) if lists else []
+    listed = _read_lists(lists, classes) if lists else {}
+    if classes:
+        _must_know_classes(found, classes)
+    unlisted = {v.name for v in found if v.problem is None and _official(v.name) not in listed}
+    if lists:
+        left_alone += [(name, _UNLISTED) for name in unlisted]
+        found = [video for video in found if video.name not in unlisted]
+    absent = set(listed) - {_official(video.name) for video in found}
+    videos = found + [_source(tree, name, problem="missing") for name in sorted(absent)]
+    if not classes:  # the official order, too
+        classes = sorted({v.class_name for v in videos if v.class_name}, key=str.lower)
+    return Catalog("ucf101", tree, tuple(videos), tuple(classes), tuple(sorted(left_alone)))
 
 
 def _find_tree(root: Path) -> Path:
@@ -59,23 +78,38 @@ def _find_tree(root: Path) -> Path:
     )
 
 
-def _videos(tree: Path) -> list[Path]:
-    """All .avi files one folder down. (A glob would pass over folders that cannot be read.)"""
-    folders = sorted(path for path in tree.iterdir() if path.is_dir())
-    files = (path for folder in folders for path in sorted(folder.iterdir()))
-    return [path for path in files if path.suffix.lower() == ".avi"]
+def _official(name: str) -> str:
+    """A video's name as the official lists write it."""
+    folder, _, file = name.partition("/")
+    return f"{_ALIASES.get(folder, folder)}/{file}"
 
 
-def _source(path: Path, problem: str | None = None) -> Source:
-    """A video by its path alone. The class is the folder's name: the files of the folder
-    HandstandPushups are called v_HandStandPushups_*, so case is not compared."""
-    folder, match = path.parent.name, _NAME.fullmatch(path.name)
-    name = f"{folder}/{path.name}"
-    if match is None or match["class"].lower() != folder.lower():
-        return Source(name, path, folder, name, {}, problem="name not understood")
+def _no_video(name: str, present: set[str]) -> str | None:
+    """Why a file is no video of the data set; None if it may be one."""
+    if not name.lower().endswith(".avi"):
+        return _NO_AVI
+    if name.count("/") != 1:
+        return _NO_CLASS_FOLDER
+    if _official(name) != name and _official(name) in present:
+        return f"the same video as {_official(name)}"
+    return None
+
+
+def _source(tree: Path, name: str, problem: str | None = None) -> Source:
+    """A video by its name alone, which is "<folder>/<file>"."""
+    class_name, file = _official(name).split("/")
+    match = _NAME.fullmatch(file)
+    if match is None or match["class"].lower() != class_name.lower():
+        problem = problem or "name not understood"
+        return Source(name, tree / name, class_name, name, {}, problem=problem)
     group = int(match["group"])
     return Source(
-        name, path, folder, f"{folder}/g{group:02d}", splits_of_group(group), problem=problem
+        name,
+        tree / name,
+        class_name,
+        f"{class_name}/g{group:02d}",
+        splits_of_group(group),
+        problem=problem,
     )
 
 
@@ -84,42 +118,82 @@ def _find_lists(root: Path, tree: Path) -> Path | None:
         root,
         root / "ucfTrainTestlist",
         tree / "ucfTrainTestlist",
-        root.parent / "ucfTrainTestlist",
+        root.absolute().parent / "ucfTrainTestlist",
     ]
     return next((p for p in places if (p / "trainlist01.txt").is_file()), None)
 
 
-def _read_lists(folder: Path) -> dict[str, dict[str, str]]:
-    """{"Class/v_Class_g01_c01.avi": {"1": "test", ...}} from the six official lists."""
-    listed: dict[str, dict[str, str]] = {}
+def _read_lists(folder: Path, classes: list[str]) -> _Listed:
+    """What the official lists say; of each split there must be both or none."""
+    listed: _Listed = {}
     for split in _TEST_GROUPS:
-        for part in ("train", "test"):
-            path = folder / f"{part}list0{split}.txt"
-            if path.is_file():
-                for line in path.read_text(encoding="utf-8").split("\n"):
-                    if words := line.split():
-                        listed.setdefault(words[0], {})[split] = part
+        paths = {part: folder / f"{part}list0{split}.txt" for part in ("train", "test")}
+        absent = [path for path in paths.values() if not path.is_file()]
+        if len(absent) == 1:
+            raise BuilderError(
+                f"{absent[0]} is missing, and the other list of split {split} is there. Bring it "
+                "back from UCF101TrainTestSplits-RecognitionTask.zip, or remove the other."
+            )
+        for part, path in paths.items() if not absent else ():
+            for line in read_text(path).split("\n"):
+                if words := line.split():
+                    name = _name_of(words, classes, path)
+                    splits = listed.setdefault(name, {})
+                    if splits.setdefault(split, part) != part:
+                        raise BuilderError(f"{name} is in both lists of split {split} in {folder}.")
+    _must_agree(listed, folder)
     return listed
 
 
+def _name_of(words: list[str], classes: list[str], path: Path) -> str:
+    """The video of a line of a list, whose label (if there is one) must be its class's."""
+    if len(words) > 2 or words[0].count("/") != 1:
+        raise BuilderError(
+            f"{path}: {' '.join(words)!r} is no line such as 'Archery/v_Archery_g08_c01.avi 3'. "
+            "Use the official lists."
+        )
+    name = _official(words[0])
+    class_name = name.split("/", maxsplit=1)[0]
+    if classes and class_name not in classes:
+        raise BuilderError(
+            f"{path} names {name}, and {class_name} is no class in {_CLASSES_FILE} "
+            f"({len(classes)} classes). Use the official lists."
+        )
+    if classes and len(words) == 2 and words[1] != str(classes.index(class_name) + 1):
+        raise BuilderError(
+            f"{path} gives {name} the label {words[1]}, and {_CLASSES_FILE} gives {class_name} "
+            f"the number {classes.index(class_name) + 1}. Use the official lists."
+        )
+    return name
+
+
 def _read_classes(folder: Path) -> list[str]:
-    path = folder / "classInd.txt"
+    """The classes in the order of their numbers 1, 2, ...; none if there is no such list."""
+    path = folder / _CLASSES_FILE
     if not path.is_file():
         return []
-    rows = [line.split() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    rows = [line.split() for line in read_text(path).split("\n") if line.strip()]
     for row in rows:
-        if len(row) != 2 or not row[0].isdigit():
+        if len(row) != 2 or not row[0].isdecimal():
             raise BuilderError(f"{path}: {' '.join(row)!r} is no line such as '1 ApplyEyeMakeup'.")
-    return [name for _, name in sorted(rows, key=lambda row: int(row[0]))]
+    names = [name for _, name in sorted(rows, key=lambda row: int(row[0]))]
+    numbers = sorted(int(number) for number, _ in rows)
+    if numbers != list(range(1, len(rows) + 1)) or len(set(names)) < len(names):
+        raise BuilderError(
+            f"{path} must number {len(rows)} different classes 1, 2, ..., {len(rows)}, each once. "
+            "Use the official list."
+        )
+    return names
 
 
-def _must_agree(found: list[Source], listed: dict[str, dict[str, str]], lists: Path) -> None:
-    for video in found:
-        for split, part in listed.get(video.name, {}).items():
-            if video.problem is None and video.splits[split] != part:
+def _must_agree(listed: _Listed, lists: Path) -> None:
+    for name, splits in listed.items():
+        by_rule = _source(lists, name).splits
+        for split, part in splits.items():
+            if by_rule and by_rule[split] != part:
                 raise BuilderError(
-                    f"{video.name} is in the {part} list of split {split} in {lists}, but its "
-                    f"group puts it into {video.splits[split]}. One of the two has been changed: "
+                    f"{name} is in the {part} list of split {split} in {lists}, but its "
+                    f"group puts it into {by_rule[split]}. One of the two has been changed: "
                     "use the official lists, or build with the data set `folder` and a splits.csv."
                 )
 
@@ -128,6 +202,6 @@ def _must_know_classes(videos: list[Source], classes: list[str]) -> None:
     unknown = sorted({v.class_name for v in videos if v.class_name} - set(classes))
     if unknown:
         raise BuilderError(
-            f"Folder {unknown[0]} is no class in classInd.txt ({len(classes)} classes). "
+            f"Folder {unknown[0]} is no class in {_CLASSES_FILE} ({len(classes)} classes). "
             "Rename or remove it, or build with the data set `folder`."
         )

@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from builder.catalog import folder, shapes, ucf101
+from builder.catalog import files, folder, shapes, ucf101
 from builder.errors import BuilderError
 
 
@@ -43,7 +44,8 @@ def write_lists(root: Path, train: str, test: str) -> None:
     lists = root / "ucfTrainTestlist"
     lists.mkdir()
     (lists / "classInd.txt").write_bytes(b"1 Archery\r\n2 Biking\r\n3 Bowling\r\n")
-    (lists / "trainlist01.txt").write_bytes(f"{train} 2\r\n".encode())
+    label = {"Archery": 1, "Biking": 2, "Bowling": 3}[train.split("/", maxsplit=1)[0]]
+    (lists / "trainlist01.txt").write_bytes(f"{train} {label} \r\n\r\n".encode())
     (lists / "testlist01.txt").write_bytes(f"{test}\r\n".encode())
 
 
@@ -66,23 +68,84 @@ def test_ucf101_lists_that_disagree_are_refused(tmp_path):
         ucf101.read(tmp_path)
 
 
-OFFICIAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "splits" / "ucf101"
+def lists_error(tmp_path: Path, name: str, text: str) -> str:
+    """What is said when one of the lists reads otherwise."""
+    touch(tmp_path, "UCF-101/Biking/v_Biking_g08_c01.avi")
+    write_lists(tmp_path, "Biking/v_Biking_g08_c01.avi", "Archery/v_Archery_g01_c01.avi")
+    (tmp_path / "ucfTrainTestlist" / name).write_text(text)
+    with pytest.raises(BuilderError) as caught:
+        ucf101.read(tmp_path)
+    return str(caught.value)
 
 
-@pytest.mark.skipif(not OFFICIAL.is_dir(), reason="the official lists are not on this machine")
-def test_ucf101_rule_agrees_with_the_official_lists():
-    listed = ucf101._read_lists(OFFICIAL)
-    assert len(listed) == 13320
-    for name, splits in listed.items():
-        assert ucf101._source(Path(name)).splits == splits
-    sizes = [
-        sum(splits[split] == part for splits in listed.values())
-        for split in "123"
-        for part in ("train", "test")
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("trainlist01.txt", "Biking/v_Biking_g08_c01.avi 1", "the label 1, and classInd.txt gives"),
+        ("trainlist01.txt", "Swing/v_Swing_g08_c01.avi 1", "Swing is no class in classInd.txt"),
+        ("trainlist01.txt", "Biking/v_Biking_g08_c01.avi 2 3", "is no line such as 'Archery/v_"),
+        ("testlist01.txt", "Biking/v_Biking_g08_c01.avi", "is in both lists of split 1"),
+        ("trainlist02.txt", "Biking/v_Biking_g01_c01.avi 2", "testlist02.txt is missing"),
+        ("classInd.txt", "0 Archery\n1 Biking", "must number 2 different classes 1, 2, ..., 2"),
+        ("classInd.txt", "one Archery", "is no line such as '1 ApplyEyeMakeup'"),
+    ],
+)
+def test_ucf101_lists_that_are_not_whole(name, text, said, tmp_path):
+    assert said in lists_error(tmp_path, name, text)
+
+
+def test_ucf101_folder_that_is_no_class(tmp_path):
+    touch(tmp_path, "UCF-101/biking/v_Biking_g08_c01.avi")
+    write_lists(tmp_path, "Biking/v_Biking_g08_c01.avi", "Archery/v_Archery_g01_c01.avi")
+    with pytest.raises(BuilderError, match=r"Folder biking is no class in classInd.txt \(3 cla"):
+        ucf101.read(tmp_path)
+
+
+def test_ucf101_what_is_left_alone(tmp_path):
+    touch(tmp_path, "Biking/v_Biking_g08_c01.avi", "Biking/v_Biking_g09_c01.avi", "Biking/a.txt")
+    touch(tmp_path, "Biking/more/v_Biking_g08_c02.avi", "v_Biking_g08_c03.avi", "Biking/.x.avi")
+    write_lists(tmp_path, "Biking/v_Biking_g08_c01.avi", "Archery/v_Archery_g01_c01.avi")
+    touch(tmp_path, "ucfTrainTestlist/readme.txt")
+    catalog = ucf101.read(tmp_path)
+    assert [v.name for v in catalog.videos if not v.problem] == ["Biking/v_Biking_g08_c01.avi"]
+    assert [(name, reason.split(":")[0]) for name, reason in catalog.left_alone] == [
+        ("Biking/.x.avi", "hidden"),
+        ("Biking/a.txt", "no .avi file"),
+        ("Biking/more/v_Biking_g08_c02.avi", "not in a class folder"),
+        ("Biking/v_Biking_g09_c01.avi", "in no official list"),
+        ("ucfTrainTestlist/readme.txt", "no .avi file"),
+        ("v_Biking_g08_c03.avi", "not in a class folder"),
     ]
-    assert sizes == [9537, 3783, 9586, 3734, 9624, 3696]
-    classes = ucf101._read_classes(OFFICIAL)
-    assert classes == sorted(classes, key=str.lower) and len(classes) == 101
+
+
+def test_ucf101_groups_are_1_to_25(tmp_path):
+    touch(tmp_path, *(f"Biking/v_Biking_g{group}_c01.avi" for group in ("00", "01", "25", "26")))
+    problems = [v.problem for v in ucf101.read(tmp_path).videos]
+    assert problems == ["name not understood", None, None, "name not understood"]
+
+
+def test_ucf101_folder_called_as_its_files(tmp_path):
+    name = "v_HandStandPushups_g01_c01.avi"
+    touch(tmp_path, f"HandStandPushups/{name}")
+    (video,) = ucf101.read(tmp_path).videos
+    assert (video.name, video.problem) == (f"HandStandPushups/{name}", None)
+    assert (video.class_name, video.group) == ("HandstandPushups", "HandstandPushups/g01")
+    write_lists(tmp_path, "Bowling/v_Bowling_g08_c01.avi", f"HandstandPushups/{name}")
+    (tmp_path / "ucfTrainTestlist" / "classInd.txt").write_text("1 Bowling\n2 HandstandPushups\n")
+    (tmp_path / "ucfTrainTestlist" / "trainlist01.txt").write_text("Bowling/v_Bowling_g08_c01.avi")
+    catalog = ucf101.read(tmp_path)
+    assert [(catalog.label(v), v.problem) for v in catalog.videos] == [(1, None), (0, "missing")]
+    touch(tmp_path, f"HandstandPushups/{name}")
+    catalog = ucf101.read(tmp_path)
+    assert catalog.videos[0].name == f"HandstandPushups/{name}"
+    assert (f"HandStandPushups/{name}", f"the same video as HandstandPushups/{name}") in (
+        catalog.left_alone
+    )
+
+
+def test_ucf101_without_lists_numbers_classes_as_the_official_list_does(tmp_path):
+    touch(tmp_path, *(f"{c}/v_{c}_g01_c01.avi" for c in ("HammerThrow", "Hammering")))
+    assert ucf101.read(tmp_path).classes == ("Hammering", "HammerThrow")
 
 
 @pytest.mark.parametrize("reader", [ucf101.read, folder.read])
@@ -122,11 +185,14 @@ def test_folder_without_classes(tmp_path):
     assert [v.name for v in catalog.videos] == ["one.mp4", "two.MKV"]
     assert {v.class_name for v in catalog.videos} == {None}
     assert {v.splits["1"] for v in catalog.videos} == {"train", "test"}
-    assert catalog.left_alone == (("notes.txt", folder.NO_VIDEO_NAME),)
+    assert catalog.left_alone == (
+        (".hidden.mp4", files.HIDDEN),
+        ("notes.txt", files.NO_VIDEO_NAME),
+    )
 
 
 def test_folder_odd_names(tmp_path):
-    names = ["a/#1;[(&!@+.avi", "a/-dash.avi", "a/x.y.z.avi", "ü/日本.avi"]
+    names = ["a/#1;[(&!@+.avi", "a/*?{x}\\.avi", "a/-dash.avi", "a/x.y.z.avi", "ü/日本.avi"]
     touch(tmp_path, *names)
     assert [v.name for v in folder.read(tmp_path).videos] == sorted(names)
 
@@ -137,7 +203,17 @@ def test_folder_linked_folders_are_followed_once(tmp_path):
     root.mkdir()
     (root / "a").symlink_to(tmp_path / "real" / "a")
     (tmp_path / "real" / "a" / "loop").symlink_to(tmp_path / "real" / "a")
-    assert [v.name for v in folder.read(root).videos] == ["a/1.mp4"]
+    (root / "gone.mp4").symlink_to(tmp_path / "gone.mp4")
+    (root / "self.mp4").symlink_to(root / "self.mp4")
+    os.mkfifo(root / "pipe.mp4")
+    catalog = folder.read(root)
+    assert [v.name for v in catalog.videos] == ["a/1.mp4"]
+    assert catalog.left_alone == (
+        ("a/loop/", files.SEEN),
+        ("gone.mp4", files.NO_FILE),
+        ("pipe.mp4", files.NO_FILE),
+        ("self.mp4", files.NO_FILE),
+    )
 
 
 def test_folder_splits_csv(tmp_path):

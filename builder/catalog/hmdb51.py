@@ -1,0 +1,149 @@
+"""HMDB-51 (Kuehne et al. 2011): where its videos, labels, splits and groups come from.
+
+Layout: `<class>/<name>.avi` below `hmdb51_org` or `videos` (the first that is there, and then
+nothing beside it is looked at) or below the source folder itself. The three official splits come
+from the lists `<class>_test_split<1|2|3>.txt` alone, a row `name.avi ID` each, where ID is
+1 train, 2 test and 0 in neither part of that split. They lie in the source folder, or in a folder
+`testTrainMulti_7030_splits`, `splits` or `test_train_splits` in or beside it or the videos'.
+
+The group is the recording that a clip was cut from: the name up to
+`_<class>_<visible part>_<camera>_np<people>_<view>_<quality>_<number>.avi`. It bears no class, for
+a film gives clips of several. All official names are of that form; a listed name that is not
+would be a group of its own.
+"""
+
+import re
+from pathlib import Path
+
+from builder.catalog.files import NO_VIDEO_NAME, is_video, list_files, read_text
+from builder.catalog.source import Catalog, Source
+from builder.errors import BuilderError
+
+_LIST = re.compile(r"(?P<class>.+)_test_split(?P<split>[123])\.txt")
+_LIST_FOLDERS = (
+    "testTrainMulti_7030_splits",
+    "splits",
+    "test_train_splits",
+    "test_train_splits/testTrainMulti_7030_splits",
+)
+_ENDING = r"_[fhlu]_(cm|nm)_np\d+_(ba|fr|le|ri)_(bad|goo|med)_\d+\.avi"
+_PARTS = {"0": None, "1": "train", "2": "test"}
+_UNLISTED = "in no official list"
+
+
+def read(root: Path) -> Catalog:
+    """The catalog of the HMDB-51 tree below `root`.
+
+    Raises BuilderError if there are no videos or no official lists, or if a list is not whole.
+    """
+    tree = _find_tree(root)
+    names, left_alone = list_files(tree)
+    expected = f"expected {tree}/<class>/<name>.avi"
+    if not any(is_video(name) for name in names):
+        raise BuilderError(
+            f"No HMDB-51 video below {tree}: {expected}. Unpack hmdb51_org.rar there, then the "
+            "archive of each class that is in it, or name another folder with --source "
+            "(make shards: SOURCE=...)."
+        )
+    lists = _find_lists(root, tree)
+    classes = sorted({_class_of(path) for path in lists})
+    listed = _read_lists(lists, classes)
+    present = set(names)
+    if present.isdisjoint(listed):
+        raise BuilderError(
+            f"Of the {len(listed)} videos in {lists[0].parent} none is below {tree}: {expected}, "
+            f"such as {min(listed)}. Use the names of hmdb51_org.rar, or build with the data set "
+            "`folder`."
+        )
+    videos = tuple(_source(tree, name, name in present, listed[name]) for name in sorted(listed))
+    own = {path.relative_to(tree).as_posix() for path in lists if path.is_relative_to(tree)}
+    left_alone += [
+        (name, _UNLISTED if is_video(name) else NO_VIDEO_NAME)
+        for name in present - set(listed) - own
+    ]
+    return Catalog("hmdb51", tree, videos, tuple(classes), tuple(sorted(left_alone)))
+
+
+def _find_tree(root: Path) -> Path:
+    for tree in (root / "hmdb51_org", root / "videos", root):
+        if tree.is_dir():
+            return tree
+    raise BuilderError(
+        f"There is no folder {root}. Put HMDB-51 there ({root}/hmdb51_org/<class>/*.avi), "
+        "or name its folder with --source (make shards: SOURCE=...)."
+    )
+
+
+def _source(tree: Path, name: str, is_there: bool, splits: dict[str, str]) -> Source:
+    class_name, file = name.split("/")
+    # `kick` and `kick_ball` are two classes: what the name calls the class must be the folder's.
+    match = re.fullmatch(rf"(?P<recording>.+)_{re.escape(class_name)}{_ENDING}", file)
+    group = match["recording"] if match else name
+    problem = None if is_there else "missing"
+    return Source(name, tree / name, class_name, group, splits, problem=problem)
+
+
+def _find_lists(root: Path, tree: Path) -> list[Path]:
+    """Paths of the official lists, sorted, all in one folder."""
+    bases = dict.fromkeys((root, tree, root.absolute().parent))
+    for place in (root, tree, *(base / name for base in bases for name in _LIST_FOLDERS)):
+        if place.is_dir():
+            files = [path for path in place.iterdir() if _LIST.fullmatch(path.name)]
+            if files:
+                return sorted(files)
+    raise BuilderError(
+        f"There are no official splits of HMDB-51: no <class>_test_split1.txt in {root}, nor in "
+        f"{root / _LIST_FOLDERS[0]}. Get them there with `ascnet fetch hmdb51`, or unpack "
+        "test_train_splits.rar of the HMDB-51 page there. (The data set `folder` builds without.)"
+    )
+
+
+def _class_of(path: Path) -> str:
+    match = _LIST.fullmatch(path.name)
+    assert match is not None
+    return match["class"]
+
+
+def _read_lists(lists: list[Path], classes: list[str]) -> dict[str, dict[str, str]]:
+    """{"kick/Film_kick_f_cm_np1_ba_med_19.avi": {"1": "train", "3": "test"}, ...}."""
+    there = {path.name for path in lists}
+    listed: dict[str, dict[str, str]] = {}
+    for class_name in classes:
+        named: list[set[str]] = []
+        for split in "123":
+            path = lists[0].parent / f"{class_name}_test_split{split}.txt"
+            if path.name not in there:
+                raise BuilderError(
+                    f"{path} is missing; every class needs its three lists. Get them with `ascnet "
+                    "fetch hmdb51`, or from test_train_splits.rar of the HMDB-51 page."
+                )
+            parts = _read_list(path)
+            for file, part in parts.items():
+                splits = listed.setdefault(f"{class_name}/{file}", {})
+                if part is not None:
+                    splits[split] = part
+            named.append(set(parts))
+        if odd := sorted((named[0] | named[1] | named[2]) - (named[0] & named[1] & named[2])):
+            raise BuilderError(
+                f"{odd[0]} is in some of the three lists of {class_name} in {lists[0].parent} "
+                "and not in the others. Use the official lists."
+            )
+    return listed
+
+
+def _read_list(path: Path) -> dict[str, str | None]:
+    """{"Film_kick_f_cm_np1_ba_med_19.avi": "train", "test" or None, ...}."""
+    parts: dict[str, str | None] = {}
+    for line in read_text(path).split("\n"):
+        words = line.strip().rsplit(maxsplit=1)
+        if not words:
+            continue
+        file, number = words[0], words[-1]
+        if len(words) < 2 or "/" in file or number not in _PARTS:
+            raise BuilderError(
+                f"{path}: {line.strip()!r} is no line such as 'name.avi 1'; allowed numbers are "
+                "0 (unused), 1 (train), 2 (test). Use the official lists."
+            )
+        if parts.setdefault(file, _PARTS[number]) != _PARTS[number]:
+            raise BuilderError(f"{path} has two parts for {file!r}. Use the official lists.")
+    return parts

@@ -1,0 +1,204 @@
+from pathlib import Path
+
+import pytest
+
+from builder.catalog import READERS, kinetics
+from builder.catalog.source import Catalog
+from builder.errors import BuilderError
+
+A, B, C, D = "-_a00000001", "b_000012_00", "ccccccccc_-", "ddddddddddd"
+HEAD = "label,youtube_id,time_start,time_end,split,is_cc"
+
+
+def tree(root: Path, lists: dict[str, list[str]], *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    for name, rows in lists.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes("".join(f"{row}\r\n" for row in rows).encode())
+    return root
+
+
+def rows(catalog: Catalog) -> list[tuple]:
+    return [(v.name, v.class_name, v.group, v.splits["1"], v.problem) for v in catalog.videos]
+
+
+def test_lists_decide_and_absent_videos_are_missing(tmp_path):
+    lists = {
+        "annotations/kinetics_400_train.csv": [HEAD, f"yoga,{A},5,15,train,0"],
+        "validate.csv": [
+            "split,time_end,time_start,youtube_id,label",
+            f"validate,20,10.0,{B},arm wrestling",
+            f"validate,21,11,{C},yoga",
+        ],
+        "kinetics-400_test.csv": ["youtube_id,time_start,time_end,split", f"{D},1,11,test"],
+    }
+    names = [f"train_256/yoga/{A}_000005_000015.mp4", f"val/arm_wrestling/{B}_10_20.mkv"]
+    names += [f"test/{D}.webm"]
+    catalog = kinetics.read(tree(tmp_path, lists, *names), 400)
+    assert rows(catalog) == [
+        (names[0], "yoga", A, "train", None),
+        (names[1], "arm wrestling", B, "val", None),
+        (f"val/yoga/{C}_000011_000021.mp4", "yoga", C, "val", "missing"),
+        (names[2], None, D, "test", None),
+    ]
+    assert catalog.dataset == "kinetics400"
+    assert catalog.classes == ("arm wrestling", "yoga")
+    assert [catalog.label(v) for v in catalog.videos] == [1, 0, 1, None]
+    assert catalog.left_alone == ()
+
+
+def test_flat_folders(tmp_path):
+    lists = {"val.csv": [HEAD, f"yoga,{A},5,15,val,0"]}
+    root = tree(tmp_path, lists, f"val/{A}_000005_000015.mp4")
+    assert rows(kinetics.read(root, 700)) == [
+        (f"val/{A}_000005_000015.mp4", "yoga", A, "val", None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("label", "folder"),
+    [
+        ("passing American football (not in game)", "passing_American_football_(not_in_game)"),
+        ("passing American football (not in game)", "passing American football not in game"),
+        ("massaging person's head", "massaging_person's_head"),
+        ("using #1; [odd] & strange! names @+", "using_#1;_[odd]_&_strange!_names_@+"),
+        ("?", "?"),
+    ],
+)
+def test_class_names_are_compared_by_letters_and_digits(label, folder, tmp_path):
+    lists = {"val.csv": [HEAD, f"{label},{A},5,15,val,0"]}
+    catalog = kinetics.read(tree(tmp_path, lists, f"val/{folder}/{A}.mp4"), 400)
+    assert [(v.class_name, v.problem) for v in catalog.videos] == [(label, None)]
+    assert catalog.classes == (label,)
+
+
+def test_lists_that_spell_a_class_in_two_ways(tmp_path):
+    lists = {
+        "train.csv": [HEAD, f"arm wrestling,{A},5,15,train,0"],
+        "val.csv": [HEAD, f"arm_wrestling,{B},5,15,val,0"],
+    }
+    root = tree(tmp_path, lists, f"train/arm wrestling/{A}.mp4", f"val/arm_wrestling/{B}.mp4")
+    assert [(v.class_name, v.problem) for v in kinetics.read(root, 400).videos] == [
+        ("arm wrestling", None),
+        ("arm wrestling", None),
+    ]
+
+
+def test_what_is_left_alone(tmp_path):
+    lists = {
+        "train.csv": [HEAD, f"yoga,{A},5,15,train,0", f"yoga,{B},5,15,train,0"],
+        "val.csv": [HEAD, f"yoga,{C},5,15,val,0", f"yoga,{D},1,11,val,0", f"run,{D},5,15,val,0"],
+        "kinetics-600_val.csv": ["these are not read"],
+        "classes.csv": ["nor these"],
+    }
+    names = [
+        f"train/run/{A}_000005_000015.mp4",
+        f"train/yoga/{A}.mp4",
+        f"train/yoga/{A}_5_15.mp4",
+        f"train/yoga/{B}_000006_000016.mp4",
+        f"train/yoga/deep/{B}_000005_000015.mp4",
+        f"train/yoga/{C}_000005_000015.mp4",
+        f"val/yoga/{D}.mp4",
+        "val/yoga/holiday.mp4",
+        "val/yoga/notes.txt",
+        f"replacement/{B}_000005_000015.mp4",
+    ]
+    catalog = kinetics.read(tree(tmp_path, lists, *names), 400)
+    assert [v.name for v in catalog.videos if not v.problem] == [f"train/yoga/{A}_5_15.mp4"]
+    assert dict(catalog.left_alone) == {
+        "classes.csv": kinetics._NO_LIST,
+        "kinetics-600_val.csv": kinetics._NO_LIST,
+        names[0]: "its folder is 'run', and its csv says 'yoga'",
+        names[1]: f"the same clip as {names[2]}",
+        names[3]: "in no csv",
+        names[4]: kinetics._NO_PLACE,
+        names[5]: "its folder is of train, and its csv says val",
+        names[6]: "its name has no times, and several clips have its id",
+        names[7]: kinetics._NO_CLIP,
+        names[8]: "its name has no video's ending",
+        names[9]: kinetics._NO_PLACE,
+    }
+    assert len(catalog.left_alone) == 11
+
+
+def test_a_clip_that_is_named_twice_counts_as_its_first_row_says(tmp_path):
+    lists = {
+        "val.csv": [HEAD, f"run,{A},5,15,val,0"],
+        "train.csv": [
+            HEAD,
+            f"yoga,{A},5,15,train,0",
+            f"yoga,{A},5,15,train,1",
+            f"run,{A},5,15,train,0",
+        ],
+    }
+    catalog = kinetics.read(tree(tmp_path, lists, f"train/yoga/{A}.mp4"), 400)
+    assert rows(catalog) == [(f"train/yoga/{A}.mp4", "yoga", A, "train", None)]
+    told = f"names {A} 5-15 as run in %s, and an earlier row as yoga in train"
+    assert catalog.left_alone == (
+        ("train.csv, line 4", told % "train"),
+        ("val.csv, line 2", told % "val"),
+    )
+
+
+def test_without_lists_the_folders_decide(tmp_path):
+    names = [
+        f"train/arm wrestling/{A}_000005_000015.mp4",
+        f"train_256/arm wrestling/{A}_000005_000015.mp4",
+        f"val/arm_wrestling/{B}.mp4",
+        "val/yoga/#;[(&!@+.avi",
+    ]
+    catalog = kinetics.read(tree(tmp_path, {}, *names), 400)
+    assert rows(catalog) == [
+        (names[0], "arm wrestling", A, "train", None),
+        (names[3], "yoga", names[3], "val", "name not understood"),
+        (names[2], "arm wrestling", B, "val", None),
+    ]
+    assert catalog.left_alone == ((names[1], f"the same clip as {names[0]}"),)
+
+
+@pytest.mark.parametrize("name", [f"train/{B}.mp4", f"yoga/{B}.mp4", f"{B}.mp4"])
+def test_without_lists_folders_must_say_part_and_class(name, tmp_path):
+    root = tree(tmp_path, {}, f"train/yoga/{A}.mp4", name)
+    with pytest.raises(BuilderError) as caught:
+        kinetics.read(root, 600)
+    assert f"1 videos are not in <part>/<class>/, the first is '{name}'" in str(caught.value)
+    assert "Put the official train.csv, val.csv" in str(caught.value)
+
+
+def error(root: Path, count: int = 400) -> str:
+    with pytest.raises(BuilderError) as caught:
+        kinetics.read(root, count)
+    return str(caught.value)
+
+
+def test_no_videos(tmp_path):
+    assert "There is no folder" in error(tmp_path / "absent")
+    assert "No Kinetics-600 video below" in error(tmp_path, 600)
+    lists = {"val.csv": [HEAD, f"yoga,{A},5,15,val,0"]}
+    assert "No Kinetics-400 video below" in error(tree(tmp_path, lists))
+    assert "(1 others, x.mp4: not in <part>/ or" in error(tree(tmp_path, lists, "x.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([f"val/{A}.mp4 3"], "it needs youtube_id,time_start,time_end"),
+        ([HEAD, f"yoga,{A},5,15"], "val.csv, line 2: 4 cells, and the head has 6"),
+        ([HEAD, f"yoga,{A},5.5,15,val,0"], "line 2: '5.5' is no whole number of seconds"),
+        ([HEAD, f"yoga,{A},,15,val,0"], "line 2: '' is no whole number of seconds"),
+        ([HEAD, f"yoga,{A},5,15,dev,0"], "line 2: the split is 'dev'; allowed are train, val"),
+        ([HEAD, "yoga,,5,15,val,0"], "line 2: the youtube_id is empty"),
+    ],
+)
+def test_lists_that_are_refused(rows, said, tmp_path):
+    assert said in error(tree(tmp_path, {"val.csv": rows}, f"val/yoga/{A}.mp4"))
+
+
+def test_lists_of_another_kinetics(tmp_path):
+    clips = [f"class {i},{i:011d},5,15,val,0" for i in range(401)]
+    root = tree(tmp_path, {"val.csv": [HEAD, *clips]}, f"val/class_0/{0:011d}.mp4")
+    assert "has 401 classes, and Kinetics-400 has 400" in error(root)
+    assert len(READERS["kinetics600"](root).classes) == 401
+    assert READERS["kinetics700"](root).dataset == "kinetics700"

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from builder.catalog import table
+from builder.errors import BuilderError
+
+ODD = "a/#1;[(&!@+ -.avi"
+
+
+def write(folder: Path, text: str, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    path = folder / "videos.csv"
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_columns_in_any_order(mark, end, tmp_path):
+    outside = tmp_path / "outside" / "x.mp4"
+    outside.parent.mkdir()
+    outside.touch()
+    rows = [
+        "split,path,group,label",
+        f"train,{ODD},r1,run",
+        f"test,{outside},r2,walk",
+        'val,"a/b,c\u2028.mp4",r3,',
+        "train,gone.mp4,,run",
+        ",,,",
+        "",
+    ]
+    text = mark + end.join(rows)
+    path = write(tmp_path / "in", text, ODD, "a/b,c\u2028.mp4")
+    catalog = table.read(path)
+    assert [(v.name, v.class_name, v.group, v.splits, v.problem) for v in catalog.videos] == [
+        (ODD, "run", "r1", {"1": "train"}, None),
+        (str(outside), "walk", "r2", {"1": "test"}, None),
+        ("a/b,c\u2028.mp4", None, "r3", {"1": "val"}, None),
+        ("gone.mp4", "run", "gone.mp4", {"1": "train"}, "missing"),
+    ]
+    assert catalog.classes == ("run", "walk")
+    assert [catalog.label(v) for v in catalog.videos] == [0, 1, None, 0]
+    assert [v.path for v in catalog.videos][:2] == [tmp_path / "in" / ODD, outside]
+    assert catalog.dataset == "csv"
+
+
+@pytest.mark.parametrize("head", ["path,label", "path,label,split"])
+def test_without_splits_30_per_cent_of_the_groups_of_each_label_are_test(head, tmp_path):
+    names = [f"{c}/v_g{g:02d}_c{i}.mp4" for c in "ab" for g in range(10) for i in range(2)]
+    rows = [f"{name},{name[0]}{',' * (head.count(',') - 1)}" for name in names]
+    catalog = table.read(write(tmp_path, "\n".join([head, *rows]), *names))
+    parts: dict[str, set[str]] = {}
+    for video in catalog.videos:
+        parts.setdefault(video.group, set()).add(video.splits["1"])
+    assert len(parts) == 20
+    assert all(len(part) == 1 for part in parts.values())
+    for name in "ab":
+        assert sum(part == {"test"} for group, part in parts.items() if group[0] == name) == 3
+
+
+def test_groups_in_names(tmp_path):
+    text = "path,label\nx/a_g01_1.mp4,a\ny/a_g01_2.mp4,a\nx/b_g01_1.mp4,b\nx/c_g01_1.mp4,\n"
+    catalog = table.read(write(tmp_path, text, "x/a_g01_1.mp4"))
+    assert [v.group for v in catalog.videos] == ["a/g01", "a/g01", "b/g01", "x/g01"]
+
+
+def test_paths_alone(tmp_path):
+    catalog = table.read(write(tmp_path, "path\n1.mp4\n2.mp4\n", "1.mp4", "2.mp4"))
+    assert catalog.classes == ()
+    assert [v.class_name for v in catalog.videos] == [None, None]
+    assert {v.splits["1"] for v in catalog.videos} == {"train", "test"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has the columns (none); it needs path and may have label,group,split"),
+        ("video,label\n", "has the columns video, label; it needs path"),
+        ("path;label\n1.mp4;a\n", "has the columns path;label; it needs path"),
+        ("path,path\n", "has the columns path, path; it needs path"),
+        ("path,class,fold\n", "unknown columns: 'class', 'fold'; allowed are path, label, group"),
+        ("path\n", "names no video"),
+        ("path,label\n1.mp4,a\n,b\n", "line 3: the path is empty"),
+        ("path,label\n1.mp4,a\n2.mp4\n", "line 3: 1 cells, and the head has 2"),
+        ("path,label\n1.mp4,a\n./1.mp4,b\n", "line 3: './1.mp4' is the video of line 2 again"),
+        ("path,split\n1.mp4,dev\n", "the split is 'dev'; allowed are train, val, test, or nothing"),
+        ("path,split\n1.mp4,test\n2.mp4,\n3.mp4,\n", "line 3: the split is empty, as in 2 of 3"),
+        ("path\n2.mp4\n3.mp4\n", "None of the 2 videos in"),
+        ("path,label\n1.mp4," + 200_000 * "x", "line 2, is no CSV: field larger"),
+    ],
+)
+def test_tables_that_are_refused(text, said, tmp_path):
+    with pytest.raises(BuilderError) as caught:
+        table.read(write(tmp_path, text, "1.mp4"))
+    assert said in str(caught.value)
+
+
+def test_not_a_csv_file(tmp_path):
+    with pytest.raises(BuilderError, match="is a folder, and the data set `csv` needs a CSV file"):
+        table.read(tmp_path)
+    with pytest.raises(BuilderError, match="is not there; the data set `csv` needs a CSV file"):
+        table.read(tmp_path / "videos.csv")
+    (tmp_path / "latin.csv").write_bytes("path\nä.mp4\n".encode("latin-1"))
+    with pytest.raises(BuilderError, match="is not in UTF-8"):
+        table.read(tmp_path / "latin.csv")
+
+
+def test_a_name_that_the_disk_refuses_is_missing(tmp_path):
+    text = f"path\n1.mp4\n{'x' * 300}.mp4\n"
+    catalog = table.read(write(tmp_path, text, "1.mp4"))
+    assert [v.problem for v in catalog.videos] == [None, "missing"]
