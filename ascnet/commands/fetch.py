@@ -1,0 +1,66 @@
+"""`ascnet fetch`."""
+
+from pathlib import Path
+
+import click
+
+from ascnet.progress import Progress
+from builder.download import DownloadSettings
+from builder.fetch import FetchSettings, fetch
+from builder.places import DATASETS
+
+
+@click.command("fetch")
+@click.argument("dataset", type=click.Choice(list(DATASETS)))
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    help="Folder of the data set.  [default: data/DATASET]",
+)
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    metavar="NAME",
+    help="kinetics400: train, val or test; may be given again.  [default: train and val]",
+)
+@click.option("--keep-archives", is_flag=True, help="Keep the archives when they are unpacked.")
+@click.option(
+    "--base-url",
+    metavar="URL",
+    help="A mirror: stands for scheme and host of every official URL, the path stays.",
+)
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Do not ask servers for a valid TLS certificate: what comes may be from anyone.",
+)
+def command(
+    dataset: str,
+    to: Path | None,
+    parts: tuple[str, ...],
+    keep_archives: bool,
+    base_url: str | None,
+    insecure: bool,
+) -> None:
+    """Download DATASET from its official place and unpack it.
+
+    \b
+    ucf101       about 6.5 GB; needs a program that unpacks rar (unrar, unar, bsdtar)
+    hmdb51       about 2 GB; needs one, too
+    kinetics400  about 450 GB
+
+    A download that was interrupted goes on with the same command. An archive that lies in the
+    folder already is used.
+    """
+    folder = to or Path("data") / dataset
+    settings = FetchSettings(base_url, keep_archives, DownloadSettings(insecure=insecure))
+    summary = fetch(DATASETS[dataset], folder, settings, parts, Progress)
+    source = "" if to is None else f" SOURCE={to}"
+    if not summary.fetched:
+        click.echo(f"{folder} is up to date.")
+    click.echo(
+        f"{folder}: {summary.fetched} of {summary.files} files fetched now, "
+        f"{summary.bytes / 1e6:.1f} MB in all, {summary.unpacked} files unpacked; next: "
+        f"make shards DATASET={dataset}{source}"
+    )

@@ -1,0 +1,97 @@
+"""Where the data sets officially are, and what they are made of."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a data set. Paths are below the data set's folder."""
+
+    url: str
+    name: str  # where it is downloaded to, or put by hand
+    makes: str  # what is there when it is unpacked; of a file that is no archive, its name
+    into: str | None = None  # the folder that it is unpacked into; None: no archive
+    holds_rars: bool = False  # archives in the archive
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a data set that is had by itself, in many archives."""
+
+    name: str
+    archives: File  # a text file, the URL of a tar.gz a line; each is unpacked into folder `name`
+    annotations: File
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Where a data set officially is."""
+
+    name: str
+    page: str
+    files: tuple[File, ...] = ()
+    parts: tuple[Part, ...] = ()
+    default_parts: tuple[str, ...] = ()
+
+
+# About 6.5 GB. The server sends an incomplete certificate chain: --insecure is for it.
+UCF101 = DataSet(
+    "ucf101",
+    page="https://www.crcv.ucf.edu/data/UCF101.php",
+    files=(
+        File(
+            "https://www.crcv.ucf.edu/data/UCF101/UCF101.rar",
+            name="UCF101.rar",
+            makes="UCF-101",
+            into=".",
+        ),
+        File(
+            "https://www.crcv.ucf.edu/data/UCF101/UCF101TrainTestSplits-RecognitionTask.zip",
+            name="UCF101TrainTestSplits-RecognitionTask.zip",
+            makes="ucfTrainTestlist",
+            into=".",
+        ),
+    ),
+)
+
+# About 2 GB; a rar of 51 rars, one a class.
+HMDB51 = DataSet(
+    "hmdb51",
+    page="https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
+    files=(
+        File(
+            "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10/hmdb51_org.rar",
+            name="hmdb51_org.rar",
+            makes="hmdb51_org",
+            into="hmdb51_org",
+            holds_rars=True,
+        ),
+        File(
+            "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10/test_train_splits.rar",
+            name="test_train_splits.rar",
+            makes="testTrainMulti_7030_splits",
+            into=".",
+        ),
+    ),
+)
+
+
+def _kinetics400_part(name: str) -> Part:
+    place = "https://s3.amazonaws.com/kinetics/400"
+    listing, annotations = f"k400_{name}_path.txt", f"annotations/{name}.csv"
+    return Part(
+        name,
+        archives=File(f"{place}/{name}/{listing}", name=listing, makes=listing),
+        annotations=File(f"{place}/{annotations}", name=annotations, makes=annotations),
+    )
+
+
+# About 450 GB. Hosted by the Common Visual Data Foundation.
+KINETICS400 = DataSet(
+    "kinetics400",
+    page="https://github.com/cvdfoundation/kinetics-dataset",
+    parts=tuple(_kinetics400_part(name) for name in ("train", "val", "test")),
+    default_parts=("train", "val"),
+)
+
+DATASETS = {dataset.name: dataset for dataset in (UCF101, HMDB51, KINETICS400)}

@@ -1,0 +1,238 @@
+"""Unpack an archive (zip, tar, tar.gz, rar): all names are looked at before a file is written."""
+
+import gzip
+import shutil
+import stat
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import rarfile
+
+from builder.errors import BuilderError
+
+Progress = Callable[[int, int, str], None]  # files done, files in all, what is being done
+
+_BLOCK = 1 << 20  # bytes
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    rarfile.Error,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,  # zipfile: locked by a password, or a compression that it does not know
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive."""
+
+    name: str  # with forward slashes
+    kind: str  # "file", "folder", or "link" for all else (links, devices)
+    blocks: Callable[[], Iterator[bytes]]  # of a file; checked against its checksum, if it has one
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    holds_rars: bool = False,
+    progress: Progress = lambda done, total, text: None,
+) -> int:
+    """Unpack `archive` into `folder` (made if need be); returns how many files it brought. With
+    `holds_rars`, the .rar files that it holds at its top are unpacked in their place.
+
+    Raises BuilderError, before anything is written, if a member's path would leave the folder or
+    if a member is a link; further if the archive is damaged, or if it is a rar and no program that
+    unpacks it is installed. Raises OSError if the disk refuses.
+    """
+    files = _unpack(archive, archive.name, folder, f"Delete {archive}", progress)
+    for inner in sorted(folder.glob("*.rar")) if holds_rars else ():
+        name = f"{inner.name} in {archive.name}"
+        files += _unpack(inner, name, folder, f"Delete {archive}", progress) - 1
+        inner.unlink()
+    return files
+
+
+def _unpack(archive: Path, name: str, folder: Path, remedy: str, progress: Progress) -> int:
+    try:
+        with _open(archive) as members:
+            for member in members:
+                _must_stay_inside(name, member)
+            folder.mkdir(parents=True, exist_ok=True)
+            files = [member for member in members if member.kind == "file"]
+            for done, member in enumerate(files):
+                progress(done, len(files), name)
+                path = folder / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as file:
+                    for block in member.blocks():
+                        file.write(block)
+            progress(len(files), len(files), name)
+    except rarfile.RarCannotExec as error:
+        raise no_rar_unpacker(name) from error
+    except _DAMAGED as error:
+        raise BuilderError(
+            f"{name} cannot be unpacked ({str(error) or type(error).__name__}). "
+            f"{remedy} and give the same command again: it is downloaded anew."
+        ) from error
+    if not files:
+        raise BuilderError(
+            f"{name} holds no file that can be read (it is empty, or locked by a password). "
+            f"{remedy} and give the same command again: it is downloaded anew."
+        )
+    return len(files)
+
+
+def _must_stay_inside(archive: str, member: Member) -> None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        problem = "would be written outside the folder that it is unpacked to"
+    elif member.kind == "link":
+        problem = "is a link or a device; files and folders alone are taken"
+    else:
+        return
+    raise BuilderError(
+        f"{archive} is refused, and nothing of it was written: its member {member.name!r} "
+        f"{problem}. This is not the official archive: look where it came from."
+    )
+
+
+def _open(archive: Path) -> AbstractContextManager[list[Member]]:
+    """The members of an archive, by what its first bytes say that it is. Their blocks must be read
+    in order, and while the context is open."""
+    with archive.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(b"PK"):
+        return _open_zip(archive)
+    if start.startswith(b"Rar!"):
+        return _open_rar(archive)
+    if start.startswith(b"\x1f\x8b"):
+        return _open_tar(archive, gzip.open)
+    if start[257:262] == b"ustar":  # Kinetics once had a plain tar under the name .tar.gz
+        return _open_tar(archive, open)
+    begins = start[:40].decode("ascii", "replace")
+    raise tarfile.ReadError(f"it is no zip, tar or rar, it begins with {begins!r}")
+
+
+def _blocks(open_member: Callable[[], Any]) -> Iterator[bytes]:
+    with open_member() as source:
+        while block := source.read(_BLOCK):
+            yield block
+
+
+@contextmanager
+def _open_zip(archive: Path) -> Iterator[list[Member]]:
+    with zipfile.ZipFile(archive) as opened:
+        members = []
+        for info in opened.infolist():
+            mode = info.external_attr >> 16  # 0 unless a Unix wrote it
+            kind = "folder" if info.is_dir() else "file"
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                kind = "link"
+            members.append(
+                Member(info.filename, kind, partial(_blocks, partial(opened.open, info)))
+            )
+        yield members
+
+
+@contextmanager
+def _open_tar(archive: Path, open_file: Callable[..., Any]) -> Iterator[list[Member]]:
+    with open_file(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
+        infos = opened.getmembers()
+        while stream.read(_BLOCK):  # to the end, where gzip keeps its checksum
+            pass
+        yield [
+            Member(
+                info.name,
+                "file" if info.isreg() else "folder" if info.isdir() else "link",
+                partial(_blocks, partial(opened.extractfile, info)),
+            )
+            for info in infos
+        ]
+
+
+@contextmanager
+def _open_rar(archive: Path) -> Iterator[list[Member]]:
+    with rarfile.RarFile(archive, errors="strict") as opened:
+        if opened.needs_password():
+            raise rarfile.BadRarFile("it is locked by a password")
+        infos = opened.infolist()
+        pipe = None
+        if any(info.is_file() and info.compress_type != rarfile.RAR_M0 for info in infos):
+            pipe = _print_all_files(archive)
+        try:
+            yield [
+                Member(
+                    info.filename,
+                    "file" if info.is_file() else "folder" if info.is_dir() else "link",
+                    partial(_blocks_of_pipe, pipe.stdout, info)
+                    if pipe
+                    else partial(_blocks, partial(opened.open, info)),
+                )
+                for info in infos
+            ]
+        finally:
+            if pipe:
+                pipe.kill()
+                pipe.communicate()
+
+
+# What prints all files of a rar, one after the other, in the order in which they lie there. (By
+# itself rarfile starts a program for every file, which of a solid archive unpacks all files before
+# it each time; and what it gives to bsdtar is not understood, rarfile 4.5.)
+_PROGRAMS = {
+    "unrar": ("p", "-inul", "-p-", "--"),
+    "unar": ("-q", "-o", "-", "--"),
+    "bsdtar": ("-x", "--to-stdout", "-f"),  # no solid RAR 4
+    "7z": ("e", "-so", "-bb0", "--"),  # Debian's reads no rar
+    "7zz": ("e", "-so", "-bb0", "--"),
+}
+
+
+def rar_program() -> str | None:
+    """The program that unpacks compressed rar archives here, the most capable of those installed;
+    None if there is none."""
+    return next((name for name in _PROGRAMS if shutil.which(name)), None)
+
+
+def _print_all_files(archive: Path) -> subprocess.Popen[bytes]:
+    program = rar_program()
+    if program is None:
+        raise rarfile.RarCannotExec
+    return subprocess.Popen(
+        [program, *_PROGRAMS[program], str(archive.absolute())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _blocks_of_pipe(pipe: Any, info: rarfile.RarInfo) -> Iterator[bytes]:
+    left, checksum = info.file_size, 0
+    while left and (block := pipe.read(min(left, _BLOCK))):
+        left -= len(block)
+        checksum = zlib.crc32(block, checksum)
+        yield block
+    if left or info.CRC not in (checksum, None):
+        raise rarfile.BadRarFile(
+            f"{info.filename} does not come whole out of {rar_program()}; if the archive is good, "
+            f"another one of {', '.join(_PROGRAMS)} may do better"
+        )
+
+
+def no_rar_unpacker(name: str, otherwise: str = "unpack it elsewhere") -> BuilderError:
+    """The error of a rar archive that nothing here unpacks."""
+    return BuilderError(
+        f"{name} needs a program that unpacks rar and none is installed: install unrar, unar or "
+        "bsdtar (Debian, Ubuntu: apt-get install unrar, unar or libarchive-tools) and give the "
+        f"same command again, or {otherwise}."
+    )

@@ -1,0 +1,65 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.builder.test_download import Server, no_one, serve
+from tests.builder.test_fetch import LISTS, RAR, VIDEOS, ZIP
+from tests.builder.test_unpack import rar_of, tool, zip_of
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "*")
+    with serve() as running:
+        yield running
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    tool(cwd / "bin")
+    environment = os.environ | {"no_proxy": "*", "PATH": f"{cwd / 'bin'}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "ascnet.cli", "fetch", *words]
+    result = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def test_fetch_says_what_came_and_what_is_next(server: Server, tmp_path):
+    server.files |= {RAR: rar_of(VIDEOS), ZIP: zip_of(LISTS)}
+    done = run("ucf101", "--base-url", server.url, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == (
+        "data/ucf101: 2 of 2 files fetched now, 0.0 MB in all, 5 files unpacked; "
+        "next: make shards DATASET=ucf101"
+    )
+    assert "fetching 1/1 MB" in done.stderr
+    assert "UCF101.rar (1 of 2)" in done.stderr
+    assert "unpacking 4/4 files" in done.stderr
+    assert (tmp_path / "data" / "ucf101" / next(iter(VIDEOS))).is_file()
+    again = run("ucf101", "--base-url", server.url, cwd=tmp_path)
+    assert again.stdout.splitlines()[0] == "data/ucf101 is up to date."
+
+
+def test_another_folder_is_named_in_the_next_command(server: Server, tmp_path):
+    server.files |= {RAR: rar_of(VIDEOS), ZIP: zip_of(LISTS)}
+    done = run("ucf101", "--to", "big", "--base-url", server.url, "--keep-archives", cwd=tmp_path)
+    assert done.stdout.endswith("next: make shards DATASET=ucf101 SOURCE=big\n")
+    assert (tmp_path / "big" / "UCF101.rar").is_file()
+
+
+def test_mistakes_are_one_message(tmp_path):
+    away = run("hmdb51", "--base-url", no_one(), cwd=tmp_path)
+    assert away.returncode == 1
+    assert away.stderr.startswith("Error: Cannot reach 127.0.0.1")
+    assert len(away.stderr.strip().splitlines()) == 1
+    assert (
+        "'imagenet' is not one of 'ucf101', 'hmdb51', 'kinetics400'"
+        in run("imagenet", cwd=tmp_path).stderr
+    )
+    wrong = run("ucf101", "--part", "val", cwd=tmp_path)
+    assert "of ucf101 it has no parts" in wrong.stderr
