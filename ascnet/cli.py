@@ -1,6 +1,7 @@
 """The command `ascnet`. Sub-commands load when they are called, so `ascnet --help` is instant."""
 
 import importlib
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,9 +12,13 @@ from ascnet import __version__
 
 ROOMS = ("builder", "trainer", "evaluate")
 COMMANDS = {
+    "fetch": "A data set from its official place.",
     "build": "Videos to frame-JPEG WebDataset shards.",
     "train": "Shards to a 3D-CNN that knows appearance and speed.",
     "evaluate": "A trained run to a feature store and honest numbers.",
+    "info": "What is in the shards.",
+    "show": "A picture of one video of the shards.",
+    "doctor": "What this machine has and lacks.",
 }
 
 
@@ -62,11 +67,21 @@ def clash() -> str | None:
     return None
 
 
+_ended: list[int] = []  # the signal that asked us to end
+
+
+def _end_well(number: int, frame: object) -> None:
+    """End as with Ctrl-C: unfinished files are taken away, and no process stays behind."""
+    _ended.append(number)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Entry point. Errors that a user can mend are one message, never a traceback."""
     if sentence := clash():
         click.echo(f"Error: {sentence}", err=True)
         sys.exit(1)
+    signal.signal(signal.SIGTERM, _end_well)
     from builder.errors import BuilderError
     from evaluate.errors import EvaluateError
     from trainer.errors import TrainerError
@@ -81,7 +96,7 @@ def main() -> None:
             "Stopped. What is finished is kept; the same command goes on (train: with --resume).",
             err=True,
         )
-        sys.exit(130)
+        sys.exit(143 if _ended else 130)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {where}{error.strerror or error}.", err=True)

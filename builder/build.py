@@ -1,31 +1,33 @@
 """Run a plan: every video accounted for, every shard whole or absent, resumable after any kill."""
 
-import json
-import os
 import shutil
+import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
-from builder.executors import run_local
-from builder.plan import ShardPlan, plan_shards
-from builder.shard import (
-    DATASET_FILE,
-    SCHEMA,
-    VIDEOS_FILE,
-    Sample,
-    ShardWriter,
-    only_writer,
-    shard_name,
-    write_atomically,
+from builder.frames import FrameSettings
+from builder.plan import ShardPlan, order_of_work, plan_shards
+from builder.records import (
+    NOTES,
+    begin,
+    clear,
+    clear_partials,
+    finish,
+    identity_of,
+    is_finished,
+    read_record,
+    record_path,
+    reopen,
 )
-from builder.transcode import Failure, Frames, FrameSettings, ffmpeg_version, transcode
+from builder.retry import retry_failed
+from builder.shard import ShardDataset, only_writer
+from builder.transcode import TIMEOUT, must_have_engine
+from builder.work import Row, Task, build_here
 
 Progress = Callable[[int, int, str], None]  # done, total, what is being done
 
@@ -39,16 +41,36 @@ class BuildSettings:
 
 
 @dataclass(frozen=True)
+class How:
+    """How to go about a build. Nothing here changes its bytes."""
+
+    workers: int = 1
+    timeout: float = TIMEOUT  # seconds a video
+    overwrite: bool = False  # take an earlier build away first
+    retry_failed: bool = False  # try the failed videos of an earlier build again
+    max_failures: int | None = None  # give up when more videos have failed
+    shards: slice | None = None  # build only these, and leave the rest to other machines
+    finish_only: bool = False  # build nothing: put together what other machines have built
+    executor: str = "local"  # or "ray"
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a build came to."""
 
     folder: Path
-    counts: dict[str, Any]  # expected, built, failed by reason, warnings, frames, bytes
-    built_now: int  # videos transcoded by this run
+    counts: dict[str, Any] | None  # of dataset.json; None while shards are left to be built
+    done_now: int  # videos transcoded by this run
+    seconds: float  # that they took
+    changed: int  # failed videos whose file has changed since: --retry-failed may build them
+    shards_built: int
+    shards_planned: int
     left_alone: tuple[tuple[str, str], ...]  # (file, why it is no video of the data set)
 
     def sentence(self) -> str:
         """ "60 expected, 59 built, 1 failed: truncated 1"."""
+        if self.counts is None:
+            return f"{self.shards_built} of {self.shards_planned} shards are built"
         failed, warnings = self.counts["failed"], self.counts["warnings"]
         built = f"{self.counts['expected']} expected, {self.counts['built']} built"
         if warnings:
@@ -57,7 +79,7 @@ class Summary:
         return f"{text}: {_list_counts(failed)}" if failed else text
 
 
-def _list_counts(counts: dict[str, int]) -> str:
+def _list_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{word} {count}" for word, count in counts.items())
 
 
@@ -65,252 +87,167 @@ def build(
     catalog: Catalog,
     folder: Path,
     settings: BuildSettings,
-    workers: int,
+    how: How,
     progress: Progress = lambda done, total, text: None,
-    overwrite: bool = False,
 ) -> Summary:
     """Build the shards of a catalog into `folder`, or go on with a build that was interrupted.
 
     The unit of work is a shard: a kill costs the shards that were being written. Raises
-    BuilderError if `folder` holds a build of other videos or settings (unless `overwrite`), if
-    another build is writing there, if a video vanishes, or if the disk refuses.
+    BuilderError if `folder` holds a build of other videos or settings (unless overwritten), if
+    another build is writing there, if a video vanishes, if too many fail, or if the disk refuses.
     """
-    identity = _identity(catalog, settings)
-    notes = folder / ".build"
+    must_have_engine(settings.frames)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with only_writer(folder):
-            if overwrite:
-                _clear(folder, catalog.dataset)
-            _must_be_same_build(folder, identity)
-            notes.mkdir(exist_ok=True)
-            built_now = 0
-            if not (folder / DATASET_FILE).is_file():
-                write_atomically(notes / "identity.json", json.dumps(identity))
-                plans = plan_shards(catalog.videos, settings.videos_per_shard)
-                built_now = _build_shards(catalog, folder, settings, plans, workers, progress)
-                _finish(catalog, folder, identity, plans)
-            shutil.rmtree(notes)
+        with only_writer(folder, one_of_many=how.shards is not None):
+            return _Build(catalog, folder.resolve(), settings, how, progress).run()
     except OSError as error:
         raise BuilderError(
             f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; make "
             "room or name another folder with --out, and run the same command again."
         ) from error
-    counts = json.loads((folder / DATASET_FILE).read_text(encoding="utf-8"))["counts"]
-    return Summary(folder, counts, built_now, catalog.left_alone)
 
 
-def _identity(catalog: Catalog, settings: BuildSettings) -> dict[str, Any]:
-    """What must be equal for a build to go on: settings, and the videos' names, sizes, splits."""
-    videos = sha256()
-    for video in catalog.videos:
-        size = video.path.stat().st_size if video.path.is_file() else -1
-        row = [video.name, size, video.class_name, video.group, video.splits, video.factors]
-        videos.update(json.dumps(row).encode())
-    return {
-        "dataset": catalog.dataset,
-        **asdict(settings.frames),
-        "videos_per_shard": settings.videos_per_shard,
-        "ffmpeg": ffmpeg_version(),
-        "videos": len(catalog.videos),
-        "videos_sha256": videos.hexdigest(),
-    }
+class _Build:
+    """One call of `build`, which holds the lock."""
 
+    def __init__(
+        self, catalog: Catalog, folder: Path, settings: BuildSettings, how: How, progress: Progress
+    ) -> None:
+        self.catalog, self.folder, self.settings, self.how = catalog, folder, settings, how
+        self.progress = progress
+        self.identity = identity_of(catalog, settings.frames, settings.videos_per_shard)
+        self.plans = plan_shards(catalog.videos, settings.videos_per_shard)
+        self.sizes = [_size(video) for video in catalog.videos]
+        self.failures: Counter[str] = Counter()
+        self.done_now = 0
 
-def _must_be_same_build(folder: Path, identity: dict[str, Any]) -> None:
-    earlier: dict[str, Any] = {}
-    if (folder / DATASET_FILE).is_file():
-        earlier = json.loads((folder / DATASET_FILE).read_text(encoding="utf-8"))["settings"]
-    elif (folder / ".build" / "identity.json").is_file():
-        earlier = json.loads((folder / ".build" / "identity.json").read_text(encoding="utf-8"))
-    changed = [key for key in identity if earlier and earlier.get(key) != identity[key]]
-    if changed:
-        key = changed[0]
-        what = (
-            "of other source videos (names, sizes, classes or splits have changed)"
-            if key == "videos_sha256"
-            else f"with {key} = {earlier.get(key)}, and now it is {identity[key]}"
+    def run(self) -> Summary:
+        began = time.monotonic()
+        if self.how.overwrite:
+            clear(self.folder, self.catalog.dataset)
+        begin(self.folder, self.identity)
+        if self.how.shards is None:
+            clear_partials(self.folder)
+        changed = self._must_be_same_files()
+        if self.how.retry_failed:
+            changed = 0
+            self._retry()
+        if not is_finished(self.folder):
+            self._build_missing()
+            if self.how.shards is None:
+                finish(self.catalog, self.folder, self.identity, self.plans)
+        built = sum(map(self._is_built, self.plans))
+        counts = None
+        if is_finished(self.folder):
+            shutil.rmtree(self.folder / NOTES, ignore_errors=True)
+            counts, built = ShardDataset(self.folder).counts, len(self.plans)
+        return Summary(
+            folder=self.folder,
+            counts=counts,
+            done_now=self.done_now,
+            seconds=time.monotonic() - began,
+            changed=changed,
+            shards_built=built,
+            shards_planned=len(self.plans),
+            left_alone=self.catalog.left_alone,
         )
-        raise BuilderError(
-            f"{folder} was built {what}. Restore that, name another folder with --out, or give "
-            "--overwrite to build it anew."
-        )
 
+    def _is_built(self, plan: ShardPlan) -> bool:
+        return record_path(self.folder, plan.index).is_file()
 
-def _build_shards(
-    catalog: Catalog,
-    folder: Path,
-    settings: BuildSettings,
-    plans: tuple[ShardPlan, ...],
-    workers: int,
-    progress: Progress,
-) -> int:
-    """Build the shards that have no record yet; returns how many videos were transcoded."""
-    for leftover in folder.glob("*.partial"):
-        leftover.unlink()
-    open_plans = [plan for plan in plans if not _record_path(folder, plan).is_file()]
-    total = len(catalog.videos)
-    done = total - sum(len(plan.keys) for plan in open_plans)
-
-    def work(key: int) -> Frames | Failure:
-        video = catalog.videos[key]
-        if video.problem:
-            return Failure(video.problem, "")
-        result = transcode(video.path, settings.frames)
-        if isinstance(result, Failure) and result.reason == "missing":
-            raise BuilderError(
-                f"{video.path} was there when the build began and is gone now. What is finished is "
-                "kept: bring it back and run the same command again, or build without it with "
-                "--overwrite."
+    def _tasks(self, plans: list[ShardPlan]) -> list[Task]:
+        """The work on some shards, in the order in which to do it."""
+        catalog = self.catalog
+        return [
+            Task(
+                folder=self.folder,
+                dataset=catalog.dataset,
+                plan=plan,
+                videos=tuple(
+                    (key, catalog.videos[key], catalog.label(catalog.videos[key])) for key in keys
+                ),
+                frames=self.settings.frames,
+                timeout=self.how.timeout,
             )
-        return result
+            for plan, keys in order_of_work(plans, [size or 0 for size in self.sizes])
+        ]
 
-    keys = [key for plan in open_plans for key in plan.keys]
-    with closing(run_local(work, keys, workers)) as results:
-        for plan in open_plans:
-            writer = ShardWriter(folder / shard_name(catalog.dataset, plan.index))
-            rows = []
-            try:
-                for key in plan.keys:
-                    rows.append(_store(writer, catalog, key, next(results)))
-                    done += 1
-                    progress(done, total, catalog.videos[key].name)
-                _close_shard(folder, plan, writer, rows)
-            except BaseException:
-                writer.discard()
-                raise
-    return len(keys)
+    def _must_be_same_files(self) -> int:
+        """How many failed videos have another file now. Raises BuilderError if a built one has."""
+        changed = 0
+        for row in self._rows_so_far():
+            if row["status"] == "failed":
+                self.failures[row["reason"]] += 1
+            if row["key"] is None or row["source_bytes"] == self.sizes[row["key"]]:
+                continue
+            if row["status"] == "built":
+                raise BuilderError(
+                    f"{self.folder} was built when {row['name']} had {row['source_bytes']} bytes, "
+                    f"and now it has {self.sizes[row['key']] or 'none'}. Restore the file, name "
+                    "another folder with --out, or give --overwrite to build all anew."
+                )
+            changed += 1
+        return changed
 
+    def _rows_so_far(self) -> Iterator[Row]:
+        if is_finished(self.folder):
+            yield from ShardDataset(self.folder).rows()
+        else:
+            for plan in filter(self._is_built, self.plans):
+                yield from read_record(self.folder, plan.index).rows
 
-def _clear(folder: Path, dataset: str) -> None:
-    """Take an earlier build away: its done-marker first, then all that it is made of."""
-    (folder / DATASET_FILE).unlink(missing_ok=True)
-    shutil.rmtree(folder / ".build", ignore_errors=True)
-    shard = f"{dataset}-" + 6 * "[0-9]" + ".tar"
-    for pattern in (shard, f"{shard}.partial", VIDEOS_FILE):
-        for path in folder.glob(pattern):
-            path.unlink()
+    def _retry(self) -> None:
+        if is_finished(self.folder):
+            reopen(self.folder, self.identity, self.plans)
+        tasks = self._tasks([plan for plan in self.plans if self._is_built(plan)])
+        total = sum(self.failures.values())
+        self.failures.clear()
+        self._follow(retry_failed(tasks, self.how.workers), 0, total)
 
+    def _build_missing(self) -> None:
+        mine = self.plans if self.how.shards is None else self.plans[self.how.shards]
+        open_plans = [plan for plan in mine if not self._is_built(plan)]
+        total = sum(len(plan.keys) for plan in mine)
+        done = total - sum(len(plan.keys) for plan in open_plans)
+        if not open_plans:
+            return
+        if self.how.finish_only:
+            raise BuilderError(
+                f"{len(open_plans)} of {len(self.plans)} shards are not built, the first is number "
+                f"{open_plans[0].index}: build them with --shards-range, or leave --finish away."
+            )
+        tasks = self._tasks(open_plans)
+        if self.how.executor == "ray":
+            from builder.ray_executor import build_on_ray  # Ray is optional, and slow to import
 
-def _store(
-    writer: ShardWriter, catalog: Catalog, key: int, result: Frames | Failure
-) -> dict[str, Any]:
-    """Add a video to its shard; its row of videos.jsonl comes back."""
-    video = catalog.videos[key]
-    row = _row(catalog, key, video)
-    if isinstance(result, Failure):
-        return row | {"status": "failed", "reason": result.reason, "detail": result.detail}
-    sample = Sample(
-        name=video.name,
-        class_name=video.class_name,
-        label=catalog.label(video),
-        group=video.group,
-        splits=video.splits,
-        fps=result.fps,
-        width=result.width,
-        height=result.height,
-        offsets=result.offsets,
-        sha256=result.sha256,
-        factors=video.factors,
-    )
-    writer.add(key, sample, result.blob)
-    return row | {
-        "status": "built",
-        "shard": writer.path.name,
-        "fps": result.fps,
-        "frames": len(result.offsets) - 1,
-        "width": result.width,
-        "height": result.height,
-        "bytes": len(result.blob),
-        "sha256": result.sha256,
-        "warnings": list(result.warnings),
-    }
+            self._follow(build_on_ray(tasks, self.identity["engine"]), done, total)
+        else:
+            self._follow(build_here(tasks, self.how.workers), done, total)
 
-
-def _row(catalog: Catalog, key: int, video: Source) -> dict[str, Any]:
-    return {
-        "key": key,
-        "name": video.name,
-        "class": video.class_name,
-        "label": catalog.label(video),
-        "group": video.group,
-        "splits": video.splits,
-        "factors": video.factors,
-    }
+    def _follow(self, results: Iterator[list[Row]], done: int, total: int) -> None:
+        """Report progress, and give up when too many videos have failed."""
+        limit = self.how.max_failures
+        for rows in results:
+            done, self.done_now = done + len(rows), self.done_now + len(rows)
+            self.progress(done, total, rows[-1]["name"])
+            for row in rows:
+                if row["status"] == "failed":
+                    self.failures[row["reason"]] += 1
+                    if limit is not None and sum(self.failures.values()) > limit:
+                        raise BuilderError(
+                            f"{sum(self.failures.values())} videos have failed, more than "
+                            f"--max-failures {limit} allows ({_list_counts(self.failures)}); the "
+                            f"last is {row['name']}: {row['reason']} ({row['detail']}). What is "
+                            "finished is kept; look at them, or allow more."
+                        )
 
 
-def _close_shard(
-    folder: Path, plan: ShardPlan, writer: ShardWriter, rows: list[dict[str, Any]]
-) -> None:
-    """Give the shard its name, then write its record, which says that it is done."""
-    shard = None
-    if writer.locations:
-        writer.close()
-        with writer.path.open("rb") as file:
-            digest = _sha256_of_file(file.fileno())
-        shard = {
-            "name": writer.path.name,
-            "splits": plan.splits,
-            "samples": len(writer.locations),
-            "frames": sum(row.get("frames", 0) for row in rows),
-            "bytes": writer.path.stat().st_size,
-            "sha256": digest,
-            "index": [
-                [where.key, where.start, where.json_bytes, where.blob_bytes]
-                for where in writer.locations
-            ],
-        }
-    else:
-        writer.discard()
-    write_atomically(_record_path(folder, plan), json.dumps({"shard": shard, "rows": rows}))
-
-
-def _sha256_of_file(descriptor: int) -> str:
-    digest = sha256()
-    while block := os.read(descriptor, 1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _record_path(folder: Path, plan: ShardPlan) -> Path:
-    return folder / ".build" / f"{plan.index:06d}.json"
-
-
-def _finish(
-    catalog: Catalog, folder: Path, identity: dict[str, Any], plans: tuple[ShardPlan, ...]
-) -> None:
-    """Put the shards' records together: videos.jsonl, then dataset.json, the done-marker."""
-    records = [json.loads(_record_path(folder, plan).read_text()) for plan in plans]
-    rows = sorted((row for record in records for row in record["rows"]), key=lambda r: r["key"])
-    shards = [record["shard"] for record in records if record["shard"]]
-    built = [row for row in rows if row["status"] == "built"]
-    failed = Counter(row["reason"] for row in rows if row["status"] == "failed")
-    warnings = Counter(word for row in built for word in row["warnings"])
-    info = {
-        "schema": SCHEMA,
-        "dataset": catalog.dataset,
-        "counts": {
-            "expected": len(rows),
-            "built": len(built),
-            "failed": dict(sorted(failed.items())),
-            "warnings": dict(sorted(warnings.items())),
-            "frames": sum(row["frames"] for row in built),
-            "bytes": sum(shard["bytes"] for shard in shards),
-        },
-        "classes": list(catalog.classes),
-        "settings": identity,
-        "shards": shards,
-    }
-    rows += [
-        {"key": None, "name": name, "status": "ignored", "reason": reason}
-        for name, reason in catalog.left_alone
-    ]
-    write_atomically(folder / VIDEOS_FILE, "".join(json.dumps(row) + "\n" for row in rows))
-    write_atomically(folder / DATASET_FILE, _readable(info))
-
-
-def _readable(info: dict[str, Any]) -> str:
-    """JSON with a line a key and a line a shard."""
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in info.items()]
-    lines[-1] = '"shards": [\n' + ",\n".join(json.dumps(s) for s in info["shards"]) + "\n]"
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+def _size(video: Source) -> int | None:
+    """Bytes of a source file; None if there is none to decode."""
+    if video.problem:
+        return None
+    try:
+        return video.path.stat().st_size
+    except OSError:
+        return None

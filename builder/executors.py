@@ -1,14 +1,11 @@
-"""Where the work of a build runs."""
+"""Where the work of a build runs: threads or processes of this machine."""
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_AHEAD = 4  # videos a worker may be ahead of the shard writer; bounds memory
 
 
 def run_local(
@@ -16,21 +13,28 @@ def run_local(
     items: Iterable[Item],
     workers: int,
     pool_type: Callable[[int], Executor] = ThreadPoolExecutor,
+    stop: Callable[[], None] = lambda: None,
 ) -> Generator[Result, None, None]:
-    """`function` of every item, in order, `workers` at a time.
+    """`function` of every item, `workers` at a time; begun in order, given out as they are ready.
 
-    Threads are enough for transcoding: each one waits for an ffmpeg process of its own, hashing
-    releases the interpreter lock, and the frames need not be copied between processes.
+    Threads are enough for transcoding: each one waits for a process of its own, hashing and writing
+    release the interpreter lock, and the frames need not be copied between processes. Items are
+    taken only shortly before they are begun. When it ends early, by an error or because nobody
+    wants more, `stop` is called, which should end what runs.
     """
     with pool_type(workers) as pool:
-        waiting: deque[Future[Result]] = deque()
+        waiting: set[Future[Result]] = set()
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= workers * _AHEAD:
-                    yield waiting.popleft().result()
+                waiting.add(pool.submit(function, item))
+                if len(waiting) >= 2 * workers:  # so that none of them idles while we go round
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
             while waiting:
-                yield waiting.popleft().result()
-        finally:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        except BaseException:
             for future in waiting:
                 future.cancel()
+            stop()
+            raise

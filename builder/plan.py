@@ -35,3 +35,13 @@ def plan_shards(videos: Sequence[Source], videos_per_shard: int) -> tuple[ShardP
         for low, high in pairwise(cuts):
             plans.append(ShardPlan(len(plans), dict(splits), tuple(keys[low:high])))
     return tuple(plans)
+
+
+def order_of_work(
+    plans: Sequence[ShardPlan], sizes: Sequence[int]
+) -> list[tuple[ShardPlan, list[int]]]:
+    """The shards with their keys, in the order in which to build them: shards with the largest
+    video first, and in a shard the largest first. What is begun last is then small, so that
+    the workers end together. `sizes`: bytes of every source video."""
+    work = [(plan, sorted(plan.keys, key=lambda k: (-sizes[k], k))) for plan in plans]
+    return sorted(work, key=lambda item: (-sizes[item[1][0]], item[0].index))

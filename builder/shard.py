@@ -12,14 +12,15 @@ each sample starts, so a local reader jumps to any frame without parsing tar.
 """
 
 import fcntl
-import io
 import json
 import os
+import socket
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,19 @@ class Sample:
     label: int | None  # 0-based
     group: str  # source recording
     splits: dict[str, str]  # {"1": "train", ...}
-    fps: float | None  # native frames a second
+    fps: float | None  # of the stored frames: the native rate, unless they were resampled
     width: int  # pixels
     height: int  # pixels
     offsets: tuple[int, ...]  # byte offset of every frame in the blob, plus the end
     sha256: str  # of the blob
     factors: dict[str, Any] | None
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any], offsets: Sequence[int]) -> "Sample":
+        """The sample of a built video's row of `videos.jsonl`."""
+        same = ("name", "label", "group", "splits", "fps", "width", "height", "sha256", "factors")
+        fields = {name: row[name] for name in same}
+        return cls(**fields, class_name=row["class"], offsets=tuple(offsets))
 
     def to_json(self) -> bytes:
         fields = {
@@ -77,6 +85,10 @@ class Location:
     blob_bytes: int
 
     @property
+    def end(self) -> int:
+        return self.blob_start + _padded(self.blob_bytes)
+
+    @property
     def json_start(self) -> int:
         return self.start + _BLOCK
 
@@ -94,43 +106,68 @@ def shard_name(dataset: str, index: int) -> str:
     return f"{dataset}-{index:06d}.tar"
 
 
-class ShardWriter:
-    """Appends samples to a tar file under a temporary name; `close` gives it its name.
+def sample_bytes(key: int, text: bytes, blob: bytes | bytearray) -> tuple[bytes | bytearray, ...]:
+    """The bytes of one sample in its shard, piece by piece: two tar members, their contents `text`
+    (JSON) and `blob` (frames). They depend on the arguments alone: no time, no user."""
+    pieces: list[bytes | bytearray] = []
+    for suffix, content in (("json", text), ("mjpg", blob)):
+        member = tarfile.TarInfo(f"{key:09d}.{suffix}")
+        member.size, member.mode = len(content), 0o644
+        padding = bytes(_padded(len(content)) - len(content))
+        pieces += [member.tobuf(tarfile.USTAR_FORMAT), content, padding]
+    return tuple(pieces)
 
-    The bytes depend on the samples alone: no time, no user, no padding of chance.
-    """
+
+def shard_end(size: int) -> bytes:
+    """What ends a shard whose samples have `size` bytes: two empty blocks, then tar's padding."""
+    end = size + 2 * _BLOCK
+    return bytes(-(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE - size)
+
+
+class ShardWriter:
+    """Appends samples to a tar file under a temporary name; `close` gives it its name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.locations: list[Location] = []
-        self._partial = path.with_suffix(".tar.partial")
-        self._file = self._partial.open("wb")
-        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+        self._partial = _partial_of(path)
+        self._file = self._partial.open("wb", buffering=0)
+        self._size = 0
+        self._digest = sha256()
 
-    def add(self, key: int, sample: Sample, blob: bytes) -> None:
-        text = sample.to_json()
-        start = self._file.tell()
-        for suffix, content in (("json", text), ("mjpg", blob)):
-            member = tarfile.TarInfo(f"{key:09d}.{suffix}")
-            member.size, member.mode = len(content), 0o644
-            self._tar.addfile(member, io.BytesIO(content))
-        self.locations.append(Location(key, start, len(text), len(blob)))
+    def add(self, key: int, text: bytes, blob: bytes | bytearray) -> None:
+        self.locations.append(Location(key, self._size, len(text), len(blob)))
+        for piece in sample_bytes(key, text, blob):
+            self._write(piece)
 
-    def close(self) -> None:
-        self._tar.close()
-        self._file.flush()
+    def _write(self, piece: bytes | bytearray) -> None:
+        left = memoryview(piece)
+        while left:  # a write may take less than all, for example when the disk gets full
+            left = left[self._file.write(left) :]
+        self._digest.update(piece)
+        self._size += len(piece)
+
+    def close(self) -> tuple[int, str]:
+        """Bytes and SHA-256 of the shard, which is on the disk now, under its name."""
+        self._write(shard_end(self._size))
         os.fsync(self._file.fileno())
         self._file.close()
         self._partial.rename(self.path)
+        return self._size, self._digest.hexdigest()
 
     def discard(self) -> None:
         self._file.close()
         self._partial.unlink(missing_ok=True)
 
 
+def _partial_of(path: Path) -> Path:
+    """A temporary name that no other process, here or on another machine, uses."""
+    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+
+
 def write_atomically(path: Path, text: str) -> None:
     """The file appears with all of `text`, or not at all."""
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial_of(path)
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -139,12 +176,13 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder; the system lifts it when the process ends, however it ends. Raises
-    BuilderError if another process (or another part of this one) holds it."""
+def only_writer(folder: Path, *, one_of_many: bool = False) -> Iterator[None]:
+    """Hold a lock on a folder; the system lifts it when the process ends, however it ends. Several
+    writers that are each `one_of_many` may hold it together. Raises BuilderError if another process
+    (or another part of this one) holds it."""
     lock = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if one_of_many else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         raise BuilderError(
@@ -260,6 +298,13 @@ def read_offsets(video: Video) -> np.ndarray:
         text = os.pread(file.fileno(), where.json_bytes, where.json_start)
     _must_be_whole(video, len(text), where.json_bytes)
     return np.asarray(json.loads(text)["offsets"], dtype=np.int64)
+
+
+def read_sample(shard: Path, where: Location) -> tuple[bytes, bytes]:
+    """JSON and frames of one sample, as they lie there: nothing is checked."""
+    with shard.open("rb") as file:
+        text = os.pread(file.fileno(), where.json_bytes, where.json_start)
+        return text, os.pread(file.fileno(), where.blob_bytes, where.blob_start)
 
 
 def read_frames(video: Video, offsets: np.ndarray, frames: Sequence[int]) -> list[bytes]:

@@ -22,11 +22,11 @@ import numpy as np
 import webdataset
 from PIL import Image
 
-from builder.build import BuildSettings, build
+from builder.build import BuildSettings, How, build
 from builder.catalog import shapes
 from builder.catalog.source import Catalog
+from builder.ffmpeg_engine import find_ffmpeg
 from builder.shard import ShardDataset, read_frames, read_offsets
-from builder.transcode import find_ffmpeg
 from trainer.clips import ClipReader, ClipRequest, read_batches
 from trainer.sampling import clip_frames, random_start
 
@@ -104,7 +104,7 @@ def read_usual(path: Path, requests: list[ClipRequest]) -> int:
 
 def build_ours(catalog: Catalog, out: Path) -> int:
     shutil.rmtree(out, ignore_errors=True)
-    build(catalog, out, BuildSettings(), CORES)
+    build(catalog, out, BuildSettings(), How(workers=CORES))
     return len(catalog.videos)
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from builder.build import BuildSettings, build
+from builder.build import BuildSettings, How, build
 from builder.catalog import folder
+from builder.ffmpeg_engine import find_ffmpeg
+from builder.frames import FrameSettings
 from builder.shard import ShardDataset
-from builder.transcode import FrameSettings, find_ffmpeg
 from trainer.config import Config, load_recipe, override
 from trainer.pretrain import train
 from trainer.run import start_run
@@ -55,7 +56,7 @@ def shards(video_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The shards of `video_folder`, several of them."""
     out = tmp_path_factory.mktemp("shards") / "folder"
     settings = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)
-    build(folder.read(video_folder), out, settings, workers=2)
+    build(folder.read(video_folder), out, settings, How(workers=2))
     return out
 
 

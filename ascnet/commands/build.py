@@ -2,16 +2,18 @@
 
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from ascnet.progress import Progress
-from builder.build import BuildSettings, Summary, build
+from builder.build import BuildSettings, How, Summary, build
 from builder.catalog import READERS, shapes
 from builder.errors import BuilderError
-from builder.transcode import REASONS, WARNINGS, FrameSettings
+from builder.frames import CHROMA, REASONS, WARNINGS, FrameSettings
+from builder.transcode import ENGINES, TIMEOUT
 
 
 @click.command("build")
@@ -19,7 +21,7 @@ from builder.transcode import REASONS, WARNINGS, FrameSettings
 @click.option(
     "--source",
     type=click.Path(path_type=Path),
-    help="Folder of the videos.  [default: data/DATASET]",
+    help="Folder of the videos (csv: the list).  [default: data/DATASET]",
 )
 @click.option(
     "--out",
@@ -28,48 +30,127 @@ from builder.transcode import REASONS, WARNINGS, FrameSettings
     show_default=True,
     help="Folder of the shards of all data sets.",
 )
+@click.option("--name", help="Name of the data set; the shards go to OUT/NAME.  [default: DATASET]")
 @click.option(
     "--short-side",
     type=click.IntRange(16, 4096),
     default=FrameSettings.short_side,
     show_default=True,
-    help="Short side of the frames, pixels.",
+    help="Short side of the frames, pixels; 256 for networks at 224.",
+)
+@click.option(
+    "--jpeg-quality",
+    type=click.IntRange(2, 10),
+    default=FrameSettings.jpeg_quality,
+    show_default=True,
+    help="ffmpeg's -q:v, 2 is the best and largest.",
+)
+@click.option(
+    "--chroma",
+    type=click.Choice(CHROMA),
+    default=FrameSettings.chroma,
+    show_default=True,
+    help="Colour resolution.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0, min_open=True, max=1000),
+    help="Resample to this frame rate.  [default: every frame of the file]",
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(1),
+    help="Keep the first so many frames of a video.  [default: all]",
+)
+@click.option(
+    "--min-frames",
+    type=click.IntRange(1),
+    default=FrameSettings.min_frames,
+    show_default=True,
+    help="Leave shorter videos out, as failed: too short.",
+)
+@click.option(
+    "--videos-per-shard",
+    type=click.IntRange(1),
+    default=BuildSettings.videos_per_shard,
+    show_default=True,
+    help="At most so many.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    default=FrameSettings.engine,
+    show_default=True,
+    help="What decodes. pyav is faster and makes larger files (pip install 'ascnet[pyav]').",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    default=lambda: os.cpu_count() or 1,
+    default=lambda: len(os.sched_getaffinity(0)),
     show_default="cores",
     help="Videos decoded at a time.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(min=1),
-    default=FrameSettings.timeout,
+    default=TIMEOUT,
     show_default=True,
     help="Seconds that one video may take.",
 )
-@click.option("--name", help="Name of the data set; the shards go to OUT/NAME.  [default: DATASET]")
+@click.option("--retry-failed", is_flag=True, help="Try the failed videos of a build again.")
+@click.option("--strict", is_flag=True, help="Exit status 1 if any video failed.")
+@click.option("--max-failures", type=click.IntRange(0), help="Stop when more videos have failed.")
 @click.option("--overwrite", is_flag=True, help="Build anew if there is a build already.")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: a task a shard on a Ray cluster (pip install 'ascnet[ray]').",
+)
+@click.option(
+    "--shards-range",
+    metavar="A:B",
+    help="Build only the shards A to B-1 (SLURM arrays); --finish puts them together.",
+)
+@click.option("--finish", is_flag=True, help="Put together what --shards-range has built.")
 def command(
     dataset: str,
     source: Path | None,
     out: Path,
+    name: str | None,
     short_side: int,
+    jpeg_quality: int,
+    chroma: str,
+    fps: float | None,
+    max_frames: int | None,
+    min_frames: int,
+    videos_per_shard: int,
+    engine: str,
     workers: int,
     timeout: float,
-    name: str | None,
+    retry_failed: bool,
+    strict: bool,
+    max_failures: int | None,
     overwrite: bool,
+    executor: str,
+    shards_range: str | None,
+    finish: bool,
 ) -> None:
     """Transcode the videos of DATASET into frame-JPEG WebDataset shards.
 
     \b
-    shapes   the embedded data set: 768 short videos, made here
-    ucf101   UCF-101/<Class>/v_<Class>_gNN_cNN.avi
-    folder   any tree of videos; the first folder level is the class
+    shapes          the embedded data set: 768 short videos, made here
+    ucf101          UCF-101/<Class>/v_<Class>_gNN_cNN.avi
+    hmdb51          hmdb51_org/<class>/*.avi and the official split lists
+    kinetics400     train/, val/, test/ and the official csv files (also 600, 700)
+    folder          any tree of videos; the first folder level is the class
+    csv             a list of videos: path,label,group,split
 
     A build that was interrupted goes on with the same command.
     """
+    shards = _range(shards_range)
+    _must_fit_together(shards_range, finish, overwrite, retry_failed, executor)
     source = source or Path("data") / dataset
     if dataset == "shapes":
         with Progress("drawing", "videos") as progress:
@@ -81,22 +162,80 @@ def command(
                 f"--name is {name!r}; letters, digits, '_', '.' and '-' are allowed."
             )
         catalog = replace(catalog, dataset=name)
-    frames = FrameSettings(short_side=short_side, timeout=timeout)
+    frames = FrameSettings(
+        short_side=short_side,
+        jpeg_quality=jpeg_quality,
+        chroma=chroma,
+        fps=fps,
+        min_frames=min_frames,
+        max_frames=max_frames,
+        engine=engine,
+    )
+    how = How(
+        workers=workers,
+        timeout=timeout,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        max_failures=max_failures,
+        shards=shards,
+        finish_only=finish,
+        executor=executor,
+    )
+    settings = BuildSettings(frames, videos_per_shard)
     with Progress("building", "videos") as progress:
-        summary = build(
-            catalog, out / catalog.dataset, BuildSettings(frames), workers, progress, overwrite
-        )
+        summary = build(catalog, out / catalog.dataset, settings, how, progress)
     _say(summary)
+    if strict and summary.counts and summary.counts["failed"]:
+        sys.exit(1)
+
+
+def _range(text: str | None) -> slice | None:
+    """ "3:7", "3:" or ":7" as a slice."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d*):(\d*)", text)
+    if match is None or (match[1] and match[2] and int(match[1]) >= int(match[2])):
+        raise BuilderError(
+            f"--shards-range is {text!r}; it must be A:B, such as 0:8 for the shards 0 to 7."
+        )
+    return slice(int(match[1] or 0), int(match[2]) if match[2] else None)
+
+
+def _must_fit_together(
+    shards_range: str | None, finish: bool, overwrite: bool, retry_failed: bool, executor: str
+) -> None:
+    others = {
+        "--finish": finish,
+        "--overwrite": overwrite,
+        "--retry-failed": retry_failed,
+        "--executor ray": executor == "ray",
+    }
+    if shards_range is not None:
+        for option in (option for option, is_on in others.items() if is_on):
+            raise BuilderError(
+                f"--shards-range and {option} cannot go together: several machines write at the "
+                f"same time. Build all ranges first, then --finish, then give {option} alone."
+            )
+    if finish and overwrite:
+        raise BuilderError("--finish keeps what is built, --overwrite takes it away: choose one.")
 
 
 def _say(summary: Summary) -> None:
-    counts = summary.counts
-    if not summary.built_now:
-        click.echo(f"{summary.folder} is up to date.")
+    counts, folder = summary.counts, summary.folder
+    if counts is None:
+        click.echo(f"{folder}: {summary.sentence()}{_speed(summary)}")
+        click.echo("When all are, the same command with --finish instead of --shards-range.")
+        return
+    if not summary.done_now:
+        click.echo(f"{folder} is up to date.")
     click.echo(summary.sentence())
     for words, meanings in ((counts["failed"], REASONS), (counts["warnings"], WARNINGS)):
         for word in words:
             click.echo(f"  {word}: {meanings[word]}")
+    if summary.changed:
+        click.echo(
+            f"{summary.changed} failed videos have another file now: --retry-failed builds them."
+        )
     if summary.left_alone:
         names = [name for name, _ in summary.left_alone]
         click.echo(
@@ -104,6 +243,12 @@ def _say(summary: Summary) -> None:
             f"{', ...' if len(names) > 5 else ''} (videos.jsonl says why)"
         )
     click.echo(
-        f"{summary.folder}: {counts['frames']} frames, {counts['bytes'] / 1e6:.1f} MB; a row for "
-        f"every video in {summary.folder / 'videos.jsonl'}"
+        f"{folder}: {counts['frames']} frames, {counts['bytes'] / 1e6:.1f} MB{_speed(summary)}; "
+        f"a row for every video in {folder / 'videos.jsonl'}"
     )
+
+
+def _speed(summary: Summary) -> str:
+    if not summary.done_now:
+        return ""
+    return f", {summary.done_now / summary.seconds:.1f} videos a second"

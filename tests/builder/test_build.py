@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from builder.build import BuildSettings, build
+from builder.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.catalog.source import Catalog
 from builder.errors import BuilderError
+from builder.frames import FrameSettings
 from builder.shard import ShardDataset
-from builder.transcode import FrameSettings
 
 SETTINGS = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)
 
@@ -29,7 +29,7 @@ def test_every_video_is_accounted_for(video_folder, make_video, tmp_path):
     (root / "bars" / "empty.avi").write_bytes(b"")
     (root / "bars" / "page.avi").write_bytes(b"<html>" * 100)
     (root / "notes.txt").write_text("not a video")
-    summary = build(folder.read(root), tmp_path / "out", SETTINGS, workers=2)
+    summary = build(folder.read(root), tmp_path / "out", SETTINGS, How(workers=2))
     assert summary.sentence() == "18 expected, 16 built, 2 failed: empty file 1, not a video 1"
     assert [name for name, _ in summary.left_alone] == ["notes.txt"]
     rows = list(ShardDataset(tmp_path / "out").rows())
@@ -50,29 +50,29 @@ def test_dataset_json(dataset, video_folder):
 
 
 def test_twice_the_same_bytes_whatever_the_workers(dataset, video_folder, tmp_path):
-    build(folder.read(video_folder), tmp_path / "out", SETTINGS, workers=1)
+    build(folder.read(video_folder), tmp_path / "out", SETTINGS, How(workers=1))
     assert content(tmp_path / "out") == content(dataset.folder)
 
 
 def test_a_finished_build_is_left_alone(video_folder, tmp_path):
     catalog = folder.read(video_folder)
-    assert build(catalog, tmp_path / "out", SETTINGS, workers=2).built_now == 16
+    assert build(catalog, tmp_path / "out", SETTINGS, How(workers=2)).done_now == 16
     before = content(tmp_path / "out")
-    assert build(catalog, tmp_path / "out", SETTINGS, workers=2).built_now == 0
+    assert build(catalog, tmp_path / "out", SETTINGS, How(workers=2)).done_now == 0
     assert content(tmp_path / "out") == before
 
 
 def test_changed_settings_are_refused_by_name(video_folder, tmp_path):
     catalog = folder.read(video_folder)
-    build(catalog, tmp_path / "out", SETTINGS, workers=2)
+    build(catalog, tmp_path / "out", SETTINGS, How(workers=2))
     other = BuildSettings(FrameSettings(short_side=48), videos_per_shard=4)
     with pytest.raises(BuilderError, match="short_side = 32, and now it is 48"):
-        build(catalog, tmp_path / "out", other, workers=2)
+        build(catalog, tmp_path / "out", other, How(workers=2))
     fewer = Catalog("folder", catalog.root, catalog.videos[1:], catalog.classes)
-    with pytest.raises(BuilderError, match="videos = 16, and now it is 15"):
-        build(fewer, tmp_path / "out", SETTINGS, workers=2)
+    with pytest.raises(BuilderError, match="built of other source videos"):
+        build(fewer, tmp_path / "out", SETTINGS, How(workers=2))
     (tmp_path / "out" / "mine.tar").write_text("not a shard of ours")
-    build(catalog, tmp_path / "out", other, workers=2, overwrite=True)
+    build(catalog, tmp_path / "out", other, How(workers=2, overwrite=True))
     assert (tmp_path / "out" / "mine.tar").exists()
     assert ShardDataset(tmp_path / "out").videos[0].height == 48
 
@@ -88,12 +88,12 @@ def test_an_error_in_the_middle_then_the_same_bytes(dataset, video_folder, tmp_p
     catalog = folder.read(video_folder)
     out = tmp_path / "out"
     with pytest.raises(StopError):
-        build(catalog, out, SETTINGS, 2, stop_at_ten)
+        build(catalog, out, SETTINGS, How(workers=2), stop_at_ten)
     assert list(out.glob("*.tar"))
     assert not list(out.glob("*.partial"))
     with pytest.raises(BuilderError, match="holds no finished shards"):
         ShardDataset(out)
-    assert build(catalog, out, SETTINGS, workers=2).built_now < 16
+    assert build(catalog, out, SETTINGS, How(workers=2)).done_now < 16
     assert content(out) == content(dataset.folder)
 
 
@@ -101,10 +101,10 @@ def test_killed_then_the_same_bytes(dataset, video_folder, tmp_path):
     out = tmp_path / "out"
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom builder.build import *\n"
-        "from builder.catalog import folder\nfrom builder.transcode import FrameSettings\n"
+        "from builder.catalog import folder\nfrom builder.frames import FrameSettings\n"
         "settings = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)\n"
         "slow = lambda done, total, text: time.sleep(0.05)\n"
-        "build(folder.read(Path(sys.argv[1])), Path(sys.argv[2]), settings, 1, slow)\n"
+        "build(folder.read(Path(sys.argv[1])), Path(sys.argv[2]), settings, How(workers=1), slow)\n"
     )
     command = [sys.executable, "-c", program, str(video_folder), str(out)]
     for _ in range(3):
@@ -118,7 +118,7 @@ def test_killed_then_the_same_bytes(dataset, video_folder, tmp_path):
         time.sleep(0.08)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    build(folder.read(video_folder), out, SETTINGS, workers=2)
+    build(folder.read(video_folder), out, SETTINGS, How(workers=2))
     assert content(out) == content(dataset.folder)
 
 
@@ -129,10 +129,10 @@ def test_two_builders_on_one_folder(video_folder, tmp_path):
     def build_again(done: int, total: int, text: str) -> None:
         if not seen:
             with pytest.raises(BuilderError, match="Another process is writing to") as caught:
-                build(catalog, tmp_path / "out", SETTINGS, workers=1)
+                build(catalog, tmp_path / "out", SETTINGS, How(workers=1))
             seen.append(caught.value)
 
-    build(catalog, tmp_path / "out", SETTINGS, 1, build_again)
+    build(catalog, tmp_path / "out", SETTINGS, How(workers=1), build_again)
     assert seen
 
 
@@ -145,23 +145,23 @@ def test_a_video_that_vanishes_stops_the_build(video_folder, dataset, tmp_path):
         shutil.rmtree(root, ignore_errors=True)
 
     with pytest.raises(BuilderError, match="is gone now"):
-        build(catalog, tmp_path / "out", SETTINGS, 1, remove)
+        build(catalog, tmp_path / "out", SETTINGS, How(workers=1), remove)
     shutil.copytree(video_folder, root)
-    build(catalog, tmp_path / "out", SETTINGS, workers=2)
+    build(catalog, tmp_path / "out", SETTINGS, How(workers=2))
     assert content(tmp_path / "out") == content(dataset.folder)
 
 
 def test_a_folder_that_cannot_be_written(video_folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BuilderError, match="Cannot write to"):
-        build(folder.read(video_folder), tmp_path / "file" / "out", SETTINGS, workers=1)
+        build(folder.read(video_folder), tmp_path / "file" / "out", SETTINGS, How(workers=1))
 
 
 def test_only_failures(tmp_path):
     root = tmp_path / "videos"
     root.mkdir()
     (root / "a.avi").write_bytes(b"")
-    summary = build(folder.read(root), tmp_path / "out", SETTINGS, workers=1)
+    summary = build(folder.read(root), tmp_path / "out", SETTINGS, How(workers=1))
     assert summary.sentence() == "1 expected, 0 built, 1 failed: empty file 1"
     assert ShardDataset(tmp_path / "out").videos == ()
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["shards"] == []

@@ -8,6 +8,7 @@ import simplejpeg
 import webdataset
 
 from builder.errors import BuilderError
+from builder.ffmpeg_engine import find_ffmpeg
 from builder.shard import (
     DATASET_FILE,
     Sample,
@@ -17,7 +18,6 @@ from builder.shard import (
     read_frames,
     read_offsets,
 )
-from builder.transcode import find_ffmpeg
 
 
 def sample(name: str, offsets=(0, 3, 5)) -> Sample:
@@ -91,15 +91,15 @@ def test_any_frame_is_read_without_tar(dataset):
 def test_shard_bytes_depend_on_the_samples_alone(tmp_path):
     for name in ("a", "b"):
         writer = ShardWriter(tmp_path / f"{name}.tar")
-        writer.add(7, sample("x"), b"abcde")
-        writer.add(9, sample("y" * 200), b"abcde" * 300)
+        writer.add(7, sample("x").to_json(), b"abcde")
+        writer.add(9, sample("y" * 200).to_json(), b"abcde" * 300)
         writer.close()
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
 
 
 def test_a_shard_has_its_name_only_when_it_is_whole(tmp_path):
     writer = ShardWriter(tmp_path / "a.tar")
-    writer.add(1, sample("x"), b"abcde")
+    writer.add(1, sample("x").to_json(), b"abcde")
     assert not (tmp_path / "a.tar").exists()
     writer.discard()
     assert list(tmp_path.iterdir()) == []

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from builder.build import BuildSettings, build
+from builder.build import BuildSettings, How, build
 from builder.catalog import folder
-from builder.transcode import FrameSettings
+from builder.frames import FrameSettings
 from evaluate.errors import EvaluateError
 from evaluate.report import table
 from evaluate.tasks import evaluate
@@ -74,6 +74,6 @@ def test_an_unlabelled_data_set(finished_run, make_video, tmp_path):
     for i in range(3):
         make_video(tmp_path / "videos" / f"{i}.avi", frames=4)
     settings = BuildSettings(FrameSettings(short_side=32))
-    build(folder.read(tmp_path / "videos"), tmp_path / "out", settings, workers=1)
+    build(folder.read(tmp_path / "videos"), tmp_path / "out", settings, How(workers=1))
     with pytest.raises(EvaluateError, match="is unlabelled"):
         evaluate("linear", finished_run, tmp_path / "out", "1", CPU)

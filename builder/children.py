@@ -1,0 +1,114 @@
+"""The processes that decode: none outlives its time limit, or the build."""
+
+import ctypes
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from builder.errors import BuilderError
+
+Process = subprocess.Popen[bytes]
+
+
+class Children:
+    """Starts processes, and kills all that run when the block is left or `stop` is called. Safe to
+    use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[Process] = set()
+        self.idle: list[Process] = []
+        self._stopped = False
+
+    @contextmanager
+    def start(self, command: list[str], **pipes: Any) -> Iterator[Process]:
+        """A process that is dead when the block is left. Raises BuilderError after `stop`."""
+        process = self._new(command, **pipes)
+        try:
+            yield process
+        finally:
+            self.end(process)
+
+    def take(self, command: list[str], **pipes: Any) -> Process:
+        """A process that waits for work (see `give_back`), or else a new one."""
+        with self._lock:
+            if self.idle:
+                return self.idle.pop()
+        return self._new(command, **pipes)
+
+    def give_back(self, process: Process) -> None:
+        """The process has done its work and waits for more."""
+        with self._lock:
+            self.idle.append(process)
+
+    def _new(self, command: list[str], **pipes: Any) -> Process:
+        process = subprocess.Popen(command, **pipes)
+        with self._lock:
+            self._running.add(process)
+            stopped = self._stopped
+        if stopped:
+            self.end(process)
+            raise BuilderError("The build was stopped.")
+        return process
+
+    def end(self, process: Process) -> int:
+        """Kill the process if it runs; its exit status, negative for a signal."""
+        if process.poll() is None:
+            process.kill()
+        status = process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        with self._lock:
+            self._running.discard(process)
+        return status
+
+    def stop(self) -> None:
+        """Kill every process that runs, and let no other start."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.kill()
+
+    def __enter__(self) -> "Children":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        for process in self.idle:
+            self.end(process)
+
+
+@contextmanager
+def time_limit(process: Process, seconds: float) -> Iterator[threading.Event]:
+    """Kill the process when `seconds` have passed; the event then says so."""
+    expired = threading.Event()
+
+    def kill() -> None:
+        expired.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
+
+
+def end_with_parent() -> None:
+    """Let the system kill this process when its parent ends: a killed parent cannot tell it.
+
+    To be called first in a child process (Linux, prctl(2), PR_SET_PDEATHSIG = 1).
+    """
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)

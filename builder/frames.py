@@ -1,0 +1,147 @@
+"""What comes of decoding one video: its frames, or the reason why there are none."""
+
+from dataclasses import dataclass, field
+
+from builder.errors import BuilderError
+
+# The closed list of reasons why a video is not in the shards, and what each means to a person.
+REASONS = {
+    "missing": "the file is not there",
+    "name not understood": "the file's name does not follow the data set's rule",
+    "unreadable": "the file cannot be opened (permissions?)",
+    "empty file": "the file holds no bytes",
+    "not a video": "no known video format, or its header is destroyed",
+    "truncated": "the end of the file is missing, and no frame can be decoded without it",
+    "no video stream": "the file holds sound or data, but no pictures",
+    "no frames": "there is a video stream, but no frame of it can be decoded (damaged, encrypted)",
+    "decoder failed": "the decoder gave up or crashed in the middle",
+    "timeout": "decoding took longer than --timeout allows",
+    "too short": "fewer frames than --min-frames asks for",
+    "too large": "its frames come to more than 2 GB; --max-frames, --fps or --short-side help",
+}
+# The closed list of remarks on a video that is in the shards all the same.
+WARNINGS = {
+    "damaged": "the decoder reported errors; frames may be missing or spoilt",
+    "size changed": "the picture size changes in mid-stream; all frames have the first one's",
+    "cut": "the video has more frames than --max-frames keeps",
+}
+MAX_BLOB = 2 * 10**9  # bytes of one video's frames: they are in memory, and a tar member is limited
+CHROMA = ("420", "422", "444")
+
+
+@dataclass(frozen=True)
+class FrameSettings:
+    """How frames are chosen, scaled and coded; a change makes different shards."""
+
+    short_side: int = 128  # pixels; 256 for networks at 224
+    jpeg_quality: int = 3  # ffmpeg's -q:v: 2 (best) .. 10; 3 is 40 dB at 5.4 KB a frame of UCF-101
+    chroma: str = "420"  # "444" keeps the colour of every pixel
+    fps: float | None = None  # resample to this rate; None: every frame of the file
+    min_frames: int = 1  # shorter videos are left out, as "too short"
+    max_frames: int | None = None  # the first so many are kept; None: all
+    engine: str = "ffmpeg"  # or "pyav"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a source file, built or not. A header's frame count is not among it."""
+
+    source_bytes: int | None = None
+    source_sha256: str | None = None
+    fps: float | None = None  # average frame rate; None where the file does not say
+    nominal_fps: float | None = None  # the rate of which all time stamps are multiples, guessed
+    duration: float | None = None  # seconds, as the container says
+    rotation: float | None = None  # degrees clockwise that a player turns it; honoured here
+    last_line: str = ""  # the last warning or error of the decoder
+
+
+@dataclass(frozen=True)
+class Frames:
+    """All frames of one video as a Motion-JPEG stream (JPEGs back to back)."""
+
+    blob: bytes | bytearray
+    offsets: tuple[int, ...]  # byte offset of every frame, plus the end
+    sha256: str  # of blob
+    width: int  # pixels
+    height: int  # pixels
+    warnings: tuple[str, ...]  # keys of WARNINGS
+    facts: Facts = field(default_factory=Facts)
+    detail: str = ""  # the first complaint, if there was one
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a video is not in the shards."""
+
+    reason: str  # a key of REASONS
+    detail: str  # the decoder's first complaint, or the operating system's
+    facts: Facts = field(default_factory=Facts)
+
+
+def scaled_size(width: float, height: float, short_side: int) -> tuple[int, int]:
+    """Width and height (pixels, even where free) of a frame that is shown as `width` x `height`."""
+    if width >= height:
+        return 2 * round(short_side * width / height / 2), short_side
+    return short_side, 2 * round(short_side * height / width / 2)
+
+
+def split_frames(stream: bytes | bytearray) -> tuple[list[int], set[tuple[int, int]]]:
+    """Where the JPEGs of a Motion-JPEG stream begin (bytes; the end is added), and the set of
+    their (width, height).
+
+    Walks the marker segments of each header (ITU T.81, B.1.1) up to the scan; inside a scan FF is
+    always followed by 00 or a restart marker, so the next FF D9 ends the picture. A last picture
+    without its end is left out.
+    """
+    offsets, sizes = [0], set()
+    at = 0
+    while stream[at : at + 2] == b"\xff\xd8":
+        size, at = None, at + 2
+        while len(marker := stream[at : at + 2]) == 2 and marker[0] == 0xFF and marker[1] != 0xDA:
+            if 0xC0 <= marker[1] <= 0xC2:  # a frame header: precision, height, width
+                size = (
+                    int.from_bytes(stream[at + 7 : at + 9], "big"),
+                    int.from_bytes(stream[at + 5 : at + 7], "big"),
+                )
+            at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+        end = stream.find(b"\xff\xd9", at)
+        if end < 0 or size is None:
+            break
+        sizes.add(size)
+        at = end + 2
+        offsets.append(at)
+    return offsets, sizes
+
+
+def reason_for_no_frames(log: str) -> str:
+    """A key of REASONS, from what libav (ffmpeg or PyAV) said of a file without one frame."""
+    if "matches no streams" in log:
+        return "no video stream"
+    if "misdetection possible" in log:  # taken for a video by the ending of its name alone
+        return "not a video"
+    if any(sign in log for sign in _CUT):
+        return "truncated"
+    if "Stream mapping:" not in log:
+        return "not a video"
+    return "no frames"
+
+
+_CUT = ("moov atom not found", "partial file", "Packet corrupt", "End of file")
+
+
+def crash(name: str, signal: int) -> Failure:
+    """What a decoder's death by a signal says: a crash of its own is the video's fault. Raises
+    BuilderError for any other: somebody stopped it."""
+    if signal in _CRASHES:
+        return Failure("decoder failed", f"{name} crashed ({_CRASHES[signal]})")
+    if signal in (1, 2, 15):
+        raise BuilderError(
+            "The build was stopped. What is finished is kept; the same command goes on."
+        )
+    raise BuilderError(
+        f"{name} was stopped by signal {signal} (9 is often the system running out of memory: "
+        "use fewer --workers). What is finished is kept; run the same command again."
+    )
+
+
+_CRASHES = {4: "illegal instruction", 6: "abort", 7: "bus error", 8: "arithmetic", 11: "segfault"}

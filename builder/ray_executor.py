@@ -1,0 +1,61 @@
+"""Building on many machines with Ray: a task a shard, output on a file system that all share."""
+
+import logging
+from collections.abc import Iterator
+
+from builder.errors import BuilderError
+from builder.transcode import engine_version
+from builder.work import Row, Task, build_shard
+
+_TRIES = 5  # of a shard whose machine or process was lost
+
+
+def build_on_ray(tasks: list[Task], engine: str) -> Iterator[list[Row]]:
+    """Build shards on the Ray cluster that RAY_ADDRESS names, or the one that runs here, or else
+    one started for this; the rows of each finished shard.
+
+    A lost machine costs its shards in flight, which Ray gives to others. Raises BuilderError if
+    Ray is not installed, or for what building here raises.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise BuilderError(
+            "--executor ray needs Ray, which is not installed: pip install 'ascnet[ray]'."
+        ) from error
+
+    mine = not ray.is_initialized()
+    if mine:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    remote = ray.remote(_build_shard).options(num_cpus=1, max_retries=_TRIES)
+    waiting = [remote.remote(task, engine) for task in tasks]
+    try:
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            for reference in done:
+                yield ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.as_instanceof_cause()
+        if isinstance(cause, BuilderError | OSError):
+            raise BuilderError(str(cause).splitlines()[-1]) from error
+        raise
+    except ray.exceptions.RayError as error:
+        raise BuilderError(
+            f"Ray lost a shard {_TRIES + 1} times, or the whole cluster: {error} What is finished "
+            "is kept; run the same command again."
+        ) from error
+    finally:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+        if mine:
+            ray.shutdown()
+
+
+def _build_shard(task: Task, engine: str) -> list[Row]:
+    here = engine_version(task.frames.engine)
+    if here != engine:
+        raise BuilderError(
+            f"A machine of the cluster has {here}, the build began with {engine}: install the same "
+            "on all of them."
+        )
+    return build_shard(task)
