@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "Shards to a 3D-CNN that knows appearance and speed.",
     "evaluate": "A trained run to a feature store and honest numbers.",
     "info": "What is in the shards.",
+    "verify": "Whether the shards are what was built.",
     "show": "A picture of one video of the shards.",
     "doctor": "What this machine has and lacks.",
 }

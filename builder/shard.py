@@ -28,7 +28,7 @@ import numpy as np
 
 from builder.errors import BuilderError
 
-SCHEMA = 1
+SCHEMA = 2
 DATASET_FILE = "dataset.json"
 VIDEOS_FILE = "videos.jsonl"
 _BLOCK = 512  # bytes; tar's unit

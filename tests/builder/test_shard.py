@@ -111,7 +111,7 @@ def test_opening_what_is_no_data_set(tmp_path):
     with pytest.raises(BuilderError, match="No shards in"):
         find_datasets(tmp_path)
     (tmp_path / DATASET_FILE).write_text('{"schema": 99}')
-    with pytest.raises(BuilderError, match="schema 99, this ascnet reads 1"):
+    with pytest.raises(BuilderError, match="schema 99, this ascnet reads 2"):
         ShardDataset(tmp_path)
 
 

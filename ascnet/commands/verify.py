@@ -1,0 +1,58 @@
+"""`ascnet verify`."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from ascnet.progress import Progress
+from builder.shard import find_datasets
+from builder.verify import Report, verify
+
+_SHOWN = 50  # problems
+
+
+@click.command("verify")
+@click.argument("shards", type=click.Path(path_type=Path), default=Path("shards"))
+@click.option("--deep", is_flag=True, help="Decode every frame, too.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=lambda: len(os.sched_getaffinity(0)),
+    show_default="cores",
+    help="Shards read at a time.",
+)
+def command(shards: Path, deep: bool, workers: int) -> None:
+    """Check that the shards in SHARDS (one data set, or a folder of several) are what was built.
+
+    Exit status 1 if anything has changed; the samples that did are named.
+    """
+    reports = []
+    for folder in find_datasets(shards):
+        with Progress(f"verifying {folder.name}", "MB") as progress:
+
+            def show(done: int, total: int, text: str, progress: Progress = progress) -> None:
+                progress(done // 10**6, -(-total // 10**6), text)
+
+            reports.append(verify(folder, deep, workers, show))
+        _say(reports[-1])
+    if any(report.problems for report in reports):
+        sys.exit(1)
+
+
+def _say(report: Report) -> None:
+    for problem in report.problems[:_SHOWN]:
+        click.echo(problem)
+    if len(report.problems) > _SHOWN:
+        click.echo(f"... and {len(report.problems) - _SHOWN} more")
+    what = f"{report.shards} shards, {report.samples} videos, {report.bytes / 1e6:.1f} MB"
+    if report.frames:
+        what += f", {report.frames} frames decoded"
+    if not report.problems:
+        click.echo(f"{report.folder}: {what}: all is as it was built")
+        return
+    click.echo(
+        f"{report.folder}: {what}: {len(report.problems)} problems. Copy the shards again from "
+        "where they are whole, or build them anew with --overwrite."
+    )

@@ -1,0 +1,176 @@
+"""Whether shards are still what was built: every byte of them, and on demand every picture."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import simplejpeg
+
+from builder.executors import run_local
+from builder.frames import split_frames
+from builder.shard import (
+    DATASET_FILE,
+    VIDEOS_FILE,
+    Location,
+    Sample,
+    ShardDataset,
+    sample_bytes,
+    shard_end,
+)
+
+Row = dict[str, Any]
+Progress = Callable[[int, int, str], None]  # bytes done, total, shard
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verification came to."""
+
+    folder: Path
+    shards: int
+    samples: int
+    frames: int  # decoded; 0 unless deep
+    bytes: int
+    problems: tuple[str, ...]  # a sentence each
+
+
+def verify(
+    folder: Path,
+    deep: bool,
+    workers: int,
+    progress: Progress = lambda done, total, text: None,
+) -> Report:
+    """Compare a data set with what its build wrote down.
+
+    The hash of every shard and of videos.jsonl, and the counts; a shard with another hash is
+    searched for the samples that have changed. With `deep`, every sample is rebuilt from its frames
+    and its row, and compared byte for byte, and every JPEG is decoded to the stated size.
+
+    Raises BuilderError if `folder` holds no finished data set of a known schema.
+    """
+    dataset = ShardDataset(folder)
+    rows = {row["key"]: row for row in dataset.rows() if row["status"] == "built"}
+    problems = _check_tables(dataset, rows)
+    total, done, frames = dataset.counts["bytes"], 0, 0
+
+    def check(shard: dict[str, Any]) -> tuple[dict[str, Any], int, list[str]]:
+        return shard, *_check_shard(folder / shard["name"], shard, rows, deep)
+
+    with closing(run_local(check, dataset.info["shards"], workers)) as results:
+        for shard, decoded, found in results:
+            done, frames = done + shard["bytes"], frames + decoded
+            problems += found
+            progress(done, total, shard["name"])
+    return Report(
+        folder=folder,
+        shards=len(dataset.info["shards"]),
+        samples=len(rows),
+        frames=frames,
+        bytes=total,
+        problems=tuple(sorted(problems)),
+    )
+
+
+def _check_tables(dataset: ShardDataset, rows: dict[int, Row]) -> list[str]:
+    """dataset.json against videos.jsonl, and against the files that are there."""
+    info, folder, problems = dataset.info, dataset.folder, []
+    if sha256((folder / VIDEOS_FILE).read_bytes()).hexdigest() != info["videos_jsonl_sha256"]:
+        problems.append(f"{VIDEOS_FILE}: it is not what the build wrote")
+    indexed = [place[0] for shard in info["shards"] for place in shard["index"]]
+    counts = {
+        "built": (len(rows), len(indexed)),
+        "frames": (
+            sum(row["frames"] for row in rows.values()),
+            sum(shard["frames"] for shard in info["shards"]),
+        ),
+    }
+    for name, (in_rows, in_shards) in counts.items():
+        if not in_rows == in_shards == info["counts"][name]:
+            problems.append(
+                f"{DATASET_FILE}: {name} is {info['counts'][name]}, {in_rows} in {VIDEOS_FILE}, "
+                f"{in_shards} in the shards"
+            )
+    if sorted(indexed) != sorted(rows):
+        problems.append(f"{DATASET_FILE}: its index names other videos than {VIDEOS_FILE}")
+    known = {shard["name"] for shard in info["shards"]}
+    pattern = re.escape(f"{dataset.name}-") + r"\d{6}\.tar"
+    there = {path.name for path in folder.iterdir() if re.fullmatch(pattern, path.name)}
+    return problems + [f"{name}: no shard of this data set" for name in there - known]
+
+
+def _check_shard(
+    path: Path, shard: dict[str, Any], rows: dict[int, Row], deep: bool
+) -> tuple[int, list[str]]:
+    """Frames decoded, and what is wrong."""
+    try:
+        size, is_same = path.stat().st_size, _hash(path) == shard["sha256"]
+    except OSError as error:
+        return 0, [f"{path.name}: {error.strerror}"]
+    if is_same and not deep:
+        return 0, []
+    problems = [] if is_same else [f"{path.name}: its SHA-256 is not the one that was written down"]
+    decoded, end, name = 0, 0, "the beginning"
+    with path.open("rb") as file:
+        for place in shard["index"]:
+            where = Location(*place)
+            row = rows.get(where.key)
+            if row is None:
+                continue  # said already
+            name = row["name"]
+            raw = os.pread(file.fileno(), where.end - where.start, where.start)
+            count, found = _check_sample(raw, where, row, deep)
+            decoded += count
+            problems += [f"{path.name}: {name} (sample {where.key:09d}): {what}" for what in found]
+            if where.start != end:
+                problems.append(f"{path.name}: {name} does not begin where the one before it ends")
+            end = where.end
+        if os.pread(file.fileno(), max(size - end, 0) + 1, end) != shard_end(end):
+            problems.append(f"{path.name}: what follows {name}, the last sample, has changed")
+    return decoded, problems
+
+
+def _hash(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_sample(raw: bytes, where: Location, row: Row, deep: bool) -> tuple[int, list[str]]:
+    """Frames decoded, and what is wrong with the bytes of one sample."""
+    if len(raw) < where.end - where.start:
+        return 0, ["the shard ends inside it"]
+    begin = where.blob_start - where.start
+    blob = raw[begin : begin + where.blob_bytes]
+    if sha256(blob).hexdigest() != row["sha256"]:
+        return 0, ["its frames are not those that were built"]
+    offsets, sizes = split_frames(blob)
+    problems = []
+    if len(offsets) - 1 != row["frames"] or offsets[-1] != len(blob):
+        problems.append(f"{len(offsets) - 1} frames are in it, {row['frames']} are stated")
+    if sizes != {(row["width"], row["height"])}:
+        problems.append(f"its frames are of {sorted(sizes)}, not {row['width']} x {row['height']}")
+    text = Sample.of_row(row, offsets).to_json()
+    if b"".join(sample_bytes(where.key, text, blob)) != raw:
+        problems.append("its tar headers or its JSON have changed")
+    if not deep:
+        return 0, problems
+    return len(offsets) - 1, problems + list(_undecodable(blob, offsets, row))
+
+
+def _undecodable(blob: bytes, offsets: list[int], row: Row) -> Iterator[str]:
+    shape = (row["height"], row["width"], 3)
+    for i in range(len(offsets) - 1):
+        try:
+            picture = simplejpeg.decode_jpeg(blob[offsets[i] : offsets[i + 1]])
+        except ValueError as error:
+            yield f"frame {i} cannot be decoded: {error}"
+            continue
+        if picture.shape != shape:
+            yield f"frame {i} has the shape {picture.shape}, not {shape}"
