@@ -100,7 +100,7 @@ def build(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with only_writer(folder, one_of_many=how.shards is not None):
-            return _Build(catalog, folder.resolve(), settings, how, progress).run()
+            return _Build(catalog, folder, settings, how, progress).run()
     except OSError as error:
         raise BuilderError(
             f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; make "
@@ -136,6 +136,7 @@ class _Build:
         if not is_finished(self.folder):
             self._build_missing()
             if self.how.shards is None:
+                clear_partials(self.folder)  # of machines that were lost
                 finish(self.catalog, self.folder, self.identity, self.plans)
         built = sum(map(self._is_built, self.plans))
         counts = None
@@ -161,7 +162,7 @@ class _Build:
         catalog = self.catalog
         return [
             Task(
-                folder=self.folder,
+                folder=self.folder.resolve(),  # a task may be done elsewhere
                 dataset=catalog.dataset,
                 plan=plan,
                 videos=tuple(

@@ -35,10 +35,7 @@ def build_on_ray(tasks: list[Task], engine: str) -> Iterator[list[Row]]:
             for reference in done:
                 yield ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        cause = error.as_instanceof_cause()
-        if isinstance(cause, BuilderError | OSError):
-            raise BuilderError(str(cause).splitlines()[-1]) from error
-        raise
+        raise error.cause from error
     except ray.exceptions.RayError as error:
         raise BuilderError(
             f"Ray lost a shard {_TRIES + 1} times, or the whole cluster: {error} What is finished "

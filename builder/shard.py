@@ -14,7 +14,7 @@ each sample starts, so a local reader jumps to any frame without parsing tar.
 import fcntl
 import json
 import os
-import socket
+import secrets
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -161,8 +161,8 @@ class ShardWriter:
 
 
 def _partial_of(path: Path) -> Path:
-    """A temporary name that no other process, here or on another machine, uses."""
-    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+    """A temporary name that nobody else, here or on another machine, uses."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(6)}.partial")
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -165,3 +166,97 @@ def test_only_failures(tmp_path):
     assert summary.sentence() == "1 expected, 0 built, 1 failed: empty file 1"
     assert ShardDataset(tmp_path / "out").videos == ()
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["shards"] == []
+
+
+def test_ranges_then_finish(video_folder, dataset, tmp_path):
+    catalog, out = folder.read(video_folder), tmp_path / "out"
+    part = build(catalog, out, SETTINGS, How(shards=slice(0, 2)))
+    assert (part.counts, part.sentence()) == (None, "2 of 4 shards are built")
+    with pytest.raises(BuilderError, match=r"2 of 4 shards are not built, the first is number 2"):
+        build(catalog, out, SETTINGS, How(finish_only=True))
+    with pytest.raises(BuilderError, match="short_side = 32, and now it is 48"):
+        other = BuildSettings(FrameSettings(short_side=48), videos_per_shard=4)
+        build(catalog, out, other, How(shards=slice(2, None)))
+    assert build(catalog, out, SETTINGS, How(shards=slice(1, 9))).done_now < 16
+    assert not (out / "dataset.json").exists()
+    assert build(catalog, out, SETTINGS, How(finish_only=True)).done_now == 0
+    assert content(out) == content(dataset.folder)
+
+
+def test_several_ranges_at_the_same_time_but_nothing_else(video_folder, dataset, tmp_path):
+    catalog, out, seen = folder.read(video_folder), tmp_path / "out", []
+
+    def build_others(done: int, total: int, text: str) -> None:
+        if not seen:
+            seen.append(build(catalog, out, SETTINGS, How(shards=slice(0, 3))).shards_built)
+            with pytest.raises(BuilderError, match="Another process is writing"):
+                build(catalog, out, SETTINGS, How())
+
+    build(catalog, out, SETTINGS, How(shards=slice(2, 4)), build_others)
+    assert seen
+    build(catalog, out, SETTINGS, How(finish_only=True))
+    assert content(out) == content(dataset.folder)
+
+
+def test_too_many_failures_stop_the_build(tmp_path, make_video):
+    root = tmp_path / "videos"
+    make_video(root / "good.avi", frames=3)
+    for i in range(4):
+        (root / f"bad{i}.avi").write_bytes(b"")
+    build(folder.read(root), tmp_path / "all", SETTINGS, How(max_failures=4))
+    with pytest.raises(BuilderError, match=r"4 videos have failed.*--max-failures 3.*empty file 4"):
+        build(folder.read(root), tmp_path / "few", SETTINGS, How(max_failures=3))
+
+
+def test_a_source_that_has_changed(video_folder, tmp_path):
+    root = tmp_path / "videos"
+    shutil.copytree(video_folder, root)
+    build(folder.read(root), tmp_path / "out", SETTINGS, How(workers=2))
+    video = root / "test" / "v_test_g01_c01.avi"
+    video.write_bytes(video.read_bytes() + b"x")
+    with pytest.raises(BuilderError, match=r"v_test_g01_c01.avi had \d+ bytes, and now it has"):
+        build(folder.read(root), tmp_path / "out", SETTINGS, How(workers=2))
+
+
+def test_rows_tell_all_of_a_video(dataset, video_folder):
+    row = next(dataset.rows())
+    source = video_folder / row["name"]
+    assert row["source_bytes"] == source.stat().st_size
+    assert row["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert (row["fps"], row["source_fps"], row["source_nominal_fps"]) == (25.0, 25.0, 25.0)
+    assert row["source_duration"] == row["frames"] / 25
+    assert (row["status"], row["reason"], row["warnings"]) == ("built", None, [])
+
+
+def test_resampled_frames_have_the_rate_they_were_resampled_to(make_video, tmp_path):
+    make_video(tmp_path / "in" / "a.avi", frames=25)
+    settings = BuildSettings(FrameSettings(short_side=32, fps=5))
+    build(folder.read(tmp_path / "in"), tmp_path / "out", settings, How())
+    (video,) = ShardDataset(tmp_path / "out").videos
+    assert (video.frames, video.fps) == (5, 5.0)
+    assert next(ShardDataset(tmp_path / "out").rows())["source_fps"] == 25.0
+
+
+def test_a_stopped_build_leaves_no_process_and_no_file(video_folder, make_video, tmp_path):
+    root = tmp_path / "videos"
+    make_video(root / "a" / "long.avi", frames=20000, size="320x240")
+    command = [sys.executable, "-m", "ascnet.cli", "build", "folder", "--source", str(root)]
+    command += ["--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    begun = tmp_path / "out" / "folder" / ".build" / "identity.json"
+    while not (begun.is_file() and (decoders := _children(process.pid))):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert "Stopped. What is finished is kept" in said
+    assert "Traceback" not in said
+    assert not any(Path(f"/proc/{pid}").exists() for pid in decoders)
+    assert [p.name for p in (tmp_path / "out" / "folder").rglob("*")] == [".build", "identity.json"]
+
+
+def _children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task")
+    return [
+        int(child) for task in path.iterdir() for child in (task / "children").read_text().split()
+    ]
