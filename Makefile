@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check shards bench clean
+.PHONY: help setup demo test test-slow check shards bench clean
 
 help:  ## say what the targets do (default)
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY)  ## make .venv with everything in it; no root needed
 
@@ -25,12 +25,15 @@ demo: $(READY)  ## build the embedded data set, train on it, evaluate; about 7 m
 	$(BIN)/ascnet evaluate --task retrieval
 	$(BIN)/ascnet evaluate --task linear
 
-shards: $(READY)  ## DATASET=... [SOURCE=...] [SHARDS=shards]: build a data set's shards
-	@test -n "$(DATASET)" || { echo "Say which: make shards DATASET=ucf101 (or shapes, folder)"; exit 2; }
-	$(BIN)/ascnet build $(DATASET) --out $(SHARDS) $(if $(SOURCE),--source '$(SOURCE)')
+shards: $(READY)  ## DATASET=... [SOURCE=...] [SHARDS=shards] [ARGS=...]: build a data set's shards
+	@test -n "$(DATASET)" || { echo "Say which: make shards DATASET=ucf101 (or hmdb51, kinetics400, shapes, folder, csv)"; exit 2; }
+	$(BIN)/ascnet build $(DATASET) --out $(SHARDS) $(if $(SOURCE),--source '$(SOURCE)') $(ARGS)
 
 test: $(READY)  ## run the tests
 	$(BIN)/pytest
+
+test-slow: $(READY)  ## run the tests that take minutes: a thousand damaged files
+	$(BIN)/pytest -m slow -s
 
 check: $(READY)  ## format, lint, types, tests
 	$(BIN)/ruff format --check .
@@ -38,7 +41,7 @@ check: $(READY)  ## format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-bench: $(READY)  ## measure reading and building against the usual ways, side by side
+bench: $(READY)  ## [CLIPS=folder]: measure reading and building beside the usual ways
 	$(BIN)/python -m tests.bench
 
 clean:  ## remove .venv and caches; data, shards and runs stay

@@ -47,6 +47,7 @@ def cli() -> None:
     """Learn video representations without labels (ASCNet), and measure them honestly.
 
     \b
+    ascnet fetch ucf101                 the internet -> videos
     make shards DATASET=ucf101          videos -> shards
     ascnet train shards/                shards -> a trained 3D-CNN
     ascnet evaluate --task retrieval    3D-CNN -> numbers

@@ -15,10 +15,11 @@ Process = subprocess.Popen[bytes]
 
 
 class Children:
-    """Starts processes, and kills all that run when the block is left or `stop` is called. Safe to
-    use from several threads."""
+    """Starts processes, `at_once` of them at a time, and kills all that run when the block is left
+    or `stop` is called. Safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = 1) -> None:
+        self._turns = threading.Semaphore(at_once)
         self._lock = threading.Lock()
         self._running: set[Process] = set()
         self.idle: list[Process] = []
@@ -27,23 +28,29 @@ class Children:
     @contextmanager
     def start(self, command: list[str], **pipes: Any) -> Iterator[Process]:
         """A process that is dead when the block is left. Raises BuilderError after `stop`."""
-        process = self._new(command, **pipes)
-        try:
-            yield process
-        finally:
-            self.end(process)
+        with self._turns:
+            process = self._new(command, **pipes)
+            try:
+                yield process
+            finally:
+                self.end(process)
 
-    def take(self, command: list[str], **pipes: Any) -> Process:
-        """A process that waits for work (see `give_back`), or else a new one."""
-        with self._lock:
-            if self.idle:
-                return self.idle.pop()
-        return self._new(command, **pipes)
-
-    def give_back(self, process: Process) -> None:
-        """The process has done its work and waits for more."""
-        with self._lock:
-            self.idle.append(process)
+    @contextmanager
+    def borrow(self, command: list[str], **pipes: Any) -> Iterator[Process]:
+        """A process that lives on and waits for more work when the block is left, unless it has
+        ended (see `end`) or the block is left by an error. Raises BuilderError after `stop`."""
+        with self._turns:
+            with self._lock:
+                process = self.idle.pop() if self.idle else None
+            process = process or self._new(command, **pipes)
+            try:
+                yield process
+            except BaseException:
+                self.end(process)
+                raise
+            with self._lock:
+                if process in self._running:
+                    self.idle.append(process)
 
     def _new(self, command: list[str], **pipes: Any) -> Process:
         process = subprocess.Popen(command, **pipes)

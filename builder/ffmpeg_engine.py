@@ -83,10 +83,10 @@ def decode(
             if len(blob) > MAX_BLOB:
                 return Failure("too large", f"more than {MAX_BLOB} bytes of frames")
         status = process.wait()
-        if expired.is_set():
-            return Failure("timeout", f"stopped after {timeout:g} s")
         words = _ADDRESS.sub("", _read(log)).replace(f"file:{path}", path.name)
-        return _judge(blob, words, status, settings)
+    if expired.is_set():
+        return Failure("timeout", f"stopped after {timeout:g} s")
+    return _judge(blob, words, status, settings)
 
 
 def _read(log: IO[bytes]) -> str:

@@ -53,15 +53,13 @@ def decode(
     """The frames of a video file. Raises BuilderError if the worker is stopped from outside."""
     command = [sys.executable, "-m", "builder.pyav_worker"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    worker = children.take(command, **pipes)
-    try:
-        with time_limit(worker, timeout) as expired:
-            answer, blob = _ask(worker, path, settings)
-    except BaseException:
-        children.end(worker)
-        raise
+    with (
+        children.borrow(command, **pipes) as worker,
+        time_limit(worker, timeout) as expired,
+    ):
+        answer, blob = _ask(worker, path, settings)
+        status = children.end(worker) if answer is None else 0
     if answer is None:
-        status = children.end(worker)
         if expired.is_set():
             return Failure("timeout", f"stopped after {timeout:g} s")
         if status >= 0:
@@ -70,7 +68,6 @@ def decode(
                 f"`{sys.executable} -m builder.pyav_worker` says, or leave --engine pyav away."
             )
         return crash("PyAV", -status)
-    children.give_back(worker)
     facts = Facts(**answer["facts"])
     if reason := answer.get("reason"):
         return Failure(reason, answer["detail"], facts)

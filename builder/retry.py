@@ -21,7 +21,7 @@ def retry_failed(tasks: list[Task], workers: int) -> Iterator[list[Row]]:
     A shard that gains a video is written anew, its other samples copied. Raises BuilderError if one
     of those is not what was built.
     """
-    with Children() as children:
+    with Children(at_once=workers) as children:
         for task in tasks:
             record = read_record(task.folder, task.plan.index)
             failed = {row["key"] for row in record.rows if row["status"] == "failed"}

@@ -224,7 +224,7 @@ class ShardDataset:
                 f"{folder} holds no finished shards ({DATASET_FILE} is not there). Build them "
                 f"with `ascnet build`; an interrupted build goes on with the same command."
             )
-        self.info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        self.info: dict[str, Any] = _parse(path, path.read_bytes())
         if self.info.get("schema") != SCHEMA:
             raise BuilderError(
                 f"{path} has schema {self.info.get('schema')}, this ascnet reads {SCHEMA}. "
@@ -252,18 +252,11 @@ class ShardDataset:
             for shard in self.info["shards"]
             for row in shard["index"]
         }
+        same = ("name", "label", "group", "splits", "fps", "frames", "width", "height", "factors")
         return tuple(
             Video(
-                name=row["name"],
+                **{name: row[name] for name in same},
                 class_name=row["class"],
-                label=row["label"],
-                group=row["group"],
-                splits=row["splits"],
-                fps=row["fps"],
-                frames=row["frames"],
-                width=row["width"],
-                height=row["height"],
-                factors=row["factors"],
                 shard=places[row["key"]][0],
                 location=places[row["key"]][1],
             )
@@ -274,9 +267,10 @@ class ShardDataset:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Rows of `videos.jsonl`: every source file with its status, "built", "failed" or "ignored"
         (no video by its name)."""
-        with (self.folder / VIDEOS_FILE).open(encoding="utf-8") as file:
+        path = self.folder / VIDEOS_FILE
+        with path.open("rb") as file:
             for line in file:
-                yield json.loads(line)
+                yield _parse(path, line)
 
     def splits(self) -> dict[str, set[str]]:
         """The splits that have videos, and their parts: {"1": {"train", "test"}, ...}."""
@@ -289,6 +283,17 @@ class ShardDataset:
     def subset(self, split: str, part: str) -> tuple[Video, ...]:
         """The built videos of one part ("train", "val", "test") of a split."""
         return tuple(v for v in self.videos if v.splits.get(split) == part)
+
+
+def _parse(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(text)
+        return found
+    except ValueError as error:
+        raise BuilderError(
+            f"{path} was changed after it was built: {error}. Copy it again, or delete the folder "
+            "and build anew."
+        ) from error
 
 
 def read_offsets(video: Video) -> np.ndarray:

@@ -52,7 +52,9 @@ def make_sample(task: Task, key: int, video: Source, label: int | None, by: Chil
 def build_here(tasks: list[Task], workers: int) -> Iterator[list[Row]]:
     """Build shards on this machine, `workers` videos at a time; the row of each finished video."""
     open_shards: dict[int, OpenShard] = {}
-    with Children() as children:
+    # Some more threads than decoders: while one hashes or writes, no core waits for work.
+    threads = workers + -(-workers // 8)
+    with Children(at_once=workers) as children:
 
         def build_video(item: tuple[Task, int, Source, int | None]) -> list[Row]:
             task, key, video, label = item
@@ -67,7 +69,7 @@ def build_here(tasks: list[Task], workers: int) -> Iterator[list[Row]]:
                     yield task, *video
 
         try:
-            with closing(run_local(build_video, items(), workers, stop=children.stop)) as results:
+            with closing(run_local(build_video, items(), threads, stop=children.stop)) as results:
                 yield from results
         finally:
             for shard in open_shards.values():

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,40 @@ def test_a_process_is_dead_when_the_block_is_left():
 
 
 def test_stop_kills_what_runs_and_lets_nothing_start():
-    with Children() as children, children.start(SLEEP) as process:
+    with Children(at_once=2) as children, children.start(SLEEP) as process:
         children.stop()
         assert process.wait(5) == -9
         with pytest.raises(BuilderError, match="was stopped"), children.start(SLEEP):
             pytest.fail("it started")
 
 
-def test_an_idle_process_is_taken_again():
-    with Children() as children:
-        first = children.take(SLEEP)
-        children.give_back(first)
-        assert children.take(SLEEP) is first
-        other = children.take(SLEEP)
-        assert other is not first
-        children.give_back(other)
+def test_an_idle_process_is_borrowed_again():
+    with Children(at_once=2) as children:
+        with children.borrow(SLEEP) as first, children.borrow(SLEEP) as other:
+            assert first is not other
+        with children.borrow(SLEEP) as again:
+            assert again in (first, other)
+            children.end(again)
+        with pytest.raises(KeyError), children.borrow(SLEEP) as last:
+            raise KeyError
+        assert last.returncode == -9
+        assert children.idle == []
     assert first.wait(5) == other.wait(5) == -9
+
+
+def test_no_more_than_so_many_at_once():
+    running, most = [], []
+
+    def work(i: int) -> None:
+        with children.start(SLEEP):
+            running.append(i)
+            most.append(len(running))
+            time.sleep(0.01)
+            running.remove(i)
+
+    with Children(at_once=2) as children, ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(12)))
+    assert max(most) == 2
 
 
 def test_time_limit():

@@ -1,6 +1,5 @@
 """A two-node Ray cluster on this machine; one node is killed in the middle."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from builder.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
-from builder.shard import ShardDataset
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")

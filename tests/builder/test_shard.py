@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import tarfile
 from hashlib import sha256
@@ -113,6 +114,14 @@ def test_opening_what_is_no_data_set(tmp_path):
     (tmp_path / DATASET_FILE).write_text('{"schema": 99}')
     with pytest.raises(BuilderError, match="schema 99, this ascnet reads 2"):
         ShardDataset(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "videos.jsonl"])
+def test_tables_that_are_no_json(dataset, tmp_path, name):
+    shutil.copytree(dataset.folder, tmp_path / "copy")
+    (tmp_path / "copy" / name).write_bytes(b'{"schema": 2, \xff')
+    with pytest.raises(BuilderError, match=f"{name} was changed after it was built"):
+        list(ShardDataset(tmp_path / "copy").rows())
 
 
 def test_a_cut_shard_is_named(dataset, tmp_path):

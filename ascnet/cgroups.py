@@ -1,0 +1,50 @@
+"""What the control groups (containers) that this process is in allow it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def cpu_limit(root: Path = _CGROUPS, own: Path = _OWN) -> float | None:
+    """How many cores' worth of time the control groups of this process allow, by the files below
+    `root` (/sys/fs/cgroup) and by `own` (/proc/self/cgroup); None if they do not limit it."""
+    limits = []
+    for folder in _groups(root, own, "cpu"):
+        quota, period = (*_words(folder / "cpu.max"), "", "")[:2]
+        if not quota:
+            quota = "".join(_words(folder / "cpu.cfs_quota_us"))
+            period = "".join(_words(folder / "cpu.cfs_period_us"))
+        if quota.isdecimal() and period.isdecimal():  # "max" and "-1" are no limit
+            limits.append(int(quota) / int(period))
+    return min(limits, default=None)
+
+
+def memory_limit(root: Path = _CGROUPS, own: Path = _OWN) -> int | None:
+    """Bytes that the control groups of this process allow, as `cpu_limit`."""
+    found = (
+        word
+        for folder in _groups(root, own, "memory")
+        for name in ("memory.max", "memory.limit_in_bytes")
+        for word in _words(folder / name)
+    )
+    return min((int(word) for word in found if word.isdecimal()), default=None)
+
+
+def _groups(root: Path, own: Path, controller: str) -> Iterator[Path]:
+    """Folders of this process's control group and of those around it, both versions. In a container
+    the group's own path may not be there, and the root stands for it."""
+    for line in own.read_text().splitlines() if own.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / controller if controllers else root
+        group = top / path.strip("/")
+        yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(top))
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []

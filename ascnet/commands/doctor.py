@@ -1,0 +1,29 @@
+"""`ascnet doctor`."""
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from ascnet.doctor import BROKEN, advice, findings, line
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+def command(as_json: bool) -> None:
+    """Say what this machine has and lacks, and what mends it.
+
+    The exit status is 1 if something that ascnet needs is missing or broken.
+    """
+    found = []
+    for finding in findings():
+        found.append(finding)
+        if not as_json:  # at once: should a package crash Python, the line before it is there
+            click.echo(line(finding))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found], indent=1))
+    elif text := advice(found):
+        click.echo(f"\n{text}")
+    if any(finding.state == BROKEN for finding in found):
+        sys.exit(1)

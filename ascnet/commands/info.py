@@ -1,0 +1,29 @@
+"""`ascnet info`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from builder.info import overview
+from builder.info_text import render
+from builder.shard import ShardDataset, find_datasets
+
+
+@click.command("info")
+@click.argument("shards", type=click.Path(path_type=Path), default=Path("shards"))
+@click.option("--classes", is_flag=True, help="List every class with its number of videos.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a data set.")
+def command(shards: Path, classes: bool, as_json: bool) -> None:
+    """Say what is in SHARDS, a data set or a folder of several.  [default: shards]
+
+    Only dataset.json and videos.jsonl are read, so large data sets take seconds.
+    """
+    datasets = [ShardDataset(folder) for folder in find_datasets(shards)]
+    found = (overview(one.info, one.rows(), str(one.folder)) for one in datasets)
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=1))
+        return
+    for i, one in enumerate(found):
+        click.echo(("\n" if i else "") + render(one, classes))

@@ -1,0 +1,40 @@
+"""`ascnet show`."""
+
+from pathlib import Path
+
+import click
+
+from builder.errors import BuilderError
+from builder.shard import ShardDataset, find_datasets
+from builder.sheet import draw_sheet, find_video
+
+
+@click.command("show")
+@click.argument("shards", type=click.Path(path_type=Path))
+@click.option("--video", required=True, metavar="N|NAME", help="Its key or its full name.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="PNG to write.  [default: sheet-<key>.png]"
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(1, 1000),
+    default=32,
+    show_default=True,
+    help="Frames to show, evenly spaced.",
+)
+def command(shards: Path, video: str, out: Path | None, frames: int) -> None:
+    """Draw one video of the data set SHARDS: its frames in a grid, under what is known of it."""
+    folders = find_datasets(shards)
+    if len(folders) > 1:
+        raise BuilderError(
+            f"{shards} holds {len(folders)} data sets; name one of them: "
+            f"{', '.join(map(str, folders))}."
+        )
+    found = find_video(ShardDataset(folders[0]), video)
+    out = out or Path(f"sheet-{found.location.key}.png")
+    if out.suffix.lower() != ".png":
+        raise BuilderError(f"--out is {str(out)!r}; sheets are PNG, so end the name in .png.")
+    sheet = draw_sheet(found, frames)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out, format="PNG")
+    click.echo(out)

@@ -1,0 +1,213 @@
+"""What is in a built data set, told from `dataset.json` and one pass over `videos.jsonl`."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+SHORT = 32  # frames; a clip of 16 frames at stride 2 spans 31
+PARTS = ("train", "val", "test", "none")  # "none": the split says nothing of the video
+_BINS = 10  # bars of the histogram, or one more
+SHOWN = 5  # failed videos, frame sizes and frame rates
+_NOT_SETTINGS = ("dataset", "videos", "videos_sha256")  # they say what was built, not how
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a split: what of it was built."""
+
+    videos: int
+    groups: int
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The videos of `first` to `last` frames, both included."""
+
+    first: int
+    last: int
+    videos: int
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the built videos are, in frames."""
+
+    shortest: int
+    median: float
+    longest: int
+    short: int  # videos of fewer than SHORT frames
+    bins: tuple[Bin, ...]  # the last one takes all the longest
+
+
+@dataclass(frozen=True)
+class Size:
+    """A frame size in pixels, and how many built videos have it."""
+
+    width: int
+    height: int
+    videos: int
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A native frame rate, and how many built videos have it."""
+
+    fps: float | None  # None: the file does not say
+    videos: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A video that is not in the shards, and why."""
+
+    key: int
+    name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The tar files; sizes in bytes."""
+
+    number: int
+    bytes: int
+    smallest: int
+    median: float
+    largest: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What `ascnet info` says of one data set; `dataclasses.asdict` makes JSON of it."""
+
+    name: str
+    folder: str
+    expected: int
+    built: int
+    failed: dict[str, int]  # reason: videos
+    warnings: dict[str, int]  # remark: built videos
+    left_alone: int  # files that are no video of the data set
+    classes: dict[str, int]  # built videos of every class, in the order of the labels
+    unlabelled: int  # built videos without a class
+    splits: dict[str, dict[str, Part]]  # {"1": {"train": Part(...), ...}}
+    shared_groups: dict[str, int]  # split: groups in more than one part of it
+    frames: int
+    lengths: Lengths | None  # None: nothing was built
+    sizes: tuple[Size, ...]  # most frequent first
+    rates: tuple[Rate, ...]  # most frequent first
+    frame_bytes: int  # of all JPEGs, without the tar files' own bytes
+    shards: Shards
+    settings: dict[str, Any]
+    failures: tuple[Failed, ...]  # the first few
+
+
+def overview(info: dict[str, Any], rows: Iterable[dict[str, Any]], folder: str) -> Overview:
+    """Sum a data set up: `info` is its `dataset.json`, `rows` those of its `videos.jsonl`, each
+    looked at once; `folder` is only passed on."""
+    failed: Counter[str] = Counter()
+    warnings: Counter[str] = Counter()
+    classes: Counter[str | None] = Counter(dict.fromkeys(info["classes"], 0))
+    members: defaultdict[tuple[tuple[str, str], ...], Counter[str]] = defaultdict(Counter)
+    sizes: Counter[tuple[int, int]] = Counter()
+    rates: Counter[float | None] = Counter()
+    lengths: list[int] = []
+    failures: list[Failed] = []
+    left_alone = frame_bytes = 0
+    for row in rows:
+        if row["status"] == "ignored":
+            left_alone += 1
+        elif row["status"] == "failed":
+            failed[row["reason"]] += 1
+            if len(failures) < SHOWN:
+                failures.append(Failed(row["key"], row["name"], row["reason"], row["detail"]))
+        else:
+            warnings.update(row["warnings"])
+            classes[row["class"]] += 1
+            members[tuple(row["splits"].items())][row["group"]] += 1
+            sizes[row["width"], row["height"]] += 1
+            rates[row["fps"]] += 1
+            lengths.append(row["frames"])
+            frame_bytes += row["bytes"]
+    parts = _parts(members)
+    return Overview(
+        name=info["dataset"],
+        folder=folder,
+        expected=len(lengths) + failed.total(),
+        built=len(lengths),
+        failed=dict(failed.most_common()),
+        warnings=dict(warnings.most_common()),
+        left_alone=left_alone,
+        unlabelled=classes.pop(None, 0),
+        classes={name: videos for name, videos in classes.items() if name is not None},
+        splits={
+            split: {part: Part(g.total(), len(g)) for part, g in groups.items()}
+            for split, groups in parts.items()
+        },
+        shared_groups={split: _shared(groups) for split, groups in parts.items()},
+        frames=sum(lengths),
+        lengths=_lengths(lengths),
+        sizes=tuple(Size(*size, videos) for size, videos in sizes.most_common()),
+        rates=tuple(Rate(fps, videos) for fps, videos in rates.most_common()),
+        frame_bytes=frame_bytes,
+        shards=_shards([shard["bytes"] for shard in info["shards"]]),
+        settings={k: v for k, v in info["settings"].items() if k not in _NOT_SETTINGS},
+        failures=tuple(failures),
+    )
+
+
+def _parts(
+    members: dict[tuple[tuple[str, str], ...], Counter[str]],
+) -> dict[str, dict[str, Counter[str]]]:
+    """From split membership to groups, the groups (and their videos) of every part of a split."""
+    found: dict[str, dict[str, Counter[str]]] = {}
+    for split in sorted({s for splits in members for s, _ in splits}, key=_by_number):
+        parts: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
+        for splits, groups in members.items():
+            parts.setdefault(dict(splits).get(split, "none"), Counter()).update(groups)
+        found[split] = parts
+    return found
+
+
+def _by_number(split: str) -> tuple[int, str]:
+    return (int(split) if split.isdecimal() else 0, split)
+
+
+def _shared(groups: dict[str, Counter[str]]) -> int:
+    times = Counter(group for part, found in groups.items() if part != "none" for group in found)
+    return sum(n > 1 for n in times.values())
+
+
+def _lengths(frames: list[int]) -> Lengths | None:
+    if not frames:
+        return None
+    frames = sorted(frames)
+    low, high = frames[0], frames[-1]
+    # A few very long videos must not squeeze all others into one bar.
+    usual = frames[int(0.99 * (len(frames) - 1))]
+    top = high if high - low <= 2 * (usual - low) else usual
+    width = _round_up((top - low + 1) / _BINS)
+    starts = list(range(low // width * width, top + 1, width))
+    ends = [start - 1 for start in starts[1:]] + [max(high, starts[-1] + width - 1)]
+    counts = Counter(min((n - starts[0]) // width, len(starts) - 1) for n in frames)
+    bins = (
+        Bin(first, last, counts[i])
+        for i, (first, last) in enumerate(zip(starts, ends, strict=True))
+    )
+    short = sum(n < SHORT for n in frames)
+    return Lengths(low, median(frames), high, short, tuple(bins))
+
+
+def _round_up(number: float) -> int:
+    """The next 1, 2 or 5 times a power of ten."""
+    power = 10 ** max(0, math.floor(math.log10(number)))
+    return int(next(step * power for step in (1, 2, 5, 10) if step * power >= number))
+
+
+def _shards(sizes: list[int]) -> Shards:
+    if not sizes:
+        return Shards(0, 0, 0, 0, 0)
+    return Shards(len(sizes), sum(sizes), min(sizes), median(sizes), max(sizes))

@@ -1,0 +1,83 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ascnet.cli", *map(str, words)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def build(source: Path, *options: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return run("build", "folder", "--source", source, "--short-side", 32, *options, cwd=cwd)
+
+
+def test_strict(make_video, tmp_path):
+    make_video(tmp_path / "in" / "good.avi", frames=3)
+    (tmp_path / "in" / "bad.avi").write_bytes(b"")
+    assert build(tmp_path / "in", cwd=tmp_path).returncode == 0
+    strict = build(tmp_path / "in", "--strict", cwd=tmp_path)
+    assert strict.returncode == 1
+    assert "2 expected, 1 built, 1 failed: empty file 1" in strict.stdout
+    assert "empty file: the file holds no bytes" in strict.stdout
+
+
+def test_the_last_line_says_how_much_and_how_fast(make_video, tmp_path):
+    make_video(tmp_path / "in" / "good.avi", frames=30)
+    last = build(tmp_path / "in", cwd=tmp_path).stdout.splitlines()[-1]
+    assert last.startswith("shards/folder: 30 frames, 0.")
+    assert " MB, " in last
+    assert " videos a second; a row for every video in shards/folder/videos.jsonl" in last
+    again = build(tmp_path / "in", cwd=tmp_path).stdout
+    assert "shards/folder is up to date" in again
+    assert "videos a second" not in again
+
+
+def test_ranges(video_folder, tmp_path):
+    small = ("--videos-per-shard", 4)
+    first = build(video_folder, *small, "--shards-range", "0:2", cwd=tmp_path)
+    assert "2 of 4 shards are built" in first.stdout
+    early = build(video_folder, *small, "--finish", cwd=tmp_path)
+    assert early.returncode == 1
+    assert "2 of 4 shards are not built, the first is number 2" in early.stderr
+    build(video_folder, *small, "--shards-range", "2:", cwd=tmp_path)
+    done = build(video_folder, *small, "--finish", cwd=tmp_path)
+    assert "16 expected, 16 built, 0 failed" in done.stdout
+    assert run("verify", "shards", "--deep", cwd=tmp_path).returncode == 0
+
+
+def test_verify_names_what_has_changed(video_folder, tmp_path):
+    build(video_folder, cwd=tmp_path)
+    whole = run("verify", cwd=tmp_path)
+    assert "all is as it was built" in whole.stdout
+    shard = tmp_path / "shards" / "folder" / "folder-000000.tar"
+    content = bytearray(shard.read_bytes())
+    content[5000] ^= 1
+    shard.write_bytes(content)
+    broken = run("verify", cwd=tmp_path)
+    assert broken.returncode == 1
+    assert "folder-000000.tar: its SHA-256" in broken.stdout
+    assert "_g0" in broken.stdout  # the name of the sample
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--shards-range", "5"], "--shards-range is '5'; it must be A:B"),
+        (["--shards-range", "3:3"], "it must be A:B"),
+        (["--shards-range", "0:1", "--overwrite"], "--shards-range and --overwrite cannot"),
+        (["--shards-range", "0:1", "--finish"], "--shards-range and --finish cannot"),
+        (["--finish", "--overwrite"], "--finish keeps what is built"),
+        (["--engine", "pyav", "--fps", "10"], "--fps 10 needs ffmpeg"),
+        (["--jpeg-quality", "31"], "31 is not in the range 2<=x<=10"),
+        (["--name", "a/b"], "--name is 'a/b'"),
+    ],
+)
+def test_options_that_do_not_fit(video_folder, tmp_path, options, words):
+    done = build(video_folder, *options, cwd=tmp_path)
+    assert done.returncode != 0
+    assert words in done.stderr
