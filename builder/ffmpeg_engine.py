@@ -134,7 +134,9 @@ def _command(path: Path, settings: FrameSettings) -> list[str]:
         format="mjpeg",
         **options,
     )
+    # Frames that can be decoded count, however many others cannot.
     stream = stream.global_args("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info")
+    stream = stream.global_args("-max_error_rate", "1")
     return [str(word) for word in stream.compile(cmd=find_ffmpeg())]
 
 

@@ -13,7 +13,7 @@ REASONS = {
     "not a video": "no known video format, or its header is destroyed",
     "truncated": "the end of the file is missing, and no frame can be decoded without it",
     "no video stream": "the file holds sound or data, but no pictures",
-    "no frames": "there is a video stream, but no frame of it can be decoded (damaged, encrypted)",
+    "no frames": "no frame of the video stream can be decoded (damaged, encrypted, unknown codec)",
     "decoder failed": "the decoder gave up or crashed in the middle",
     "timeout": "decoding took longer than --timeout allows",
     "too short": "fewer frames than --min-frames asks for",
@@ -119,6 +119,8 @@ def reason_for_no_frames(log: str) -> str:
         return "no video stream"
     if "misdetection possible" in log:  # taken for a video by the ending of its name alone
         return "not a video"
+    if "no decoder found" in log:
+        return "no frames"
     if any(sign in log for sign in _CUT):
         return "truncated"
     if "Stream mapping:" not in log:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,7 +59,10 @@ def decode(
         time_limit(worker, timeout) as expired,
     ):
         answer, blob = _ask(worker, path, settings)
-        status = children.end(worker) if answer is None else 0
+        if answer is None:
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(10)  # it ends by itself, and why is the question
+            status = children.end(worker)
     if answer is None:
         if expired.is_set():
             return Failure("timeout", f"stopped after {timeout:g} s")

@@ -41,6 +41,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody else writes there
     av.logging.set_level(av.logging.WARNING)
+    av.logging.set_skip_repeated(False)  # it would tell of one video with the next
     for line in sys.stdin.buffer:
         question = json.loads(line)
         answer, blob = answer_to(question)
@@ -57,6 +58,11 @@ def answer_to(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
             _decode(work, question)
         except av.FFmpegError as error:
             work.complaints.append(_words(error))
+        except MemoryError:
+            raise  # no fault of the video
+        except Exception as error:  # whatever else PyAV makes of damaged files
+            work.complaints.append(f"{type(error).__name__}: {error}")
+            work.marks.add("decoder failed")
     lines = [(level, text.strip()) for level, _, text in said] + [(0, c) for c in work.complaints]
     lines = [line for line in lines if "deprecated pixel format" not in line[1]]  # it means ours
     log = [text for level, text in lines if level <= av.logging.ERROR]
@@ -87,6 +93,9 @@ def _decode(work: Work, question: dict[str, Any]) -> None:
             work.complaints.append("Stream map matches no streams")
             return
         stream, work.found_stream = streams[0], True
+        if stream.codec_context is None:
+            work.complaints.append("no decoder found for the video stream")
+            return
         stream.codec_context.thread_count = 1
         work.facts = _facts(container, stream)
         side = question["short_side"]
@@ -95,6 +104,8 @@ def _decode(work: Work, question: dict[str, Any]) -> None:
             if len(work.frames) == question["max_frames"]:
                 work.marks.add("cut")
                 return
+            if frame.is_corrupt:
+                work.marks.add("damaged")
             if work.size is None:
                 matrix = _matrix(frame)
                 sideways = matrix is not None and abs(matrix[1]) > abs(matrix[0])

@@ -94,4 +94,14 @@ def test_every_damaged_file_is_accounted_for(mutated, tmp_path, engine):
     assert counts["built"] > FILES // 2
     assert counts["failed"]["truncated"] > 10
     assert verify(out, True, 2).problems == ()
+    again = tmp_path / "again"  # with other threads: what is said of damage is not chance
+    build(
+        folder.read(mutated),
+        again,
+        BuildSettings(FrameSettings(engine=engine)),
+        How(workers=3, timeout=TIMEOUT),
+    )
+    for path in out.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
     shutil.rmtree(out)
+    shutil.rmtree(again)
