@@ -26,7 +26,6 @@ _GB = 1e9  # bytes
 _MEMINFO = Path("/proc/meminfo")
 _SHM = Path("/dev/shm")
 _NVIDIA = Path("/proc/driver/nvidia/version")
-_OLDEST_FFMPEG = (5, 1)
 _UNPACKERS = ("unrar", "unar", "7z", "7zz", "bsdtar")
 _PIP = f"{sys.executable} -m pip"
 # Distribution, module: packages that are needed and of which no more is to be said.
@@ -278,9 +277,6 @@ def _ffmpeg() -> _Said:
     if not named and os.environ.get("IMAGEIO_FFMPEG_EXE"):
         origin = "IMAGEIO_FFMPEG_EXE"
     text = f"{version}, {path} ({origin})"
-    number = re.match(r"n?(\d+)\.(\d+)", version)  # builds of single commits are named otherwise
-    if number and (int(number[1]), int(number[2])) < _OLDEST_FFMPEG:
-        return BROKEN, f"{text} is too old", fix
     return GOOD, text, ""
 
 

@@ -25,18 +25,20 @@ class OpenShard:
         self._writer: ShardWriter | None = None
         self._given_up = False
 
-    def deliver(self, row: dict[str, Any], text: bytes, blob: bytes | bytearray) -> None:
-        """A video's row of videos.jsonl and, if it was built, its sample (else empty)."""
+    def deliver(self, row: dict[str, Any], text: bytes, blob: bytes | bytearray) -> bool:
+        """Take a video's row of videos.jsonl and, if it was built, its sample (else empty). True
+        when that was the last, and the shard is closed."""
         with self._lock:
             if self._given_up:
-                return
+                return False
             self._waiting[row["key"]] = row, text, blob
             while len(self._rows) < len(self._plan.keys):
                 key = self._plan.keys[len(self._rows)]
                 if key not in self._waiting:
-                    return
+                    return False
                 self._append(*self._waiting.pop(key))
             self._close()
+            return True
 
     def _append(self, row: dict[str, Any], text: bytes, blob: bytes | bytearray) -> None:
         if row["status"] == "built":

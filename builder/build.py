@@ -3,8 +3,9 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from builder.records import (
     finish,
     identity_of,
     is_finished,
+    keep_whole,
     read_record,
-    record_path,
     reopen,
 )
 from builder.retry import retry_failed
@@ -126,17 +127,19 @@ class _Build:
         began = time.monotonic()
         if self.how.overwrite:
             clear(self.folder, self.catalog.dataset)
-        begin(self.folder, self.identity)
-        if self.how.shards is None:
+        alone = self.how.shards is None
+        begin(self.folder, self.identity, alone=alone)
+        if alone and not self.how.finish_only:
             clear_partials(self.folder)
         changed = self._must_be_same_files()
+        if not self.how.retry_failed:
+            self._must_not_fail_too_often("of an earlier run")
         if self.how.retry_failed:
             changed = 0
             self._retry()
         if not is_finished(self.folder):
             self._build_missing()
-            if self.how.shards is None:
-                clear_partials(self.folder)  # of machines that were lost
+            if alone:
                 finish(self.catalog, self.folder, self.identity, self.plans)
         built = sum(map(self._is_built, self.plans))
         counts = None
@@ -155,23 +158,30 @@ class _Build:
         )
 
     def _is_built(self, plan: ShardPlan) -> bool:
-        return record_path(self.folder, plan.index).is_file()
+        return keep_whole(self.folder, plan.index)
 
     def _tasks(self, plans: list[ShardPlan]) -> list[Task]:
         """The work on some shards, in the order in which to do it."""
         catalog = self.catalog
+        here = Path.cwd()  # a task may be done elsewhere
+        at_once = self.how.executor == "local" and self.how.workers > 1
+
+        def item(key: int) -> tuple[int, Source, int | None]:
+            video = catalog.videos[key]
+            return key, replace(video, path=here / video.path), catalog.label(video)
+
         return [
             Task(
-                folder=self.folder.resolve(),  # a task may be done elsewhere
+                folder=here / self.folder,
                 dataset=catalog.dataset,
                 plan=plan,
-                videos=tuple(
-                    (key, catalog.videos[key], catalog.label(catalog.videos[key])) for key in keys
-                ),
+                videos=tuple(map(item, keys)),
                 frames=self.settings.frames,
                 timeout=self.how.timeout,
             )
-            for plan, keys in order_of_work(plans, [size or 0 for size in self.sizes])
+            for plan, keys in order_of_work(
+                plans, [size or 0 for size in self.sizes], at_once=at_once
+            )
         ]
 
     def _must_be_same_files(self) -> int:
@@ -202,7 +212,7 @@ class _Build:
         if is_finished(self.folder):
             reopen(self.folder, self.identity, self.plans)
         tasks = self._tasks([plan for plan in self.plans if self._is_built(plan)])
-        total = sum(self.failures.values())
+        total = self.failures.total()
         self.failures.clear()
         self._follow(retry_failed(tasks, self.how.workers), 0, total)
 
@@ -226,22 +236,26 @@ class _Build:
         else:
             self._follow(build_here(tasks, self.how.workers), done, total)
 
-    def _follow(self, results: Iterator[list[Row]], done: int, total: int) -> None:
+    def _follow(self, results: Generator[list[Row], None, None], done: int, total: int) -> None:
         """Report progress, and give up when too many videos have failed."""
-        limit = self.how.max_failures
-        for rows in results:
-            done, self.done_now = done + len(rows), self.done_now + len(rows)
-            self.progress(done, total, rows[-1]["name"])
-            for row in rows:
-                if row["status"] == "failed":
-                    self.failures[row["reason"]] += 1
-                    if limit is not None and sum(self.failures.values()) > limit:
-                        raise BuilderError(
-                            f"{sum(self.failures.values())} videos have failed, more than "
-                            f"--max-failures {limit} allows ({_list_counts(self.failures)}); the "
-                            f"last is {row['name']}: {row['reason']} ({row['detail']}). What is "
-                            "finished is kept; look at them, or allow more."
-                        )
+        with closing(results):  # should we leave early, all work has stopped when we do
+            for rows in results:
+                done, self.done_now = done + len(rows), self.done_now + len(rows)
+                self.progress(done, total, rows[-1]["name"])
+                for row in rows:
+                    if row["status"] == "failed":
+                        self.failures[row["reason"]] += 1
+                        last = f"{row['name']}: {row['reason']} ({row['detail']})"
+                        self._must_not_fail_too_often(last)
+
+    def _must_not_fail_too_often(self, last: str) -> None:
+        limit, failed = self.how.max_failures, self.failures.total()
+        if limit is not None and failed > limit:
+            raise BuilderError(
+                f"{failed} videos have failed, more than --max-failures {limit} allows "
+                f"({_list_counts(self.failures)}); the last is {last}. What is finished is kept; "
+                "look at them, or allow more."
+            )
 
 
 def _size(video: Source) -> int | None:

@@ -1,11 +1,13 @@
 """The processes that decode: none outlives its time limit, or the build."""
 
 import ctypes
+import shutil
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -40,9 +42,7 @@ class Children:
         """A process that lives on and waits for more work when the block is left, unless it has
         ended (see `end`) or the block is left by an error. Raises BuilderError after `stop`."""
         with self._turns:
-            with self._lock:
-                process = self.idle.pop() if self.idle else None
-            process = process or self._new(command, **pipes)
+            process = self._idle_one() or self._new(command, **pipes)
             try:
                 yield process
             except BaseException:
@@ -51,6 +51,16 @@ class Children:
             with self._lock:
                 if process in self._running:
                     self.idle.append(process)
+
+    def _idle_one(self) -> Process | None:
+        while True:
+            with self._lock:
+                if not self.idle:
+                    return None
+                process = self.idle.pop()
+            if process.poll() is None:
+                return process
+            self.end(process)  # somebody has killed it while it waited
 
     def _new(self, command: list[str], **pipes: Any) -> Process:
         process = subprocess.Popen(command, **pipes)
@@ -69,7 +79,8 @@ class Children:
         status = process.wait()
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
-                pipe.close()
+                with suppress(OSError):  # what it has not read is of no use any more
+                    pipe.close()
         with self._lock:
             self._running.discard(process)
         return status
@@ -113,9 +124,15 @@ def time_limit(process: Process, seconds: float) -> Iterator[threading.Event]:
         timer.cancel()
 
 
-def end_with_parent() -> None:
-    """Let the system kill this process when its parent ends: a killed parent cannot tell it.
+@cache
+def ending_with_parent() -> list[str]:
+    """What to put before a command, so that the system kills it when the thread that started it
+    ends: a builder that is killed cannot tell it. Empty where util-linux is not installed."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
-    To be called first in a child process (Linux, prctl(2), PR_SET_PDEATHSIG = 1).
-    """
+
+def end_with_parent() -> None:
+    """The same for a process of ours, which calls this first (Linux, prctl(2),
+    PR_SET_PDEATHSIG = 1)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -16,7 +15,7 @@ from typing import IO
 import ffmpeg
 import imageio_ffmpeg
 
-from builder.children import Children, time_limit
+from builder.children import Children, ending_with_parent, time_limit
 from builder.errors import BuilderError
 from builder.frames import (
     MAX_BLOB,
@@ -25,11 +24,12 @@ from builder.frames import (
     Frames,
     FrameSettings,
     crash,
+    index_frames,
     reason_for_no_frames,
-    split_frames,
 )
 
-_PIPE_BYTES = 1 << 20  # larger pipes mean fewer switches between ffmpeg and us
+_PIPE_BYTES = 1 << 18  # larger pipes mean fewer switches between ffmpeg and us
+_OLDEST = (5, 1)  # -fps_mode
 
 
 @cache
@@ -61,6 +61,12 @@ def ffmpeg_version() -> str:
     words = out.stdout.split()
     if len(words) < 3 or words[0] != "ffmpeg":
         raise BuilderError(f"{find_ffmpeg()} is no ffmpeg: it answers {out.stdout[:80]!r}.")
+    number = re.match(r"n?(\d+)\.(\d+)", words[2])  # builds of single commits are named otherwise
+    if number and (int(number[1]), int(number[2])) < _OLDEST:
+        raise BuilderError(
+            f"{find_ffmpeg()} is ffmpeg {words[2]}, and 5.1 or newer is needed. Unset "
+            "ASCNET_FFMPEG to use the one that comes with imageio-ffmpeg, or name another."
+        )
     return words[2]
 
 
@@ -70,8 +76,10 @@ def decode(
     """The frames of a video file. Raises BuilderError if ffmpeg is stopped from outside."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
     with (
-        tempfile.TemporaryFile() as log,  # a file never fills up while we read the frames
-        children.start(_command(path, settings), stderr=log, **pipes) as process,
+        os.fdopen(os.memfd_create("log"), "rb") as log,  # unlike a pipe, it need not be emptied
+        children.start(
+            [*ending_with_parent(), *_command(path, settings)], stderr=log, **pipes
+        ) as process,
         time_limit(process, timeout) as expired,
     ):
         assert process.stdout is not None
@@ -83,19 +91,21 @@ def decode(
             if len(blob) > MAX_BLOB:
                 return Failure("too large", f"more than {MAX_BLOB} bytes of frames")
         status = process.wait()
-        words = _ADDRESS.sub("", _read(log)).replace(f"file:{path}", path.name)
+        words = _read(log, path)
     if expired.is_set():
         return Failure("timeout", f"stopped after {timeout:g} s")
     return _judge(blob, words, status, settings)
 
 
-def _read(log: IO[bytes]) -> str:
-    """What ffmpeg said: the beginning, which describes the file, and the end."""
+def _read(log: IO[bytes], path: Path) -> str:
+    """What ffmpeg said: the beginning, which describes the file, and the end. Without memory
+    addresses and folders, which are others on every machine."""
     size = os.fstat(log.fileno()).st_size
     text = os.pread(log.fileno(), _LOG_BYTES, 0)
     if size > _LOG_BYTES:
         text += b"\n" + os.pread(log.fileno(), _LOG_BYTES, max(_LOG_BYTES, size - _LOG_BYTES))
-    return text.decode("utf-8", "replace")
+    text = text.replace(os.fsencode(f"file:{path}"), os.fsencode(path.name))
+    return _ADDRESS.sub("", text.decode("utf-8", "replace"))
 
 
 _LOG_BYTES = 1 << 18
@@ -112,7 +122,7 @@ def _command(path: Path, settings: FrameSettings) -> list[str]:
         # dar is the display aspect ratio: scaling to it makes pixels square.
         f"scale=w='if(gte(dar,1),2*round({side}*dar/2),{side})'"
         f":h='if(gte(dar,1),{side},2*round({side}/dar/2))'"
-        # The same bytes on every processor, at no cost that could be measured.
+        # With dct=int below: the same bytes on every processor, at no cost that could be measured.
         ":flags=bicubic+accurate_rnd+bitexact",
         "setsar=1",
     ]
@@ -130,6 +140,7 @@ def _command(path: Path, settings: FrameSettings) -> list[str]:
         fflags="+bitexact",
         flags="+bitexact",
         vcodec="mjpeg",
+        dct="int",
         pix_fmt=f"yuvj{settings.chroma}p",
         format="mjpeg",
         **options,
@@ -141,6 +152,7 @@ def _command(path: Path, settings: FrameSettings) -> list[str]:
 
 
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
+_STOPPED = re.compile(r"received signal (\d+)")
 _SAID = re.compile(r"^(.*?)\[(warning|error|fatal|panic)\] (.*)", re.MULTILINE)
 
 
@@ -151,20 +163,29 @@ def _judge(blob: bytearray, log: str, status: int, settings: FrameSettings) -> F
     """
     if status < 0:
         return crash("ffmpeg", -status)
+    if signal := _STOPPED.search(log):  # it tidies up, and ends as if by itself
+        return crash("ffmpeg", int(signal[1]))
     # The parts of ffmpeg speak at the same time: their order is chance, that of each is not.
     said = sorted(_SAID.findall(log), key=lambda line: (line[0] == "", line[0]))
     said = [line for line in said if "deprecated pixel format" not in line[2]]  # it means ours
     complaints = [text.strip() for _, level, text in said if level != "warning"]
     detail = complaints[0][:200] if complaints else ""
     facts = replace(_facts(log), last_line=said[-1][2].strip()[:200] if said else "")
-    offsets, sizes = split_frames(blob)
+    offsets, sizes = index_frames(blob)
     if len(offsets) < 2:
         return Failure(reason_for_no_frames(log), detail, facts)
+    if "Stream mapping:" not in log:
+        raise BuilderError(
+            f"{find_ffmpeg()} made frames and said nothing of them; it must say what it reads "
+            "(-loglevel level+info). Unset ASCNET_FFMPEG, or name another ffmpeg."
+        )
+    del blob[offsets[-1] :]
     if status != 0:
         return Failure("decoder failed", detail, facts)
     if len(sizes) > 1:
         return Failure("decoder failed", f"frames of {len(sizes)} sizes came out", facts)
-    width, height = sizes.pop()
+    header = sizes.pop()
+    height, width = int.from_bytes(header[:2], "big"), int.from_bytes(header[2:], "big")
     cut = settings.max_frames is not None and len(offsets) - 1 > settings.max_frames
     if cut:
         offsets = offsets[: settings.max_frames + 1]  # type: ignore[operator]

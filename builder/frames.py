@@ -1,8 +1,9 @@
 """What comes of decoding one video: its frames, or the reason why there are none."""
 
+import re
 from dataclasses import dataclass, field
 
-from builder.errors import BuilderError
+from builder.errors import BuilderError, DecoderKilledError
 
 # The closed list of reasons why a video is not in the shards, and what each means to a person.
 REASONS = {
@@ -85,6 +86,22 @@ def scaled_size(width: float, height: float, short_side: int) -> tuple[int, int]
     return short_side, 2 * round(short_side * height / width / 2)
 
 
+def index_frames(stream: bytes | bytearray) -> tuple[list[int], set[bytes]]:
+    """As `split_frames`, for what ffmpeg has just written (baseline JPEGs, nothing between them):
+    four times as fast, which matters where many workers share one interpreter. Each size comes
+    as the four bytes of its frame header, height first."""
+    ends = [match.end() for match in _END.finditer(stream)]
+    offsets, sizes = [0, *ends], set()
+    for start in offsets[:-1]:
+        header = stream.find(_FRAME_HEADER, start)
+        sizes.add(bytes(stream[header + 5 : header + 9]))
+    return offsets, sizes
+
+
+_END = re.compile(rb"\xff\xd9(?=\xff\xd8|\Z)")
+_FRAME_HEADER = b"\xff\xc0\x00\x11\x08"  # marker, length, precision (ITU T.81, B.2.2)
+
+
 def split_frames(stream: bytes | bytearray) -> tuple[list[int], set[tuple[int, int]]]:
     """Where the JPEGs of a Motion-JPEG stream begin (bytes; the end is added), and the set of
     their (width, height).
@@ -140,7 +157,7 @@ def crash(name: str, signal: int) -> Failure:
         raise BuilderError(
             "The build was stopped. What is finished is kept; the same command goes on."
         )
-    raise BuilderError(
+    raise DecoderKilledError(
         f"{name} was stopped by signal {signal} (9 is often the system running out of memory: "
         "use fewer --workers). What is finished is kept; run the same command again."
     )

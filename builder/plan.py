@@ -37,11 +37,24 @@ def plan_shards(videos: Sequence[Source], videos_per_shard: int) -> tuple[ShardP
     return tuple(plans)
 
 
+LARGE_SHARD = 512 * 10**6  # bytes of source videos
+
+
 def order_of_work(
-    plans: Sequence[ShardPlan], sizes: Sequence[int]
+    plans: Sequence[ShardPlan], sizes: Sequence[int], *, at_once: bool
 ) -> list[tuple[ShardPlan, list[int]]]:
-    """The shards with their keys, in the order in which to build them: shards with the largest
-    video first, and in a shard the largest first. What is begun last is then small, so that
-    the workers end together. `sizes`: bytes of every source video."""
-    work = [(plan, sorted(plan.keys, key=lambda k: (-sizes[k], k))) for plan in plans]
-    return sorted(work, key=lambda item: (-sizes[item[1][0]], item[0].index))
+    """The shards with their keys, in the order in which to build them. `sizes`: bytes of every
+    source video; `at_once`: whether several videos of a shard are decoded at the same time.
+
+    Shards with the largest video come first, and in a shard the largest video: what is begun last
+    is then small, and the workers end together. Decoded frames wait in memory until it is their
+    turn in the shard, so one worker alone, or a shard of very large videos, keeps to that turn.
+    """
+
+    def keys(plan: ShardPlan) -> list[int]:
+        if not at_once or sum(sizes[key] for key in plan.keys) > LARGE_SHARD:
+            return list(plan.keys)
+        return sorted(plan.keys, key=lambda key: (-sizes[key], key))
+
+    ordered = sorted(plans, key=lambda plan: (-max(sizes[key] for key in plan.keys), plan.index))
+    return [(plan, keys(plan)) for plan in ordered]

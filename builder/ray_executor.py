@@ -1,16 +1,18 @@
 """Building on many machines with Ray: a task a shard, output on a file system that all share."""
 
 import logging
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Generator
 
-from builder.errors import BuilderError
+from builder.errors import BuilderError, DecoderKilledError
 from builder.transcode import engine_version
 from builder.work import Row, Task, build_shard
 
 _TRIES = 5  # of a shard whose machine or process was lost
 
 
-def build_on_ray(tasks: list[Task], engine: str) -> Iterator[list[Row]]:
+def build_on_ray(tasks: list[Task], engine: str) -> Generator[list[Row], None, None]:
     """Build shards on the Ray cluster that RAY_ADDRESS names, or the one that runs here, or else
     one started for this; the rows of each finished shard.
 
@@ -26,8 +28,13 @@ def build_on_ray(tasks: list[Task], engine: str) -> Iterator[list[Row]]:
 
     mine = not ray.is_initialized()
     if mine:
+        ours = signal.getsignal(signal.SIGTERM)
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    remote = ray.remote(_build_shard).options(num_cpus=1, max_retries=_TRIES)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)  # Ray puts its own in place
+    remote = ray.remote(_build_shard).options(
+        num_cpus=1, max_retries=_TRIES, retry_exceptions=[DecoderKilledError]
+    )
     waiting = [remote.remote(task, engine) for task in tasks]
     try:
         while waiting:

@@ -5,9 +5,12 @@ together into videos.jsonl and, last of all, dataset.json; then they are taken a
 """
 
 import json
+import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +20,15 @@ from builder.catalog.source import Catalog
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.plan import ShardPlan
-from builder.shard import DATASET_FILE, SCHEMA, VIDEOS_FILE, write_atomically
+from builder.shard import (
+    DATASET_FILE,
+    SCHEMA,
+    VIDEOS_FILE,
+    ShardDataset,
+    parse_json,
+    write_atomically,
+    write_partial,
+)
 from builder.transcode import engine_version
 
 NOTES = ".build"
@@ -41,7 +52,23 @@ def save_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path, index: int) -> Record:
-    return Record(**json.loads(record_path(folder, index).read_text(encoding="utf-8")))
+    path = record_path(folder, index)
+    return Record(**parse_json(path, path.read_bytes()))
+
+
+def keep_whole(folder: Path, index: int) -> bool:
+    """Whether a shard has a record, and is as large as it says. If not, the record is taken away:
+    somebody has removed the shard, or two machines that both built it disagreed."""
+    path = record_path(folder, index)
+    if not path.is_file():
+        return False
+    shard = read_record(folder, index).shard
+    if shard is not None:
+        file = folder / shard["name"]
+        if not file.is_file() or file.stat().st_size != shard["bytes"]:
+            path.unlink()
+            return False
+    return True
 
 
 def is_finished(folder: Path) -> bool:
@@ -56,6 +83,7 @@ def identity_of(catalog: Catalog, frames: FrameSettings, videos_per_shard: int) 
         row = [video.name, video.class_name, video.group, video.splits, video.factors]
         videos.update(json.dumps(row).encode())
     return {
+        "schema": SCHEMA,
         "dataset": catalog.dataset,
         **asdict(frames),
         "engine": engine_version(frames.engine),
@@ -65,18 +93,20 @@ def identity_of(catalog: Catalog, frames: FrameSettings, videos_per_shard: int) 
     }
 
 
-def begin(folder: Path, identity: dict[str, Any]) -> None:
-    """Say what is built here. Raises BuilderError if it is something else."""
-    (folder / NOTES).mkdir(exist_ok=True)
+def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
+    """Say what is built here. Raises BuilderError if it is something else. `alone`: nobody else is
+    at work in this folder."""
     path = folder / NOTES / "identity.json"
-    earlier: dict[str, Any] = {}
     if is_finished(folder):
-        earlier = json.loads((folder / DATASET_FILE).read_text(encoding="utf-8"))["settings"]
-    elif path.is_file():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        done = folder / DATASET_FILE
+        earlier = parse_json(done, done.read_bytes())["settings"]
     else:
-        write_atomically(path, json.dumps(identity))
-    if changed := [key for key in identity if earlier and earlier.get(key) != identity[key]]:
+        if alone and not path.is_file():
+            _remove_notes(folder)  # records of an unknown build are no use
+        (folder / NOTES).mkdir(exist_ok=True)
+        _write_first(path, json.dumps(identity))
+        earlier = parse_json(path, path.read_bytes())
+    if changed := [key for key in identity if earlier.get(key) != identity[key]]:
         key = changed[0]
         what = (
             "of other source videos (names, classes, groups or splits have changed)"
@@ -89,14 +119,33 @@ def begin(folder: Path, identity: dict[str, Any]) -> None:
         )
 
 
+def _write_first(path: Path, text: str) -> None:
+    """The file appears with all of `text`, unless it is there: of several machines that begin at
+    the same moment, one writes it."""
+    partial = write_partial(path, text)
+    with suppress(FileExistsError):
+        os.link(partial, path)
+    partial.unlink()
+
+
+def _remove_notes(folder: Path) -> None:
+    if (folder / NOTES).exists():
+        shutil.rmtree(folder / NOTES)
+
+
 def clear(folder: Path, dataset: str) -> None:
     """Take an earlier build away: its done-marker first, then all that it is made of."""
     (folder / DATASET_FILE).unlink(missing_ok=True)
-    shutil.rmtree(folder / NOTES, ignore_errors=True)
-    for pattern in (f"{dataset}-" + 6 * "[0-9]" + ".tar", VIDEOS_FILE):
-        for path in folder.glob(pattern):
-            path.unlink()
+    _remove_notes(folder)
+    for path in (*shard_files(folder, dataset), folder / VIDEOS_FILE):
+        path.unlink(missing_ok=True)
     clear_partials(folder)
+
+
+def shard_files(folder: Path, dataset: str) -> list[Path]:
+    """The files that are called as this data set's shards are."""
+    pattern = re.escape(f"{dataset}-") + r"\d{6}\.tar"
+    return [path for path in folder.iterdir() if re.fullmatch(pattern, path.name)]
 
 
 def clear_partials(folder: Path) -> None:
@@ -110,6 +159,7 @@ def finish(
     catalog: Catalog, folder: Path, identity: dict[str, Any], plans: Sequence[ShardPlan]
 ) -> None:
     """Put the shards' records together: videos.jsonl, then dataset.json, the done-marker."""
+    clear_partials(folder)  # of machines that were lost
     records = [read_record(folder, plan.index) for plan in plans]
     rows = sorted((row for record in records for row in record.rows), key=lambda r: r["key"])
     shards = [record.shard for record in records if record.shard]
@@ -139,26 +189,35 @@ def finish(
         "videos_jsonl_sha256": sha256(table.encode()).hexdigest(),
         "shards": shards,
     }
+    names = {shard["name"] for shard in shards}
+    for path in shard_files(folder, catalog.dataset):
+        if path.name not in names:  # of an earlier, larger build
+            path.unlink()
     write_atomically(folder / VIDEOS_FILE, table)
     write_atomically(folder / DATASET_FILE, _readable(info))
 
 
 def _readable(info: dict[str, Any]) -> str:
-    """JSON with a line a key and a line a shard."""
+    """JSON with a line a key and a line a shard; the last line is the SHA-256 of those above."""
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in info.items()]
     lines[-1] = '"shards": [\n' + ",\n".join(json.dumps(s) for s in info["shards"]) + "\n]"
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    text = "{\n" + ",\n".join(lines) + ",\n"
+    return f'{text}"sha256_above": "{sha256(text.encode()).hexdigest()}"\n}}\n'
+
+
+def is_as_written(text: bytes) -> bool:
+    """Whether a dataset.json is what `finish` wrote, by its last line."""
+    above, mark, rest = text.rpartition(b'"sha256_above": ')
+    return rest == f'"{sha256(above).hexdigest()}"\n}}\n'.encode() and bool(mark)
 
 
 def reopen(folder: Path, identity: dict[str, Any], plans: Sequence[ShardPlan]) -> None:
     """Make a finished data set a build with all its records again."""
-    info = json.loads((folder / DATASET_FILE).read_text(encoding="utf-8"))
-    rows = {}
-    with (folder / VIDEOS_FILE).open(encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            rows[row["key"]] = row
-    shards = {shard["name"]: shard for shard in info["shards"]}
+    dataset = ShardDataset(folder)
+    rows = {row["key"]: row for row in dataset.rows()}
+    shards = {shard["name"]: shard for shard in dataset.info["shards"]}
+    _remove_notes(folder)
+    (folder / NOTES).mkdir()
     for plan in plans:
         own = [rows[key] for key in plan.keys]
         name = next((row["shard"] for row in own if row["status"] == "built"), None)

@@ -31,6 +31,7 @@ from builder.errors import BuilderError
 SCHEMA = 2
 DATASET_FILE = "dataset.json"
 VIDEOS_FILE = "videos.jsonl"
+LOCK_FILE = ".lock"  # stays: taking it away would let two processes hold locks on two files
 _BLOCK = 512  # bytes; tar's unit
 
 
@@ -152,7 +153,7 @@ class ShardWriter:
         self._write(shard_end(self._size))
         os.fsync(self._file.fileno())
         self._file.close()
-        self._partial.rename(self.path)
+        _give_name(self._partial, self.path)
         return self._size, self._digest.hexdigest()
 
     def discard(self) -> None:
@@ -167,12 +168,32 @@ def _partial_of(path: Path) -> Path:
 
 def write_atomically(path: Path, text: str) -> None:
     """The file appears with all of `text`, or not at all."""
+    partial = write_partial(path, text)
+    _give_name(partial, path)
+
+
+def write_partial(path: Path, text: str) -> Path:
+    """Write all of `text` under a temporary name beside `path`, which is returned."""
     partial = _partial_of(path)
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return partial
+
+
+def _give_name(partial: Path, path: Path) -> None:
+    """Rename, and see to it that the name, too, is on the disk."""
     partial.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextmanager
@@ -180,7 +201,8 @@ def only_writer(folder: Path, *, one_of_many: bool = False) -> Iterator[None]:
     """Hold a lock on a folder; the system lifts it when the process ends, however it ends. Several
     writers that are each `one_of_many` may hold it together. Raises BuilderError if another process
     (or another part of this one) holds it."""
-    lock = os.open(folder, os.O_RDONLY)
+    # A file, for network file systems pass the locks of files on, but not those of folders.
+    lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, (fcntl.LOCK_SH if one_of_many else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -224,7 +246,7 @@ class ShardDataset:
                 f"{folder} holds no finished shards ({DATASET_FILE} is not there). Build them "
                 f"with `ascnet build`; an interrupted build goes on with the same command."
             )
-        self.info: dict[str, Any] = _parse(path, path.read_bytes())
+        self.info: dict[str, Any] = parse_json(path, path.read_bytes())
         if self.info.get("schema") != SCHEMA:
             raise BuilderError(
                 f"{path} has schema {self.info.get('schema')}, this ascnet reads {SCHEMA}. "
@@ -270,7 +292,7 @@ class ShardDataset:
         path = self.folder / VIDEOS_FILE
         with path.open("rb") as file:
             for line in file:
-                yield _parse(path, line)
+                yield parse_json(path, line)
 
     def splits(self) -> dict[str, set[str]]:
         """The splits that have videos, and their parts: {"1": {"train", "test"}, ...}."""
@@ -285,7 +307,8 @@ class ShardDataset:
         return tuple(v for v in self.videos if v.splits.get(split) == part)
 
 
-def _parse(path: Path, text: bytes) -> dict[str, Any]:
+def parse_json(path: Path, text: bytes) -> dict[str, Any]:
+    """The object that `text`, of the file `path`, says. Raises BuilderError if it is none."""
     try:
         found: dict[str, Any] = json.loads(text)
         return found

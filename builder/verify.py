@@ -1,7 +1,6 @@
 """Whether shards are still what was built: every byte of them, and on demand every picture."""
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from typing import Any
 
 import simplejpeg
 
+from builder.errors import BuilderError
 from builder.executors import run_local
 from builder.frames import split_frames
+from builder.records import is_as_written, shard_files
 from builder.shard import (
     DATASET_FILE,
     VIDEOS_FILE,
@@ -51,8 +52,19 @@ def verify(
     searched for the samples that have changed. With `deep`, every sample is rebuilt from its frames
     and its row, and compared byte for byte, and every JPEG is decoded to the stated size.
 
-    Raises BuilderError if `folder` holds no finished data set of a known schema.
+    Raises BuilderError if `folder` holds no finished data set of a known schema, or one whose
+    tables can no longer be understood.
     """
+    try:
+        return _verify(folder, deep, workers, progress)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise BuilderError(
+            f"{folder / DATASET_FILE} or {folder / VIDEOS_FILE} was changed after it was built: "
+            f"{type(error).__name__} {error}. Copy them again, or build anew with --overwrite."
+        ) from error
+
+
+def _verify(folder: Path, deep: bool, workers: int, progress: Progress) -> Report:
     dataset = ShardDataset(folder)
     rows = {row["key"]: row for row in dataset.rows() if row["status"] == "built"}
     problems = _check_tables(dataset, rows)
@@ -79,6 +91,8 @@ def verify(
 def _check_tables(dataset: ShardDataset, rows: dict[int, Row]) -> list[str]:
     """dataset.json against videos.jsonl, and against the files that are there."""
     info, folder, problems = dataset.info, dataset.folder, []
+    if not is_as_written((folder / DATASET_FILE).read_bytes()):
+        problems.append(f"{DATASET_FILE}: it is not what the build wrote")
     if sha256((folder / VIDEOS_FILE).read_bytes()).hexdigest() != info["videos_jsonl_sha256"]:
         problems.append(f"{VIDEOS_FILE}: it is not what the build wrote")
     indexed = [place[0] for shard in info["shards"] for place in shard["index"]]
@@ -98,8 +112,7 @@ def _check_tables(dataset: ShardDataset, rows: dict[int, Row]) -> list[str]:
     if sorted(indexed) != sorted(rows):
         problems.append(f"{DATASET_FILE}: its index names other videos than {VIDEOS_FILE}")
     known = {shard["name"] for shard in info["shards"]}
-    pattern = re.escape(f"{dataset.name}-") + r"\d{6}\.tar"
-    there = {path.name for path in folder.iterdir() if re.fullmatch(pattern, path.name)}
+    there = {path.name for path in shard_files(folder, dataset.name)}
     return problems + [f"{name}: no shard of this data set" for name in there - known]
 
 

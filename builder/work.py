@@ -1,6 +1,7 @@
 """The work on one shard: all that is needed to do it, here or on another machine."""
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,16 +41,16 @@ def make_sample(task: Task, key: int, video: Source, label: int | None, by: Chil
         result = transcode(video.path, task.frames, task.timeout, by)
         if isinstance(result, Failure) and result.reason == "missing":
             raise BuilderError(
-                f"{video.path} was there when the build began and is gone now. What is finished is "
-                "kept: bring it back and run the same command again, or build without it with "
-                "--overwrite."
+                f"{video.path} was there when the build began and is gone now (or the machine "
+                f"{socket.gethostname()} does not see it). What is finished is kept: bring it back "
+                "and run the same command again, or build without it with --overwrite."
             )
     shard = shard_name(task.dataset, task.plan.index)
     row, text = row_of(key, video, label, result, shard, task.frames)
     return row, text, result.blob if isinstance(result, Frames) else b""
 
 
-def build_here(tasks: list[Task], workers: int) -> Iterator[list[Row]]:
+def build_here(tasks: list[Task], workers: int) -> Generator[list[Row], None, None]:
     """Build shards on this machine, `workers` videos at a time; the row of each finished video."""
     open_shards: dict[int, OpenShard] = {}
     # Some more threads than decoders: while one hashes or writes, no core waits for work.
@@ -59,7 +60,8 @@ def build_here(tasks: list[Task], workers: int) -> Iterator[list[Row]]:
         def build_video(item: tuple[Task, int, Source, int | None]) -> list[Row]:
             task, key, video, label = item
             row, text, blob = make_sample(task, key, video, label, children)
-            open_shards[task.plan.index].deliver(row, text, blob)
+            if open_shards[task.plan.index].deliver(row, text, blob):
+                del open_shards[task.plan.index]
             return [row]
 
         def items() -> Iterator[tuple[Task, int, Source, int | None]]:
@@ -72,7 +74,7 @@ def build_here(tasks: list[Task], workers: int) -> Iterator[list[Row]]:
             with closing(run_local(build_video, items(), threads, stop=children.stop)) as results:
                 yield from results
         finally:
-            for shard in open_shards.values():
+            for shard in list(open_shards.values()):
                 shard.discard()
 
 

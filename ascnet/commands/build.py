@@ -1,5 +1,6 @@
 """`ascnet build`."""
 
+import math
 import os
 import re
 import sys
@@ -88,7 +89,7 @@ from builder.transcode import ENGINES, TIMEOUT
     type=click.IntRange(1),
     default=lambda: len(os.sched_getaffinity(0)),
     show_default="cores",
-    help="Videos decoded at a time.",
+    help="Videos decoded at a time. (Ray: one on every core of the cluster.)",
 )
 @click.option(
     "--timeout",
@@ -97,7 +98,7 @@ from builder.transcode import ENGINES, TIMEOUT
     show_default=True,
     help="Seconds that one video may take.",
 )
-@click.option("--retry-failed", is_flag=True, help="Try the failed videos of a build again.")
+@click.option("--retry-failed", is_flag=True, help="Try failed videos again, on this machine.")
 @click.option("--strict", is_flag=True, help="Exit status 1 if any video failed.")
 @click.option("--max-failures", type=click.IntRange(0), help="Stop when more videos have failed.")
 @click.option("--overwrite", is_flag=True, help="Build anew if there is a build already.")
@@ -149,8 +150,11 @@ def command(
 
     A build that was interrupted goes on with the same command.
     """
+    for option, number in (("--fps", fps), ("--timeout", timeout)):
+        if number is not None and not math.isfinite(number):
+            raise BuilderError(f"{option} is {number}; it must be a number above 0.")
     shards = _range(shards_range)
-    _must_fit_together(shards_range, finish, overwrite, retry_failed, executor)
+    _must_fit_together(shards_range, finish, overwrite, retry_failed, executor, strict)
     source = source or Path("data") / dataset
     if dataset == "shapes":
         with Progress("drawing", "videos") as progress:
@@ -202,13 +206,19 @@ def _range(text: str | None) -> slice | None:
 
 
 def _must_fit_together(
-    shards_range: str | None, finish: bool, overwrite: bool, retry_failed: bool, executor: str
+    shards_range: str | None,
+    finish: bool,
+    overwrite: bool,
+    retry_failed: bool,
+    executor: str,
+    strict: bool,
 ) -> None:
     others = {
         "--finish": finish,
         "--overwrite": overwrite,
         "--retry-failed": retry_failed,
         "--executor ray": executor == "ray",
+        "--strict": strict,
     }
     if shards_range is not None:
         for option in (option for option, is_on in others.items() if is_on):

@@ -14,6 +14,7 @@ _SUFFIXES = """
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 NO_VIDEO_NAME = "its name has no video's ending"
 HIDDEN = "hidden: its name starts with a dot"
+_OURS = (".fetch", ".lock")  # what `ascnet fetch` leaves beside the videos
 SEEN = "a link to a folder that has been read already"
 NO_FILE = "neither a file nor a folder, or a link to nothing"
 
@@ -56,7 +57,7 @@ def list_files(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return list(entries)
+            return [entry for entry in entries if entry.name not in _OURS]
     except OSError as error:
         raise BuilderError(
             f"Cannot list {folder}: {error.strerror}. Its videos would be lost without a word; "

@@ -158,15 +158,36 @@ def _read_by_lists(
             left_alone.append((file.name, held))
         elif found.setdefault(held, file.name) != file.name:
             left_alone.append((file.name, f"the same clip as {found[held]}"))
-    videos = []
+    videos, style = [], _Style(files)
     for clip, row in rows.items():
-        # A missing one is called as it would be if it were there.
-        folders = f"{row.part}/{row.label}" if row.label else row.part
-        expected = f"{folders}/{clip.youtube_id}_{clip.start:06d}_{clip.end:06d}.mp4"
-        name = found.get(clip, expected)
+        name = found.get(clip) or style.name_of(clip, row)
         problem = None if clip in found else "missing"
         videos.append(_source(root, name, row.label, row.part, clip.youtube_id, problem))
     return videos, left_alone
+
+
+class _Style:
+    """How the files of this tree are called: a missing one is called as it will be when it is
+    there, so that a build then knows it again."""
+
+    def __init__(self, files: list[_File]) -> None:
+        self._parts: dict[str, str] = {}  # the folder of a part
+        self._flat: set[str] = set()  # parts without class folders
+        self._classes: dict[str, str] = {}  # the folder of a class, by its letters
+        self._ending = files[0].name.rpartition(".")[2] if files else "mp4"
+        for file in files:
+            self._parts.setdefault(file.part, file.name.partition("/")[0])
+            if file.class_name is None:
+                self._flat.add(file.part)
+            else:
+                self._classes.setdefault(_letters(file.class_name), file.class_name)
+
+    def name_of(self, clip: _Clip, row: _Row) -> str:
+        folders = [self._parts.get(row.part, row.part)]
+        if row.label and row.part not in self._flat:
+            folders.append(self._classes.get(_letters(row.label), row.label))
+        file = f"{clip.youtube_id}_{clip.start:06d}_{clip.end:06d}.{self._ending}"
+        return "/".join([*folders, file])
 
 
 def _find(file: _File, rows: dict[_Clip, _Row], of_id: dict[str, list[_Clip]]) -> _Clip | str:

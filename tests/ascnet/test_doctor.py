@@ -74,7 +74,7 @@ def test_plain_pillow_is_told_by_its_version(monkeypatch):
     [
         (None, "which is no program"),
         ("echo hello", "is no ffmpeg"),
-        ("echo ffmpeg version 4.4.2", "too old"),
+        ("echo ffmpeg version 4.4.2", "5.1 or newer is needed"),
         ("echo ffmpeg version n6.1", None),
         ("echo ffmpeg version N-109-gabc", None),
     ],

@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,13 +17,14 @@ from builder.catalog import folder
 from builder.catalog.source import Catalog
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
+from builder.records import begin
 from builder.shard import ShardDataset
 
 SETTINGS = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)
 
 
 def content(path: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in path.iterdir()}
+    return {p.name: p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 def test_every_video_is_accounted_for(video_folder, make_video, tmp_path):
@@ -252,7 +255,8 @@ def test_a_stopped_build_leaves_no_process_and_no_file(video_folder, make_video,
     assert "Stopped. What is finished is kept" in said
     assert "Traceback" not in said
     assert not any(Path(f"/proc/{pid}").exists() for pid in decoders)
-    assert [p.name for p in (tmp_path / "out" / "folder").rglob("*")] == [".build", "identity.json"]
+    left = {p.name for p in (tmp_path / "out" / "folder").rglob("*")}
+    assert left == {".build", ".lock", "identity.json"}
 
 
 def _children(pid: int) -> list[int]:
@@ -260,3 +264,101 @@ def _children(pid: int) -> list[int]:
     return [
         int(child) for task in path.iterdir() for child in (task / "children").read_text().split()
     ]
+
+
+def test_records_of_an_unknown_build_are_no_use(video_folder, tmp_path):
+    """As when an --overwrite is killed after it has removed what the records belong to."""
+    catalog, out = folder.read(video_folder), tmp_path / "out"
+    build(catalog, out, SETTINGS, How(shards=slice(0, 2)))
+    (out / ".build" / "identity.json").unlink()
+    other = BuildSettings(FrameSettings(short_side=48), videos_per_shard=4)
+    assert build(catalog, out, other, How(workers=2)).done_now == 16
+    assert {video.height for video in ShardDataset(out).videos} == {48}
+
+
+def test_ranges_that_begin_at_the_same_moment_agree(tmp_path):
+    barrier = threading.Barrier(2)
+
+    def begin_with(side: int) -> str:
+        barrier.wait()
+        try:
+            begin(tmp_path, {"short_side": side}, alone=False)
+        except BuilderError as error:
+            return str(error)
+        return ""
+
+    for _ in range(20):
+        shutil.rmtree(tmp_path / ".build", ignore_errors=True)
+        with ThreadPoolExecutor(2) as pool:
+            said = list(pool.map(begin_with, (32, 48)))
+        assert sum("was built with short_side" in text for text in said) == 1
+
+
+def test_a_shard_that_is_gone_or_another_is_built_anew(video_folder, dataset, tmp_path):
+    catalog, out = folder.read(video_folder), tmp_path / "out"
+    build(catalog, out, SETTINGS, How(shards=slice(None)))
+    first, second = sorted(out.glob("*.tar"))[:2]
+    first.unlink()
+    second.write_bytes(second.read_bytes() + b"x")
+    assert 0 < build(catalog, out, SETTINGS, How(workers=2)).done_now < 16
+    assert content(out) == content(dataset.folder)
+
+
+def test_when_it_gives_up_all_work_has_stopped(tmp_path, make_video):
+    for i in range(12):
+        make_video(tmp_path / "in" / f"{i}.avi", frames=3)
+    (tmp_path / "in" / "bad.avi").write_bytes(b"")
+    settings = BuildSettings(FrameSettings(short_side=32), videos_per_shard=1)
+    out = tmp_path / "out"
+    with pytest.raises(BuilderError, match="--max-failures 0") as kept:
+        build(folder.read(tmp_path / "in"), out, settings, How(workers=2, max_failures=0))
+    before = content(out)
+    time.sleep(0.3)
+    assert content(out) == before
+    with pytest.raises(BuilderError, match="--max-failures 0"):
+        build(folder.read(tmp_path / "in"), out, settings, How(workers=2, max_failures=0))
+    assert kept
+
+
+def test_a_decoder_that_is_told_to_stop_says_nothing_of_the_video(make_video, tmp_path):
+    make_video(tmp_path / "in" / "long.avi", frames=4000, size="320x240")
+    catalog, stopped = folder.read(tmp_path / "in"), []
+
+    def stop_decoders() -> None:
+        while not stopped:
+            for pid in _children(os.getpid()):
+                if b"long.avi" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    time.sleep(0.2)
+                    os.kill(pid, signal.SIGTERM)
+                    stopped.append(pid)
+
+    thread = threading.Thread(target=stop_decoders)
+    thread.start()
+    with pytest.raises(BuilderError, match="was stopped"):
+        build(catalog, tmp_path / "out", BuildSettings(), How())
+    thread.join()
+
+
+def test_a_hanging_decoder_ends_with_a_killed_builder(make_video, tmp_path):
+    make_video(tmp_path / "in" / "a.avi")
+    hanging = tmp_path / "ffmpeg"
+    hanging.write_text(
+        "#!/bin/sh\n[ $1 = -version ] && echo ffmpeg version 9.0 && exit\nexec sleep 60\n"
+    )
+    hanging.chmod(0o755)
+    command = [sys.executable, "-m", "ascnet.cli", "build", "folder", "--source"]
+    command += [str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, env=os.environ | {"ASCNET_FFMPEG": str(hanging)})
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not _named(process.pid, b"sleep"):
+        time.sleep(0.02)
+    (decoder,) = _named(process.pid, b"sleep")
+    process.kill()
+    process.wait()
+    while time.monotonic() < deadline and Path(f"/proc/{decoder}").exists():
+        time.sleep(0.02)
+    assert not Path(f"/proc/{decoder}").exists()
+
+
+def _named(pid: int, word: bytes) -> list[int]:
+    return [c for c in _children(pid) if word in Path(f"/proc/{c}/cmdline").read_bytes()]

@@ -67,7 +67,7 @@ def get(
 
 
 def visible(folder: Path) -> dict[str, bytes]:
-    return {name: text for name, text in found(folder).items() if not name.startswith(".fetch/")}
+    return {name: text for name, text in found(folder).items() if not name.startswith(".")}
 
 
 def test_ucf101_is_fetched_and_can_be_built(ucf, tmp_path):

@@ -3,7 +3,16 @@ import pytest
 import simplejpeg
 
 from builder.errors import BuilderError
-from builder.frames import Failure, crash, scaled_size, split_frames
+from builder.frames import (
+    Failure,
+    Frames,
+    FrameSettings,
+    crash,
+    index_frames,
+    scaled_size,
+    split_frames,
+)
+from builder.transcode import transcode
 
 
 def jpeg(height: int, width: int) -> bytes:
@@ -44,3 +53,14 @@ def test_a_crash_is_the_fault_of_the_video_and_a_kill_is_not():
         crash("ffmpeg", 9)
     with pytest.raises(BuilderError, match="The build was stopped"):
         crash("ffmpeg", 15)
+
+
+@pytest.mark.parametrize("quality", [2, 10])
+def test_index_frames_finds_what_split_frames_finds(make_video, tmp_path, quality):
+    path = make_video(tmp_path / "a.avi", frames=50, pattern="testsrc2")
+    frames = transcode(path, FrameSettings(short_side=48, jpeg_quality=quality))
+    assert isinstance(frames, Frames)
+    offsets, sizes = split_frames(frames.blob)
+    assert index_frames(frames.blob) == (offsets, {bytes([0, 48, 0, 64])})
+    assert sizes == {(64, 48)}
+    assert index_frames(frames.blob + b"\xff\xd8\xff")[0] == offsets

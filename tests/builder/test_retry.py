@@ -151,3 +151,28 @@ def test_videos_that_were_missing(video_folder, dataset, tmp_path):
     assert {k: v for k, v in content(out).items() if k.endswith(".tar")} == {
         k: v for k, v in content(dataset.folder).items() if k.endswith(".tar")
     }
+
+
+def test_many_shards_with_the_pyav_engine(spoilt, tmp_path):
+    root, good = spoilt
+    settings = BuildSettings(FrameSettings(short_side=32, engine="pyav"), videos_per_shard=1)
+    build(folder.read(root), tmp_path / "out", settings, How(workers=2))
+    for name, video in good.items():
+        (root / name).write_bytes(video)
+    summary = build(folder.read(root), tmp_path / "out", settings, AGAIN)
+    assert summary.sentence() == "16 expected, 16 built, 0 failed"
+
+
+def test_a_damaged_json_is_not_copied(spoilt, dataset, tmp_path):
+    root, good = spoilt
+    out = tmp_path / "out"
+    build(folder.read(root), out, SETTINGS, How(workers=2))
+    for video in ShardDataset(out).videos:
+        content = video.shard.read_bytes()
+        video.shard.write_bytes(content.replace(b'"fps":25.0', b'"fps":52.0'))
+    for name, video in good.items():
+        (root / name).write_bytes(video)
+    build(folder.read(root), out, SETTINGS, AGAIN)
+    mended = {row["shard"] for row in ShardDataset(out).rows() if row["name"] in good}
+    for shard in mended:
+        assert (out / shard).read_bytes() == (dataset.folder / shard).read_bytes()

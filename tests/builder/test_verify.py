@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from builder.build import BuildSettings, How, build
 from builder.catalog import folder
+from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.shard import ShardDataset
 from builder.verify import Report, verify
@@ -106,5 +107,24 @@ def test_dataset_json_with_another_count(copy):
     info = json.loads((copy / "dataset.json").read_text())
     info["counts"]["frames"] += 1
     (copy / "dataset.json").write_text(json.dumps(info))
-    (text,) = problems(copy)
-    assert text.startswith("dataset.json: frames is")
+    written, counted = problems(copy)
+    assert counted == "dataset.json: it is not what the build wrote"
+    assert written.startswith("dataset.json: frames is")
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), name=st.sampled_from(["dataset.json", "videos.jsonl"]))
+def test_any_flipped_bit_of_the_tables_is_found(copy, data, name):
+    content = (copy / name).read_bytes()
+    changed = bytearray(content)
+    changed[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    (copy / name).write_bytes(changed)
+    try:
+        found = problems(copy)
+    except BuilderError as error:
+        found = (str(error),)
+    finally:
+        (copy / name).write_bytes(content)
+    assert any(name in text for text in found)
