@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from builder.atomic import only_writer
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
@@ -26,7 +27,7 @@ from builder.records import (
     reopen,
 )
 from builder.retry import retry_failed
-from builder.shard import ShardDataset, only_writer
+from builder.shard import ShardDataset
 from builder.transcode import TIMEOUT, must_have_engine
 from builder.work import Row, Task, build_here
 

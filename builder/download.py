@@ -16,8 +16,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
+from builder.atomic import write_atomically
 from builder.errors import BuilderError
-from builder.shard import write_atomically
 
 Progress = Callable[[int, int, str], None]  # MB done, MB in all, what is being done
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from builder.atomic import only_writer, write_atomically
 from builder.download import DownloadSettings, ask_size, download, megabytes, part_of
 from builder.errors import BuilderError
 from builder.places import DataSet, File, Part
-from builder.shard import only_writer, write_atomically
 from builder.unpack import no_rar_unpacker, rar_program, unpack
 
 Progress = Callable[[int, int, str], None]

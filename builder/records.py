@@ -16,19 +16,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from builder.atomic import write_atomically, write_partial
 from builder.catalog.source import Catalog
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.plan import ShardPlan
-from builder.shard import (
-    DATASET_FILE,
-    SCHEMA,
-    VIDEOS_FILE,
-    ShardDataset,
-    parse_json,
-    write_atomically,
-    write_partial,
-)
+from builder.shard import DATASET_FILE, SCHEMA, VIDEOS_FILE, ShardDataset, parse_json
 from builder.transcode import engine_version
 
 NOTES = ".build"

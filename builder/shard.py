@@ -11,13 +11,10 @@ split membership, so a split's training set is a list of whole shards. `dataset.
 each sample starts, so a local reader jumps to any frame without parsing tar.
 """
 
-import fcntl
 import json
 import os
-import secrets
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -26,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from builder.atomic import give_name, partial_of
 from builder.errors import BuilderError
 
 SCHEMA = 2
 DATASET_FILE = "dataset.json"
 VIDEOS_FILE = "videos.jsonl"
-LOCK_FILE = ".lock"  # stays: taking it away would let two processes hold locks on two files
 _BLOCK = 512  # bytes; tar's unit
 
 
@@ -131,7 +128,7 @@ class ShardWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.locations: list[Location] = []
-        self._partial = _partial_of(path)
+        self._partial = partial_of(path)
         self._file = self._partial.open("wb", buffering=0)
         self._size = 0
         self._digest = sha256()
@@ -153,67 +150,12 @@ class ShardWriter:
         self._write(shard_end(self._size))
         os.fsync(self._file.fileno())
         self._file.close()
-        _give_name(self._partial, self.path)
+        give_name(self._partial, self.path)
         return self._size, self._digest.hexdigest()
 
     def discard(self) -> None:
         self._file.close()
         self._partial.unlink(missing_ok=True)
-
-
-def _partial_of(path: Path) -> Path:
-    """A temporary name that nobody else, here or on another machine, uses."""
-    return path.with_name(f"{path.name}.{secrets.token_hex(6)}.partial")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The file appears with all of `text`, or not at all."""
-    partial = write_partial(path, text)
-    _give_name(partial, path)
-
-
-def write_partial(path: Path, text: str) -> Path:
-    """Write all of `text` under a temporary name beside `path`, which is returned."""
-    partial = _partial_of(path)
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return partial
-
-
-def _give_name(partial: Path, path: Path) -> None:
-    """Rename, and see to it that the name, too, is on the disk."""
-    partial.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def only_writer(folder: Path, *, one_of_many: bool = False) -> Iterator[None]:
-    """Hold a lock on a folder; the system lifts it when the process ends, however it ends. Several
-    writers that are each `one_of_many` may hold it together. Raises BuilderError if another process
-    (or another part of this one) holds it."""
-    # A file, for network file systems pass the locks of files on, but not those of folders.
-    lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, (fcntl.LOCK_SH if one_of_many else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise BuilderError(
-            f"Another process is writing to {folder}. Wait for it, or name another folder."
-        ) from None
-    try:
-        yield
-    finally:
-        os.close(lock)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from builder.shard import ShardDataset, Video, only_writer
+from builder.atomic import only_writer
+from builder.shard import ShardDataset, Video
 from evaluate.errors import EvaluateError
 from evaluate.store import FeatureStore, Identity, is_complete
 from trainer.augment import centre_crop

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.shard import write_atomically
+from builder.atomic import write_atomically
 
 
 def table(result: dict[str, Any]) -> str:

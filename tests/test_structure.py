@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {
     "builder": set(),
-    "trainer": {"builder.shard"},
-    "evaluate": {"trainer", "builder.shard"},
+    "trainer": {"builder.shard", "builder.atomic"},
+    "evaluate": {"trainer", "builder.shard", "builder.atomic"},
     "ascnet": {"builder", "trainer", "evaluate"},
 }
 

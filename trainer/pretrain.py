@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from builder.shard import only_writer
+from builder.atomic import only_writer
 from trainer import checkpoint
 from trainer.ascnet import ASCNet, Losses
 from trainer.augment import augment

@@ -17,7 +17,7 @@ from typing import Any
 import tomli_w
 from tensorboardX import SummaryWriter
 
-from builder.shard import only_writer, write_atomically
+from builder.atomic import only_writer, write_atomically
 from trainer import checkpoint, config
 from trainer.ascnet import Losses
 from trainer.backbones import check_backbone

@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from builder.atomic import write_atomically
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 from builder.executors import run_local
 from builder.ffmpeg_engine import find_ffmpeg
-from builder.shard import write_atomically
 
 FAMILIES = ("Stripes", "Checks", "Dots", "Clouds")
 PROGRAMMES = ("Slide", "Orbit", "Spin", "Pulse", "Bounce", "Swing")

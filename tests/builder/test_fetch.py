@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from builder import fetch as module
+from builder.atomic import only_writer
 from builder.catalog import ucf101
 from builder.download import DownloadSettings
 from builder.errors import BuilderError
 from builder.fetch import FetchSettings, Summary, fetch
 from builder.places import DATASETS, HMDB51, KINETICS400, UCF101, DataSet
-from builder.shard import only_writer
 from tests.builder.test_download import Server, no_one, serve
 from tests.builder.test_unpack import found, rar_of, tar_of, tool, zip_of
 
