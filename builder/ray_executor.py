@@ -1,6 +1,7 @@
 """Building on many machines with Ray: a task a shard, output on a file system that all share."""
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Generator
@@ -29,7 +30,13 @@ def build_on_ray(tasks: list[Task], engine: str) -> Generator[list[Row], None, N
     mine = not ray.is_initialized()
     if mine:
         ours = signal.getsignal(signal.SIGTERM)
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise BuilderError(
+                f"Ray's cluster cannot be used (RAY_ADDRESS is {os.environ.get('RAY_ADDRESS')!r}): "
+                f"{error}. Correct RAY_ADDRESS, or unset it to use this machine."
+            ) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, ours)  # Ray puts its own in place
     remote = ray.remote(_build_shard).options(
