@@ -122,7 +122,7 @@ def _command(path: Path, settings: FrameSettings) -> list[str]:
         # dar is the display aspect ratio: scaling to it makes pixels square.
         f"scale=w='if(gte(dar,1),2*round({side}*dar/2),{side})'"
         f":h='if(gte(dar,1),{side},2*round({side}/dar/2))'"
-        # With dct=int below: the same bytes on every processor, at no cost that could be measured.
+        # Not a processor's own roundings: the same bytes on all of an architecture, at no cost.
         ":flags=bicubic+accurate_rnd+bitexact",
         "setsar=1",
     ]
@@ -140,7 +140,6 @@ def _command(path: Path, settings: FrameSettings) -> list[str]:
         fflags="+bitexact",
         flags="+bitexact",
         vcodec="mjpeg",
-        dct="int",
         pix_fmt=f"yuvj{settings.chroma}p",
         format="mjpeg",
         **options,

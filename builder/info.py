@@ -11,7 +11,7 @@ SHORT = 32  # frames; a clip of 16 frames at stride 2 spans 31
 PARTS = ("train", "val", "test", "none")  # "none": the split says nothing of the video
 _BINS = 10  # bars of the histogram, or one more
 SHOWN = 5  # failed videos, frame sizes and frame rates
-_NOT_SETTINGS = ("dataset", "videos", "videos_sha256")  # they say what was built, not how
+_NOT_SETTINGS = ("schema", "dataset", "videos", "videos_sha256")  # they say what was built, not how
 
 
 @dataclass(frozen=True)

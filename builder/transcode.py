@@ -1,6 +1,7 @@
 """One video file to JPEG frames and facts, by the engine that the settings name."""
 
 import hashlib
+import platform
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,10 +18,12 @@ TIMEOUT = 600.0  # seconds a video
 
 
 def engine_version(engine: str) -> str:
-    """Name and version of what decodes and encodes; another one makes other bytes."""
-    if engine == "pyav":
-        return pyav_engine.version()
-    return f"ffmpeg {ffmpeg_engine.ffmpeg_version()}"
+    """Name, version and processor architecture of what decodes and encodes; another one makes
+    other bytes."""
+    version = (
+        pyav_engine.version() if engine == "pyav" else f"ffmpeg {ffmpeg_engine.ffmpeg_version()}"
+    )
+    return f"{version}, {platform.machine()}"
 
 
 def transcode(
