@@ -11,8 +11,6 @@ import json
 import math
 import os
 import subprocess
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from PIL import Image, ImageDraw
 
 from builder.atomic import write_atomically
 from builder.catalog.source import Catalog, Source
+from builder.children import end_with_parent
 from builder.errors import BuilderError
 from builder.executors import run_local
 from builder.ffmpeg_engine import find_ffmpeg
@@ -125,18 +124,7 @@ def _clear_other_version(root: Path) -> None:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),))
-
-
-def _end_with(parent: int) -> None:
-    """End this worker when its parent is gone: a killed parent cannot tell it."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    return ProcessPoolExecutor(workers, initializer=end_with_parent)
 
 
 def read(root: Path) -> Catalog:
