@@ -133,20 +133,20 @@ class _Build:
         if alone and not self.how.finish_only:
             clear_partials(self.folder)
         changed = self._must_be_same_files()
-        if not self.how.retry_failed:
-            self._must_not_fail_too_often("of an earlier run")
         if self.how.retry_failed:
             changed = 0
             self._retry()
+        else:
+            self._must_not_fail_too_often("of an earlier run")
         if not is_finished(self.folder):
             self._build_missing()
             if alone:
                 finish(self.catalog, self.folder, self.identity, self.plans)
-        built = sum(map(self._is_built, self.plans))
-        counts = None
         if is_finished(self.folder):
             shutil.rmtree(self.folder / NOTES, ignore_errors=True)
             counts, built = ShardDataset(self.folder).counts, len(self.plans)
+        else:
+            counts, built = None, sum(map(self._is_built, self.plans))
         return Summary(
             folder=self.folder,
             counts=counts,
