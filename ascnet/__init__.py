@@ -3,7 +3,7 @@
 The public Python API; everything loads when it is first used:
 
     ascnet.open_shards("shards/ucf101")     builder.shard.ShardDataset
-    ascnet.load_backbone("runs/...")        trainer.backbones.r3d.R3D with trained weights
+    ascnet.load_backbone("runs/...")        trainer.backbones.base.Backbone with trained weights
     ascnet.open_features("runs/.../x.h5")   evaluate.store.Features
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from builder.shard import ShardDataset
     from evaluate.store import Features
-    from trainer.backbones.r3d import R3D
+    from trainer.backbones.base import Backbone
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ def open_shards(folder: str | Path) -> "ShardDataset":
     return ShardDataset(Path(folder))
 
 
-def load_backbone(run: str | Path) -> "R3D":
+def load_backbone(run: str | Path) -> "Backbone":
     """The trained backbone of a run, in evaluation mode: float32 N x 3 x T x H x W, normalised as
     `trainer.augment.centre_crop` does, to a feature map N x C x T' x H' x W'. Raises
     trainer.errors.TrainerError if the run has no checkpoint."""

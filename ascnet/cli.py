@@ -16,6 +16,7 @@ COMMANDS = {
     "build": "Videos to frame-JPEG WebDataset shards.",
     "train": "Shards to a 3D-CNN that knows appearance and speed.",
     "evaluate": "A trained run to a feature store and honest numbers.",
+    "export": "A trained backbone for torchvision, safetensors or ONNX.",
     "info": "What is in the shards.",
     "verify": "Whether the shards are what was built.",
     "show": "A picture of one video of the shards.",

@@ -14,7 +14,7 @@ each sample starts, so a local reader jumps to any frame without parsing tar.
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -30,6 +30,8 @@ SCHEMA = 2
 DATASET_FILE = "dataset.json"
 VIDEOS_FILE = "videos.jsonl"
 _BLOCK = 512  # bytes; tar's unit
+Content = bytes | bytearray | memoryview
+ReadInto = Callable[[memoryview], int]
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,10 @@ def shard_name(dataset: str, index: int) -> str:
     return f"{dataset}-{index:06d}.tar"
 
 
-def sample_bytes(key: int, text: bytes, blob: bytes | bytearray) -> tuple[bytes | bytearray, ...]:
+def sample_bytes(key: int, text: bytes, blob: Content) -> tuple[Content, ...]:
     """The bytes of one sample in its shard, piece by piece: two tar members, their contents `text`
     (JSON) and `blob` (frames). They depend on the arguments alone: no time, no user."""
-    pieces: list[bytes | bytearray] = []
+    pieces: list[Content] = []
     for suffix, content in (("json", text), ("mjpg", blob)):
         member = tarfile.TarInfo(f"{key:09d}.{suffix}")
         member.size, member.mode = len(content), 0o644
@@ -133,12 +135,12 @@ class ShardWriter:
         self._size = 0
         self._digest = sha256()
 
-    def add(self, key: int, text: bytes, blob: bytes | bytearray) -> None:
+    def add(self, key: int, text: bytes, blob: Content) -> None:
         self.locations.append(Location(key, self._size, len(text), len(blob)))
         for piece in sample_bytes(key, text, blob):
             self._write(piece)
 
-    def _write(self, piece: bytes | bytearray) -> None:
+    def _write(self, piece: Content) -> None:
         left = memoryview(piece)
         while left:  # a write may take less than all, for example when the disk gets full
             left = left[self._file.write(left) :]
@@ -284,6 +286,43 @@ def read_frames(video: Video, offsets: np.ndarray, frames: Sequence[int]) -> lis
         span = os.pread(file.fileno(), end - first, video.location.blob_start + first)
     _must_be_whole(video, len(span), end - first)
     return [span[offsets[i] - first : offsets[i + 1] - first] for i in frames]
+
+
+def stream_samples(read: ReadInto, videos: Iterable[Video]) -> Iterator[tuple[Any, memoryview]]:
+    """Frame offsets and frames (good until the next ones) of videos of one shard in the order in
+    which they lie there, while its bytes are read once, from the first one on. `read` fills the
+    beginning of what it is given, and says how much; 0 at the end. Raises BuilderError if that
+    comes too early, or if the bytes are not those of `videos`."""
+    buffer, position = memoryview(bytearray(1 << 20)), 0
+    for video in videos:
+        where = video.location
+        head, size = where.blob_start - where.start, where.end - where.start
+        while position < where.start:
+            position += _fill(buffer[: where.start - position], read, video)
+        if size > len(buffer):
+            buffer = memoryview(bytearray(size))
+        blob = buffer[head : head + where.blob_bytes]
+        _fill(buffer[:head], read, video)
+        text = bytes(buffer[_BLOCK : _BLOCK + where.json_bytes])
+        first, _, _, second, _, _ = sample_bytes(where.key, text, blob)
+        is_same = buffer[:_BLOCK] == first and buffer[head - _BLOCK : head] == second
+        stated = parse_json(video.shard, text) if is_same else {}
+        if (stated.get("name"), stated.get("frames")) != (video.name, video.frames):
+            raise BuilderError(
+                f"{video.shard.name} does not hold {video.name} where {DATASET_FILE} says (byte "
+                f"{where.start}): it was changed, or is of another build. Copy both files again."
+            )
+        position += head + _fill(buffer[head:size], read, video)
+        yield stated["offsets"], blob
+
+
+def _fill(view: memoryview, read: ReadInto, video: Video) -> int:
+    got = 0
+    while got < len(view):
+        got += (more := read(view[got:]))
+        if not more:
+            _must_be_whole(video, got, len(view))
+    return got
 
 
 def _must_be_whole(video: Video, got: int, wanted: int) -> None:

@@ -12,12 +12,13 @@ from builder.shard import ShardDataset, Video
 from evaluate.errors import EvaluateError
 from evaluate.store import FeatureStore, Identity, is_complete
 from trainer.augment import centre_crop
-from trainer.backbones.r3d import R3D
+from trainer.backbones.base import Backbone
 from trainer.checkpoint import TrainedBackbone
-from trainer.clips import ClipReader, count_short, even_requests, read_batches
+from trainer.clips import ClipReader, read_batches
 from trainer.config import Config
 from trainer.pretrain import make_model
 from trainer.provenance import fingerprint
+from trainer.requests import count_short, even_requests, stride_rates
 
 Progress = Callable[[int, int, str], None]  # done, total, what is being done
 
@@ -30,7 +31,7 @@ class Subject:
     """An encoder under test."""
 
     name: str  # TRAINED or UNTRAINED
-    backbone: R3D
+    backbone: Backbone
     checkpoint: str  # sha256 of the checkpoint, or "none"
     step: int
 
@@ -58,6 +59,7 @@ def identity_of(
         "clips": settings.evaluate.clips,
         "frames": settings.data.frames,
         "stride": settings.evaluate.stride,
+        "fps": settings.data.fps,
         "size": settings.data.size,
         "short_side": settings.data.short_side,
         "short_videos": settings.data.short_videos,
@@ -93,7 +95,8 @@ def extract(
     if not videos:
         raise EvaluateError(f"{dataset.folder} holds no built video: {dataset.counts}.")
     frames, stride = settings.data.frames, settings.evaluate.stride
-    short = count_short([video.frames for video in videos], frames, (stride,))
+    rates = stride_rates(videos, settings.data.fps)
+    short = count_short([video.frames for video in videos], rates, frames, (stride,))
     if short and settings.data.short_videos == "error":
         raise EvaluateError(
             f"{short} of {len(videos)} videos of {dataset.folder} are too short for {frames} "
@@ -119,6 +122,7 @@ def _fill(
 ) -> None:
     """Compute and write what is not in the store yet."""
     starts = range(0, len(videos), _VIDEOS_A_BATCH)
+    rates = stride_rates(videos, settings.data.fps)
     todo = [i for i in starts if not store.done[i : i + _VIDEOS_A_BATCH].all()]
     requests = (
         [
@@ -127,6 +131,7 @@ def _fill(
             for request in even_requests(
                 v,
                 videos[v].frames,
+                rates[v],
                 clips=settings.evaluate.clips,
                 clip_length=settings.data.frames,
                 stride=settings.evaluate.stride,
@@ -141,7 +146,7 @@ def _fill(
     batches = read_batches(reader, requests, settings.data.workers)
     with torch.inference_mode():
         for first, batch in zip(todo, batches, strict=True):
-            clips = centre_crop(batch.frames.to(device), batch.sizes, settings.data.size)
+            clips = centre_crop(batch.frames.to(device), batch.sizes.to(device), settings.data.size)
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
             of_clips = backbone(clips).mean(dim=(2, 3, 4))
             of_videos = of_clips.unflatten(0, (-1, settings.evaluate.clips)).mean(dim=1)

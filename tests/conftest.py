@@ -96,7 +96,7 @@ def tiny() -> Config:
 
 @pytest.fixture(scope="session")
 def training_set(shards: Path, tiny: Config) -> TrainingSet:
-    return gather([shards], tiny.data)
+    return gather({shards: str(shards)}, tiny.data)
 
 
 @pytest.fixture(scope="session")

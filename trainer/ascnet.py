@@ -21,6 +21,7 @@ from torch.nn.functional import normalize
 from trainer.backbones import make_backbone
 from trainer.bank import MemoryBank
 from trainer.config import Model, Objective
+from trainer.ranks import gather_pairs, sum_over_ranks, world
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,25 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Losses:
-    """What one batch costs, and what the monitor wants to know of it."""
+    """What one batch costs, and what the monitor wants to know of it. The mean of `total` over the
+    ranks is the loss of the joint batch; the numbers after it are of the joint batch already."""
 
-    total: torch.Tensor
+    total: torch.Tensor  # with gradient
+    loss: torch.Tensor
     appearance: torch.Tensor  # ACP, 0 .. 4
     speed: torch.Tensor  # SCP, 0 .. 4; 0 as long as no clip has a neighbour
     with_neighbour: torch.Tensor  # share of clips that found another video
-    target: Embeddings
+    target: Embeddings  # of the joint batch
+    neighbours: "Neighbours"  # of this rank's clips
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The "other videos" that SCP found for N clips; all N x k."""
+
+    found: torch.Tensor  # bool; where False, the other two say nothing
+    video: torch.Tensor  # int64
+    age: torch.Tensor  # int64: clips that came after it
 
 
 def mlp(inside: int, hidden: int, outside: int) -> nn.Sequential:
@@ -97,32 +110,57 @@ class ASCNet(nn.Module):
         `stride`, `video`, `group`: int64 2B. `with_speed`: False leaves SCP out (warm-up)."""
         appearance, speed = self.encoder(clips)
         target = self._target(clips, appearance, speed)
+        predicted_appearance = self.predict_appearance(appearance)
+        predicted_speed = self.predict_speed(speed)
+        with torch.autocast(clips.device.type, enabled=False):  # distances want all their digits
+            return self._losses(
+                predicted_appearance.float(),
+                predicted_speed.float(),
+                target,
+                torch.stack([stride, video, group], 1),
+                with_speed,
+            )
 
-        first, second = target.appearance.chunk(2)
-        other_clip = torch.cat([second, first])
-        acp = distance(self.predict_appearance(appearance), other_clip).mean()
-
+    def _losses(
+        self,
+        appearance: torch.Tensor,
+        speed: torch.Tensor,
+        target: Embeddings,
+        labels: torch.Tensor,
+        with_speed: bool,
+    ) -> Losses:
         settings = self.objective
+        first, second = target.appearance.chunk(2)
+        acp = distance(appearance, torch.cat([second, first]))
+
         places, found = self.bank.nearest(
             target.appearance,
-            stride,
-            video,
-            group,
+            labels[:, 0],
+            labels[:, 1],
+            labels[:, 2],
             settings.neighbours,
             settings.exclude_siblings,
         )
-        predicted = self.predict_speed(speed)
-        scp = distance(predicted[:, None], self.bank.speed[places])
-        scp = (scp * found).sum() / found.sum().clamp(min=1)
+        neighbours = Neighbours(found, self.bank.video[places], self.bank.age(places))
+        scp = distance(speed[:, None], self.bank.speed[places]) * found
 
+        # Ranks find unequal numbers of neighbours: shares of the joint batch, not of the rank's.
+        counts = torch.stack([acp.sum(), scp.sum(), found.sum(), found.any(1).sum()]).detach()
+        joint_acp, joint_scp, joint_found, joint_any = sum_over_ranks(counts).unbind()
+        clips, pairs = len(acp) * world(), joint_found.clamp(min=1)
         weight = settings.speed_weight if with_speed else 0.0
-        self.bank.append(target.appearance, target.speed, stride, video, group)
+        total = settings.appearance_weight * acp.mean() + weight * scp.sum() * world() / pairs
+
+        joint = Embeddings(gather_pairs(target.appearance), gather_pairs(target.speed))
+        self.bank.append(joint.appearance, joint.speed, *gather_pairs(labels).unbind(1))
         return Losses(
-            total=settings.appearance_weight * acp + weight * scp,
-            appearance=acp.detach(),
-            speed=scp.detach(),
-            with_neighbour=found.any(1).float().mean(),
-            target=target,
+            total=total,
+            loss=settings.appearance_weight * joint_acp / clips + weight * joint_scp / pairs,
+            appearance=joint_acp / clips,
+            speed=joint_scp / pairs,
+            with_neighbour=joint_any / clips,
+            target=joint,
+            neighbours=neighbours,
         )
 
     @torch.no_grad()
@@ -131,14 +169,14 @@ class ASCNet(nn.Module):
     ) -> Embeddings:
         if self.target is not None:
             appearance, speed = self.target(clips)
-        return Embeddings(normalize(appearance, dim=1), normalize(speed, dim=1))
+        return Embeddings(normalize(appearance.float(), dim=1), normalize(speed.float(), dim=1))
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
         """target = momentum * target + (1 - momentum) * encoder, batch-norm statistics copied."""
         if self.target is None:
             return
-        for old, new in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
-            old.lerp_(new, 1 - momentum)
-        for kept, latest in zip(self.target.buffers(), self.encoder.buffers(), strict=True):
-            kept.copy_(latest)
+        kept: list[torch.Tensor] = list(self.target.parameters())
+        latest: list[torch.Tensor] = list(self.encoder.parameters())
+        torch._foreach_lerp_(kept, latest, 1 - momentum)
+        torch._foreach_copy_(list(self.target.buffers()), list(self.encoder.buffers()))

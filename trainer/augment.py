@@ -18,6 +18,8 @@ from trainer.config import Augment
 MEAN = (0.43216, 0.394666, 0.37645)
 STD = (0.22803, 0.22145, 0.216989)
 
+_NUMBERS = 13  # random numbers a clip: 7 for where and how sharp, 6 for the colour
+
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
 _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _FROM_YIQ: torch.Tensor = torch.linalg.inv(_TO_YIQ)
@@ -32,7 +34,7 @@ class Geometry:
     height: torch.Tensor
     width: torch.Tensor
     flip: torch.Tensor  # bool
-    sigma: torch.Tensor  # of the Gaussian blur, pixels of the result; 0: none
+    sigma: torch.Tensor | None  # of the Gaussian blur, pixels of the result; 0 or None: none
 
 
 @dataclass(frozen=True)
@@ -46,26 +48,34 @@ class Colour:
     gray: torch.Tensor  # bool
 
 
+def draw_numbers(count: int, generator: torch.Generator) -> torch.Tensor:
+    """The randomness of `count` clips: float32 in [0, 1), count x 13, on the CPU. All that is drawn
+    for a clip is a function of its row, so ranks share a batch by sharing the rows, and every
+    device draws the same."""
+    return torch.rand(count, _NUMBERS, generator=generator)
+
+
 def draw_geometry(
-    settings: Augment, sizes: torch.Tensor, size: int, generator: torch.Generator
+    settings: Augment, sizes: torch.Tensor, size: int, numbers: torch.Tensor
 ) -> Geometry:
     """Random crops for frames of `sizes` (N x 2, height and width): area and width / height drawn
-    evenly (the ratio on a log scale), then cut to the frame where they do not fit."""
-    count = len(sizes)
+    evenly (the ratio on a log scale), then cut to the frame where they do not fit. `numbers`: as
+    of `draw_numbers`, N rows."""
     height, width = sizes.float().unbind(1)
-
-    def uniform(low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * torch.rand(count, generator=generator)
-
-    area = uniform(*settings.area) * height * width
-    ratio = torch.exp(uniform(math.log(settings.ratio[0]), math.log(settings.ratio[1])))
+    u = numbers.unbind(1)[:7]
+    area = _between(settings.area, u[0]) * height * width
+    low, high = settings.ratio
+    ratio = torch.exp(_between((math.log(low), math.log(high)), u[1]))
     h = torch.minimum(torch.sqrt(area / ratio), height)
     w = torch.minimum(torch.sqrt(area * ratio), width)
-    top, left = uniform(0, 1) * (height - h), uniform(0, 1) * (width - w)
-    flip = uniform(0, 1) < settings.flip
-    sigma = uniform(*settings.blur_sigma) * size / 224
-    sigma = torch.where(uniform(0, 1) < settings.blur, sigma, torch.zeros(()))
-    return Geometry(top, left, h, w, flip, sigma)
+    top, left = u[2] * (height - h), u[3] * (width - w)
+    sigma = _between(settings.blur_sigma, u[5]) * (size / 224) * (u[6] < settings.blur)
+    return Geometry(top, left, h, w, u[4] < settings.flip, sigma if settings.blur else None)
+
+
+def _between(limits: tuple[float, float], u: torch.Tensor) -> torch.Tensor:
+    low, high = limits
+    return low + (high - low) * u
 
 
 def centre_geometry(sizes: torch.Tensor) -> Geometry:
@@ -73,23 +83,23 @@ def centre_geometry(sizes: torch.Tensor) -> Geometry:
     height, width = sizes.float().unbind(1)
     side = torch.minimum(height, width)
     nothing = torch.zeros_like(side)
-    return Geometry((height - side) / 2, (width - side) / 2, side, side, nothing.bool(), nothing)
+    return Geometry((height - side) / 2, (width - side) / 2, side, side, nothing.bool(), None)
 
 
-def draw_colour(settings: Augment, count: int, generator: torch.Generator) -> Colour:
-    """Random colour changes of `count` clips."""
-    jitter = torch.rand(count, generator=generator) < settings.jitter
+def draw_colour(settings: Augment, numbers: torch.Tensor) -> Colour:
+    """Random colour changes. `numbers`: as of `draw_numbers`, N rows."""
+    u = numbers.unbind(1)[7:]
+    jitter = u[0] < settings.jitter
 
-    def factor(spread: float, neutral: float) -> torch.Tensor:
-        value = neutral + spread * (2 * torch.rand(count, generator=generator) - 1)
-        return torch.where(jitter, value, torch.tensor(neutral))
+    def factor(spread: float, neutral: float, u: torch.Tensor) -> torch.Tensor:
+        return neutral + spread * (2 * u - 1) * jitter
 
     return Colour(
-        brightness=factor(settings.brightness, 1.0),
-        contrast=factor(settings.contrast, 1.0),
-        saturation=factor(settings.saturation, 1.0),
-        hue=factor(settings.hue, 0.0),
-        gray=torch.rand(count, generator=generator) < settings.gray,
+        brightness=factor(settings.brightness, 1.0, u[1]),
+        contrast=factor(settings.contrast, 1.0, u[2]),
+        saturation=factor(settings.saturation, 1.0, u[3]),
+        hue=factor(settings.hue, 0.0, u[4]),
+        gray=u[5] < settings.gray,
     )
 
 
@@ -99,21 +109,22 @@ def resize_matrix(
     limit: torch.Tensor,
     canvas: int,
     size: int,
-    sigma: torch.Tensor,
+    sigma: torch.Tensor | None,
 ) -> torch.Tensor:
     """float32, N x size x canvas: maps a line of `canvas` pixels to `size` pixels that cover
     [start, start + length), with the antialiased triangle filter (torch's and Pillow's bilinear),
     then blurs with a Gaussian of `sigma` result pixels. Pixels from `limit` on are not used."""
     step = (length / size)[:, None, None]
     reach = step.clamp(min=1.0)
-    target = torch.arange(size)[None, :, None] + 0.5
-    source = torch.arange(canvas)[None, None, :] + 0.5
+    device = start.device
+    target = torch.arange(size, device=device)[None, :, None] + 0.5
+    source = torch.arange(canvas, device=device)[None, None, :] + 0.5
     centre = start[:, None, None] + target * step
     weight: torch.Tensor = (1 - (source - centre).abs() / reach).clamp(min=0)
     weight = weight * (source < limit[:, None, None])
     weight = weight / weight.sum(-1, keepdim=True)
-    if bool((sigma > 0).any()):
-        distance = torch.arange(size)[:, None] - torch.arange(size)[None, :]
+    if sigma is not None:
+        distance = torch.arange(size, device=device)[:, None] - torch.arange(size, device=device)
         width = sigma.clamp(min=0.05)[:, None, None]
         kernel = torch.exp(-0.5 * (distance / width) ** 2)
         weight = kernel / kernel.sum(-1, keepdim=True) @ weight
@@ -122,16 +133,17 @@ def resize_matrix(
 
 def colour_matrix(colour: Colour) -> torch.Tensor:
     """float32, N x 3 x 3: the linear part of all colour changes."""
-    gray_of = torch.ones(3, 1) @ _LUMA[None]
-    eye = torch.eye(3)
+    device = colour.hue.device
+    gray_of = torch.ones(3, 1, device=device) @ _LUMA[None].to(device)
+    eye = torch.eye(3, device=device)
     s = colour.saturation[:, None, None]
     saturation = s * eye + (1 - s) * gray_of
     angle = 2 * math.pi * colour.hue
     cos, sin = torch.cos(angle), torch.sin(angle)
-    turn = torch.zeros(len(angle), 3, 3)
+    turn = torch.zeros(len(angle), 3, 3, device=device)
     turn[:, 0, 0] = 1
     turn[:, 1, 1], turn[:, 1, 2], turn[:, 2, 1], turn[:, 2, 2] = cos, -sin, sin, cos
-    hue = _FROM_YIQ @ turn @ _TO_YIQ
+    hue = _FROM_YIQ.to(device) @ turn @ _TO_YIQ.to(device)
     gray = torch.where(colour.gray[:, None, None], gray_of, eye)
     gain = (colour.brightness * colour.contrast)[:, None, None]
     return gain * (gray @ hue @ saturation)
@@ -144,8 +156,8 @@ def render(
     colour: Colour | None,
     size: int,
 ) -> torch.Tensor:
-    """Clips as the network takes them: float32, N x 3 x T x size x size, normalised, on the device
-    of `frames` (uint8, N x T x H x W x 3; `sizes` N x 2 says what of H x W is frame)."""
+    """Clips as the network takes them: float32, N x 3 x T x size x size, normalised. `frames` are
+    uint8, N x T x H x W x 3; `sizes` N x 2 says what of H x W is frame. All on one device."""
     device = frames.device
     n, t, canvas_height, canvas_width, _ = frames.shape
     height, width = sizes.float().unbind(1)
@@ -154,9 +166,9 @@ def render(
     horizontal = resize_matrix(g.left, g.width, width, canvas_width, size, g.sigma)
     horizontal = torch.where(g.flip[:, None, None], horizontal.flip(1), horizontal)
     lines = frames.reshape(n, t, canvas_height, canvas_width * 3).float()
-    lines = vertical.to(device)[:, None] @ lines
+    lines = vertical[:, None] @ lines
     planes = lines.reshape(n, t, size, canvas_width, 3).permute(0, 4, 1, 2, 3)
-    clips = planes @ (horizontal.to(device).mT / 255)[:, None, None]
+    clips = planes @ (horizontal.mT / 255)[:, None, None]
     if colour is not None:
         clips = _recolour(clips, colour)
     mean = torch.tensor(MEAN, device=device)[:, None, None, None]
@@ -169,8 +181,8 @@ def _recolour(clips: torch.Tensor, colour: Colour) -> torch.Tensor:
     n, _, t, h, w = clips.shape
     device = clips.device
     mean = torch.einsum("ncthw,c->n", clips, _LUMA.to(device)) / (t * h * w)
-    matrix = colour_matrix(colour).to(device)
-    shift = ((1 - colour.contrast) * colour.brightness).to(device) * mean
+    matrix = colour_matrix(colour)
+    shift = (1 - colour.contrast) * colour.brightness * mean
     changed = torch.baddbmm(shift[:, None, None], matrix, clips.reshape(n, 3, -1))
     return changed.clamp_(0, 1).reshape(clips.shape)
 
@@ -180,12 +192,12 @@ def augment(
     sizes: torch.Tensor,
     settings: Augment,
     size: int,
-    generator: torch.Generator,
+    numbers: torch.Tensor,
 ) -> torch.Tensor:
-    """Random clips for training. What is drawn depends on `generator` (on the CPU) alone, so it is
-    the same on every device. Shapes as in `render`."""
-    geometry = draw_geometry(settings, sizes, size, generator)
-    colour = draw_colour(settings, len(sizes), generator)
+    """Random clips for training. `numbers`: N rows of `draw_numbers`; shapes as in `render`; all on
+    one device, where the work is done."""
+    geometry = draw_geometry(settings, sizes, size, numbers)
+    colour = draw_colour(settings, numbers)
     return render(frames, sizes, geometry, colour, size)
 
 

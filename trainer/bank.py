@@ -60,10 +60,21 @@ class MemoryBank(nn.Module):
 
         Returns int64 N x k places and bool N x k: whether there is such an entry at all.
         """
-        similarity = appearance @ self.appearance.T
+        similarity = appearance @ self.appearance.mT
         allowed = (self.stride == stride[:, None]) & (self.video != video[:, None])
         if exclude_siblings:
             allowed &= self.group != group[:, None]
         similarity = similarity.masked_fill(~allowed, -torch.inf)
         best, places = similarity.topk(min(k, similarity.shape[1]), dim=1)
         return places, best > -torch.inf
+
+    def age(self, places: torch.Tensor) -> torch.Tensor:
+        """How many clips were put in after each of the entries at `places`: int64, same shape."""
+        return (self.head - 1 - places) % len(self.stride)
+
+    def latest(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Appearance and speed of the last `count` clips, fewer if there are not so many yet."""
+        size = len(self.stride)
+        places = (self.head - 1 - torch.arange(min(count, size), device=self.head.device)) % size
+        places = places[self.stride[places] > 0]
+        return self.appearance[places], self.speed[places]

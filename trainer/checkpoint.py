@@ -1,7 +1,10 @@
 """Checkpoints: whole or absent, readable without pickle."""
 
 import io
+import logging
 import os
+import zipfile
+from collections.abc import Set
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -9,46 +12,63 @@ from typing import Any
 
 import torch
 
+from builder.atomic import give_name
 from trainer.backbones import make_backbone
-from trainer.backbones.r3d import R3D
+from trainer.backbones.base import Backbone
 from trainer.config import Config
 from trainer.config import load as load_config
 from trainer.errors import TrainerError
 
-_KEPT = 2  # checkpoints of a run
+_KEPT = 2  # checkpoints of a run, beside its milestones
 CONFIG_FILE = "config.toml"
+
+log = logging.getLogger(__name__)
 
 
 def folder_of(run: Path) -> Path:
     return run / "checkpoints"
 
 
-def save(run: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write a checkpoint under a temporary name, give it its name, drop all but the last two.
+def milestones(total: int, count: int) -> set[int]:
+    """The steps whose checkpoints are kept for good: `count` of them, evenly spaced, the last one
+    included."""
+    return {-(-total * i // count) for i in range(1, count + 1)}
+
+
+def save(run: Path, step: int, state: dict[str, Any], kept: Set[int] = frozenset()) -> Path:
+    """Write a checkpoint under a temporary name and give it its name; then drop all but the last
+    two and those of the steps in `kept`.
 
     Raises TrainerError if the disk refuses; the checkpoints before it are left as they are.
     """
     folder = folder_of(run)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{step:08d}.pt"
+    write_state(path, state | {"step": step})
+    for old in list_checkpoints(run)[:-_KEPT]:
+        if int(old.stem) not in kept:
+            old.unlink()
+    return path
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """A file of tensors, numbers and names, whole or not at all. Raises TrainerError if the disk
+    refuses."""
     partial = path.with_suffix(".partial")
     content = io.BytesIO()  # torch.save hides what the disk says
-    torch.save(state | {"step": step}, content)
+    torch.save(state, content)
     try:
         with partial.open("wb") as file:
             file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
-        partial.rename(path)
+        give_name(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise TrainerError(
             f"Cannot write {path}: {error.strerror}. The checkpoints before it are kept: make "
             "room, then go on with --resume."
         ) from error
-    for old in list_checkpoints(run)[:-_KEPT]:
-        old.unlink()
-    return path
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -57,23 +77,35 @@ def list_checkpoints(run: Path) -> list[Path]:
 
 
 def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint of a run. Raises TrainerError if there is none to read."""
+    """The newest checkpoint of a run that is whole; a warning names those after it that are not.
+    Raises TrainerError if there is none to read."""
     found = list_checkpoints(run)
     if not found:
         raise TrainerError(
             f"{run} has no checkpoint yet. Train it first (ascnet train), or name another run "
             "with --run."
         )
-    return found[-1], _read(found[-1])
+    for path in reversed(found):
+        if (state := _read(path)) is not None:
+            return path, state
+        log.warning("Warning: %s is damaged; the checkpoint before it is taken.", path)
+    raise TrainerError(
+        f"All checkpoints of {run} are damaged ({', '.join(path.name for path in found)}). Copy "
+        "them again, or start a new run."
+    )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint holds; None if it was cut or changed since it was written."""
     try:
+        with zipfile.ZipFile(path) as members:
+            if members.testzip() is not None:  # torch.load does not look at the checksums
+                return None
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise TrainerError(
-            f"{path} cannot be read ({type(error).__name__}). Remove it to use the one before it."
-        ) from error
+    except PermissionError:
+        raise
+    except Exception:  # whatever a damaged file makes them raise
+        return None
     return state
 
 
@@ -82,7 +114,7 @@ class TrainedBackbone:
     """What evaluation needs of a run."""
 
     config: Config
-    backbone: R3D
+    backbone: Backbone
     step: int
     sha256: str  # of the checkpoint file
 

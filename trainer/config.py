@@ -13,9 +13,10 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from trainer.errors import TrainerError
-from trainer.sampling import POLICIES
+from trainer.rules import check
 
 RECIPES = Path(__file__).parent / "recipes"
+MAY_CHANGE = ("data.workers",)  # on resume: what has no influence on the numbers
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,14 @@ class Data:
     size: int = 112  # pixels, side of the square crop; paper, R3D-18
     short_side: int = 0  # decode JPEGs at the smallest scale with at least this; 0: whole
     short_videos: str = "loop"  # what a clip does that does not fit: loop | repeat_last | error
+    replacement: bool = False  # whether both clips of a video may get the same stride
+    fps: float = (
+        0.0  # strides count frames at this rate, so speeds are in seconds; 0: stored frames
+    )
     workers: int = 0  # decoding threads; 0: as many as there are cores
+    streaming: bool = False  # read local shards from start to end, as remote ones always are
+    streams: int = 0  # streaming: shards read at a time, on every rank; 0: up to 4
+    shuffle_buffer: int = 256  # streaming: videos that are shuffled at a time, on every rank
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Model:
     backbone: str = "r3d18"
     hidden: int = 2048  # width of projectors and predictors
     dim: int = 256  # of both embedding spaces; BYOL-video
+    init: str = ""  # file of weights that the backbone starts with; "": random ones
 
 
 @dataclass(frozen=True)
@@ -60,18 +69,35 @@ class Objective:
     neighbours: int = 1  # k nearest in appearance; paper: top-1
     exclude_siblings: bool = True  # clips of the same source recording are no "other video"
     speed_warmup: float = 0.05  # share of the steps before SCP starts, while the bank fills
+    collapse: float = (
+        0.1  # collapsed: std of the embeddings below this share of the healthy one ...
+    )
+    collapse_steps: int = 500  # ... for so many steps; the run is stopped; 0: never
 
 
 @dataclass(frozen=True)
 class Optim:
-    batch: int = 64  # videos a step; every video gives two clips
+    batch: int = 64  # videos a step, over all ranks; every video gives two clips
+    accumulate: int = 1  # parts that a step's batch is computed in, one after the other
     epochs: float = 200.0  # RSPNet
     steps: int = 0  # if not 0, so many steps whatever the data set's size
-    optimiser: str = "sgd"  # sgd | adamw; RSPNet: sgd
+    optimiser: str = "sgd"  # sgd | lars | adamw; RSPNet: sgd
     lr: float = 0.1  # at batch 64, scaled linearly; RSPNet
     warmup: float = 0.05  # share of the steps with rising lr
-    momentum: float = 0.9  # of SGD; RSPNet
+    momentum: float = 0.9  # of SGD and LARS; RSPNet
     weight_decay: float = 1e-4  # RSPNet; none on norms and biases
+    trust: float = 0.001  # LARS: learning rate as a share of |weights| / |gradient|; BYOL-video
+    clip: float = 0.0  # largest norm of the gradient; 0: any
+
+
+@dataclass(frozen=True)
+class Device:
+    """How it is computed; what fits the machine, not part of the method."""
+
+    precision: str = "fp32"  # fp32 | tf32 | bf16 | fp16; the last two by autocast
+    channels_last: bool = True  # memory layout of clips and weights
+    compile: bool = False  # torch.compile the encoder
+    sync_bn: bool = True  # several ranks: batch norm over all of them (BYOL-video)
 
 
 @dataclass(frozen=True)
@@ -87,16 +113,18 @@ class Config:
     recipe: str = "custom"
     seed: int = 0
     log_every: int = 10  # steps
-    checkpoint_every: int = 500  # steps
+    checkpoint_every: int = 500  # steps; the last two are kept
+    milestones: int = 4  # checkpoints that are kept for good, evenly spaced, the end included
     data: Data = field(default_factory=Data)
     augment: Augment = field(default_factory=Augment)
     model: Model = field(default_factory=Model)
     objective: Objective = field(default_factory=Objective)
     optim: Optim = field(default_factory=Optim)
+    device: Device = field(default_factory=Device)
     evaluate: Evaluate = field(default_factory=Evaluate)
 
     def __post_init__(self) -> None:
-        _validate(self)
+        check(self)
 
 
 def recipes() -> list[str]:
@@ -195,65 +223,3 @@ def _lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _lists(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
-
-
-def _validate(config: Config) -> None:
-    data, objective, optim = config.data, config.objective, config.optim
-    augment = config.augment
-    rules = [
-        (data.frames >= 1, "data.frames", data.frames, "at least 1"),
-        (min(data.strides, default=0) >= 1, "data.strides", data.strides, "positive numbers"),
-        (len(set(data.strides)) >= 2, "data.strides", data.strides, "two different speeds or more"),
-        (data.frames <= 512, "data.frames", data.frames, "at most 512"),
-        (data.size >= 16, "data.size", data.size, "at least 16"),
-        (data.short_side >= 0, "data.short_side", data.short_side, "0 or more"),
-        (data.workers >= 0, "data.workers", data.workers, "0 or more"),
-        (
-            data.short_videos in POLICIES,
-            "data.short_videos",
-            data.short_videos,
-            "loop, repeat_last or error",
-        ),
-        (0 <= objective.momentum < 1, "objective.momentum", objective.momentum, "in [0, 1)"),
-        (objective.bank >= 1, "objective.bank", objective.bank, "at least 1"),
-        (
-            1 <= objective.neighbours <= objective.bank,
-            "objective.neighbours",
-            objective.neighbours,
-            "from 1 to objective.bank",
-        ),
-        (
-            0 <= objective.speed_warmup <= 1,
-            "objective.speed_warmup",
-            objective.speed_warmup,
-            "in [0, 1]",
-        ),
-        (config.seed >= 0, "seed", config.seed, "0 or more"),
-        (config.model.hidden >= 1, "model.hidden", config.model.hidden, "at least 1"),
-        (config.model.dim >= 2, "model.dim", config.model.dim, "at least 2"),
-        (
-            0 < augment.area[0] <= augment.area[1] <= 1,
-            "augment.area",
-            augment.area,
-            "two shares in (0, 1], the smaller first",
-        ),
-        (
-            0 < augment.ratio[0] <= augment.ratio[1],
-            "augment.ratio",
-            augment.ratio,
-            "two positive numbers, the smaller first",
-        ),
-        (0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "in [0, 1)"),
-        (optim.steps >= 0, "optim.steps", optim.steps, "0 (then epochs count) or more"),
-        (optim.batch >= 2, "optim.batch", optim.batch, "at least 2 (batch norm needs two)"),
-        (0 < optim.epochs < 1e6, "optim.epochs", optim.epochs, "positive, below a million"),
-        (optim.optimiser in ("sgd", "adamw"), "optim.optimiser", optim.optimiser, "sgd or adamw"),
-        (optim.lr > 0, "optim.lr", optim.lr, "positive"),
-        (config.evaluate.clips >= 1, "evaluate.clips", config.evaluate.clips, "at least 1"),
-        (config.evaluate.stride >= 1, "evaluate.stride", config.evaluate.stride, "at least 1"),
-        (config.log_every >= 1, "log_every", config.log_every, "at least 1"),
-        (config.checkpoint_every >= 1, "checkpoint_every", config.checkpoint_every, "at least 1"),
-    ]
-    for is_fine, key, value, allowed in rules:
-        if not is_fine:
-            raise TrainerError(f"{key} is {value!r}; allowed: {allowed}.")

@@ -1,8 +1,17 @@
-"""Numbers that say whether training is healthy."""
+"""Numbers that say whether training is healthy. Class labels are looked at here, and nowhere in
+training."""
 
 import math
+from functools import lru_cache
 
 import torch
+
+from trainer.ascnet import Losses, Neighbours
+from trainer.bank import MemoryBank
+from trainer.config import Objective
+from trainer.training_set import TrainingSet
+
+_RANK_OF = 1024  # clips; the latest in the bank
 
 
 def embedding_std(embeddings: torch.Tensor) -> float:
@@ -15,3 +24,82 @@ def embedding_std(embeddings: torch.Tensor) -> float:
 def healthy_std(dim: int) -> float:
     """What `embedding_std` is for embeddings spread evenly over the sphere."""
     return 1 / math.sqrt(dim)
+
+
+def effective_rank(embeddings: torch.Tensor) -> float:
+    """In how many directions embeddings (N x dim, their mean taken away) differ: e to the entropy
+    of their singular values' shares (Roy & Vetterli 2007). From 1 (a line) to dim; 0 for a point.
+    Embeddings that fill few dimensions have collapsed in part, whatever their std."""
+    if len(embeddings) < 2:
+        return 0.0
+    centred = embeddings.double() - embeddings.double().mean(0)
+    values = torch.linalg.eigvalsh(centred.mT @ centred).clamp(min=0).sqrt()
+    if float(values.sum()) < 1e-9:
+        return 0.0
+    shares = values / values.sum()
+    return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))
+
+
+@lru_cache(maxsize=64)
+def healthy_rank(count: int, dim: int) -> float:
+    """What `effective_rank` is for `count` embeddings spread evenly over the sphere."""
+    generator = torch.Generator().manual_seed(0)
+    return effective_rank(torch.randn(count, dim, generator=generator))
+
+
+def embedding_stds(losses: Losses, settings: Objective, with_speed: bool) -> dict[str, float]:
+    """`embedding_std` of the heads that are trained in this step."""
+    stds = {}
+    if settings.appearance_weight:
+        stds["appearance"] = embedding_std(losses.target.appearance)
+    if settings.speed_weight and with_speed:
+        stds["speed"] = embedding_std(losses.target.speed)
+    return stds
+
+
+def measured(
+    losses: Losses, bank: MemoryBank, videos: torch.Tensor, data: TrainingSet
+) -> dict[str, float | None]:
+    """All numbers of a step that are logged. `videos`: int64 N, of this rank's clips."""
+    return {
+        "loss": float(losses.loss),
+        "loss_appearance": float(losses.appearance),
+        "loss_speed": float(losses.speed),
+        "with_neighbour": float(losses.with_neighbour),
+        "std_appearance": embedding_std(losses.target.appearance),
+        "std_speed": embedding_std(losses.target.speed),
+        "std_healthy": healthy_std(losses.target.speed.shape[1]),
+        **_ranks(bank),
+        **neighbour_report(losses.neighbours, videos, data, len(losses.target.speed)),
+    }
+
+
+def _ranks(bank: MemoryBank) -> dict[str, float]:
+    """Effective rank of both heads over the latest clips, and what it should be about."""
+    appearance, speed = bank.latest(_RANK_OF)
+    return {
+        "rank_appearance": effective_rank(appearance.cpu()),
+        "rank_speed": effective_rank(speed.cpu()),
+        "rank_healthy": healthy_rank(*appearance.shape),
+    }
+
+
+def neighbour_report(
+    neighbours: Neighbours, videos: torch.Tensor, data: TrainingSet, clips_a_step: int
+) -> dict[str, float | None]:
+    """What SCP took for "the other video" of each clip (`videos`: int64, N), as shares of what it
+    found: of the same source group, of the same class (of those whose class is known), and how
+    many steps they were in the bank. None where nothing was found or no class is known."""
+    found = neighbours.found.cpu()
+    other, own = neighbours.video.cpu()[found], videos[:, None].expand_as(found)[found]
+    labels, groups = torch.tensor(data.labels), torch.tensor(data.groups)
+    known = (labels[other] >= 0) & (labels[own] >= 0)
+    return {
+        "neighbour_same_group": _mean(groups[other] == groups[own]),
+        "neighbour_same_class": _mean((labels[other] == labels[own])[known]),
+        "neighbour_age": _mean(neighbours.age.cpu()[found] / clips_a_step),
+    }
+
+
+def _mean(values: torch.Tensor) -> float | None:
+    return float(values.double().mean()) if len(values) else None

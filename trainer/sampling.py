@@ -1,24 +1,50 @@
-"""Frame-index arithmetic of clips: pure functions on whole numbers, no video.
+"""Frame-index arithmetic of clips: pure functions on numbers, no video.
 
 A clip of T frames at frame stride s takes every s-th frame, so it plays at s times the speed:
 
     frames of the video   0 1 2 3 4 5 6 7 8 9
     T = 4, s = 2, start 1   x . x . x . x        span 7
+
+Where speeds are in seconds, the stride is a fraction, and the nearest frame is taken:
+
+    T = 4, s = 1.2, start 0 x x x .   x          0, 1.2, 2.4, 3.6
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 
-def clip_span(length: int, stride: int) -> int:
+@dataclass(frozen=True)
+class Place:
+    """A clip's length and stride, and the length of the video that it is to be cut from."""
+
+    length: int  # frames of the clip
+    stride: float  # a whole number, unless strides are in seconds
+    frames: int  # of the video
+
+
+def stored_stride(stride: int, video_fps: float, fps: float) -> float:
+    """Frames of a video at `video_fps` that pass while `stride` frames pass at `fps` frames a
+    second: the stride that plays every video at the same speed, whatever its native rate."""
+    return stride * video_fps / fps
+
+
+def steps(length: int, stride: float) -> tuple[int, ...]:
+    """Frame numbers of a clip, counted from its first: i * stride, rounded (halves up)."""
+    return tuple(math.floor(i * stride + 0.5) for i in range(length))
+
+
+def clip_span(length: int, stride: float) -> int:
     """Frames from the first to the last of a clip, both counted: (length - 1) * stride + 1."""
-    return (length - 1) * stride + 1
+    return math.floor((length - 1) * stride + 0.5) + 1
 
 
-def last_start(frames: int, length: int, stride: int) -> int:
-    """The last start at which the clip fits a video of `frames` frames; negative if none does."""
-    return frames - clip_span(length, stride)
+def last_start(place: Place) -> int:
+    """The last start at which the clip fits its video; negative if none does."""
+    return place.frames - clip_span(place.length, place.stride)
 
 
 def _loop(index: int, frames: int) -> int:
@@ -46,38 +72,42 @@ POLICIES: dict[str, Callable[[int, int], int]] = {
 }
 
 
-def clip_frames(
-    start: int, *, length: int, stride: int, frames: int, policy: str = "loop"
-) -> tuple[int, ...]:
+def clip_frames(start: int, place: Place, policy: str = "loop") -> tuple[int, ...]:
     """Frame numbers of a clip.
 
     Raises ValueError if it does not fit and the policy is `error`.
     """
     past_end = POLICIES[policy]
-    return tuple(past_end(start + i * stride, frames) for i in range(length))
+    return tuple(past_end(start + i, place.frames) for i in steps(place.length, place.stride))
 
 
-def random_start(
-    rng: np.random.Generator, *, length: int, stride: int, frames: int, policy: str = "loop"
-) -> int:
+def random_start(rng: np.random.Generator, place: Place, policy: str = "loop") -> int:
     """A start drawn evenly from those that fit. If none fits: any frame under `loop` (every
     start is as good as another), else 0."""
-    room = last_start(frames, length, stride)
+    room = last_start(place)
     if room >= 0:
         return int(rng.integers(room + 1))
-    return int(rng.integers(frames)) if policy == "loop" else 0
+    return int(rng.integers(place.frames)) if policy == "loop" else 0
 
 
-def even_starts(clips: int, *, length: int, stride: int, frames: int) -> tuple[int, ...]:
+def centred_start(place: Place) -> int:
+    """The start of the clip in the middle of the video; 0 if it does not fit."""
+    return max(last_start(place), 0) // 2
+
+
+def even_starts(clips: int, place: Place) -> tuple[int, ...]:
     """Starts of `clips` clips spread evenly from the first that fits to the last; the one in the
     middle for a single clip; all 0 if none fits."""
-    room = max(last_start(frames, length, stride), 0)
     if clips == 1:
-        return (room // 2,)
+        return (centred_start(place),)
+    room = max(last_start(place), 0)
     return tuple(room * i // (clips - 1) for i in range(clips))
 
 
-def two_strides(rng: np.random.Generator, strides: tuple[int, ...]) -> tuple[int, int]:
-    """Two different strides in random order: one for each clip of a pair."""
-    first, second = rng.choice(len(strides), size=2, replace=False)
+def two_strides(
+    rng: np.random.Generator, strides: tuple[int, ...], replacement: bool = False
+) -> tuple[int, int]:
+    """A stride for each clip of a pair, in random order: two different ones, or with replacement
+    two that may be the same."""
+    first, second = rng.choice(len(strides), size=2, replace=replacement)
     return strides[first], strides[second]

@@ -12,6 +12,7 @@ from evaluate.errors import EvaluateError
 from evaluate.tasks import evaluate, result_path
 from trainer.checkpoint import newest_run
 from trainer.run import shards_of
+from trainer.sources import is_remote
 
 
 @click.command("evaluate")
@@ -35,7 +36,7 @@ def command(task: str, run: Path | None, shards: Path | None, split: str | None)
     """Evaluate a run, with the untrained network beside it as the baseline."""
     run = run or newest_run(RUNS)
     refused = []
-    for folder in find_datasets(shards) if shards else shards_of(run):
+    for folder in find_datasets(shards) if shards else _local(run):
         try:
             with Progress("features", "videos") as videos, Progress("probe", "fits") as fits:
                 result = evaluate(task, run, folder, split, pick_device(), videos, fits)
@@ -46,3 +47,15 @@ def command(task: str, run: Path | None, shards: Path | None, split: str | None)
         click.echo(f"  {result_path(run, task, result['dataset'], result['split'])}")
     if refused:
         raise EvaluateError(" ".join(refused))
+
+
+def _local(run: Path) -> list[Path]:
+    """The data sets of a run, which have to be here."""
+    sources = shards_of(run)
+    remote = [source for source in sources if is_remote(source)]
+    if remote:
+        raise EvaluateError(
+            f"{run} was trained on {remote[0]}, and evaluation reads local shards. Copy or build "
+            "them here and name their folder with --shards."
+        )
+    return [Path(source) for source in sources]

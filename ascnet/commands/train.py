@@ -1,22 +1,29 @@
 """`ascnet train`."""
 
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import torch
+import torch.distributed as dist
 
 from ascnet.progress import Progress
-from builder.shard import find_datasets
 from trainer import config
+from trainer.backbones import make_backbone
 from trainer.checkpoint import CONFIG_FILE, list_checkpoints, newest_run
 from trainer.config import Config
+from trainer.dry_run import data_text, forecast
 from trainer.errors import TrainerError
 from trainer.pretrain import total_steps, train
+from trainer.ranks import Rank, together
 from trainer.run import must_be_same_data, record_of, shards_of, start_run
-from trainer.training_set import TrainingSet, gather
+from trainer.training_set import TrainingSet, gather, locate
+from trainer.weights import load_weights
 
 RUNS = Path("runs")
+Say = Callable[[str], None]
 
 
 def pick_device() -> torch.device:
@@ -25,7 +32,7 @@ def pick_device() -> torch.device:
 
 
 @click.command("train")
-@click.argument("shards", type=click.Path(path_type=Path), required=False)
+@click.argument("shards", required=False)
 @click.option(
     "--recipe",
     help=f"{', '.join(config.recipes())}, or a .toml file.  [default: what fits the device]",
@@ -38,104 +45,148 @@ def pick_device() -> torch.device:
     help="Change a setting, such as optim.lr=0.05; may be given several times.",
 )
 @click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    help="Weights that the backbone starts with, .safetensors or .pth, whatever their prefix.",
+)
+@click.option(
     "--run",
     type=click.Path(path_type=Path),
     help="Run directory.  [default: runs/<time>-<recipe>; with --resume the newest one]",
 )
 @click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint.")
+@click.option("--dry-run", is_flag=True, help="Say what would be trained and what it takes.")
 def command(
-    shards: Path | None,
+    shards: str | None,
     recipe: str | None,
     assignments: tuple[str, ...],
+    init: Path | None,
     run: Path | None,
     resume: bool,
+    dry_run: bool,
 ) -> None:
-    """Train on the training videos of all data sets in SHARDS (default: shards/)."""
-    device = pick_device()
-    if resume:
-        run = run or newest_run(RUNS, trained=False)
-        settings = _same_settings(run, recipe, assignments)
-        _must_be_same_shards(run, shards)
-        data = gather(shards_of(run), settings.data)
-    else:
-        settings = _chosen_settings(recipe, assignments, device)
-        data = gather(find_datasets(shards or Path("shards")), settings.data)
-        run = run or RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.recipe}"
-        start_run(run, settings, data)
-    _announce(run, settings, data, device)
+    """Train on the training videos of all data sets in SHARDS.
+
+    \b
+    SHARDS is a folder (default: shards/), or what is streamed:
+      http://server/shards/ucf101
+      "pipe:aws s3 cp s3://bucket/ucf101/{} -"
+
+    On several GPUs: torchrun --nproc-per-node=8 --no-python ascnet train SHARDS
+    """
+    if init is not None:
+        assignments = (*assignments, f"model.init={init.resolve()}")
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        together(pick_device().type) as (rank, device),
+    ):
+        say: Say = click.echo if rank.number == 0 else lambda text: None
+        if resume:
+            run = run or newest_run(RUNS, trained=False)
+            settings = _same_settings(run, recipe, assignments)
+            data = gather(
+                locate([shards] if shards else shards_of(run), Path(scratch)), settings.data
+            )
+            must_be_same_data(run, data)
+        else:
+            settings = _chosen_settings(recipe, assignments, device, say)
+            data = gather(locate([shards or "shards"], Path(scratch)), settings.data)
+        _check_init(settings, say)
+        if dry_run:
+            say(config.dump(settings))
+            say(data_text(settings, data))
+            say(forecast(settings, data, rank.world))
+            return
+        if not resume:
+            run = _same_on_all(run or _new_run(settings), rank)
+            if rank.number == 0:
+                start_run(run, settings, data)
+        assert run is not None
+        say(data_text(settings, data))
+        say(_begin_text(run, settings, data, device, rank))
+        _train(run, settings, data, device, rank, say)
+
+
+def _train(
+    run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank, say: Say
+) -> None:
     try:
         with Progress("training", "steps") as progress:
-            last = train(run, settings, data, device, progress)
+            last = train(run, settings, data, device, progress, rank)
     except torch.OutOfMemoryError as error:
+        parts = settings.optim.accumulate
         raise TrainerError(
-            f"The GPU's memory does not hold a batch of {settings.optim.batch} videos. Start a new "
-            f"run with a smaller one, such as --set optim.batch={settings.optim.batch // 2}."
+            f"The GPU's memory does not hold {settings.optim.batch // parts // rank.world} videos "
+            "at a time. Start a new run that computes a step in more parts (--set "
+            f"optim.accumulate={2 * parts}), in half the precision (--set device.precision=bf16) "
+            f"or with a smaller batch (--set optim.batch={settings.optim.batch // 2})."
         ) from error
-    click.echo(
-        f"{run}: {last['step']} steps, loss {last['loss']:.3f}, std of the embeddings "
-        f"{last['std_appearance']:.3f} (appearance) and {last['std_speed']:.3f} (speed); "
-        f"{last['std_healthy']:.3f} is healthy, near 0 is collapsed"
-    )
+    if last:
+        say(
+            f"{run}: {last['step']} steps, loss {last['loss']:.3f}, std of the embeddings "
+            f"{last['std_appearance']:.3f} (appearance) and {last['std_speed']:.3f} (speed); "
+            f"{last['std_healthy']:.3f} is healthy, near 0 is collapsed"
+        )
+
+
+def _new_run(settings: Config) -> Path:
+    return RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.recipe}"
+
+
+def _same_on_all(run: Path, rank: Rank) -> Path:
+    """Rank 0's choice: another may have started in another second."""
+    if rank.world == 1:
+        return run
+    choice = [str(run)]
+    dist.broadcast_object_list(choice)
+    return Path(choice[0])
 
 
 def _chosen_settings(
-    recipe: str | None, assignments: tuple[str, ...], device: torch.device
+    recipe: str | None, assignments: tuple[str, ...], device: torch.device, say: Say
 ) -> Config:
     if recipe is None:
         recipe = "ucf101-r3d18" if device.type == "cuda" else "demo"
-        click.echo(f"Recipe {recipe}, as the device is {device.type} (--recipe names another).")
+        say(f"Recipe {recipe}, as the device is {device.type} (--recipe names another).")
     return config.override(config.load_recipe(recipe), assignments)
 
 
 def _same_settings(run: Path, recipe: str | None, assignments: tuple[str, ...]) -> Config:
-    """The run's own settings. What is asked for on resume must not differ from them."""
+    """The run's own settings. What is asked for on resume must not differ from them, but for what
+    has no influence on the numbers."""
     record_of(run)  # says so if it is no run
     own = config.load(run / CONFIG_FILE)
     if recipe is not None and config.load_recipe(recipe).recipe != own.recipe:
         raise click.UsageError(
             f"{run} was started with recipe {own.recipe}, not {recipe}. Leave --recipe out."
         )
+    changed = own
     for assignment in assignments:
-        if config.override(own, (assignment,)) != own:
+        if assignment.partition("=")[0].strip() in config.MAY_CHANGE:
+            changed = config.override(changed, (assignment,))
+        elif config.override(own, (assignment,)) != own:
             raise click.UsageError(
                 f"--set {assignment} differs from {run / CONFIG_FILE}; a run is resumed with its "
-                "own settings. Leave it out, or start a new run without --resume."
+                f"own settings, {', '.join(config.MAY_CHANGE)} excepted. Leave it out, or start a "
+                "new run without --resume."
             )
-    return own
+    return changed
 
 
-def _must_be_same_shards(run: Path, shards: Path | None) -> None:
-    must_be_same_data(run)
-    own = set(shards_of(run))
-    if shards is not None and {folder.resolve() for folder in find_datasets(shards)} != own:
-        raise click.UsageError(
-            f"{run} was started on {', '.join(map(str, sorted(own)))}, not on what is in {shards}. "
-            "Leave the argument out, or start a new run without --resume."
-        )
+def _check_init(settings: Config, say: Say) -> None:
+    """Weights that do not fit are named before anything is begun."""
+    backbone = make_backbone(settings.model.backbone)
+    if settings.model.init:
+        say(load_weights(backbone, Path(settings.model.init)).text())
 
 
-def _announce(run: Path, settings: Config, data: TrainingSet, device: torch.device) -> None:
-    for folder, counts in data.counts.items():
-        click.echo(
-            f"Training on {folder}: {counts['training_videos']} training videos of split "
-            f"{settings.data.split} ({counts['built']} of {counts['expected']} built)"
-        )
-    if data.short:
-        click.echo(
-            f"{data.short} videos are too short for {settings.data.frames} frames at stride "
-            f"{max(settings.data.strides)}; their clips follow the policy "
-            f"{settings.data.short_videos!r}"
-        )
-    if len(set(data.groups)) < 2 and settings.objective.exclude_siblings:
-        click.echo(
-            "Warning: all training videos come from one source group, so speed consistency finds "
-            "no other video and only appearance is learnt.",
-            err=True,
-        )
-    steps = total_steps(settings, len(data.videos))
+def _begin_text(
+    run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank
+) -> str:
     done = int(list_checkpoints(run)[-1].stem) if list_checkpoints(run) else 0
-    click.echo(
-        f"{run}: recipe {settings.recipe}, {settings.model.backbone} on {device.type}, "
-        f"{steps} steps of {settings.optim.batch} videos"
+    where = device.type if rank.world == 1 else f"{rank.world} x {device.type}"
+    return (
+        f"{run}: recipe {settings.recipe}, {settings.model.backbone} on {where}, "
+        f"{total_steps(settings, len(data.videos))} steps of {settings.optim.batch} videos"
         + (f", going on after step {done}" if done else "")
     )

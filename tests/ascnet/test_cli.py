@@ -72,8 +72,11 @@ def test_mistakes_are_one_message(tmp_path, shards, make_video):
     assert "No trained run in runs/" in fails("evaluate", cwd=tmp_path)
     assert "No recipe 'x'" in fails("train", shards, "--recipe", "x", cwd=tmp_path)
     assert "no setting optim.x" in fails("train", shards, "--set", "optim.x=1", cwd=tmp_path)
-    refused = fails("train", shards, "--recipe", "k400-s3dg", cwd=tmp_path)
-    assert "'s3dg', which this version does not have" in refused
+    refused = fails("train", shards, "--set", "model.backbone=i3d", cwd=tmp_path)
+    assert "'i3d', which this version does not have" in refused
+    assert "no/weights.pth" in fails("train", shards, "--init", "no/weights.pth", cwd=tmp_path)
+    assert "cannot be read" in fails("train", "http://127.0.0.1:9/shards", cwd=tmp_path)
+    assert "{} there" in fails("train", "pipe:cat shards", cwd=tmp_path)
     assert not (tmp_path / "runs").exists()
     make_video(tmp_path / "videos" / "a.avi", frames=3)
     words = ["build", "folder", "--source", "videos"]

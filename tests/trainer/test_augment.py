@@ -11,6 +11,7 @@ from trainer.augment import (
     centre_crop,
     colour_matrix,
     draw_geometry,
+    draw_numbers,
     render,
     resize_matrix,
 )
@@ -21,6 +22,10 @@ def clips(n: int = 2, t: int = 3, h: int = 24, w: int = 32) -> tuple[torch.Tenso
     generator = torch.Generator().manual_seed(1)
     frames = torch.randint(0, 256, (n, t, h, w, 3), dtype=torch.uint8, generator=generator)
     return frames, torch.tensor([[h, w]] * n)
+
+
+def numbers(count: int, seed: int = 0) -> torch.Tensor:
+    return draw_numbers(count, torch.Generator().manual_seed(seed))
 
 
 def geometry(top, left, height, width, flip=False, sigma=0.0) -> Geometry:
@@ -122,24 +127,32 @@ def test_contrast_turns_about_the_mean_brightness():
 def test_all_frames_of_a_clip_are_treated_alike():
     frames, sizes = clips(4, t=1)
     still = frames.expand(4, 5, -1, -1, -1)
-    out = augment(still, sizes, Augment(), 16, torch.Generator().manual_seed(0))
+    out = augment(still, sizes, Augment(), 16, numbers(len(still)))
     assert out.shape == (4, 3, 5, 16, 16)
     assert torch.equal(out, out[:, :, :1].expand_as(out))
 
 
-def test_what_is_drawn_depends_on_the_generator_alone():
+def test_what_is_drawn_for_a_clip_depends_on_its_numbers_alone():
     frames, sizes = clips(4)
-    one, same, other = (
-        augment(frames, sizes, Augment(), 16, torch.Generator().manual_seed(s)) for s in (5, 5, 6)
-    )
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
+    rows = numbers(4)
+    whole = augment(frames, sizes, Augment(), 16, rows)
+    assert torch.equal(whole, augment(frames, sizes, Augment(), 16, numbers(4)))
+    assert not torch.equal(whole, augment(frames, sizes, Augment(), 16, numbers(4, seed=6)))
+    half = augment(frames[2:], sizes[2:], Augment(), 16, rows[2:])
+    assert torch.allclose(whole[2:], half, atol=1e-5)
+
+
+def test_without_blur_no_clip_is_blurred():
+    frames, sizes = clips(4)
+    sharp = augment(frames, sizes, Augment(blur=0.0), 16, numbers(4))
+    faint = augment(frames, sizes, Augment(blur=1.0, blur_sigma=(0.0, 0.0)), 16, numbers(4))
+    assert torch.allclose(sharp, faint, atol=1e-5)
 
 
 def test_crops_are_inside_and_of_the_area_asked_for():
     sizes = torch.tensor([[120, 160]] * 2000)
     settings = Augment(area=(0.2, 0.5))
-    g = draw_geometry(settings, sizes, 112, torch.Generator().manual_seed(0))
+    g = draw_geometry(settings, sizes, 112, numbers(len(sizes)))
     assert bool((g.top >= 0).all() and (g.top + g.height <= 120 + 1e-3).all())
     assert bool((g.left >= 0).all() and (g.left + g.width <= 160 + 1e-3).all())
     area = g.height * g.width / (120 * 160)

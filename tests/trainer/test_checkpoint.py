@@ -22,11 +22,45 @@ def test_a_half_written_checkpoint_is_not_taken(tmp_path):
     assert checkpoint.load_last(tmp_path)[1]["step"] == 3
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    path = checkpoint.save(tmp_path, 3, {"model": {}})
-    path.write_bytes(b"damaged")
-    with pytest.raises(TrainerError, match=r"00000003.pt cannot be read"):
+def flip_a_bit(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other", "one bit"])
+def test_a_damaged_last_checkpoint_costs_the_work_since_the_one_before(tmp_path, damage, caplog):
+    for step in (3, 6):
+        checkpoint.save(tmp_path, step, {"model": {"w": torch.full((1000,), float(step))}})
+    last = checkpoint.list_checkpoints(tmp_path)[-1]
+    whole = last.read_bytes()
+    if damage == "one bit":  # in the middle of a tensor: torch.load would not see it
+        flip_a_bit(last, whole.index(torch.full((4,), 6.0).numpy().tobytes()) + 99)
+    else:
+        last.write_bytes({"cut": whole[:-1000], "empty": b"", "other": b"no checkpoint"}[damage])
+    path, state = checkpoint.load_last(tmp_path)
+    assert (path.name, state["step"]) == ("00000003.pt", 3)
+    assert "00000006.pt is damaged; the checkpoint before it is taken" in caplog.text
+
+
+def test_nothing_but_damaged_checkpoints(tmp_path):
+    for step in (3, 6):
+        checkpoint.save(tmp_path, step, {"model": {}}).write_bytes(b"damaged")
+    with pytest.raises(TrainerError, match=r"All checkpoints .*00000003.pt, 00000006.pt"):
         checkpoint.load_last(tmp_path)
+
+
+def test_milestones():
+    assert checkpoint.milestones(100, 4) == {25, 50, 75, 100}
+    assert checkpoint.milestones(10, 4) == {3, 5, 8, 10}
+    assert checkpoint.milestones(2, 4) == {1, 2}
+    assert checkpoint.milestones(100, 0) == set()
+
+
+def test_milestones_are_kept_beside_the_last_two(tmp_path):
+    for step in range(1, 9):
+        checkpoint.save(tmp_path, step, {"model": {}}, checkpoint.milestones(8, 2))
+    assert [int(path.stem) for path in checkpoint.list_checkpoints(tmp_path)] == [4, 7, 8]
 
 
 def test_a_full_disk_is_named_and_costs_no_checkpoint(tmp_path):

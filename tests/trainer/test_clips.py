@@ -1,23 +1,13 @@
 from dataclasses import replace
-from itertools import islice
 
-import numpy as np
 import pytest
 import simplejpeg
 import torch
 
 from builder.shard import read_frames, read_offsets
-from trainer.clips import (
-    ClipReader,
-    ClipRequest,
-    count_short,
-    even_requests,
-    pair_requests,
-    read_batches,
-)
+from trainer.clips import ClipReader, read_batches
 from trainer.errors import TrainerError
-
-PAIRS = {"batch": 4, "clip_length": 8, "strides": (1, 2), "policy": "loop", "seed": 3}
+from trainer.requests import ClipRequest
 
 
 def test_a_batch_holds_the_frames_that_were_asked_for(dataset):
@@ -66,43 +56,20 @@ def test_a_spoilt_frame_is_named(dataset, tmp_path):
         list(read_batches(reader, [[ClipRequest(0, (2, 3), 1)]]))
 
 
-def test_pairs_are_one_video_at_two_speeds():
-    lengths = [30] * 10
-    for requests in pair_requests(lengths, range(5), **PAIRS):
-        assert len(requests) == 8
-        for first, second in zip(requests[:4], requests[4:], strict=True):
-            assert first.video == second.video
-            assert {first.stride, second.stride} == {1, 2}
-            assert set(np.diff(first.frames)) == {first.stride}
+def test_frames_of_two_sizes_share_a_canvas(dataset):
+    """A video of another size lies at the top left of its canvas."""
+    small = replace(dataset.videos[0], width=42, height=32)
+    wide = replace(dataset.videos[1], width=60)  # makes the canvas wider than any frame
+    reader = ClipReader([small, wide])
+    assert (reader.height, reader.width) == (32, 60)
+    (batch,) = read_batches(reader, [[ClipRequest(0, (0, 1), 1)]])
+    assert batch.sizes.tolist() == [[32, 42]]
+    (alone,) = read_batches(ClipReader([small]), [[ClipRequest(0, (0, 1), 1)]])
+    assert torch.equal(batch.frames[:, :, :, :42], alone.frames)
+    assert not batch.frames[:, :, :, 42:].any()
 
 
-def test_every_video_once_an_epoch_in_another_order():
-    lengths = [30] * 12
-    steps = list(pair_requests(lengths, range(6), **PAIRS))
-    drawn = [request.video for step in steps for request in step[:4]]
-    first, second = drawn[:12], drawn[12:]
-    assert sorted(first) == sorted(second) == list(range(12))
-    assert first != second
-
-
-def test_what_a_step_gets_depends_on_its_number_alone():
-    lengths = [20, 30, 5, 40, 8]
-    all_steps = list(pair_requests(lengths, range(9), **PAIRS))
-    assert list(pair_requests(lengths, range(4, 9), **PAIRS)) == all_steps[4:]
-    assert list(pair_requests(lengths, range(9), **PAIRS | {"seed": 4})) != all_steps
-
-
-def test_one_video_fills_a_batch():
-    (requests,) = islice(pair_requests([50], range(1), **PAIRS), 1)
-    assert len(requests) == 8
-    assert len({request.frames for request in requests}) > 1
-
-
-def test_even_requests():
-    clips = even_requests(2, 20, clips=3, clip_length=4, stride=2, policy="loop")
-    assert [clip.frames[0] for clip in clips] == [0, 6, 13]
-    assert {clip.video for clip in clips} == {2}
-
-
-def test_count_short():
-    assert count_short([14, 15, 16], 8, (1, 2)) == 1
+def test_a_frame_of_another_size_is_named(dataset):
+    reader = ClipReader([replace(dataset.videos[0], width=44)])
+    with pytest.raises(TrainerError, match=r"no readable JPEG of 32 x 44 pixels .*\(32, 42\)"):
+        list(read_batches(reader, [[ClipRequest(0, (0,), 1)]]))

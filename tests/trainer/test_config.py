@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from trainer import config
+from trainer.backbones import BACKBONES
 from trainer.config import Config, load_recipe, override
 from trainer.errors import TrainerError
 
@@ -19,6 +20,26 @@ def test_the_recipes_that_ship():
     assert {"demo", "ucf101-r3d18", "k400-r3d18", "k400-s3dg"} <= set(config.recipes())
     k400 = load_recipe("k400-s3dg")
     assert (k400.data.frames, k400.data.size, k400.data.strides) == (64, 224, (1, 2))
+
+
+PAPER_RUNS = [
+    f"{data}-{net}" for data in ("ucf101", "k400") for net in ("r3d18", "s3dg", "c3d", "r2plus1d18")
+]
+
+
+@pytest.mark.parametrize("name", PAPER_RUNS)
+def test_every_value_of_a_paper_s_run_says_where_it_comes_from(name):
+    recipe = load_recipe(name)
+    assert recipe.model.backbone in BACKBONES and name.endswith(recipe.model.backbone)
+    values = [
+        line
+        for line in (config.RECIPES / f"{name}.toml").read_text().splitlines()
+        if "=" in line and not line.startswith(("#", "recipe"))
+    ]
+    assert len(values) > 30
+    for line in values:
+        mark = line.partition("#")[2].strip()
+        assert mark.startswith(("paper", "RSPNet", "BYOL-video", "ours")), line
 
 
 def test_override():
@@ -56,7 +77,20 @@ def test_override():
         ("augment.area=[1]", "takes a list of 2"),
         ("objective.momentum=1.0", r"in \[0, 1\)"),
         ("data.short_videos=skip", "loop, repeat_last or error"),
-        ("optim.optimiser=lion", "sgd or adamw"),
+        ("optim.optimiser=lion", "sgd, lars or adamw"),
+        ("optim.accumulate=3", r"divides optim.batch \(64\) into parts of two"),
+        ("optim.accumulate=64", "parts of two videos or more"),
+        ("optim.accumulate=0", "optim.accumulate is 0"),
+        ("optim.clip=-1", "optim.clip is -1.0"),
+        ("optim.trust=0", "optim.trust is 0.0"),
+        ("device.precision=int8", "fp32, tf32, bf16 or fp16"),
+        ("device.compile=1", "takes a value of type bool"),
+        ("data.fps=-1", "data.fps is -1.0"),
+        ("data.streams=-1", "data.streams is -1"),
+        ("data.shuffle_buffer=0", "data.shuffle_buffer is 0"),
+        ("objective.collapse=1", r"objective.collapse is 1.0; allowed: in \[0, 1\)"),
+        ("objective.collapse_steps=-1", "never stop"),
+        ("milestones=-1", "milestones is -1"),
         ("optim.steps=-5", "optim.steps is -5"),
         ("optim.epochs=inf", "optim.epochs is inf"),
         ("seed=-1", "seed is -1"),

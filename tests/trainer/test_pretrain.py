@@ -1,27 +1,33 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from builder.errors import BuilderError
 from trainer import pretrain
+from trainer.ascnet import ASCNet
+from trainer.batches import training_batches
 from trainer.checkpoint import list_checkpoints, load_last
 from trainer.config import override
 from trainer.errors import TrainerError
-from trainer.run import LOG_FILE, start_run
+from trainer.log import LOG_FILE, TIMES, Log
+from trainer.ranks import ALONE
+from trainer.run import start_run
+from trainer.training_set import gather
 
 CPU = torch.device("cpu")
-NOT_TIMES = {"clips_per_second", "data_wait"}
 
 
 def log_of(run):
     lines = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in NOT_TIMES} for line in lines]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 
 def same(a, b) -> bool:
@@ -41,7 +47,12 @@ def test_what_a_run_leaves_behind(finished_run):
     assert 0 < line["std_appearance"] <= line["std_healthy"] * 1.01
     assert 0 < line["std_speed"] <= line["std_healthy"] * 1.01
     assert line["with_neighbour"] == 1.0
-    assert [int(path.stem) for path in list_checkpoints(finished_run)] == [6, 8]
+    assert line["neighbour_same_group"] == 0.0  # siblings are excluded
+    assert 0 <= line["neighbour_same_class"] <= 1
+    assert 1 <= line["rank_appearance"] <= 8 and 1 <= line["rank_speed"] <= line["rank_healthy"] * 2
+    assert line["lr"] > 0
+    kept = [int(path.stem) for path in list_checkpoints(finished_run)]
+    assert kept == [2, 4, 6, 8]  # milestones 2, 4, 6, 8; the last two are 6 and 8
     assert list(finished_run.glob("events.out*"))
 
 
@@ -63,7 +74,7 @@ def test_killed_and_resumed_equals_uninterrupted(
         "run, shards = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "slow = lambda done, total, text: time.sleep(0.3)\n"
         "settings = config.load(run / 'config.toml')\n"
-        "data = gather([shards], settings.data)\n"
+        "data = gather({shards: str(shards)}, settings.data)\n"
         "pretrain.train(run, settings, data, torch.device('cpu'), slow)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(run), str(shards)])
@@ -74,7 +85,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     steps = [int(path.stem) for path in list_checkpoints(run)]
-    assert steps and steps[-1] < 8
+    assert steps and steps[-1] < 8, steps
     pretrain.train(run, tiny, training_set, CPU)
     assert log_of(run) == log_of(finished_run)
     assert same(load_last(run)[1], load_last(finished_run)[1])
@@ -101,20 +112,146 @@ def test_total_steps(tiny):
     assert pretrain.total_steps(epochs, 1) == 1
 
 
+def test_a_damaged_last_checkpoint_costs_steps_but_not_the_run(
+    finished_run, tiny, training_set, tmp_path, caplog
+):
+    run = tmp_path / "damaged"
+    shutil.copytree(finished_run, run)
+    last = list_checkpoints(run)[-1]
+    last.write_bytes(last.read_bytes()[:-5000])
+    steps = []
+    pretrain.train(run, tiny, training_set, CPU, lambda done, total, text: steps.append(done))
+    assert "00000008.pt is damaged" in caplog.text
+    assert steps == [7, 8]
+    assert log_of(run) == log_of(finished_run)
+    assert same(load_last(run)[1], load_last(finished_run)[1])
+
+
 def test_a_loss_that_is_no_number_stops_the_run(tiny, training_set, tmp_path):
     wild = override(tiny, ("optim.lr=1e30", "optim.warmup=0.0"))
-    start_run(tmp_path / "wild", wild, training_set)
-    with pytest.raises(TrainerError, match=r"The loss is nan at step \d.*optim.lr"):
-        pretrain.train(tmp_path / "wild", wild, training_set, CPU)
+    run = tmp_path / "wild"
+    start_run(run, wild, training_set)
+    with pytest.raises(TrainerError, match=r"The loss is nan at step (\d).*optim.lr") as caught:
+        pretrain.train(run, wild, training_set, CPU)
+    (kept,) = run.glob("failed-step-*.pt")
+    assert str(kept) in str(caught.value)
+    state = torch.load(kept, weights_only=True)
+    assert kept.name == f"failed-step-{state['step'] + 1:08d}.pt"
+    assert len(state["videos"]) == len(state["frames"]) == 8
+    assert {"model", "optimiser", "sizes", "strides"} <= state.keys()
 
 
-def test_no_decay_on_norms_and_biases(tiny):
-    model = pretrain.make_model(tiny)
-    decayed, free = pretrain.make_optimiser(model, tiny).param_groups
-    assert decayed["weight_decay"] > 0 and free["weight_decay"] == 0
-    assert {p.ndim for p in free["params"]} == {1}
-    count = len(decayed["params"]) + len(free["params"])
-    assert count == sum(p.requires_grad for p in model.parameters())
+def test_a_loss_that_is_no_number_never_reaches_the_weights(
+    tiny, training_set, tmp_path, monkeypatch
+):
+    """The loss of step 3 is made NaN; the weights that are kept are those after step 2."""
+    settings = override(tiny, ("milestones=0", "checkpoint_every=2"))
+    run, calls, whole = tmp_path / "run", [], ASCNet._losses
+
+    def third_is_nan(self, *arguments):
+        losses = whole(self, *arguments)
+        calls.append(0)
+        bad = losses.loss * float("nan")
+        return replace(losses, loss=bad, total=losses.total * bad) if len(calls) == 3 else losses
+
+    monkeypatch.setattr(ASCNet, "_losses", third_is_nan)
+    start_run(run, settings, training_set)
+    with pytest.raises(TrainerError, match="The loss is nan at step 3"):
+        pretrain.train(run, settings, training_set, CPU)
+    kept = torch.load(run / "failed-step-00000003.pt", weights_only=True)["model"]
+    path, state = load_last(run)
+    assert path.name == "00000002.pt"
+    weights = [name for name, p in pretrain.make_model(settings).named_parameters()]
+    assert all(torch.equal(kept[name], state["model"][name]) for name in weights)
+
+
+def test_a_collapse_stops_the_run(tiny, training_set, tmp_path):
+    """Without a predictor's gradient, without a target network, all clips fall on one point."""
+    settings = override(
+        tiny,
+        (
+            "objective.collapse=0.9",
+            "objective.collapse_steps=4",
+            "objective.momentum=0",
+            "optim.steps=60",
+            "optim.lr=20",
+            "optim.weight_decay=0.5",
+        ),
+    )
+    run = tmp_path / "collapse"
+    start_run(run, settings, training_set)
+    with pytest.raises(TrainerError, match=r"embeddings have collapsed.*since step \d+"):
+        pretrain.train(run, settings, training_set, CPU)
+    regardless = override(settings, ("objective.collapse_steps=0",))
+    start_run(tmp_path / "regardless", regardless, training_set)
+    assert pretrain.train(tmp_path / "regardless", regardless, training_set, CPU)["step"] == 60
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("optim.optimiser=lars", "optim.accumulate=2", "optim.clip=1"),
+        ("optim.optimiser=adamw", "optim.lr=0.01", "objective.momentum=0"),
+        ("device.precision=tf32", "device.channels_last=false"),
+        ("device.precision=fp16",),
+        ("data.fps=12.5", "data.replacement=true", "objective.neighbours=3"),
+    ],
+)
+def test_every_way_of_training_is_resumed_exactly(changes, tiny, training_set, shards, tmp_path):
+    settings = override(tiny, ("optim.steps=6", "milestones=0", "checkpoint_every=2", *changes))
+    data = gather({shards: str(shards)}, settings.data)
+    for name in ("whole", "resumed"):
+        start_run(tmp_path / name, settings, data)
+    pretrain.train(tmp_path / "whole", settings, data, CPU)
+
+    def stop_after_five(done: int, total: int, text: str) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.train(tmp_path / "resumed", settings, data, CPU, stop_after_five)
+    assert load_last(tmp_path / "resumed")[1]["step"] == 4
+    pretrain.train(tmp_path / "resumed", settings, data, CPU)
+    assert log_of(tmp_path / "resumed") == log_of(tmp_path / "whole")
+    assert same(load_last(tmp_path / "resumed")[1], load_last(tmp_path / "whole")[1])
+
+
+def test_bf16_is_close_to_fp32(finished_run, tiny, training_set, tmp_path):
+    """Not bit for bit from run to run: torch's bf16 gradients of convolutions are not, on CPUs."""
+    settings = override(tiny, ("device.precision=bf16",))
+    start_run(tmp_path / "bf16", settings, training_set)
+    pretrain.train(tmp_path / "bf16", settings, training_set, CPU)
+    for line, exact in zip(log_of(tmp_path / "bf16"), log_of(finished_run), strict=True):
+        assert line["loss"] == pytest.approx(exact["loss"], rel=0.2)
+    first, exact = log_of(tmp_path / "bf16")[0], log_of(finished_run)[0]
+    assert first["std_appearance"] == pytest.approx(exact["std_appearance"], rel=0.1)
+    weights = load_last(tmp_path / "bf16")[1]["model"]
+    assert {v.dtype for v in weights.values()} == {torch.float32, torch.int64}
+
+
+def test_parts_of_a_batch_see_the_clips_of_the_whole(tiny, training_set, tmp_path):
+    """Two parts a step: as many clips, and after the first step another model, for batch norm is
+    over each part."""
+    seen = {}
+    for parts in (1, 2):
+        settings = override(tiny, ("optim.steps=2", f"optim.accumulate={parts}"))
+        batches = training_batches(settings, training_set, 0, 2, ALONE, CPU)
+        seen[parts] = [sorted(b.videos.tolist()) for b in batches]
+    assert [len(b) for b in seen[1]] == [8, 8] and [len(b) for b in seen[2]] == [4] * 4
+    assert sorted(seen[2][0] + seen[2][1]) == seen[1][0]
+
+
+def test_the_hours_are_projected_after_fifty_steps(tmp_path):
+    log = Log(tmp_path, first=100, total=1000)
+    numbers = dict.fromkeys(
+        ("loss", "loss_appearance", "loss_speed", "std_appearance", "std_speed", "std_healthy"), 1.0
+    ) | dict.fromkeys(("rank_appearance", "rank_speed", "rank_healthy"), 9.0)
+    assert "h for all" not in log.write(149, numbers, (10, 0.0))
+    assert "h for all 1000 steps" in log.write(150, numbers, (10, 0.0))
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines()]
+    assert lines[0]["hours_in_all"] is None
+    assert 0 < lines[1]["hours_in_all"] < 1
 
 
 def test_same_seed_same_weights(tiny):

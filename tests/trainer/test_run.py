@@ -8,7 +8,7 @@ from trainer.training_set import gather
 
 
 def test_what_a_run_writes_down(finished_run, shards):
-    assert shards_of(finished_run) == [shards]
+    assert shards_of(finished_run) == [str(shards)]
     record = record_of(finished_run)
     assert record["counts"][str(shards)]["expected"] == 16
     assert record["code"]
@@ -25,10 +25,12 @@ def test_a_run_is_not_overwritten(finished_run, tiny, training_set):
 
 
 def test_resuming_on_other_shards_is_refused(finished_run, shards, tiny, training_set, tmp_path):
-    must_be_same_data(finished_run)
+    must_be_same_data(finished_run, training_set)
     shutil.copytree(shards, tmp_path / "copy")
-    copy = gather([tmp_path / "copy"], tiny.data)
+    copy = gather({tmp_path / "copy": str(tmp_path / "copy")}, tiny.data)
     start_run(tmp_path / "run", tiny, copy)
     (tmp_path / "copy" / "dataset.json").write_text("{}")
     with pytest.raises(TrainerError, match="was built anew since"):
-        must_be_same_data(tmp_path / "run")
+        must_be_same_data(tmp_path / "run", copy)
+    with pytest.raises(TrainerError, match=r"was started on .*folder, not on .*copy"):
+        must_be_same_data(finished_run, copy)

@@ -2,13 +2,24 @@
 
 from collections.abc import Callable
 
-from trainer.backbones.r3d import R3D, r3d18, r3d_tiny
+from trainer.backbones.base import Backbone
+from trainer.backbones.c3d import c3d
+from trainer.backbones.r2plus1d import r2plus1d18
+from trainer.backbones.r3d import r3d18, r3d_tiny
+from trainer.backbones.s3d import s3d, s3dg
 from trainer.errors import TrainerError
 
-BACKBONES: dict[str, Callable[[], R3D]] = {"r3d18": r3d18, "r3d-tiny": r3d_tiny}
+BACKBONES: dict[str, Callable[[], Backbone]] = {
+    "r3d18": r3d18,
+    "r3d-tiny": r3d_tiny,
+    "r2plus1d18": r2plus1d18,
+    "c3d": c3d,
+    "s3d": s3d,
+    "s3dg": s3dg,
+}
 
 
-def make_backbone(name: str) -> R3D:
+def make_backbone(name: str) -> Backbone:
     """A backbone with fresh weights from torch's global generator.
 
     Raises TrainerError for a name that is not there.

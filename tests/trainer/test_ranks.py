@@ -1,0 +1,174 @@
+"""Two processes on the CPU (gloo) against one.
+
+The comparisons are made with 64-bit numbers: with 32 bits the order of sums moves some unit across
+the ReLU's corner now and then, and a gradient is then another one, not one that is nearly the same.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer.batches import part_size
+from trainer.config import dump, override
+from trainer.errors import TrainerError
+from trainer.ranks import Rank, gather_pairs, own_pairs, sum_over_ranks, together, world
+from trainer.run import start_run
+
+STEPS = """
+import sys
+from pathlib import Path
+import torch
+torch.set_default_dtype(torch.float64)
+torch.Tensor.float = torch.Tensor.double
+from trainer import config, pretrain
+from trainer.batches import training_batches
+from trainer.network import prepare
+from trainer.ranks import together
+from trainer.state import TrainingState
+from trainer.step import Stepper
+from trainer.training_set import gather
+
+torch.set_num_threads(1)
+settings, shards, out = config.load(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
+with together("cpu") as (rank, device):
+    data = gather({shards: str(shards)}, settings.data)
+    state = TrainingState(pretrain.make_model(settings), settings, device)
+    network = prepare(state.model, settings.device, device)
+    stepper = Stepper(out.parent, settings, data, state, network, 8, rank, device)
+    batches = training_batches(settings, data, 0, 8, rank, device)
+    seen = []
+    for step in range(3):
+        losses, videos = stepper.take(step, batches)
+        seen.append((losses.loss, losses.appearance, losses.speed, losses.with_neighbour))
+    gradients = {n: p.grad for n, p in state.model.named_parameters() if p.grad is not None}
+    saved = {"gradients": gradients, "state": state.state_dict(), "seen": torch.tensor(seen)}
+    torch.save(saved, out.with_name(f"{out.name}.{rank.number}"))
+"""
+
+
+def run_together(count: int, *command: str) -> list[str]:
+    """Start `count` processes as torchrun does; what they said comes back."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env=os.environ
+            | {
+                "WORLD_SIZE": str(count),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), said
+    return said
+
+
+def after_three_steps(count: int, settings, shards: Path, folder: Path) -> list[dict]:
+    folder.mkdir()
+    (folder / "config.toml").write_text(dump(settings))
+    out = folder / "state"
+    run_together(count, "-c", STEPS, str(folder / "config.toml"), str(shards), str(out))
+    return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(count)]
+
+
+@pytest.fixture(scope="module")
+def settings(tiny):
+    return override(tiny, ("optim.batch=8", "objective.bank=24", "optim.lr=0.05"))
+
+
+@pytest.fixture(scope="module")
+def alone(settings, shards, tmp_path_factory):
+    return after_three_steps(1, settings, shards, tmp_path_factory.mktemp("ranks") / "one")[0]
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return torch.allclose(a, b, rtol=1e-7, atol=1e-10)
+
+
+def test_two_ranks_give_the_gradients_of_one_with_the_joint_batch(
+    settings, alone, shards, tmp_path
+):
+    first, second = after_three_steps(2, settings, shards, tmp_path / "two")
+    assert close(first["seen"], alone["seen"])
+    assert alone["seen"][-1, 2] > 0  # SCP takes part
+    assert first["gradients"].keys() == alone["gradients"].keys()
+    for name, gradient in alone["gradients"].items():
+        assert close(first["gradients"][name], gradient), name
+        assert torch.equal(first["gradients"][name], second["gradients"][name]), name
+    one, two = alone["state"]["model"], first["state"]["model"]
+    assert one.keys() == two.keys()
+    for name, value in one.items():  # the bank's order, too
+        assert close(two[name], value), name
+    for name, value in two.items():
+        assert torch.equal(value, second["state"]["model"][name]), name
+
+
+def test_batch_norm_of_each_rank_alone_gives_others(settings, alone, shards, tmp_path):
+    """That the comparison can fail: without batch norm over all ranks it does."""
+    apart = override(settings, ("device.sync_bn=false",))
+    first, _ = after_three_steps(2, apart, shards, tmp_path / "two")
+    wrong = [n for n, g in alone["gradients"].items() if not close(first["gradients"][n], g)]
+    assert len(wrong) > len(alone["gradients"]) / 2
+
+
+def test_parts_of_a_batch_add_up(settings, shards, tmp_path):
+    """Two parts on one rank and two parts on two ranks: the same."""
+    parts = override(settings, ("optim.accumulate=2",))
+    one = after_three_steps(1, parts, shards, tmp_path / "one")[0]
+    two, _ = after_three_steps(2, parts, shards, tmp_path / "two")
+    for name, gradient in one["gradients"].items():
+        assert close(two["gradients"][name], gradient), name
+
+
+def test_a_run_of_two_ranks_goes_on_as_one(settings, training_set, shards, tmp_path):
+    """Checkpoints are the same whatever the number of ranks; rank 0 writes them."""
+    program = """
+import sys
+from pathlib import Path
+from trainer import config, pretrain
+from trainer.ranks import together
+from trainer.training_set import gather
+run, shards = Path(sys.argv[1]), Path(sys.argv[2])
+settings = config.load(run / "config.toml")
+with together("cpu") as (rank, device):
+    data = gather({shards: str(shards)}, settings.data)
+    last = pretrain.train(run, settings, data, device, rank=rank)
+    print(rank.number, last.get("step"))
+"""
+    run = tmp_path / "run"
+    start_run(run, settings, training_set)
+    said = run_together(2, "-c", program, str(run), str(shards))
+    assert [line.split()[-2:] for line in said] == [["0", "8"], ["1", "None"]]
+    (run / "checkpoints" / "00000008.pt").unlink()
+    assert run_together(1, "-c", program, str(run), str(shards))[0].split() == ["0", "8"]
+
+
+def test_ranks_that_cannot_share_the_batch(tiny):
+    assert part_size(override(tiny, ("optim.batch=8", "optim.accumulate=2")), 2) == 4
+    for world_size in (3, 4):
+        with pytest.raises(TrainerError, match=rf"{world_size} processes cannot share 4 videos"):
+            part_size(tiny, world_size)
+
+
+def test_alone_nothing_is_gathered():
+    with together("cpu") as (rank, device):
+        assert (rank, device.type, world()) == (Rank(0, 1), "cpu", 1)
+        rows = torch.arange(8)
+        assert gather_pairs(rows) is rows and sum_over_ranks(rows) is rows
+        assert own_pairs(rows, rank).tolist() == rows.tolist()
+        assert own_pairs(rows, Rank(1, 2)).tolist() == [2, 3, 6, 7]

@@ -1,0 +1,105 @@
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from trainer.errors import TrainerError
+from trainer.ranks import ALONE, Rank
+from trainer.requests import (
+    Pairs,
+    count_short,
+    draw_pair,
+    draws_of,
+    even_requests,
+    pair_requests,
+    stride_rates,
+)
+
+PAIRS = Pairs(length=8, strides=(1, 2), replacement=False, policy="loop", seed=3)
+
+
+def requests(lengths, batches, pairs=PAIRS, rank=ALONE, batch=4, rate=1.0):
+    rates = [rate] * len(lengths)
+    return pair_requests(lengths, rates, batches, pairs, batch=batch, rank=rank)
+
+
+def test_pairs_are_one_video_at_two_speeds():
+    for clips in requests([30] * 10, range(5)):
+        assert len(clips) == 8
+        for first, second in zip(clips[:4], clips[4:], strict=True):
+            assert first.video == second.video
+            assert {first.stride, second.stride} == {1, 2}
+            assert set(np.diff(first.frames)) == {first.stride}
+
+
+def test_every_video_once_an_epoch_in_another_order():
+    drawn = [request.video for clips in requests([30] * 12, range(6)) for request in clips[:4]]
+    first, second = drawn[:12], drawn[12:]
+    assert sorted(first) == sorted(second) == list(range(12))
+    assert first != second
+
+
+def test_what_a_batch_gets_depends_on_its_number_alone():
+    lengths = [20, 30, 5, 40, 8]
+    everything = list(requests(lengths, range(9)))
+    assert list(requests(lengths, range(4, 9))) == everything[4:]
+    assert list(requests(lengths, range(9), replace(PAIRS, seed=4))) != everything
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_ranks_share_the_batch_of_one(world):
+    lengths = [20, 30, 5, 40, 8]
+    alone = list(requests(lengths, range(5), batch=8))
+    shared = [list(requests(lengths, range(5), rank=Rank(r, world), batch=8)) for r in range(world)]
+    for step, joint in enumerate(alone):
+        halves = [[], []]
+        for rank in range(world):
+            own = shared[rank][step]
+            assert len(own) == 16 // world
+            halves[0] += own[: len(own) // 2]
+            halves[1] += own[len(own) // 2 :]
+        assert halves[0] + halves[1] == joint
+
+
+def test_draws_of():
+    assert list(draws_of(3, 8, Rank(1, 2))) == [28, 29, 30, 31]
+
+
+def test_one_video_fills_a_batch():
+    (clips,) = islice(requests([50], range(1)), 1)
+    assert len(clips) == 8
+    assert len({request.frames for request in clips}) > 1
+
+
+def test_a_short_video_keeps_its_speed():
+    for draw in range(20):
+        for clip in draw_pair(draw, 0, 5, 1.0, PAIRS):
+            assert {(b - a) % 5 for a, b in zip(clip.frames, clip.frames[1:], strict=False)} == {
+                clip.stride
+            }
+
+
+def test_speeds_in_seconds(dataset):
+    """A video at 50 frames a second, strides at 25: every second and every fourth frame."""
+    for draw in range(10):
+        for clip in draw_pair(draw, 0, 200, 2.0, PAIRS):
+            assert set(np.diff(clip.frames)) == {2 * clip.stride}
+    videos = [
+        replace(v, fps=fps) for v, fps in zip(dataset.videos, (50.0, 25.0, 12.5), strict=False)
+    ]
+    assert stride_rates(videos, 25.0) == [2.0, 1.0, 0.5]
+    assert stride_rates(videos, 0.0) == [1.0, 1.0, 1.0]
+    with pytest.raises(TrainerError, match=r"1 of 1 videos have no known frame rate.*data.fps=0"):
+        stride_rates([replace(videos[0], fps=None)], 25.0)
+
+
+def test_even_requests():
+    clips = even_requests(2, 20, 1.0, clips=3, clip_length=4, stride=2, policy="loop")
+    assert [clip.frames[0] for clip in clips] == [0, 6, 13]
+    assert {clip.video for clip in clips} == {2}
+
+
+def test_count_short():
+    assert count_short([14, 15, 16], [1.0, 1.0, 1.0], 8, (1, 2)) == 1
+    assert count_short([14, 15, 16], [1.0, 1.0, 2.0], 8, (1, 2)) == 2

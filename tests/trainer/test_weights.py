@@ -1,0 +1,213 @@
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from trainer.backbones import make_backbone
+from trainer.checkpoint import list_checkpoints
+from trainer.errors import TrainerError
+from trainer.weights import load_weights, read_tensors
+
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def source() -> Tensors:
+    """The state dict of an r3d-tiny, 72 entries, 12 of them num_batches_tracked."""
+    torch.manual_seed(7)
+    return make_backbone("r3d-tiny").state_dict()
+
+
+def named(tensors: Tensors, prefix: str) -> Tensors:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def saved(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def is_loaded(backbone: torch.nn.Module, source: Tensors) -> bool:
+    state = backbone.state_dict()
+    return all(torch.equal(state[name], tensor) for name, tensor in source.items())
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["", "module.", "encoder_q.", "module.encoder_q.", "encoder.backbone.", "backbone.", "model."],
+)
+def test_any_prefix(tmp_path, source, prefix):
+    path = saved(tmp_path / "x.pth", named(source, prefix))
+    backbone = make_backbone("r3d-tiny")
+    assert not is_loaded(backbone, source)
+    found = load_weights(backbone, path)
+    assert is_loaded(backbone, source)
+    assert (found.loaded, found.expected, found.prefix, found.unused) == (72, 72, prefix, ())
+    note = f" (prefix {prefix})" if prefix else ""
+    assert found.text() == f"loaded 72/72 tensors of {path}{note}"
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        lambda t: {"state_dict": t, "epoch": 3},
+        lambda t: {"model": {"state_dict": t}},
+        lambda t: {"model_state": t, "optimizer_state": {"state": {0: {"x": torch.ones(2)}}}},
+        lambda t: {"net": t},
+        lambda t: {"encoder": t, "head": {"weight": torch.ones(2)}},
+        lambda t: {"epoch": 3, **t},
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pth.tar", ".pyth"])
+def test_nesting(tmp_path, source, nested, suffix):
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, saved(tmp_path / f"x{suffix}", nested(source)))
+    assert is_loaded(backbone, source)
+    assert found.loaded == 72
+
+
+def test_safetensors_and_the_old_file_format(tmp_path, source):
+    save_file(source, tmp_path / "x.safetensors")
+    torch.save(source, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("x.safetensors", "old.pth"):
+        backbone = make_backbone("r3d-tiny")
+        load_weights(backbone, tmp_path / name)
+        assert is_loaded(backbone, source)
+
+
+def test_half_precision_becomes_single(tmp_path, source):
+    halves = {name: t.half() if t.is_floating_point() else t for name, t in source.items()}
+    backbone = make_backbone("r3d-tiny")
+    load_weights(backbone, saved(tmp_path / "x.pth", halves))
+    assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+    torch.testing.assert_close(
+        backbone.state_dict()["stem.0.weight"], source["stem.0.weight"], rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("online", "copy"),
+    [
+        ("module.encoder_q.", "module.encoder_k."),
+        ("online_network.", "target_network."),
+        ("student.backbone.", "teacher.backbone."),
+        ("a_long_name_of_the_model.", "ema."),
+    ],
+)
+@pytest.mark.parametrize("copy_first", [False, True])
+def test_the_encoder_rather_than_its_momentum_copy(tmp_path, source, online, copy, copy_first):
+    other = {name: tensor + 1 for name, tensor in source.items()}
+    parts = [named(source, online), named(other, copy)]
+    first, second = reversed(parts) if copy_first else parts
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, saved(tmp_path / "x.pth", first | second))
+    assert is_loaded(backbone, source)
+    assert found.prefix == online
+    assert len(found.unused) == 72
+
+
+def test_a_whole_encoder_is_worth_more_than_half_of_one(tmp_path, source):
+    half = dict(list(source.items())[:40])
+    both = named(half, "encoder_q.") | named(source, "encoder_k.")
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, saved(tmp_path / "x.pth", both))
+    assert found.prefix == "encoder_k."
+
+
+def test_old_files_without_counters(tmp_path, source):
+    old = {name: t for name, t in source.items() if not name.endswith("num_batches_tracked")}
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, saved(tmp_path / "x.pth", old))
+    assert is_loaded(backbone, old)
+    assert (found.loaded, found.expected) == (60, 60)
+
+
+def test_what_is_not_used_is_named_head_first(tmp_path, source):
+    queue = {"module.queue": torch.ones(2), "module.encoder_k.fc.weight": torch.ones(2)}
+    head = {"module.encoder_q.fc.weight": torch.ones(2), "module.encoder_q.fc.bias": torch.ones(2)}
+    whole = queue | named(source, "module.encoder_q.") | head
+    found = load_weights(make_backbone("r3d-tiny"), saved(tmp_path / "x.pth", whole))
+    assert found.unused[:2] == tuple(head)
+    assert found.text().endswith(
+        "x.pth (prefix module.encoder_q.; 4 of the file not used: module.encoder_q.fc.weight, "
+        "module.encoder_q.fc.bias, module.queue, ...)"
+    )
+
+
+def test_our_own_checkpoints(finished_run):
+    path = list_checkpoints(finished_run)[-1]
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, path)
+    assert (found.loaded, found.prefix) == (72, "encoder.backbone.")
+    model = torch.load(path, weights_only=True)["model"]
+    assert is_loaded(backbone, {k: model["encoder.backbone." + k] for k in backbone.state_dict()})
+    with pytest.raises(TrainerError, match=rf"newest checkpoint is {re.escape(str(path))}"):
+        load_weights(backbone, finished_run)
+
+
+def test_a_file_that_does_not_fit_loads_nothing(tmp_path, source):
+    wrong = dict(source)
+    del wrong["layer4.0.conv2.0.weight"]
+    wrong["stem.0.weight"] = torch.ones(16, 3, 7, 7, 7)
+    backbone = make_backbone("r3d-tiny")
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    with pytest.raises(TrainerError) as caught:
+        load_weights(backbone, saved(tmp_path / "x.pth", named(wrong, "net.")))
+    assert is_loaded(backbone, before)
+    assert str(caught.value) == (
+        f"{tmp_path / 'x.pth'} fits 70 of the backbone's 72 tensors under the prefix net., so "
+        "nothing was loaded; missing are layer4.0.conv2.0.weight; of another shape are "
+        "stem.0.weight (16x3x7x7x7, not 16x3x3x7x7). Nor does it fit another backbone of this "
+        "version: r3d18, r3d-tiny, r2plus1d18, c3d, s3d, s3dg."
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "advice"),
+    [
+        ("c3d", "r3d-tiny", "It fits c3d fully: --set model.backbone=c3d."),
+        ("s3d", "s3dg", "It fits s3d fully: --set model.backbone=s3d."),
+        ("s3dg", "r3d-tiny", "It fits s3d and s3dg fully: --set model.backbone=s3dg."),
+    ],
+)
+def test_another_backbone_that_fits_is_named(tmp_path, written, asked, advice):
+    halves = make_backbone(written).half().state_dict()
+    path = saved(tmp_path / "x.pth", named(halves, "module."))
+    with pytest.raises(TrainerError) as caught:
+        load_weights(make_backbone(asked), path)
+    assert str(caught.value).endswith(advice)
+
+
+class Settings:
+    pass
+
+
+@pytest.mark.parametrize("thing", [argparse.Namespace(lr=1), Settings()])
+def test_pickles_are_refused_with_the_way_out(tmp_path, source, thing):
+    path = saved(tmp_path / "x.pth.tar", {"state_dict": source, "args": thing})
+    with pytest.raises(TrainerError, match=r"so it is refused; .* convert it once") as caught:
+        read_tensors(path)
+    command = str(caught.value).partition('python -c "')[2].rpartition('".')[0]
+    exec(command)  # what the sentence says, less the shell
+    backbone = make_backbone("r3d-tiny")
+    load_weights(backbone, tmp_path / "x.pth.weights.pt")
+    assert is_loaded(backbone, source)
+
+
+@pytest.mark.parametrize("content", [b"hello", b"", b"PK\x03\x04 cut"])
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+def test_files_that_are_no_weights(tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TrainerError, match=rf"{name} cannot be read as"):
+        read_tensors(tmp_path / name)
+
+
+def test_files_without_tensors(tmp_path):
+    for content in ({"epoch": 3}, {"state_dict": {"a": 1}}, [torch.ones(2)], {}):
+        with pytest.raises(TrainerError, match="holds no named tensors, but"):
+            read_tensors(saved(tmp_path / "x.pth", content))
+    with pytest.raises(TrainerError, match=r"is no file of weights\. Check the path"):
+        read_tensors(tmp_path / "none.pth")

@@ -1,0 +1,71 @@
+"""What R3D and R(2+1)D share: a ResNet of two-convolution blocks (Tran et al., CVPR 2018, table 1).
+
+The state-dict keys are those of torchvision's video ResNets, without `fc`.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from trainer.backbones.base import Backbone
+
+# The two convolutions of a block, from its channels inside and outside, and its stride.
+Convolutions = Callable[[int, int, int], tuple[nn.Module, nn.Module]]
+
+
+class ResidualNet(Backbone):
+    """float32 N x 3 x T x H x W to N x channels x T/8 x H/16 x W/16 (each rounded up)."""
+
+    def __init__(
+        self,
+        stem: nn.Sequential,
+        width: int,
+        blocks: tuple[int, int, int, int],
+        convolutions: Convolutions,
+    ) -> None:
+        """`width`: channels of the stem; every stage doubles it. `blocks` of each stage."""
+        super().__init__()
+        self.stem = stem
+        self.layer1 = _stage(width, width, blocks[0], 1, convolutions)
+        self.layer2 = _stage(width, 2 * width, blocks[1], 2, convolutions)
+        self.layer3 = _stage(2 * width, 4 * width, blocks[2], 2, convolutions)
+        self.layer4 = _stage(4 * width, 8 * width, blocks[3], 2, convolutions)
+        self.channels = 8 * width
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        x: torch.Tensor = self.layer1(self.stem(clips))
+        x = self.layer4(self.layer3(self.layer2(x)))
+        return x
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut."""
+
+    def __init__(self, inside: int, outside: int, stride: int, convolutions: Convolutions) -> None:
+        super().__init__()
+        first, second = convolutions(inside, outside, stride)
+        self.conv1 = nn.Sequential(first, nn.BatchNorm3d(outside), nn.ReLU(inplace=True))
+        self.conv2 = nn.Sequential(second, nn.BatchNorm3d(outside))
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = None
+        if stride != 1 or inside != outside:
+            self.downsample = nn.Sequential(
+                nn.Conv3d(inside, outside, 1, stride, bias=False), nn.BatchNorm3d(outside)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out: torch.Tensor = self.relu(self.conv2(self.conv1(x)) + shortcut)
+        return out
+
+
+def _stage(
+    inside: int, outside: int, blocks: int, stride: int, convolutions: Convolutions
+) -> nn.Sequential:
+    first = Block(inside, outside, stride, convolutions)
+    others = (Block(outside, outside, 1, convolutions) for _ in range(blocks - 1))
+    return nn.Sequential(first, *others)

@@ -1,0 +1,60 @@
+"""JPEGs to pixels."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import simplejpeg
+
+from builder.shard import Video
+from trainer.errors import TrainerError
+
+
+@cache
+def decoded_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Height and width of a frame of height x width pixels decoded at the smallest of libjpeg's
+    scales that leaves at least `short_side` pixels on both sides; 0: whole."""
+    blank = simplejpeg.encode_jpeg(np.zeros((height, width, 3), np.uint8))
+    found = simplejpeg.decode_jpeg_header(blank, min_height=short_side, min_width=short_side)
+    return int(found[0]), int(found[1])
+
+
+def canvas_of(videos: Sequence[Video], short_side: int) -> tuple[int, int]:
+    """Height and width of the smallest canvas that every decoded frame of the videos fits."""
+    sizes = {decoded_size(v.height, v.width, short_side) for v in videos}
+    return max(h for h, _ in sizes), max(w for _, w in sizes)
+
+
+def decode_clip(
+    jpegs: Sequence[bytes], frames: Sequence[int], video: Video, canvas: np.ndarray, short_side: int
+) -> tuple[int, int]:
+    """Decode the JPEGs of the video's `frames` into `canvas` (uint8, T x H x W x 3), at the top
+    left; height and width come back. Raises TrainerError for a frame that is no JPEG of the
+    video's size."""
+    height, width = decoded_size(video.height, video.width, short_side)
+    fills = canvas.shape[1:3] == (height, width)
+    for t, jpeg in enumerate(jpegs):
+        try:
+            picture = simplejpeg.decode_jpeg(
+                jpeg,
+                min_height=short_side,
+                min_width=short_side,
+                fastdct=True,
+                fastupsample=True,
+                buffer=canvas[t] if fills else None,
+            )
+        except ValueError as error:
+            raise _unreadable(video, frames[t], str(error)) from error
+        if picture.shape[:2] != (height, width):
+            raise _unreadable(video, frames[t], f"decoded, it is {picture.shape[:2]} pixels")
+        if not fills:
+            canvas[t, :height, :width] = picture
+    return height, width
+
+
+def _unreadable(video: Video, frame: int, why: str) -> TrainerError:
+    return TrainerError(
+        f"Frame {frame} of {video.name} in {video.shard} is no readable JPEG of "
+        f"{video.height} x {video.width} pixels ({why}). The shard was changed after it was "
+        "built; build it anew."
+    )

@@ -1,0 +1,52 @@
+"""What a run would take, in words, before it is begun."""
+
+from trainer.batches import is_streamed, part_size
+from trainer.config import Config
+from trainer.estimate import estimate
+from trainer.pretrain import total_steps
+from trainer.training_set import TrainingSet
+
+
+def data_text(settings: Config, data: TrainingSet) -> str:
+    """What is trained on, how it is read, and what is wrong with it."""
+    own = settings.data
+    lines = [
+        f"Training on {source}: {counts['training_videos']} training videos of split {own.split} "
+        f"({counts['built']} of {counts['expected']} built)"
+        for source, counts in data.counts.items()
+    ]
+    if is_streamed(own, data):
+        lines.append(f"Shards are streamed, {own.shuffle_buffer} videos are shuffled at a time")
+    if data.short:
+        lines.append(
+            f"{data.short} videos are too short for {own.frames} frames at stride "
+            f"{max(own.strides)}; their clips follow the policy {own.short_videos!r}"
+        )
+    slow = sum(rate * min(own.strides) < 1 for rate in data.rates)
+    if slow:
+        lines.append(
+            f"{slow} videos have fewer than {own.fps:g} frames a second (data.fps): some of their "
+            "frames are shown twice in a row"
+        )
+    if len(set(data.groups)) < 2 and settings.objective.exclude_siblings:
+        lines.append(
+            "Warning: all training videos come from one source group, so speed consistency finds "
+            "no other video and only appearance is learnt."
+        )
+    return "\n".join(lines)
+
+
+def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
+    """Steps, weights, operations and memory of a run on so many ranks."""
+    cost, videos = estimate(settings, ranks), len(data.videos)
+    steps, batch = total_steps(settings, videos), settings.optim.batch
+    here = part_size(settings, ranks) // ranks
+    return "\n".join(
+        [
+            f"{steps} steps of {batch} videos, two clips each: {steps * batch / videos:.1f} epochs "
+            f"of {videos} videos; {here} videos at a time on each of {ranks} device(s)",
+            cost.text(),
+            f"{steps * cost.step_gflops / 1e6:.3g} PFLOP in all. The hours depend on the machine: "
+            "the log projects them after 50 steps.",
+        ]
+    )

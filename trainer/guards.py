@@ -1,0 +1,69 @@
+"""What stops a run that would only burn time: a loss that is no number, a collapse."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from trainer.config import Config
+from trainer.errors import TrainerError
+from trainer.monitor import healthy_std
+
+
+class EarlyNumber:
+    """A number of a step that is read while the device computes on: reading waits for what came
+    before `EarlyNumber(...)` only, not for what was asked of the device since."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self._value, self._event = value.detach(), None
+        if value.is_cuda:
+            self._value = torch.empty((), dtype=value.dtype, pin_memory=True)
+            self._value.copy_(value.detach(), non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def read(self) -> float:
+        if self._event is not None:
+            self._event.synchronize()
+        return float(self._value)
+
+
+def must_be_finite(loss: float, step: int, kept: str) -> None:
+    """Raises TrainerError for a loss that is no number; `kept` says where its step was put."""
+    if not math.isfinite(loss):
+        raise TrainerError(
+            f"The loss is {loss} at step {step}. {kept} Lower the learning rate (--set "
+            "optim.lr=...), raise the warm-up (--set optim.warmup=0.1) or limit the gradient "
+            "(--set optim.clip=1) and start a new run; a resumed one keeps its settings and "
+            "comes here again."
+        )
+
+
+@dataclass
+class CollapseGuard:
+    """Counts how long a head's embeddings have been nearly one point. Part of the checkpoint."""
+
+    settings: Config
+    since: dict[str, int]  # head: the first step of those in a row with too small a std
+
+    def look(self, step: int, stds: dict[str, float]) -> None:
+        """`stds`: of the heads that are trained, after step `step`. Raises TrainerError when one
+        has been below the bound for as many steps as the settings allow."""
+        limit = self.settings.objective.collapse_steps
+        healthy = healthy_std(self.settings.model.dim)
+        bound = self.settings.objective.collapse * healthy
+        for head, std in stds.items():
+            if std >= bound:
+                self.since.pop(head, None)
+                continue
+            first = self.since.setdefault(head, step)
+            if limit and step - first >= limit:
+                raise TrainerError(
+                    f"The {head} embeddings have collapsed: all clips are mapped to nearly one "
+                    f"point. Their std is {std:.5f} at step {step} and has been below "
+                    f"{bound:.5f} ({self.settings.objective.collapse:g} of the healthy "
+                    f"{healthy:.3f}) since step {first}. Start a new run with a smaller learning "
+                    "rate (--set optim.lr=...), a slower target network (--set "
+                    "objective.momentum=0.99) or more videos a step (--set optim.batch=...), or "
+                    "let it go on regardless with --set objective.collapse_steps=0."
+                )

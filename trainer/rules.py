@@ -1,0 +1,112 @@
+"""What each setting of a recipe may be."""
+
+from typing import TYPE_CHECKING, Any
+
+from trainer.errors import TrainerError
+from trainer.sampling import POLICIES
+
+if TYPE_CHECKING:
+    from trainer.config import Config
+
+Rule = tuple[bool, str, Any, str]  # is it fine, its name, its value, what is allowed
+
+OPTIMISERS = ("sgd", "lars", "adamw")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+
+
+def check(config: "Config") -> None:
+    """Raises TrainerError for the first setting that has a value it may not have."""
+    for rules in (_data, _augment, _objective, _optim, _rest):
+        for is_fine, key, value, allowed in rules(config):
+            if not is_fine:
+                raise TrainerError(f"{key} is {value!r}; allowed: {allowed}.")
+
+
+def _data(config: "Config") -> list[Rule]:
+    data = config.data
+    return [
+        (1 <= data.frames <= 512, "data.frames", data.frames, "1 to 512"),
+        (min(data.strides, default=0) >= 1, "data.strides", data.strides, "positive numbers"),
+        (len(set(data.strides)) >= 2, "data.strides", data.strides, "two different speeds or more"),
+        (data.size >= 16, "data.size", data.size, "at least 16"),
+        (data.short_side >= 0, "data.short_side", data.short_side, "0 or more"),
+        (data.short_videos in POLICIES, "data.short_videos", data.short_videos, _any(POLICIES)),
+        (0 <= data.fps <= 1000, "data.fps", data.fps, "0 (stored frames) to 1000"),
+        (data.workers >= 0, "data.workers", data.workers, "0 or more"),
+        (data.streams >= 0, "data.streams", data.streams, "0 (a few) or more"),
+        (data.shuffle_buffer >= 1, "data.shuffle_buffer", data.shuffle_buffer, "at least 1"),
+    ]
+
+
+def _augment(config: "Config") -> list[Rule]:
+    area, ratio = config.augment.area, config.augment.ratio
+    two_shares = "two shares in (0, 1], the smaller first"
+    two_numbers = "two positive numbers, the smaller first"
+    return [
+        (0 < area[0] <= area[1] <= 1, "augment.area", area, two_shares),
+        (0 < ratio[0] <= ratio[1], "augment.ratio", ratio, two_numbers),
+    ]
+
+
+def _objective(config: "Config") -> list[Rule]:
+    own = config.objective
+    return [
+        (0 <= own.momentum < 1, "objective.momentum", own.momentum, "in [0, 1)"),
+        (own.bank >= 1, "objective.bank", own.bank, "at least 1"),
+        (
+            1 <= own.neighbours <= own.bank,
+            "objective.neighbours",
+            own.neighbours,
+            "from 1 to objective.bank",
+        ),
+        (0 <= own.speed_warmup <= 1, "objective.speed_warmup", own.speed_warmup, "in [0, 1]"),
+        (0 <= own.collapse < 1, "objective.collapse", own.collapse, "in [0, 1)"),
+        (
+            own.collapse_steps >= 0,
+            "objective.collapse_steps",
+            own.collapse_steps,
+            "0 (never stop) or more",
+        ),
+    ]
+
+
+def _optim(config: "Config") -> list[Rule]:
+    own = config.optim
+    two_each = own.accumulate >= 1 and own.batch % own.accumulate == 0
+    two_each = two_each and own.batch // own.accumulate >= 2
+    return [
+        (own.batch >= 2, "optim.batch", own.batch, "at least 2 (batch norm needs two)"),
+        (
+            two_each,
+            "optim.accumulate",
+            own.accumulate,
+            f"what divides optim.batch ({own.batch}) into parts of two videos or more",
+        ),
+        (0 < own.epochs < 1e6, "optim.epochs", own.epochs, "positive, below a million"),
+        (own.steps >= 0, "optim.steps", own.steps, "0 (then epochs count) or more"),
+        (own.optimiser in OPTIMISERS, "optim.optimiser", own.optimiser, _any(OPTIMISERS)),
+        (own.lr > 0, "optim.lr", own.lr, "positive"),
+        (0 <= own.warmup < 1, "optim.warmup", own.warmup, "in [0, 1)"),
+        (own.trust > 0, "optim.trust", own.trust, "positive"),
+        (own.clip >= 0, "optim.clip", own.clip, "0 (no limit) or more"),
+    ]
+
+
+def _rest(config: "Config") -> list[Rule]:
+    precision = config.device.precision
+    return [
+        (config.seed >= 0, "seed", config.seed, "0 or more"),
+        (config.log_every >= 1, "log_every", config.log_every, "at least 1"),
+        (config.checkpoint_every >= 1, "checkpoint_every", config.checkpoint_every, "at least 1"),
+        (config.milestones >= 0, "milestones", config.milestones, "0 (none) or more"),
+        (config.model.hidden >= 1, "model.hidden", config.model.hidden, "at least 1"),
+        (config.model.dim >= 2, "model.dim", config.model.dim, "at least 2"),
+        (precision in PRECISIONS, "device.precision", precision, _any(PRECISIONS)),
+        (config.evaluate.clips >= 1, "evaluate.clips", config.evaluate.clips, "at least 1"),
+        (config.evaluate.stride >= 1, "evaluate.stride", config.evaluate.stride, "at least 1"),
+    ]
+
+
+def _any(names: Any) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}"

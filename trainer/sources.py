@@ -1,0 +1,178 @@
+"""Where the files of a data set are read from start to end: in a local folder, on a server
+(`https://host/ucf101`, by curl), or from a command (`pipe:aws s3 cp s3://bucket/ucf101/{} -`)."""
+
+import fcntl
+import os
+import shlex
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from select import poll
+from tempfile import TemporaryFile
+from threading import Event
+from typing import IO, Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from webdataset.gopen import Pipe, gopen
+
+from trainer.errors import TrainerError
+
+_PIPE, _HTTP = "pipe:", ("http://", "https://")
+_PIPE_SIZE = 1 << 20  # bytes; in small pieces a reader wakes up too often
+_TURN = 0.1  # seconds after which one who waits looks up
+# Exit statuses that another try would not change. Of curl: the URL, the certificate, an HTTP status
+# such as 404 (where it may help, curl tried again itself). Of a shell: no such command.
+_LASTING = {"curl": (1, 3, 22, 60), "the command": (126, 127)}
+
+
+class Stopped(Exception):  # noqa: N818
+    """Reading was called off from another thread; nothing is wrong."""
+
+
+class Broken(Exception):  # noqa: N818
+    """A file could not be opened, or ended early. If it `lasts`, it will the next time."""
+
+    def __init__(self, why: str, lasts: bool = False) -> None:
+        super().__init__(why)
+        self.lasts = lasts
+
+
+def is_remote(source: str) -> bool:
+    """Whether it is anything else than a folder."""
+    return source.startswith(_PIPE) or "://" in source
+
+
+def is_on_server(url: str) -> bool:
+    """Whether curl reads it."""
+    return url.startswith(_HTTP)
+
+
+def url_of(source: str, name: str) -> str:
+    """What is opened for the file `name` of a data set: a URL, `pipe:COMMAND` or an absolute path.
+    Raises TrainerError if `source` is of no kind that is known here."""
+    if source.startswith(_PIPE):
+        if "{}" not in source:
+            raise TrainerError(
+                f"{source!r} does not say where the name of the file goes. Write {{}} there, as in "
+                "'pipe:aws s3 cp s3://bucket/ucf101/{} -'."
+            )
+        return source.replace("{}", shlex.quote(name))
+    if is_on_server(source):
+        parts = urlsplit(source)
+        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
+    if is_remote(source):
+        raise TrainerError(
+            f"{source!r} is no place to read from. Name a folder, http://..., https://... or a "
+            "command that writes a file to its output: 'pipe:aws s3 cp s3://bucket/ucf101/{} -'."
+        )
+    return str(Path(source).resolve() / name)
+
+
+def shown(url: str) -> str:
+    """A URL for people, without what may be a password."""
+    if not is_on_server(url):
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+class Opened:
+    """A file, opened once. What feeds it ends with `close`."""
+
+    def __init__(self, url: str, stall: float, stop: Event) -> None:
+        """`stall`: seconds without a byte after which it counts as broken. `stop`: when it is set,
+        reading ends within a moment, with Stopped. Raises Broken, or TrainerError without curl."""
+        self._stall, self._stop = stall, stop
+        self._said: IO[bytes] | None = None
+        if url.startswith(_PIPE):
+            # As gopen does, but all that the command starts can be ended, and what it says is kept.
+            self._said = TemporaryFile()  # noqa: SIM115
+            self._file = Pipe(
+                url.removeprefix(_PIPE),
+                mode="rb",
+                shell=True,
+                bufsize=0,
+                stdin=subprocess.DEVNULL,
+                stderr=self._said,
+                start_new_session=True,
+            )
+        else:
+            self._file = _gopen(url)
+        self._child: subprocess.Popen[bytes] | None = getattr(self._file, "proc", None)
+        self._raw = self._file.stream if self._child else self._file
+        if self._child:
+            os.set_blocking(self._raw.fileno(), False)
+            with suppress(OSError):  # the system may lend less
+                fcntl.fcntl(self._raw, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+            self._poll = poll()
+            self._poll.register(self._raw)
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill the beginning of `view`: how many bytes; 0 at the end, early or not."""
+        since = time.monotonic()
+        while not self._stop.is_set():
+            got: int | None = self._raw.readinto(view)
+            if got is not None:
+                return got
+            if time.monotonic() - since > self._stall:
+                raise Broken(f"nothing came for {self._stall:g} seconds")
+            self._poll.poll(1000 * _TURN)
+        raise Stopped
+
+    def must_have_ended_well(self) -> None:
+        """At the end: raises Broken if what feeds the file says that something went wrong."""
+        if self._child is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(10 * _TURN)
+        program, said = "curl", ""
+        if self._said:
+            self._said.seek(0)
+            program, said = "the command", _last_line(self._said.read())
+        if status := self._child.poll():
+            why = f"{program} ended with exit status {status}" + (f" ({said})" if said else "")
+            raise Broken(why, status in _LASTING[program])
+
+    def close(self) -> None:
+        if self._child and self._child.poll() is None:
+            if self._said:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.kill()
+        self._raw.close()
+        if self._child:
+            self._child.wait()
+        if self._said:
+            self._said.close()
+
+
+def _gopen(url: str) -> Any:
+    try:
+        return gopen(url, bufsize=0)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        if is_on_server(url):
+            raise no_curl(url) from error
+        raise Broken(str(error.strerror), lasts=True) from error
+
+
+def no_curl(url: str) -> TrainerError:
+    return TrainerError(
+        f"{shown(url)} is read by curl, and there is none on this machine. Install it (apt-get "
+        "install curl), or copy the data set here."
+    )
+
+
+def curl_says(url: str) -> str:
+    """What is wrong with a URL, in curl's words; "" if nothing is. (gopen's curl keeps silent.)"""
+    command = ["curl", "-sSfL", "-r", "0-0", "-o", os.devnull, "--max-time", "10", url]
+    try:
+        ended = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+    except FileNotFoundError as error:
+        raise no_curl(url) from error
+    return _last_line(ended.stderr) if ended.returncode else ""
+
+
+def _last_line(text: bytes) -> str:
+    return text.decode("utf-8", "replace").strip().rpartition("\n")[2].strip()

@@ -1,0 +1,64 @@
+"""What a checkpoint holds: everything that decides the steps to come, but for the settings.
+
+There is no state of random generators in it: all that is random in a step comes from
+(seed, step, rank), and so does the place in the data.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer import checkpoint
+from trainer.ascnet import ASCNet
+from trainer.config import Config
+from trainer.guards import CollapseGuard
+from trainer.optimiser import make_optimiser
+from trainer.ranks import world
+from trainer.sync_batch_norm import synchronise
+from trainer.weights import load_weights
+
+
+class TrainingState:
+    """Model (with target, heads and bank), optimiser, gradient scaler, and the collapse guard."""
+
+    def __init__(self, model: ASCNet, settings: Config, device: torch.device) -> None:
+        own = settings.device
+        model = model.to(device)
+        if world() > 1 and own.sync_bn:
+            synchronise(model, device)
+        if own.channels_last:
+            model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.settings = settings
+        self.model: ASCNet = model.train()
+        self.optimiser = make_optimiser(model, settings.optim)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=own.precision == "fp16")
+        self.collapse = CollapseGuard(settings, {})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "collapse": dict(self.collapse.since),
+        }
+
+    def restore(self, run: Path) -> int:
+        """Load the newest whole checkpoint of a run; without any, start from `model.init` if that
+        is set. The step to go on with comes back."""
+        if not checkpoint.list_checkpoints(run):
+            self._start()
+            return 0
+        _, state = checkpoint.load_last(run)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.collapse.since.update(state["collapse"])
+        return int(state["step"])
+
+    def _start(self) -> None:
+        if self.settings.model.init:
+            path = Path(self.settings.model.init)
+            load_weights(self.model.encoder.backbone, path)
+            if self.model.target is not None:
+                load_weights(self.model.target.backbone, path)

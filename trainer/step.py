@@ -1,0 +1,112 @@
+"""One step of training: clips, losses, gradients, update."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainer.ascnet import Losses
+from trainer.augment import augment, draw_numbers
+from trainer.batches import part_size
+from trainer.checkpoint import write_state
+from trainer.clips import ClipBatch
+from trainer.config import Config
+from trainer.guards import EarlyNumber, must_be_finite
+from trainer.network import last_or_alone, precision
+from trainer.ranks import Rank, own_pairs
+from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
+from trainer.state import TrainingState
+from trainer.training_set import TrainingSet
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """Takes steps of one run; all that is random in a step comes from (seed, step, rank)."""
+
+    run: Path
+    settings: Config
+    data: TrainingSet
+    state: TrainingState
+    network: nn.Module  # the state's model, as it is called
+    total: int  # steps of the run
+    rank: Rank
+    device: torch.device
+
+    def take(self, step: int, batches: Iterator[ClipBatch]) -> tuple[Losses, torch.Tensor]:
+        """Update the state with the next `optim.accumulate` batches; what the last of them cost,
+        and its videos (int64, N), come back. Raises TrainerError if a loss is no number."""
+        state, parts = self.state, self.settings.optim.accumulate
+        torch.manual_seed(_seed_of(self.settings.seed, step, self.rank.number))
+        state.optimiser.zero_grad(set_to_none=True)
+        for part in range(parts):
+            batch = next(batches)
+            with last_or_alone(self.network, part == parts - 1):
+                losses = self._losses(batch, step, part)
+                loss = EarlyNumber(losses.loss)
+                state.scaler.scale(losses.total / parts).backward()
+            self._must_be_finite(loss.read(), batch, step)
+        self._update(step)
+        return losses, batch.videos
+
+    def _losses(self, batch: ClipBatch, step: int, part: int) -> Losses:
+        settings = self.settings
+        clips = self._augmented(batch, step * settings.optim.accumulate + part)
+        groups = torch.tensor(self.data.groups)[batch.videos]
+        with precision(settings.device, self.device):
+            losses: Losses = self.network(
+                clips,
+                batch.strides.to(self.device),
+                batch.videos.to(self.device),
+                groups.to(self.device),
+                with_speed=self.with_speed(step),
+            )
+        return losses
+
+    def with_speed(self, step: int) -> bool:
+        """Whether SCP has started."""
+        return step >= self.settings.objective.speed_warmup * self.total
+
+    def _augmented(self, batch: ClipBatch, number: int) -> torch.Tensor:
+        """This rank's clips of the joint batch with this number."""
+        generator = torch.Generator().manual_seed(_seed_of(self.settings.seed, number))
+        joint = draw_numbers(2 * part_size(self.settings, self.rank.world), generator)
+        numbers, sizes = own_pairs(joint, self.rank).to(self.device), batch.sizes.to(self.device)
+        own = self.settings.data
+        clips = augment(batch.frames, sizes, self.settings.augment, own.size, numbers)
+        if self.settings.device.channels_last:
+            clips = clips.contiguous(memory_format=torch.channels_last_3d)
+        return clips
+
+    def learning_rate(self, step: int) -> float:
+        own = self.settings.optim
+        return scaled_lr(own.lr, own.batch) * warmup_cosine(step, self.total, own.warmup)
+
+    def _update(self, step: int) -> None:
+        state, own = self.state, self.settings.optim
+        for group in state.optimiser.param_groups:
+            group["lr"] = self.learning_rate(step)
+        if own.clip:
+            state.scaler.unscale_(state.optimiser)
+            trained = [p for p in state.model.parameters() if p.requires_grad]
+            nn.utils.clip_grad_norm_(trained, own.clip)
+        state.scaler.step(state.optimiser)
+        state.scaler.update()
+        momentum = target_momentum(step, self.total, self.settings.objective.momentum)
+        state.model.update_target(momentum)
+
+    def _must_be_finite(self, loss: float, batch: ClipBatch, step: int) -> None:
+        if np.isfinite(loss):
+            return
+        kept = self.run / f"failed-step-{step + 1:08d}.pt"
+        if self.rank.number == 0:
+            names = [self.data.videos[v].name for v in batch.videos.tolist()]
+            clips = {"frames": batch.frames, "sizes": batch.sizes, "strides": batch.strides}
+            write_state(kept, self.state.state_dict() | clips | {"step": step, "videos": names})
+        must_be_finite(loss, step + 1, f"Its clips, and the weights before it, are in {kept}.")
+
+
+def _seed_of(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,29 @@
+"""Batches to the device, the next one while the last is in use."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from trainer.clips import ClipBatch
+
+
+def on_device(batches: Iterator[ClipBatch], device: torch.device) -> Iterator[ClipBatch]:
+    """The batches with their frames on the device. To a GPU they are copied on a stream of their
+    own, one ahead of the batch in use, from page-locked memory if that is where they are."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    stream = torch.cuda.Stream(device)
+    ahead: ClipBatch | None = None
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            copy = replace(batch, frames=batch.frames.to(device, non_blocking=True))
+            copied = stream.record_event()
+        if ahead is not None:
+            yield ahead
+        copied.synchronize()  # `batches` uses the memory again for a later batch
+        copy.frames.record_stream(torch.cuda.current_stream(device))
+        ahead = copy
+    if ahead is not None:
+        yield ahead
