@@ -10,6 +10,7 @@ from trainer.errors import TrainerError
 from trainer.ranks import Rank
 from trainer.requests import Pairs, pair_requests
 from trainer.sources import is_remote
+from trainer.stream_order import choose_streams
 from trainer.streaming import StreamReader, stream_requests, stream_shards
 from trainer.training_set import TrainingSet
 from trainer.transfer import on_device
@@ -58,6 +59,14 @@ def training_batches(
         requests = pair_requests(lengths, data.rates, numbers, pairs, batch=batch, rank=rank)
     batches = read_batches(reader, requests, own.workers, pinned=device.type == "cuda")
     return on_device(batches, device)
+
+
+def must_be_shareable(settings: Config, data: TrainingSet, world: int) -> None:
+    """Raises TrainerError if so many ranks cannot share the batches, or the shards that are
+    streamed."""
+    part_size(settings, world)
+    if is_streamed(settings.data, data):
+        choose_streams(settings.data.streams, len({v.shard for v in data.videos}), world)
 
 
 def is_streamed(settings: Data, data: TrainingSet) -> bool:

@@ -1,5 +1,6 @@
 """How the model is computed: precision, compiled or not, on one device or many."""
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -27,9 +28,11 @@ def prepare(model: ASCNet, settings: Device, device: torch.device) -> nn.Module:
         return model
     # Buffers need no broadcast: all ranks put the same clips in the bank and, with batch norm over
     # all of them, see the same statistics. Without, rank 0's are those that are kept.
-    return DistributedDataParallel(
-        model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # its other name is not in every torch
+        return DistributedDataParallel(
+            model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
+        )
 
 
 def precision(settings: Device, device: torch.device) -> AbstractContextManager[None]:

@@ -51,7 +51,7 @@ def choose_streams(asked: int, shards: int, world: int) -> int:
         return streams
     ways = ["build the shards with fewer videos each (--videos-per-shard)"]
     if world > 1 and shards >= streams:
-        ways.insert(0, f"train with at most {shards // streams} processes")
+        ways.insert(0, f"train with fewer processes ({shards // streams})")
     if shards >= world:
         ways.insert(0, f"read fewer streams with --set data.streams={shards // world}")
     total = f"{world} processes x {streams} streams" if world > 1 else f"{streams} streams"

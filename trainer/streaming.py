@@ -180,8 +180,8 @@ def _read_stream(
     task: _Task, reads: range, stream: int, stop: Event
 ) -> Generator[Pair, None, None]:
     """The pairs of one stream, without those of videos that come out before or after the task."""
-    order, first = task.order, -(-(reads.start - stream) // task.order.streams)
-    for visit in visits(order, stream, first):
+    order = task.order
+    for visit in visits(order, stream, reads.start // order.streams):
         shard = task.shards[visit.shard]
         wanted = []
         for ordinal, video in enumerate(shard.videos[visit.start :], visit.ordinal):

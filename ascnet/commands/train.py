@@ -12,6 +12,7 @@ import torch.distributed as dist
 from ascnet.progress import Progress
 from trainer import config
 from trainer.backbones import make_backbone
+from trainer.batches import must_be_shareable
 from trainer.checkpoint import CONFIG_FILE, list_checkpoints, newest_run
 from trainer.config import Config
 from trainer.dry_run import data_text, forecast
@@ -92,6 +93,7 @@ def command(
             settings = _chosen_settings(recipe, assignments, device, say)
             data = gather(locate([shards or "shards"], Path(scratch)), settings.data)
         _check_init(settings, say)
+        must_be_shareable(settings, data, rank.world)
         if dry_run:
             say(config.dump(settings))
             say(data_text(settings, data))

@@ -195,6 +195,7 @@ def test_a_collapse_stops_the_run(tiny, training_set, tmp_path):
         ("device.precision=tf32", "device.channels_last=false"),
         ("device.precision=fp16",),
         ("data.fps=12.5", "data.replacement=true", "objective.neighbours=3"),
+        ("data.streaming=true", "data.shuffle_buffer=3"),
     ],
 )
 def test_every_way_of_training_is_resumed_exactly(changes, tiny, training_set, shards, tmp_path):

@@ -30,6 +30,7 @@ class Server:
     url: str = ""
     cuts: list[int] = field(default_factory=list)  # bytes after which the next answers break off
     asked: list[str] = field(default_factory=list)  # file names, as they are asked for
+    hang: Event = field(default_factory=Event)  # if set, answers stop half way until it is not
 
 
 def handler_of(server: Server) -> type[SimpleHTTPRequestHandler]:
@@ -39,7 +40,11 @@ def handler_of(server: Server) -> type[SimpleHTTPRequestHandler]:
 
         def copyfile(self, source, outputfile) -> None:
             server.asked.append(self.path.rpartition("/")[2])
-            outputfile.write(source.read(server.cuts.pop(0) if server.cuts else -1))
+            content = source.read(server.cuts.pop(0) if server.cuts else -1)
+            outputfile.write(content[: len(content) // 2])
+            while server.hang.is_set():
+                time.sleep(0.01)
+            outputfile.write(content[len(content) // 2 :])
 
     return Handler
 
@@ -53,6 +58,7 @@ def serve(folder: Path) -> Iterator[Server]:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield state
+        state.hang.clear()
         running.shutdown()
         thread.join()
 

@@ -132,9 +132,9 @@ def test_choosing_streams() -> None:
             7,
             4,
             "4 processes x 2 streams need at least 8 shards .* there are 7: read fewer streams "
-            "with --set data.streams=1, or train with at most 3 processes, or build",
+            r"with --set data.streams=1, or train with fewer processes \(3\), or build",
         ),
-        (0, 2, 3, "3 processes x 1 streams .* there are 2: train with at most 2 processes, or"),
+        (0, 2, 3, r"3 processes x 1 streams .* there are 2: train with fewer processes \(2\), or"),
     ],
 )
 def test_more_streams_than_shards(asked: int, shards: int, world: int, message: str) -> None:

@@ -61,13 +61,14 @@ def test_shards_and_their_videos(videos, dataset) -> None:
         assert starts == sorted(starts)
 
 
-def test_the_clips_are_those_that_are_drawn_and_decode_as_those_of_a_local_reader(videos) -> None:
-    batches = clips(videos, range(6))
+@pytest.mark.parametrize("rank", [Rank(), Rank(1, 2)])
+def test_the_clips_are_those_that_are_drawn_and_decode_as_with_a_local_reader(videos, rank) -> None:
+    batches = clips(videos, range(6), rank=rank, streams=1)
     for number, batch in enumerate(batches):
-        assert len(batch) == 8
-        for draw, first, second in zip(
-            draws_of(number, 4, Rank()), batch[:4], batch[4:], strict=True
-        ):
+        draws = draws_of(number, WAYS["batch"], rank)
+        assert len(batch) == 2 * len(draws)
+        both = batch[: len(draws)], batch[len(draws) :]
+        for draw, first, second in zip(draws, *both, strict=True):
             frames = videos[first.video].frames
             pair = draw_pair(draw, first.video, frames, 1.0, PAIRS)
             assert (first.request, second.request) == pair
@@ -131,12 +132,12 @@ def test_reading_keeps_to_its_bounds(videos, monkeypatch) -> None:
     monkeypatch.setattr(streaming, "draw_pair", count)
     shards = stream_shards(videos, {})
     with closing(
-        stream_requests(videos, [1.0] * 20, shards, range(1000), PAIRS, **WAYS)
+        stream_requests(videos, [1.0] * 20, shards, range(1000), PAIRS, **WAYS | {"batch": 2})
     ) as requests:
         for number in range(1, 30):
             next(requests)
             time.sleep(0.005)
-            assert len(read) <= 4 * number + WAYS["buffer"] + WAYS["streams"] * 4
+            assert len(read) <= 2 * number + WAYS["buffer"] + WAYS["streams"] * (2 + 1)
 
 
 def test_a_server_that_cuts_a_connection(videos, server) -> None:
@@ -207,6 +208,20 @@ def test_closing_early_leaves_nothing_behind(command, videos, dataset) -> None:
     assert time.monotonic() - since < 2
     assert (threading.active_count(), children()) == before
     assert not running(SLEEP)
+
+
+def test_closing_early_while_the_server_hangs(videos, server) -> None:
+    before = children()
+    server.hang.set()
+    shards = stream_shards(videos, {videos[0].shard.parent: server.url})
+    requests = stream_requests(videos, [1.0] * 20, shards, range(1000), PAIRS, **WAYS)
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    since = time.monotonic()
+    with pytest.raises(InterruptedError):
+        next(requests)
+    assert time.monotonic() - since < 2
+    assert children() == before
 
 
 def test_more_streams_than_shards(videos) -> None:

@@ -1,0 +1,140 @@
+"""`ascnet train` as people call it."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import TINY
+from trainer.backbones import make_backbone
+from trainer.checkpoint import load_last
+
+SETTINGS = [word for change in TINY for word in ("--set", change)]
+ASCNET = [sys.executable, "-m", "ascnet.cli"]
+
+
+def ascnet(*words: str | Path, cwd: Path, fails: bool = False) -> str:
+    result = subprocess.run(
+        [*ASCNET, *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in result.stderr
+    assert (result.returncode != 0) == fails, result.stderr
+    return result.stderr if fails else result.stdout
+
+
+def test_a_dry_run_says_all_and_leaves_nothing(shards, tmp_path):
+    said = ascnet("train", shards, *SETTINGS, "--dry-run", cwd=tmp_path)
+    recipe, _, rest = said.partition("Training on ")
+    settings = tomllib.loads(recipe.partition("\n")[2])  # after "Recipe demo, as ..."
+    assert settings["optim"]["steps"] == 8 and settings["model"]["dim"] == 8
+    assert "training videos of split 1 (16 of 16 built)" in rest
+    assert "8 steps of 4 videos, two clips each" in rest
+    assert "903,984 weights in the backbone" in rest
+    assert "GFLOPs a clip" in rest and "of memory on a device" in rest
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_to_start_with(shards, tmp_path):
+    torch.manual_seed(3)
+    backbone = make_backbone("r3d-tiny")
+    weights = {f"module.encoder_q.{name}": value for name, value in backbone.state_dict().items()}
+    torch.save({"state_dict": weights}, tmp_path / "w.pth")
+    still = ["--set", "optim.steps=1", "--set", "optim.lr=1e-12", "--set", "optim.weight_decay=0"]
+    said = ascnet(
+        "train", shards, *SETTINGS, *still, "--init", "w.pth", "--run", "run", cwd=tmp_path
+    )
+    assert "loaded 72/72 tensors of" in said and "prefix module.encoder_q." in said
+    state = load_last(tmp_path / "run")[1]["model"]
+    for name, parameter in backbone.named_parameters():
+        for copy in ("encoder", "target"):
+            assert torch.allclose(state[f"{copy}.backbone.{name}"], parameter, atol=1e-6), name
+
+    words = ["train", shards, "--set", "model.backbone=r3d18", "--init", "w.pth"]
+    refused = ascnet(*words, cwd=tmp_path, fails=True)
+    assert "w.pth fits 12 of the backbone's" in refused and "It fits r3d-tiny fully" in refused
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_may_change_on_resume_and_what_may_not(shards, tmp_path):
+    ascnet("train", shards, *SETTINGS, "--run", "run", cwd=tmp_path)
+    go_on = ["train", "--run", "run", "--resume"]
+    ascnet(*go_on, "--set", "data.workers=2", "--set", "optim.lr=0.2", cwd=tmp_path)
+    for assignment in ("optim.lr=0.3", "data.strides=[1,3]", "model.init=x.pth", "seed=9"):
+        refused = ascnet(*go_on, "--set", assignment, cwd=tmp_path, fails=True)
+        assert f"--set {assignment} differs from run/config.toml" in refused
+        assert "data.workers excepted" in refused
+
+
+def test_a_damaged_checkpoint_is_a_warning(shards, tmp_path):
+    ascnet("train", shards, *SETTINGS, "--run", "run", cwd=tmp_path)
+    last = tmp_path / "run" / "checkpoints" / "00000008.pt"
+    last.write_bytes(b"damaged")
+    result = subprocess.run(
+        [*ASCNET, "train", "--run", "run", "--resume"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stderr.startswith("Warning: run/checkpoints/00000008.pt is damaged; the")
+    assert load_last(tmp_path / "run")[1]["step"] == 8
+
+
+def test_streamed_from_a_pipe_and_resumed(shards, tmp_path):
+    place = f"pipe:cat {shards}/{{}}"
+    said = ascnet("train", place, *SETTINGS, "--run", "run", cwd=tmp_path)
+    assert f"Training on {place}: " in said and "Shards are streamed" in said
+    last = tmp_path / "run" / "checkpoints" / "00000008.pt"
+    whole = last.read_bytes()
+    last.unlink()
+    assert "going on after step 6" in ascnet("train", "--run", "run", "--resume", cwd=tmp_path)
+    assert last.read_bytes() == whole
+    refused = ascnet("evaluate", "--run", "run", cwd=tmp_path, fails=True)
+    assert "was trained on pipe:cat" in refused and "--shards" in refused
+    other = tmp_path / "other"
+    shutil.copytree(shards, other)
+    words = ["train", other, "--run", "run", "--resume"]
+    refused = ascnet(*words, cwd=tmp_path, fails=True)
+    assert f"run was started on {place}, not on {other}" in refused
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pipe:cat somewhere"], "{} there"),
+        (["gopher://server/shards"], "gopher"),
+        (["http://127.0.0.1:9/shards"], "cannot be read"),
+        (["pipe:false {}"], "cannot be read"),
+    ],
+)
+def test_places_that_give_nothing(words, message, tmp_path):
+    assert message in ascnet("train", *words, cwd=tmp_path, fails=True)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_two_processes_by_torchrun(shards, tmp_path):
+    """One run directory, one log, one voice."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    launch += [f"--master-port={port}", "--no-python", *ASCNET]
+    result = subprocess.run(
+        [*launch, "train", str(shards), *SETTINGS],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("r3d-tiny on 2 x cpu, 8 steps") == 1
+    assert result.stderr.count("training 8/8 steps") == 1
+    (run,) = (tmp_path / "runs").iterdir()
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
