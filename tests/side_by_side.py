@@ -4,7 +4,8 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -16,11 +17,21 @@ class Measured:
     cpu_seconds: float  # of this process and its children that have ended
     count: int
 
+    @property
+    def rate(self) -> float:
+        return self.count / self.seconds
 
-def measure(work: Callable[[], int]) -> Measured:
+
+Runs = Sequence[Measured]  # of one way, round by round
+Way = Callable[[], int | Measured]  # how much it did; or, if it times itself, all
+
+
+def measure(work: Way) -> Measured:
     cpu, began = _cpu_seconds(), time.perf_counter()
-    count = work()
-    return Measured(time.perf_counter() - began, _cpu_seconds() - cpu, count)
+    done = work()
+    if isinstance(done, Measured):
+        return done
+    return Measured(time.perf_counter() - began, _cpu_seconds() - cpu, done)
 
 
 def _cpu_seconds() -> float:
@@ -30,35 +41,69 @@ def _cpu_seconds() -> float:
     )
 
 
-def side_by_side(
-    title: str, unit: str, ways: dict[str, Callable[[], int]], rounds: int
-) -> dict[str, list[Measured]]:
-    """Run the ways in turn; print the median rate of each, its ratio to the last one (above 1 is
-    faster), and its CPU seconds."""
-    for work in ways.values():
-        work()  # warm-up
+def alternate(ways: Mapping[str, Way], rounds: int) -> dict[str, Runs]:
+    """Run the ways in turn, `rounds` times; what each round of each way took."""
     runs: dict[str, list[Measured]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, work in ways.items():
             runs[name].append(measure(work))
+    return dict(runs)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number that was measured in several rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        return cls(statistics.median(values), min(values), max(values))
+
+
+def rate(runs: Runs) -> Spread:
+    return Spread.of([run.rate for run in runs])
+
+
+def ratio(own: Runs, base: Runs) -> Spread:
+    """How many times as fast as `base`, round by round: the two ran one after the other."""
+    return Spread.of([a.rate / b.rate for a, b in zip(own, base, strict=True)])
+
+
+def side_by_side(
+    title: str, unit: str, ways: Mapping[str, Callable[[], int]], rounds: int
+) -> dict[str, Runs]:
+    """Run the ways in turn; print the median rate of each, its ratio to the last one (above 1 is
+    faster), and its CPU seconds."""
+    for work in ways.values():
+        work()  # warm-up
+    runs = alternate(ways, rounds)
     base = runs[list(ways)[-1]]
     print(f"{title} ({rounds} rounds, medians; x: times as fast as the last)")
     for name, own in runs.items():
-        rates = [run.count / run.seconds for run in own]
-        ratio = statistics.median(b.seconds / a.seconds for a, b in zip(own, base, strict=True))
         cpu = statistics.median(run.cpu_seconds for run in own)
+        r, x = rate(own), ratio(own, base).median
         print(
-            f"  {name:<58} {statistics.median(rates):7.1f} {unit} "
-            f"({min(rates):.1f} .. {max(rates):.1f})  x {ratio:5.2f}  {cpu:6.1f} CPU s"
+            f"  {name:<58} {r.median:7.1f} {unit} ({r.low:.1f} .. {r.high:.1f})  x {x:5.2f}  "
+            f"{cpu:6.1f} CPU s"
         )
     return runs
 
 
+@contextmanager
+def cores(count: int) -> Iterator[None]:
+    """What is started here, threads and child processes, runs on the first `count` cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def on_one_core(work: Callable[[], int]) -> int:
     """Do the work, its child processes included, on one core."""
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    try:
+    with cores(1):
         return work()
-    finally:
-        os.sched_setaffinity(0, cores)

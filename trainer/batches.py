@@ -1,6 +1,6 @@
 """The training batches of a run: from local shards by jumping, or streamed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 
@@ -31,7 +31,7 @@ def part_size(settings: Config, world: int) -> int:
 
 def training_batches(
     settings: Config, data: TrainingSet, first: int, total: int, rank: Rank, device: torch.device
-) -> Iterator[ClipBatch]:
+) -> Generator[ClipBatch, None, None]:
     """What this rank computes in steps `first` to `total`, `optim.accumulate` batches a step, with
     the frames on the device."""
     own, parts = settings.data, settings.optim.accumulate
@@ -39,7 +39,7 @@ def training_batches(
     numbers = range(first * parts, total * parts)
     batch = part_size(settings, rank.world)
     reader: Reader
-    requests: Iterator[Sequence[Request]]
+    requests: Generator[Sequence[Request], None, None]
     if is_streamed(own, data):
         reader = StreamReader(data.videos, own.short_side)
         requests = stream_requests(

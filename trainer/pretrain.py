@@ -72,7 +72,8 @@ def _train(
     network = prepare(state.model, settings.device, device)
     stepper = Stepper(run, settings, data, state, network, total, rank, device)
     kept = checkpoint.milestones(total, settings.milestones)
-    waiting = Waiting(training_batches(settings, data, first, total, rank, device))
+    batches = training_batches(settings, data, first, total, rank, device)
+    waiting = Waiting(batches)
     log = Log(run, first, total) if rank.number == 0 else None
     try:
         for step in range(first, total):
@@ -90,6 +91,7 @@ def _train(
                 if done % settings.checkpoint_every == 0 or done in kept or done == total:
                     checkpoint.save(run, done, state.state_dict(), kept)
     finally:
+        batches.close()
         if log is not None:
             log.close()
     return log.last if log is not None else {}

@@ -1,6 +1,6 @@
 """Which clips a step takes: pure functions of (seed, step, rank), before anything is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,7 @@ def pair_requests(
     *,
     batch: int,
     rank: Rank,
-) -> Iterator[list[ClipRequest]]:
+) -> Generator[list[ClipRequest], None, None]:
     """Training clips of the joint batches with these numbers, `batch` videos each: this rank's
     share of the videos, two clips of each; the first clips of all, then the second ones.
 

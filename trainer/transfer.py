@@ -1,6 +1,7 @@
 """Batches to the device, the next one while the last is in use."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -8,12 +9,19 @@ import torch
 from trainer.clips import ClipBatch
 
 
-def on_device(batches: Iterator[ClipBatch], device: torch.device) -> Iterator[ClipBatch]:
+def on_device(
+    batches: Generator[ClipBatch, None, None], device: torch.device
+) -> Generator[ClipBatch, None, None]:
     """The batches with their frames on the device. To a GPU they are copied on a stream of their
     own, one ahead of the batch in use, from page-locked memory if that is where they are."""
-    if device.type != "cuda":
-        yield from batches
-        return
+    with closing(batches):
+        if device.type == "cuda":
+            yield from _copied(batches, device)
+        else:
+            yield from batches
+
+
+def _copied(batches: Iterable[ClipBatch], device: torch.device) -> Iterator[ClipBatch]:
     stream = torch.cuda.Stream(device)
     ahead: ClipBatch | None = None
     for batch in batches:

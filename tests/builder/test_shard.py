@@ -1,7 +1,9 @@
+import io
 import json
 import shutil
 import subprocess
 import tarfile
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -18,6 +20,7 @@ from builder.shard import (
     find_datasets,
     read_frames,
     read_offsets,
+    stream_samples,
 )
 
 
@@ -131,6 +134,68 @@ def test_a_cut_shard_is_named(dataset, tmp_path):
     cut = type(video)(**{**video.__dict__, "shard": short})
     with pytest.raises(BuilderError, match=r"short.tar ends inside .*10 of \d+ bytes"):
         read_frames(cut, read_offsets(cut), [0])
+
+
+def a_shard(dataset):
+    """The path of a shard and its videos, as they lie in it."""
+    path = dataset.videos[0].shard
+    own = [video for video in dataset.videos if video.shard == path]
+    return path, sorted(own, key=lambda video: video.location.start)
+
+
+@pytest.mark.parametrize("kept", [slice(None), slice(1, None), slice(0, None, 2), slice(0, 0)])
+@pytest.mark.parametrize("most", [1 << 30, 700])  # bytes that a read gives
+def test_a_shard_read_from_start_to_end(dataset, kept, most):
+    path, videos = a_shard(dataset)
+    with path.open("rb") as file:
+        samples = stream_samples(lambda view: file.readinto(view[:most]), videos[kept])
+        found = [(list(offsets), bytes(blob)) for offsets, blob in samples]
+    assert len(found) == len(videos[kept])
+    for video, (offsets, blob) in zip(videos[kept], found, strict=True):
+        assert offsets == read_offsets(video).tolist()
+        frames = range(video.frames)
+        jpegs = [blob[offsets[i] : offsets[i + 1]] for i in frames]
+        assert jpegs == read_frames(video, read_offsets(video), frames)
+        assert len(blob) == video.location.blob_bytes
+
+
+def test_a_sample_larger_than_the_buffer(tmp_path, dataset):
+    writer = ShardWriter(tmp_path / "a.tar")
+    blob = bytes(range(256)) * 9000
+    for key, offsets in ((1, (0, 1)), (2, (0, 5, len(blob))), (3, (0, 1))):
+        writer.add(key, sample(f"v{key}", offsets).to_json(), blob[: offsets[-1]])
+    writer.close()
+    videos = [
+        replace(dataset.videos[0], name=f"v{where.key}", frames=frames, location=where)
+        for where, frames in zip(writer.locations, (1, 2, 1), strict=True)
+    ]
+    with (tmp_path / "a.tar").open("rb") as file:
+        found = [bytes(content) for _, content in stream_samples(file.readinto, videos)]
+    assert found == [blob[:1], blob, blob[:1]]
+
+
+def test_a_stream_that_is_not_the_shard_or_ends_early(dataset):
+    path, videos = a_shard(dataset)
+    content = path.read_bytes()
+    second = videos[1].location
+
+    def refused(content, message, videos=videos):
+        with pytest.raises(BuilderError, match=message):
+            list(stream_samples(io.BytesIO(content).readinto, videos))
+
+    refused(content[: second.start + 100], rf"ends inside {videos[1].name}: 100 of \d+ bytes")
+    refused(content[: second.blob_start + 100], f"ends inside {videos[1].name}: 100 of")
+    refused(b"<html>" * len(content), f"{path.name} does not hold {videos[0].name} where")
+    other = rf"does not hold {videos[1].name} where dataset.json says \(byte {second.start}\)"
+    for place in (second.start, second.blob_start - 512):
+        changed = bytearray(content)
+        changed[place + 4] ^= 1  # a digit of the key
+        refused(changed, other)
+    refused(content, other, [videos[0], replace(videos[1], frames=3)])
+    refused(content, "does not hold another", [replace(videos[0], name="another")])
+    changed = bytearray(content)
+    changed[second.json_start] = 0
+    refused(changed, "was changed after it was built")
 
 
 def test_find_datasets(dataset):

@@ -3,7 +3,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -85,14 +85,16 @@ def children() -> set[int]:
     return found
 
 
-def running(words: str) -> bool:
-    """Whether a process has `words` in its command line."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if words in path.read_text().replace("\0", " "):
-                return True
-        except OSError:
-            continue
+def is_gone(words: str) -> bool:
+    """Whether no process has `words` in its command line (what is killed goes in a moment)."""
+    for _ in range(100):
+        lines = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                lines.append(path.read_text(errors="replace").replace("\0", " "))
+        if not any(words in line for line in lines):
+            return True
+        time.sleep(0.02)
     return False
 
 
@@ -157,7 +159,7 @@ def test_commands_that_fail(tmp_path) -> None:
     ):
         read(f"pipe:head -c 1000 {path}; {SLEEP}", 0, Patience(2, 0.001, 0.1))
     assert children() == before
-    assert not running(SLEEP)
+    assert is_gone(SLEEP)
 
 
 def test_a_command_that_fails_once(tmp_path) -> None:
@@ -187,7 +189,7 @@ def test_reading_is_called_off_from_another_thread(patience) -> None:
         stream.readinto(memoryview(bytearray(10)))
     assert time.monotonic() - since < 2
     assert children() == before
-    assert not running(SLEEP)
+    assert is_gone(SLEEP)
 
 
 @pytest.mark.parametrize("kind", ["http", "pipe", "folder"])

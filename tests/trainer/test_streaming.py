@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from builder.shard import ShardDataset, Video
-from tests.trainer.test_remote import QUICK, SLEEP, Server, children, running, serve
+from tests.trainer.test_remote import QUICK, SLEEP, Server, children, is_gone, serve
 from trainer import streaming
 from trainer.clips import ClipReader, read_batches
 from trainer.errors import TrainerError
@@ -207,7 +207,7 @@ def test_closing_early_leaves_nothing_behind(command, videos, dataset) -> None:
     requests.close()
     assert time.monotonic() - since < 2
     assert (threading.active_count(), children()) == before
-    assert not running(SLEEP)
+    assert is_gone(SLEEP)
 
 
 def test_closing_early_while_the_server_hangs(videos, server) -> None:

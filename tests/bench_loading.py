@@ -1,0 +1,158 @@
+"""Loading, ours beside the floor, stock webdataset, and decoding the videos on the fly.
+
+A sample is what a training step takes of a video: two clips of 16 frames, one at stride 1 and one
+at stride 2, whole frames of short side 128 as uint8 arrays. The clips are drawn ahead, as training
+draws them, and are the same for every way. A way takes as many passes over the videos as last a
+few seconds, on one core and on two (two threads or two processes).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from builder.shard import ShardDataset, Video
+from tests.bench_decoders import LIBRARIES, Pair
+from tests.loading_ways import BATCH, START, Floor, OnTheFly, Ours, Webdataset
+from tests.side_by_side import Measured, Runs, alternate, cores, measure, rate, ratio
+from trainer.requests import Pairs, draw_pair
+
+PAIRS = Pairs(length=16, strides=(1, 2), replacement=False, policy="loop", seed=0)
+Load = Callable[[Sequence[Pair], int], int | Measured]  # samples, threads or processes
+
+
+@dataclass(frozen=True)
+class Block:
+    """Videos that are measured together."""
+
+    title: str
+    videos: tuple[Video, ...]
+    goal: float | None  # times as fast as decoding on the fly
+
+    def samples(self, count: int) -> list[Pair]:
+        """Sample i is of video i % n, as training may draw it."""
+        n = len(self.videos)
+        return [draw_pair(i, i % n, self.videos[i % n].frames, 1.0, PAIRS) for i in range(count)]
+
+    def passes(self, seconds: float, per_second: float) -> list[Pair]:
+        """As many passes over the videos as last about so long."""
+        passes = max(1, round(seconds * per_second / len(self.videos)))
+        return self.samples(passes * len(self.videos))
+
+
+def blocks_of(dataset: ShardDataset) -> list[Block]:
+    """Videos of UCF-101 or HMDB-51 and videos of Kinetics, as the names of their folders say, and
+    all together."""
+
+    def below(*names: str) -> tuple[Video, ...]:
+        folders = [(v, v.name.rpartition("/")[0].lower()) for v in dataset.videos]
+        return tuple(v for v, folder in folders if any(name in folder for name in names))
+
+    found = [
+        Block("UCF-101 and HMDB-51 (MPEG-4 of 320 x 240)", below("ucf", "hmdb"), 4.0),
+        Block("like Kinetics (H.264 of 340 x 256 or so)", below("kinetics", "k400"), 30.0),
+        Block("all", dataset.videos, None),
+    ]
+    return [block for block in found if block.videos]
+
+
+def on(count: int, load: Load, samples: Sequence[Pair]) -> int | Measured:
+    """Load the samples on so many cores."""
+    with cores(count):
+        return load(samples, count)
+
+
+class Ways:
+    """The ways of a block, each with samples for one core and for two."""
+
+    def __init__(self, block: Block, seconds: float) -> None:
+        self.block, self.seconds = block, seconds
+        self.ways: dict[str, Callable[[], int | Measured]] = {}
+
+    def add(self, name: str, one: Load, **two: Load) -> None:
+        """`two`: what may be done on two cores; the fastest of them is measured."""
+        first = self.block.samples(len(self.block.videos))
+        per_second = measure(partial(on, 1, one, first)).rate  # a warm-up, too
+        for_one = self.block.passes(self.seconds, per_second)
+        for_two = self.block.passes(self.seconds, 2 * per_second)
+        rates = {how: measure(partial(on, 2, two[how], for_two)).rate for how in two}
+        fastest = max(rates, key=lambda how: rates[how])
+        print(f"  {name}, 2 cores: by two {fastest}")
+        self.ways[f"{name}, 1 core"] = partial(on, 1, one, for_one)
+        self.ways[f"{name}, 2 cores"] = partial(on, 2, two[fastest], for_two)
+
+    def add_ours(self, ours: Ours, floor: Floor) -> None:
+        """The two that are compared most closely take the same samples."""
+        few = self.block.samples((2 * START + 10) * BATCH)
+        per_second = measure(partial(on, 2, ours.run, few)).rate
+        batches = max(10, round(self.seconds * per_second / BATCH))
+        samples = self.block.samples((2 * START + batches) * BATCH)
+        timed = samples[START * BATCH : -START * BATCH]
+        for count, words in ((1, "1 core"), (2, "2 cores")):
+            self.ways[f"ours, {words}"] = partial(on, count, ours.run, samples)
+            self.ways[f"floor, {words}"] = partial(on, count, floor.run, timed)
+
+
+def bench_loading(
+    dataset: ShardDataset, sources: Path, work: Path, rounds: int, seconds: float
+) -> None:
+    """`sources`: the folder of the original files; `work`: an empty folder."""
+    for library in LIBRARIES:
+        if library.module is None:
+            print(
+                f"Decoding on the fly by {library.name} is not measured: pip install {library.pip}"
+            )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a library decodes on one core, or on two with two samples at a time
+    for i, block in enumerate(blocks_of(dataset)):
+        ways = Ways(block, seconds)
+        ways.add_ours(Ours(block.videos), Floor(block.videos))
+        stock = Webdataset(block.videos, work / str(i))
+        ways.add("webdataset", stock.run, processes=stock.run)
+        checked = block.samples(len(block.videos))
+        for library in LIBRARIES:
+            if library.module:
+                fly = OnTheFly(library, block.videos, sources)
+                if wrong := fly.wrong(checked):
+                    print(f"{library.name}: {wrong} of {len(checked)} samples are of other frames")
+                ways.add(
+                    library.name,
+                    fly.by_threads,
+                    threads=fly.by_threads,
+                    processes=fly.by_processes,
+                )
+        report(block, alternate(ways.ways, rounds), rounds)
+    torch.set_num_threads(threads)
+
+
+def report(block: Block, runs: dict[str, Runs], rounds: int) -> None:
+    print(
+        f"Loading, {len(block.videos)} videos: {block.title}; two-clip samples/s, "
+        f"medians of {rounds} rounds"
+    )
+    for name, own in runs.items():
+        r = rate(own)
+        print(f"  {name:<58} {r.median:8.1f} samples/s ({r.low:.1f} .. {r.high:.1f})")
+
+    def compare(words: str, own: str, base: str, goal: float | None) -> None:
+        r = ratio(runs[own], runs[base])
+        text = f"  {words:<58} x {r.median:6.2f} ({r.low:.2f} .. {r.high:.2f})"
+        print(f"{text}, goal {goal:g}" if goal else text)
+
+    compare("ours against the floor, 1 core", "ours, 1 core", "floor, 1 core", 0.9)
+    compare("ours against the floor, 2 cores", "ours, 2 cores", "floor, 2 cores", None)
+    compare("ours, 2 cores against 1", "ours, 2 cores", "ours, 1 core", 1.9)
+    compare("the floor, 2 cores against 1", "floor, 2 cores", "floor, 1 core", None)
+    names = [library.name for library in LIBRARIES if library.module]
+    for words in ("1 core", "2 cores"):
+        compare(f"ours against webdataset, {words}", f"ours, {words}", f"webdataset, {words}", None)
+        if names:
+            best = max(names, key=lambda name: rate(runs[f"{name}, {words}"]).median)
+            compare(
+                f"ours against the best on the fly ({best}), {words}",
+                f"ours, {words}",
+                f"{best}, {words}",
+                block.goal,
+            )

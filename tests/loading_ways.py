@@ -1,0 +1,165 @@
+"""Ways of loading samples: two clips of a video each, as uint8 arrays. See bench_loading.py."""
+
+import io
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+import webdataset
+from PIL import Image
+
+from builder.shard import Video, read_frames, read_offsets
+from tests.bench_decoders import Library, Pair, difference
+from tests.side_by_side import Measured, measure
+from trainer.clips import ClipReader, read_batches
+
+BATCH = 32  # samples
+START = 6  # batches after which `read_batches` has touched all its buffers
+_WRONG = 8.0  # of 255: clips that differ more are not of the same frames
+
+
+def in_threads(work: Callable[[Sequence[Any]], None], items: Sequence[Any], threads: int) -> int:
+    if threads == 1:
+        work(items)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, [items[i::threads] for i in range(threads)]))
+    return len(items)
+
+
+class Ours:
+    """Timed between two batches while more are being read, as they are in training."""
+
+    def __init__(self, videos: Sequence[Video]) -> None:
+        self._reader = ClipReader(videos)
+
+    def run(self, samples: Sequence[Pair], threads: int) -> Measured:
+        """The first and the last `START` batches are not in the figure."""
+        groups = [samples[i : i + BATCH] for i in range(0, len(samples), BATCH)]
+        requests = [[a for a, _ in group] + [b for _, b in group] for group in groups]
+        batches = read_batches(self._reader, requests, threads)
+        for _ in islice(batches, START):
+            pass
+        timed = islice(batches, len(groups) - 2 * START)
+        run = measure(lambda: sum(len(batch.videos) // 2 for batch in timed))
+        batches.close()
+        return run
+
+
+class Floor:
+    """The same JPEGs, in memory already, by the same decoder into a clip that is used again."""
+
+    def __init__(self, videos: Sequence[Video]) -> None:
+        self._sizes = [(v.height, v.width) for v in videos]
+        self._jpegs = [read_frames(v, read_offsets(v), range(v.frames)) for v in videos]
+
+    def run(self, samples: Sequence[Pair], threads: int) -> int:
+        return in_threads(self._decode, samples, threads)
+
+    def _decode(self, samples: Sequence[Pair]) -> None:
+        length = len(samples[0][0].frames)
+        buffers = {size: np.zeros((length, *size, 3), np.uint8) for size in set(self._sizes)}
+        for pair in samples:
+            for request in pair:
+                jpegs, clip = self._jpegs[request.video], buffers[self._sizes[request.video]]
+                for frame, picture in zip(request.frames, clip, strict=True):
+                    simplejpeg.decode_jpeg(
+                        jpegs[frame], fastdct=True, fastupsample=True, buffer=picture
+                    )
+
+
+class Webdataset:
+    """Stock webdataset on the same JPEGs with a tar member a frame, in two shards, shuffle off."""
+
+    def __init__(self, videos: Sequence[Video], folder: Path) -> None:
+        folder.mkdir()
+        self._videos = videos
+        self._shards = [str(folder / f"{i}.tar") for i in range(2)]
+        for i, path in enumerate(self._shards):
+            with tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+                for number in range(i, len(videos), 2):
+                    _pack(tar, number, videos[number])
+
+    def run(self, samples: Sequence[Pair], processes: int) -> int:
+        """`samples`: whole passes over the videos."""
+        passes = len(samples) // len(self._videos)
+        pairs = [samples[i :: len(self._videos)] for i in range(len(self._videos))]
+        dataset = webdataset.WebDataset(
+            self._shards * passes, shardshuffle=False, empty_check=False
+        ).map(_Decoder(pairs))
+        if processes > 1:
+            dataset = webdataset.WebLoader(dataset, batch_size=None, num_workers=processes)
+        return sum(1 for _ in dataset)
+
+
+def _pack(tar: tarfile.TarFile, number: int, video: Video) -> None:
+    for i, jpeg in enumerate(read_frames(video, read_offsets(video), range(video.frames))):
+        member = tarfile.TarInfo(f"{number:09d}.{i:04d}.jpg")
+        member.size = len(jpeg)
+        tar.addfile(member, io.BytesIO(jpeg))
+
+
+class _Decoder:
+    """The clips of a sample that webdataset has read: those of its video's next pass."""
+
+    def __init__(self, pairs: Sequence[Sequence[Pair]]) -> None:
+        self._pairs, self._seen = pairs, Counter[int]()
+
+    def __call__(self, sample: dict[str, Any]) -> np.ndarray:
+        video = int(sample["__key__"])
+        pair = self._pairs[video][self._seen[video]]
+        self._seen[video] += 1
+        jpegs = {f: sample[f"{f:04d}.jpg"] for f in {f for clip in pair for f in clip.frames}}
+        pictures = {f: np.asarray(Image.open(io.BytesIO(jpeg))) for f, jpeg in jpegs.items()}
+        return np.stack([np.stack([pictures[f] for f in clip.frames]) for clip in pair])
+
+
+@dataclass(frozen=True)
+class OnTheFly:
+    """A library that decodes the original files; a data set of samples for torch's DataLoader."""
+
+    library: Library
+    videos: Sequence[Video]
+    sources: Path  # the folder of the original files
+    samples: Sequence[Pair] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.decode(self.samples[i])
+
+    def decode(self, pair: Pair) -> np.ndarray:
+        video = self.videos[pair[0].video]
+        return self.library.decode(self.sources / video.name, (video.height, video.width), pair)
+
+    def wrong(self, samples: Sequence[Pair]) -> int:
+        """How many samples are of other frames than ours."""
+        reader = ClipReader(self.videos)
+        count, shape = 0, (2, len(samples[0][0].frames), reader.height, reader.width, 3)
+        ours = np.empty(shape, np.uint8)
+        for pair in samples:
+            for request, canvas in zip(pair, ours, strict=True):
+                height, width = reader.read(request, canvas)
+            count += difference(self.decode(pair), ours[:, :, :height, :width]) > _WRONG
+        return count
+
+    def by_threads(self, samples: Sequence[Pair], threads: int) -> int:
+        def work(own: Sequence[Pair]) -> None:
+            for pair in own:
+                self.decode(pair)
+
+        return in_threads(work, samples, threads)
+
+    def by_processes(self, samples: Sequence[Pair], processes: int) -> int:
+        own = OnTheFly(self.library, self.videos, self.sources, samples)
+        loader = torch.utils.data.DataLoader(own, batch_size=None, num_workers=processes)
+        return sum(1 for _ in loader)
