@@ -62,7 +62,7 @@ def main(parts: list[str]) -> None:
             (work / "tars").mkdir()
             bench_loading(dataset, clips, work / "tars", ROUNDS, SECONDS)
         if "step" in parts:
-            bench_step(shards(made, work / "shapes"), work / "run", ROUNDS)
+            bench_step(shards(made, work / "shapes").folder, work / "run", ROUNDS)
         if "building" in parts:
             bench_building(clips, work, ROUNDS)
 

@@ -1,0 +1,216 @@
+"""`make bench-gpu`: what a training step costs on a GPU, by backbone and precision.
+
+The steps are those of training: clips of real shards, decoded by threads, copied and augmented on
+the GPU, forward, backward, optimiser, target. The videos of the shards are listed so many times
+that none comes twice. Steps before the figures begin (and with them compiling) are not in them;
+the monitor, the log and checkpoints are not, either. Where a batch does not fit, half of it is
+tried. `--device cpu --tiny` runs the same code where there is no GPU.
+"""
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from builder.errors import BuilderError
+from trainer.batches import training_batches
+from trainer.clips import usable_cores
+from trainer.config import Config, load_recipe, override
+from trainer.errors import TrainerError
+from trainer.network import prepare
+from trainer.pretrain import Waiting, make_model
+from trainer.ranks import ALONE
+from trainer.state import TrainingState
+from trainer.step import Stepper
+from trainer.training_set import TrainingSet, gather, locate
+
+PRECISIONS = ("fp32", "tf32", "bf16", "bf16+compile")
+AHEAD = 6  # batches that are still being filled when the last step ends, as in training
+
+
+@dataclass(frozen=True)
+class Setting:
+    recipe: str
+    backbone: str
+    frames: int
+    size: int
+    batch: int  # videos; two clips each
+
+    @property
+    def clip(self) -> str:
+        return f"{self.frames}x{self.size}"
+
+
+SETTINGS = {
+    "r3d18": Setting("k400-r3d18", "r3d18", 16, 112, 64),
+    "s3dg": Setting("k400-s3dg", "s3dg", 16, 224, 64),
+}
+TINY = {"r3d-tiny": Setting("demo", "r3d-tiny", 8, 32, 4)}
+
+
+@dataclass(frozen=True)
+class Row:
+    setting: Setting
+    precision: str
+    batch: int
+    pairs: float  # two-clip samples a second; 0: not measured, `note` says why
+    waited: float  # share of the time that the loop waited for clips
+    memory: float | None  # bytes on the GPU at most
+    note: str = ""
+
+
+def settings_of(setting: Setting, precision: str, batch: int, steps: int) -> Config:
+    kind, _, compiled = precision.partition("+")
+    return override(
+        load_recipe(setting.recipe),
+        (
+            f"model.backbone={setting.backbone}",
+            f"data.frames={setting.frames}",
+            f"data.size={setting.size}",
+            f"optim.batch={batch}",
+            f"optim.steps={steps}",
+            f"device.precision={kind}",
+            f"device.compile={str(compiled == 'compile').lower()}",
+            "objective.speed_warmup=0.0",  # both losses from the first step on
+        ),
+    )
+
+
+def repeated(data: TrainingSet, videos: int) -> TrainingSet:
+    """At least so many videos: the same ones over and over."""
+    times = -(-videos // len(data.videos))
+    return replace(
+        data,
+        videos=data.videos * times,
+        rates=data.rates * times,
+        groups=data.groups * times,
+        labels=data.labels * times,
+    )
+
+
+def measure(
+    setting: Setting,
+    precision: str,
+    batch: int,
+    data: TrainingSet,
+    device: torch.device,
+    steps: range,
+) -> Row:
+    """Train `steps.stop` steps; from `steps.start` on they count."""
+    total = steps.stop + AHEAD
+    config = settings_of(setting, precision, batch, total)
+    data = repeated(data, total * batch)
+    torch.compiler.reset()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    state = TrainingState(make_model(config), config, device)
+    network = prepare(state.model, config.device, device)
+    stepper = Stepper(Path(), config, data, state, network, total, ALONE, device)
+    with closing(training_batches(config, data, 0, total, ALONE, device)) as batches:
+        waiting = Waiting(batches)
+        for step in range(steps.start):
+            stepper.take(step, waiting)
+        wait_for(device)
+        waiting.take_count()
+        began = time.perf_counter()
+        for step in steps:
+            stepper.take(step, waiting)
+        wait_for(device)
+        seconds = time.perf_counter() - began
+    _, waited = waiting.take_count()
+    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return Row(setting, precision, batch, len(steps) * batch / seconds, waited / seconds, memory)
+
+
+def wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure_what_fits(
+    setting: Setting, precision: str, batch: int, data: TrainingSet, device: torch.device, at: range
+) -> Row:
+    """With `batch` videos, or the largest half, quarter, ... of them that fits."""
+    note = "out of memory"
+    while batch >= 2:
+        try:
+            return measure(setting, precision, batch, data, device, at)
+        except torch.OutOfMemoryError:
+            batch //= 2
+        except (RuntimeError, TrainerError) as error:  # no compiler, or no finite loss
+            note = str(error).strip().partition("\n")[0][:100]
+            break
+        gc.collect()
+        torch.cuda.empty_cache()
+    return Row(setting, precision, batch, 0.0, 0.0, None, note)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown. A row is compared with the fp32 row of its setting."""
+    base = {row.setting: row.pairs for row in rows if row.precision == "fp32"}
+    lines = [
+        "| backbone | clip | precision | videos a step | pairs/s | of fp32 | data wait | memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        head = f"| {row.setting.backbone} | {row.setting.clip} | {row.precision} | {row.batch} |"
+        if not row.pairs:
+            lines.append(f"{head} {row.note} | | | |")
+            continue
+        fp32 = base.get(row.setting)
+        ratio = f"{row.pairs / fp32:.2f} x" if fp32 else ""
+        memory = f"{row.memory / 2**30:.1f} GiB" if row.memory is not None else ""
+        lines.append(f"{head} {row.pairs:.1f} | {ratio} | {row.waited:.0%} | {memory} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Row]:
+    parser = argparse.ArgumentParser("python -m tests.bench_gpu")
+    parser.add_argument("--shards", nargs="+", default=["shards"])
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="a small network on small clips")
+    parser.add_argument("--backbones", nargs="+", help=f"of {', '.join(SETTINGS)}")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS)
+    parser.add_argument("--batch", type=int, help="videos a step")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--warm-up", type=int, default=8, help="steps before those")
+    asked = parser.parse_args(arguments)
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        sys.exit(
+            "There is no GPU that torch can use here; --device cpu --tiny runs the same on a CPU."
+        )
+    known = TINY if asked.tiny else SETTINGS
+    if unknown := set(asked.backbones or ()) - set(known):
+        parser.error(f"no {', '.join(unknown)} here; there is {', '.join(known)}")
+    precisions = asked.precisions or (PRECISIONS[:3] if asked.tiny else PRECISIONS)
+    device = torch.device(asked.device)
+    at, rows = range(asked.warm_up, asked.warm_up + asked.steps), []
+    with TemporaryDirectory() as scratch:
+        try:
+            data = gather(locate(asked.shards, Path(scratch)), load_recipe("k400-r3d18").data)
+        except (BuilderError, TrainerError) as error:
+            sys.exit(str(error))
+        where = torch.cuda.get_device_name() if asked.device == "cuda" else "CPU"
+        print(
+            f"{where}, torch {torch.__version__}, {usable_cores()} cores decode; "
+            f"{len(data.videos)} videos; {len(at)} steps after {at.start}"
+        )
+        for name in asked.backbones or known:
+            batch = asked.batch or known[name].batch
+            for precision in precisions:
+                rows.append(measure_what_fits(known[name], precision, batch, data, device, at))
+                batch = rows[-1].batch if rows[-1].pairs else batch
+                print(table(rows).rpartition("\n")[2], flush=True)
+    print(f"\n{table(rows)}")
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Training steps of the demo recipe on the CPU: what the loop adds to the bare computation.
+
+bare    forward, backward, optimiser and moving average of the target, called one after the other
+        on clips that lie in memory as the network takes them
+given   `trainer.pretrain.train` as it is, but for the batches, which are the same clips: waiting,
+        seeds, schedules, checks, the monitor's numbers, the log and the progress line are in it
+all     `trainer.pretrain.train` as it is: decoding and augmentation are in it, too
+
+Blocks of steps of the three take turns in one process, on the same modules and weights. Nothing
+that is read ahead is left over from one block to the next. Checkpoints are measured apart.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Generator
+from contextlib import closing, redirect_stderr
+from dataclasses import replace
+from functools import partialmethod
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from ascnet.progress import Progress
+from trainer import checkpoint, pretrain
+from trainer.batches import training_batches
+from trainer.clips import ClipBatch
+from trainer.config import load_recipe, override
+from trainer.run import start_run
+from trainer.schedules import target_momentum
+from trainer.step import Stepper
+from trainer.training_set import TrainingSet, gather, locate
+
+BLOCK = 20  # steps
+WARM_UP = ("all", "given")  # the first block's clips are those that are given later
+GOAL = 0.05
+
+
+class Turns:
+    """Stands in for three parts of `train`, so that blocks of it take turns."""
+
+    def __init__(self, rounds: int) -> None:
+        self.modes = WARM_UP + ("all", "given") * rounds
+        self.seconds: dict[str, list[float]] = {"all": [], "given": [], "bare": []}
+        self.stepper: Stepper
+        self._kept: list[tuple[ClipBatch, torch.Tensor]] = []
+        self._augment = Stepper._augmented
+        self._began = 0.0
+
+    def batches(
+        self, settings: Any, data: Any, first: int, total: int, *rest: Any
+    ) -> Generator[ClipBatch, None, None]:
+        """In place of `training_batches`."""
+        for start in range(first, total, BLOCK):
+            if self.modes[start // BLOCK] == "given":
+                yield from (batch for batch, _ in self._kept)
+            else:
+                with closing(
+                    training_batches(settings, data, start, start + BLOCK, *rest)
+                ) as batches:
+                    yield from batches
+
+    def augmented(self, stepper: Stepper, batch: ClipBatch, number: int) -> torch.Tensor:
+        """In place of `Stepper._augmented`."""
+        self.stepper = stepper
+        if self.modes[number // BLOCK] == "given":
+            return self._kept[number % BLOCK][1]
+        clips = self._augment(stepper, batch, number)
+        if number < BLOCK:
+            self._kept.append((replace(batch, frames=batch.frames[:0]), clips))
+        return clips
+
+    def progress(self, line: Progress, done: int, total: int, text: str) -> None:
+        """In place of the progress line, which it calls."""
+        line(done, total, text)
+        if done % BLOCK:
+            return
+        block, seconds = done // BLOCK - 1, time.perf_counter() - self._began
+        if block >= len(WARM_UP):
+            self.seconds[self.modes[block]].append(seconds / BLOCK)
+            if self.modes[block] == "given":
+                began = time.perf_counter()
+                self._bare_block()
+                self.seconds["bare"].append((time.perf_counter() - began) / BLOCK)
+        self._began = time.perf_counter()
+
+    def _bare_block(self) -> None:
+        state, network = self.stepper.state, self.stepper.network
+        groups = torch.tensor(self.stepper.data.groups)
+        momentum = target_momentum(0, 1, self.stepper.settings.objective.momentum)
+        for batch, clips in self._kept:
+            state.optimiser.zero_grad(set_to_none=True)
+            network(clips, batch.strides, batch.videos, groups[batch.videos]).total.backward()
+            state.optimiser.step()
+            state.model.update_target(momentum)
+
+
+def bench_step(shards: Path, work: Path, rounds: int) -> None:
+    """`work`: an empty folder."""
+    turns = Turns(rounds)
+    recipe = override(
+        load_recipe("demo"),
+        (
+            f"optim.steps={BLOCK * len(turns.modes)}",
+            "objective.speed_warmup=0.0",  # both losses from the first step on
+            "objective.collapse_steps=0",
+            "milestones=0",
+            "checkpoint_every=1000000",
+        ),
+    )
+    data: TrainingSet = gather(locate([str(shards)], work), recipe.data)
+    run = work / "run"
+    start_run(run, recipe, data)
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nothing,
+        redirect_stderr(nothing),
+        Progress("training", "steps") as line,
+        patch.object(pretrain, "training_batches", turns.batches),
+        patch.object(Stepper, "_augmented", partialmethod(turns.augmented)),
+    ):
+        pretrain.train(
+            run, recipe, data, torch.device("cpu"), lambda *words: turns.progress(line, *words)
+        )
+    _report(turns.seconds, rounds)
+    _report_checkpoint(turns.stepper, run, statistics.median(turns.seconds["all"]))
+
+
+def _report(seconds: dict[str, list[float]], rounds: int) -> None:
+    print(
+        f"A step of the demo recipe, {torch.get_num_threads()} threads, medians of {rounds} rounds "
+        f"of {BLOCK} steps"
+    )
+    words = {
+        "bare": "bare: forward, backward, optimiser, target",
+        "given": "the loop on the same clips: checks, monitor, log",
+        "all": "the loop with decoding and augmentation",
+    }
+    for mode, text in words.items():
+        over = [a / b - 1 for a, b in zip(seconds[mode], seconds["bare"], strict=True)]
+        line = f"  {text:<58} {1000 * statistics.median(seconds[mode]):7.1f} ms"
+        if mode != "bare":
+            line += f"  + {statistics.median(over):.1%} ({min(over):.1%} .. {max(over):.1%})"
+        print(line + (f", goal {GOAL:.0%} at most" if mode == "given" else ""))
+
+
+def _report_checkpoint(stepper: Stepper, run: Path, step: float) -> None:
+    every, taken = load_recipe("demo").checkpoint_every, []
+    for number in range(5):
+        began = time.perf_counter()
+        checkpoint.save(run, number, stepper.state.state_dict())
+        taken.append(time.perf_counter() - began)
+    taken_ms = 1000 * statistics.median(taken)
+    share = taken_ms / 1000 / (every * step)
+    print(f"  a checkpoint: {taken_ms:.0f} ms, one every {every} steps: + {share:.2%}")

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from tests import bench_gpu
+from tests.bench_gpu import Row, main, table
+
+
+def test_the_table_has_a_row_for_every_precision(shards: Path, capsys) -> None:
+    sizes = ["--steps", "2", "--warm-up", "1", "--precisions", "fp32", "bf16"]
+    rows = main(["--device", "cpu", "--tiny", "--shards", str(shards), *sizes])
+    assert [(row.setting.backbone, row.precision) for row in rows] == [
+        ("r3d-tiny", "fp32"),
+        ("r3d-tiny", "bf16"),
+    ]
+    for row in rows:
+        assert row.batch == 4
+        assert row.pairs > 0
+        assert 0 <= row.waited <= 1
+        assert row.memory is None
+    printed = capsys.readouterr().out
+    assert printed.endswith(table(rows) + "\n")
+    assert "| r3d-tiny | 8x32 | fp32 | 4 |" in printed
+    assert "| 1.00 x |" in table(rows)
+
+
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match=r"^There is no GPU that torch can use here"):
+        main([])
+
+
+def test_half_the_batch_is_tried_where_it_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, tried = bench_gpu.SETTINGS["s3dg"], []
+
+    def measure(setting, precision, batch, *rest) -> Row:
+        tried.append(batch)
+        if batch > fits:
+            raise bench_gpu.torch.OutOfMemoryError
+        return Row(setting, precision, batch, 10.0, 0.5, 2.0**31)
+
+    monkeypatch.setattr(bench_gpu, "measure", measure)
+    ways = setting, "fp32", 64, None, None, range(1)
+    fits = 16
+    row = bench_gpu.measure_what_fits(*ways)
+    assert (row.batch, tried) == (16, [64, 32, 16])
+    assert "| s3dg | 16x224 | fp32 | 16 | 10.0 | 1.00 x | 50% | 2.0 GiB |" in table([row])
+    fits = 0
+    assert "out of memory" in table([bench_gpu.measure_what_fits(*ways)])
