@@ -19,6 +19,7 @@ from builder.shard import ShardDataset
 from tests.bench_building import bench_building
 from tests.bench_loading import bench_loading
 from tests.bench_step import bench_step
+from tests.bench_streaming import bench_streaming
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = float(os.environ.get("SECONDS", "4"))
@@ -63,6 +64,8 @@ def main(parts: list[str]) -> None:
             bench_loading(dataset, clips, work / "tars", ROUNDS, SECONDS)
         if "step" in parts:
             bench_step(shards(made, work / "shapes").folder, work / "run", ROUNDS)
+        if "streaming" in parts:
+            bench_streaming(folder.read(clips), work / "streaming", ROUNDS, SECONDS)
         if "building" in parts:
             bench_building(clips, work, ROUNDS)
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Generator
 from contextlib import closing, redirect_stderr
 from dataclasses import replace
-from functools import partialmethod
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -113,12 +112,16 @@ def bench_step(shards: Path, work: Path, rounds: int) -> None:
     data: TrainingSet = gather(locate([str(shards)], work), recipe.data)
     run = work / "run"
     start_run(run, recipe, data)
+
+    def augmented(stepper: Stepper, batch: ClipBatch, number: int) -> torch.Tensor:
+        return turns.augmented(stepper, batch, number)
+
     with (
         Path(os.devnull).open("w", encoding="utf-8") as nothing,
         redirect_stderr(nothing),
         Progress("training", "steps") as line,
         patch.object(pretrain, "training_batches", turns.batches),
-        patch.object(Stepper, "_augmented", partialmethod(turns.augmented)),
+        patch.object(Stepper, "_augmented", augmented),
     ):
         pretrain.train(
             run, recipe, data, torch.device("cpu"), lambda *words: turns.progress(line, *words)

@@ -21,6 +21,9 @@ from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
 from trainer.state import TrainingState
 from trainer.training_set import TrainingSet
 
+# What random numbers are for; trainer.requests has 0 (order) and 1 (clips).
+_AUGMENT, _ANY_LAYER = 2, 3
+
 
 @dataclass(frozen=True)
 class Stepper:
@@ -39,7 +42,7 @@ class Stepper:
         """Update the state with the next `optim.accumulate` batches; what the last of them cost,
         and its videos (int64, N), come back. Raises TrainerError if a loss is no number."""
         state, parts = self.state, self.settings.optim.accumulate
-        torch.manual_seed(_seed_of(self.settings.seed, step, self.rank.number))
+        torch.manual_seed(_seed_of(self.settings.seed, step, _ANY_LAYER, self.rank.number))
         state.optimiser.zero_grad(set_to_none=True)
         for part in range(parts):
             batch = next(batches)
@@ -71,7 +74,8 @@ class Stepper:
 
     def _augmented(self, batch: ClipBatch, number: int) -> torch.Tensor:
         """This rank's clips of the joint batch with this number."""
-        generator = torch.Generator().manual_seed(_seed_of(self.settings.seed, number))
+        seed = _seed_of(self.settings.seed, number, _AUGMENT)
+        generator = torch.Generator().manual_seed(seed)
         joint = draw_numbers(2 * part_size(self.settings, self.rank.world), generator)
         numbers, sizes = own_pairs(joint, self.rank).to(self.device), batch.sizes.to(self.device)
         own = self.settings.data

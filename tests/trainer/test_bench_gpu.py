@@ -20,7 +20,7 @@ def test_the_table_has_a_row_for_every_precision(shards: Path, capsys) -> None:
         assert row.memory is None
     printed = capsys.readouterr().out
     assert printed.endswith(table(rows) + "\n")
-    assert "| r3d-tiny | 8x32 | fp32 | 4 |" in printed
+    assert "| r3d-tiny | 20x32 | fp32 | 4 |" in printed
     assert "| 1.00 x |" in table(rows)
 
 
