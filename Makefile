@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-slow check shards bench clean
+.PHONY: help setup demo test test-slow check shards bench bench-gpu clean
 
 help:  ## say what the targets do (default)
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,8 +41,11 @@ check: $(READY)  ## format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-bench: $(READY)  ## [CLIPS=folder]: measure reading and building beside the usual ways
-	$(BIN)/python -m tests.bench
+bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming and building beside the usual ways
+	$(BIN)/python -m tests.bench $(PARTS)
+
+bench-gpu: $(READY)  ## [SHARDS=shards] [ARGS=...]: training steps on a GPU by backbone and precision
+	$(BIN)/python -m tests.bench_gpu --shards $(SHARDS) $(ARGS)
 
 clean:  ## remove .venv and caches; data, shards and runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build

@@ -1,6 +1,6 @@
 """`make bench`: ours beside the usual ways: loading, training steps, streaming, building.
 
-    python -m tests.bench [loading] [step] [streaming] [building]
+    python -m tests.bench [loading] [step] [streaming] [building]      (make: PARTS="loading step")
 
 CLIPS=folder: load and build these videos, else some of `shapes`. ROUNDS=5: of every way, in turn.
 SECONDS=4: about how long a round of a way of loading takes.

@@ -92,14 +92,16 @@ def _by_pyav(path: Path, size: Size, frames: Sequence[int]) -> Iterator[np.ndarr
 def _by_decord(path: Path, size: Size, frames: Sequence[int]) -> Iterator[np.ndarray]:
     height, width = size
     reader = decord.VideoReader(str(path), width=width, height=height, num_threads=1)
-    yield from reader.get_batch(frames).asnumpy()
+    last = len(reader) - 1
+    yield from reader.get_batch([min(frame, last) for frame in frames]).asnumpy()
 
 
 def _by_torchcodec(path: Path, size: Size, frames: Sequence[int]) -> Iterator[np.ndarray]:
     decoder = torchcodec.VideoDecoder(
         str(path), dimension_order="NCHW", num_ffmpeg_threads=1, seek_mode="approximate"
     )
-    whole = decoder.get_frames_at(list(frames)).data
+    last = len(decoder) - 1  # by the header, which may count a frame less than there are
+    whole = decoder.get_frames_at([min(frame, last) for frame in frames]).data
     small = torch.nn.functional.interpolate(whole, size, mode="bilinear")
     yield from small.permute(0, 2, 3, 1).numpy()
 

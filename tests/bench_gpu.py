@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from builder.errors import BuilderError
+from tests.gpu_table import Row, Setting, table
 from trainer.batches import training_batches
 from trainer.clips import usable_cores
 from trainer.config import Config, load_recipe, override
@@ -35,19 +36,6 @@ PRECISIONS = ("fp32", "tf32", "bf16", "bf16+compile")
 AHEAD = 6  # batches that are still being filled when the last step ends, as in training
 
 
-@dataclass(frozen=True)
-class Setting:
-    recipe: str
-    backbone: str
-    frames: int
-    size: int
-    batch: int  # videos; two clips each
-
-    @property
-    def clip(self) -> str:
-        return f"{self.frames}x{self.size}"
-
-
 SETTINGS = {
     "r3d18": Setting("k400-r3d18", "r3d18", 16, 112, 64),
     "s3dg": Setting("k400-s3dg", "s3dg", 16, 224, 64),
@@ -57,17 +45,15 @@ TINY = {"r3d-tiny": Setting("demo", "r3d-tiny", 20, 32, 4)}
 
 
 @dataclass(frozen=True)
-class Row:
-    setting: Setting
-    precision: str
-    batch: int
-    pairs: float  # two-clip samples a second; 0: not measured, `note` says why
-    waited: float  # share of the time that the loop waited for clips
-    memory: float | None  # bytes on the GPU at most
-    note: str = ""
+class How:
+    device: torch.device
+    steps: range  # those that count; the ones before them warm up
+    assignments: tuple[str, ...] = ()  # settings to change, such as "data.workers=4"
 
 
-def settings_of(setting: Setting, precision: str, batch: int, steps: int) -> Config:
+def settings_of(
+    setting: Setting, precision: str, batch: int, steps: int, assignments: Sequence[str]
+) -> Config:
     kind, _, compiled = precision.partition("+")
     return override(
         load_recipe(setting.recipe),
@@ -80,6 +66,8 @@ def settings_of(setting: Setting, precision: str, batch: int, steps: int) -> Con
             f"device.precision={kind}",
             f"device.compile={str(compiled == 'compile').lower()}",
             "objective.speed_warmup=0.0",  # both losses from the first step on
+            "optim.lr=0.001",  # a short run has next to no warm-up, and should not diverge
+            *assignments,
         ),
     )
 
@@ -96,20 +84,16 @@ def repeated(data: TrainingSet, videos: int) -> TrainingSet:
     )
 
 
-def measure(
-    setting: Setting,
-    precision: str,
-    batch: int,
-    data: TrainingSet,
-    device: torch.device,
-    steps: range,
-) -> Row:
-    """Train `steps.stop` steps; from `steps.start` on they count. Raises OutOfMemoryError."""
+def measure(setting: Setting, precision: str, batch: int, data: TrainingSet, how: How) -> Row:
+    """Raises OutOfMemoryError."""
+    device, steps = how.device, how.steps
     total = steps.stop + AHEAD
-    config = settings_of(setting, precision, batch, total)
+    config = settings_of(setting, precision, batch, total, how.assignments)
     data = repeated(data, total * batch)
     torch.compiler.reset()
+    gc.collect()  # what is left of the row before
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     state = TrainingState(make_model(config), config, device)
     network = prepare(state.model, config.device, device)
@@ -139,40 +123,19 @@ def wait_for(device: torch.device) -> None:
 
 
 def measure_what_fits(
-    setting: Setting, precision: str, batch: int, data: TrainingSet, device: torch.device, at: range
+    setting: Setting, precision: str, batch: int, data: TrainingSet, how: How
 ) -> Row:
     """With `batch` videos, or the largest half, quarter, ... of them that fits."""
     note = "out of memory"
     while batch >= 2:
         try:
-            return measure(setting, precision, batch, data, device, at)
+            return measure(setting, precision, batch, data, how)
         except torch.OutOfMemoryError:
             batch //= 2
         except (RuntimeError, TrainerError) as error:  # no compiler, or no finite loss
             note = str(error).strip().partition("\n")[0].partition(". ")[0]
             break
-        gc.collect()
-        torch.cuda.empty_cache()
     return Row(setting, precision, batch, 0.0, 0.0, None, note)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Markdown. A row is compared with the fp32 row of its setting."""
-    base = {row.setting: row.pairs for row in rows if row.precision == "fp32"}
-    lines = [
-        "| backbone | clip | precision | videos a step | pairs/s | of fp32 | data wait | memory |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        head = f"| {row.setting.backbone} | {row.setting.clip} | {row.precision} | {row.batch} |"
-        if not row.pairs:
-            lines.append(f"{head} {row.note} | | | |")
-            continue
-        fp32 = base.get(row.setting)
-        ratio = f"{row.pairs / fp32:.2f} x" if fp32 else ""
-        memory = f"{row.memory / 2**30:.1f} GiB" if row.memory is not None else ""
-        lines.append(f"{head} {row.pairs:.1f} | {ratio} | {row.waited:.0%} | {memory} |")
-    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
@@ -185,6 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--batch", type=int, help="videos a step")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warm-up", type=int, default=8, help="steps before those")
+    parser.add_argument("--set", nargs="+", default=(), metavar="KEY=VALUE", dest="assignments")
+    parser.add_argument("--cudnn-benchmark", action="store_true")
     asked = parser.parse_args(arguments)
     if asked.device == "cuda" and not torch.cuda.is_available():
         sys.exit(
@@ -194,8 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     if unknown := set(asked.backbones or ()) - set(known):
         parser.error(f"no {', '.join(unknown)} here; there is {', '.join(known)}")
     precisions = asked.precisions or (PRECISIONS[:3] if asked.tiny else PRECISIONS)
-    device = torch.device(asked.device)
-    at, rows = range(asked.warm_up, asked.warm_up + asked.steps), []
+    torch.backends.cudnn.benchmark = asked.cudnn_benchmark
+    at = range(asked.warm_up, asked.warm_up + asked.steps)
+    how, rows = How(torch.device(asked.device), at, tuple(asked.assignments)), []
     with TemporaryDirectory() as scratch:
         try:
             data = gather(locate(asked.shards, Path(scratch)), load_recipe("k400-r3d18").data)
@@ -209,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         for name in asked.backbones or known:
             batch = asked.batch or known[name].batch
             for precision in precisions:
-                rows.append(measure_what_fits(known[name], precision, batch, data, device, at))
+                rows.append(measure_what_fits(known[name], precision, batch, data, how))
                 batch = rows[-1].batch if rows[-1].pairs else batch
                 print(table(rows).rpartition("\n")[2], flush=True)
     print(f"\n{table(rows)}")

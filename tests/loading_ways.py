@@ -96,7 +96,9 @@ class Webdataset:
             self._shards * passes, shardshuffle=False, empty_check=False
         ).map(_Decoder(pairs))
         if processes > 1:
-            dataset = webdataset.WebLoader(dataset, batch_size=None, num_workers=processes)
+            dataset = webdataset.WebLoader(
+                dataset, batch_size=None, num_workers=processes, multiprocessing_context="fork"
+            )
         return sum(1 for _ in dataset)
 
 
@@ -161,5 +163,7 @@ class OnTheFly:
 
     def by_processes(self, samples: Sequence[Pair], processes: int) -> int:
         own = OnTheFly(self.library, self.videos, self.sources, samples)
-        loader = torch.utils.data.DataLoader(own, batch_size=None, num_workers=processes)
+        loader = torch.utils.data.DataLoader(
+            own, batch_size=None, num_workers=processes, multiprocessing_context="fork"
+        )
         return sum(1 for _ in loader)

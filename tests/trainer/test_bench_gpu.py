@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from tests import bench_gpu
-from tests.bench_gpu import Row, main, table
+from tests.bench_gpu import How, main
+from tests.gpu_table import Row, table
 
 
 def test_the_table_has_a_row_for_every_precision(shards: Path, capsys) -> None:
@@ -40,7 +41,7 @@ def test_half_the_batch_is_tried_where_it_does_not_fit(monkeypatch: pytest.Monke
         return Row(setting, precision, batch, 10.0, 0.5, 2.0**31)
 
     monkeypatch.setattr(bench_gpu, "measure", measure)
-    ways = setting, "fp32", 64, None, None, range(1)
+    ways = setting, "fp32", 64, None, How(bench_gpu.torch.device("cpu"), range(1))
     fits = 16
     row = bench_gpu.measure_what_fits(*ways)
     assert (row.batch, tried) == (16, [64, 32, 16])

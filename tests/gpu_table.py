@@ -1,0 +1,47 @@
+"""What `make bench-gpu` measures, and its table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Setting:
+    recipe: str
+    backbone: str
+    frames: int
+    size: int
+    batch: int  # videos; two clips each
+
+    @property
+    def clip(self) -> str:
+        return f"{self.frames}x{self.size}"
+
+
+@dataclass(frozen=True)
+class Row:
+    setting: Setting
+    precision: str
+    batch: int
+    pairs: float  # two-clip samples a second; 0: not measured, `note` says why
+    waited: float  # share of the time that the loop waited for clips
+    memory: float | None  # bytes on the GPU at most
+    note: str = ""
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown. A row is compared with the fp32 row of its setting."""
+    base = {row.setting: row.pairs for row in rows if row.precision == "fp32"}
+    lines = [
+        "| backbone | clip | precision | videos a step | pairs/s | of fp32 | data wait | memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        head = f"| {row.setting.backbone} | {row.setting.clip} | {row.precision} | {row.batch} |"
+        if not row.pairs:
+            lines.append(f"{head} {row.note} | | | |")
+            continue
+        fp32 = base.get(row.setting)
+        ratio = f"{row.pairs / fp32:.2f} x" if fp32 else ""
+        memory = f"{row.memory / 2**30:.1f} GiB" if row.memory is not None else ""
+        lines.append(f"{head} {row.pairs:.1f} | {ratio} | {row.waited:.0%} | {memory} |")
+    return "\n".join(lines)
