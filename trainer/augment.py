@@ -25,6 +25,18 @@ _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, 
 _FROM_YIQ: torch.Tensor = torch.linalg.inv(_TO_YIQ)
 
 
+_MEAN, _STD = torch.tensor(MEAN), torch.tensor(STD)
+_COPIES: dict[tuple[int, torch.device], torch.Tensor] = {}
+
+
+def _on(constant: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The constant on a device, copied there once."""
+    key = (id(constant), device)
+    if key not in _COPIES:
+        _COPIES[key] = constant.to(device)
+    return _COPIES[key]
+
+
 @dataclass(frozen=True)
 class Geometry:
     """What part of each clip's frames is taken, and how. All float32, N, in pixels of the frame."""
@@ -134,7 +146,7 @@ def resize_matrix(
 def colour_matrix(colour: Colour) -> torch.Tensor:
     """float32, N x 3 x 3: the linear part of all colour changes."""
     device = colour.hue.device
-    gray_of = torch.ones(3, 1, device=device) @ _LUMA[None].to(device)
+    gray_of = torch.ones(3, 1, device=device) @ _on(_LUMA, device)[None]
     eye = torch.eye(3, device=device)
     s = colour.saturation[:, None, None]
     saturation = s * eye + (1 - s) * gray_of
@@ -143,7 +155,7 @@ def colour_matrix(colour: Colour) -> torch.Tensor:
     turn = torch.zeros(len(angle), 3, 3, device=device)
     turn[:, 0, 0] = 1
     turn[:, 1, 1], turn[:, 1, 2], turn[:, 2, 1], turn[:, 2, 2] = cos, -sin, sin, cos
-    hue = _FROM_YIQ.to(device) @ turn @ _TO_YIQ.to(device)
+    hue = _on(_FROM_YIQ, device) @ turn @ _on(_TO_YIQ, device)
     gray = torch.where(colour.gray[:, None, None], gray_of, eye)
     gain = (colour.brightness * colour.contrast)[:, None, None]
     return gain * (gray @ hue @ saturation)
@@ -171,16 +183,16 @@ def render(
     clips = planes @ (horizontal.mT / 255)[:, None, None]
     if colour is not None:
         clips = _recolour(clips, colour)
-    mean = torch.tensor(MEAN, device=device)[:, None, None, None]
-    std = torch.tensor(STD, device=device)[:, None, None, None]
-    return (clips - mean) / std
+    clips -= _on(_MEAN, device)[:, None, None, None]
+    clips /= _on(_STD, device)[:, None, None, None]
+    return clips
 
 
 def _recolour(clips: torch.Tensor, colour: Colour) -> torch.Tensor:
     """Contrast turns about the clip's mean brightness; the result is clamped to [0, 1]."""
     n, _, t, h, w = clips.shape
     device = clips.device
-    mean = torch.einsum("ncthw,c->n", clips, _LUMA.to(device)) / (t * h * w)
+    mean = torch.einsum("ncthw,c->n", clips, _on(_LUMA, device)) / (t * h * w)
     matrix = colour_matrix(colour)
     shift = (1 - colour.contrast) * colour.brightness * mean
     changed = torch.baddbmm(shift[:, None, None], matrix, clips.reshape(n, 3, -1))

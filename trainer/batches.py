@@ -4,10 +4,10 @@ from collections.abc import Generator, Sequence
 
 import torch
 
-from trainer.clips import ClipBatch, ClipReader, Reader, Request, read_batches
+from trainer.clips import ClipBatch, ClipReader, Reader, Request, read_batches, usable_cores
 from trainer.config import Config, Data
 from trainer.errors import TrainerError
-from trainer.ranks import Rank
+from trainer.ranks import Rank, processes_here
 from trainer.requests import Pairs, pair_requests
 from trainer.sources import is_remote
 from trainer.stream_order import choose_streams
@@ -57,7 +57,8 @@ def training_batches(
         reader = ClipReader(data.videos, own.short_side)
         lengths = [video.frames for video in data.videos]
         requests = pair_requests(lengths, data.rates, numbers, pairs, batch=batch, rank=rank)
-    batches = read_batches(reader, requests, own.workers, pinned=device.type == "cuda")
+    workers = own.workers or max(1, usable_cores() // processes_here())
+    batches = read_batches(reader, requests, workers, pinned=device.type == "cuda")
     return on_device(batches, device)
 
 

@@ -44,10 +44,14 @@ def save(run: Path, step: int, state: dict[str, Any], kept: Set[int] = frozenset
     folder = folder_of(run)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{step:08d}.pt"
+    for unfinished in set(folder.glob("*.partial")) - {path.with_suffix(".partial")}:
+        unfinished.unlink()
     write_state(path, state | {"step": step})
-    for old in list_checkpoints(run)[:-_KEPT]:
-        if int(old.stem) not in kept:
-            old.unlink()
+    found = {int(path.stem): path for path in list_checkpoints(run)}
+    before = [number for number in found if number <= step]
+    stay = set(before[-_KEPT:]) | (kept & set(before))
+    for number in found.keys() - stay:  # one after this step was damaged, or is to be taken anew
+        found[number].unlink()
     return path
 
 
@@ -82,8 +86,7 @@ def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
     found = list_checkpoints(run)
     if not found:
         raise TrainerError(
-            f"{run} has no checkpoint yet. Train it first (ascnet train), or name another run "
-            "with --run."
+            f"{run} has no checkpoint yet. Train it first (ascnet train), or name another run."
         )
     for path in reversed(found):
         if (state := _read(path)) is not None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from trainer.decode import canvas_of, decode_clip
 from trainer.requests import ClipRequest
 
 _AHEAD = 3  # batches that are being filled while one is in use
+_REMEMBERED = 20_000  # videos whose frames' places are kept in memory, about a kilobyte each
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,17 @@ class ClipReader:
         pixels on the short side (cheaper than whole frames); 0 decodes whole frames."""
         self.videos = videos
         self._short_side = short_side
-        self._offsets: dict[int, np.ndarray] = {}
         self.height, self.width = canvas_of(videos, short_side)
+        self._offsets = lru_cache(_REMEMBERED)(self._read_offsets)
 
-    def offsets(self, video: int) -> np.ndarray:
-        if video not in self._offsets:
-            self._offsets[video] = read_offsets(self.videos[video])
-        return self._offsets[video]
+    def _read_offsets(self, video: int) -> np.ndarray:
+        return read_offsets(self.videos[video]).astype(np.uint32)
 
     def read(self, request: ClipRequest, canvas: np.ndarray) -> tuple[int, int]:
         """Decode a clip into `canvas` (uint8, T x H x W x 3); height and width come back. Raises
         TrainerError for a frame that is no JPEG."""
         video = self.videos[request.video]
-        jpegs = read_frames(video, self.offsets(request.video), request.frames)
+        jpegs = read_frames(video, self._offsets(request.video), request.frames)
         return decode_clip(jpegs, request.frames, video, canvas, self._short_side)
 
 

@@ -16,7 +16,14 @@ from trainer.errors import TrainerError
 from trainer.rules import check
 
 RECIPES = Path(__file__).parent / "recipes"
-MAY_CHANGE = ("data.workers",)  # on resume: what has no influence on the numbers
+# On resume: what has no influence on the numbers.
+MAY_CHANGE = (
+    "data.workers",
+    "checkpoint_every",
+    "milestones",
+    "objective.collapse",
+    "objective.collapse_steps",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Data:
     fps: float = (
         0.0  # strides count frames at this rate, so speeds are in seconds; 0: stored frames
     )
-    workers: int = 0  # decoding threads; 0: as many as there are cores
+    workers: int = 0  # decoding threads; 0: the cores this process may use, or its share
     streaming: bool = False  # read local shards from start to end, as remote ones always are
     streams: int = 0  # streaming: shards read at a time, on every rank; 0: up to 4
     shuffle_buffer: int = 256  # streaming: videos that are shuffled at a time, on every rank

@@ -1,6 +1,5 @@
 """What stops a run that would only burn time: a loss that is no number, a collapse."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +18,7 @@ class EarlyNumber:
         if value.is_cuda:
             self._value = torch.empty((), dtype=value.dtype, pin_memory=True)
             self._value.copy_(value.detach(), non_blocking=True)
-            self._event = torch.cuda.Event()
+            self._event = torch.cuda.Event(blocking=True)  # waiting leaves the core to decoding
             self._event.record()
 
     def read(self) -> float:
@@ -28,15 +27,13 @@ class EarlyNumber:
         return float(self._value)
 
 
-def must_be_finite(loss: float, step: int, kept: str) -> None:
-    """Raises TrainerError for a loss that is no number; `kept` says where its step was put."""
-    if not math.isfinite(loss):
-        raise TrainerError(
-            f"The loss is {loss} at step {step}. {kept} Lower the learning rate (--set "
-            "optim.lr=...), raise the warm-up (--set optim.warmup=0.1) or limit the gradient "
-            "(--set optim.clip=1) and start a new run; a resumed one keeps its settings and "
-            "comes here again."
-        )
+def no_number(what: str, step: int, kept: str) -> TrainerError:
+    """What to say of a run whose loss or weights are no numbers; `kept`: where to look."""
+    return TrainerError(
+        f"{what} at step {step}. {kept} Lower the learning rate (--set optim.lr=...), raise the "
+        "warm-up (--set optim.warmup=0.1) or limit the gradient (--set optim.clip=1) and start a "
+        "new run; a resumed one keeps its settings and comes here again."
+    )
 
 
 @dataclass
@@ -65,5 +62,5 @@ class CollapseGuard:
                     f"{healthy:.3f}) since step {first}. Start a new run with a smaller learning "
                     "rate (--set optim.lr=...), a slower target network (--set "
                     "objective.momentum=0.99) or more videos a step (--set optim.batch=...), or "
-                    "let it go on regardless with --set objective.collapse_steps=0."
+                    "let it go on regardless: --resume --set objective.collapse_steps=0."
                 )

@@ -58,9 +58,10 @@ def embedding_stds(losses: Losses, settings: Objective, with_speed: bool) -> dic
 
 
 def measured(
-    losses: Losses, bank: MemoryBank, videos: torch.Tensor, data: TrainingSet
+    losses: Losses, bank: MemoryBank, videos: torch.Tensor, data: TrainingSet, clips_a_step: int
 ) -> dict[str, float | None]:
-    """All numbers of a step that are logged. `videos`: int64 N, of this rank's clips."""
+    """All numbers of a step that are logged; of its last part, where it is computed in several.
+    `videos`: int64 N, of this rank's clips. `clips_a_step`: of all ranks and parts."""
     return {
         "loss": float(losses.loss),
         "loss_appearance": float(losses.appearance),
@@ -70,7 +71,7 @@ def measured(
         "std_speed": embedding_std(losses.target.speed),
         "std_healthy": healthy_std(losses.target.speed.shape[1]),
         **_ranks(bank),
-        **neighbour_report(losses.neighbours, videos, data, len(losses.target.speed)),
+        **neighbour_report(losses.neighbours, videos, data, clips_a_step),
     }
 
 
@@ -92,11 +93,13 @@ def neighbour_report(
     many steps they were in the bank. None where nothing was found or no class is known."""
     found = neighbours.found.cpu()
     other, own = neighbours.video.cpu()[found], videos[:, None].expand_as(found)[found]
-    labels, groups = torch.tensor(data.labels), torch.tensor(data.groups)
-    known = (labels[other] >= 0) & (labels[own] >= 0)
+    pairs = list(zip(other.tolist(), own.tolist(), strict=True))
+    same_group = [data.groups[a] == data.groups[b] for a, b in pairs]
+    known = [(a, b) for a, b in pairs if data.labels[a] >= 0 and data.labels[b] >= 0]
+    same_class = [data.labels[a] == data.labels[b] for a, b in known]
     return {
-        "neighbour_same_group": _mean(groups[other] == groups[own]),
-        "neighbour_same_class": _mean((labels[other] == labels[own])[known]),
+        "neighbour_same_group": _mean(torch.tensor(same_group)),
+        "neighbour_same_class": _mean(torch.tensor(same_class)),
         "neighbour_age": _mean(neighbours.age.cpu()[found] / clips_a_step),
     }
 

@@ -20,6 +20,7 @@ def prepare(model: ASCNet, settings: Device, device: torch.device) -> nn.Module:
     tf32 = settings.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes are always the same
     if settings.compile:
         model.encoder.compile()
         if model.target is not None:

@@ -73,7 +73,7 @@ def _train(
     stepper = Stepper(run, settings, data, state, network, total, rank, device)
     kept = checkpoint.milestones(total, settings.milestones)
     batches = training_batches(settings, data, first, total, rank, device)
-    waiting = Waiting(batches)
+    waiting = Waiting(batches, rank.world)
     log = Log(run, first, total) if rank.number == 0 else None
     try:
         for step in range(first, total):
@@ -82,13 +82,15 @@ def _train(
             if done % settings.log_every == 0 or done == total:
                 stds = embedding_stds(losses, settings.objective, stepper.with_speed(step))
                 if log is not None:
-                    numbers = measured(losses, state.model.bank, videos, data)
+                    clips_a_step = 2 * settings.optim.batch
+                    numbers = measured(losses, state.model.bank, videos, data, clips_a_step)
                     numbers["lr"] = stepper.learning_rate(step)
                     text = log.write(done, numbers, waiting.take_count())
                 state.collapse.look(done, stds)
             if log is not None:
                 progress(done, total, text)
                 if done % settings.checkpoint_every == 0 or done in kept or done == total:
+                    state.must_be_finite(done)
                     checkpoint.save(run, done, state.state_dict(), kept)
     finally:
         batches.close()
@@ -100,8 +102,8 @@ def _train(
 class Waiting:
     """Batches, with the time that was spent waiting for them."""
 
-    def __init__(self, batches: Iterator[ClipBatch]) -> None:
-        self._batches = batches
+    def __init__(self, batches: Iterator[ClipBatch], world: int = 1) -> None:
+        self._batches, self._world = batches, world
         self._clips, self._seconds = 0, 0.0
 
     def __iter__(self) -> "Waiting":
@@ -115,7 +117,7 @@ class Waiting:
         return batch
 
     def take_count(self) -> tuple[int, float]:
-        """Clips, and seconds of waiting, since the last call."""
-        counted = self._clips, self._seconds
+        """Clips on all ranks, and seconds of waiting on this one, since the last call."""
+        counted = self._clips * self._world, self._seconds
         self._clips, self._seconds = 0, 0.0
         return counted

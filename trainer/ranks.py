@@ -1,6 +1,7 @@
 """The processes of one training, one a GPU (`torchrun`); a single one without ceremony."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch.distributed as dist
 
 from trainer.errors import TrainerError
 
-_PATIENCE = timedelta(minutes=10)  # with ranks that do not answer
+_PATIENCE = timedelta(minutes=30)  # with ranks that do not answer; longer than a server is tried
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,24 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Rank(dist.get_rank(), dist.get_world_size()), device
-    finally:
-        dist.destroy_process_group()
+    except RuntimeError as error:
+        if re.search("closed by peer|reset by peer|NCCL|ProcessGroup", str(error)):
+            raise TrainerError(
+                "Another process of this training ended; its message is above or in its log."
+            ) from error
+        raise
+    dist.destroy_process_group()  # after an error it might wait for the others
+
+
+def processes_here() -> int:
+    """How many of the processes are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def wait_for_all() -> None:
+    """Until every rank has come here."""
+    if world() > 1:
+        dist.barrier()
 
 
 def world() -> int:

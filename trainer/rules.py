@@ -1,5 +1,6 @@
 """What each setting of a recipe may be."""
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from trainer.errors import TrainerError
@@ -27,7 +28,12 @@ def _data(config: "Config") -> list[Rule]:
     return [
         (1 <= data.frames <= 512, "data.frames", data.frames, "1 to 512"),
         (min(data.strides, default=0) >= 1, "data.strides", data.strides, "positive numbers"),
-        (len(set(data.strides)) >= 2, "data.strides", data.strides, "two different speeds or more"),
+        (
+            len(set(data.strides)) == len(data.strides) >= 2,
+            "data.strides",
+            data.strides,
+            "two different speeds or more, each once",
+        ),
         (data.size >= 16, "data.size", data.size, "at least 16"),
         (data.short_side >= 0, "data.short_side", data.short_side, "0 or more"),
         (data.short_videos in POLICIES, "data.short_videos", data.short_videos, _any(POLICIES)),
@@ -42,7 +48,15 @@ def _augment(config: "Config") -> list[Rule]:
     area, ratio = config.augment.area, config.augment.ratio
     two_shares = "two shares in (0, 1], the smaller first"
     two_numbers = "two positive numbers, the smaller first"
+    shares = ("flip", "jitter", "hue", "gray", "blur")
+    chances = [(name, getattr(config.augment, name)) for name in shares]
+    spreads = ("brightness", "contrast", "saturation")
+    factors = [(name, getattr(config.augment, name)) for name in spreads]
+    sigma = config.augment.blur_sigma
     return [
+        *((0 <= value <= 1, f"augment.{name}", value, "0 to 1") for name, value in chances),
+        *((0 <= value < inf, f"augment.{name}", value, "0 or more") for name, value in factors),
+        (0 <= sigma[0] <= sigma[1] < inf, "augment.blur_sigma", sigma, "0 or more, smaller first"),
         (0 < area[0] <= area[1] <= 1, "augment.area", area, two_shares),
         (0 < ratio[0] <= ratio[1], "augment.ratio", ratio, two_numbers),
     ]
@@ -50,7 +64,14 @@ def _augment(config: "Config") -> list[Rule]:
 
 def _objective(config: "Config") -> list[Rule]:
     own = config.objective
+    weights = [own.appearance_weight, own.speed_weight]
     return [
+        (
+            all(0 <= weight < inf for weight in weights) and any(weights),
+            "objective.appearance_weight and objective.speed_weight",
+            weights,
+            "0 or more, one of them above 0",
+        ),
         (0 <= own.momentum < 1, "objective.momentum", own.momentum, "in [0, 1)"),
         (own.bank >= 1, "objective.bank", own.bank, "at least 1"),
         (
@@ -85,7 +106,9 @@ def _optim(config: "Config") -> list[Rule]:
         (0 < own.epochs < 1e6, "optim.epochs", own.epochs, "positive, below a million"),
         (own.steps >= 0, "optim.steps", own.steps, "0 (then epochs count) or more"),
         (own.optimiser in OPTIMISERS, "optim.optimiser", own.optimiser, _any(OPTIMISERS)),
-        (own.lr > 0, "optim.lr", own.lr, "positive"),
+        (0 < own.lr < inf, "optim.lr", own.lr, "positive"),
+        (0 <= own.momentum < 1, "optim.momentum", own.momentum, "in [0, 1)"),
+        (0 <= own.weight_decay < inf, "optim.weight_decay", own.weight_decay, "0 or more"),
         (0 <= own.warmup < 1, "optim.warmup", own.warmup, "in [0, 1)"),
         (own.trust > 0, "optim.trust", own.trust, "positive"),
         (own.clip >= 0, "optim.clip", own.clip, "0 (no limit) or more"),
@@ -95,7 +118,7 @@ def _optim(config: "Config") -> list[Rule]:
 def _rest(config: "Config") -> list[Rule]:
     precision = config.device.precision
     return [
-        (config.seed >= 0, "seed", config.seed, "0 or more"),
+        (0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295"),
         (config.log_every >= 1, "log_every", config.log_every, "at least 1"),
         (config.checkpoint_every >= 1, "checkpoint_every", config.checkpoint_every, "at least 1"),
         (config.milestones >= 0, "milestones", config.milestones, "0 (none) or more"),

@@ -5,10 +5,11 @@ runs/<time>-<recipe>/
     log.jsonl         a line every `log_every` steps (trainer/log.py)
     checkpoints/      the last two and the milestones, named by the step they were taken after
     events.out...     the same numbers as log.jsonl, for TensorBoard
-    failed-step-...   the step whose loss was no number, if one was
+    failed-step-...   the clips of the step whose loss was no number, if one was
 """
 
 import tomllib
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,18 @@ import tomli_w
 from builder.atomic import only_writer, write_atomically
 from trainer import checkpoint, config
 from trainer.backbones import check_backbone
+from trainer.batches import is_streamed
 from trainer.checkpoint import CONFIG_FILE
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.provenance import code, fingerprint
+from trainer.sources import shown
 from trainer.training_set import TrainingSet
 
 
-def start_run(run: Path, settings: Config, data: TrainingSet) -> None:
-    """Make the run directory and write down what will be trained on what. Raises TrainerError if
-    there is a run already, or if its backbone is not there."""
+def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) -> None:
+    """Make the run directory and write down what will be trained on what, by how many ranks. Raises
+    TrainerError if there is a run already, or if its backbone is not there."""
     check_backbone(settings.model.backbone)
     run.mkdir(parents=True, exist_ok=True)
     with only_writer(run):
@@ -40,6 +43,9 @@ def start_run(run: Path, settings: Config, data: TrainingSet) -> None:
             "shards": list(data.sources.values()),
             "shards_sha256": [fingerprint(folder) for folder in data.sources],
             "counts": data.counts,
+            "streamed": is_streamed(settings.data, data),
+            "ranks": ranks,
+            "init_sha256": _digest_of(settings.model.init),
         }
         text = config.dump(settings) + "\n" + tomli_w.dumps({"run": record})
         write_atomically(run / CONFIG_FILE, text)
@@ -58,19 +64,51 @@ def shards_of(run: Path) -> list[str]:
     return list(record_of(run)["shards"])
 
 
-def must_be_same_data(run: Path, data: TrainingSet) -> None:
-    """Raises TrainerError if `data` is not what the run was started on."""
+def must_be_same(run: Path, settings: Config, data: TrainingSet, ranks: int) -> None:
+    """Raises TrainerError if going on with `data` and so many ranks would give other steps than
+    those that the run was started for. The same data may have moved."""
     record = record_of(run)
-    started_on = dict(zip(record["shards"], record["shards_sha256"], strict=True))
-    if started_on.keys() != set(data.sources.values()):
+    named = dict(zip(record["shards"], record["shards_sha256"], strict=True))
+    if [fingerprint(folder) for folder in data.sources] != list(named.values()):
+        raise TrainerError(_other_data(run, named, data))
+    streamed = is_streamed(settings.data, data)
+    if streamed != record["streamed"]:
         raise TrainerError(
-            f"{run} was started on {', '.join(sorted(started_on))}, not on "
-            f"{', '.join(sorted(data.sources.values()))}. Leave the argument out, or start a new "
-            "run without --resume."
+            f"{run} was started on shards that were {_how(record['streamed'])}, and these would be "
+            f"{_how(streamed)}, in another order. Name them as they were, or start a new run."
         )
+    if ranks != record["ranks"] and (streamed or not settings.device.sync_bn):
+        raise TrainerError(
+            f"{run} was started with {record['ranks']} processes, and now there are {ranks}: with "
+            "streamed shards, or batch norm of each process alone, that changes what is learnt. "
+            f"Start {record['ranks']}, or start a new run without --resume."
+        )
+    begun = bool(checkpoint.list_checkpoints(run))
+    if not begun and _digest_of(settings.model.init) != record["init_sha256"]:
+        raise TrainerError(
+            f"{settings.model.init} was changed since {run} was started. Start a new run without "
+            "--resume."
+        )
+
+
+def _other_data(run: Path, named: dict[str, str], data: TrainingSet) -> str:
     for folder, source in data.sources.items():
-        if fingerprint(folder) != started_on[source]:
-            raise TrainerError(
-                f"{source} was built anew since {run} was started: its steps would see other "
-                "videos. Start a new run without --resume."
+        if source in named and fingerprint(folder) != named[source]:
+            return (
+                f"{shown(source)} was built anew since {run} was started: its steps would see "
+                "other videos. Start a new run without --resume."
             )
+    return (
+        f"{run} was started on {', '.join(map(shown, named))}, not on "
+        f"{', '.join(map(shown, data.sources.values()))}. Leave the argument out, or start a new "
+        "run without --resume."
+    )
+
+
+def _how(streamed: bool) -> str:
+    return "streamed" if streamed else "read by jumping"
+
+
+def _digest_of(path: str) -> str:
+    """SHA-256 of a file; "" for no file."""
+    return sha256(Path(path).read_bytes()).hexdigest() if path else ""

@@ -12,7 +12,7 @@ import torch
 from trainer import checkpoint
 from trainer.ascnet import ASCNet
 from trainer.config import Config
-from trainer.guards import CollapseGuard
+from trainer.guards import CollapseGuard, no_number
 from trainer.optimiser import make_optimiser
 from trainer.ranks import world
 from trainer.sync_batch_norm import synchronise
@@ -42,6 +42,12 @@ class TrainingState:
             "scaler": self.scaler.state_dict(),
             "collapse": dict(self.collapse.since),
         }
+
+    def must_be_finite(self, step: int) -> None:
+        """Raises TrainerError for weights that are no numbers: the gradients of a step overflowed
+        though its loss did not. A checkpoint of them would be of no use."""
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            raise no_number("Weights are no numbers", step, "The checkpoints before it are whole.")
 
     def restore(self, run: Path) -> int:
         """Load the newest whole checkpoint of a run; without any, start from `model.init` if that

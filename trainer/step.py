@@ -1,5 +1,6 @@
 """One step of training: clips, losses, gradients, update."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,18 @@ from trainer.batches import part_size
 from trainer.checkpoint import write_state
 from trainer.clips import ClipBatch
 from trainer.config import Config
-from trainer.guards import EarlyNumber, must_be_finite
+from trainer.errors import TrainerError
+from trainer.guards import EarlyNumber, no_number
 from trainer.network import last_or_alone, precision
-from trainer.ranks import Rank, own_pairs
+from trainer.ranks import Rank, own_pairs, wait_for_all
 from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
 from trainer.state import TrainingState
 from trainer.training_set import TrainingSet
+from trainer.transfer import send
 
-# What random numbers are for; trainer.requests has 0 (order) and 1 (clips).
-_AUGMENT, _ANY_LAYER = 2, 3
+# What random numbers are for. 0 (order) and 1 (clips) are in trainer.requests, 2 and 3 in
+# trainer.stream_order.
+_AUGMENT, _ANY_LAYER = 4, 5
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,13 @@ class Stepper:
     def _losses(self, batch: ClipBatch, step: int, part: int) -> Losses:
         settings = self.settings
         clips = self._augmented(batch, step * settings.optim.accumulate + part)
-        groups = torch.tensor(self.data.groups)[batch.videos]
+        groups = torch.tensor([self.data.groups[v] for v in batch.videos.tolist()])
         with precision(settings.device, self.device):
             losses: Losses = self.network(
                 clips,
-                batch.strides.to(self.device),
-                batch.videos.to(self.device),
-                groups.to(self.device),
+                send(batch.strides, self.device),
+                send(batch.videos, self.device),
+                send(groups, self.device),
                 with_speed=self.with_speed(step),
             )
         return losses
@@ -77,7 +81,8 @@ class Stepper:
         seed = _seed_of(self.settings.seed, number, _AUGMENT)
         generator = torch.Generator().manual_seed(seed)
         joint = draw_numbers(2 * part_size(self.settings, self.rank.world), generator)
-        numbers, sizes = own_pairs(joint, self.rank).to(self.device), batch.sizes.to(self.device)
+        numbers = send(own_pairs(joint, self.rank), self.device)
+        sizes = send(batch.sizes, self.device)
         own = self.settings.data
         clips = augment(batch.frames, sizes, self.settings.augment, own.size, numbers)
         if self.settings.device.channels_last:
@@ -102,14 +107,19 @@ class Stepper:
         state.model.update_target(momentum)
 
     def _must_be_finite(self, loss: float, batch: ClipBatch, step: int) -> None:
-        if np.isfinite(loss):
+        """The loss is that of all ranks, so all of them come here together."""
+        if math.isfinite(loss):
             return
-        kept = self.run / f"failed-step-{step + 1:08d}.pt"
-        if self.rank.number == 0:
-            names = [self.data.videos[v].name for v in batch.videos.tolist()]
-            clips = {"frames": batch.frames, "sizes": batch.sizes, "strides": batch.strides}
+        kept = self.run / f"failed-step-{step + 1:08d}-rank{self.rank.number}.pt"
+        names = [self.data.videos[v].name for v in batch.videos.tolist()]
+        clips = {"frames": batch.frames, "sizes": batch.sizes, "strides": batch.strides}
+        where = f"Its clips, and the weights before it, are in {kept}."
+        try:
             write_state(kept, self.state.state_dict() | clips | {"step": step, "videos": names})
-        must_be_finite(loss, step + 1, f"Its clips, and the weights before it, are in {kept}.")
+        except TrainerError:
+            where = f"Its clips could not be kept: no room for {kept}."
+        wait_for_all()  # the first to end takes the others with it
+        raise no_number(f"The loss is {loss}", step + 1, where)
 
 
 def _seed_of(*numbers: int) -> int:

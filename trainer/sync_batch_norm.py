@@ -37,6 +37,9 @@ class CpuSyncBatchNorm(_BatchNorm):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not self.training or world() == 1:
             return super().forward(input)
+        kind = input.dtype
+        if kind in (torch.bfloat16, torch.float16):
+            input = input.float()  # sums over a batch want more digits
         dims = [0, *range(2, input.dim())]
         shape = [1, -1] + [1] * (input.dim() - 2)
         count = input.numel() // input.shape[1] * world()
@@ -46,7 +49,7 @@ class CpuSyncBatchNorm(_BatchNorm):
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         result: torch.Tensor = centred * scale.view(shape) + self.bias.view(shape)
-        return result
+        return result.to(kind)
 
     @torch.no_grad()
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor) -> None:

@@ -10,7 +10,7 @@ from trainer.config import Data
 from trainer.errors import TrainerError
 from trainer.remote import fetch_metadata
 from trainer.requests import count_short, stride_rates
-from trainer.sources import is_remote
+from trainer.sources import is_remote, shown
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
         own = dataset.subset(split, "train")
         if not own:
             raise TrainerError(
-                f"{source} has no training videos in split {split}; "
+                f"{shown(source)} has no training videos in split {split}; "
                 f"its splits are {describe_splits(dataset)}. Choose one with --set data.split=N."
             )
         numbers += [groups.setdefault((folder, v.group), len(groups)) for v in own]
@@ -63,7 +63,7 @@ def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
             for v in own
         ]
         videos.extend(own)
-        counts[source] = {"training_videos": len(own), **dataset.counts}
+        counts[shown(source)] = {"training_videos": len(own), **dataset.counts}
     rates = stride_rates(videos, settings.fps)
     short = count_short([v.frames for v in videos], rates, settings.frames, settings.strides)
     if short and settings.short_videos == "error":

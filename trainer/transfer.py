@@ -21,13 +21,20 @@ def on_device(
             yield from batches
 
 
+def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A small tensor to the device. (From ordinary memory a GPU would first finish its work.)"""
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
 def _copied(batches: Iterable[ClipBatch], device: torch.device) -> Iterator[ClipBatch]:
     stream = torch.cuda.Stream(device)
     ahead: ClipBatch | None = None
     for batch in batches:
         with torch.cuda.stream(stream):
             copy = replace(batch, frames=batch.frames.to(device, non_blocking=True))
-            copied = stream.record_event()
+            copied = stream.record_event(torch.cuda.Event(blocking=True))
         if ahead is not None:
             yield ahead
         copied.synchronize()  # `batches` uses the memory again for a later batch

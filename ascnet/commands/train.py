@@ -19,7 +19,7 @@ from trainer.dry_run import data_text, forecast
 from trainer.errors import TrainerError
 from trainer.pretrain import total_steps, train
 from trainer.ranks import Rank, together
-from trainer.run import must_be_same_data, record_of, shards_of, start_run
+from trainer.run import must_be_same, record_of, shards_of, start_run
 from trainer.training_set import TrainingSet, gather, locate
 from trainer.weights import load_weights
 
@@ -73,7 +73,7 @@ def command(
       http://server/shards/ucf101
       "pipe:aws s3 cp s3://bucket/ucf101/{} -"
 
-    On several GPUs: torchrun --nproc-per-node=8 --no-python ascnet train SHARDS
+    On several GPUs: torchrun --nproc-per-node=8 --no-python -- ascnet train SHARDS
     """
     if init is not None:
         assignments = (*assignments, f"model.init={init.resolve()}")
@@ -88,11 +88,12 @@ def command(
             data = gather(
                 locate([shards] if shards else shards_of(run), Path(scratch)), settings.data
             )
-            must_be_same_data(run, data)
+            must_be_same(run, settings, data, rank.world)
         else:
             settings = _chosen_settings(recipe, assignments, device, say)
             data = gather(locate([shards or "shards"], Path(scratch)), settings.data)
-        _check_init(settings, say)
+        if not (resume and run is not None and list_checkpoints(run)):
+            _check_init(settings, say)
         must_be_shareable(settings, data, rank.world)
         if dry_run:
             say(config.dump(settings))
@@ -102,7 +103,7 @@ def command(
         if not resume:
             run = _same_on_all(run or _new_run(settings), rank)
             if rank.number == 0:
-                start_run(run, settings, data)
+                start_run(run, settings, data, rank.world)
         assert run is not None
         say(data_text(settings, data))
         say(_begin_text(run, settings, data, device, rank))
@@ -116,12 +117,13 @@ def _train(
         with Progress("training", "steps") as progress:
             last = train(run, settings, data, device, progress, rank)
     except torch.OutOfMemoryError as error:
-        parts = settings.optim.accumulate
+        own = settings.optim
         raise TrainerError(
-            f"The GPU's memory does not hold {settings.optim.batch // parts // rank.world} videos "
-            "at a time. Start a new run that computes a step in more parts (--set "
-            f"optim.accumulate={2 * parts}), in half the precision (--set device.precision=bf16) "
-            f"or with a smaller batch (--set optim.batch={settings.optim.batch // 2})."
+            f"The GPU's memory does not hold {own.batch // own.accumulate // rank.world} videos at "
+            f"a time. Start a new run that computes a step in more parts (--set optim.accumulate=, "
+            f"now {own.accumulate}), in bf16 (--set device.precision=, now "
+            f"{settings.device.precision}) or with fewer videos (--set optim.batch=, now "
+            f"{own.batch})."
         ) from error
     if last:
         say(

@@ -68,7 +68,7 @@ def test_what_may_change_on_resume_and_what_may_not(shards, tmp_path):
     for assignment in ("optim.lr=0.3", "data.strides=[1,3]", "model.init=x.pth", "seed=9"):
         refused = ascnet(*go_on, "--set", assignment, cwd=tmp_path, fails=True)
         assert f"--set {assignment} differs from run/config.toml" in refused
-        assert "data.workers excepted" in refused
+        assert "data.workers, checkpoint_every" in refused and "excepted" in refused
 
 
 def test_a_damaged_checkpoint_is_a_warning(shards, tmp_path):
@@ -101,7 +101,7 @@ def test_streamed_from_a_pipe_and_resumed(shards, tmp_path):
     shutil.copytree(shards, other)
     words = ["train", other, "--run", "run", "--resume"]
     refused = ascnet(*words, cwd=tmp_path, fails=True)
-    assert f"run was started on {place}, not on {other}" in refused
+    assert "run was started on shards that were streamed, and these would be read by" in refused
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_two_processes_by_torchrun(shards, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    launch += [f"--master-port={port}", "--no-python", *ASCNET]
+    launch += [f"--master-port={port}", "--no-python", "--", *ASCNET]
     result = subprocess.run(
-        [*launch, "train", str(shards), *SETTINGS],
+        [*launch, "train", str(shards), *SETTINGS, "--run", "run"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -135,6 +135,6 @@ def test_two_processes_by_torchrun(shards, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("r3d-tiny on 2 x cpu, 8 steps") == 1
     assert result.stderr.count("training 8/8 steps") == 1
-    (run,) = (tmp_path / "runs").iterdir()
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]

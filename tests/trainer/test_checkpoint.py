@@ -43,6 +43,18 @@ def test_a_damaged_last_checkpoint_costs_the_work_since_the_one_before(tmp_path,
     assert "00000006.pt is damaged; the checkpoint before it is taken" in caplog.text
 
 
+def test_what_is_saved_after_falling_back_stays(tmp_path):
+    """Two damaged ones have higher numbers than the step that is taken anew."""
+    for step in (2, 4, 6):
+        checkpoint.save(tmp_path, step, {"model": {}}, {2, 6})
+    for path in checkpoint.list_checkpoints(tmp_path)[-2:]:
+        path.write_bytes(b"damaged")
+    assert checkpoint.load_last(tmp_path)[1]["step"] == 2
+    checkpoint.save(tmp_path, 3, {"model": {}}, {2, 6})
+    assert [int(path.stem) for path in checkpoint.list_checkpoints(tmp_path)] == [2, 3]
+    assert checkpoint.load_last(tmp_path)[1]["step"] == 3
+
+
 def test_nothing_but_damaged_checkpoints(tmp_path):
     for step in (3, 6):
         checkpoint.save(tmp_path, step, {"model": {}}).write_bytes(b"damaged")

@@ -4,6 +4,7 @@ The comparisons are made with 64-bit numbers: with 32 bits the order of sums mov
 the ReLU's corner now and then, and a gradient is then another one, not one that is nearly the same.
 """
 
+import json
 import os
 import socket
 import subprocess
@@ -48,6 +49,21 @@ with together("cpu") as (rank, device):
     gradients = {n: p.grad for n, p in state.model.named_parameters() if p.grad is not None}
     saved = {"gradients": gradients, "state": state.state_dict(), "seen": torch.tensor(seen)}
     torch.save(saved, out.with_name(f"{out.name}.{rank.number}"))
+"""
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+from trainer import config, pretrain
+from trainer.ranks import together
+from trainer.training_set import gather
+run, shards = Path(sys.argv[1]), Path(sys.argv[2])
+settings = config.load(run / "config.toml")
+with together("cpu") as (rank, device):
+    data = gather({shards: str(shards)}, settings.data)
+    last = pretrain.train(run, settings, data, device, rank=rank)
+    print(rank.number, last.get("step"))
 """
 
 
@@ -139,25 +155,55 @@ def test_parts_of_a_batch_add_up(settings, shards, tmp_path):
 
 def test_a_run_of_two_ranks_goes_on_as_one(settings, training_set, shards, tmp_path):
     """Checkpoints are the same whatever the number of ranks; rank 0 writes them."""
+    run = tmp_path / "run"
+    start_run(run, settings, training_set)
+    said = run_together(2, "-c", TRAIN, str(run), str(shards))
+    assert [line.split()[-2:] for line in said] == [["0", "8"], ["1", "None"]]
+    (run / "checkpoints" / "00000008.pt").unlink()
+    assert run_together(1, "-c", TRAIN, str(run), str(shards))[0].split() == ["0", "8"]
+
+
+def test_two_ranks_in_bf16(settings, training_set, shards, tmp_path):
+    half = override(settings, ("device.precision=bf16", "data.frames=20"))
+    run = tmp_path / "run"
+    start_run(run, half, training_set, ranks=2)
+    run_together(2, "-c", TRAIN, str(run), str(shards))
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
+    assert all(0 < line["std_appearance"] < 1 and line["loss"] < 8 for line in lines)
+
+
+def test_a_loss_that_is_no_number_on_one_of_two_ranks(settings, training_set, shards, tmp_path):
+    """Both say so, and both keep their clips before one of them ends."""
     program = """
 import sys
 from pathlib import Path
-from trainer import config, pretrain
+import torch
+from trainer import config, pretrain, step
+from trainer.errors import TrainerError
 from trainer.ranks import together
 from trainer.training_set import gather
 run, shards = Path(sys.argv[1]), Path(sys.argv[2])
 settings = config.load(run / "config.toml")
+whole = step.augment
 with together("cpu") as (rank, device):
+    def spoilt(*arguments):
+        return whole(*arguments) * (float("nan") if rank.number else 1.0)
+    step.augment = spoilt
     data = gather({shards: str(shards)}, settings.data)
-    last = pretrain.train(run, settings, data, device, rank=rank)
-    print(rank.number, last.get("step"))
+    try:
+        pretrain.train(run, settings, data, device, rank=rank)
+    except TrainerError as error:
+        print(error)
 """
     run = tmp_path / "run"
-    start_run(run, settings, training_set)
-    said = run_together(2, "-c", program, str(run), str(shards))
-    assert [line.split()[-2:] for line in said] == [["0", "8"], ["1", "None"]]
-    (run / "checkpoints" / "00000008.pt").unlink()
-    assert run_together(1, "-c", program, str(run), str(shards))[0].split() == ["0", "8"]
+    start_run(run, settings, training_set, ranks=2)
+    for number, said in enumerate(run_together(2, "-c", program, str(run), str(shards))):
+        assert "The loss is nan at step 1" in said
+        kept = run / f"failed-step-00000001-rank{number}.pt"
+        assert str(kept) in said
+        assert len(torch.load(kept, weights_only=True)["videos"]) == 8
+    assert not list(run.glob("*.partial"))
 
 
 def test_ranks_that_cannot_share_the_batch(tiny):

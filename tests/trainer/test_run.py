@@ -2,8 +2,9 @@ import shutil
 
 import pytest
 
+from trainer.config import override
 from trainer.errors import TrainerError
-from trainer.run import must_be_same_data, record_of, shards_of, start_run
+from trainer.run import must_be_same, record_of, shards_of, start_run
 from trainer.training_set import gather
 
 
@@ -25,12 +26,38 @@ def test_a_run_is_not_overwritten(finished_run, tiny, training_set):
 
 
 def test_resuming_on_other_shards_is_refused(finished_run, shards, tiny, training_set, tmp_path):
-    must_be_same_data(finished_run, training_set)
+    must_be_same(finished_run, tiny, training_set, 1)
     shutil.copytree(shards, tmp_path / "copy")
-    copy = gather({tmp_path / "copy": str(tmp_path / "copy")}, tiny.data)
-    start_run(tmp_path / "run", tiny, copy)
+    moved = gather({tmp_path / "copy": str(tmp_path / "copy")}, tiny.data)
+    must_be_same(finished_run, tiny, moved, 1)
+    start_run(tmp_path / "run", tiny, moved)
     (tmp_path / "copy" / "dataset.json").write_text("{}")
     with pytest.raises(TrainerError, match="was built anew since"):
-        must_be_same_data(tmp_path / "run", copy)
+        must_be_same(tmp_path / "run", tiny, moved, 1)
     with pytest.raises(TrainerError, match=r"was started on .*folder, not on .*copy"):
-        must_be_same_data(finished_run, copy)
+        must_be_same(finished_run, tiny, moved, 1)
+
+
+def test_ways_of_going_on_that_would_give_other_steps(tiny, training_set, tmp_path):
+    streaming = override(tiny, ("data.streaming=true",))
+    apart = override(tiny, ("device.sync_bn=false",))
+    for name, settings in {"jump": tiny, "stream": streaming, "apart": apart}.items():
+        start_run(tmp_path / name, settings, training_set, ranks=2)
+    must_be_same(tmp_path / "jump", tiny, training_set, 1)
+    for name, settings in {"stream": streaming, "apart": apart}.items():
+        must_be_same(tmp_path / name, settings, training_set, 2)
+        with pytest.raises(TrainerError, match="started with 2 processes, and now there are 1"):
+            must_be_same(tmp_path / name, settings, training_set, 1)
+    with pytest.raises(TrainerError, match=r"were streamed, and these would be read by jumping"):
+        must_be_same(tmp_path / "stream", tiny, training_set, 2)
+
+
+def test_other_weights_to_start_with_are_refused(tiny, training_set, tmp_path):
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"some")
+    settings = override(tiny, (f"model.init={weights}",))
+    start_run(tmp_path / "run", settings, training_set)
+    must_be_same(tmp_path / "run", settings, training_set, 1)
+    weights.write_bytes(b"others")
+    with pytest.raises(TrainerError, match=r"w\.pth was changed since"):
+        must_be_same(tmp_path / "run", settings, training_set, 1)
