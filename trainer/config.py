@@ -32,7 +32,7 @@ class Data:
     frames: int = 16  # a clip; paper, R3D-18
     strides: tuple[int, ...] = (1, 2)  # playback speeds: every s-th frame; paper
     size: int = 112  # pixels, side of the square crop; paper, R3D-18
-    short_side: int = 0  # decode JPEGs at the smallest scale with at least this; 0: whole
+    short_side: int = 0  # decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
     short_videos: str = "loop"  # what a clip does that does not fit: loop | repeat_last | error
     replacement: bool = False  # whether both clips of a video may get the same stride
     fps: float = (

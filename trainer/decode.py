@@ -13,9 +13,12 @@ from trainer.errors import TrainerError
 @cache
 def decoded_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     """Height and width of a frame of height x width pixels decoded at the smallest of libjpeg's
-    scales that leaves at least `short_side` pixels on both sides; 0: whole."""
+    scales that leaves at least `short_side` pixels on both sides; 0: whole. Scales between 1/2 and
+    1 are not taken: they cost more than whole frames."""
     blank = simplejpeg.encode_jpeg(np.zeros((height, width, 3), np.uint8))
     found = simplejpeg.decode_jpeg_header(blank, min_height=short_side, min_width=short_side)
+    if short_side == 0 or 2 * found[0] > height + 1:
+        return height, width
     return int(found[0]), int(found[1])
 
 
@@ -37,8 +40,8 @@ def decode_clip(
         try:
             picture = simplejpeg.decode_jpeg(
                 jpeg,
-                min_height=short_side,
-                min_width=short_side,
+                min_height=height,
+                min_width=width,
                 fastdct=True,
                 fastupsample=True,
                 buffer=canvas[t] if fills else None,

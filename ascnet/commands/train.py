@@ -95,6 +95,11 @@ def command(
         if not (resume and run is not None and list_checkpoints(run)):
             _check_init(settings, say)
         must_be_shareable(settings, data, rank.world)
+        if device.type == "cpu" and settings.device.precision == "bf16" and not dry_run:
+            raise TrainerError(
+                "device.precision is bf16 and the device is a CPU, where torch's bf16 gradients of "
+                "convolutions are wrong for some shapes. Say --set device.precision=fp32."
+            )
         if dry_run:
             say(config.dump(settings))
             say(data_text(settings, data))

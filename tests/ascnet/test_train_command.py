@@ -138,3 +138,9 @@ def test_two_processes_by_torchrun(shards, tmp_path):
     log = (tmp_path / "run" / "log.jsonl").read_text()
     lines = [json.loads(line) for line in log.splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
+
+
+def test_bf16_on_a_cpu_is_refused(shards, tmp_path):
+    words = ["train", shards, "--recipe", "k400-r3d18"]
+    assert "--set device.precision=fp32" in ascnet(*words, cwd=tmp_path, fails=True)
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ import torch
 
 from builder.shard import read_frames, read_offsets
 from trainer.clips import ClipReader, read_batches
+from trainer.decode import decoded_size
 from trainer.errors import TrainerError
 from trainer.requests import ClipRequest
 
@@ -73,3 +74,20 @@ def test_a_frame_of_another_size_is_named(dataset):
     reader = ClipReader([replace(dataset.videos[0], width=44)])
     with pytest.raises(TrainerError, match=r"no readable JPEG of 32 x 44 pixels .*\(32, 42\)"):
         list(read_batches(reader, [[ClipRequest(0, (0,), 1)]]))
+
+
+@pytest.mark.parametrize(
+    ("short_side", "size"),
+    [
+        (0, (128, 170)),
+        (16, (16, 22)),
+        (17, (32, 43)),
+        (48, (48, 64)),
+        (64, (64, 85)),
+        (65, (128, 170)),
+        (112, (128, 170)),
+        (500, (128, 170)),
+    ],
+)
+def test_only_scales_that_are_cheaper_than_whole_frames_are_taken(short_side, size):
+    assert decoded_size(128, 170, short_side) == size
