@@ -68,6 +68,11 @@ def must_be_same(run: Path, settings: Config, data: TrainingSet, ranks: int) -> 
     """Raises TrainerError if going on with `data` and so many ranks would give other steps than
     those that the run was started for. The same data may have moved."""
     record = record_of(run)
+    if "ranks" not in record:
+        raise TrainerError(
+            f"{run} was started by another version of ascnet ({record.get('code', 'unknown')}). Go "
+            "on with that version, or start a new run without --resume."
+        )
     named = dict(zip(record["shards"], record["shards_sha256"], strict=True))
     if [fingerprint(folder) for folder in data.sources] != list(named.values()):
         raise TrainerError(_other_data(run, named, data))

@@ -52,6 +52,15 @@ def test_ways_of_going_on_that_would_give_other_steps(tiny, training_set, tmp_pa
         must_be_same(tmp_path / "stream", tiny, training_set, 2)
 
 
+def test_a_run_of_another_version_is_not_resumed(tiny, training_set, tmp_path):
+    run = tmp_path / "run"
+    start_run(run, tiny, training_set)
+    lines = (run / "config.toml").read_text().splitlines()
+    (run / "config.toml").write_text("\n".join(x for x in lines if not x.startswith("ranks")))
+    with pytest.raises(TrainerError, match="was started by another version of ascnet"):
+        must_be_same(run, tiny, training_set, 1)
+
+
 def test_other_weights_to_start_with_are_refused(tiny, training_set, tmp_path):
     weights = tmp_path / "w.pth"
     weights.write_bytes(b"some")
