@@ -23,12 +23,12 @@ def write_atomically(path: Path, text: str) -> None:
     give_name(partial, path)
 
 
-def write_partial(path: Path, text: str) -> Path:
-    """Write all of `text` under a temporary name beside `path`, which is returned."""
+def write_partial(path: Path, content: str | bytes) -> Path:
+    """Write all of `content` under a temporary name beside `path`, which is returned."""
     partial = partial_of(path)
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:

@@ -128,5 +128,5 @@ def read_batches(
 def _new_buffer(shape: tuple[int, ...], pinned: bool) -> torch.Tensor:
     if pinned:
         return torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
-    # numpy asks the system for huge pages, torch does not: a fifth less time when they are written.
+    # numpy asks the system for huge pages, torch does not; fewer page faults and TLB misses.
     return torch.from_numpy(np.zeros(shape, np.uint8))

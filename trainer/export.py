@@ -4,7 +4,6 @@ import importlib
 import io
 import json
 import logging
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from builder.atomic import give_name, partial_of
+from builder.atomic import give_name, write_partial
 from trainer.augment import MEAN, STD
 from trainer.backbones.base import Backbone
 from trainer.checkpoint import TrainedBackbone, load_backbone
@@ -75,7 +74,7 @@ def export(run: Path, to: str, out: Path | None = None, overwrite: bool = False)
     else:
         content, text = _onnx(trained)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _write_partial(path, content)
+    partial = write_partial(path, content)
     try:
         if to == "onnx":
             text += _check(partial, trained)
@@ -216,17 +215,3 @@ def _optional(module: str) -> Any:
             f"--to onnx needs the package {error.name or module}, which is not installed: "
             "pip install 'ascnet[onnx]'"
         ) from error
-
-
-def _write_partial(path: Path, content: bytes) -> Path:
-    """Write under a temporary name beside `path`, which is returned."""
-    partial = partial_of(path)
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return partial
