@@ -27,7 +27,7 @@ def open_shards(folder: str | Path) -> "ShardDataset":
 
 def load_backbone(run: str | Path) -> "Backbone":
     """The trained backbone of a run, in evaluation mode: float32 N x 3 x T x H x W, normalised as
-    `trainer.augment.centre_crop` does, to a feature map N x C x T' x H' x W'. Raises
+    `trainer.augment.square_crop` does, to a feature map N x C x T' x H' x W'. Raises
     trainer.errors.TrainerError if the run has no checkpoint."""
     from trainer import checkpoint
 

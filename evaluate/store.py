@@ -1,131 +1,328 @@
-"""The feature store: one HDF5 file of one encoder's features of one data set.
+"""The feature store: one HDF5 file of one encoder's features of one data set. The only file that
+knows it.
 
-    features        float32, videos x channels
+    features        float32, videos x channels: the mean over a video's clips
+    clip_features   float32, clips x channels
+    clip_video      int32, clips: position of the clip's video
+    clip_frames     int32, clips x 2: first and last frame of the clip in its video
     name            text, videos
+    class           text, videos; "": unlabelled
     label           int64, videos; -1: unlabelled
-    group           text, videos
+    group           text, videos: source recording
+    fps             float64, videos: of the stored frames; NaN: unknown
+    frames          int64, videos
     splits/1, ...   text, videos: "train", "test", ..., or "" where a video is in no part
+    factors/...     float64 or text, videos, where the data set knows what made its videos
     done            uint8, videos: 1 where the features are there
-    attributes      everything that decides the features; a store is used again only if all match
+    attributes      everything that decides the features; a store is used again only if all match.
+                    `schema`, `shards` (where the data set was) and checksums stand beside them
 
-The file is laid out in full before the first feature is written, so a kill at any moment leaves it
+All space is there before the first feature is written, so a kill at any moment leaves the file
 readable and costs the videos that were under way. It has its final name only when it is complete.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from builder.atomic import give_name
 from builder.shard import Video
+from evaluate.errors import EvaluateError
 
+SCHEMA = 2
 Identity = dict[str, str | int | float]
+Spans = Sequence[Sequence[tuple[int, int]]]  # of every video's clips: first and last frame
+
+_OWN = ("schema", "shards", "sha256", "clips_sha256")  # attributes that are no identity
+_CHUNK_BYTES = 1 << 20
+_UNKNOWN = "0" * 64  # a checksum that is not there yet, of the length of one
 
 
 class FeatureStore:
     """A store being written."""
 
     def __init__(
-        self, path: Path, videos: Sequence[Video], channels: int, identity: Identity
+        self,
+        path: Path,
+        videos: Sequence[Video],
+        spans: Spans,
+        channels: int,
+        identity: Identity,
+        shards: Path,
     ) -> None:
-        """Go on with the unfinished store at `path` if it is of the same identity, else begin."""
+        """Go on with the unfinished store at `path`, or begin one. Raises EvaluateError if the
+        unfinished one is of another identity."""
         self.path = path
-        self._partial = path.with_suffix(".partial.h5")
+        self._partial = unfinished(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not _is_of(self._partial, identity):
-            _lay_out(self._partial, videos, channels, identity)
+        if self._partial.is_file():
+            must_be_of(self._partial, identity)
+        else:
+            _lay_out(self._partial, videos, spans, channels, identity, shards)
         self._file = h5py.File(self._partial, "r+")
         self.done: np.ndarray = self._file["done"][:].astype(bool)
+        self._first_clip = np.concatenate([[0], np.cumsum([len(own) for own in spans])])
 
-    def write(self, first: int, features: np.ndarray) -> None:
-        """Features (float32, N x channels) of the videos from `first` on."""
-        places = slice(first, first + len(features))
-        self._file["features"][places] = features
+    def write(self, first: int, count: int, clip_features: np.ndarray) -> None:
+        """Features (float32, clips x channels) of all clips of `count` videos from `first` on."""
+        bounds = self._first_clip[first : first + count + 1]
+        own = [clip_features[a - bounds[0] : b - bounds[0]] for a, b in pairwise(bounds)]
+        self._file["clip_features"][bounds[0] : bounds[-1]] = clip_features
+        self._file["features"][first : first + count] = np.stack([x.mean(axis=0) for x in own])
         self._file.flush()
-        self._file["done"][places] = 1
+        self._file["done"][first : first + count] = 1
         self._file.flush()
-        self.done[places] = True
+        self.done[first : first + count] = True
 
     def close(self) -> None:
-        """Give the store its name if it is complete."""
+        """Give the store its name, with its checksums, if it is complete."""
+        complete = bool(self.done.all())
+        if complete:
+            self._file.attrs.modify("sha256", _digest(self._file))
+            self._file.attrs.modify("clips_sha256", _clips_digest(self._file))
         self._file.close()
-        if self.done.all():
-            self._partial.rename(self.path)
+        if complete:
+            give_name(self._partial, self.path)
+
+
+def unfinished(path: Path) -> Path:
+    """Where the store that will have this path is written."""
+    return path.with_suffix(".partial.h5")
 
 
 def is_complete(path: Path, identity: Identity) -> bool:
-    """Whether there is a finished store at `path` with exactly this identity."""
-    return _is_of(path, identity, complete=True)
-
-
-def _is_of(path: Path, identity: Identity, complete: bool = False) -> bool:
+    """Whether there is a finished store at `path`. Raises EvaluateError if it is damaged, of
+    another schema, or has another identity."""
     if not path.is_file():
         return False
+    must_be_of(path, identity)
+    return True
+
+
+def must_be_of(path: Path, identity: Identity) -> None:
+    """Raises EvaluateError, naming what differs, if a store is not of this identity."""
+    with _opened(path) as file:
+        own = _identity_of(file)
+    for key in sorted(own.keys() | identity.keys()):
+        if own.get(key) != identity.get(key):
+            raise EvaluateError(
+                f"{path} was made with {key} {_shown(own.get(key))}, and now it would be "
+                f"{_shown(identity.get(key))}. Say --overwrite to extract the features anew, or "
+                "move the file away to keep it."
+            )
+
+
+def _shown(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+class Features:
+    """A finished store, read into memory; what is of clips is read when it is first used.
+
+    Raises EvaluateError if there is none at `path`, or it is damaged, unfinished or of another
+    schema.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _opened(path) as file:
+            if file.attrs["sha256"] == _UNKNOWN:
+                done = int(file["done"][:].sum())
+                raise EvaluateError(
+                    f"{path} is not finished: it has features of {done} of {len(file['done'])} "
+                    "videos. Give the command that wrote it again, and it goes on."
+                )
+            if file.attrs["sha256"] != _digest(file):
+                raise EvaluateError(_changed(path))
+            self.features: np.ndarray = file["features"][:]  # float32, videos x channels
+            self.names: list[str] = file["name"].asstr()[:].tolist()
+            self.class_of: list[str] = file["class"].asstr()[:].tolist()  # "": unlabelled
+            self.labels: np.ndarray = file["label"][:]  # int64, videos; -1: unlabelled
+            self.groups: list[str] = file["group"].asstr()[:].tolist()
+            self.fps: np.ndarray = file["fps"][:]  # float64, videos; NaN: unknown
+            self.frames: np.ndarray = file["frames"][:]  # int64, videos
+            self.splits = {s: d.asstr()[:] for s, d in file.get("splits", {}).items()}
+            self.factors = {f: _values(d) for f, d in file.get("factors", {}).items()}
+            self.clip_video: np.ndarray = file["clip_video"][:]  # int32, clips
+            self.clip_frames: np.ndarray = file["clip_frames"][:]  # int32, clips x 2
+            self.attributes: Identity = _identity_of(file)
+            self.shards = Path(str(file.attrs["shards"]))  # where the data set was
+
+    @cached_property
+    def clip_features(self) -> np.ndarray:
+        """float32, clips x channels."""
+        with _opened(self.path) as file:
+            if file.attrs["clips_sha256"] != _clips_digest(file):
+                raise EvaluateError(_changed(self.path))
+            found: np.ndarray = file["clip_features"][:]
+            return found
+
+    def part(self, split: str, part: str) -> np.ndarray:
+        """Positions (int64) of the labelled videos of one part of a split; none if there is no
+        such split."""
+        if split not in self.splits:
+            return np.empty(0, np.int64)
+        return np.flatnonzero((self.splits[split] == part) & (self.labels >= 0))
+
+    def seconds(self, clip: int) -> tuple[float, float] | None:
+        """When a clip begins and ends in its video; None if the video's frame rate is unknown."""
+        fps = self.fps[self.clip_video[clip]]
+        if np.isnan(fps):
+            return None
+        first, last = self.clip_frames[clip]
+        return float(first / fps), float((last + 1) / fps)
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The data set's counts: expected, built, failed by reason."""
+        return dict(json.loads(str(self.attributes["dataset_counts"])))
+
+
+def _changed(path: Path) -> str:
+    return (
+        f"{path} was changed or damaged after it was written: its checksum is another. Copy it "
+        "again, or delete it and extract the features anew."
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """A store for reading. Raises EvaluateError if it is none, or cannot be read."""
+    if not path.is_file():
+        raise EvaluateError(
+            f"There is no feature store {path}. `ascnet evaluate` writes one for a run, "
+            "`ascnet embed` one for any videos."
+        )
     try:
         with h5py.File(path, "r") as file:
-            own = {key: _plain(value) for key, value in file.attrs.items()}
-            return own == identity and (not complete or bool(file["done"][:].all()))
-    except OSError:  # no HDF5, or damaged
-        return False
+            schema = _plain(file.attrs.get("schema"))
+            if schema != SCHEMA and "features" in file:
+                raise EvaluateError(
+                    f"{path} is a feature store of schema {schema or 1}, this ascnet reads "
+                    f"{SCHEMA}. Delete it and extract the features anew, or install the ascnet "
+                    "that wrote it."
+                )
+            if schema != SCHEMA:
+                raise EvaluateError(f"{path} is an HDF5 file, but no feature store of ascnet.")
+            yield file
+    except EvaluateError:
+        raise
+    # What h5py raises for a damaged file depends on where the damage lies.
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
+        if isinstance(error, PermissionError):
+            raise
+        raise EvaluateError(
+            f"{path} is damaged, or no HDF5 file. Copy it again, or delete it and extract the "
+            "features anew."
+        ) from error
+
+
+def _identity_of(file: h5py.File) -> Identity:
+    return {key: _plain(value) for key, value in file.attrs.items() if key not in _OWN}
 
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _lay_out(path: Path, videos: Sequence[Video], channels: int, identity: Identity) -> None:
+def _values(data: h5py.Dataset) -> np.ndarray:
+    found: np.ndarray = data.asstr()[:] if h5py.check_string_dtype(data.dtype) else data[:]
+    return found
+
+
+def _digest(file: h5py.File) -> str:
+    """sha256 of all but the features of clips, whose file may be large."""
+    digest = sha256(json.dumps(_identity_of(file), sort_keys=True).encode())
+
+    def add(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset) and name != "clip_features":
+            digest.update(name.encode())
+            values = _values(item)
+            is_text = values.dtype == object
+            digest.update(json.dumps(values.tolist()).encode() if is_text else values.tobytes())
+
+    file.visititems(add)
+    return digest.hexdigest()
+
+
+def _clips_digest(file: h5py.File) -> str:
+    data, digest = file["clip_features"], sha256()
+    rows = max(1, (64 << 20) // (4 * data.shape[1]))
+    for first in range(0, len(data), rows):
+        digest.update(data[first : first + rows].tobytes())
+    return digest.hexdigest()
+
+
+def _lay_out(
+    path: Path,
+    videos: Sequence[Video],
+    spans: Spans,
+    channels: int,
+    identity: Identity,
+    shards: Path,
+) -> None:
     fresh = path.with_suffix(".new")
+    count, clips = len(videos), sum(map(len, spans))
     with h5py.File(fresh, "w") as file:
-        text = h5py.string_dtype("utf-8")
-        count = len(videos)
-        for name, kind, shape in (
-            ("features", "f4", (count, channels)),
-            ("done", "u1", (count,)),
-        ):
-            space = h5py.h5s.create_simple(shape)
-            layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-            kind_id = h5py.h5t.py_create(np.dtype(kind))
-            h5py.h5d.create(file.id, name.encode(), kind_id, space, layout)
+        _reserve(file, "features", (count, channels), "f4")
+        _reserve(file, "clip_features", (clips, channels), "f4")
+        file["done"] = np.zeros(count, np.uint8)
+        file["clip_video"] = np.repeat(np.arange(count), [len(own) for own in spans]).astype("i4")
+        flat = [span for own in spans for span in own]
+        file["clip_frames"] = np.array(flat, np.int32).reshape(-1, 2)
         file["label"] = np.array([-1 if v.label is None else v.label for v in videos], np.int64)
-        for name, values in (
-            ("name", [v.name for v in videos]),
-            ("group", [v.group for v in videos]),
-        ):
-            file.create_dataset(name, data=[_utf8(value) for value in values], dtype=text)
+        file["fps"] = np.array([v.fps or np.nan for v in videos], np.float64)
+        file["frames"] = np.array([v.frames for v in videos], np.int64)
+        _write_text(file, "name", [v.name for v in videos])
+        _write_text(file, "class", [v.class_name or "" for v in videos])
+        _write_text(file, "group", [v.group for v in videos])
         for split in sorted({split for video in videos for split in video.splits}):
-            parts = [video.splits.get(split, "") for video in videos]
-            file.create_dataset(f"splits/{split}", data=parts, dtype=text)
+            _write_text(file, f"splits/{split}", [v.splits.get(split, "") for v in videos])
+        for factor in sorted({factor for video in videos for factor in video.factors or ()}):
+            _write_factor(file, factor, [(v.factors or {}).get(factor) for v in videos])
+        file.attrs["schema"] = SCHEMA
+        file.attrs["shards"] = _utf8(str(shards.resolve()))
+        file.attrs["sha256"] = file.attrs["clips_sha256"] = _UNKNOWN
         for key, value in identity.items():
             file.attrs[key] = value
     fresh.rename(path)
 
 
+def _reserve(file: h5py.File, name: str, shape: tuple[int, int], kind: str) -> None:
+    """A chunked data set with all its space taken at once: writing to it changes no metadata."""
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    rows = max(1, min(shape[0], _CHUNK_BYTES // (4 * shape[1])))
+    layout.set_chunk((rows, shape[1]))
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    space = h5py.h5s.create_simple(shape)
+    h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(kind)), space, layout)
+
+
+def _write_text(file: h5py.File, name: str, values: Sequence[str]) -> None:
+    text = h5py.string_dtype("utf-8")
+    file.create_dataset(name, data=[_utf8(value) for value in values], dtype=text)
+
+
+def _write_factor(file: h5py.File, name: str, values: Sequence[object]) -> None:
+    """Numbers as float64 (NaN: unknown), anything else as text ("": unknown)."""
+    if all(isinstance(value, int | float | None) for value in values):
+        numbers = [np.nan if value is None else value for value in values]
+        file[f"factors/{name}"] = np.array(numbers, np.float64)
+    else:
+        texts = ["" if value is None else str(value) for value in values]
+        _write_text(file, f"factors/{name}", texts)
+
+
 def _utf8(text: str) -> str:
     """File names that are no UTF-8 hold lone surrogates, which HDF5 cannot store."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-class Features:
-    """A finished store, read into memory."""
-
-    def __init__(self, path: Path) -> None:
-        with h5py.File(path, "r") as file:
-            self.features: np.ndarray = file["features"][:]  # float32, videos x channels
-            self.names: list[str] = file["name"].asstr()[:].tolist()
-            self.labels: np.ndarray = file["label"][:]  # int64, videos
-            self.groups: list[str] = file["group"].asstr()[:].tolist()
-            self.splits = {s: d.asstr()[:] for s, d in file.get("splits", {}).items()}
-            self.attributes: Identity = {k: _plain(v) for k, v in file.attrs.items()}
-
-    def part(self, split: str, part: str) -> np.ndarray:
-        """Positions (int64) of the labelled videos of one part of a split."""
-        return np.flatnonzero((self.splits[split] == part) & (self.labels >= 0))
-
-    @property
-    def counts(self) -> dict[str, Any]:
-        """The data set's counts: expected, built, failed by reason."""
-        return dict(json.loads(str(self.attributes["dataset_counts"])))

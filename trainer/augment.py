@@ -90,12 +90,13 @@ def _between(limits: tuple[float, float], u: torch.Tensor) -> torch.Tensor:
     return low + (high - low) * u
 
 
-def centre_geometry(sizes: torch.Tensor) -> Geometry:
-    """The largest square in the middle of every frame: the test crop."""
+def square_geometry(sizes: torch.Tensor, place: float) -> Geometry:
+    """The largest square of every frame; `place` 0 to 1 along the longer side, 0.5 is the middle."""
     height, width = sizes.float().unbind(1)
     side = torch.minimum(height, width)
     nothing = torch.zeros_like(side)
-    return Geometry((height - side) / 2, (width - side) / 2, side, side, nothing.bool(), None)
+    top, left = (height - side) * place, (width - side) * place
+    return Geometry(top, left, side, side, nothing.bool(), None)
 
 
 def draw_colour(settings: Augment, numbers: torch.Tensor) -> Colour:
@@ -213,6 +214,9 @@ def augment(
     return render(frames, sizes, geometry, colour, size)
 
 
-def centre_crop(frames: torch.Tensor, sizes: torch.Tensor, size: int) -> torch.Tensor:
-    """Clips for evaluation: the middle square, resized, normalised. Shapes as in `render`."""
-    return render(frames, sizes, centre_geometry(sizes), None, size)
+def square_crop(
+    frames: torch.Tensor, sizes: torch.Tensor, size: int, place: float = 0.5
+) -> torch.Tensor:
+    """Clips for evaluation: the largest square, resized, normalised. `place` 0 to 1 along the
+    longer side, 0.5 is the middle; shapes as in `render`."""
+    return render(frames, sizes, square_geometry(sizes, place), None, size)

@@ -8,7 +8,7 @@ from trainer.augment import (
     Colour,
     Geometry,
     augment,
-    centre_crop,
+    square_crop,
     colour_matrix,
     draw_geometry,
     draw_numbers,
@@ -66,10 +66,10 @@ def test_crop_flip_and_normalisation():
     assert torch.allclose(flipped, whole[..., 4:20, 7:23].flip(-1), atol=1e-5)
 
 
-def test_centre_crop():
+def test_square_crop():
     frames, sizes = clips(2)
     assert torch.allclose(
-        to_pixels(centre_crop(frames, sizes, 24)), planes(frames)[..., 4:28], atol=1e-5
+        to_pixels(square_crop(frames, sizes, 24)), planes(frames)[..., 4:28], atol=1e-5
     )
 
 
@@ -80,7 +80,7 @@ def test_what_is_outside_the_frame_is_not_used():
     sizes = torch.tensor([[24, 32]])
     for size in (12, 24, 33):
         assert torch.allclose(
-            centre_crop(canvas, sizes, size), centre_crop(frames, sizes, size), atol=1e-5
+            square_crop(canvas, sizes, size), square_crop(frames, sizes, size), atol=1e-5
         )
 
 

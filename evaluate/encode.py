@@ -1,0 +1,123 @@
+"""Clips through a network, the same numbers on every call."""
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import groupby
+
+import torch
+from torch import nn
+
+from builder.shard import Video
+from evaluate.errors import EvaluateError
+from evaluate.protocol import LAST, Protocol
+from trainer.augment import square_crop
+from trainer.backbones.base import Backbone
+from trainer.clips import ClipReader, read_batches
+from trainer.requests import ClipRequest
+
+UNIT = 8  # videos that are computed together, and done or not done together
+_BATCH_BYTES = 64 << 20  # of decoded frames; bounds memory
+_PLACES = {1: (0.5,), 3: (0.0, 0.5, 1.0)}  # crops along the longer side
+Network = Callable[[torch.Tensor], torch.Tensor]  # N x 3 x T x S x S, normalised, to N x outputs
+
+
+class Pooled(nn.Module):
+    """A backbone with one feature vector a clip: its map, or that of one of its layers, pooled over
+    time and space."""
+
+    def __init__(self, backbone: Backbone, layer: str = LAST, pooling: str = "average") -> None:
+        """Raises EvaluateError if the backbone has no such layer."""
+        super().__init__()
+        self.backbone = backbone
+        self._pool = torch.mean if pooling == "average" else torch.amax
+        self._map: torch.Tensor | None = None
+        if layer != LAST:
+            _layer(backbone, layer).register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        self._map = output
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """float32, N x 3 x T x S x S to N x channels."""
+        last = self.backbone(clips)
+        found = last if self._map is None else self._map
+        self._map = None
+        return self._pool(found, dim=(2, 3, 4))
+
+    def channels(self, protocol: Protocol, device: torch.device) -> int:
+        """How many features a clip has."""
+        with torch.inference_mode():
+            clip = torch.zeros(1, 3, protocol.frames, protocol.size, protocol.size, device=device)
+            return int(self(clip).shape[1])
+
+
+def _layer(backbone: Backbone, name: str) -> nn.Module:
+    modules = dict(backbone.named_modules())
+    if name in modules and name:
+        return modules[name]
+    children = dict(backbone.named_children())
+    if len(children) == 1:  # S3D's are all in `features`
+        parent, only = next(iter(children.items()))
+        children = {f"{parent}.{child}": module for child, module in only.named_children()}
+    raise EvaluateError(
+        f"The backbone has no layer {name!r}. It has {', '.join(children)}; {LAST} is its output."
+    )
+
+
+def to_device(network: nn.Module, device: torch.device) -> None:
+    """On the device, in evaluation mode, laid out for 3-D convolutions."""
+    network.to(device).eval()
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+def encode(
+    network: Network,
+    videos: Sequence[Video],
+    clips: Sequence[Sequence[ClipRequest]],
+    protocol: Protocol,
+    device: torch.device,
+    *,
+    workers: int = 0,
+    done: Container[int] = (),
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """A network's outputs for the clips of all videos, in order: for every UNIT of videos but those
+    whose first one is in `done`, its first video and the outputs (float32 on the CPU, clips of the
+    unit x outputs; the mean over the crops of a clip).
+
+    What is computed together does not depend on what is done already, so a resumed extraction
+    computes the same bits.
+    """
+    reader = ClipReader(videos, protocol.short_side)
+    together = _clips_a_batch(reader, protocol)
+    parts = [
+        (first, part)
+        for first in range(0, len(videos), UNIT)
+        if first not in done
+        for part in _cut([clip for own in clips[first : first + UNIT] for clip in own], together)
+    ]
+    batches = read_batches(reader, (part for _, part in parts), workers)
+
+    def outputs() -> Iterator[tuple[int, torch.Tensor]]:
+        for (first, _), batch in zip(parts, batches, strict=True):
+            frames, sizes = batch.frames.to(device), batch.sizes.to(device)
+            crops = [
+                network(_laid_out(square_crop(frames, sizes, protocol.size, place)))
+                for place in _PLACES[protocol.crops]
+            ]
+            yield first, torch.stack(crops).mean(dim=0).float().cpu()
+
+    with torch.inference_mode():
+        for first, of_unit in groupby(outputs(), key=lambda item: item[0]):
+            yield first, torch.cat([part for _, part in of_unit])
+
+
+def _laid_out(clips: torch.Tensor) -> torch.Tensor:
+    return clips.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _clips_a_batch(reader: ClipReader, protocol: Protocol) -> int:
+    size = protocol.frames * max(reader.height * reader.width, protocol.size**2 * 4) * 3
+    return max(1, min(10 * UNIT, _BATCH_BYTES // size))
+
+
+def _cut(clips: list[ClipRequest], length: int) -> list[list[ClipRequest]]:
+    return [clips[i : i + length] for i in range(0, len(clips), length)]

@@ -1,0 +1,107 @@
+"""What is taken of a video, and what of the network: everything that decides a feature."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from builder.shard import Video
+from evaluate.errors import EvaluateError
+from trainer.config import Config, apply
+from trainer.errors import TrainerError
+from trainer.requests import ClipRequest, count_short, even_requests, stride_rates
+from trainer.sampling import POLICIES, clip_span
+
+LAST = "last"  # the backbone's own output
+POOLINGS = ("average", "max")  # over the feature map; RSPNet's code, and its supplement
+CROPS = (1, 3)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How features are taken."""
+
+    frames: int = 16  # of a clip
+    stride: int = 1  # frame stride
+    fps: float = 0.0  # strides count frames at this rate; 0: stored frames
+    short_videos: str = "loop"  # what a clip does that does not fit: loop | repeat_last | error
+    size: int = 112  # pixels, side of the square crop
+    short_side: int = 0  # decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
+    clips: int = 10  # of a video, evenly spaced; RSPNet
+    every: float = 0.0  # seconds between the starts of clips, however many that makes; 0: `clips`
+    crops: int = 1  # the largest square in the middle, or 3 of them along the longer side
+    layer: str = LAST  # a module of the backbone by name, such as layer3
+    pooling: str = "average"  # of the layer's map: average | max
+
+    def __post_init__(self) -> None:
+        _must_be_one_of("pooling", self.pooling, POOLINGS)
+        _must_be_one_of("crops", self.crops, CROPS)
+        _must_be_one_of("short_videos", self.short_videos, tuple(POLICIES))
+        for name in ("frames", "stride", "size", "clips"):
+            if getattr(self, name) < 1:
+                raise EvaluateError(f"{name} is {getattr(self, name)}; it takes 1 or more.")
+        for name in ("fps", "every", "short_side"):
+            if getattr(self, name) < 0:
+                raise EvaluateError(f"{name} is {getattr(self, name):g}; it takes 0 or more.")
+
+
+def _must_be_one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise EvaluateError(f"{name} is {value!r}; it takes {', '.join(map(str, allowed))}.")
+
+
+def protocol_of(settings: Config, changes: dict[str, object] | None = None) -> Protocol:
+    """The clips that a run was trained with, as its recipe evaluates them; `changes` by name.
+    Raises EvaluateError for a value that is not allowed."""
+    data, own = settings.data, settings.evaluate
+    protocol = Protocol(
+        frames=data.frames,
+        stride=own.stride,
+        fps=data.fps,
+        short_videos=data.short_videos,
+        size=data.size,
+        short_side=data.short_side,
+        clips=own.clips,
+    )
+    try:
+        changed: Protocol = apply(protocol, changes or {}, "evaluation")
+    except TrainerError as error:
+        raise EvaluateError(str(error)) from error
+    return changed
+
+
+def clips_of(videos: Sequence[Video], protocol: Protocol) -> list[list[ClipRequest]]:
+    """The clips of every video: the same on every call, spread evenly from the first that fits to
+    the last. Raises EvaluateError if a video is too short for the policy `error`."""
+    rates = stride_rates(videos, protocol.fps)
+    lengths = [video.frames for video in videos]
+    short = count_short(lengths, rates, protocol.frames, (protocol.stride,))
+    if short and protocol.short_videos == "error":
+        raise EvaluateError(
+            f"{short} of {len(videos)} videos are too short for {protocol.frames} frames at stride "
+            f"{protocol.stride}, and the policy short_videos is 'error'. Take shorter clips, or "
+            "the policy loop or repeat_last."
+        )
+    return [
+        even_requests(
+            number,
+            video.frames,
+            rate,
+            clips=_count(video, rate, protocol),
+            clip_length=protocol.frames,
+            stride=protocol.stride,
+            policy=protocol.short_videos,
+        )
+        for number, (video, rate) in enumerate(zip(videos, rates, strict=True))
+    ]
+
+
+def _count(video: Video, rate: float, protocol: Protocol) -> int:
+    """Clips of a video: the number asked for, or as many as lie `every` seconds apart."""
+    if not protocol.every:
+        return protocol.clips
+    if not video.fps:
+        raise EvaluateError(
+            f"{video.name} has no known frame rate, and clips are asked for every "
+            f"{protocol.every:g} seconds. Ask for a number of clips, or build with --fps."
+        )
+    room = video.frames - clip_span(protocol.frames, protocol.stride * rate)
+    return 1 + max(0, round(room / video.fps / protocol.every))
