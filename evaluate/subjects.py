@@ -74,6 +74,16 @@ def of_file(path: Path, backbone: str, recipe: str, runs: Path) -> Subjects:
     )
 
 
+def recipe_for(backbone: str) -> str:
+    """The recipe whose clips fit a backbone: its own for Kinetics-400 where there is one."""
+    if backbone == "r3d-tiny":
+        return "demo"
+    if backbone.startswith("s3d"):
+        return "k400-s3dg"
+    own = f"k400-{backbone}"
+    return own if own in config.recipes() else "k400-r3d18"
+
+
 def _subject(
     name: str, backbone: Backbone, checkpoint: str, step: int, own: dict[str, Any]
 ) -> Subject:
