@@ -43,7 +43,7 @@ _OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "e
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="A file of weights in place of a run, whatever project wrote it (torchvision, RSPNet, ...).",
+    help="A file of weights in place of a run, of any project (torchvision, RSPNet, ...).",
 )
 @click.option("--backbone", help="With --weights.  [default: the one that fits]")
 @click.option("--recipe", help="With --weights: whose clips to take.  [default: k400-<backbone>]")
