@@ -99,9 +99,7 @@ def _of_class(dataset: ShardDataset) -> tuple[np.ndarray, Sequence[str]]:
 
 def _of_factor(dataset: ShardDataset, factor: str) -> tuple[np.ndarray, Sequence[str]]:
     values = [(video.factors or {}).get(factor) for video in dataset.videos]
-    known = sorted(
-        {value for value in values if value is not None}, key=lambda v: (str(type(v)), v)
-    )
+    known = sorted({v for v in values if v is not None}, key=lambda v: (isinstance(v, str), v))
     if not known:
         names = sorted({name for video in dataset.videos for name in video.factors or ()})
         raise EvaluateError(

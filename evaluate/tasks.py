@@ -4,8 +4,8 @@ A result is a dictionary, written as JSON to `results/` of the run:
 
     schema, task, dataset, factor, split    what was asked; split is a name, or "all"
     columns                                 the figures that the table shows, in order
-    results                                 {row: {figure: percent, None: there is none}}; rows are
-                                            encoders; the mean over the splits where there are several
+    results                                 {row: {figure: percent, None: there is none}}, a row for
+                                            each encoder; the mean over the splits if several
     spread                                  the same, standard deviation over the splits (n - 1);
                                             None for one split
     splits                                  of every split: test_part, counts (train, test,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from evaluate.published import text_rows
 
 from ascnet.commands.train import RUNS, pick_device
 from ascnet.progress import Progress
@@ -15,7 +16,6 @@ from evaluate.errors import EvaluateError
 from evaluate.parts import ALL
 from evaluate.probe import SOLVERS, ProbeSettings
 from evaluate.protocol import CROPS, POOLINGS, changed, protocol_of
-from evaluate.published import text_rows
 from evaluate.retrieval import CENTRINGS
 from evaluate.subjects import Subjects, of_file, of_run, recipe_for
 from evaluate.tasks import ON_THE_FLY, TASKS, Question, Reporters, result_path

@@ -46,7 +46,7 @@ def test_extract_once(subject, protocol, dataset, tmp_path):
 def test_another_encoder_is_refused_unless_overwritten(finished_run, protocol, dataset, tmp_path):
     path, both = tmp_path / "x.h5", of_run(finished_run)
     extract(path, both.trained, protocol, dataset, CPU)
-    with pytest.raises(EvaluateError, match="was made with checkpoint_sha256 [0-9a-f]{30}"):
+    with pytest.raises(EvaluateError, match=r"was made with checkpoint_sha256 [0-9a-f]{30}"):
         extract(path, both.untrained, protocol, dataset, CPU)
     assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
     assert not extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)

@@ -61,9 +61,7 @@ def test_a_factor_for_the_class(changed):
 def test_splits(dataset, changed):
     assert splits_of(dataset, "1") == ["1"]
     assert splits_of(dataset, "all") == ["1"]
-    with pytest.raises(
-        EvaluateError, match=r"no labelled train videos in split 7; its splits are 1"
-    ):
+    with pytest.raises(EvaluateError, match=r"no labelled train videos in split 7; its splits"):
         parts_of(dataset, "7")
     dataset = changed(lambda i, video: {"splits": {"1": "train"}})
     with pytest.raises(EvaluateError, match="no labelled test videos in split 1"):
