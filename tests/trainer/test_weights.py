@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trainer.backbones import make_backbone
+from trainer.backbones import BACKBONES, make_backbone
 from trainer.checkpoint import list_checkpoints
 from trainer.errors import TrainerError
 from trainer.weights import load_weights, read_tensors
@@ -161,7 +161,7 @@ def test_a_file_that_does_not_fit_loads_nothing(tmp_path, source):
         f"{tmp_path / 'x.pth'} fits 70 of the backbone's 72 tensors under the prefix net., so "
         "nothing was loaded; missing are layer4.0.conv2.0.weight; of another shape are "
         "stem.0.weight (16x3x7x7x7, not 16x3x3x7x7). Nor does it fit another backbone of this "
-        "version: r3d18, r3d-tiny, r2plus1d18, c3d, s3d, s3dg."
+        f"version: {', '.join(BACKBONES)}."
     )
 
 
