@@ -24,7 +24,15 @@ CHOICES = ("last", "holdout")
 NO_INFLUENCE = ("recipe", "workers")  # on the numbers
 
 _TINY = "r3d-tiny"
-_STANDS_FOR = {"s3d": "s3dg"}  # backbones that are trained with the recipe of another
+# Backbones that are trained with the recipe of another.
+_STANDS_FOR = {
+    "s3d": "s3dg",
+    "s3d-coclr": "s3dg",
+    "s3dg-rspnet": "s3dg",
+    "r2plus1d-vcop": "r2plus1d18",
+    "resnet18-hara": "r3d18",
+    "r3d18-tclr": "r3d18",
+}
 _FALLBACK = "ucf101"  # whose recipes are taken for data sets that have none
 
 

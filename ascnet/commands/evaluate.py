@@ -17,12 +17,11 @@ from evaluate.parts import ALL
 from evaluate.probe import SOLVERS, ProbeSettings
 from evaluate.protocol import CROPS, POOLINGS, changed, protocol_of
 from evaluate.retrieval import CENTRINGS
-from evaluate.subjects import Subjects, of_file, of_run, recipe_for
+from evaluate.subjects import Subjects, of_file, of_run
 from evaluate.tasks import ON_THE_FLY, TASKS, Question, Reporters, result_path
 from trainer.checkpoint import newest_run
 from trainer.run import shards_of
 from trainer.sources import is_remote
-from trainer.weights import backbone_of
 
 _CLASSIFIER = "classifier."  # begins the assignments that are for its recipe
 _OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "every")
@@ -127,7 +126,9 @@ def command(
     Features are computed once and kept in the run's features/ (HDF5); results go to its results/.
     """
     _must_fit(run, weights, backbone, recipe, task, on_the_fly)
-    subjects = _of_file(weights, backbone, recipe) if weights else of_run(run or newest_run(RUNS))
+    subjects = (
+        of_file(weights, backbone, recipe, RUNS) if weights else of_run(run or newest_run(RUNS))
+    )
     for_classifier = tuple(a for a in assignments if a.strip().startswith(_CLASSIFIER))
     for_clips = tuple(a for a in assignments if a not in for_classifier)
     for_clips += tuple(f"{key}={value}" for key, value in clips.items() if value is not None)
@@ -196,7 +197,7 @@ def _evaluate(
             overwrite=overwrite,
         )
     click.echo(results.table(result))
-    for line in text_rows(question.task, dataset.name):
+    for line in text_rows(question.task.removesuffix("-on-the-fly"), dataset.name):
         click.echo(line)
     click.echo(f"  {result_path(question, subjects, dataset.name)}")
 
@@ -217,11 +218,6 @@ def _must_fit(
         )
     if on_the_fly and task not in ("linear", ALL):
         raise click.UsageError("--on-the-fly goes with --task linear.")
-
-
-def _of_file(path: Path, backbone: str | None, recipe: str | None) -> Subjects:
-    name = backbone or backbone_of(path)
-    return of_file(path, name, recipe or recipe_for(name), RUNS)
 
 
 def _datasets(subjects: Subjects, shards: Path | None, names: tuple[str, ...]) -> list[Path]:
