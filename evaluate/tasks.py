@@ -125,7 +125,7 @@ def _must_have_parts(dataset: ShardDataset, split: str) -> None:
 def _retrieval(features: Features, split: str, fit_progress: Progress) -> dict[str, Any]:
     gallery, queries = features.part(split, "train"), features.part(split, "test")
     x = features.features
-    found = retrieval.nearest(x[gallery], x[queries], max(retrieval.RANKS))
+    found = retrieval.nearest(x[gallery], x[queries], max(retrieval.RANKS)).positions
     labels = features.labels
     return dict(retrieval.recall(found, labels[gallery], labels[queries], len(gallery)))
 
@@ -145,7 +145,7 @@ _TASKS = {"retrieval": _retrieval, "linear": _linear}
 def _draw(path: Path, dataset: ShardDataset, features: Features, split: str) -> None:
     gallery, queries = features.part(split, "train"), features.part(split, "test")
     some = queries[:: max(1, len(queries) // _PICTURED)][:_PICTURED]
-    found = retrieval.nearest(features.features[gallery], features.features[some], 5)
+    found = retrieval.nearest(features.features[gallery], features.features[some], 5).positions
     videos = dataset.videos
     rows = [
         (videos[q], [videos[gallery[i]] for i in row]) for q, row in zip(some, found, strict=True)
