@@ -134,9 +134,10 @@ def _linear(features: Features, split: str, fit_progress: Progress) -> dict[str,
     train, test = features.part(split, "train"), features.part(split, "test")
     x, labels = features.features, features.labels
     groups = [features.groups[i] for i in train]
-    return dict(
-        probe.linear_probe(x[train], labels[train], groups, x[test], labels[test], fit_progress)
+    result = probe.linear_probe(
+        x[train], labels[train], groups, x[test], labels[test], fit_progress
     )
+    return result.numbers()
 
 
 _TASKS = {"retrieval": _retrieval, "linear": _linear}
