@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from evaluate.classifier import ROWS, Labelled, Sgd, fit_lbfgs, fit_sgd
 from evaluate.cosine import CPU, Progress, silent
 from evaluate.errors import EvaluateError
+from evaluate.linear import ROWS, LabelledRows, Sgd, fit_lbfgs, fit_sgd
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 SOLVERS = ("lbfgs", "sgd")
@@ -96,8 +96,8 @@ def linear_probe(
     `progress` counts fits (lbfgs) or epochs (sgd).
     """
     x, x_test = _standardised(train, test) if settings.standardise else (train, test)
-    data = Labelled(x, train_labels, device)
-    other = Labelled(x_test, test_labels, device)
+    data = LabelledRows(x, train_labels, device)
+    other = LabelledRows(x_test, test_labels, device)
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     tried: dict[float, float] = {}
     penalty: float | None = None
@@ -142,7 +142,11 @@ def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _choose(
-    fitted: Labelled, held_out: Labelled, classes: int, grid: tuple[float, ...], progress: Progress
+    fitted: LabelledRows,
+    held_out: LabelledRows,
+    classes: int,
+    grid: tuple[float, ...],
+    progress: Progress,
 ) -> tuple[float, dict[float, float]]:
     """The penalty that does best on the held-out rows, and percent right by penalty tried: those of
     the grid, then beyond an edge that did best, for as long as that is strictly better."""

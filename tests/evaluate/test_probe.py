@@ -5,10 +5,10 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from evaluate import classifier
-from evaluate.classifier import Labelled, Sgd, fit_lbfgs
+from evaluate import linear
 from evaluate.cosine import CPU
 from evaluate.errors import EvaluateError
+from evaluate.linear import LabelledRows, Sgd, fit_lbfgs
 from evaluate.probe import PENALTIES, ProbeSettings, linear_probe
 
 
@@ -78,10 +78,10 @@ def test_one_class_and_one_group():
 
 @pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0])
 def test_against_sklearn(penalty, monkeypatch):
-    monkeypatch.setattr(classifier, "ROWS", 70)  # several blocks
+    monkeypatch.setattr(linear, "ROWS", 70)  # several blocks
     train, y = blobs(300, 0, 4.0)
     test, _ = blobs(100, 1, 4.0)
-    classify = fit_lbfgs(Labelled(train, y, CPU), 3, penalty)
+    classify = fit_lbfgs(LabelledRows(train, y, CPU), 3, penalty)
     usual = LogisticRegression(C=1 / (2 * penalty * len(y)), tol=1e-10, max_iter=10_000)
     usual.fit(train.astype(np.float64), y)
     scores = classify(torch.from_numpy(test))
@@ -97,7 +97,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     test, y_test = blobs(60, 1, 4.0)
     whole = linear_probe(train, y, groups(90), test, y_test)
     monkeypatch.setattr("evaluate.probe.ROWS", 17)
-    monkeypatch.setattr(classifier, "ROWS", 17)
+    monkeypatch.setattr(linear, "ROWS", 17)
     blocks = linear_probe(train, y, groups(90), test, y_test)
     assert whole.numbers() == blocks.numbers()
     assert np.array_equal(whole.predictions, blocks.predictions)
@@ -167,9 +167,9 @@ def _chosen(monkeypatch, right: dict[float, float]) -> tuple[float, list[float]]
         "evaluate.probe.fit_lbfgs",
         lambda data, classes, penalty: fitted.append(penalty) or (lambda x: x.double()),
     )
-    share = Labelled.share
+    share = LabelledRows.share
     monkeypatch.setattr(
-        Labelled,
+        LabelledRows,
         "share",
         lambda self, best: right[fitted[-1]] if best.shape[1] == 1 else share(self, best),
     )
