@@ -6,7 +6,7 @@ from typing import Any
 from unicodedata import category
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of characters that nobody sees
 _KEPT = "\n\u200c\u200d"  # joiners: part of words and of emoji
@@ -24,6 +24,11 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_escape(c) if category(c) in _HIDDEN and c not in _KEPT else c for c in text)
+
+
+def safe(text: str) -> Markup:
+    """`text` for HTML that is written by hand."""
+    return escape(clean(text))
 
 
 def asset(name: str) -> Markup:
