@@ -68,11 +68,20 @@ class Chart:
             f"{self.x_name} {last}"
         )
 
+    @property
+    def latest(self) -> str:
+        """The values at the end, as the page says those under a pointer."""
+        said = [
+            (f"{line.name} " if len(self.lines) > 1 else "") + self.say(line.values[-1])
+            for line in self.lines
+        ]
+        return f"{self.x_name} {self._x_words()[-1]}: {', '.join(said)}"
+
     def _x_words(self) -> list[str]:
         return list(self.x_labels) or [f"{value:g}" for value in self.x]
 
-    def say(self, value: float) -> str:
-        return f"{value:.{self.digits}f}{self.unit}"
+    def say(self, value: float | None) -> str:
+        return "–" if value is None else f"{value:.{self.digits}f}{self.unit}"
 
     @property
     def data(self) -> dict[str, Any]:

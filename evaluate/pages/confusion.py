@@ -15,7 +15,7 @@ from evaluate.store import Features
 LABELLED = 30  # classes; a map of more has no names at its sides
 SHADES = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)  # upper bounds of the shares of a row
 _CELL = 18  # pixels where there are names
-_ROOM = 132  # pixels for the names
+_LETTER, _LONGEST = 6.3, 20  # pixels of a letter of a name, letters
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,7 @@ class Confusion:
     def data(self) -> dict[str, Any]:
         """What the page needs to say what is under a pointer."""
         cells = [[true, found, times] for (true, found), times in sorted(self.counts.items())]
-        side = _ROOM if len(self.classes) <= LABELLED else 0
-        size = _CELL if side else 1
+        side, size = _room(self.classes)
         return {"classes": [*map(clean, self.classes)], "cells": cells, "totals": self.totals,
                 "room": side, "cell": size}  # fmt: skip
 
@@ -131,8 +130,8 @@ def count(store: Features, found: Found) -> Confusion | None:
 
 def draw(confusion: Confusion) -> Markup:
     """A row for each true class, a column for each class found; shades are shares of a row."""
-    named = len(confusion.classes) <= LABELLED
-    cell, room = (_CELL, _ROOM) if named else (1, 0)
+    room, cell = _room(confusion.classes)
+    named = room > 0
     size = room + cell * len(confusion.classes)
     shades: list[list[str]] = [[] for _ in SHADES]
     totals = confusion.totals
@@ -153,13 +152,20 @@ def draw(confusion: Confusion) -> Markup:
     return Markup("".join(pieces))
 
 
+def _room(classes: Sequence[str]) -> tuple[int, int]:
+    """Units for the names at the sides (0: there are none) and of a cell."""
+    if len(classes) > LABELLED:
+        return 0, 1
+    return 12 + round(_LETTER * min(_LONGEST, max(map(len, classes)))), _CELL
+
+
 def _names(classes: Sequence[str]) -> list[str]:
-    pieces = []
+    pieces, room = [], _room(classes)[0]
     for i, name in enumerate(classes):
-        middle = _ROOM + _CELL * i + _CELL / 2
-        text = safe(name if len(name) <= 20 else name[:19] + "…")
+        middle = room + _CELL * i + _CELL / 2
+        text = safe(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
         pieces.append(
-            f'<text x="{_ROOM - 5}" y="{middle + 4:g}" text-anchor="end">{text}</text>'
-            f'<text transform="translate({middle + 4:g} {_ROOM - 5}) rotate(-90)">{text}</text>'
+            f'<text x="{room - 5}" y="{middle + 4:g}" text-anchor="end">{text}</text>'
+            f'<text transform="translate({middle + 4:g} {room - 5}) rotate(-90)">{text}</text>'
         )
     return pieces

@@ -25,6 +25,11 @@ class Clip:
     right: bool | None  # None: the query itself, or a label is unknown
 
     @property
+    def short(self) -> str:
+        """Its name without the folder, which is often the class."""
+        return self.name.rsplit("/", 1)[-1]
+
+    @property
     def words(self) -> str:
         """For who cannot see the picture."""
         return f"Frames of {self.name}, {self.time}"

@@ -31,10 +31,11 @@ class ClassMark:
 
 @dataclass(frozen=True)
 class Landscape:
-    places: np.ndarray  # int64, videos x 2: across and down, 0 to _SIZE
+    places: np.ndarray  # int64, videos x 2: across (0 to _SIZE) and down
     names: list[str]
     of_class: np.ndarray  # int64, videos: index of the class
     classes: list[ClassMark]
+    height: int  # of the map, whose width is _SIZE
     of: int  # videos of the store
 
     @property
@@ -72,7 +73,8 @@ def lay_out(store: Features) -> Landscape | None:
         for label in kinds
     ]
     names = [store.names[i] for i in chosen]
-    return Landscape(_fitted(_project(features)), names, of_class, marks, len(store.names))
+    places, height = _fitted(_project(features))
+    return Landscape(places, names, of_class, marks, height, len(store.names))
 
 
 def _project(features: np.ndarray) -> np.ndarray:
@@ -88,19 +90,23 @@ def _project(features: np.ndarray) -> np.ndarray:
     return placed
 
 
-def _fitted(places: np.ndarray) -> np.ndarray:
-    """The same places in the square of the map, one scale for both directions."""
+def _fitted(places: np.ndarray) -> tuple[np.ndarray, int]:
+    """The same places on a map as high as they need, lying down if they stand; its height. One
+    scale serves both directions."""
     low, high = places.min(axis=0), places.max(axis=0)
-    scale = (_SIZE - 2 * _EDGE) / max(float((high - low).max()), 1e-12)
-    middle = _SIZE / 2 + scale * (places - (low + high) / 2)
-    fitted: np.ndarray = np.round(middle).astype(np.int64)
-    return fitted
+    if high[1] - low[1] > high[0] - low[0]:
+        places, low, high = places[:, ::-1], low[::-1], high[::-1]
+    scale = (_SIZE - 2 * _EDGE) / max(float(high[0] - low[0]), 1e-12)
+    height = max(_SIZE // 2, round(scale * float(high[1] - low[1])) + 2 * _EDGE)
+    middle = np.array([_SIZE, height]) / 2
+    fitted: np.ndarray = np.round(middle + scale * (places - (low + high) / 2)).astype(np.int64)
+    return fitted, height
 
 
 def draw(landscape: Landscape) -> Markup:
     """A dot for each video; all dots of a class are one path."""
     pieces = [
-        f'<svg class="map" viewBox="0 0 {_SIZE} {_SIZE}" role="img" tabindex="0" '
+        f'<svg class="map" viewBox="0 0 {_SIZE} {landscape.height}" role="img" tabindex="0" '
         f'aria-label="{safe(landscape.summary)}">'
     ]
     for i in range(len(landscape.classes)):

@@ -1,7 +1,7 @@
 """Results of a run as tables: ours, the untrained baseline, and what others published."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Table:
     protocol: dict[str, str]
     warning: str
     chart: Chart | None
+    leads: bool = True  # whether it is the first of its task and data set
 
     @property
     def headline(self) -> tuple[str, str, str]:
@@ -77,7 +78,15 @@ def read(run: Path) -> tuple[list[Table], list[Unread]]:
             unread.append(Unread(path.name, f"It is no result of this ascnet ({said})."))
     order = {task: i for i, task in enumerate(TASKS)}
     tables.sort(key=lambda table: (table.dataset, order.get(table.task, len(order)), table.file))
-    return tables, unread
+    return [_after(table, tables[:i]) for i, table in enumerate(tables)], unread
+
+
+def _after(table: Table, before: list[Table]) -> Table:
+    """What others published, and the chart, stand with the first table of a task and data set."""
+    same = [(other.task, other.dataset) for other in before]
+    if (table.task, table.dataset) not in same:
+        return table
+    return replace(table, leads=False, published=[], chart=None)
 
 
 def label(column: str) -> str:

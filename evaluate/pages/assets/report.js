@@ -22,7 +22,8 @@ for (const figure of document.querySelectorAll("[data-chart]")) {
     now = within(i, data.at.length);
     const said = data.lines.map(
       ([name, values]) =>
-        `${name} ${values[now] === null ? "–" : values[now].toFixed(data.digits) + data.unit}`,
+        (data.lines.length > 1 ? `${name} ` : "") +
+        (values[now] === null ? "–" : values[now].toFixed(data.digits) + data.unit),
     );
     readout.textContent = `${data.xName} ${data.x[now]}: ${said.join(", ")}`;
     const rings = data.lines
