@@ -23,4 +23,5 @@ def command(run: Path | None, out: Path | None) -> None:
     runs/]"""
     with Progress("report", "data sets") as progress:
         path = write_report(run or newest_run(RUNS, trained=False), out, progress)
-    click.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    size = path.stat().st_size
+    click.echo(f"{path} ({size / 1e6:.1f} MB)" if size >= 1e6 else f"{path} ({size / 1e3:.0f} kB)")

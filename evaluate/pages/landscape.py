@@ -16,6 +16,7 @@ from evaluate.store import Features
 MOST = 2000  # videos
 FEW = 8  # classes that get colours which colour-blind people can tell apart
 _LEAST = 5  # videos
+_DENSE = 800  # videos; of more the dots are smaller
 _COMPONENTS = 50
 _PERPLEXITY = 30
 _SIZE, _EDGE = 1000, 20  # units of the viewBox
@@ -105,9 +106,10 @@ def _fitted(places: np.ndarray) -> tuple[np.ndarray, int]:
 
 def draw(landscape: Landscape) -> Markup:
     """A dot for each video; all dots of a class are one path."""
+    dense = " dense" if len(landscape.names) > _DENSE else ""
     pieces = [
-        f'<svg class="map" viewBox="0 0 {_SIZE} {landscape.height}" role="img" tabindex="0" '
-        f'aria-label="{safe(landscape.summary)}">'
+        f'<svg class="map{dense}" viewBox="0 0 {_SIZE} {landscape.height}" role="img" '
+        f'tabindex="0" aria-label="{safe(landscape.summary)}">'
     ]
     for i in range(len(landscape.classes)):
         dots = landscape.places[landscape.of_class == i]

@@ -93,7 +93,8 @@ def make_report(run: Path, progress: Progress = lambda done, total, text: None) 
         results=results,
         commands=_commands(run),
     )
-    progress(len(stores), len(stores), "")
+    if stores:
+        progress(len(stores), len(stores), "")
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

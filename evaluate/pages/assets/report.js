@@ -113,13 +113,15 @@ for (const figure of document.querySelectorAll("[data-map]")) {
     event.preventDefault();
     step(by);
   });
-  const draw = () => {
+  const draw = () => {  // a picked class has the same colour on the map and in the list
     figure.classList.toggle("picking", picked.length > 0);
     clear.hidden = !picked.length;
     for (const [i, group] of groups) {
       const at = picked.indexOf(i);
-      group.classList.toggle("picked", at >= 0);
-      for (const p of [0, 1, 2, 3]) group.classList.toggle(`p${p}`, at >= 0 && at % 4 === p);
+      for (const path of [group, buttons[i].querySelector("path")]) {
+        path.classList.toggle("picked", at >= 0);
+        for (const p of [0, 1, 2, 3]) path.classList.toggle(`p${p}`, at >= 0 && at % 4 === p);
+      }
       if (at >= 0) svg.insertBefore(group, cursor);
     }
     for (const button of buttons) {
