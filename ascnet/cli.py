@@ -16,6 +16,7 @@ COMMANDS = {
     "build": "Videos to frame-JPEG WebDataset shards.",
     "train": "Shards to a 3D-CNN that knows appearance and speed.",
     "evaluate": "A trained run to a feature store and honest numbers.",
+    "report": "A run as a web page: one file with curves, figures, clips and a map.",
     "export": "A trained backbone for torchvision, safetensors or ONNX.",
     "info": "What is in the shards.",
     "verify": "Whether the shards are what was built.",

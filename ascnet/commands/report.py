@@ -1,0 +1,27 @@
+"""`ascnet report`."""
+
+from pathlib import Path
+
+import click
+
+from ascnet.commands.train import RUNS
+from ascnet.progress import Progress
+from evaluate.pages.report import write_report
+from trainer.checkpoint import newest_run
+
+
+@click.command("report")
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write.  [default: report.html in the run]",
+)
+def command(run: Path | None, out: Path | None) -> None:
+    """Write a web page about RUN: settings, curves, results, what is found for what, a map of the
+    features, and what failed to build. One file that needs nothing else.  [default: the newest in
+    runs/]"""
+    with Progress("report", "data sets") as progress:
+        path = write_report(run or newest_run(RUNS, trained=False), out, progress)
+    size = path.stat().st_size
+    click.echo(f"{path} ({size / 1e6:.1f} MB)" if size >= 1e6 else f"{path} ({size / 1e3:.0f} kB)")

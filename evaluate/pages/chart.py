@@ -1,0 +1,232 @@
+"""Line charts as SVG, drawn by pure functions. Colours come from the page's CSS, and every line has
+a dash pattern of its own as well."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from markupsafe import Markup
+
+from evaluate.pages.template import safe
+
+WIDTH, HEIGHT = 400, 214  # units of the viewBox, about pixels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 12, 10, 24
+_MOST = 240  # points of a line; longer ones are averaged
+_DASHES = ("", "7 3", "2 3", "9 3 2 3")
+
+
+@dataclass(frozen=True)
+class Line:
+    name: str
+    values: Sequence[float | None]  # None: unknown there
+
+
+@dataclass(frozen=True)
+class Level:
+    """A value to compare with: a thin line across the chart."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    title: str
+    unit: str  # of the values; "": none
+    x_name: str
+    x: Sequence[float]
+    lines: Sequence[Line]
+    levels: Sequence[Level] = ()
+    digits: int = 3  # after the point, in words
+    x_labels: Sequence[str] = ()  # one for every x, which then lie equally far apart
+    note: str = ""
+
+    @property
+    def places(self) -> list[float]:
+        return (
+            [float(i) for i in range(len(self.x))] if self.x_labels else [float(v) for v in self.x]
+        )
+
+    @property
+    def summary(self) -> str:
+        """The chart in words, for who cannot see it."""
+        said = [self._line_in_words(line) for line in self.lines]
+        said += [f"{level.name}: {self.say(level.value)}" for level in self.levels]
+        return f"{self.title}. " + ". ".join(said) + "."
+
+    def _line_in_words(self, line: Line) -> str:
+        known = [(x, v) for x, v in zip(self._x_words(), line.values, strict=True) if v is not None]
+        if not known:
+            return f"{line.name}: no value"
+        (first, at_first), (last, at_last) = known[0], known[-1]
+        if len(known) == 1:
+            return f"{line.name}: {self.say(at_first)} at {self.x_name} {first}"
+        return (
+            f"{line.name}: {self.say(at_first)} at {self.x_name} {first}, {self.say(at_last)} at "
+            f"{self.x_name} {last}"
+        )
+
+    @property
+    def latest(self) -> str:
+        """The values at the end, as the page says those under a pointer."""
+        said = [
+            (f"{line.name} " if len(self.lines) > 1 else "") + self.say(line.values[-1])
+            for line in self.lines
+        ]
+        return f"{self.x_name} {self._x_words()[-1]}: {', '.join(said)}"
+
+    def _x_words(self) -> list[str]:
+        return list(self.x_labels) or [f"{value:g}" for value in self.x]
+
+    def say(self, value: float | None) -> str:
+        return "–" if value is None else f"{value:.{self.digits}f}{self.unit}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the page needs to say the values under a pointer."""
+        chart = thinned(self)
+        top = _top(chart)
+        return {
+            "at": [round(_across(chart, place), 1) for place in chart.places],
+            "x": chart._x_words(),
+            "xName": self.x_name,
+            "unit": self.unit,
+            "digits": self.digits,
+            "lines": [
+                [
+                    line.name,
+                    [None if v is None else round(v, 6) for v in line.values],
+                    [None if v is None else round(_down(v, top), 1) for v in line.values],
+                ]
+                for line in chart.lines
+            ],
+        }
+
+
+def thinned(chart: Chart) -> Chart:
+    """The same chart with at most _MOST points a line: neighbours are averaged."""
+    count = len(chart.x)
+    if count <= _MOST or chart.x_labels:
+        return chart
+    bounds = [round(i * count / _MOST) for i in range(_MOST + 1)]
+    spans = list(pairwise(bounds))
+    return Chart(
+        chart.title,
+        chart.unit,
+        chart.x_name,
+        [chart.x[last - 1] for _, last in spans],
+        [Line(line.name, [_mean(line.values[a:b]) for a, b in spans]) for line in chart.lines],
+        chart.levels,
+        chart.digits,
+        note=chart.note,
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def draw(chart: Chart) -> Markup:
+    """The chart as an SVG element that scales with its box."""
+    summary, chart = chart.summary, thinned(chart)
+    top = _top(chart)
+    pieces = [
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" '
+        f'aria-label="{safe(summary)}">'
+    ]
+    for tick in ticks(top):
+        y = _down(tick, top)
+        pieces.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
+        pieces.append(f'<text x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:g}</text>')
+    pieces += _x_ticks(chart)
+    for level in chart.levels:
+        y = _down(level.value, top)
+        pieces.append(f'<path class="level" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
+        pieces.append(
+            f'<text class="levelname" x="{WIDTH - _RIGHT}" y="{y - 4:.1f}" '
+            f'text-anchor="end">{safe(level.name)}</text>'
+        )
+    for i, line in enumerate(chart.lines):
+        pieces.append(_path(chart, line, top, i))
+    pieces.append('<path class="cursor" d=""/></svg>')
+    return Markup("".join(pieces))
+
+
+def swatch(index: int) -> Markup:
+    """A piece of line number `index`, for a legend."""
+    return Markup(
+        f'<svg class="swatch" viewBox="0 0 26 8" aria-hidden="true"><path class="line l{index % 4}"'
+        f' d="M0 4H26"{_dash(index)}/></svg>'
+    )
+
+
+def _dash(index: int) -> str:
+    pattern = _DASHES[index % len(_DASHES)]
+    return f' stroke-dasharray="{pattern}"' if pattern else ""
+
+
+def _path(chart: Chart, line: Line, top: float, index: int) -> str:
+    """A line with gaps where a value is unknown; a lone point is a dot."""
+    runs: list[list[str]] = [[]]
+    for place, value in zip(chart.places, line.values, strict=True):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append(f"{_across(chart, place):.1f} {_down(value, top):.1f}")
+    joined = "".join(
+        f"M{run[0]}h0" if len(run) == 1 else f"M{'L'.join(run)}" for run in runs if run
+    )
+    dotted = " dot" if all(len(run) <= 1 for run in runs) else ""
+    dash = "" if dotted else _dash(index)
+    return f'<path class="line l{index % 4}{dotted}" d="{joined}"{dash}/>'
+
+
+def _x_ticks(chart: Chart) -> list[str]:
+    if not chart.x:
+        return []
+    if chart.x_labels:
+        marks = list(zip(chart.places, chart.x_labels, strict=True))
+    else:
+        marks = [
+            (tick, f"{tick:g}") for tick in ticks(max(chart.x)) if tick >= chart.x[0] or not tick
+        ]
+    y = HEIGHT - _BOTTOM + 15
+    return [
+        f'<text x="{_across(chart, place):.1f}" y="{y}" text-anchor="{_anchor(chart, place)}">'
+        f"{safe(label)}</text>"
+        for place, label in marks
+    ]
+
+
+def _anchor(chart: Chart, place: float) -> str:
+    return "end" if _across(chart, place) > WIDTH - _RIGHT - 14 else "middle"
+
+
+def _across(chart: Chart, place: float) -> float:
+    """Where a place lies, from the left; counts begin at 0."""
+    low, high = (0.0, max(chart.places)) if chart.places else (0.0, 1.0)
+    share = (place - low) / (high - low) if high > low else 0.5
+    return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
+
+
+def _down(value: float, top: float) -> float:
+    share = min(max(value / top, 0.0), 1.0)
+    return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
+
+
+def _top(chart: Chart) -> float:
+    """The highest value of the vertical axis, which begins at 0."""
+    known = [value for line in chart.lines for value in line.values if value is not None]
+    highest = max([*known, *(level.value for level in chart.levels)], default=1.0)
+    return 1.06 * highest if math.isfinite(highest) and highest > 0 else 1.0
+
+
+def ticks(top: float) -> list[float]:
+    """Round numbers from 0 to at most `top`, three to six of them."""
+    raw = top / 4
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = min((m * power for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - raw))
+    return [round(i * step, 10) for i in range(int(top / step + 1e-9) + 1)]

@@ -1,0 +1,116 @@
+"""What a run was: settings, data sets and counts, as its `config.toml` tells."""
+
+import shlex
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluate.errors import EvaluateError
+from trainer.checkpoint import CONFIG_FILE
+from trainer.sources import is_remote, shown
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that was trained on."""
+
+    place: str  # folder, URL or command
+    counts: dict[str, Any]  # training_videos, expected, built, failed by reason, ...
+
+    @property
+    def name(self) -> str:
+        """The last part of where it is; a command may hold anything, and is not shown."""
+        if self.place.startswith("pipe:"):
+            return "shards from a command"
+        return shown(self.place).rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def folder(self) -> Path | None:
+        """None: it is not on this machine's disks."""
+        return None if is_remote(self.place) else Path(self.place)
+
+
+@dataclass(frozen=True)
+class Facts:
+    settings: dict[str, dict[str, str]]  # table: {name: value}; "" for what is in none
+    sources: list[Source] = field(default_factory=list)
+    recipe: str = ""
+    backbone: str = ""
+    seed: int | None = None
+    code: str = ""
+    split: str = ""
+    steps: int = 0
+    ranks: int = 1
+
+    @property
+    def is_run(self) -> bool:
+        return bool(self.settings)
+
+
+def read(run: Path) -> Facts:
+    """What is known of a run. One without a `config.toml` (results of a file of weights) has no
+    facts; raises EvaluateError if there are no results either, or the file cannot be read."""
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        if any((run / name).is_dir() for name in ("results", "features")):
+            return Facts({})
+        raise EvaluateError(
+            f"{run} is no run: there is no {path}, nor results/ or features/. Name a run, such as "
+            "one in runs/."
+        )
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EvaluateError(
+            f"{path} cannot be read: {error}. Copy the run again, or name another."
+        ) from error
+    record = config.pop("run", {})
+    counts = record.get("counts", {})
+    optim, model = config.get("optim", {}), config.get("model", {})
+    return Facts(
+        settings=_flat(config),
+        sources=[Source(place, counts.get(place, {})) for place in record.get("shards", [])],
+        recipe=str(config.get("recipe", "")),
+        backbone=str(model.get("backbone", "")),
+        seed=config.get("seed"),
+        code=str(record.get("code", "")),
+        split=str(config.get("data", {}).get("split", "")),
+        steps=int(optim.get("steps", 0)),
+        ranks=int(record.get("ranks", 1)),
+    )
+
+
+def command(*words: object) -> str:
+    """A command line to copy."""
+    return shlex.join(map(str, words))
+
+
+def _flat(config: dict[str, Any]) -> dict[str, dict[str, str]]:
+    tables = {"": {k: say(v) for k, v in config.items() if not isinstance(v, dict)}}
+    for name, table in config.items():
+        if isinstance(table, dict):
+            tables[name] = flat(table)
+    return tables
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """A dictionary of dictionaries as names with dots and values as text."""
+    found: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = say(value)
+    return found
+
+
+def say(value: Any) -> str:
+    """A setting as text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(say, value))
+    return "none" if value is None or value == "" else str(value)

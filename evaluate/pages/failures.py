@@ -1,0 +1,105 @@
+"""What is not in the shards, and why."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.shard import VIDEOS_FILE, BuilderError, ShardDataset
+
+SHOWN = 50  # failed videos
+
+
+@dataclass(frozen=True)
+class Failed:
+    name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Build:
+    """How the build of one data set went."""
+
+    name: str
+    folder: str
+    expected: int
+    built: int
+    reasons: list[tuple[str, int]]  # most frequent first
+    remarks: list[tuple[str, int]]  # of built videos
+    left_alone: int  # files that are no video of the data set
+    failures: list[Failed]  # the first few
+    problem: str  # why there is no list
+
+    @property
+    def failed(self) -> int:
+        return sum(number for _, number in self.reasons)
+
+    @property
+    def more(self) -> int:
+        """Failed videos that are not listed."""
+        return self.failed - len(self.failures)
+
+    @property
+    def rows_file(self) -> str:
+        return f"{self.folder}/{VIDEOS_FILE}"
+
+
+def read(folder: Path) -> Build:
+    """From the rows of a data set. Raises BuilderError or OSError if they cannot be read."""
+    dataset = ShardDataset(folder)
+    reasons: Counter[str] = Counter()
+    remarks: Counter[str] = Counter()
+    failures: list[Failed] = []
+    built = left_alone = 0
+    for row in dataset.rows():
+        if row["status"] == "built":
+            built += 1
+            remarks.update(row.get("warnings") or ())
+        elif row["status"] == "failed":
+            reasons[row["reason"]] += 1
+            if len(failures) < SHOWN:
+                failures.append(Failed(row["name"], row["reason"], row.get("detail") or ""))
+        else:
+            left_alone += 1
+    return Build(
+        dataset.name,
+        str(folder),
+        built + reasons.total(),
+        built,
+        _ranked(reasons),
+        _ranked(remarks),
+        left_alone,
+        failures,
+        "",
+    )
+
+
+def look(name: str, folder: Path | None, counts: dict[str, Any]) -> Build:
+    """The same, or what the run wrote down of it where the shards are not there any more."""
+    problem = "The shards are remote, so there is no list of the failed videos here."
+    if folder is not None:
+        try:
+            return read(folder)
+        except (BuilderError, OSError):
+            problem = (
+                f"The shards are no longer at {folder}, so there is no list of the failed videos. "
+                "The counts are those of when training began."
+            )
+    reasons: Counter[str] = Counter(counts.get("failed") or {})
+    remarks: Counter[str] = Counter(counts.get("warnings") or {})
+    return Build(
+        name,
+        str(folder or "remote"),
+        int(counts.get("expected", 0)),
+        int(counts.get("built", 0)),
+        _ranked(reasons),
+        _ranked(remarks),
+        int(counts.get("ignored", 0)),
+        [],
+        problem,
+    )
+
+
+def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -1,0 +1,127 @@
+"""The features as a map: similar videos lie close together. t-SNE after PCA, with a fixed seed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from evaluate.pages.found import thin
+from evaluate.pages.template import clean, safe
+from evaluate.store import Features
+
+MOST = 2000  # videos
+FEW = 8  # classes that get colours which colour-blind people can tell apart
+_LEAST = 5  # videos
+_DENSE = 800  # videos; of more the dots are smaller
+_COMPONENTS = 50
+_PERPLEXITY = 30
+_SIZE, _EDGE = 1000, 20  # units of the viewBox
+
+
+@dataclass(frozen=True)
+class ClassMark:
+    """One class of the map."""
+
+    name: str
+    videos: int
+
+
+@dataclass(frozen=True)
+class Landscape:
+    places: np.ndarray  # int64, videos x 2: across (0 to _SIZE) and down
+    names: list[str]
+    of_class: np.ndarray  # int64, videos: index of the class
+    classes: list[ClassMark]
+    height: int  # of the map, whose width is _SIZE
+    of: int  # videos of the store
+
+    @property
+    def summary(self) -> str:
+        """The map in words."""
+        kinds = f" of {len(self.classes)} classes" if len(self.classes) > 1 else ""
+        return f"Map of the features of {len(self.names)} videos{kinds}; similar ones lie close."
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the page needs to say what is under a pointer."""
+        return {
+            "x": self.places[:, 0].tolist(),
+            "y": self.places[:, 1].tolist(),
+            "c": self.of_class.tolist(),
+            "names": [clean(name) for name in self.names],
+            "classes": [clean(mark.name) for mark in self.classes],
+        }
+
+
+def lay_out(store: Features) -> Landscape | None:
+    """The videos of a store, at most MOST of them, evenly chosen; None if they are too few, or all
+    the same."""
+    chosen = thin(np.arange(len(store.names)), MOST)
+    features = store.features[chosen].astype(np.float64)
+    if len(chosen) < _LEAST or not np.isfinite(features).all() or not features.std(axis=0).any():
+        return None
+    labels = store.labels[chosen]
+    kinds = sorted(set(labels.tolist()), key=lambda label: (label < 0, label))
+    at = {label: i for i, label in enumerate(kinds)}
+    of_class = np.array([at[label] for label in labels.tolist()])
+    name_of = dict(zip(store.labels.tolist(), store.class_of, strict=True))
+    marks = [
+        ClassMark(name_of[label] if label >= 0 else "unlabelled", int((labels == label).sum()))
+        for label in kinds
+    ]
+    names = [store.names[i] for i in chosen]
+    places, height = _fitted(_project(features))
+    return Landscape(places, names, of_class, marks, height, len(store.names))
+
+
+def _project(features: np.ndarray) -> np.ndarray:
+    """float64, N x channels to N x 2."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.maximum(lengths, 1e-12)  # as retrieval compares them
+    count = min(_COMPONENTS, *unit.shape)
+    with threadpool_limits(1):  # sums of several threads differ from call to call
+        few = PCA(count, svd_solver="covariance_eigh").fit_transform(unit)
+        perplexity = min(_PERPLEXITY, (len(few) - 1) / 3)
+        tsne = TSNE(perplexity=perplexity, init="pca", random_state=0)
+        placed: np.ndarray = tsne.fit_transform(few)
+    return placed
+
+
+def _fitted(places: np.ndarray) -> tuple[np.ndarray, int]:
+    """The same places on a map as high as they need, lying down if they stand; its height. One
+    scale serves both directions."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    if high[1] - low[1] > high[0] - low[0]:
+        places, low, high = places[:, ::-1], low[::-1], high[::-1]
+    scale = (_SIZE - 2 * _EDGE) / max(float(high[0] - low[0]), 1e-12)
+    height = max(_SIZE // 2, round(scale * float(high[1] - low[1])) + 2 * _EDGE)
+    middle = np.array([_SIZE, height]) / 2
+    fitted: np.ndarray = np.round(middle + scale * (places - (low + high) / 2)).astype(np.int64)
+    return fitted, height
+
+
+def draw(landscape: Landscape) -> Markup:
+    """A dot for each video; all dots of a class are one path."""
+    dense = " dense" if len(landscape.names) > _DENSE else ""
+    pieces = [
+        f'<svg class="map{dense}" viewBox="0 0 {_SIZE} {landscape.height}" role="img" '
+        f'tabindex="0" aria-label="{safe(landscape.summary)}">'
+    ]
+    for i in range(len(landscape.classes)):
+        dots = landscape.places[landscape.of_class == i]
+        path = "".join(f"M{x} {y}h0" for x, y in dots.tolist())
+        pieces.append(f'<path {paint(i, len(landscape.classes))} data-class="{i}" d="{path}"/>')
+    pieces.append('<circle class="cursor" r="12" cx="-50" cy="-50"/></svg>')
+    return Markup("".join(pieces))
+
+
+def paint(index: int, classes: int) -> Markup:
+    """The attributes that give a class its colour: one of FEW, or a turn of the colour circle."""
+    if classes <= FEW:
+        return Markup(f'class="dots few k{index}"')
+    turn = round(index * 137.508 % 360)
+    return Markup(f'class="dots many{" deep" if index % 2 else ""}" style="--h:{turn}"')

@@ -1,0 +1,158 @@
+"""The page about a run: what was trained on what, how it went, what came of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.atomic import write_atomically
+from evaluate.pages import (
+    chart,
+    confusion,
+    curves,
+    facts,
+    failures,
+    found,
+    gallery,
+    landscape,
+    results,
+)
+from evaluate.pages.template import render
+from evaluate.store import Features
+
+REPORT_FILE = "report.html"
+QUERIES = 12  # in all galleries together, or the fewest of one
+_FEWEST = 4
+_PAIRS = 15
+Progress = Callable[[int, int, str], None]  # done, total, what is being done
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the features of one data set say."""
+
+    name: str
+    anchor: str
+    store: Features
+    found: found.Found
+    queries: list[gallery.Query]
+    problem: str  # why pictures are missing
+    confusion: confusion.Confusion | None
+    landscape: landscape.Landscape | None
+
+    @property
+    def layers(self) -> str:
+        """What was taken of the network, in words."""
+        own = self.store.attributes
+        return (
+            f"{own.get('encoder', 'trained')} encoder, step {own.get('step', '?')}; "
+            f"{len(self.store.names)} videos x {self.store.features.shape[1]} channels, "
+            f"{self.store.path.name}"
+        )
+
+
+def write_report(
+    run: Path, out: Path | None = None, progress: Progress = lambda done, total, text: None
+) -> Path:
+    """Write the page of a run, to `report.html` in it if not to `out`. Raises EvaluateError if
+    there is no run."""
+    text = make_report(run, progress)
+    path = out or run / REPORT_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text)
+    return path
+
+
+def make_report(run: Path, progress: Progress = lambda done, total, text: None) -> str:
+    """The page of a run as HTML. The same files give the same text."""
+    known = facts.read(run)
+    training = curves.read(run)
+    tables, unread = results.read(run)
+    stores, said = found.stores_of(run)
+    wanted = max(_FEWEST, QUERIES // max(1, len(stores)))
+    sections = []
+    for i, store in enumerate(stores):
+        progress(i, len(stores), str(store.attributes.get("dataset", store.path.stem)))
+        sections.append(_section(store, known.split, wanted, i))
+    page = render(
+        "report.html",
+        run=run.resolve().name,
+        facts=known,
+        head=_head(known, training, stores),
+        training=training,
+        tables=tables,
+        unread=unread,
+        sections=sections,
+        said=said,
+        builds=_builds(known, stores),
+        pairs=_PAIRS,
+        shown=failures.SHOWN,
+        most=landscape.MOST,
+        chart=chart,
+        heat=confusion,
+        landscape=landscape,
+        results=results,
+        commands=_commands(run),
+    )
+    if stores:
+        progress(len(stores), len(stores), "")
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _section(store: Features, split: str, wanted: int, number: int) -> Section:
+    searched = found.find(store, split)
+    pictures = gallery.Pictures(store)
+    queries = gallery.choose(store, searched, wanted, pictures)
+    return Section(
+        str(store.attributes.get("dataset", store.path.stem)),
+        f"set{number}",
+        store,
+        searched,
+        queries,
+        pictures.problem,
+        confusion.count(store, searched),
+        landscape.lay_out(store),
+    )
+
+
+def _head(
+    known: facts.Facts, training: curves.Training, stores: list[Features]
+) -> list[tuple[str, str]]:
+    """The facts below the title."""
+    total = training.steps or known.steps
+    steps = f"{training.step} of {total}" if total else f"{training.step}"
+    rows = [
+        ("Recipe", known.recipe),
+        ("Backbone", known.backbone),
+        ("Steps", steps if training.step else ""),
+        ("Split", known.split),
+        ("Seed", "" if known.seed is None else str(known.seed)),
+        ("Processes", str(known.ranks) if known.ranks > 1 else ""),
+        ("Code", known.code),
+    ]
+    if not known.is_run and stores:
+        own = stores[0].attributes
+        rows = [(k.capitalize(), str(own.get(k, ""))) for k in ("recipe", "backbone", "seed")]
+    return [(name, value) for name, value in rows if value]
+
+
+def _builds(known: facts.Facts, stores: list[Features]) -> list[failures.Build]:
+    """Of the data sets that were trained on, then of those that were only evaluated on."""
+    builds = [failures.look(s.name, s.folder, s.counts) for s in known.sources]
+    seen = {Path(source.place) for source in known.sources}
+    for store in stores:
+        if store.shards not in seen:
+            name = str(store.attributes.get("dataset", store.path.stem))
+            builds.append(failures.look(name, store.shards, store.counts))
+    return builds
+
+
+def _commands(run: Path) -> dict[str, str]:
+    """What makes the parts that may be missing."""
+    return {
+        "train": facts.command("ascnet", "train", "--run", run, "--resume"),
+        "report": facts.command("ascnet", "report", run),
+        **{
+            task: facts.command("ascnet", "evaluate", "--task", task, "--run", run)
+            for task in ("retrieval", "linear")
+        },
+    }

@@ -1,0 +1,202 @@
+"""Results of a run as tables: ours, the untrained baseline, and what others published."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evaluate.pages.chart import Chart, Line
+from evaluate.pages.facts import flat
+from evaluate.published import TASKS, Published, published
+
+TITLES = {
+    "retrieval": "Retrieval",
+    "linear": "Linear probe",
+    "knn": "k nearest neighbours",
+    "finetune": "Fine-tuning",
+}
+_ENCODERS = ("trained", "untrained")
+_RANK = "recall@"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A cell of a table."""
+
+    text: str
+    value: float | None  # percent
+
+
+@dataclass(frozen=True)
+class Row:
+    encoder: str
+    cells: list[Figure]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of results/."""
+
+    file: str
+    title: str
+    task: str
+    dataset: str
+    columns: list[str]
+    rows: list[Row]
+    by_split: list[tuple[str, list[Row]]]  # where there are several
+    published: list[tuple[Published, list[Figure]]]
+    counts: str  # a sentence
+    protocol: dict[str, str]
+    warning: str
+    chart: Chart | None
+    leads: bool = True  # whether it is the first of its task and data set
+
+    @property
+    def headline(self) -> tuple[str, str, str]:
+        """What was measured, the trained encoder's first figure, the untrained one's."""
+        values = {row.encoder: row.cells[0].text for row in self.rows if row.cells}
+        ours, baseline = (values.get(name, "–") for name in _ENCODERS)
+        return f"{self.title}, {label(self.columns[0])}" if self.columns else "", ours, baseline
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file of results/ that is not shown."""
+
+    file: str
+    reason: str
+
+
+def read(run: Path) -> tuple[list[Table], list[Unread]]:
+    """All results of a run, by task and data set."""
+    tables, unread = [], []
+    for path in sorted((run / "results").glob("*.json")):
+        try:
+            tables.append(_table(path.name, json.loads(path.read_text(encoding="utf-8"))))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            said = f"{type(error).__name__}: {error}"
+            unread.append(Unread(path.name, f"It is no result of this ascnet ({said})."))
+    order = {task: i for i, task in enumerate(TASKS)}
+    tables.sort(key=lambda table: (table.dataset, order.get(table.task, len(order)), table.file))
+    return [_after(table, tables[:i]) for i, table in enumerate(tables)], unread
+
+
+def _after(table: Table, before: list[Table]) -> Table:
+    """What others published, and the chart, stand with the first table of a task and data set."""
+    same = [(other.task, other.dataset) for other in before]
+    if (table.task, table.dataset) not in same:
+        return table
+    return replace(table, leads=False, published=[], chart=None)
+
+
+def label(column: str) -> str:
+    """The head of a column: "top1" reads "top-1"."""
+    return f"top-{column[3:]}" if column.startswith("top") and column[3:].isdigit() else column
+
+
+def _table(file: str, result: dict[str, Any]) -> Table:
+    task, dataset, split = result["task"], result["dataset"], str(result["split"])
+    columns = list(result["columns"])
+    spread = result.get("spread") or {}
+    rows = _rows(result["results"], spread, columns)
+    splits = _splits(result.get("splits") or {})
+    several = len(splits) > 1
+    factor = result.get("factor")
+    title = f"{TITLES.get(task, task)} on {dataset}" + (f", {factor}" if factor else "")
+    title += f", mean of {len(splits)} splits" if several else f", split {split}"
+    others = [
+        (row, [_figure(row.figures.get(column)) for column in columns])
+        for row in (() if factor or task not in TASKS else published(task, dataset))
+    ]
+    return Table(
+        file=file,
+        title=title,
+        task=task,
+        dataset=dataset,
+        columns=columns,
+        rows=rows,
+        by_split=[(name, _rows(own["results"], {}, columns)) for name, own in splits.items()]
+        if several
+        else [],
+        published=[
+            (row, cells) for row, cells in others if any(c.value is not None for c in cells)
+        ],
+        counts=_counts(task, splits, result.get("counts") or {}),
+        protocol=flat(result.get("protocol") or {})
+        | flat({"trained on": result.get("trained_on") or {}, "code": result.get("code", "")}),
+        warning=_warning(result.get("trained_on") or {}),
+        chart=_recall_chart(columns, rows),
+    )
+
+
+def _rows(
+    results: dict[str, dict[str, float | None]],
+    spread: dict[str, dict[str, float | None]],
+    columns: list[str],
+) -> list[Row]:
+    known = [name for name in _ENCODERS if name in results]
+    names = known + [name for name in results if name not in known]
+    return [
+        Row(name, [_figure(results[name].get(c), (spread.get(name) or {}).get(c)) for c in columns])
+        for name in names
+    ]
+
+
+def _figure(value: float | None, spread: float | None = None) -> Figure:
+    if value is None:
+        return Figure("–", None)
+    text = f"{value:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
+    return Figure(text, float(value))
+
+
+def _splits(splits: Any) -> dict[str, dict[str, Any]]:
+    """By name, whether they come by name or as a list."""
+    if isinstance(splits, dict):
+        return splits
+    return {str(own["split"]): own for own in splits}
+
+
+def _counts(task: str, splits: dict[str, dict[str, Any]], counts: dict[str, Any]) -> str:
+    """Of what the figures are."""
+    train, test = ("gallery", "queries") if task == "retrieval" else ("train", "test")
+    said = []
+    for name, own in splits.items():
+        part = own.get("counts") or {}
+        which = f"split {name}: " if len(splits) > 1 else ""
+        words = f"{which}{train} {part.get('train', '?')}, {test} {part.get('test', '?')}"
+        words += f" ({own['test_part']} part)" if own.get("test_part") else ""
+        if part.get("unlabelled"):
+            words += f", {part['unlabelled']} unlabelled left out"
+        said.append(words)
+    if "expected" in counts:
+        lost = sum((counts.get("failed") or {}).values())
+        said.append(f"{lost} of {counts['expected']} source videos missing")
+    return "; ".join(said)
+
+
+def _warning(trained_on: dict[str, Any]) -> str:
+    if not trained_on.get("test_videos_seen"):
+        return ""
+    return (
+        "Careful: training saw test videos of this split (without their labels), as it was trained "
+        f"on split {trained_on.get('split', '?')} of the same data set."
+    )
+
+
+def _recall_chart(columns: list[str], rows: list[Row]) -> Chart | None:
+    """Recall against k, where there are three ranks or more."""
+    ranks = [column for column in columns if column.startswith(_RANK)]
+    if len(ranks) < 3:
+        return None
+    at = [columns.index(rank) for rank in ranks]
+    lines = [Line(row.encoder, [row.cells[i].value for i in at]) for row in rows]
+    labels = [rank.removeprefix(_RANK) for rank in ranks]
+    return Chart(
+        "Recall at k",
+        " %",
+        "k",
+        [float(k) for k in labels],
+        [line for line in lines if any(v is not None for v in line.values)],
+        digits=1,
+        x_labels=labels,
+    )

@@ -1,0 +1,266 @@
+"""The page about a run, as files and text."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builder.shard import VIDEOS_FILE
+from evaluate.errors import EvaluateError
+from evaluate.pages.report import make_report, write_report
+from evaluate.store import Features, FeatureStore
+from tests.page_reader import Page
+
+BAD = "<script>alert('x')</script>\"&"
+
+
+def fill_store(run: Path, dataset, videos=None, name: str = "folder-trained.h5") -> Path:
+    """A store whose features tell classes apart, but for one video."""
+    videos = videos or dataset.videos
+    path = run / "features" / name
+    identity = {
+        "encoder": "trained",
+        "dataset": dataset.name,
+        "step": 8,
+        "dataset_counts": json.dumps(dataset.counts),
+    }
+    spans = [[(0, video.frames - 1)] for video in videos]
+    store = FeatureStore(path, videos, spans, 6, identity, dataset.folder)
+    features = np.random.default_rng(0).normal(size=(len(videos), 6)).astype(np.float32)
+    features[np.arange(len(videos)), [(v.label or 0) for v in videos]] += 9
+    features[0] = -features[0]
+    store.write(0, len(videos), features)
+    store.close()
+    return path
+
+
+def write_result(run: Path, name: str = "retrieval-ucf101.json", **changes: object) -> None:
+    figures = {"trained": {"recall@1": 50.0, "recall@5": 75.5, "recall@50": None}}
+    figures["untrained"] = {"recall@1": 25.0, "recall@5": 40.0, "recall@50": None}
+    spread = {name: dict.fromkeys(figures["trained"], 1.5) for name in figures}
+    counts = {"train": 11, "test": 5, "unlabelled": 1}
+    split = {"test_part": "test", "counts": counts, "results": figures, "details": {}}
+    result = {
+        "schema": 1,
+        "task": "retrieval",
+        "dataset": "ucf101",
+        "factor": None,
+        "split": "all",
+        "columns": list(figures["trained"]),
+        "results": figures,
+        "spread": spread,
+        "splits": {"1": split, "2": split},
+        "counts": {"expected": 17, "built": 16, "failed": {"truncated": 1}},
+        "protocol": {"clips": 10, "layer": BAD},
+        "trained_on": {"split": "1", "test_videos_seen": True},
+        "settings": {},
+        "code": "0.1.0",
+        "seconds": 1.0,
+    }
+    (run / "results").mkdir(exist_ok=True)
+    (run / "results" / name).write_text(json.dumps(result | changes))
+
+
+@pytest.fixture
+def run(finished_run: Path, dataset, tmp_path: Path) -> Path:
+    """A copy of a finished run, with features and results."""
+    run = tmp_path / "a run"
+    shutil.copytree(finished_run, run)
+    fill_store(run, dataset)
+    write_result(run)
+    return run
+
+
+def read(run: Path) -> Page:
+    page = Page(make_report(run))
+    page.check()
+    return page
+
+
+def test_a_whole_page(run, tmp_path):
+    path = write_report(run)
+    assert path == run / "report.html"
+    page = Page(path.read_text(encoding="utf-8"))
+    page.check()
+    heads = [text for _, text in page.headings]
+    assert heads[0] == "a run"
+    wanted = ["Results", "Training", "Features of folder", "What is found", "Classes", "Map"]
+    assert [text for text in heads if text in [*wanted, "Data", "Settings"]] == [
+        *wanted,
+        "Data",
+        "Settings",
+    ]
+    assert "r3d-tiny learnt without labels from" in page.text
+    assert "8 of 8 steps" in page.text
+    assert not page.all("div", **{"class": "missing"})
+    assert write_report(run, tmp_path / "deep" / "b.html").read_bytes() == path.read_bytes()
+
+
+def test_results_with_spread_baseline_splits_and_published_figures(run):
+    page = read(run)
+    assert ["trained", "50.0 ± 1.5", "75.5 ± 1.5", "–", "this run"] in page.rows
+    assert any(row[:2] == ["untrained", "25.0 ± 1.5"] for row in page.rows)
+    assert any(row[0].startswith("published, not ours") for row in page.rows)
+    assert any(row[0].startswith("RSPNet, C3D") and row[1] == "36.0" for row in page.rows)
+    assert ["2", "trained", "50.0", "75.5", "–"] in page.rows
+    assert "split 1: gallery 11, queries 5 (test part), 1 unlabelled left out" in page.text
+    assert "1 of 17 source videos missing" in page.text
+    assert "Careful: training saw test videos" in page.text
+    assert BAD in page.text  # the protocol, escaped
+
+
+def test_published_figures_stand_once(run):
+    write_result(run, "retrieval-ucf101-split1.json", split="1", spread=None)
+    page = read(run)
+    assert sum(row[0].startswith("published, not ours") for row in page.rows) == 1
+
+
+def test_curves_have_the_healthy_value(run):
+    page = read(run)
+    labels = [found["aria-label"] for found in page.all("svg", role="img")]
+    assert any(label.startswith("Loss. loss: ") and "at step 8" in label for label in labels)
+    assert any("Standard deviation" in label and "healthy: " in label for label in labels)
+    assert {"Throughput", "Data wait"} <= {label.split(".")[0] for label in labels}
+
+
+def test_clips_play_and_say_right_or_wrong(run):
+    page = read(run)
+    films = page.all("div", style="data:image")
+    queries = page.all("li", **{"class": "query plays"})
+    store = Features(run / "features" / "folder-trained.h5")
+    asked = len(store.part("1", "test"))
+    assert len(queries) == asked and len(films) == 6 * asked
+    assert all("url(data:image/jpeg;base64," in film["style"] for film in films)
+    assert all(query["tabindex"] == "0" for query in queries)
+    assert "✓ right" in page.text
+    css = make_report(run)
+    assert "prefers-reduced-motion: no-preference" in css and "prefers-color-scheme: dark" in css
+
+
+def test_names_without_pictures_where_the_shards_are_gone(finished_run, shards, dataset, tmp_path):
+    run, moved = tmp_path / "run", tmp_path / "shards"
+    shutil.copytree(finished_run, run)
+    shutil.copytree(shards, moved)
+    fill_store(run, type(dataset)(moved))
+    shutil.rmtree(moved)
+    page = read(run)
+    assert f"The shards are no longer at {moved}" in page.text
+    assert not page.all("div", style="data:image") and page.all("div", **{"class": "nofilm"})
+
+
+def test_a_cut_shard_costs_pictures_only(finished_run, shards, dataset, tmp_path):
+    run, copy = tmp_path / "run", tmp_path / "shards"
+    shutil.copytree(finished_run, run)
+    shutil.copytree(shards, copy)
+    fill_store(run, type(dataset)(copy))
+    for tar in copy.glob("*.tar"):
+        tar.write_bytes(tar.read_bytes()[:600])
+    assert "Some pictures cannot be read" in read(run).text
+
+
+def test_a_run_that_has_only_begun(finished_run, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(finished_run / "config.toml", run)
+    page = read(run)
+    for command in (
+        f"ascnet train --run {run} --resume",
+        f"ascnet evaluate --task retrieval --run {run}",
+        f"ascnet evaluate --task linear --run {run}",
+    ):
+        assert command in page.text
+    assert "There is no log yet" in page.text and "There is no feature store yet" in page.text
+
+
+def test_a_log_cut_in_its_first_lines(run):
+    lines = (run / "log.jsonl").read_text().splitlines()
+    (run / "log.jsonl").write_text(lines[0] + '\n{"step": 4, "lo')
+    page = read(run)
+    assert "The log ends at step 2 of 8." in page.text
+    assert "cannot be read: 1 of" in page.text
+    (run / "log.jsonl").write_text('{"step": 1, "steps": 8, "loss": NaN}\n')
+    assert "The log ends at step 1 of 8." in read(run).text
+
+
+def test_what_cannot_be_read_is_named(run):
+    (run / "results" / "a.json").write_text("{")
+    (run / "results" / "b.json").write_text('{"task": "knn"}')
+    (run / "features" / "other-trained.h5").write_bytes(b"no HDF5")
+    text = read(run).text
+    assert "results/a.json is not shown" in text and "results/b.json is not shown" in text
+    assert "other-trained.h5 is damaged" in text
+
+
+def test_results_of_a_file_of_weights(dataset, tmp_path):
+    run = tmp_path / "weights-r3d"
+    fill_store(run, dataset)
+    page = read(run)
+    assert "Results of weights that were not trained here" in page.text
+    with pytest.raises(EvaluateError, match="is no run"):
+        make_report(tmp_path)
+
+
+def test_no_run_and_a_broken_config(run):
+    (run / "config.toml").write_text("a = = 1")
+    with pytest.raises(EvaluateError, match="cannot be read"):
+        make_report(run)
+
+
+def test_hostile_names_stay_names(finished_run, shards, dataset, tmp_path):
+    run, copy = tmp_path / BAD.replace("/", ""), tmp_path / "shards"
+    shutil.copytree(finished_run, run)
+    shutil.copytree(shards, copy)
+    lines = [json.loads(line) for line in (copy / VIDEOS_FILE).read_text().splitlines()]
+    for i, row in enumerate(lines):
+        row["name"] = f"{BAD}/{i}\udcff\u202e{{{{ 7 * 7 }}}}.avi"
+        row["class"] = None if row["class"] is None else row["class"] + BAD
+    failed = {"key": 99, "name": f"{BAD}\udc80", "status": "failed", "reason": BAD, "detail": BAD}
+    text = "".join(json.dumps(row) + "\n" for row in [*lines, failed])
+    (copy / VIDEOS_FILE).write_text(text)
+    fill_store(run, type(dataset)(copy))
+    config = (run / "config.toml").read_text().replace(str(shards), str(copy))
+    (run / "config.toml").write_text(config)
+    html = write_report(run).read_text(encoding="utf-8")
+    page = Page(html)
+    page.check()
+    assert len(page.all("script")) == 1 and "alert" not in "".join(page.scripts)
+    assert "\u202e" not in html and "\\u202e{{ 7 * 7 }}.avi" in page.text
+    assert f"{BAD}\\udc80" in page.text
+    for found in page.all("figure", **{"data-map": "{"}):
+        assert BAD in json.loads(found["data-map"])["names"][0]
+
+
+def test_unlabelled_videos_are_searched_among_each_other(run, dataset):
+    videos = [
+        type(video)(**(vars(video) | {"label": None, "class_name": None, "splits": {}}))
+        for video in dataset.videos
+    ]
+    (run / "features" / "folder-trained.h5").unlink()
+    fill_store(run, dataset, videos)
+    page = read(run)
+    assert "each searched for among all others" in page.text
+    heads = [text for _, text in page.headings]
+    assert "Classes" not in heads and "What is found" in heads and "Map" in heads
+    assert "✓ right" not in page.text and "✗ wrong" not in page.text
+
+
+def test_failures_are_counted_and_listed_to_a_limit(finished_run, shards, tmp_path):
+    run, copy = tmp_path / "run", tmp_path / "shards"
+    shutil.copytree(finished_run, run)
+    shutil.copytree(shards, copy)
+    failed = {"status": "failed", "reason": "truncated", "detail": "the end is missing"}
+    with (copy / VIDEOS_FILE).open("a") as file:
+        for i in range(53):
+            file.write(json.dumps(failed | {"key": 100 + i, "name": f"bad{i}.avi"}) + "\n")
+        file.write(json.dumps({"status": "ignored", "name": "x.txt", "key": None}) + "\n")
+    config = (run / "config.toml").read_text().replace(str(shards), str(copy))
+    (run / "config.toml").write_text(config)
+    page = read(run)
+    assert "69 videos expected, 16 built, 53 failed; 1 other files left alone" in page.text
+    assert ["truncated", "53", "failed, not in the shards"] in page.rows
+    assert sum(row[0].startswith("bad") for row in page.rows) == 50
+    assert "… and 3 more" in page.text
+    shutil.rmtree(copy)
+    assert "so there is no list of the failed videos" in read(run).text
