@@ -172,6 +172,7 @@ def test_a_run_that_has_only_begun(finished_run, tmp_path):
         f"ascnet evaluate --task linear --run {run}",
     ):
         assert command in page.text
+    assert "r3d-tiny is to learn without labels" in page.text
     assert "There is no log yet" in page.text and "There is no feature store yet" in page.text
 
 
