@@ -3,7 +3,7 @@ a dash pattern of its own as well."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -112,15 +112,12 @@ def thinned(chart: Chart) -> Chart:
         return chart
     bounds = [round(i * count / _MOST) for i in range(_MOST + 1)]
     spans = list(pairwise(bounds))
-    return Chart(
-        chart.title,
-        chart.unit,
-        chart.x_name,
-        [chart.x[last - 1] for _, last in spans],
-        [Line(line.name, [_mean(line.values[a:b]) for a, b in spans]) for line in chart.lines],
-        chart.levels,
-        chart.digits,
-        note=chart.note,
+    return replace(
+        chart,
+        x=[chart.x[last - 1] for _, last in spans],
+        lines=[
+            Line(line.name, [_mean(line.values[a:b]) for a, b in spans]) for line in chart.lines
+        ],
     )
 
 

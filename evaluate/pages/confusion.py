@@ -108,8 +108,13 @@ class Confusion:
         """What the page needs to say what is under a pointer."""
         cells = [[true, found, times] for (true, found), times in sorted(self.counts.items())]
         side, size = _room(self.classes)
-        return {"classes": [*map(clean, self.classes)], "cells": cells, "totals": self.totals,
-                "room": side, "cell": size}  # fmt: skip
+        return {
+            "classes": [clean(name) for name in self.classes],
+            "cells": cells,
+            "totals": self.totals,
+            "room": side,
+            "cell": size,
+        }
 
 
 def count(store: Features, found: Found) -> Confusion | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.errors import EvaluateError
+from evaluate.pages.template import count
 from trainer.checkpoint import CONFIG_FILE
 from trainer.sources import is_remote, shown
 
@@ -24,6 +25,17 @@ class Source:
         if self.place.startswith("pipe:"):
             return "shards from a command"
         return shown(self.place).rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def text(self) -> str:
+        """Its name and its counts, as far as they were written down."""
+        if "expected" not in self.counts:
+            return self.name
+        return (
+            f"{self.name}: {count(self.counts.get('built', 0))} of "
+            f"{count(self.counts['expected'])} videos built, "
+            f"{count(self.counts.get('training_videos', 0))} for training"
+        )
 
     @property
     def folder(self) -> Path | None:

@@ -35,11 +35,9 @@ def stores_of(run: Path) -> tuple[list[Features], list[str]]:
             said.append(str(error))
             continue
         name = str(store.attributes.get("dataset", path.stem))
-        if name in chosen:
-            said.append(f"{path.name} holds features of {name} too; {chosen[name].path.name} is "
-                        "shown.")  # fmt: skip
-        else:
-            chosen[name] = store
+        shown = chosen.setdefault(name, store)
+        if shown is not store:
+            said.append(f"{path.name} holds features of {name} too; {shown.path.name} is shown.")
     return [chosen[name] for name in sorted(chosen)], said
 
 

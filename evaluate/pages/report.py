@@ -125,6 +125,7 @@ def _head(
         ("Backbone", known.backbone),
         ("Steps", steps if training.step else ""),
         ("Split", known.split),
+        *(("Data", source.text) for source in known.sources),
         ("Seed", "" if known.seed is None else str(known.seed)),
         ("Processes", str(known.ranks) if known.ranks > 1 else ""),
         ("Code", known.code),

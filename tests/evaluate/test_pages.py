@@ -87,13 +87,14 @@ def test_a_whole_page(run, tmp_path):
     heads = [text for _, text in page.headings]
     assert heads[0] == "a run"
     wanted = ["Results", "Training", "Features of folder", "What is found", "Classes", "Map"]
-    assert [text for text in heads if text in [*wanted, "Data", "Settings"]] == [
+    assert [text for text in heads if text in [*wanted, "Data"]] == [
         *wanted,
         "Data",
-        "Settings",
     ]
     assert "r3d-tiny learnt without labels from" in page.text
     assert "8 of 8 steps" in page.text
+    assert "folder: 16 of 16 videos built, 12 for training" in page.text
+    assert "All settings (config.toml)" in page.text and "bank 32" in page.text
     assert not page.all("div", **{"class": "missing"})
     assert write_report(run, tmp_path / "deep" / "b.html").read_bytes() == path.read_bytes()
 
@@ -171,6 +172,7 @@ def test_a_run_that_has_only_begun(finished_run, tmp_path):
         f"ascnet evaluate --task linear --run {run}",
     ):
         assert command in page.text
+    assert "r3d-tiny is to learn without labels" in page.text
     assert "There is no log yet" in page.text and "There is no feature store yet" in page.text
 
 
