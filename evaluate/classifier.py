@@ -49,8 +49,7 @@ class Classifier(nn.Module):
         return self
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            features = self.features(clips)
+        features = self.features(clips)
         with torch.autocast(clips.device.type, enabled=False):
             logits: torch.Tensor = self.fc(self.dropout(features.float()))
         return logits

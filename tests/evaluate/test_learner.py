@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from evaluate.classifier import Classifier
+from evaluate.errors import EvaluateError
 from evaluate.finetune_config import FinetuneSettings
 from evaluate.learner import Learner, learning_rate
 from evaluate.protocol import Protocol
@@ -83,13 +84,25 @@ def test_weight_decay_pulls_at_no_bias(clips):
     assert decays == {1: 0.0}  # one weight, one bias: nothing else learns
 
 
+def test_a_loss_that_is_no_number_does_not_reach_the_weights(clips):
+    own = learner(lr=0.1)
+    own.take(clips, torch.tensor([0, 1, 2, 0]))
+    before = [p.clone() for p in own.classifier.parameters()]
+    with pytest.raises(EvaluateError, match=r"The loss is nan at step 2 .*now 0\.1\).*--overwrite"):
+        own.take(clips * float("nan"), torch.tensor([0, 1, 2, 0]))
+    pairs = zip(before, own.classifier.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
 def test_the_state_is_whole(clips):
     labels = torch.tensor([0, 1, 2, 0])
     one, two = learner(lr=0.1), learner(lr=0.1)
     one.take(clips, labels)
     one.end_epoch(1, 0.5, 40.0)
     two.load_state_dict(copy.deepcopy(one.state_dict()))
-    assert two.step == 1 and two.epochs == one.epochs and two.best is not None
+    assert two.step == 1 and two.epochs == one.epochs
+    assert two.best is not None and one.best is not None
+    assert all(torch.equal(v, two.best[k]) for k, v in one.best.items())
     assert one.take(clips.flip(0), labels) == two.take(clips.flip(0), labels)
     pairs = zip(one.classifier.parameters(), two.classifier.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
