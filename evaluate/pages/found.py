@@ -59,7 +59,7 @@ def find(store: Features, split: str) -> Found:
 
 def _nearest(gallery: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     """int64, queries x min(k, gallery): positions in `gallery`. The only call of `nearest`."""
-    return nearest(gallery, queries, k)
+    return nearest(gallery, queries, k).positions
 
 
 def _across(
