@@ -1,0 +1,108 @@
+"""`ascnet search`."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ascnet import embedding
+from ascnet.commands.train import pick_device
+from ascnet.encoders import default_run, newest_store, protocol_in, subject_of, subjects_of
+from ascnet.text import table
+from builder.info_text import printable
+from evaluate.search import CENTRINGS, FEWEST, Match, centre_of, search, span_text
+from evaluate.store import Features
+from trainer.backbones import BACKBONES
+
+
+@click.command("search")
+@click.argument("query", type=click.Path(path_type=Path))
+@click.option(
+    "-k",
+    "count",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Videos to find.",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="Where to search.  [default: the newest finished store of the run]",
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    help="Run that the store was made with.  [default: the one it lies in, else the newest]",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="Or the file of weights.")
+@click.option(
+    "--backbone",
+    type=click.Choice(list(BACKBONES)),
+    help="What the file is of, where it does not say so itself.",
+)
+@click.option(
+    "--centring",
+    type=click.Choice(CENTRINGS),
+    default=CENTRINGS[0],
+    show_default=True,
+    help="What is taken from all features before cosines: the store's mean, or nothing.",
+)
+def command(
+    query: Path,
+    count: int,
+    store: Path | None,
+    run: Path | None,
+    weights: Path | None,
+    backbone: str | None,
+    centring: str,
+) -> None:
+    """Find the videos of a store whose clips are nearest to those of the video file QUERY."""
+    if weights is None:
+        run = run or default_run(store)
+    if store is None:
+        store = newest_store(run or default_run())
+    gallery = Features(store)
+    protocol = protocol_in(gallery)
+    recipe = str(gallery.attributes.get("recipe", ""))
+    subjects = subjects_of(run, weights, backbone, recipe or None)
+    subject = subject_of(gallery, subjects, str(run or weights))
+    with tempfile.TemporaryDirectory() as scratch:
+        asked = embedding.query_features(
+            query, gallery, subject, protocol, pick_device(), Path(scratch)
+        )
+        centre = centre_of(gallery, centring)
+        found = search(gallery, asked.clip_features, count, centre)
+    click.echo(_text(gallery, asked, found))
+    is_centred = bool(centre.any())
+    click.echo(_caption(gallery, asked, is_centred, centring))
+
+
+def _text(gallery: Features, query: Features, found: Sequence[Match]) -> str:
+    labelled = any(gallery.class_of)
+    head = ["rank", "cosine", "video", "clip", "in the query"] + ["class"] * labelled
+    rows = [
+        [
+            str(rank),
+            f"{match.cosine:.3f}",
+            printable(gallery.names[match.video]),
+            span_text(gallery, match.clip),
+            span_text(query, match.query_clip),
+            *([printable(gallery.class_of[match.video]) or "-"] if labelled else []),
+        ]
+        for rank, match in enumerate(found, start=1)
+    ]
+    return table([head, *rows], right=(0, 1))
+
+
+def _caption(gallery: Features, query: Features, is_centred: bool, centring: str) -> str:
+    """What was compared with what."""
+    how = "less the store's mean" if is_centred else "as the network gives them"
+    if not is_centred and centring != "none":
+        how += f" (a mean takes {FEWEST} videos or more; cosines of raw features are all near 1)"
+    return (
+        f"  {len(query.clip_video)} clips of the query beside {len(gallery.clip_video)} of "
+        f"{len(gallery.names)} videos; cosine of the best pair of clips, features {how}\n"
+        f"  {printable(str(gallery.path))}"
+    )

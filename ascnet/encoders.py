@@ -1,0 +1,134 @@
+"""Which encoder a command uses: a run's, a file's, or the one that a store was made with."""
+
+from dataclasses import fields
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from ascnet.commands.train import RUNS
+from builder.info_text import printable
+from evaluate.errors import EvaluateError
+from evaluate.protocol import Protocol
+from evaluate.store import Features
+from evaluate.subjects import TRAINED, Subject, Subjects, of_file, of_run
+from trainer import config
+from trainer.backbones import BACKBONES
+from trainer.checkpoint import CONFIG_FILE, newest_run
+from trainer.errors import TrainerError
+
+
+def subjects_of(
+    run: Path | None, weights: Path | None, backbone: str | None = None, recipe: str | None = None
+) -> Subjects:
+    """The encoder of a run, or of a file of weights. `backbone` and `recipe` (which says what clips
+    it takes) are of a file, where it does not say so itself. Raises TrainerError if there is none,
+    and EvaluateError if both are named."""
+    if weights is None:
+        if run is None:
+            raise EvaluateError("Neither a run nor a file of weights is named.")
+        return of_run(run)
+    if run is not None:
+        raise EvaluateError("--run and --weights name two encoders: leave one of them out.")
+    name = backbone_name(weights, backbone)
+    return of_file(weights, name, recipe or _recipe_of(weights, name), RUNS)
+
+
+def backbone_name(weights: Path, backbone: str | None) -> str:
+    """The backbone that a file's metadata name, unless one is said. Raises TrainerError if neither
+    does, or if this version has no such backbone."""
+    name = backbone or metadata_of(weights).get("backbone")
+    if name is None:
+        raise TrainerError(
+            f"{printable(str(weights))} does not say which backbone it is of. Say it "
+            f"(--backbone, backbone=): {', '.join(BACKBONES)}."
+        )
+    if name not in BACKBONES:
+        raise TrainerError(f"There is no backbone {name!r}; there are {', '.join(BACKBONES)}.")
+    return name
+
+
+def metadata_of(weights: Path) -> dict[str, str]:
+    """What a .safetensors file says of itself; nothing for other files. Raises TrainerError if
+    it is not there or is damaged."""
+    if not weights.is_file():
+        raise TrainerError(f"There is no file {printable(str(weights))}.")
+    if weights.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(weights, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise TrainerError(
+            f"{printable(str(weights))} cannot be read as safetensors: {error}. Copy it again."
+        ) from error
+
+
+def _recipe_of(weights: Path, backbone: str) -> str:
+    """The recipe whose clips a file of weights is fed with, unless one is named."""
+    own = metadata_of(weights).get("recipe")
+    wanted = [own, f"ucf101-{backbone}", "demo" if backbone == "r3d-tiny" else "ucf101-r3d18"]
+    return next(name for name in wanted if name in config.recipes())
+
+
+def default_run(store: Path | None = None) -> Path:
+    """The run that a store lies in, else the newest one."""
+    if store is not None:
+        for folder in store.resolve().parents:
+            if (folder / CONFIG_FILE).is_file():
+                return folder
+    return newest_run(RUNS)
+
+
+def newest_store(run: Path) -> Path:
+    """The newest finished store of trained features in a run. Raises EvaluateError if there is
+    none."""
+    found = [
+        path
+        for path in (run / "features").glob("*.h5")
+        if not path.name.endswith(".partial.h5") and path.is_file()
+    ]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        if Features(path).attributes.get("encoder") == TRAINED:
+            return path
+    raise EvaluateError(
+        f"{run} has no finished store of trained features. Make one of the videos to search in: "
+        "`ascnet embed FOLDER`, or `ascnet embed --shards DIR`."
+    )
+
+
+def subject_of(store: Features, subjects: Subjects, source: str) -> Subject:
+    """The encoder that a store was made with, of those that `source` (a run, a file) offers.
+    Raises EvaluateError, saying what differs, if it is neither."""
+    own = store.attributes
+    wants_trained = own.get("encoder") == TRAINED
+    subject = subjects.trained if wants_trained else subjects.untrained
+    differing = [name for name, value in subject.facts.items() if own.get(name) != value]
+    if not differing:
+        return subject
+    if "checkpoint_sha256" in differing:
+        theirs, ours = own.get("checkpoint_sha256", "none"), subject.facts["checkpoint_sha256"]
+        what = (
+            f"checkpoint {str(theirs)[:12]} (step {own.get('step')}), and {source} has "
+            f"{str(ours)[:12]} (step {subject.facts['step']})"
+        )
+    else:
+        name = differing[0]
+        what = f"{name} {own.get(name)}, and {source} has {subject.facts[name]}"
+    raise EvaluateError(
+        f"{printable(str(store.path))} was made with {what}: features of two encoders cannot be "
+        "compared. Name the run or the file it was made with (--run, --weights), or make the store "
+        "anew with `ascnet embed ... --overwrite`."
+    )
+
+
+def protocol_in(store: Features) -> Protocol:
+    """How the features of a store were taken. Raises EvaluateError if it does not say so."""
+    own = store.attributes
+    known = {field.name: own[field.name] for field in fields(Protocol) if field.name in own}
+    if len(known) < len(fields(Protocol)):
+        missing = [field.name for field in fields(Protocol) if field.name not in own]
+        raise EvaluateError(
+            f"{printable(str(store.path))} does not say its {', '.join(missing)}, so no video can "
+            "be compared with it. Make it anew with `ascnet embed`."
+        )
+    return Protocol(**known)  # type: ignore[arg-type]
