@@ -1,0 +1,79 @@
+"""Clips as small pictures that play: a strip of frames in one JPEG, as a data URI."""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+
+from builder.shard import Video, read_frames, read_offsets
+from evaluate.errors import EvaluateError
+
+_QUALITY = 55
+_FILTER = Image.Resampling.BILINEAR
+_BLOCK = 16  # pixels; frames of a strip begin at a JPEG block, so that none bleeds into the next
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """Frames side by side."""
+
+    uri: str  # data:image/jpeg;base64,...
+    frames: int
+    width: int  # pixels of one frame
+    height: int
+
+    @property
+    def share(self) -> float:
+        """How much of the width of a 4:3 box a frame takes, in percent, when it fills its height
+        or all of its width."""
+        return min(100.0, 100 * self.width / self.height * 3 / 4)
+
+    @property
+    def rest(self) -> float:
+        """CSS background position of the middle frame, in percent: what is shown at rest."""
+        return 100 * (self.frames // 2) / max(1, self.frames - 1)
+
+
+def sprite(video: Video, first: int, last: int, frames: int = 8, width: int = 160) -> Sprite:
+    """`frames` frames of a video, evenly spaced from `first` to `last` (both included), each scaled
+    to fit `width` x 3/4 `width` pixels.
+
+    Raises BuilderError if the shard is cut, OSError if it is gone, and EvaluateError if a frame is
+    no whole JPEG.
+    """
+    offsets = read_offsets(video)
+    size = fitting(video.width, video.height, width)
+    numbers = spread(max(0, first), min(last, video.frames - 1), frames)
+    strip = Image.new("RGB", (len(numbers) * size[0], size[1]))
+    for i, number in enumerate(numbers):
+        jpeg = read_frames(video, offsets, [number])[0]
+        try:
+            picture = Image.open(BytesIO(jpeg)).convert("RGB").resize(size, _FILTER)
+        except OSError as error:
+            raise EvaluateError(
+                f"{video.shard}: frame {number} of {video.name!r} is no whole JPEG. The file was "
+                "changed after it was built; copy it again, or build anew."
+            ) from error
+        strip.paste(picture, (i * size[0], 0))
+    content = BytesIO()
+    strip.save(content, format="JPEG", quality=_QUALITY, optimize=True)
+    uri = "data:image/jpeg;base64," + b64encode(content.getvalue()).decode("ascii")
+    return Sprite(uri, len(numbers), *size)
+
+
+def spread(first: int, last: int, count: int) -> list[int]:
+    """Up to `count` different frame numbers, evenly spaced from `first` to `last`."""
+    there = last - first + 1
+    if there <= count:
+        return list(range(first, last + 1))
+    if count == 1:
+        return [(first + last) // 2]
+    return [first + round(i * (there - 1) / (count - 1)) for i in range(count)]
+
+
+def fitting(width: int, height: int, room: int) -> tuple[int, int]:
+    """Width (a multiple of the JPEG block) and height in pixels that fit `room` x 3/4 `room`."""
+    scale = min(room / width, 0.75 * room / height)
+    blocks = max(1, round(scale * width / _BLOCK))
+    return blocks * _BLOCK, max(1, round(scale * height))

@@ -1,0 +1,149 @@
+"""Figures that others published, to stand beside ours. They come from other data, longer training
+and other protocols; each row says where it was read. Only what was read in its source is here."""
+
+from dataclasses import dataclass
+
+from evaluate.errors import EvaluateError
+
+TASKS = ("retrieval", "linear", "knn", "finetune")
+_RANKS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50")
+_NOTE = "published, not ours:"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A method's figures for one task on one data set."""
+
+    method: str
+    backbone: str  # "": the source does not say
+    pretraining: str  # data set; "": the source does not say
+    task: str  # one of TASKS
+    dataset: str  # name of the shards, such as ucf101
+    figures: dict[str, float]  # percent; names as in our own results
+    source: str  # where it was read
+
+
+def published(task: str, dataset: str) -> tuple[Published, ...]:
+    """The rows for a task on a data set; none where nothing is known."""
+    if task not in TASKS:
+        raise EvaluateError(f"task is {task!r}; it takes {', '.join(TASKS)}.")
+    return tuple(row for row in _ROWS if (row.task, row.dataset) == (task, dataset))
+
+
+def text_rows(task: str, dataset: str, columns: tuple[str, ...] = ()) -> list[str]:
+    """The same as lines of text, aligned, headed by a line that says whose figures they are; no
+    line where there is no row. `columns`: figures to show, else all that some row has."""
+    rows = published(task, dataset)
+    own = tuple(dict.fromkeys(name for row in rows for name in row.figures))
+    shown = [name for name in columns or own if name in own]
+    if not rows or not shown:
+        return []
+    table = [["", *shown, ""]]
+    for row in rows:
+        cells = [f"{row.figures[name]:.1f}" if name in row.figures else "-" for name in shown]
+        table.append([_who(row), *cells, row.source])
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    lines = [
+        "  ".join(
+            [line[0].ljust(widths[0])]
+            + [cell.rjust(w) for cell, w in zip(line[1:-1], widths[1:-1], strict=True)]
+            + [line[-1]]
+        ).rstrip()
+        for line in table
+    ]
+    return [_NOTE, *lines]
+
+
+def _who(row: Published) -> str:
+    """ "RSPNet, C3D, Kinetics-400"; what the source does not say is left out."""
+    return ", ".join(word for word in (row.method, row.backbone, row.pretraining) if word)
+
+
+def _finetuned(
+    method: str, backbone: str, pretraining: str, ucf: float | None, hmdb: float | None, source: str
+) -> list[Published]:
+    """Top-1 after fine-tuning on UCF-101 and on HMDB-51."""
+    return [
+        Published(method, backbone, pretraining, "finetune", dataset, {"top1": top1}, source)
+        for dataset, top1 in (("ucf101", ucf), ("hmdb51", hmdb))
+        if top1 is not None
+    ]
+
+
+def _retrieved(
+    method: str, backbone: str, pretraining: str, recall: tuple[float, ...], source: str
+) -> Published:
+    """Recall at 1, 5, 10, 20 and 50, or at 1 alone, on UCF-101."""
+    figures = dict(zip(_RANKS, recall, strict=False))
+    return Published(method, backbone, pretraining, "retrieval", "ucf101", figures, source)
+
+
+_K400, _K600, _UCF = "Kinetics-400", "Kinetics-600", "UCF-101"
+_VIDEOMAE = "VideoMAE paper, table 13"
+_RSPNET, _RSPNET_SUPPLEMENT = "RSPNet README", "RSPNet paper and supplement"
+_SLOWFAST = "SlowFast README"
+
+_ROWS: tuple[Published, ...] = (
+    *_finetuned("ASCNet", "R3D-18, 16x112", _K400, 80.5, 52.3, "ASCNet paper"),
+    *_finetuned("ASCNet", "S3D-G, 64x224", _K400, 90.8, 60.5, "ASCNet paper"),
+    *_finetuned("RSPNet", "3D ResNet-18", _K400, 74.3, 41.8, _RSPNET),
+    *_finetuned("RSPNet", "C3D", _K400, 76.7, 44.6, _RSPNET),
+    *_finetuned("RSPNet", "R(2+1)D", _K400, 81.1, 44.6, _RSPNET),
+    *_finetuned("RSPNet, 200 epochs", "S3D-G", _K400, 89.9, 59.6, _RSPNET),
+    *_finetuned("RSPNet, 1000 epochs", "S3D-G", _K400, 93.7, 64.7, _RSPNET),
+    *_finetuned("TCLR", "R3D-18", _UCF, 82.0, None, "TCLR README"),
+    *_finetuned("TCLR", "R3D-18", _UCF, None, 52.9, "TCLR paper, abstract"),
+    *_finetuned("CoCLR, RGB", "S3D", _UCF, 81.4, 52.1, _VIDEOMAE),
+    *_finetuned("CoCLR, RGB", "S3D", _K400, 87.9, 54.6, _VIDEOMAE),
+    *_finetuned("DualVar", "R(2+1)D", _K400, 82.0, 51.2, "DualVar repository"),
+    *_finetuned("Pace", "R(2+1)D", _K400, 77.1, 36.6, _VIDEOMAE),
+    *_finetuned("SpeedNet", "S3D-G", _K400, 81.1, 48.8, _VIDEOMAE),
+    *_finetuned("VideoMoCo", "R(2+1)D", _K400, 78.7, 49.2, _VIDEOMAE),
+    *_finetuned("MemDPC", "", _K400, 86.1, 54.5, _VIDEOMAE),
+    *_finetuned("CVRL", "Slow R50", _K400, 92.9, 67.9, _VIDEOMAE),
+    *_finetuned("CVRL", "Slow R50", _K600, 93.6, 69.4, _VIDEOMAE),
+    *_finetuned("rho-BYOL, 2 clips", "Slow R50", _K400, 94.0, None, _SLOWFAST),
+    *_finetuned("rho-BYOL, 4 clips", "Slow R50", _K400, 94.7, None, _SLOWFAST),
+    *_finetuned("rho-BYOL, 4 clips", "Slow R50", _K400, None, 72.1, _VIDEOMAE),
+    *_finetuned("rho-MoCo, 2 clips", "Slow R50", _K400, 91.3, None, _SLOWFAST),
+    *_finetuned("rho-MoCo, 4 clips", "Slow R50", _K400, 94.5, None, _SLOWFAST),
+    *_finetuned("SimCLR, 2 clips", "Slow R50", _K400, 88.3, None, _SLOWFAST),
+    *_finetuned("SwAV, 2 clips", "Slow R50", _K400, 90.2, None, _SLOWFAST),
+    *_finetuned("CORP_f", "", _K400, 93.5, 68.0, _VIDEOMAE),
+    *_finetuned("VideoMAE", "ViT-B", _UCF, 91.3, None, _VIDEOMAE),
+    *_finetuned("VideoMAE", "ViT-B", _K400, 96.1, 73.3, _VIDEOMAE),
+    *_finetuned("VideoMAE", "ViT-B", "", None, 62.6, _VIDEOMAE),
+    _retrieved("RSPNet", "3D ResNet-18", _K400, (41.1, 59.4, 68.4, 77.8, 88.7), _RSPNET_SUPPLEMENT),
+    _retrieved("RSPNet", "C3D", _K400, (36.0, 56.7, 66.5, 76.3, 87.7), _RSPNET_SUPPLEMENT),
+    _retrieved("Pace", "C3D", "", (31.9, 49.7, 59.2, 68.9, 80.2), _RSPNET_SUPPLEMENT),
+    _retrieved("SpeedNet", "S3D-G", _K400, (13.0, 28.1, 37.5, 49.5, 65.0), _RSPNET_SUPPLEMENT),
+    _retrieved("ClipOrder", "R3D", "", (14.1, 30.3, 40.0, 51.1, 66.5), _RSPNET_SUPPLEMENT),
+    _retrieved("VCP", "R(2+1)D", "", (19.9, 33.7, 42.0, 50.5, 64.4), _RSPNET_SUPPLEMENT),
+    _retrieved("DualVar", "R(2+1)D", _K400, (46.7, 63.1, 69.7, 78.0, 87.8), "DualVar repository"),
+    _retrieved("CoCLR, RGB", "S3D", _UCF, (51.8,), "CoCLR README"),
+    _retrieved("CoCLR, RGB", "S3D", _K400, (45.6,), "CoCLR README"),
+    _retrieved("TCLR", "R3D-18", _UCF, (56.1,), "TCLR README"),
+    _retrieved("VCLR, from ImageNet MoCo", "R50", _K400, (70.6,), "VCLR README"),
+    Published(
+        "VCLR, from ImageNet MoCo",
+        "R50",
+        _K400,
+        "retrieval",
+        "hmdb51",
+        {"recall@1": 35.2},
+        "VCLR README",
+    ),
+    Published("TCLR", "R3D-18", _UCF, "linear", "ucf101", {"top1": 69.9}, "TCLR README"),
+    *(
+        Published(method, "Slow R50", _K400, "linear", "kinetics400", {"top1": top1}, _SLOWFAST)
+        for method, top1 in (
+            ("rho-BYOL, 2 clips", 67.4),
+            ("rho-BYOL, 4 clips", 70.1),
+            ("rho-MoCo, 2 clips", 66.6),
+            ("rho-MoCo, 4 clips", 71.0),
+            ("SimCLR, 2 clips", 61.5),
+            ("SwAV, 2 clips", 62.6),
+        )
+    ),
+    Published("CVRL", "", _K600, "linear", "kinetics600", {"top1": 70.4}, "CVRL paper, abstract"),
+)
