@@ -11,10 +11,12 @@ from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol
 from evaluate.store import Features
 from evaluate.subjects import TRAINED, Subject, Subjects, of_file, of_run
-from trainer import config
-from trainer.backbones import BACKBONES
+from trainer import checkpoint, config
+from trainer.backbones import BACKBONES, make_backbone
+from trainer.backbones.base import Backbone
 from trainer.checkpoint import CONFIG_FILE, newest_run
 from trainer.errors import TrainerError
+from trainer.weights import load_weights
 
 
 def subjects_of(
@@ -31,6 +33,21 @@ def subjects_of(
         raise EvaluateError("--run and --weights name two encoders: leave one of them out.")
     name = backbone_name(weights, backbone)
     return of_file(weights, name, recipe or _recipe_of(weights, name), RUNS)
+
+
+def load_backbone(run_or_file: Path, backbone: str | None = None) -> Backbone:
+    """As `ascnet.load_backbone` says."""
+    if run_or_file.is_dir():
+        trained = checkpoint.load_backbone(run_or_file)
+        own = trained.config.model.backbone
+        if backbone not in (None, own):
+            raise TrainerError(f"{run_or_file} is a run of {own}, not of {backbone}.")
+        return trained.backbone.eval()
+    if not run_or_file.exists():
+        raise TrainerError(f"There is no run and no file {printable(str(run_or_file))}.")
+    made = make_backbone(backbone_name(run_or_file, backbone))
+    load_weights(made, run_or_file)
+    return made.eval()
 
 
 def backbone_name(weights: Path, backbone: str | None) -> str:

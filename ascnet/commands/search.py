@@ -10,7 +10,9 @@ from ascnet import embedding
 from ascnet.commands.train import pick_device
 from ascnet.encoders import default_run, newest_store, protocol_in, subject_of, subjects_of
 from ascnet.text import table
+from builder.atomic import write_atomically
 from builder.info_text import printable
+from evaluate.pages.search import search_page
 from evaluate.search import CENTRINGS, FEWEST, Match, centre_of, search, span_text
 from evaluate.store import Features
 from trainer.backbones import BACKBONES
@@ -49,6 +51,14 @@ from trainer.backbones import BACKBONES
     show_default=True,
     help="What is taken from all features before cosines: the store's mean, or nothing.",
 )
+@click.option(
+    "--html",
+    "page",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Write a page where the clips play.  [without FILE: search-<name of the query>.html]",
+)
 def command(
     query: Path,
     count: int,
@@ -57,8 +67,13 @@ def command(
     weights: Path | None,
     backbone: str | None,
     centring: str,
+    page: str | None,
 ) -> None:
-    """Find the videos of a store whose clips are nearest to those of the video file QUERY."""
+    """Find the videos of a store whose clips are nearest to those of the video file QUERY.
+
+    The query is cut and encoded as the store's videos were. A video counts by its best clip.
+    """
+    html = _page_path(page, query)
     if weights is None:
         run = run or default_run(store)
     if store is None:
@@ -74,9 +89,24 @@ def command(
         )
         centre = centre_of(gallery, centring)
         found = search(gallery, asked.clip_features, count, centre)
-    click.echo(_text(gallery, asked, found))
-    is_centred = bool(centre.any())
-    click.echo(_caption(gallery, asked, is_centred, centring))
+        how = _how(gallery, asked, bool(centre.any()), centring)
+        click.echo(_text(gallery, asked, found))
+        click.echo(f"  {how}\n  {printable(str(gallery.path))}")
+        if html is not None:
+            html.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(html, search_page(gallery, asked, found, how))
+            click.echo(f"  {printable(str(html))}")
+
+
+def _page_path(page: str | None, query: Path) -> Path | None:
+    """Where the page goes; None if none is asked for."""
+    if page is None:
+        return None
+    if page and Path(page).suffix != ".html":
+        raise click.UsageError(
+            f"--html is {printable(page)!r}; pages end in .html. A bare --html stands last."
+        )
+    return Path(page or f"search-{query.stem}.html")
 
 
 def _text(gallery: Features, query: Features, found: Sequence[Match]) -> str:
@@ -96,13 +126,12 @@ def _text(gallery: Features, query: Features, found: Sequence[Match]) -> str:
     return table([head, *rows], right=(0, 1))
 
 
-def _caption(gallery: Features, query: Features, is_centred: bool, centring: str) -> str:
+def _how(gallery: Features, query: Features, is_centred: bool, centring: str) -> str:
     """What was compared with what."""
     how = "less the store's mean" if is_centred else "as the network gives them"
     if not is_centred and centring != "none":
         how += f" (a mean takes {FEWEST} videos or more; cosines of raw features are all near 1)"
     return (
-        f"  {len(query.clip_video)} clips of the query beside {len(gallery.clip_video)} of "
-        f"{len(gallery.names)} videos; cosine of the best pair of clips, features {how}\n"
-        f"  {printable(str(gallery.path))}"
+        f"{len(query.clip_video)} clips of the query beside {len(gallery.clip_video)} of "
+        f"{len(gallery.names)} videos; cosine of the best pair of clips, features {how}"
     )
