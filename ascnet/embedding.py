@@ -15,6 +15,7 @@ from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.info_text import printable
+from builder.records import clear
 from builder.shard import DATASET_FILE, ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.features import extract
@@ -37,9 +38,10 @@ class Said:
     videos: Callable[[str], None] = lambda text: None  # how many were built, and which were not
 
 
-def shards_beside(store: Path) -> Path:
-    """Where the shards of the videos of a store are kept."""
-    return store.with_suffix(".shards")
+def shards_beside(store: Path, catalog: Catalog) -> tuple[Path, Catalog]:
+    """Where the shards of the videos of a store are kept, and the catalog under the store's name:
+    other videos are then refused as such."""
+    return store.with_suffix(".shards"), replace(catalog, dataset=_dataset_name(store.stem))
 
 
 def catalog_of(paths: Sequence[Path]) -> Catalog:
@@ -123,6 +125,7 @@ def build_shards(
     dataset = ShardDataset(folder)
     failed = _failed(dataset)
     if not dataset.counts["built"]:
+        clear(folder, catalog.dataset)  # other videos may be built here
         raise BuilderError(f"None of the videos can be read: {failed}.")
     said.videos(_text(summary, failed))
     return dataset

@@ -79,7 +79,7 @@ def command(
             catalog = embedding.catalog_of(videos)
             store = out or _default_store(subjects, catalog.dataset, protocol)
             frames = embedding.frame_settings(subjects.record.get("shards", ()), protocol)
-            folder = embedding.shards_beside(store)
+            folder, catalog = embedding.shards_beside(store, catalog)
             dataset = embedding.build_shards(catalog, folder, frames, said, overwrite=overwrite)
         found = embedding.embed(
             dataset, store, subjects.trained, protocol, pick_device(), said, overwrite=overwrite
