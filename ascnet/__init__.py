@@ -41,8 +41,8 @@ def load_backbone(run_or_file: str | Path, backbone: str | None = None) -> "Back
 
     The clips are RGB in [0, 1], less `trainer.augment.MEAN`, over `trainer.augment.STD`, as
     `trainer.augment.square_crop` makes them of uint8 frames. Of a run directory it is the newest
-    checkpoint. A .safetensors file that `ascnet export` wrote names its backbone; for other files
-    (torchvision, MoCo-style, another run's checkpoint) say `backbone`, such as "r3d18". Raises
+    checkpoint. Of a file (`ascnet export`, torchvision, RSPNet, CoCLR, ...) it is the one that the
+    file names or that all its tensors fit, unless `backbone` says which, such as "r3d18". Raises
     TrainerError if there is none, or if not every tensor fits.
     """
     from ascnet import encoders

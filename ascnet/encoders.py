@@ -3,88 +3,44 @@
 from dataclasses import fields
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from ascnet.commands.train import RUNS
 from builder.info_text import printable
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol
 from evaluate.store import Features
 from evaluate.subjects import TRAINED, Subject, Subjects, of_file, of_run
-from trainer import checkpoint, config
-from trainer.backbones import BACKBONES, make_backbone
+from trainer import checkpoint
 from trainer.backbones.base import Backbone
 from trainer.checkpoint import CONFIG_FILE, newest_run
 from trainer.errors import TrainerError
-from trainer.weights import load_weights
+from trainer.weights import backbone_from_file
 
 
 def subjects_of(
     run: Path | None, weights: Path | None, backbone: str | None = None, recipe: str | None = None
 ) -> Subjects:
-    """The encoder of a run, or of a file of weights. `backbone` and `recipe` (which says what clips
-    it takes) are of a file, where it does not say so itself. Raises TrainerError if there is none,
-    and EvaluateError if both are named."""
-    if weights is None:
-        if run is None:
-            raise EvaluateError("Neither a run nor a file of weights is named.")
-        return of_run(run)
+    """The encoder of a run, or of a file of weights. `backbone` and `recipe` (whose clips it takes)
+    are of a file; None: what fits. Raises TrainerError if there is none, and EvaluateError if both
+    are named, or neither."""
+    if (run is None) == (weights is None):
+        raise EvaluateError("Name one encoder: a run (--run) or a file of weights (--weights).")
     if run is not None:
-        raise EvaluateError("--run and --weights name two encoders: leave one of them out.")
-    name = backbone_name(weights, backbone)
-    return of_file(weights, name, recipe or _recipe_of(weights, name), RUNS)
+        return of_run(run)
+    assert weights is not None
+    return of_file(weights, backbone, recipe, RUNS)
 
 
 def load_backbone(run_or_file: Path, backbone: str | None = None) -> Backbone:
     """As `ascnet.load_backbone` says."""
+    if not run_or_file.exists():
+        raise TrainerError(f"There is no run and no file {printable(str(run_or_file))}.")
     if run_or_file.is_dir():
         trained = checkpoint.load_backbone(run_or_file)
         own = trained.config.model.backbone
         if backbone not in (None, own):
             raise TrainerError(f"{run_or_file} is a run of {own}, not of {backbone}.")
         return trained.backbone.eval()
-    if not run_or_file.exists():
-        raise TrainerError(f"There is no run and no file {printable(str(run_or_file))}.")
-    made = make_backbone(backbone_name(run_or_file, backbone))
-    load_weights(made, run_or_file)
-    return made.eval()
-
-
-def backbone_name(weights: Path, backbone: str | None) -> str:
-    """The backbone that a file's metadata name, unless one is said. Raises TrainerError if neither
-    does, or if this version has no such backbone."""
-    name = backbone or metadata_of(weights).get("backbone")
-    if name is None:
-        raise TrainerError(
-            f"{printable(str(weights))} does not say which backbone it is of. Say it "
-            f"(--backbone, backbone=): {', '.join(BACKBONES)}."
-        )
-    if name not in BACKBONES:
-        raise TrainerError(f"There is no backbone {name!r}; there are {', '.join(BACKBONES)}.")
-    return name
-
-
-def metadata_of(weights: Path) -> dict[str, str]:
-    """What a .safetensors file says of itself; nothing for other files. Raises TrainerError if
-    it is not there or is damaged."""
-    if not weights.is_file():
-        raise TrainerError(f"There is no file {printable(str(weights))}.")
-    if weights.suffix != ".safetensors":
-        return {}
-    try:
-        with safe_open(weights, "pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise TrainerError(
-            f"{printable(str(weights))} cannot be read as safetensors: {error}. Copy it again."
-        ) from error
-
-
-def _recipe_of(weights: Path, backbone: str) -> str:
-    """The recipe whose clips a file of weights is fed with, unless one is named."""
-    own = metadata_of(weights).get("recipe")
-    wanted = [own, f"ucf101-{backbone}", "demo" if backbone == "r3d-tiny" else "ucf101-r3d18"]
-    return next(name for name in wanted if name in config.recipes())
+    return backbone_from_file(run_or_file, backbone)[0].eval()
 
 
 def default_run(store: Path | None = None) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from builder.shard import Video
 from evaluate.errors import EvaluateError
-from trainer.config import Config, apply
+from trainer.config import Config, override
 from trainer.errors import TrainerError
 from trainer.requests import ClipRequest, count_short, even_requests, stride_rates
 from trainer.sampling import POLICIES, clip_span
@@ -48,11 +48,10 @@ def _must_be_one_of(name: str, value: object, allowed: tuple[object, ...]) -> No
         raise EvaluateError(f"{name} is {value!r}; it takes {', '.join(map(str, allowed))}.")
 
 
-def protocol_of(settings: Config, changes: dict[str, object] | None = None) -> Protocol:
-    """The clips that a run was trained with, as its recipe evaluates them; `changes` by name.
-    Raises EvaluateError for a value that is not allowed."""
+def protocol_of(settings: Config) -> Protocol:
+    """The clips that a run was trained with, as its recipe evaluates them."""
     data, own = settings.data, settings.evaluate
-    protocol = Protocol(
+    return Protocol(
         frames=data.frames,
         stride=own.stride,
         fps=data.fps,
@@ -61,11 +60,15 @@ def protocol_of(settings: Config, changes: dict[str, object] | None = None) -> P
         short_side=data.short_side,
         clips=own.clips,
     )
+
+
+def changed(protocol: Protocol, assignments: tuple[str, ...]) -> Protocol:
+    """With changes such as "clips=5" and "layer=layer3". Raises EvaluateError for a setting that is
+    not there, or a value that is not allowed."""
     try:
-        changed: Protocol = apply(protocol, changes or {}, "evaluation")
+        return override(protocol, assignments)
     except TrainerError as error:
         raise EvaluateError(str(error)) from error
-    return changed
 
 
 def clips_of(videos: Sequence[Video], protocol: Protocol) -> list[list[ClipRequest]]:

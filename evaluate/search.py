@@ -8,7 +8,7 @@ import torch
 from evaluate.errors import EvaluateError
 from evaluate.store import Features
 
-CENTRINGS = ("gallery", "none")
+CENTRINGS = ("gallery mean", "none")
 FEWEST = 10  # videos that a mean is taken of; of fewer it is mostly the videos themselves
 _ROWS = 1 << 15  # gallery clips at a time; bounds memory
 
@@ -26,7 +26,7 @@ class Match:
 def centre_of(store: Features, centring: str = CENTRINGS[0]) -> np.ndarray:
     """What to take from every feature before cosines: float32, channels.
 
-    `gallery`: the mean of the store's videos, each counting the same however long it is. Features
+    `gallery mean`: the mean of the store's videos, each counting the same however long it is. Features
     after a ReLU are nowhere negative, so without it all cosines are near 1. `none`, or fewer than
     FEWEST videos: zeros.
     """

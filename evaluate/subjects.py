@@ -14,7 +14,7 @@ from trainer.checkpoint import load_backbone
 from trainer.config import Config
 from trainer.pretrain import make_model
 from trainer.run import record_of
-from trainer.weights import load_weights
+from trainer.weights import backbone_from_file
 
 TRAINED, UNTRAINED = "trained", "untrained"
 
@@ -56,22 +56,30 @@ def of_run(run: Path) -> Subjects:
     )
 
 
-def of_file(path: Path, backbone: str, recipe: str, runs: Path) -> Subjects:
-    """A file of weights, whatever project wrote it, and a fresh network of the same kind. Clips are
-    those of a recipe; results go to `runs`/weights-<name of the file>. Raises TrainerError if the
-    file cannot be read or does not fit."""
-    settings = config.override(config.load_recipe(recipe), (f"model.backbone={backbone}",))
+def of_file(path: Path, backbone: str | None, recipe: str | None, runs: Path) -> Subjects:
+    """A file of weights, whatever project wrote it, and a fresh network of the same kind; the kind
+    is the one that fits unless it is named. Clips are those of a recipe, by default `recipe_for`;
+    results go to `runs`/weights-<name of the file>. Raises TrainerError if the file cannot be read
+    or does not fit."""
+    trained, loaded, name = backbone_from_file(path, backbone)
+    recipe = recipe or recipe_for(name)
+    settings = config.override(config.load_recipe(recipe), (f"model.backbone={name}",))
     torch.manual_seed(settings.seed)
-    fresh, loaded = make_backbone(backbone), make_backbone(backbone)
-    note = load_weights(loaded, path).text()
-    own = {"recipe": settings.recipe, "seed": settings.seed, "backbone": backbone}
+    fresh = make_backbone(name)
+    own = {"recipe": settings.recipe, "seed": settings.seed, "backbone": name}
     return Subjects(
-        _subject(TRAINED, loaded, sha256(path.read_bytes()).hexdigest(), 0, own),
+        _subject(TRAINED, trained, sha256(path.read_bytes()).hexdigest(), 0, own),
         _subject(UNTRAINED, fresh, "none", 0, own),
         settings,
         runs / f"weights-{path.stem}",
-        {"weights": str(path.resolve()), "loaded": note},
+        {"weights": str(path.resolve()), "loaded": loaded.text()},
     )
+
+
+def recipe_for(backbone: str) -> str:
+    """The recipe whose clips fit a backbone: its own for Kinetics-400, or that of its kin."""
+    kin = {"r3d-": "demo", "s3d": "k400-s3dg", "r2plus1d": "k400-r2plus1d18", "c3d": "k400-c3d"}
+    return next((own for start, own in kin.items() if backbone.startswith(start)), "k400-r3d18")
 
 
 def _subject(

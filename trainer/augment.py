@@ -91,7 +91,7 @@ def _between(limits: tuple[float, float], u: torch.Tensor) -> torch.Tensor:
 
 
 def square_geometry(sizes: torch.Tensor, place: float) -> Geometry:
-    """The largest square of every frame; `place` 0 to 1 along the longer side, 0.5 is the middle."""
+    """The largest square of every frame; `place`: 0 to 1 along the longer side, 0.5: the middle."""
     height, width = sizes.float().unbind(1)
     side = torch.minimum(height, width)
     nothing = torch.zeros_like(side)

@@ -89,7 +89,7 @@ def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
             f"{run} has no checkpoint yet. Train it first (ascnet train), or name another run."
         )
     for path in reversed(found):
-        if (state := _read(path)) is not None:
+        if (state := read_state(path)) is not None:
             return path, state
         log.warning("Warning: %s is damaged; the checkpoint before it is taken.", path)
     raise TrainerError(
@@ -98,7 +98,7 @@ def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
     )
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_state(path: Path) -> dict[str, Any] | None:
     """What a checkpoint holds; None if it was cut or changed since it was written."""
     try:
         with zipfile.ZipFile(path) as members:

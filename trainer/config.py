@@ -8,13 +8,14 @@ import difflib
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import tomli_w
 
 from trainer.errors import TrainerError
 from trainer.rules import check
 
+Settings = TypeVar("Settings")  # a frozen dataclass
 RECIPES = Path(__file__).parent / "recipes"
 # On resume: what has no influence on the numbers.
 MAY_CHANGE = (
@@ -163,7 +164,7 @@ def load(path: Path) -> Config:
     return settings
 
 
-def override(config: Config, assignments: tuple[str, ...]) -> Config:
+def override(config: Settings, assignments: tuple[str, ...]) -> Settings:
     """`--set optim.lr=0.05 data.strides=[1,2,4]`, values as in TOML; bare words are text."""
     for assignment in assignments:
         key, equals, text = assignment.partition("=")

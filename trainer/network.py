@@ -17,10 +17,7 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def prepare(model: ASCNet, settings: Device, device: torch.device) -> nn.Module:
     """What is called in place of `model`: itself, or with the gradients averaged over all ranks.
     Names of weights in `model` stay what they are."""
-    tf32 = settings.precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
-    torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes are always the same
+    set_backends(settings, device)
     if settings.compile:
         model.encoder.compile()
         if model.target is not None:
@@ -34,6 +31,14 @@ def prepare(model: ASCNet, settings: Device, device: torch.device) -> nn.Module:
         return DistributedDataParallel(
             model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
         )
+
+
+def set_backends(settings: Device, device: torch.device) -> None:
+    """How GPUs multiply, for the whole process."""
+    tf32 = settings.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes are always the same
 
 
 def precision(settings: Device, device: torch.device) -> AbstractContextManager[None]:

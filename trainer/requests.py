@@ -86,14 +86,14 @@ def pair_requests(
     are seen equally often and every batch is full however few there are. What batch i gets
     depends on (seed, i) alone, and does not change with the number of ranks.
     """
-    shuffled = _Permutations(len(lengths), pairs.seed)
+    shuffled = Permutations(len(lengths), pairs.seed)
     for number in batches:
         drawn = [(draw, shuffled[draw]) for draw in draws_of(number, batch, rank)]
         both = [draw_pair(draw, v, lengths[v], rates[v], pairs) for draw, v in drawn]
         yield [first for first, _ in both] + [second for _, second in both]
 
 
-class _Permutations:
+class Permutations:
     """Entry i of an endless row of permutations of 0 .. count - 1."""
 
     def __init__(self, count: int, seed: int) -> None:

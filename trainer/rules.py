@@ -1,5 +1,6 @@
 """What each setting of a recipe may be."""
 
+from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ from trainer.errors import TrainerError
 from trainer.sampling import POLICIES
 
 if TYPE_CHECKING:
-    from trainer.config import Config
+    from trainer.config import Augment, Config
 
 Rule = tuple[bool, str, Any, str]  # is it fine, its name, its value, what is allowed
 
@@ -17,10 +18,17 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 def check(config: "Config") -> None:
     """Raises TrainerError for the first setting that has a value it may not have."""
-    for rules in (_data, _augment, _objective, _optim, _rest):
-        for is_fine, key, value, allowed in rules(config):
-            if not is_fine:
-                raise TrainerError(f"{key} is {value!r}; allowed: {allowed}.")
+    check_rules(_data(config))
+    check_rules(augment_rules(config.augment))
+    for rules in (_objective, _optim, _rest):
+        check_rules(rules(config))
+
+
+def check_rules(rules: Iterable[Rule]) -> None:
+    """Raises TrainerError for the first rule that is broken."""
+    for is_fine, key, value, allowed in rules:
+        if not is_fine:
+            raise TrainerError(f"{key} is {value!r}; allowed: {allowed}.")
 
 
 def _data(config: "Config") -> list[Rule]:
@@ -36,7 +44,7 @@ def _data(config: "Config") -> list[Rule]:
         ),
         (data.size >= 16, "data.size", data.size, "at least 16"),
         (data.short_side >= 0, "data.short_side", data.short_side, "0 or more"),
-        (data.short_videos in POLICIES, "data.short_videos", data.short_videos, _any(POLICIES)),
+        (data.short_videos in POLICIES, "data.short_videos", data.short_videos, any_of(POLICIES)),
         (0 <= data.fps <= 1000, "data.fps", data.fps, "0 (stored frames) to 1000"),
         (data.workers >= 0, "data.workers", data.workers, "0 or more"),
         (data.streams >= 0, "data.streams", data.streams, "0 (a few) or more"),
@@ -44,15 +52,16 @@ def _data(config: "Config") -> list[Rule]:
     ]
 
 
-def _augment(config: "Config") -> list[Rule]:
-    area, ratio = config.augment.area, config.augment.ratio
+def augment_rules(augment: "Augment") -> list[Rule]:
+    """What the settings of the augmentation may be, wherever they are used."""
+    area, ratio = augment.area, augment.ratio
     two_shares = "two shares in (0, 1], the smaller first"
     two_numbers = "two positive numbers, the smaller first"
     shares = ("flip", "jitter", "hue", "gray", "blur")
-    chances = [(name, getattr(config.augment, name)) for name in shares]
+    chances = [(name, getattr(augment, name)) for name in shares]
     spreads = ("brightness", "contrast", "saturation")
-    factors = [(name, getattr(config.augment, name)) for name in spreads]
-    sigma = config.augment.blur_sigma
+    factors = [(name, getattr(augment, name)) for name in spreads]
+    sigma = augment.blur_sigma
     return [
         *((0 <= value <= 1, f"augment.{name}", value, "0 to 1") for name, value in chances),
         *((0 <= value < inf, f"augment.{name}", value, "0 or more") for name, value in factors),
@@ -105,7 +114,7 @@ def _optim(config: "Config") -> list[Rule]:
         ),
         (0 < own.epochs < 1e6, "optim.epochs", own.epochs, "positive, below a million"),
         (own.steps >= 0, "optim.steps", own.steps, "0 (then epochs count) or more"),
-        (own.optimiser in OPTIMISERS, "optim.optimiser", own.optimiser, _any(OPTIMISERS)),
+        (own.optimiser in OPTIMISERS, "optim.optimiser", own.optimiser, any_of(OPTIMISERS)),
         (0 < own.lr < inf, "optim.lr", own.lr, "positive"),
         (0 <= own.momentum < 1, "optim.momentum", own.momentum, "in [0, 1)"),
         (0 <= own.weight_decay < inf, "optim.weight_decay", own.weight_decay, "0 or more"),
@@ -124,12 +133,13 @@ def _rest(config: "Config") -> list[Rule]:
         (config.milestones >= 0, "milestones", config.milestones, "0 (none) or more"),
         (config.model.hidden >= 1, "model.hidden", config.model.hidden, "at least 1"),
         (config.model.dim >= 2, "model.dim", config.model.dim, "at least 2"),
-        (precision in PRECISIONS, "device.precision", precision, _any(PRECISIONS)),
+        (precision in PRECISIONS, "device.precision", precision, any_of(PRECISIONS)),
         (config.evaluate.clips >= 1, "evaluate.clips", config.evaluate.clips, "at least 1"),
         (config.evaluate.stride >= 1, "evaluate.stride", config.evaluate.stride, "at least 1"),
     ]
 
 
-def _any(names: Any) -> str:
+def any_of(names: Any) -> str:
+    """ "sgd, lars or adamw"."""
     *most, last = names
     return f"{', '.join(most)} or {last}"

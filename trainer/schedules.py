@@ -1,6 +1,7 @@
 """Schedules: pure functions of (step, total)."""
 
 import math
+from collections.abc import Sequence
 
 
 def warmup_cosine(step: int, total: int, warmup: float) -> float:
@@ -12,6 +13,17 @@ def warmup_cosine(step: int, total: int, warmup: float) -> float:
     if step >= total:
         return 0.0
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / (total - rising)))
+
+
+def warmup_drops(
+    step: int, total: int, warmup: float, drops: Sequence[float], factor: float
+) -> float:
+    """Factor on the learning rate: rises as in `warmup_cosine`, then is 1, and is multiplied by
+    `factor` at each of `drops` (shares of the steps, rounded to a step)."""
+    rising = warmup * total
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return factor ** sum(step >= round(drop * total) for drop in drops)
 
 
 def target_momentum(step: int, total: int, start: float) -> float:

@@ -46,7 +46,7 @@ class Stepper:
         """Update the state with the next `optim.accumulate` batches; what the last of them cost,
         and its videos (int64, N), come back. Raises TrainerError if a loss is no number."""
         state, parts = self.state, self.settings.optim.accumulate
-        torch.manual_seed(_seed_of(self.settings.seed, step, _ANY_LAYER, self.rank.number))
+        torch.manual_seed(seed_of(self.settings.seed, step, _ANY_LAYER, self.rank.number))
         state.optimiser.zero_grad(set_to_none=True)
         for part in range(parts):
             batch = next(batches)
@@ -78,7 +78,7 @@ class Stepper:
 
     def _augmented(self, batch: ClipBatch, number: int) -> torch.Tensor:
         """This rank's clips of the joint batch with this number."""
-        seed = _seed_of(self.settings.seed, number, _AUGMENT)
+        seed = seed_of(self.settings.seed, number, _AUGMENT)
         generator = torch.Generator().manual_seed(seed)
         joint = draw_numbers(2 * part_size(self.settings, self.rank.world), generator)
         numbers = send(own_pairs(joint, self.rank), self.device)
@@ -122,5 +122,6 @@ class Stepper:
         raise no_number(f"The loss is {loss}", step + 1, where)
 
 
-def _seed_of(*numbers: int) -> int:
+def seed_of(*numbers: int) -> int:
+    """A seed for torch that is a function of the numbers: seed, step, what for, rank."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -1,5 +1,5 @@
-"""Weights from elsewhere: files of torchvision, MoCo, RSPNet, other runs. Found by name and shape,
-loaded whole or not at all, and never unpickled."""
+"""Weights from elsewhere: files of torchvision, RSPNet, CoCLR, TCLR, other runs. Found by name and
+shape, loaded whole or not at all, and never unpickled."""
 
 import pickle
 import zipfile
@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainer.backbones import BACKBONES, make_backbone
+from trainer.backbones.base import Backbone
 from trainer.checkpoint import list_checkpoints
 from trainer.errors import TrainerError
+from trainer.foreign import rename
 
 # Where files keep their tensors, the likelier first.
 _NESTS = (
@@ -33,8 +35,9 @@ _NESTS = (
     "module",
     "weights",
 )
-# Words in the names of a momentum copy: `encoder_k`, `target.`, `model_ema`, `teacher.`.
-_COPY = {"k", "key", "target", "teacher", "momentum", "ema"}
+# Words in the names of a momentum copy: `encoder_k`, `target.`, `model_ema`, `teacher.`; and
+# CoCLR's network of the other view (optical flow), `sampler`.
+_COPY = {"k", "key", "target", "teacher", "momentum", "ema", "sampler"}
 _COUNTER = "num_batches_tracked"
 _SHOWN = 3  # names in a message
 
@@ -48,10 +51,13 @@ class Loaded:
     expected: int  # tensors
     prefix: str  # what stood before the backbone's own names
     unused: tuple[str, ...]  # names of the file that the backbone has no use for: heads, copies
+    project: str = ""  # whose names the file had, if they were not ours: "RSPNet"
 
     def text(self) -> str:
-        """loaded 120/120 tensors of FILE (prefix module.encoder_q.; 4 of the file not used: ...)"""
-        notes = [f"prefix {self.prefix}"] if self.prefix else []
+        """loaded 120/120 tensors of FILE (RSPNet layout; prefix encoder_q.; 4 of the file not used:
+        ...)"""
+        notes = [f"{self.project} layout"] if self.project else []
+        notes += [f"prefix {self.prefix}"] if self.prefix else []
         if self.unused:
             notes.append(f"{len(self.unused)} of the file not used: {_few(self.unused)}")
         text = f"loaded {self.loaded}/{self.expected} tensors of {self.path}"
@@ -67,10 +73,12 @@ class _Fit:
     names: tuple[str, ...]  # of the backbone, those that fit
     missing: tuple[str, ...]
     misshapen: tuple[str, ...]
+    beyond: tuple[str, ...]  # what the file has more in the backbone's own parts
 
     @property
     def is_full(self) -> bool:
-        return len(self.names) == self.expected
+        # Without the blocks of a deeper network, or without gates, the rest is another network.
+        return len(self.names) == self.expected and not self.beyond
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -87,8 +95,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except SafetensorError as error:
-            raise TrainerError(f"{path} cannot be read as safetensors: {error}.") from error
+        except (SafetensorError, OSError) as error:
+            raise _unreadable(path, error) from error
     return _dig(_unpickled_safely(path), path)
 
 
@@ -99,36 +107,98 @@ def load_weights(backbone: nn.Module, path: Path) -> Loaded:
     `encoder.backbone.`); the one under which most tensors fit is taken, and of an encoder and its
     momentum copy the encoder. All entries of the state dict count, which are 120 for R3D-18.
     `num_batches_tracked`, which does nothing here and which old files lack, may be absent and then
-    does not count: 100 for R3D-18.
+    does not count: 100 for R3D-18. Names of other projects become ours (trainer/foreign.py).
 
-    Raises TrainerError, and leaves the backbone as it was, if not all fit.
+    Raises TrainerError, and leaves the backbone as it was, if not all fit, or if the file holds
+    more of the same parts: a deeper network, or one with gates.
     """
-    tensors = read_tensors(path)
+    return _load(backbone, path, *rename(read_tensors(path)), "--set model.backbone=")
+
+
+def backbone_of(path: Path) -> str:
+    """The name of the backbone that a file holds, as `load_weights` would load it.
+
+    Our own exports say it (their metadata); of any other file, all tensors of a backbone must fit.
+    If those of several do, it is the one that uses most of the file. Raises TrainerError if none.
+    """
+    return _declared(path) or _fitting_best(rename(read_tensors(path))[0], path)
+
+
+def backbone_from_file(path: Path, backbone: str | None = None) -> tuple[Backbone, Loaded, str]:
+    """The backbone that a file holds, with its weights; what was loaded; and the backbone's name.
+
+    `backbone`: its name; None: found by `backbone_of`. Raises TrainerError if there is no such
+    backbone, or if the file does not fit it.
+    """
+    if backbone is not None and backbone not in BACKBONES:
+        raise TrainerError(f"--backbone is {backbone!r}; allowed: {', '.join(BACKBONES)}.")
+    tensors, project = rename(read_tensors(path))
+    name = backbone or _declared(path) or _fitting_best(tensors, path)
+    made = make_backbone(name)
+    return made, _load(made, path, tensors, project, "--backbone "), name
+
+
+def _declared(path: Path) -> str | None:
+    """The backbone that the metadata of a safetensors file name, if it is one of ours."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            name = (file.metadata() or {}).get("backbone")
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+    return name if name in BACKBONES else None
+
+
+def _load(
+    backbone: nn.Module, path: Path, tensors: dict[str, Tensor], project: str, option: str
+) -> Loaded:
     own = backbone.state_dict()
     fit = _best_fit(own, tensors)
     if not fit.is_full:
-        raise TrainerError(_misfit(fit, own, tensors, path))
+        raise TrainerError(_misfit(fit, own, tensors, path, option))
     backbone.load_state_dict(own | {name: tensors[fit.prefix + name] for name in fit.names})
     used = {fit.prefix + name for name in fit.names}
     unused = [name for name in tensors if name not in used]
     # What stood beside the backbone, such as its head, first.
     unused.sort(key=lambda name: not name.startswith(fit.prefix))
-    return Loaded(path, len(fit.names), fit.expected, fit.prefix, tuple(unused))
+    return Loaded(path, len(fit.names), fit.expected, fit.prefix, tuple(unused), project)
 
 
 def _unpickled_safely(path: Path) -> Any:
+    is_zip = False
     try:
+        if is_zip := zipfile.is_zipfile(path):
+            _check_parts(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except TrainerError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:  # whatever a damaged file makes them raise
         with path.open("rb") as file:
-            is_pickle = file.read(1) == pickle.PROTO or zipfile.is_zipfile(path)
+            is_pickle = is_zip or file.read(1) == pickle.PROTO
         if is_pickle and isinstance(error, pickle.UnpicklingError):
             raise TrainerError(_refusal(path)) from error
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise TrainerError(
-            f"{path} cannot be read as a file of weights ({reason}). It takes .safetensors, or "
-            "what torch.save wrote of a state dict."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _check_parts(path: Path) -> None:
+    """torch.load does not look at checksums. All are 0 if the writer left them out."""
+    with zipfile.ZipFile(path) as parts:
+        if any(part.CRC for part in parts.infolist()) and (damaged := parts.testzip()):
+            raise TrainerError(
+                f"{path} is damaged: its part {damaged} is not what was written. Copy or download "
+                "it again."
+            )
+
+
+def _unreadable(path: Path, error: Exception) -> TrainerError:
+    reason = (str(error) or type(error).__name__).partition("\n")[0].rstrip(".")
+    return TrainerError(
+        f"{path} cannot be read as a file of weights ({reason}). It takes .safetensors, or what "
+        "torch.save wrote of a state dict."
+    )
 
 
 def _refusal(path: Path) -> str:
@@ -172,12 +242,15 @@ def _best_fit(own: dict[str, Tensor], tensors: dict[str, Tensor]) -> _Fit:
     expected = [n for n in own if prefix + n in tensors or not n.endswith(_COUNTER)]
     there = [n for n in expected if prefix + n in tensors]
     names = [n for n in there if tensors[prefix + n].shape == own[n].shape]
+    parts = tuple({prefix + n.partition(".")[0] + "." for n in own})
+    beyond = [n for n in tensors if n.startswith(parts) and n.removeprefix(prefix) not in own]
     return _Fit(
         prefix=prefix,
         expected=len(expected),
         names=tuple(names),
         missing=tuple(n for n in expected if prefix + n not in tensors),
         misshapen=tuple(n for n in there if tensors[prefix + n].shape != own[n].shape),
+        beyond=tuple(beyond),
     )
 
 
@@ -185,7 +258,9 @@ def _is_copy(prefix: str) -> bool:
     return not _COPY.isdisjoint(prefix.replace(".", "_").split("_"))
 
 
-def _misfit(fit: _Fit, own: dict[str, Tensor], tensors: dict[str, Tensor], path: Path) -> str:
+def _misfit(
+    fit: _Fit, own: dict[str, Tensor], tensors: dict[str, Tensor], path: Path, option: str
+) -> str:
     """In words: how much fits, what does not, and which backbone would fit fully."""
     shapes = [
         f"{name} ({_shape(tensors[fit.prefix + name])}, not {_shape(own[name])})"
@@ -194,10 +269,12 @@ def _misfit(fit: _Fit, own: dict[str, Tensor], tensors: dict[str, Tensor], path:
     wrong = [f"missing are {_few(fit.missing)}"] if fit.missing else []
     if shapes:
         wrong.append(f"of another shape are {_few((*shapes, *fit.misshapen[_SHOWN:]))}")
+    if fit.beyond:
+        wrong.append(f"the backbone lacks {_few(fit.beyond)}, which are of another network")
     under = f" under the prefix {fit.prefix}" if fit.prefix else ""
-    fitting = [name for name in BACKBONES if _fits(name, tensors)]
+    fitting = _fitting(tensors)
     advice = (
-        f"It fits {' and '.join(fitting)} fully: --set model.backbone={fitting[-1]}."
+        f"It fits {' and '.join(fitting)} fully: {option}{fitting[-1]}."
         if fitting
         else f"Nor does it fit another backbone of this version: {', '.join(BACKBONES)}."
     )
@@ -207,9 +284,21 @@ def _misfit(fit: _Fit, own: dict[str, Tensor], tensors: dict[str, Tensor], path:
     )
 
 
-def _fits(name: str, tensors: dict[str, Tensor]) -> bool:
+def _fitting(tensors: dict[str, Tensor]) -> list[str]:
+    """The backbones whose tensors all are there, the one with the most of them last."""
     with torch.device("meta"):
-        return _best_fit(make_backbone(name).state_dict(), tensors).is_full
+        fits = {name: _best_fit(make_backbone(name).state_dict(), tensors) for name in BACKBONES}
+    return sorted((name for name in fits if fits[name].is_full), key=lambda n: fits[n].expected)
+
+
+def _fitting_best(tensors: dict[str, Tensor], path: Path) -> str:
+    if found := _fitting(tensors):
+        return found[-1]
+    raise TrainerError(
+        f"{path} holds no backbone of this version: its {len(tensors)} tensors "
+        f"({_few(tuple(tensors))}) fit none of {', '.join(BACKBONES)} fully. --backbone NAME tells "
+        "what one of them lacks."
+    )
 
 
 def _shape(tensor: Tensor) -> str:

@@ -1,5 +1,6 @@
 """`ascnet embed`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -12,7 +13,6 @@ from builder.info_text import printable
 from builder.shard import ShardDataset, find_datasets
 from evaluate.protocol import Protocol, protocol_of
 from evaluate.subjects import Subjects
-from trainer.backbones import BACKBONES
 
 
 @click.command("embed")
@@ -66,10 +66,10 @@ def command(
         raise click.UsageError("Name videos or folders of videos, or else --shards.")
     if out is not None and out.suffix != ".h5":
         raise click.UsageError(f"--out is {str(out)!r}; stores are HDF5, so end the name in .h5.")
-    if weights is None:
-        run = run or default_run()
+    if weights is None and run is None:
+        run = default_run()
     subjects = subjects_of(run, weights, backbone, recipe)
-    protocol = protocol_of(subjects.settings, {"every": every})
+    protocol = replace(protocol_of(subjects.settings), every=every)
     with Progress("building", "videos") as building, Progress("features", "videos") as features:
         said = embedding.Said(building, features, click.echo)
         if shards is not None:

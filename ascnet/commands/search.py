@@ -15,7 +15,6 @@ from builder.info_text import printable
 from evaluate.pages.search import search_page
 from evaluate.search import CENTRINGS, FEWEST, Match, centre_of, search, span_text
 from evaluate.store import Features
-from trainer.backbones import BACKBONES
 
 
 @click.command("search")
@@ -39,11 +38,7 @@ from trainer.backbones import BACKBONES
     help="Run that the store was made with.  [default: the one it lies in, else the newest]",
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Or the file of weights.")
-@click.option(
-    "--backbone",
-    type=click.Choice(list(BACKBONES)),
-    help="What the file is of, where it does not say so itself.",
-)
+@click.option("--backbone", help="With --weights.  [default: the one that fits]")
 @click.option(
     "--centring",
     type=click.Choice(CENTRINGS),

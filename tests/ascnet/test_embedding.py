@@ -79,7 +79,7 @@ def test_unreadable_videos_are_counted_and_the_rest_goes_on(make_video, tmp_path
     (folder / "d.mp4").touch()
     store, said = tmp_path / "x.h5", []
     place, catalog = shards_beside(store, catalog_of([folder]))
-    protocol = protocol_of(trained.settings, {"every": 0.5})
+    protocol = replace(protocol_of(trained.settings), every=0.5)
     frames = frame_settings([], protocol)
     dataset = build_shards(catalog, place, frames, Said(videos=said.append))
     assert "4 expected, 2 built, 2 failed: empty file 1, not a video 1" in said[0]
@@ -100,7 +100,7 @@ def test_stopped_and_given_again_it_goes_on(video_folder, tmp_path, trained):
     def stop(done: int, total: int, text: str) -> None:
         raise StopError
 
-    protocol = protocol_of(trained.settings, {"every": 0.3})
+    protocol = replace(protocol_of(trained.settings), every=0.3)
     frames = FrameSettings(short_side=32)
     store = tmp_path / "x.h5"
     place, catalog = shards_beside(store, catalog_of([video_folder]))
@@ -152,7 +152,7 @@ def test_an_unknown_frame_rate_is_said_before_anything_is_computed(
     dataset = ShardDataset(shards)
     videos = tuple(replace(v, fps=None) if i == 3 else v for i, v in enumerate(dataset.videos))
     monkeypatch.setitem(dataset.__dict__, "videos", videos)
-    protocol = protocol_of(trained.settings, {"every": 1.0})
+    protocol = replace(protocol_of(trained.settings), every=1.0)
     with pytest.raises(EvaluateError, match=r"1 of 16 videos have no known .* --every 0 for 5"):
         embed(dataset, tmp_path / "x.h5", trained.trained, protocol, CPU, Said())
     evenly = protocol_of(trained.settings)
@@ -168,7 +168,7 @@ def test_strange_names(make_video, tmp_path, trained):
     store = tmp_path / "x.h5"
     place, catalog = shards_beside(store, catalog_of([tmp_path / "v"]))
     dataset = build_shards(catalog, place, FrameSettings(short_side=32), Said())
-    protocol = protocol_of(trained.settings, {"every": 1.0})
+    protocol = replace(protocol_of(trained.settings), every=1.0)
     found = embed(dataset, store, trained.trained, protocol, CPU, Said())
     assert set(found.names) == {strange[0], "\\udcff\\udcfe.mp4", *strange[2:]}
     assert embedding._dataset_name(os.fsdecode(b"\xff")) == "udcff"

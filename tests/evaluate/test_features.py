@@ -1,76 +1,141 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
 import pytest
 import torch
 
 from builder.errors import BuilderError
-from evaluate.features import extract, identity_of, subjects
-from evaluate.store import Features
-from trainer.checkpoint import load_backbone
-from trainer.pretrain import make_model
+from evaluate.errors import EvaluateError
+from evaluate.features import extract, identity_of
+from evaluate.protocol import protocol_of
+from evaluate.store import Features, unfinished
+from evaluate.subjects import of_run
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def trained(finished_run):
-    return load_backbone(finished_run)
+def subject(finished_run):
+    return of_run(finished_run).trained
 
 
-def test_the_untrained_one_is_what_training_began_with(trained, tiny):
-    ours, untrained = subjects(trained)
-    start = make_model(tiny).encoder.backbone.state_dict()
-    assert all(torch.equal(v, start[k]) for k, v in untrained.backbone.state_dict().items())
-    assert not torch.equal(ours.backbone.stem[0].weight, untrained.backbone.stem[0].weight)
-    assert untrained.checkpoint == "none" and ours.checkpoint == trained.sha256
+@pytest.fixture
+def protocol(tiny):
+    return protocol_of(tiny)
 
 
-def test_extract_once_then_again_only_if_something_changed(trained, tiny, dataset, tmp_path):
+def test_extract_once(subject, protocol, dataset, tmp_path):
     path = tmp_path / "x.h5"
-    subject = subjects(trained)[0]
     seen = []
-    args = (path, subject, tiny, dataset, CPU)
+    args = (path, subject, protocol, dataset, CPU)
     assert extract(*args, progress=lambda *step: seen.append(step))
     assert seen == [(8, 16, "trained"), (16, 16, "trained")]
     features = Features(path)
-    assert features.features.shape == (16, 128)
-    assert features.attributes == identity_of(subject, tiny, dataset, CPU)
+    assert features.features.shape == (16, 128) and features.clip_features.shape == (80, 128)
+    assert features.attributes == identity_of(subject, protocol, dataset, CPU)
+    means = features.clip_features.reshape(16, 5, 128).mean(axis=1)
+    assert np.allclose(features.features, means, atol=1e-6)
     assert not extract(*args)
-    assert extract(path, subjects(trained)[1], tiny, dataset, CPU)
 
 
-def test_a_resumed_extraction_gives_the_same_features(trained, tiny, dataset, tmp_path):
+def test_another_encoder_is_refused_unless_overwritten(finished_run, protocol, dataset, tmp_path):
+    path, both = tmp_path / "x.h5", of_run(finished_run)
+    extract(path, both.trained, protocol, dataset, CPU)
+    with pytest.raises(EvaluateError, match=r"was made with checkpoint_sha256 [0-9a-f]{30}"):
+        extract(path, both.untrained, protocol, dataset, CPU)
+    assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+    assert not extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(EvaluateError, match="is damaged"):
+        extract(path, both.untrained, protocol, dataset, CPU)
+    assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+
+
+def test_a_resumed_extraction_gives_the_same_features(subject, protocol, dataset, tmp_path):
     class StopError(Exception):
         pass
 
     def stop(done: int, total: int, text: str) -> None:
         raise StopError
 
-    subject = subjects(trained)[0]
     with pytest.raises(StopError):
-        extract(tmp_path / "x.h5", subject, tiny, dataset, CPU, stop)
-    assert not (tmp_path / "x.h5").exists()
+        extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, stop)
+    assert not (tmp_path / "x.h5").exists() and unfinished(tmp_path / "x.h5").exists()
     seen = []
-    extract(tmp_path / "x.h5", subject, tiny, dataset, CPU, lambda *step: seen.append(step[0]))
+    extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, lambda *step: seen.append(step[0]))
     assert seen == [16]
-    extract(tmp_path / "y.h5", subject, tiny, dataset, CPU)
-    x, y = Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5")
-    assert (x.features == y.features).all()
+    extract(tmp_path / "y.h5", subject, protocol, dataset, CPU)
+    same_content(Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5"))
 
 
-def test_two_evaluations_at_once(trained, tiny, dataset, tmp_path):
-    subject, seen = subjects(trained)[0], []
+def same_content(x: Features, y: Features) -> None:
+    assert (x.features == y.features).all() and (x.clip_features == y.clip_features).all()
+    assert (x.clip_frames == y.clip_frames).all() and x.attributes == y.attributes
+
+
+_PROGRAM = """
+import sys, time, torch
+from pathlib import Path
+from builder.shard import ShardDataset
+from evaluate.features import extract
+from evaluate.protocol import protocol_of
+from evaluate.subjects import of_run
+torch.set_num_threads(1)
+subjects = of_run(Path(sys.argv[1]))
+dataset = ShardDataset(Path(sys.argv[2]))
+print("ready", flush=True)
+extract(Path(sys.argv[3]), subjects.trained, protocol_of(subjects.settings), dataset,
+        torch.device("cpu"), lambda *step: time.sleep(0.05))
+"""
+
+
+def test_killed_at_random_and_resumed(finished_run, shards, tmp_path):
+    """SIGKILL after a random time, again and again, then to the end: the store of one run."""
+
+    def start(path) -> subprocess.Popen:
+        command = [sys.executable, "-c", _PROGRAM, str(finished_run), str(shards), str(path)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    rng, path = random.Random(0), tmp_path / "x.h5"
+    for _ in range(3):
+        process = start(path)
+        time.sleep(rng.random() * 0.15)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start(path).wait() == 0
+    assert start(tmp_path / "y.h5").wait() == 0
+    same_content(Features(path), Features(tmp_path / "y.h5"))
+
+
+def test_two_evaluations_at_once(subject, protocol, dataset, tmp_path):
+    seen = []
 
     def extract_again(done: int, total: int, text: str) -> None:
         with pytest.raises(BuilderError, match="Another process is writing to") as caught:
-            extract(tmp_path / "x.h5", subject, tiny, dataset, CPU)
+            extract(tmp_path / "x.h5", subject, protocol, dataset, CPU)
         seen.append(caught.value)
 
-    extract(tmp_path / "x.h5", subject, tiny, dataset, CPU, extract_again)
+    extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, extract_again)
     assert seen
 
 
-def test_the_protocol_is_in_the_identity(trained, tiny, dataset):
-    identity = identity_of(subjects(trained)[0], tiny, dataset, CPU)
-    assert identity["clips"] == tiny.evaluate.clips
-    assert identity["crop"] == "centre"
-    assert identity["checkpoint_sha256"] == trained.sha256
+def test_the_protocol_is_in_the_identity(subject, protocol, dataset):
+    identity = identity_of(subject, protocol, dataset, CPU)
+    assert identity["clips"] == 5 and identity["crops"] == 1 and identity["layer"] == "last"
+    assert identity["pooling"] == "average" and identity["backbone"] == "r3d-tiny"
+    assert len(identity["checkpoint_sha256"]) == 64
     assert '"expected": 16' in identity["dataset_counts"]
+
+
+def test_a_clip_that_starts_over_spans_its_video(subject, protocol, dataset, tmp_path):
+    extract(tmp_path / "x.h5", subject, protocol, dataset, CPU)
+    features = Features(tmp_path / "x.h5")
+    short = next(i for i, video in enumerate(dataset.videos) if video.frames == 5)
+    assert features.clip_frames[5 * short].tolist() == [0, 4]

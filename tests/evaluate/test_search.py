@@ -21,7 +21,7 @@ def naive(store, query, centre):
     return sorted(best.values(), key=lambda found: -found[0])
 
 
-@pytest.mark.parametrize("centring", ["gallery", "none"])
+@pytest.mark.parametrize("centring", ["gallery mean", "none"])
 def test_as_counted_by_hand_a_few_rows_at_a_time(tmp_path, monkeypatch, centring):
     monkeypatch.setattr(searching, "_ROWS", 5)
     store = random_store(tmp_path / "x.h5", COUNTS, 6)
@@ -52,8 +52,8 @@ def test_the_centre_counts_every_video_the_same(tmp_path):
     assert not centre_of(store, "none").any()
     few = store_of(tmp_path / "few.h5", [video("a", 1)] * (FEWEST - 1), clips[: FEWEST - 1])
     assert not centre_of(few).any()
-    with pytest.raises(EvaluateError, match="centring is 'mean'; it takes gallery, none"):
-        centre_of(store, "mean")
+    with pytest.raises(EvaluateError, match="centring is 'mine'; it takes gallery mean, none"):
+        centre_of(store, "mine")
 
 
 def test_a_video_that_is_the_mean_has_no_cosine(tmp_path):

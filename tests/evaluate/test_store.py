@@ -1,87 +1,206 @@
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import h5py
 import numpy as np
+import pytest
 
-from evaluate.store import Features, FeatureStore, is_complete
+from evaluate.errors import EvaluateError
+from evaluate.store import Features, FeatureStore, is_complete, unfinished
 
-IDENTITY = {"encoder": "trained", "clips": 5, "dataset_counts": '{"expected": 16}'}
+IDENTITY = {"encoder": "trained", "clips": 2, "dataset_counts": '{"expected": 16}'}
+
+
+def open_store(path, dataset, identity=IDENTITY, videos=None) -> FeatureStore:
+    """Two clips of every video, but three of the second one."""
+    videos = dataset.videos if videos is None else videos
+    spans = [[(0, 3), (4, 7)] + [(8, 11)] * (i == 1) for i in range(len(videos))]
+    return FeatureStore(path, videos, spans, 3, identity, dataset.folder)
 
 
 def fill(store: FeatureStore, first: int, last: int) -> None:
     for i in range(first, last):
-        store.write(i, np.full((1, 3), i, np.float32))
+        clips = np.array([[i] * 3, [i + 1] * 3] + [[i + 5] * 3] * (i == 1), np.float32)
+        store.write(i, 1, clips)
+
+
+def whole(path, dataset) -> None:
+    store = open_store(path, dataset)
+    fill(store, 0, 16)
+    store.close()
 
 
 def test_write_and_read(dataset, tmp_path):
     path = tmp_path / "a" / "x.h5"
-    store = FeatureStore(path, dataset.videos, 3, IDENTITY)
+    store = open_store(path, dataset)
     fill(store, 0, 16)
     assert not path.exists()
     store.close()
     assert is_complete(path, IDENTITY)
     read = Features(path)
-    assert read.features.tolist() == [[i] * 3 for i in range(16)]
+    means = [i + 0.5 if i != 1 else 3.0 for i in range(16)]
+    assert read.features.tolist() == [[mean] * 3 for mean in means]
+    assert read.clip_features[:6, 0].tolist() == [0, 1, 1, 2, 6, 2]
+    assert read.clip_video[:6].tolist() == [0, 0, 1, 1, 1, 2]
+    assert read.clip_frames[4].tolist() == [8, 11]
+    assert read.seconds(4) == (8 / 25, 12 / 25)
     assert read.names == [video.name for video in dataset.videos]
+    assert read.class_of == [video.class_name for video in dataset.videos]
     assert read.groups == [video.group for video in dataset.videos]
     assert read.labels.tolist() == [video.label for video in dataset.videos]
+    assert read.frames.tolist() == [video.frames for video in dataset.videos]
+    assert read.shards == dataset.folder.resolve()
     assert read.attributes == IDENTITY
     assert read.counts == {"expected": 16}
     train, test = read.part("1", "train"), read.part("1", "test")
     assert sorted([*train, *test]) == list(range(16))
     assert all(dataset.videos[i].splits["1"] == "test" for i in test)
+    assert not len(read.part("9", "train"))
 
 
 def test_any_hdf5_reader_reads_it(dataset, tmp_path):
-    store = FeatureStore(tmp_path / "x.h5", dataset.videos, 3, IDENTITY)
-    fill(store, 0, 16)
-    store.close()
+    whole(tmp_path / "x.h5", dataset)
     with h5py.File(tmp_path / "x.h5") as file:
         assert file["features"].shape == (16, 3)
+        assert file["clip_features"].shape == (33, 3) and file["clip_features"].chunks
         assert file["name"].asstr()[0] == dataset.videos[0].name
         assert file["splits/1"].asstr()[0] == dataset.videos[0].splits["1"]
-        assert file.attrs["clips"] == 5
+        assert file.attrs["clips"] == 2
 
 
-def test_only_of_exactly_this_identity(dataset, tmp_path):
-    path = tmp_path / "x.h5"
-    store = FeatureStore(path, dataset.videos, 3, IDENTITY)
-    fill(store, 0, 16)
+def test_factors_are_stored(dataset, tmp_path):
+    known = [{"tempo": 1.5, "family": "dots"}, {"tempo": 2, "family": "lines"}, None]
+    videos = [replace(v, factors=f) for v, f in zip(dataset.videos, known, strict=False)]
+    store = open_store(tmp_path / "x.h5", dataset, videos=videos)
+    fill(store, 0, 3)
     store.close()
-    assert not is_complete(path, IDENTITY | {"clips": 10})
-    assert not is_complete(path, IDENTITY | {"more": 1})
-    assert not is_complete(tmp_path / "absent.h5", IDENTITY)
-    (tmp_path / "broken.h5").write_bytes(b"\x89HDF broken")
-    assert not is_complete(tmp_path / "broken.h5", IDENTITY)
+    factors = Features(tmp_path / "x.h5").factors
+    assert factors["family"].tolist() == ["dots", "lines", ""]
+    assert factors["tempo"][:2].tolist() == [1.5, 2.0] and np.isnan(factors["tempo"][2])
 
 
-def test_an_unfinished_store_goes_on_or_begins_anew(dataset, tmp_path):
+@pytest.mark.parametrize(
+    "other, sentence",
+    [
+        ({"clips": 10}, "made with clips 2, and now it would be 10"),
+        ({"more": 1}, "made with more none, and now it would be 1"),
+    ],
+)
+def test_refused_when_anything_differs(dataset, tmp_path, other, sentence):
     path = tmp_path / "x.h5"
-    store = FeatureStore(path, dataset.videos, 3, IDENTITY)
+    whole(path, dataset)
+    with pytest.raises(EvaluateError, match=f"{sentence}.*--overwrite"):
+        is_complete(path, IDENTITY | other)
+    assert not is_complete(tmp_path / "absent.h5", IDENTITY)
+    store = open_store(tmp_path / "y.h5", dataset)
+    store.close()
+    with pytest.raises(EvaluateError, match=sentence):
+        open_store(tmp_path / "y.h5", dataset, IDENTITY | other)
+
+
+def test_an_unfinished_store_goes_on(dataset, tmp_path):
+    path = tmp_path / "x.h5"
+    store = open_store(path, dataset)
     fill(store, 0, 9)
     store.close()
     assert not path.exists()
-    store = FeatureStore(path, dataset.videos, 3, IDENTITY)
+    with pytest.raises(EvaluateError, match="is not finished: it has features of 9 of 16 videos"):
+        Features(unfinished(path))
+    store = open_store(path, dataset)
     assert store.done.sum() == 9
+    fill(store, 9, 16)
     store.close()
-    store = FeatureStore(path, dataset.videos, 3, IDENTITY | {"clips": 10})
-    assert store.done.sum() == 0
+    whole(tmp_path / "y.h5", dataset)
+    x, y = Features(path), Features(tmp_path / "y.h5")
+    assert (x.features == y.features).all() and (x.clip_features == y.clip_features).all()
+
+
+def test_the_unfinished_one_given_the_finished_ones_name(dataset, tmp_path):
+    store = open_store(tmp_path / "x.h5", dataset)
+    fill(store, 0, 9)
     store.close()
+    unfinished(tmp_path / "x.h5").rename(tmp_path / "x.h5")
+    with pytest.raises(EvaluateError, match="is not finished"):
+        Features(tmp_path / "x.h5")
+
+
+def test_every_damage_is_one_sentence(dataset, tmp_path):
+    """Cut anywhere, or with any byte changed, a store is refused or says what it said before."""
+    whole(tmp_path / "x.h5", dataset)
+    good = (tmp_path / "x.h5").read_bytes()
+    read = Features(tmp_path / "x.h5")
+    said = read.features.tobytes(), read.clip_features.tobytes(), read.names, read.attributes
+    rng = random.Random(0)
+    refused = 0
+    for trial in range(150):
+        bad = bytearray(good)
+        if trial % 3:
+            bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        else:
+            del bad[rng.randrange(len(bad)) :]
+        path = tmp_path / "bad.h5"
+        path.write_bytes(bad)
+        try:
+            found = Features(path)
+            now = (
+                found.features.tobytes(),
+                found.clip_features.tobytes(),
+                found.names,
+                found.attributes,
+            )
+            assert now == said
+        except EvaluateError as error:
+            refused += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+    assert refused > 50
+
+
+@pytest.mark.parametrize("name", ["features", "clip_features", "label", "name"])
+def test_changed_content_is_seen(dataset, tmp_path, name):
+    path = tmp_path / "x.h5"
+    whole(path, dataset)
+    with h5py.File(path, "r+") as file:
+        file[name][0] = "other" if name == "name" else 7
+    with pytest.raises(EvaluateError, match="changed or damaged after it was written"):
+        _ = Features(path).clip_features
+
+
+def test_what_is_no_store(dataset, tmp_path):
+    with pytest.raises(EvaluateError, match=r"There is no feature store .*absent\.h5"):
+        Features(tmp_path / "absent.h5")
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(EvaluateError, match="is damaged, or no HDF5 file"):
+        Features(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = [1]
+    with pytest.raises(EvaluateError, match="an HDF5 file, but no feature store"):
+        Features(tmp_path / "other.h5")
+    whole(tmp_path / "x.h5", dataset)
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        file.attrs["schema"] = 3
+    with pytest.raises(EvaluateError, match="feature store of schema 3, this ascnet reads 2"):
+        Features(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file.attrs["schema"]
+    with pytest.raises(EvaluateError, match="feature store of schema 1"):
+        Features(tmp_path / "x.h5")
 
 
 def test_killed_while_writing(dataset, tmp_path):
     path = tmp_path / "x.h5"
     program = (
-        "import sys, time\nimport numpy as np\nfrom pathlib import Path\n"
-        "from builder.shard import ShardDataset\nfrom evaluate.store import FeatureStore\n"
-        "videos = ShardDataset(Path(sys.argv[2])).videos\n"
-        f"store = FeatureStore(Path(sys.argv[1]), videos, 3, {IDENTITY})\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "from builder.shard import ShardDataset\n"
+        "from tests.evaluate.test_store import fill, open_store\n"
+        "store = open_store(Path(sys.argv[1]), ShardDataset(Path(sys.argv[2])))\n"
         "for i in range(16):\n"
-        "    store.write(i, np.full((1, 3), i, np.float32))\n"
+        "    fill(store, i, i + 1)\n"
         "    print(i, flush=True)\n"
         "    time.sleep(0.05)\n"
     )
@@ -93,25 +212,30 @@ def test_killed_while_writing(dataset, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(0.1)
-    store = FeatureStore(path, dataset.videos, 3, IDENTITY)
+    store = open_store(path, dataset)
     done = int(store.done.sum())
     assert done >= 7
     fill(store, done, 16)
     store.close()
-    assert Features(path).features[:, 0].tolist() == list(range(16))
+    whole(tmp_path / "y.h5", dataset)
+    assert (Features(path).clip_features == Features(tmp_path / "y.h5").clip_features).all()
 
 
 def test_names_that_are_no_utf8(dataset, tmp_path):
-    odd = type(dataset.videos[0])(**{**dataset.videos[0].__dict__, "name": "a\udcff.avi"})
-    store = FeatureStore(tmp_path / "x.h5", [odd], 3, IDENTITY)
+    odd = replace(dataset.videos[0], name="a\udcff.avi")
+    store = open_store(tmp_path / "x.h5", dataset, videos=[odd])
     fill(store, 0, 1)
     store.close()
     assert Features(tmp_path / "x.h5").names == ["a\\udcff.avi"]
 
 
-def test_a_store_with_empty_rows_is_not_complete(dataset, tmp_path):
-    store = FeatureStore(tmp_path / "x.h5", dataset.videos, 3, IDENTITY)
-    fill(store, 0, 9)
+def test_unknown_frame_rate_gives_no_seconds(dataset, tmp_path):
+    store = open_store(tmp_path / "x.h5", dataset, videos=[replace(dataset.videos[0], fps=None)])
+    fill(store, 0, 1)
     store.close()
-    (tmp_path / "x.partial.h5").rename(tmp_path / "x.h5")
-    assert not is_complete(tmp_path / "x.h5", IDENTITY)
+    assert Features(tmp_path / "x.h5").seconds(0) is None
+
+
+def test_attributes_are_plain(dataset, tmp_path):
+    whole(tmp_path / "x.h5", dataset)
+    json.dumps(Features(tmp_path / "x.h5").attributes)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,72 +9,161 @@ from PIL import Image
 from builder.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.frames import FrameSettings
+from builder.shard import ShardDataset
+from evaluate import finetune_config
 from evaluate.errors import EvaluateError
-from evaluate.report import table
-from evaluate.tasks import evaluate
+from evaluate.protocol import changed, protocol_of
+from evaluate.results import table
+from evaluate.subjects import of_run
+from evaluate.tasks import ON_THE_FLY, Question, evaluate
 
 CPU = torch.device("cpu")
+QUICK = ("epochs=2", "batch=4", "lr=0.01")
 
 
-@pytest.mark.parametrize("task", ["retrieval", "linear"])
-def test_a_result_carries_its_protocol_and_counts(finished_run, shards, task):
-    result = evaluate(task, finished_run, shards, "1", CPU)
+@pytest.fixture
+def subjects(finished_run, tmp_path):
+    """Of a copy of the run, so that every test begins without results."""
+    shutil.copytree(finished_run, tmp_path / "run")
+    return of_run(tmp_path / "run")
+
+
+def asked(task, tiny, **options) -> Question:
+    protocol, settings = protocol_of(tiny), None
+    if task in ("finetune", ON_THE_FLY):
+        frozen = task == ON_THE_FLY
+        settings = finetune_config.load_recipe("demo-linear" if frozen else "demo", QUICK)
+        protocol = finetune_config.protocol_for(protocol, settings)
+    return replace(Question(task, "1", protocol, finetune=settings), **options)
+
+
+@pytest.mark.parametrize("task", ["retrieval", "linear", "knn", "finetune", ON_THE_FLY])
+def test_a_result_carries_its_protocol_and_counts(subjects, tiny, dataset, task):
+    result = evaluate(asked(task, tiny), subjects, dataset, CPU)
     assert set(result["results"]) == {"trained", "untrained"}
-    counts = result["counts"]
-    assert counts["train"] + counts["test"] == 16 and counts["unlabelled"] == 0
-    assert counts["dataset"]["expected"] == 16
-    assert result["protocol"]["clips"] == 5 and result["protocol"]["stride"] == 2
-    written = finished_run / "results" / f"{task}-folder-split1.json"
+    assert set(result["results"]["trained"]) == set(result["columns"])
+    assert result["splits"]["1"]["counts"] == {"train": 12, "test": 4, "unlabelled": 0}
+    assert result["counts"]["expected"] == 16
+    assert len(result["splits"]["1"]["details"]["trained"]["predictions"]) == 4
+    assert result["protocol"]["layer"] == "last" and result["protocol"]["stride"] == 2
+    assert len(result["protocol"]["checkpoint_sha256"]) == 64
+    written = subjects.folder / "results" / f"{task}-folder-split1.json"
     assert json.loads(written.read_text()) == json.loads(json.dumps(result))
     text = table(result)
-    assert f"{counts['train']} (train part)" in text
+    assert "12 (train part)" in text and "4 (test part)" in text
     assert "0 of 16 source videos missing" in text
-    assert "5 clips x 4 frames, stride 2, centre crop 16" in text
+    assert "4 frames, stride 2, " in text and "layer last, average-pooled" in text
 
 
-def test_two_runs_same_json_but_for_times(finished_run, shards):
-    first = evaluate("retrieval", finished_run, shards, "1", CPU)
-    shutil.rmtree(finished_run / "features")
-    second = evaluate("retrieval", finished_run, shards, "1", CPU)
-    del first["seconds"], second["seconds"]
-    assert first == second
+@pytest.mark.parametrize("task", ["retrieval", "linear", "knn"])
+def test_two_runs_same_json_but_for_times(subjects, tiny, dataset, task):
+    def content() -> dict:
+        path = subjects.folder / "results" / f"{task}-folder-split1.json"
+        return {k: v for k, v in json.loads(path.read_text()).items() if k != "seconds"}
+
+    evaluate(asked(task, tiny), subjects, dataset, CPU)
+    first = content()
+    for made in ("features", "results"):
+        shutil.rmtree(subjects.folder / made)
+    evaluate(asked(task, tiny), subjects, dataset, CPU)
+    assert content() == first
 
 
-def test_retrieval_is_drawn(finished_run, shards):
-    evaluate("retrieval", finished_run, shards, "1", CPU)
-    picture = Image.open(finished_run / "results" / "retrieval-folder-split1.png")
+def test_all_splits_mean_and_spread(subjects, tiny, shards):
+    dataset = ShardDataset(shards)
+    flip = {"train": "test", "test": "train"}
+    dataset.__dict__["videos"] = tuple(
+        replace(v, splits=v.splits | {"2": flip[v.splits["1"]]}) for v in dataset.videos
+    )
+    dataset.splits = lambda: {"1": {"train", "test"}, "2": {"train", "test"}, "3": {"train"}}
+    result = evaluate(asked("retrieval", tiny, split="all"), subjects, dataset, CPU)
+    assert list(result["splits"]) == ["1", "2"]
+    ones = [s["results"]["trained"]["recall@1"] for s in result["splits"].values()]
+    assert result["results"]["trained"]["recall@1"] == pytest.approx(sum(ones) / 2)
+    spread = result["spread"]["trained"]["recall@1"]
+    assert spread == pytest.approx(abs(ones[0] - ones[1]) / 2**0.5)
+    assert result["results"]["trained"]["recall@5"] is None  # only 4 in the gallery of split 2
+    assert "mean of splits 1, 2" in table(result) and " ± " in table(result)
+    assert result["trained_on"]["test_videos_seen"]
+    assert "its training saw test videos" in table(result)
+
+
+def test_siblings_in_the_gallery_give_a_row_without_them(subjects, tiny, shards):
+    dataset = ShardDataset(shards)
+    dataset.__dict__["videos"] = tuple(
+        replace(v, group=str(i % 3)) for i, v in enumerate(dataset.videos)
+    )
+    result = evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+    assert list(result["results"]) == [
+        "trained",
+        "trained, no siblings",
+        "untrained",
+        "untrained, no siblings",
+    ]
+    assert result["splits"]["1"]["details"]["trained"]["queries_with_siblings"] == 4
+
+
+def test_other_protocols_have_files_of_their_own(subjects, tiny, dataset):
+    evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+    other = changed(protocol_of(tiny), ("layer=layer3", "pooling=max"))
+    evaluate(asked("retrieval", tiny, protocol=other, centring="own mean"), subjects, dataset, CPU)
+    names = {path.name for path in (subjects.folder / "results").glob("*.json")}
+    assert names == {
+        "retrieval-folder-split1.json",
+        "retrieval-folder-split1_centring-own-mean_layer-layer3_pooling-max.json",
+    }
+    assert (subjects.folder / "features" / "folder-trained_layer-layer3_pooling-max.h5").is_file()
+
+
+def test_without_the_baseline(subjects, tiny, dataset):
+    result = evaluate(asked("knn", tiny, baseline=False), subjects, dataset, CPU)
+    assert list(result["results"]) == ["trained"]
+
+
+def test_a_factor(subjects, tiny, shards):
+    dataset = ShardDataset(shards)
+    dataset.__dict__["videos"] = tuple(
+        replace(v, factors={"tempo": i % 3}) for i, v in enumerate(dataset.videos)
+    )
+    result = evaluate(asked("linear", tiny, factor="tempo"), subjects, dataset, CPU)
+    assert result["classes"] == ["0", "1", "2"]
+    assert "folder (tempo), split 1" in table(result)
+
+
+def test_a_store_of_other_settings_is_refused(subjects, tiny, dataset):
+    evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+    store = subjects.folder / "features" / "folder-trained.h5"
+    store.write_bytes(store.read_bytes()[:1000])
+    with pytest.raises(EvaluateError, match="is damaged"):
+        evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+    evaluate(asked("retrieval", tiny), subjects, dataset, CPU, overwrite=True)
+
+
+def test_retrieval_is_drawn(subjects, tiny, dataset):
+    evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+    picture = Image.open(subjects.folder / "results" / "retrieval-folder-split1.png")
     assert picture.width == 6 * 160
     assert picture.height % 136 == 0
 
 
-def test_recall_beyond_the_gallery_is_not_given(finished_run, shards):
-    result = evaluate("retrieval", finished_run, shards, "1", CPU)
+def test_recall_beyond_the_gallery_is_not_given(subjects, tiny, dataset):
+    result = evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
     assert result["results"]["trained"]["recall@50"] is None
-    assert table(result).splitlines()[2].split()[-1] == "-"
+    assert table(result).splitlines()[2].split()[-2] == "-"
 
 
-def test_a_split_that_cannot_be_tested(finished_run, shards):
-    with pytest.raises(
-        EvaluateError, match=r"no labelled train videos in split 7; its splits are 1"
-    ):
-        evaluate("retrieval", finished_run, shards, "7", CPU)
-
-
-def test_what_was_trained_on_what_travels_with_the_result(finished_run, shards, tiny):
-    result = evaluate("linear", finished_run, shards, None, CPU)
-    assert result["split"] == "1"
+def test_what_was_trained_on_what_travels_with_the_result(subjects, tiny, shards, dataset):
+    result = evaluate(asked("linear", tiny), subjects, dataset, CPU)
     assert result["trained_on"]["shards"] == [str(shards)]
     assert result["trained_on"]["test_videos_seen"] is False
     assert result["settings"]["optim"]["lr"] == tiny.optim.lr
     assert result["code"] and result["trained_on"]["code"]
-    result["trained_on"]["test_videos_seen"] = True
-    assert "its training saw test videos" in table(result)
 
 
-def test_an_unlabelled_data_set(finished_run, make_video, tmp_path):
+def test_an_unlabelled_data_set(subjects, tiny, make_video, tmp_path):
     for i in range(3):
         make_video(tmp_path / "videos" / f"{i}.avi", frames=4)
     settings = BuildSettings(FrameSettings(short_side=32))
     build(folder.read(tmp_path / "videos"), tmp_path / "out", settings, How(workers=1))
     with pytest.raises(EvaluateError, match="is unlabelled"):
-        evaluate("linear", finished_run, tmp_path / "out", "1", CPU)
+        evaluate(asked("linear", tiny), subjects, ShardDataset(tmp_path / "out"), CPU)

@@ -8,12 +8,12 @@ from trainer.augment import (
     Colour,
     Geometry,
     augment,
-    square_crop,
     colour_matrix,
     draw_geometry,
     draw_numbers,
     render,
     resize_matrix,
+    square_crop,
 )
 from trainer.config import Augment
 

@@ -20,6 +20,11 @@ WEIGHTS = {
     "c3d": 27_661_440,
     "s3d": 8_320_048 - (1024 * 400 + 400),  # torchvision's
     "s3dg": 8_675_744,
+    "resnet18-hara": 33_166_272 + 3 * 64 * 49 * (7 - 3),  # R3D-18's, and a stem of 7 frames
+    "r2plus1d-vcop": 14_365_303,
+    "r3d18-tclr": 33_166_272,
+    "s3d-coclr": 7_910_048,
+    "s3dg-rspnet": 8_675_744,
 }
 
 
@@ -80,6 +85,14 @@ def test_state_dicts_are_torchvision_s(name):
         ("s3dg", 16, 224, (1024, 2, 7, 7)),
         ("s3dg", 16, 112, (1024, 2, 3, 3)),  # where torchvision rounds down, too
         ("s3dg", 4, 16, (1024, 1, 1, 1)),
+        ("resnet18-hara", 16, 112, (512, 1, 4, 4)),
+        ("resnet18-hara", 17, 113, (512, 2, 4, 4)),
+        ("r2plus1d-vcop", 16, 112, (512, 2, 7, 7)),
+        ("r3d18-tclr", 16, 112, (512, 4, 7, 7)),
+        ("r3d18-tclr", 15, 111, (512, 4, 7, 7)),
+        ("s3d-coclr", 32, 128, (1024, 4, 4, 4)),
+        ("s3dg-rspnet", 16, 224, (1024, 2, 7, 7)),
+        ("s3dg-rspnet", 15, 112, (1024, 2, 3, 3)),
     ],
 )
 def test_output_shapes(name, frames, size, shape):

@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
+from trainer.schedules import scaled_lr, target_momentum, warmup_cosine, warmup_drops
 
 
 def test_learning_rate():
@@ -12,6 +12,17 @@ def test_learning_rate():
     assert warmup_cosine(0, 1, 0.0) == 1.0
     rising = [warmup_cosine(s, 100, 0.1) for s in range(11)]
     assert rising == sorted(rising)
+
+
+def test_learning_rate_in_drops():
+    def rate(step: int, total: int = 100) -> float:
+        return warmup_drops(step, total, 0.1, (0.55, 0.7), 0.1)
+
+    assert rate(0) == pytest.approx(1 / 11)
+    assert rate(10) == rate(54) == 1.0
+    assert rate(55) == rate(69) == pytest.approx(0.1)  # 0.55 * 100 is a little more than 55
+    assert rate(70) == rate(99) == rate(150) == pytest.approx(0.01)
+    assert warmup_drops(0, 1, 0.0, (), 0.1) == 1.0
 
 
 def test_momentum_of_the_target():

@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trainer.backbones import make_backbone
+from trainer.backbones import BACKBONES, make_backbone
 from trainer.checkpoint import list_checkpoints
 from trainer.errors import TrainerError
-from trainer.weights import load_weights, read_tensors
+from trainer.export import export
+from trainer.weights import backbone_from_file, backbone_of, load_weights, read_tensors
 
 Tensors = dict[str, torch.Tensor]
 
@@ -161,7 +162,7 @@ def test_a_file_that_does_not_fit_loads_nothing(tmp_path, source):
         f"{tmp_path / 'x.pth'} fits 70 of the backbone's 72 tensors under the prefix net., so "
         "nothing was loaded; missing are layer4.0.conv2.0.weight; of another shape are "
         "stem.0.weight (16x3x7x7x7, not 16x3x3x7x7). Nor does it fit another backbone of this "
-        "version: r3d18, r3d-tiny, r2plus1d18, c3d, s3d, s3dg."
+        f"version: {', '.join(BACKBONES)}."
     )
 
 
@@ -170,7 +171,8 @@ def test_a_file_that_does_not_fit_loads_nothing(tmp_path, source):
     [
         ("c3d", "r3d-tiny", "It fits c3d fully: --set model.backbone=c3d."),
         ("s3d", "s3dg", "It fits s3d fully: --set model.backbone=s3d."),
-        ("s3dg", "r3d-tiny", "It fits s3d and s3dg fully: --set model.backbone=s3dg."),
+        ("s3dg", "r3d-tiny", "It fits s3dg fully: --set model.backbone=s3dg."),
+        ("s3dg", "s3d", "It fits s3dg fully: --set model.backbone=s3dg."),
     ],
 )
 def test_another_backbone_that_fits_is_named(tmp_path, written, asked, advice):
@@ -179,6 +181,48 @@ def test_another_backbone_that_fits_is_named(tmp_path, written, asked, advice):
     with pytest.raises(TrainerError) as caught:
         load_weights(make_backbone(asked), path)
     assert str(caught.value).endswith(advice)
+
+
+def test_our_own_files_tell_their_backbone(tmp_path, finished_run):
+    """Checkpoints by their tensors, exports by what they say of themselves."""
+    exported = export(finished_run, "safetensors", tmp_path / "x.safetensors").path
+    for path in (list_checkpoints(finished_run)[-1], exported):
+        backbone, found, name = backbone_from_file(path)
+        assert name == backbone_of(path) == "r3d-tiny"
+        assert found.loaded == 72 and is_loaded(backbone, read_tensors(exported))
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("c3d", "c3d"), ("resnet50", "r3d-tiny"), (None, "r3d-tiny")]
+)
+def test_metadata_count_before_tensors_if_they_name_a_backbone(tmp_path, source, said, found):
+    path = tmp_path / "x.safetensors"
+    save_file(source, path, metadata={"backbone": said} if said else None)
+    assert backbone_of(path) == found
+    if found == "c3d":
+        with pytest.raises(TrainerError, match=r"fits 0 of .*r3d-tiny fully: --backbone r3d-tiny"):
+            backbone_from_file(path)
+        assert backbone_from_file(path, "r3d-tiny")[2] == "r3d-tiny"
+
+
+def test_of_two_backbones_in_a_file_the_one_of_more_tensors(tmp_path, source):
+    c3d = make_backbone("c3d").half().state_dict()  # 56, counters included
+    path = saved(tmp_path / "x.pth", named(c3d, "teacher.") | named(source, "student."))
+    assert backbone_of(path) == "r3d-tiny"
+    assert backbone_from_file(path, "c3d")[1].prefix == "teacher."
+
+
+def test_a_file_of_no_backbone_says_what_was_tried(tmp_path, source):
+    path = saved(tmp_path / "x.pth", {"head.weight": torch.ones(2), "head.bias": torch.ones(2)})
+    for read in (backbone_of, backbone_from_file):
+        with pytest.raises(TrainerError) as caught:
+            read(path)
+        assert str(caught.value) == (
+            f"{path} holds no backbone of this version: its 2 tensors (head.weight, head.bias) fit "
+            f"none of {', '.join(BACKBONES)} fully. --backbone NAME tells what one of them lacks."
+        )
+    with pytest.raises(TrainerError, match=r"--backbone is 'i3d'; allowed: r3d18, r3d-tiny, "):
+        backbone_from_file(path, "i3d")
 
 
 class Settings:

@@ -2,7 +2,8 @@
 self-supervised work trains it (VCOP, CVPR 2019; RSPNet, AAAI 2021).
 
 It ends at the last convolution: there is no pool5 and no fc6. The state-dict keys are those of
-VCOP's and RSPNet's C3D, without `linear`.
+VCOP's and RSPNet's C3D, without `linear`. Theirs rounds down at each pooling: it computes the same
+where T is a multiple of 8, and H and W of 16.
 """
 
 import torch

@@ -18,10 +18,11 @@ class R3D(ResidualNet):
             nn.BatchNorm3d(width),
             nn.ReLU(inplace=True),
         )
-        super().__init__(stem, width, blocks, _convolutions)
+        super().__init__(stem, width, blocks, convolutions)
 
 
-def _convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.Module]:
+def convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.Module]:
+    """The two 3x3x3 convolutions of a block."""
     return (
         nn.Conv3d(inside, outside, 3, stride, 1, bias=False),
         nn.Conv3d(outside, outside, 3, 1, 1, bias=False),

@@ -1,4 +1,5 @@
-"""What R3D and R(2+1)D share: a ResNet of two-convolution blocks (Tran et al., CVPR 2018, table 1).
+"""What R3D, R(2+1)D and their variants share: a ResNet of two-convolution blocks (Tran et al., CVPR
+2018, table 1).
 
 The state-dict keys are those of torchvision's video ResNets, without `fc`.
 """
@@ -12,10 +13,18 @@ from trainer.backbones.base import Backbone
 
 # The two convolutions of a block, from its channels inside and outside, and its stride.
 Convolutions = Callable[[int, int, int], tuple[nn.Module, nn.Module]]
+# Of the same, the convolution of a shortcut that changes channels or stride.
+Shortcut = Callable[[int, int, int], nn.Module]
+
+
+def projection(inside: int, outside: int, stride: int) -> nn.Module:
+    """The shortcut of most: 1x1x1."""
+    return nn.Conv3d(inside, outside, 1, stride, bias=False)
 
 
 class ResidualNet(Backbone):
-    """float32 N x 3 x T x H x W to N x channels x T/8 x H/16 x W/16 (each rounded up)."""
+    """float32 N x 3 x T x H x W to N x channels x T/8 x H/16 x W/16 (each rounded up), if the
+    stem halves H and W."""
 
     def __init__(
         self,
@@ -23,14 +32,15 @@ class ResidualNet(Backbone):
         width: int,
         blocks: tuple[int, int, int, int],
         convolutions: Convolutions,
+        shortcut: Shortcut = projection,
     ) -> None:
         """`width`: channels of the stem; every stage doubles it. `blocks` of each stage."""
         super().__init__()
         self.stem = stem
-        self.layer1 = _stage(width, width, blocks[0], 1, convolutions)
-        self.layer2 = _stage(width, 2 * width, blocks[1], 2, convolutions)
-        self.layer3 = _stage(2 * width, 4 * width, blocks[2], 2, convolutions)
-        self.layer4 = _stage(4 * width, 8 * width, blocks[3], 2, convolutions)
+        self.layer1 = _stage(width, width, blocks[0], 1, convolutions, shortcut)
+        self.layer2 = _stage(width, 2 * width, blocks[1], 2, convolutions, shortcut)
+        self.layer3 = _stage(2 * width, 4 * width, blocks[2], 2, convolutions, shortcut)
+        self.layer4 = _stage(4 * width, 8 * width, blocks[3], 2, convolutions, shortcut)
         self.channels = 8 * width
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
@@ -45,7 +55,14 @@ class ResidualNet(Backbone):
 class Block(nn.Module):
     """Two convolutions and a shortcut."""
 
-    def __init__(self, inside: int, outside: int, stride: int, convolutions: Convolutions) -> None:
+    def __init__(
+        self,
+        inside: int,
+        outside: int,
+        stride: int,
+        convolutions: Convolutions,
+        shortcut: Shortcut,
+    ) -> None:
         super().__init__()
         first, second = convolutions(inside, outside, stride)
         self.conv1 = nn.Sequential(first, nn.BatchNorm3d(outside), nn.ReLU(inplace=True))
@@ -54,7 +71,7 @@ class Block(nn.Module):
         self.downsample = None
         if stride != 1 or inside != outside:
             self.downsample = nn.Sequential(
-                nn.Conv3d(inside, outside, 1, stride, bias=False), nn.BatchNorm3d(outside)
+                shortcut(inside, outside, stride), nn.BatchNorm3d(outside)
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -64,8 +81,13 @@ class Block(nn.Module):
 
 
 def _stage(
-    inside: int, outside: int, blocks: int, stride: int, convolutions: Convolutions
+    inside: int,
+    outside: int,
+    blocks: int,
+    stride: int,
+    convolutions: Convolutions,
+    shortcut: Shortcut,
 ) -> nn.Sequential:
-    first = Block(inside, outside, stride, convolutions)
-    others = (Block(outside, outside, 1, convolutions) for _ in range(blocks - 1))
+    first = Block(inside, outside, stride, convolutions, shortcut)
+    others = (Block(outside, outside, 1, convolutions, shortcut) for _ in range(blocks - 1))
     return nn.Sequential(first, *others)

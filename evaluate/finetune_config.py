@@ -1,0 +1,195 @@
+"""Every setting of a classifier's training, as frozen dataclasses; recipes are TOML files of the
+same shape.
+
+A default is "ours" unless its comment names a source: RSPNet (the configuration files of Chen et
+al., AAAI 2021, by ASCNet's authors) or SlowFast (those of Feichtenhofer et al., CVPR 2021).
+"""
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
+
+from evaluate.errors import EvaluateError
+from evaluate.protocol import CROPS, Protocol
+from trainer import config
+from trainer.config import Augment
+from trainer.errors import TrainerError
+from trainer.rules import PRECISIONS, Rule, any_of, augment_rules, check_rules
+
+RECIPES = Path(__file__).parent / "recipes"
+OPTIMISERS = ("sgd", "adamw")
+SCHEDULES = ("cosine", "steps")
+CHOICES = ("last", "holdout")
+NO_INFLUENCE = ("recipe", "workers")  # on the numbers
+
+_TINY = "r3d-tiny"
+# Backbones that are trained with the recipe of another.
+_STANDS_FOR = {
+    "s3d": "s3dg",
+    "s3d-coclr": "s3dg",
+    "s3dg-rspnet": "s3dg",
+    "r2plus1d-vcop": "r2plus1d18",
+    "resnet18-hara": "r3d18",
+    "r3d18-tclr": "r3d18",
+}
+_FALLBACK = "ucf101"  # whose recipes are taken for data sets that have none
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What a clip is; 0 (fps: -1) leaves it as it is elsewhere."""
+
+    frames: int = 0
+    stride: int = 0
+    fps: float = -1.0  # strides count frames at this rate; 0: stored frames
+    size: int = 0  # pixels, side of the square crop
+
+
+@dataclass(frozen=True)
+class OfTest(Clips):
+    """Clips of the test, and of the training unless `train` says otherwise. 0: as the run's own."""
+
+    clips: int = 0  # of a video, evenly spaced
+    crops: int = 0  # of a clip: 1 or 3
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """A recipe. `lr` is what is used, whatever the batch: change both."""
+
+    recipe: str = "custom"
+    frozen: bool = False  # whether the backbone stays as it is, and only the last layer learns
+    seed: int = 0
+    epochs: float = 30.0  # RSPNet
+    steps: int = 0  # if not 0, so many steps whatever the data set's size
+    batch: int = 32  # clips, one of a video
+    optimiser: str = "sgd"  # sgd | adamw; RSPNet: sgd
+    lr: float = 0.1  # at this batch; RSPNet
+    momentum: float = 0.9  # of SGD; RSPNet
+    weight_decay: float = 1e-4  # RSPNet; none on norms and biases
+    warmup: float = 0.0  # share of the steps with rising lr; RSPNet: none
+    schedule: str = "cosine"  # to 0 at the end | steps; RSPNet: cosine
+    drops: tuple[float, ...] = (0.5, 0.7, 0.9)  # of `steps`, shares of the steps; RSPNet
+    factor: float = 0.1  # of each drop; RSPNet
+    dropout: float = 0.0  # before the last layer
+    choose: str = "last"  # what is tested: the last epoch | the best one on held-out groups
+    precision: str = "fp32"  # fp32 | tf32 | bf16 | fp16; the last two by autocast
+    workers: int = 0  # decoding threads; 0: the cores that this process may use
+    augment: Augment = field(
+        default_factory=lambda: Augment(area=(0.25, 1.0), jitter=0.0, gray=0.0, blur=0.0)  # RSPNet
+    )
+    train: Clips = field(default_factory=Clips)  # 0: as the clips of the test
+    test: OfTest = field(default_factory=OfTest)
+
+    def __post_init__(self) -> None:
+        check_rules(_rules(self))
+        check_rules(augment_rules(self.augment))
+        check_rules(_clips_rules("train", self.train))
+        check_rules(_clips_rules("test", self.test))
+        crops = (0, *CROPS)
+        check_rules(
+            [
+                (self.test.clips >= 0, "test.clips", self.test.clips, "0 (as the run's) or more"),
+                (self.test.crops in crops, "test.crops", self.test.crops, "0 (as the run's), 1, 3"),
+            ]
+        )
+
+
+def _rules(own: FinetuneSettings) -> list[Rule]:
+    rising = list(own.drops) == sorted(set(own.drops)) and all(0 < drop < 1 for drop in own.drops)
+    return [
+        (0 <= own.seed < 2**32, "seed", own.seed, "0 to 4294967295"),
+        (0 < own.epochs < 1e6, "epochs", own.epochs, "positive, below a million"),
+        (own.steps >= 0, "steps", own.steps, "0 (then epochs count) or more"),
+        (own.batch >= 2, "batch", own.batch, "at least 2 (batch norm needs two)"),
+        (own.optimiser in OPTIMISERS, "optimiser", own.optimiser, any_of(OPTIMISERS)),
+        (0 < own.lr < inf, "lr", own.lr, "positive"),
+        (0 <= own.momentum < 1, "momentum", own.momentum, "in [0, 1)"),
+        (0 <= own.weight_decay < inf, "weight_decay", own.weight_decay, "0 or more"),
+        (0 <= own.warmup < 1, "warmup", own.warmup, "in [0, 1)"),
+        (own.schedule in SCHEDULES, "schedule", own.schedule, any_of(SCHEDULES)),
+        (rising, "drops", own.drops, "shares of the steps in (0, 1), rising"),
+        (0 < own.factor <= 1, "factor", own.factor, "in (0, 1]"),
+        (0 <= own.dropout < 1, "dropout", own.dropout, "in [0, 1)"),
+        (own.choose in CHOICES, "choose", own.choose, any_of(CHOICES)),
+        (own.precision in PRECISIONS, "precision", own.precision, any_of(PRECISIONS)),
+        (own.workers >= 0, "workers", own.workers, "0 or more"),
+    ]
+
+
+def _clips_rules(prefix: str, clips: Clips) -> list[Rule]:
+    as_elsewhere = "0 (as elsewhere) or more"
+    whole = [(name, getattr(clips, name)) for name in ("frames", "stride", "size")]
+    return [
+        *((value >= 0, f"{prefix}.{name}", value, as_elsewhere) for name, value in whole),
+        (
+            clips.fps == -1 or 0 <= clips.fps <= 1000,
+            f"{prefix}.fps",
+            clips.fps,
+            "-1 (as elsewhere), 0 (stored frames) to 1000",
+        ),
+    ]
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that ship."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def recipe_for(dataset: str, backbone: str, frozen: bool) -> str:
+    """The recipe that fits: `demo` or `demo-linear` for the backbone that is made for CPUs,
+    `linear` for any other that stays frozen, else that of the data set and the backbone. A data
+    set without one of its own gets UCF-101's."""
+    if backbone == _TINY:
+        return "demo-linear" if frozen else "demo"
+    if frozen:
+        return "linear"
+    net = _STANDS_FOR.get(backbone, backbone)
+    own = f"{dataset}-{net}"
+    return own if own in recipes() else f"{_FALLBACK}-{net}"
+
+
+def load_recipe(name: str, assignments: tuple[str, ...] = ()) -> FinetuneSettings:
+    """A shipped recipe by name, or a TOML file by path, with changes as `--set` names them
+    ("lr=0.05", "augment.flip=0"). Raises EvaluateError for neither, and for a setting or a value
+    that is not there."""
+    path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+        if path.suffix != ".toml" or not path.is_file():
+            raise EvaluateError(
+                f"No recipe {name!r} for a classifier. Recipes are {', '.join(recipes())}, or name "
+                "a .toml file."
+            )
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table.setdefault("recipe", path.stem)
+        settings: FinetuneSettings = config.apply(FinetuneSettings(), table, str(path))
+        return config.override(settings, assignments)
+    except tomllib.TOMLDecodeError as error:
+        raise EvaluateError(f"{path} is no TOML: {error}.") from error
+    except TrainerError as error:
+        raise EvaluateError(str(error)) from error
+
+
+def protocol_for(protocol: Protocol, settings: FinetuneSettings) -> Protocol:
+    """A run's protocol with what the recipe says of the test."""
+    own = settings.test
+    changed = _with(protocol, own)
+    return replace(changed, clips=own.clips or changed.clips, crops=own.crops or changed.crops)
+
+
+def train_protocol(protocol: Protocol, settings: FinetuneSettings) -> Protocol:
+    """The clips of training, given the protocol of the test."""
+    return _with(protocol, settings.train)
+
+
+def _with(protocol: Protocol, clips: Clips) -> Protocol:
+    return replace(
+        protocol,
+        frames=clips.frames or protocol.frames,
+        stride=clips.stride or protocol.stride,
+        fps=protocol.fps if clips.fps < 0 else clips.fps,
+        size=clips.size or protocol.size,
+    )

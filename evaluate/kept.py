@@ -1,0 +1,89 @@
+"""What a classifier's training leaves on the disk, whole or not at all.
+
+    state.pt      after the last epoch that was finished; goes when the result is there
+    result.pt     the result and the logits; the training is over
+
+Both hold the identity: everything that decides the numbers. Neither needs a pickle.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from builder.atomic import give_name, write_partial
+from evaluate.errors import EvaluateError
+from trainer.checkpoint import read_state
+
+_STATE, _RESULT = "state.pt", "result.pt"
+Identity = dict[str, Any]  # of text, numbers and tuples of them
+
+
+class Kept:
+    """The files of one training; one process at a time (builder.atomic.only_writer)."""
+
+    def __init__(self, folder: Path, identity: Identity, overwrite: bool = False) -> None:
+        """`overwrite`: begin anew, whatever is there."""
+        self._folder, self._identity = folder, identity
+        for unfinished in folder.glob("*.partial"):
+            unfinished.unlink()
+        if overwrite:
+            for name in (_STATE, _RESULT):
+                (folder / name).unlink(missing_ok=True)
+
+    def state(self) -> dict[str, Any] | None:
+        """What was written after the last finished epoch; None if none was. Raises EvaluateError
+        if it is damaged or of another identity."""
+        return self._read(_STATE)
+
+    def result(self) -> dict[str, Any] | None:
+        """The finished result; None if it is not there yet. Raises as `state` does."""
+        return self._read(_RESULT)
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        """Raises EvaluateError if the disk refuses; the state before is left as it is."""
+        self._write(_STATE, state)
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """From then on nothing needs to be trained. Raises EvaluateError if the disk refuses."""
+        self._write(_RESULT, result)
+        (self._folder / _STATE).unlink(missing_ok=True)
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        path, file = self._folder / name, io.BytesIO()
+        torch.save(content | {"identity": self._identity}, file)
+        try:
+            give_name(write_partial(path, file.getvalue()), path)
+        except OSError as error:
+            raise EvaluateError(
+                f"Cannot write {path}: {error.strerror}. Make room and give the same command "
+                "again: it goes on after the last epoch that was kept."
+            ) from error
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self._folder / name
+        if not path.is_file():
+            return None
+        content = read_state(path)
+        if content is None or "identity" not in content:
+            raise EvaluateError(
+                f"{path} is damaged. Say --overwrite to train the classifier anew, or copy the "
+                "file again."
+            )
+        self._must_be_same(path, content["identity"])
+        return content
+
+    def _must_be_same(self, path: Path, own: Identity) -> None:
+        for key in sorted(own.keys() | self._identity.keys()):
+            if own.get(key) != self._identity.get(key):
+                raise EvaluateError(
+                    f"{path} was trained with {key} {_shown(own.get(key))}, and now it would be "
+                    f"{_shown(self._identity.get(key))}. Say --overwrite to train anew, or move "
+                    "the file away to keep it."
+                )
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else text[:12]

@@ -1,0 +1,123 @@
+"""Labelled videos, and which clips of them a step learns from: pure functions of (seed, step)."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+
+from builder.shard import Video
+from evaluate.errors import EvaluateError
+from evaluate.protocol import Protocol, clips_of
+from trainer.requests import ClipRequest, Permutations, stride_rates
+from trainer.sampling import Place, clip_frames, random_start
+
+_HELD_OUT = 5  # one in so many source groups is held out; as the linear probe does
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One part of a split."""
+
+    videos: Sequence[Video]
+    labels: np.ndarray  # int64, one a video: 0 to classes - 1
+
+    def digest(self) -> str:
+        """Changes with the videos, their order and their labels; not with where they lie."""
+        lines = [
+            f"{v.name}\t{label}\t{v.group}\t{v.frames}\t{v.fps}\t{v.height}\t{v.width}\t"
+            f"{v.location.blob_bytes}\n"
+            for v, label in zip(self.videos, self.labels.tolist(), strict=True)
+        ]
+        return sha256("".join(lines).encode()).hexdigest()
+
+    def where(self, wanted: np.ndarray) -> "Labelled":
+        """The videos for which `wanted` (bool, one a video) holds."""
+        videos = [v for v, keep in zip(self.videos, wanted.tolist(), strict=True) if keep]
+        return Labelled(videos, self.labels[wanted])
+
+
+def must_be_usable(part: Labelled, name: str, classes: int) -> None:
+    """Raises EvaluateError for a part without videos, or with a label that is none."""
+    if not part.videos:
+        raise EvaluateError(
+            f"The {name} part holds no labelled video, so nothing can be learnt or tested. Choose "
+            "another split, or another data set."
+        )
+    wrong = (part.labels < 0) | (part.labels >= classes)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise EvaluateError(
+            f"{part.videos[first].name} of the {name} part has label {part.labels[first]}; with "
+            f"{classes} classes labels are 0 to {classes - 1}. Leave unlabelled videos out."
+        )
+
+
+def hold_out(part: Labelled) -> tuple[Labelled, Labelled]:
+    """What is learnt from, and what is held out: every fifth source group. Raises EvaluateError if
+    there are too few groups."""
+    order = {group: i for i, group in enumerate(sorted({v.group for v in part.videos}))}
+    if len(order) < _HELD_OUT:
+        raise EvaluateError(
+            f"choose is 'holdout', which holds every {_HELD_OUT}th source group of the train part "
+            f"out, and there are {len(order)}. Say --set choose=last."
+        )
+    held = np.array([order[v.group] % _HELD_OUT == _HELD_OUT - 1 for v in part.videos])
+    return part.where(~held), part.where(held)
+
+
+def train_requests(
+    videos: Sequence[Video], protocol: Protocol, steps: range, batch: int, seed: int
+) -> Generator[list[ClipRequest], None, None]:
+    """The clips of these steps: `batch` of them, one a video, at random places. Videos come in an
+    endless row of permutations, so all are seen equally often and every batch is full however few
+    there are. What step i gets depends on (seed, i) alone. Raises EvaluateError if a video is too
+    short for the policy `error`."""
+    clips_of(videos, protocol)
+    rates = stride_rates(videos, protocol.fps)
+    places = [
+        Place(protocol.frames, protocol.stride * rate, video.frames)
+        for video, rate in zip(videos, rates, strict=True)
+    ]
+    shuffled = Permutations(len(videos), seed)
+    return _requests(places, shuffled, protocol, steps, batch, seed)
+
+
+def _requests(
+    places: list[Place],
+    shuffled: Permutations,
+    protocol: Protocol,
+    steps: range,
+    batch: int,
+    seed: int,
+) -> Generator[list[ClipRequest], None, None]:
+    for step in steps:
+        drawn = [(draw, shuffled[draw]) for draw in range(step * batch, (step + 1) * batch)]
+        yield [_draw(draw, video, places[video], protocol, seed) for draw, video in drawn]
+
+
+def _draw(draw: int, video: int, place: Place, protocol: Protocol, seed: int) -> ClipRequest:
+    policy = protocol.short_videos
+    start = random_start(np.random.default_rng([seed, draw, 1]), place, policy)
+    return ClipRequest(video, clip_frames(start, place, policy), protocol.stride)
+
+
+def total_steps(videos: int, batch: int, epochs: float, steps: int) -> int:
+    """`steps`, or if that is 0 as many as `epochs` passes over the videos take."""
+    return steps or max(1, round(epochs * videos / batch))
+
+
+def epoch_ends(videos: int, batch: int, total: int) -> dict[int, int]:
+    """After how many steps which epoch is over: {step: epoch}, the last of them `total`. Of epochs
+    that end with the same step, for there are few videos, one is named.
+
+    videos = 100, batch = 32, total = 9     {3: 1, 6: 2, 9: 3}
+    """
+    ends: dict[int, int] = {}
+    epoch, end = 0, 0
+    while end < total:
+        epoch += 1
+        end = min(total, round(epoch * videos / batch))
+        if end:
+            ends[end] = epoch
+    return ends

@@ -1,0 +1,105 @@
+"""Figures from stored features: one function for each task."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluate import precision, retrieval
+from evaluate.cosine import Progress
+from evaluate.knn import knn_accuracy
+from evaluate.parts import Parts
+from evaluate.probe import ProbeSettings, linear_probe
+
+NO_SIBLINGS = ", no siblings"  # the row of the gallery without the query's own recording
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What one encoder gets on one split."""
+
+    figures: dict[str, float | None]  # percent; None: there is none
+    details: dict[str, Any]  # what was chosen; `predictions`: a label for each test video
+
+
+def retrieval_of(
+    features: np.ndarray, parts: Parts, centring: str, device: torch.device, progress: Progress
+) -> dict[str, Measure]:
+    """recall@k and mean average precision of test videos among training videos, by suffix of the
+    row: "" for the whole gallery and, where any test video has siblings in it, NO_SIBLINGS."""
+    gallery, queries = retrieval.centre(features[parts.train], features[parts.test], centring)
+    measures = {"": _retrieval(gallery, queries, parts, {}, device, progress)}
+    if parts.with_siblings:
+        groups = {
+            "gallery_groups": parts.groups[parts.train],
+            "query_groups": parts.groups[parts.test],
+        }
+        measures[NO_SIBLINGS] = _retrieval(gallery, queries, parts, groups, device, progress)
+    return measures
+
+
+def _retrieval(
+    gallery: np.ndarray,
+    queries: np.ndarray,
+    parts: Parts,
+    groups: dict[str, np.ndarray],
+    device: torch.device,
+    progress: Progress,
+) -> Measure:
+    labels = parts.labels[parts.train], parts.labels[parts.test]
+    found = retrieval.nearest(
+        gallery, queries, max(retrieval.RANKS), device=device, progress=progress, **groups
+    ).positions
+    precisions = precision.average_precision(
+        gallery, queries, *labels, device=device, progress=progress, **groups
+    )
+    without = np.isnan(precisions)
+    figures = retrieval.recall(found, *labels, len(gallery))
+    figures["mAP"] = None if without.all() else float(100 * np.nanmean(precisions))
+    nearest = np.where(found[:, 0] >= 0, labels[0][found[:, 0]], -1)
+    details = {
+        "queries_with_siblings": parts.with_siblings,
+        "queries_without_their_class": int(without.sum()),  # not in mAP; a miss in recall
+        "predictions": nearest.tolist(),  # class of the nearest
+    }
+    return Measure(figures, details)
+
+
+def linear_of(
+    features: np.ndarray,
+    parts: Parts,
+    settings: ProbeSettings,
+    device: torch.device,
+    progress: Progress,
+) -> Measure:
+    """top-1 and top-5 of a linear classifier on the features."""
+    found = linear_probe(
+        features[parts.train],
+        parts.labels[parts.train],
+        parts.groups[parts.train].tolist(),
+        features[parts.test],
+        parts.labels[parts.test],
+        progress,
+        settings=settings,
+        device=device,
+    )
+    details = found.numbers()
+    figures = {key: details.pop(key) for key in ("top1", "top5")}
+    return Measure(figures, details | {"predictions": found.predictions.tolist()})
+
+
+def knn_of(
+    features: np.ndarray, parts: Parts, centring: str, device: torch.device, progress: Progress
+) -> Measure:
+    """top-1 of a vote of the k nearest."""
+    gallery, queries = retrieval.centre(features[parts.train], features[parts.test], centring)
+    found = knn_accuracy(
+        gallery,
+        queries,
+        parts.labels[parts.train],
+        parts.labels[parts.test],
+        device=device,
+        progress=progress,
+    )
+    return Measure(found.accuracy, {"predictions": found.predictions.tolist()})

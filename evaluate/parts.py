@@ -1,0 +1,111 @@
+"""Who is trained on and who is tested: the labelled videos of a split's two parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from builder.shard import ShardDataset, Video
+from evaluate.errors import EvaluateError
+from trainer.training_set import describe_splits
+
+ALL = "all"  # every split that can be tested
+TESTED = ("test", "val")  # the part that is tested: the first that has labels (Kinetics: val)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Positions are those of the data set's videos, and of the rows of a feature store."""
+
+    split: str
+    test_part: str  # "test", or "val"
+    train: np.ndarray  # int64, positions: the gallery
+    test: np.ndarray  # int64, positions: the queries
+    labels: np.ndarray  # int64, of every video; -1: unlabelled
+    groups: np.ndarray  # int64, of every video: number of its source recording
+    classes: tuple[str, ...]  # names by label
+    unlabelled: int  # videos of the two parts that are left out
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"train": len(self.train), "test": len(self.test), "unlabelled": self.unlabelled}
+
+    @property
+    def with_siblings(self) -> int:
+        """Test videos that were cut from a recording of which the train part has clips, too."""
+        return int(np.isin(self.groups[self.test], self.groups[self.train]).sum())
+
+
+def splits_of(dataset: ShardDataset, asked: str) -> list[str]:
+    """The split asked for, or all that can be tested, in order. Raises EvaluateError if there is
+    none."""
+    if asked != ALL:
+        return [asked]
+    found = dataset.splits()
+    usable = [s for s in sorted(found) if "train" in found[s] and found[s] & set(TESTED)]
+    if not usable:
+        raise EvaluateError(
+            f"{dataset.folder} has no split with videos to train and to test on; its splits are "
+            f"{describe_splits(dataset) or 'none'}."
+        )
+    return usable
+
+
+def parts_of(dataset: ShardDataset, split: str, factor: str = "") -> Parts:
+    """The labelled videos of a split; with `factor` a known factor of the videos (shapes: family,
+    programme, outline, tempo) stands for the class. Raises EvaluateError if there are no labels, or
+    nothing to train or to test on."""
+    videos = dataset.videos
+    labels, classes = _of_factor(dataset, factor) if factor else _of_class(dataset)
+    train = _positions(videos, split, "train", labels)
+    tested = [(part, _positions(videos, split, part, labels)) for part in TESTED]
+    test_part, test = next((found for found in tested if len(found[1])), tested[0])
+    for part, found in (("train", train), ("test", test)):
+        if not len(found):
+            raise EvaluateError(
+                f"{dataset.folder} has no labelled {part} videos in split {split}; its splits are "
+                f"{describe_splits(dataset) or 'none'}. Choose one that has train and test with "
+                "--split N."
+            )
+    in_parts = sum(video.splits.get(split) in ("train", test_part) for video in videos)
+    numbers: dict[str, int] = {}
+    return Parts(
+        split=split,
+        test_part=test_part,
+        train=train,
+        test=test,
+        labels=labels,
+        groups=np.array([numbers.setdefault(v.group, len(numbers)) for v in videos], np.int64),
+        classes=tuple(classes),
+        unlabelled=in_parts - len(train) - len(test),
+    )
+
+
+def _positions(videos: Sequence[Video], split: str, part: str, labels: np.ndarray) -> np.ndarray:
+    is_in = np.array([video.splits.get(split) == part for video in videos], bool)
+    return np.flatnonzero(is_in & (labels >= 0))
+
+
+def _of_class(dataset: ShardDataset) -> tuple[np.ndarray, Sequence[str]]:
+    if not dataset.classes:
+        raise EvaluateError(
+            f"{dataset.folder} is unlabelled, and recall and accuracy compare classes. Put the "
+            "videos of each class into a folder of its own and build again, or look for videos "
+            "with `ascnet search`."
+        )
+    labels = [-1 if video.label is None else video.label for video in dataset.videos]
+    return np.array(labels, np.int64), dataset.classes
+
+
+def _of_factor(dataset: ShardDataset, factor: str) -> tuple[np.ndarray, Sequence[str]]:
+    values = [(video.factors or {}).get(factor) for video in dataset.videos]
+    known = sorted({v for v in values if v is not None}, key=lambda v: (isinstance(v, str), v))
+    if not known:
+        names = sorted({name for video in dataset.videos for name in video.factors or ()})
+        raise EvaluateError(
+            f"The videos of {dataset.folder} have no known factor {factor!r}; they have "
+            f"{', '.join(names) or 'none'}."
+        )
+    number = {value: i for i, value in enumerate(known)}
+    labels = [-1 if value is None else number[value] for value in values]
+    return np.array(labels, np.int64), [str(value) for value in known]

@@ -1,0 +1,94 @@
+"""Results as words and as JSON. Every figure carries its protocol and its counts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from builder.atomic import write_atomically
+
+TITLES = {
+    "retrieval": "Retrieval",
+    "linear": "Linear probe",
+    "linear-on-the-fly": "Linear probe on augmented clips",
+    "knn": "k nearest neighbours vote",
+    "finetune": "Fine-tuning",
+}
+
+
+def table(result: dict[str, Any]) -> str:
+    """A result as a table with its caption: a row for each encoder, a column for each figure, with
+    the standard deviation over the splits where there are several."""
+    columns, spread = result["columns"], result["spread"] or {}
+    rows = [["", *columns]]
+    rows += [
+        [name, *(_figure(row.get(key), spread.get(name, {}).get(key)) for key in columns)]
+        for name, row in result["results"].items()
+    ]
+    return f"{title(result)} (%)\n{_align(rows)}\n{_caption(result)}"
+
+
+def title(result: dict[str, Any]) -> str:
+    """ "Retrieval on shapes, split 1"."""
+    splits = list(result["splits"])
+    which = f"split {splits[0]}" if len(splits) == 1 else f"mean of splits {', '.join(splits)}"
+    factor = f" ({result['factor']})" if result["factor"] else ""
+    return f"{TITLES[result['task']]} on {result['dataset']}{factor}, {which}"
+
+
+def _figure(value: float | None, spread: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if spread is None else f"{value:.1f} ± {spread:.1f}"
+
+
+def _align(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  "
+        + "  ".join(
+            cell.rjust(w) if i else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def _caption(result: dict[str, Any]) -> str:
+    p = result["protocol"]
+    how = f"{p['clips']} clips" if not p["every"] else f"a clip every {p['every']:g} s"
+    crop = "centre crop" if p["crops"] == 1 else f"{p['crops']} crops"
+    lines = [
+        *_counts(result),
+        f"  {how} x {p['frames']} frames, stride {p['stride']}, {crop} {p['size']}, "
+        f"layer {p['layer']}, {p['pooling']}-pooled; {p['comparison']}",
+        f"  {p['backbone']}, recipe {p['recipe']}, seed {p['seed']}, step {p['step']}; "
+        "untrained: the same network as training began with",
+    ]
+    if result["trained_on"].get("test_videos_seen"):
+        lines.append(
+            f"  Careful: the run was trained on split {result['trained_on']['split']} of this data "
+            "set, and its training saw test videos of this one (without their labels)."
+        )
+    return "\n".join(lines)
+
+
+def _counts(result: dict[str, Any]) -> list[str]:
+    whole = result["counts"]
+    lost = f"{sum(whole['failed'].values())} of {whole['expected']} source videos missing"
+    names = ("gallery", "queries") if result["task"] == "retrieval" else ("train", "test")
+    lines = []
+    for split, own in result["splits"].items():
+        counts = own["counts"]
+        left_out = f", {counts['unlabelled']} unlabelled left out" if counts["unlabelled"] else ""
+        which = f"split {split}: " if len(result["splits"]) > 1 else ""
+        lines.append(
+            f"  {which}{names[0]} {counts['train']} (train part), {names[1]} {counts['test']} "
+            f"({own['test_part']} part), {lost}{left_out}"
+        )
+    return lines
+
+
+def write_json(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(result, indent=1) + "\n")

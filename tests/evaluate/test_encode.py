@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from evaluate.encode import UNIT, Pooled, encode
+from evaluate.errors import EvaluateError
+from evaluate.protocol import Protocol, clips_of
+from trainer.augment import square_crop
+from trainer.backbones import make_backbone
+from trainer.clips import ClipReader, read_batches
+
+CPU = torch.device("cpu")
+PROTOCOL = Protocol(frames=4, stride=1, size=16, clips=3)
+
+
+def means(clips: torch.Tensor) -> torch.Tensor:
+    """Colours of a clip, as a network that is easy to foretell."""
+    return clips.mean(dim=(2, 3, 4))
+
+
+def outputs(videos, protocol, **options) -> dict[int, torch.Tensor]:
+    return dict(encode(means, videos, clips_of(videos, protocol), protocol, CPU, **options))
+
+
+def test_every_clip_of_every_video_in_order(dataset):
+    videos = dataset.videos
+    found = outputs(videos, PROTOCOL)
+    assert list(found) == [0, UNIT] and all(len(part) == 3 * UNIT for part in found.values())
+    for number in (0, 5, 11):
+        own = clips_of(videos, PROTOCOL)[number]
+        batch = next(read_batches(ClipReader(videos), [own]))
+        expected = means(square_crop(batch.frames, batch.sizes, 16))
+        start = 3 * (number % UNIT)
+        got = found[number // UNIT * UNIT][start : start + 3]
+        assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_what_is_done_is_left_out(dataset):
+    every = outputs(dataset.videos, PROTOCOL)
+    rest = outputs(dataset.videos, PROTOCOL, done={0})
+    assert list(rest) == [UNIT] and torch.equal(rest[UNIT], every[UNIT])
+
+
+def test_small_batches_give_all_clips(dataset, monkeypatch):
+    every = outputs(dataset.videos, PROTOCOL)
+    monkeypatch.setattr("evaluate.encode._BATCH_BYTES", 1)
+    alone = outputs(dataset.videos, PROTOCOL)
+    assert all(torch.allclose(alone[first], every[first], atol=1e-6) for first in every)
+
+
+def test_three_crops_are_averaged(dataset):
+    videos = dataset.videos[:1]
+    three = Protocol(frames=4, size=16, clips=1, crops=3)
+    batch = next(read_batches(ClipReader(videos), clips_of(videos, three)))
+    places = [means(square_crop(batch.frames, batch.sizes, 16, p)) for p in (0.0, 0.5, 1.0)]
+    assert not torch.allclose(places[0], places[2], atol=1e-3)
+    expected = torch.stack(places).mean(dim=0)
+    assert torch.allclose(outputs(videos, three)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("layer, channels", [("last", 128), ("layer3", 64), ("layer1.0", 16)])
+def test_a_layer_pooled(layer, channels, pooling):
+    backbone = make_backbone("r3d-tiny").eval()
+    pooled = Pooled(backbone, layer, pooling)
+    assert pooled.channels(Protocol(frames=4, size=16), CPU) == channels
+    clips = torch.randn(2, 3, 4, 16, 16)
+    with torch.inference_mode():
+        found = pooled(clips)
+        if layer == "layer3":
+            x = backbone.layer3(backbone.layer2(backbone.layer1(backbone.stem(clips))))
+            flat = x.flatten(2)
+            expected = flat.mean(2) if pooling == "average" else flat.amax(2)
+            assert torch.allclose(found, expected)
+    assert found.shape == (2, channels)
+
+
+@pytest.mark.parametrize(
+    "backbone, has", [("r3d-tiny", "stem, layer1, layer2"), ("s3d", r"features\.0, features\.1")]
+)
+def test_a_layer_that_is_not_there(backbone, has):
+    with pytest.raises(EvaluateError, match=f"no layer 'head'. It has {has}"):
+        Pooled(make_backbone(backbone), "head")

@@ -1,0 +1,444 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from builder.errors import BuilderError
+from evaluate import finetune as module
+from evaluate import kept
+from evaluate.errors import EvaluateError
+from evaluate.finetune import BEST, LAST, Task, finetune, video_logits
+from evaluate.finetune_config import Clips, FinetuneSettings
+from evaluate.labelled import Labelled, hold_out
+from evaluate.learner import Learner
+from evaluate.protocol import Protocol, clips_of
+from evaluate.subjects import Subject
+from trainer.backbones import make_backbone
+
+CPU = torch.device("cpu")
+PROTOCOL = Protocol(frames=4, stride=2, size=16, clips=2)
+SETTINGS = FinetuneSettings(epochs=6.0, batch=4, lr=0.01, workers=1)
+FACTS = {"encoder": "trained", "checkpoint_sha256": "a" * 64, "seed": 0}
+STATE, RESULT = "state.pt", "result.pt"
+
+
+def part(videos) -> Labelled:
+    return Labelled(videos, np.array([v.label for v in videos], np.int64))
+
+
+@pytest.fixture(scope="module")
+def task(dataset) -> Task:
+    """Colour bars or a test pattern; learnt from the first clip of every group."""
+    torch.manual_seed(0)
+    first = [v for v in dataset.videos if "c01" in v.name]
+    second = [v for v in dataset.videos if "c02" in v.name]
+    subject = Subject("trained", make_backbone("r3d-tiny"), FACTS)
+    return Task(subject, part(first), part(second), 2, PROTOCOL, SETTINGS)
+
+
+def changed(task: Task, **changes) -> Task:
+    return replace(task, settings=replace(task.settings, **changes))
+
+
+def weights_of(backbone) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in backbone.state_dict().items()}
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
+
+
+@pytest.fixture
+def classifiers(monkeypatch) -> list:
+    """Every classifier that is made."""
+    made, whole = [], module.Classifier
+
+    def make(*arguments, **named):
+        made.append(whole(*arguments, **named))
+        return made[-1]
+
+    monkeypatch.setattr(module, "Classifier", make)
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(task, tmp_path_factory):
+    """The result of an uninterrupted training."""
+    return finetune(task, CPU, tmp_path_factory.mktemp("whole"))
+
+
+def test_it_learns_what_can_be_told_apart(whole, task):
+    result = whole.result
+    assert result["top1"] == 100.0
+    assert result["top5"] is None  # of two classes it would say nothing
+    losses = [line["loss"] for line in result["epochs"]]
+    assert losses[-1] < 0.8 * losses[0] and losses[-1] == result["train_loss"]
+    assert [line["epoch"] for line in result["epochs"]] == [1, 2, 3, 4, 5, 6]
+    assert [line["steps"] for line in result["epochs"]] == [2, 4, 6, 8, 10, 12]
+    assert (result["epoch"], result["chosen"]) == (6, LAST)
+    assert (result["learned_from"], result["held_out"], result["tested_on"]) == (8, 0, 8)
+    assert whole.predictions.dtype == np.int64
+    assert (whole.predictions == task.test.labels).all()
+    assert whole.logits.shape == (8, 2) and whole.logits.dtype == np.float32
+    assert json.loads(json.dumps(result))["top1"] == 100.0
+
+
+def test_it_learns_the_labels_that_it_is_given(task, tmp_path):
+    swapped = replace(task, train=replace(task.train, labels=1 - task.train.labels))
+    assert finetune(swapped, CPU, tmp_path / "x").result["top1"] == 0.0
+
+
+def test_frozen_only_the_last_layer_learns(task, tmp_path, classifiers):
+    before = weights_of(task.subject.backbone)
+    result = finetune(changed(task, frozen=True, lr=0.5), CPU, tmp_path / "x").result
+    (made,) = classifiers
+    assert same(weights_of(made.features.backbone), before)  # statistics of batch norm, too
+    assert made.fc.weight.abs().max() > 0.05  # it began with 0.01
+    assert result["epochs"][-1]["loss"] < result["epochs"][0]["loss"]
+    assert result["top1"] == 100.0
+
+
+def test_end_to_end_all_learns_and_the_subject_stays(task, tmp_path, classifiers):
+    before = weights_of(task.subject.backbone)
+    finetune(changed(task, epochs=1.0), CPU, tmp_path / "x")
+    after = weights_of(classifiers[0].features.backbone)
+    assert all(not torch.equal(before[k], after[k]) for k in before)
+    assert same(weights_of(task.subject.backbone), before)
+
+
+def test_twice_the_same_and_another_seed_another_result(whole, task, tmp_path):
+    again = finetune(task, CPU, tmp_path / "again")
+    assert again.result == whole.result and (again.logits == whole.logits).all()
+    other = finetune(changed(task, seed=1), CPU, tmp_path / "other")
+    assert other.result["weights_sha256"] != whole.result["weights_sha256"]
+
+
+def test_workers_have_no_influence(whole, task, tmp_path):
+    assert (
+        finetune(changed(task, workers=3), CPU, tmp_path / "x").result["weights_sha256"]
+        == whole.result["weights_sha256"]
+    )
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_after(number: int):
+    def stop(done: int, total: int, text: str) -> None:
+        if done >= number:
+            raise StopError
+
+    return stop
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"frozen": True, "dropout": 0.5},
+        {"optimiser": "adamw", "lr": 0.001, "dropout": 0.5},
+        {"choose": "holdout", "schedule": "steps", "warmup": 0.1},
+        {"precision": "fp16"},
+    ],
+    ids=str,
+)
+def test_stopped_and_resumed_equals_uninterrupted(changes, task, tmp_path):
+    own = changed(task, epochs=4.0, **changes)
+    expected = finetune(own, CPU, tmp_path / "whole")
+    with pytest.raises(StopError):
+        finetune(own, CPU, tmp_path / "stopped", stop_after(5))
+    steps = []
+    result = finetune(own, CPU, tmp_path / "stopped", lambda done, *_: steps.append(done))
+    assert steps[0] > 1 and steps[-1] == expected.result["epochs"][-1]["steps"]
+    assert result.result == expected.result
+    assert (result.logits == expected.logits).all()
+
+
+def test_killed_and_resumed_equals_uninterrupted(whole, task, tmp_path, shards):
+    program = (
+        "import sys, time, torch\nfrom pathlib import Path\n"
+        "from builder.shard import ShardDataset\nfrom tests.evaluate import test_finetune as t\n"
+        "task = t.task.__wrapped__(ShardDataset(Path(sys.argv[1])))\n"
+        "slow = lambda done, total, text: time.sleep(0.2)\n"
+        "t.finetune(task, t.CPU, Path(sys.argv[2]), slow)\n"
+    )
+    folder = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", program, str(shards), str(folder)])
+    deadline = time.monotonic() + 60
+    while not (folder / STATE).is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (folder / STATE).is_file() and not (folder / RESULT).is_file()
+    seen = []
+    result = finetune(task, CPU, folder, lambda done, *_: seen.append(done))
+    assert seen[0] > 1 and seen[-1] == 12
+    assert result.result == whole.result and (result.logits == whole.logits).all()
+
+
+def test_stopped_while_it_was_tested(whole, task, tmp_path):
+    with pytest.raises(StopError):
+        finetune(task, CPU, tmp_path / "x", testing=stop_after(1))
+    steps, tested = [], []
+    result = finetune(
+        task, CPU, tmp_path / "x", lambda *step: steps.append(step), lambda n, *_: tested.append(n)
+    )
+    assert not steps and tested[-1] == 8
+    assert result.result == whole.result
+
+
+def test_a_finished_one_is_only_read(task, tmp_path):
+    folder, seen = tmp_path / "x", []
+    first = finetune(task, CPU, folder)
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", RESULT]
+
+    def note(*step) -> None:
+        seen.append(step)
+
+    again = finetune(task, CPU, folder, note, note)
+    assert again.result == first.result and (again.logits == first.logits).all() and not seen
+    finetune(task, CPU, folder, note, note, overwrite=True)
+    assert [step[0] for step in seen if step[1] == 12] == list(range(1, 13))
+
+
+def test_progress_says_loss_and_epoch(task, tmp_path):
+    texts = []
+    finetune(
+        changed(task, epochs=2.0, choose="holdout"),
+        CPU,
+        tmp_path / "x",
+        lambda done, total, text: texts.append(text),
+    )
+    assert texts[0].startswith("loss 0.")
+    assert "2 epochs done" not in texts[-2] and "1 epochs done" in texts[-2]
+    assert "% of the held-out videos" in texts[-1]
+
+
+def test_another_task_in_the_folder_is_refused(task, tmp_path):
+    folder = tmp_path / "x"
+    with pytest.raises(StopError):
+        finetune(task, CPU, folder, stop_after(3))
+    with pytest.raises(
+        EvaluateError, match=r"state\.pt was trained with settings\.lr 0\.01.*0\.1\. Say --over"
+    ):
+        finetune(changed(task, lr=0.1), CPU, folder)
+    finetune(task, CPU, folder)
+    flip = replace(SETTINGS.augment, flip=0.0)
+    fewer = replace(task.train, videos=task.train.videos[:-1], labels=task.train.labels[:-1])
+    swapped = replace(task.test, labels=1 - task.test.labels)
+    other = replace(task.subject, facts=FACTS | {"checkpoint_sha256": "b" * 64})
+    for wrong, words in (
+        (changed(task, augment=flip), r"settings\.augment\.flip 0\.5, and now it would be 0\.0"),
+        (replace(task, protocol=replace(PROTOCOL, clips=3)), r"protocol\.clips 2, .* be 3"),
+        (replace(task, classes=3), r"classes 2, .* be 3"),
+        (replace(task, train=fewer), r"train videos [0-9a-f]{12}, "),
+        (replace(task, test=swapped), r"test videos [0-9a-f]{12}, "),
+        (replace(task, subject=other), r"checkpoint_sha256 aaaaaaaaaaaa, .* be bbbbbbbbbbbb"),
+    ):
+        with pytest.raises(EvaluateError, match=rf"result\.pt was trained with {words}"):
+            finetune(wrong, CPU, folder)
+
+
+@pytest.mark.parametrize("name", [STATE, RESULT])
+@pytest.mark.parametrize("harm", ["cut", "flipped", "empty"])
+def test_a_damaged_file_is_one_sentence(name, harm, task, tmp_path):
+    folder = tmp_path / "x"
+    if name == STATE:
+        with pytest.raises(StopError):
+            finetune(task, CPU, folder, stop_after(3))
+    else:
+        finetune(task, CPU, folder)
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes({"cut": content[:-300], "flipped": content, "empty": b""}[harm])
+    with pytest.raises(EvaluateError, match=rf"{name} is damaged\. Say --overwrite"):
+        finetune(task, CPU, folder)
+    assert finetune(task, CPU, folder, overwrite=True).result["top1"] == 100.0
+
+
+def test_a_full_disk_leaves_the_epoch_before(whole, task, tmp_path, monkeypatch):
+    folder, writes, write = tmp_path / "x", [], kept.write_partial
+
+    def full(path, content):
+        writes.append(path)
+        if len(writes) == 3:
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(kept, "write_partial", full)
+    with pytest.raises(EvaluateError, match=r"state\.pt: No space left on device\. Make room"):
+        finetune(task, CPU, folder)
+    seen = []
+    assert finetune(task, CPU, folder, lambda n, *_: seen.append(n)).result == whole.result
+    assert seen[0] == 5
+
+
+def test_two_at_once(task, tmp_path):
+    seen = []
+
+    def again(*step) -> None:
+        if not seen:
+            with pytest.raises(BuilderError, match="Another process is writing to") as caught:
+                finetune(task, CPU, tmp_path / "x")
+            seen.append(caught.value)
+
+    finetune(changed(task, epochs=1.0), CPU, tmp_path / "x", again)
+    assert seen
+
+
+def test_a_loss_that_is_no_number(task, tmp_path):
+    with pytest.raises(
+        EvaluateError, match=r"(The loss is|Weights are no).* step \d.*--set lr=\.\.\., now 1e\+30"
+    ):
+        finetune(changed(task, lr=1e30), CPU, tmp_path / "x")
+    assert not (tmp_path / "x" / RESULT).exists()
+
+
+def test_gradients_that_overflow_are_not_kept(task, tmp_path, monkeypatch):
+    take = Learner.take
+
+    def overflow(self, clips, labels):
+        loss = take(self, clips, labels)
+        if self.step == 4:
+            self.classifier.fc.bias.data.fill_(float("inf"))
+        return loss
+
+    monkeypatch.setattr(Learner, "take", overflow)
+    with pytest.raises(EvaluateError, match="Weights are no numbers after step 4"):
+        finetune(task, CPU, tmp_path / "x")
+    assert torch.load(tmp_path / "x" / STATE, weights_only=True)["step"] == 2
+
+
+def test_the_test_part_chooses_nothing(task, tmp_path):
+    """Wrong labels in the test part: the same epoch, the same weights, another figure."""
+    own = changed(task, choose="holdout", lr=0.02)
+    wrong = replace(own, test=replace(task.test, labels=1 - task.test.labels))
+    one, two = (finetune(t, CPU, tmp_path / str(i)).result for i, t in enumerate((own, wrong)))
+    for key in ("epoch", "weights_sha256", "epochs", "chosen", "learned_from", "held_out"):
+        assert one[key] == two[key]
+    assert one["chosen"] == BEST
+    assert (one["learned_from"], one["held_out"]) == (7, 1)
+    assert one["top1"] == 100 - two["top1"]
+
+
+def test_the_best_epoch_is_the_one_that_is_tested(task, tmp_path, monkeypatch, classifiers):
+    """Epoch 2 is said to do best on the held-out videos; its weights are tested."""
+    scores, after = iter([10.0, 90.0, 50.0, 90.0, 20.0, 0.0]), []
+
+    def scored(learner, held_out, protocol, device):
+        after.append(learner.classifier.learned())
+        return next(scores)
+
+    monkeypatch.setattr(module, "_held_out_top1", scored)
+    own = changed(task, choose="holdout")
+    result = finetune(own, CPU, tmp_path / "x").result
+    assert (result["epoch"], result["chosen"]) == (4, BEST)  # of equals the later one
+    assert [line["held_out_top1"] for line in result["epochs"]][1] == 90.0
+    assert same(classifiers[0].learned(), after[3]) and not same(after[3], after[5])
+
+
+def test_held_out_videos_are_not_learnt_from(task, tmp_path, monkeypatch):
+    asked, requests = set(), module.train_requests
+
+    def noted(videos, *arguments):
+        asked.update(v.name for v in videos)
+        return requests(videos, *arguments)
+
+    monkeypatch.setattr(module, "train_requests", noted)
+    finetune(changed(task, choose="holdout", epochs=1.0), CPU, tmp_path / "x")
+    learn, held_out = hold_out(task.train)
+    assert asked == {v.name for v in learn.videos}
+    assert not asked & {v.name for v in held_out.videos}
+
+
+def test_fewer_videos_than_a_batch(task, tmp_path):
+    """Batch norm would fail on a single one; batches are full whatever there is."""
+    one = task.train.where(np.arange(8) == 0)
+    own = replace(changed(task, batch=8, epochs=20.0), train=one)
+    result = finetune(own, CPU, tmp_path / "x").result
+    assert result["learned_from"] == 1
+    assert [line["epoch"] for line in result["epochs"]] == [11, 12]  # a step each
+    assert result["top1"] == 50.0
+
+
+def test_classes_that_the_train_part_lacks(task, tmp_path):
+    train = replace(task.train, labels=task.train.labels * 4 + 2)  # 2 and 6 of 0 to 8
+    test = replace(task.test, labels=np.array([0, 8, 2, 2, 6, 6, 6, 6]))
+    found = finetune(replace(task, train=train, test=test, classes=9), CPU, tmp_path / "x")
+    assert found.logits.shape == (8, 9)
+    assert set(found.predictions.tolist()) <= {2, 6}
+    assert found.result["top5"] >= found.result["top1"] == 75.0
+
+
+def test_clips_of_training_may_differ(task, tmp_path, monkeypatch):
+    seen, take = [], Learner.take
+
+    def noted(self, clips, labels):
+        seen.append(tuple(clips.shape))
+        return take(self, clips, labels)
+
+    monkeypatch.setattr(Learner, "take", noted)
+    own = changed(task, epochs=1.0, train=Clips(frames=6, size=24))
+    result = finetune(own, CPU, tmp_path / "x").result
+    assert set(seen) == {(4, 3, 6, 24, 24)}
+    assert result["train_clips"] == {"frames": 6, "stride": 2, "fps": 0.0, "size": 24}
+
+
+def test_logits_are_averaged_over_clips(task, dataset):
+    """A logit is the mean brightness of a clip: the video's is the mean over its clips."""
+
+    class Bright:
+        settings = SETTINGS
+        classifier = torch.nn.Identity()
+
+        @staticmethod
+        def logits(clips: torch.Tensor) -> torch.Tensor:
+            return clips.mean(dim=(1, 2, 3, 4))[:, None]
+
+    videos = part(dataset.videos)
+    three = replace(PROTOCOL, clips=3)
+    together = video_logits(Bright, videos, three, CPU)
+    assert together.shape == (16, 1)
+    shown = list(
+        module.encode(Bright.logits, videos.videos, clips_of(videos.videos, three), three, CPU)
+    )
+    alone = torch.cat([logits for _, logits in shown]).reshape(16, 3, 1)
+    assert torch.allclose(torch.from_numpy(together), alone.mean(dim=1), atol=1e-6)
+    assert alone.std(dim=1).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: changed(t, precision="bf16"), r"precision is bf16 and the device is a CPU"),
+        (lambda t: replace(t, train=part([])), "The train part holds no labelled video"),
+        (lambda t: replace(t, test=part([])), "The test part holds no labelled video"),
+        (
+            lambda t: replace(t, test=replace(t.test, labels=t.test.labels - 1)),
+            r"of the test part has label -1; with 2 classes labels are 0 to 1",
+        ),
+        (lambda t: replace(t, classes=1), r"of the train part has label 1; with 1 classes"),
+        (
+            lambda t: replace(changed(t, choose="holdout"), train=t.train.where(np.arange(8) < 4)),
+            r"every 5th source group .*there are 4\. Say --set choose=last",
+        ),
+        (
+            lambda t: replace(t, protocol=replace(PROTOCOL, short_videos="error", frames=12)),
+            r"too short for 12 frames at stride 2",
+        ),
+        (lambda t: replace(t, protocol=replace(PROTOCOL, layer="layer9")), "no layer 'layer9'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_at_once(change, words, task, tmp_path):
+    with pytest.raises(EvaluateError, match=words):
+        finetune(change(task), CPU, tmp_path / "x")
+    assert not (tmp_path / "x" / STATE).exists()

@@ -1,0 +1,42 @@
+import pytest
+import safetensors.torch
+import torch
+
+from evaluate import finetune_config
+from evaluate.finetune_config import recipes
+from evaluate.subjects import of_file, of_run, recipe_for
+from trainer import config
+from trainer.backbones import BACKBONES, make_backbone
+from trainer.checkpoint import load_backbone
+from trainer.pretrain import make_model
+
+
+def test_the_untrained_one_is_what_training_began_with(finished_run, tiny):
+    both = of_run(finished_run)
+    start = make_model(tiny).encoder.backbone.state_dict()
+    assert all(torch.equal(v, start[k]) for k, v in both.untrained.backbone.state_dict().items())
+    first = both.trained.backbone.stem[0].weight
+    assert not torch.equal(first, both.untrained.backbone.stem[0].weight)
+    assert both.untrained.facts["checkpoint_sha256"] == "none"
+    assert both.trained.facts["checkpoint_sha256"] == load_backbone(finished_run).sha256
+    assert both.folder == finished_run and both.record["shards"]
+
+
+def test_a_file_of_weights(tmp_path):
+    weights = make_backbone("r3d-tiny").state_dict()
+    names = {f"module.encoder_q.{k}": v for k, v in weights.items()}
+    safetensors.torch.save_file(names, tmp_path / "mine.safetensors")
+    both = of_file(tmp_path / "mine.safetensors", None, None, tmp_path / "runs")
+    loaded = both.trained.backbone.state_dict()
+    assert all(torch.equal(weights[name], loaded[name]) for name in weights)
+    assert both.settings.model.backbone == "r3d-tiny" and both.settings.data.size == 32
+    assert both.folder == tmp_path / "runs" / "weights-mine"
+    assert len(both.trained.facts["checkpoint_sha256"]) == 64
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_has_recipes(backbone):
+    assert recipe_for(backbone) in config.recipes()
+    for dataset in ("ucf101", "hmdb51", "mine"):
+        for frozen in (False, True):
+            assert finetune_config.recipe_for(dataset, backbone, frozen) in recipes()
