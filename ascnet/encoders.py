@@ -52,6 +52,11 @@ def default_run(store: Path | None = None) -> Path:
     return newest_run(RUNS)
 
 
+def folder_of_weights(weights: Path | None) -> Path:
+    """Where what is made with a file of weights goes unless it is said."""
+    return RUNS / f"weights-{weights.stem if weights else ''}"
+
+
 def newest_store(run: Path) -> Path:
     """The newest finished store of trained features in a run. Raises EvaluateError if there is
     none."""
@@ -97,11 +102,10 @@ def subject_of(store: Features, subjects: Subjects, source: str) -> Subject:
 def protocol_in(store: Features) -> Protocol:
     """How the features of a store were taken. Raises EvaluateError if it does not say so."""
     own = store.attributes
-    known = {field.name: own[field.name] for field in fields(Protocol) if field.name in own}
-    if len(known) < len(fields(Protocol)):
-        missing = [field.name for field in fields(Protocol) if field.name not in own]
+    names = [field.name for field in fields(Protocol)]
+    if missing := [name for name in (*names, "recipe") if name not in own]:
         raise EvaluateError(
             f"{printable(str(store.path))} does not say its {', '.join(missing)}, so no video can "
             "be compared with it. Make it anew with `ascnet embed`."
         )
-    return Protocol(**known)  # type: ignore[arg-type]
+    return Protocol(**{name: own[name] for name in names})  # type: ignore[arg-type]

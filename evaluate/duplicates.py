@@ -36,8 +36,8 @@ class Pair:
     score: float
     first: int  # position in the store
     second: int  # a later one
-    first_clips: tuple[int, int]  # from which clip to which it is found in the other one
-    second_clips: tuple[int, int]
+    first_clips: tuple[int, int]  # from which clip to which the two are alike: the whole of the
+    second_clips: tuple[int, int]  # one that has fewer, and where it fits the other one best
 
 
 def find_pairs(
@@ -115,21 +115,29 @@ def _heads(rows: torch.Tensor) -> torch.Tensor:
 def _compare(rows: torch.Tensor, videos: tuple[int, int], bounds: np.ndarray) -> Pair:
     """The score of two videos and the clips that are alike; video v's clips are the rows from
     `bounds[v]` up to `bounds[v + 1]`."""
-    a, b = videos
-    starts = int(bounds[a]), int(bounds[b])
-    ends = int(bounds[a + 1]), int(bounds[b + 1])
+    starts = [int(bounds[video]) for video in videos]
+    ends = [int(bounds[video + 1]) for video in videos]
+    whole = [(start, end - 1) for start, end in zip(starts, ends, strict=True)]
     cosines = rows[starts[0] : ends[0]] @ rows[starts[1] : ends[1]].T
-    forth, back = cosines.max(dim=1), cosines.max(dim=0)
-    whole = (starts[0], ends[0] - 1), (starts[1], ends[1] - 1)
-    scores = float(forth.values.mean()), float(back.values.mean())
-    more = cosines.shape[0] - cosines.shape[1]  # clips of the first one than of the second
-    if more < 0 or (more == 0 and scores[0] >= scores[1]):  # the first is found in the second
-        return Pair(scores[0], a, b, whole[0], _span(forth.indices, starts[1]))
-    return Pair(scores[1], a, b, _span(back.indices, starts[0]), whole[1])
+    if len(cosines) == cosines.shape[1]:
+        scores = [float(cosines.amax(dim=d).mean()) for d in (1, 0)]
+        return Pair(max(scores), *videos, *whole)
+    is_first_longer = len(cosines) > cosines.shape[1]
+    if is_first_longer:
+        cosines = cosines.T
+    place = _place(cosines) + starts[0 if is_first_longer else 1]
+    part = (place, place + len(cosines) - 1)
+    spans = (part, whole[1]) if is_first_longer else (whole[0], part)
+    return Pair(float(cosines.amax(dim=1).mean()), *videos, *spans)
 
 
-def _span(clips: torch.Tensor, start: int) -> tuple[int, int]:
-    return start + int(clips.min()), start + int(clips.max())
+def _place(cosines: torch.Tensor) -> int:
+    """From which clip on of the longer video (columns) the clips of the shorter one (rows) fit it
+    best, one after the other."""
+    few, many = cosines.shape
+    table = cosines.contiguous()
+    diagonals = table.as_strided((many - few + 1, few), (1, many + 1))
+    return int(diagonals.mean(dim=1).argmax())
 
 
 def groups_of(pairs: Sequence[Pair]) -> dict[int, int]:

@@ -26,9 +26,9 @@ class Match:
 def centre_of(store: Features, centring: str = CENTRINGS[0]) -> np.ndarray:
     """What to take from every feature before cosines: float32, channels.
 
-    `gallery mean`: the mean of the store's videos, each counting the same however long it is. Features
-    after a ReLU are nowhere negative, so without it all cosines are near 1. `none`, or fewer than
-    FEWEST videos: zeros.
+    `gallery mean`: the mean of the store's videos, each counting the same however long it is.
+    Features after a ReLU are nowhere negative, so without it all cosines are near 1. `none`, or
+    fewer than FEWEST videos: zeros.
     """
     if centring not in CENTRINGS:
         raise EvaluateError(f"centring is {centring!r}; it takes {', '.join(CENTRINGS)}.")

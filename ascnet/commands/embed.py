@@ -23,13 +23,13 @@ from evaluate.subjects import Subjects
     type=click.Path(path_type=Path),
     help="Run whose encoder to use.  [default: the newest in runs/]",
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Or a file: .safetensors or .pth.")
 @click.option(
-    "--backbone",
-    type=click.Choice(list(BACKBONES)),
-    help="What a file of weights is of, where it does not say so itself.",
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="A file of weights in place of a run, of any project (torchvision, RSPNet, ...).",
 )
-@click.option("--recipe", help="What clips a file of weights takes.  [default: by its backbone]")
+@click.option("--backbone", help="With --weights.  [default: the one that fits]")
+@click.option("--recipe", help="With --weights: whose clips to take.  [default: k400-<backbone>]")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),

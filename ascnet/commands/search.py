@@ -8,7 +8,14 @@ import click
 
 from ascnet import embedding
 from ascnet.commands.train import pick_device
-from ascnet.encoders import default_run, newest_store, protocol_in, subject_of, subjects_of
+from ascnet.encoders import (
+    default_run,
+    folder_of_weights,
+    newest_store,
+    protocol_in,
+    subject_of,
+    subjects_of,
+)
 from ascnet.text import table
 from builder.atomic import write_atomically
 from builder.info_text import printable
@@ -39,6 +46,7 @@ from evaluate.store import Features
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Or the file of weights.")
 @click.option("--backbone", help="With --weights.  [default: the one that fits]")
+@click.option("--recipe", help="With --weights.  [default: the one that the store names]")
 @click.option(
     "--centring",
     type=click.Choice(CENTRINGS),
@@ -61,6 +69,7 @@ def command(
     run: Path | None,
     weights: Path | None,
     backbone: str | None,
+    recipe: str | None,
     centring: str,
     page: str | None,
 ) -> None:
@@ -69,14 +78,14 @@ def command(
     The query is cut and encoded as the store's videos were. A video counts by its best clip.
     """
     html = _page_path(page, query)
-    if weights is None:
-        run = run or default_run(store)
+    if weights is None and run is None:
+        run = default_run(store)
     if store is None:
-        store = newest_store(run or default_run())
+        store = newest_store(run or folder_of_weights(weights))
     gallery = Features(store)
     protocol = protocol_in(gallery)
-    recipe = str(gallery.attributes.get("recipe", ""))
-    subjects = subjects_of(run, weights, backbone, recipe or None)
+    recipe = recipe or str(gallery.attributes["recipe"])
+    subjects = subjects_of(run, weights, backbone, recipe if weights else None)
     subject = subject_of(gallery, subjects, str(run or weights))
     with tempfile.TemporaryDirectory() as scratch:
         asked = embedding.query_features(
