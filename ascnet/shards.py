@@ -1,8 +1,7 @@
 """Shards as a sequence of videos, with any clip of them as a tensor: what `open_shards` returns."""
 
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,8 +11,6 @@ from builder.info_text import printable
 from builder.shard import ShardDataset, Video, read_frames, read_offsets
 from trainer.decode import decode_clip
 from trainer.sampling import POLICIES, Place, clip_frames
-
-_REMEMBERED = 20_000  # videos whose frames' places are kept in memory, about a kilobyte each
 
 
 class NoSuchVideoError(BuilderError, IndexError):
@@ -26,11 +23,6 @@ class Shards(ShardDataset):
 
     Safe to use from several threads.
     """
-
-    def __init__(self, folder: Path) -> None:
-        """Raises BuilderError if `folder` holds no finished data set of a known schema."""
-        super().__init__(folder)
-        self._offsets = lru_cache(_REMEMBERED)(self._read_offsets)
 
     def __len__(self) -> int:
         """How many videos are built."""
@@ -83,17 +75,13 @@ class Shards(ShardDataset):
             )
         numbers = clip_frames(start, Place(frames, stride, found.frames), short_videos)
         canvas = np.empty((frames, found.height, found.width, 3), np.uint8)
-        jpegs = read_frames(found, self._offsets(found), numbers)
+        jpegs = read_frames(found, read_offsets(found), numbers)
         decode_clip(jpegs, numbers, found, canvas, 0)
         return torch.from_numpy(canvas)
 
     @cached_property
     def _positions(self) -> dict[str, int]:
         return {video.name: position for position, video in enumerate(self.videos)}
-
-    @staticmethod
-    def _read_offsets(video: Video) -> np.ndarray:
-        return read_offsets(video)
 
 
 def _check(video: Video, start: int, frames: int, stride: int, short_videos: str) -> None:

@@ -11,6 +11,7 @@ from evaluate.store import Features
 CENTRINGS = ("gallery mean", "none")
 FEWEST = 10  # videos that a mean is taken of; of fewer it is mostly the videos themselves
 _ROWS = 1 << 15  # gallery clips at a time; bounds memory
+_DIGITS = 1e6  # cosines count to so many parts of 1, which is what float32 knows of them
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def unit_rows(features: np.ndarray, centre: np.ndarray, what: str = "The store")
 
 def search(gallery: Features, query: np.ndarray, k: int, centre: np.ndarray) -> list[Match]:
     """The min(k, videos) best videos of a store for a query (float32, clips x channels), best
-    first; of equals, the one that comes first in the store.
+    first; of equals (to a millionth), the one that comes first in the store.
 
     A video's cosine is that of its best pair (clip of the query, clip of the video). Raises
     EvaluateError if the query's features are of another length, or if features are no numbers.
@@ -68,8 +69,9 @@ def search(gallery: Features, query: np.ndarray, k: int, centre: np.ndarray) -> 
     partners = np.empty(len(own), np.int64)
     for first in range(0, len(own), _ROWS):
         some = slice(first, first + _ROWS)
-        best = (unit_rows(own[some], centre, str(gallery.path)) @ queries).max(dim=1)
-        cosines[some], partners[some] = best.values.numpy(), best.indices.numpy()
+        table = unit_rows(own[some], centre, str(gallery.path)) @ queries
+        best = table.mul_(_DIGITS).round_().max(dim=1)  # rounding noise must not decide
+        cosines[some], partners[some] = best.values.numpy() / _DIGITS, best.indices.numpy()
     clips = _best_clips(cosines, gallery.clip_video)
     order = np.argsort(-cosines[clips], kind="stable")[:k]
     return [
