@@ -84,6 +84,7 @@ def pair(first: int, second: int) -> Pair:
 def test_groups_are_what_chains_of_pairs_link():
     found = groups_of([pair(3, 4), pair(0, 9), pair(1, 2), pair(2, 3), pair(7, 9)])
     assert found == {3: 0, 4: 0, 1: 0, 2: 0, 0: 1, 9: 1, 7: 1}
+    assert groups_of([pair(1, 2), pair(1, 3), pair(1, 4)]) == {1: 0, 2: 0, 3: 0, 4: 0}
     assert groups_of([]) == {}
 
 
