@@ -67,7 +67,7 @@ def command(
         write_atomically(out, _csv(features, listed, groups))
     if listed and show:
         click.echo(_text(features, listed[:show], groups))
-    if len(listed) > show:
+    if show and len(listed) > show:
         click.echo(f"... and {len(listed) - show} more pairs (--show, --csv)")
     click.echo(_summary(features, pairs, groups, leaking, threshold))
     if not centre.any() and centring != "none":

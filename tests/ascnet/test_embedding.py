@@ -1,11 +1,20 @@
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ascnet import embedding
-from ascnet.embedding import Said, build_shards, catalog_of, embed, frame_settings, shards_beside
+from ascnet.embedding import (
+    Said,
+    build_shards,
+    catalog_of,
+    embed,
+    frame_settings,
+    query_features,
+    shards_beside,
+)
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.shard import ShardDataset
@@ -157,6 +166,23 @@ def test_an_unknown_frame_rate_is_said_before_anything_is_computed(
         embed(dataset, tmp_path / "x.h5", trained.trained, protocol, CPU, Said())
     evenly = protocol_of(trained.settings)
     assert len(embed(dataset, tmp_path / "x.h5", trained.trained, evenly, CPU, Said()).names) == 16
+
+
+def test_a_query_of_an_unknown_rate_is_cut_evenly(make_video, tmp_path, trained, monkeypatch):
+    real = embedding.build_shards
+
+    def without_rate(*words, **more):
+        dataset = real(*words, **more)
+        unknown = tuple(replace(video, fps=None) for video in dataset.videos)
+        dataset.__dict__["videos"] = unknown
+        return dataset
+
+    query = make_video(tmp_path / "q.mp4", frames=100)
+    gallery = SimpleNamespace(shards=tmp_path / "gone")
+    words = (query, gallery, trained.trained, replace(protocol_of(trained.settings), every=0.5))
+    assert len(query_features(*words, CPU, tmp_path / "a").clip_video) == 8
+    monkeypatch.setattr(embedding, "build_shards", without_rate)
+    assert len(query_features(*words, CPU, tmp_path / "b").clip_video) == 5
 
 
 def test_strange_names(make_video, tmp_path, trained):
