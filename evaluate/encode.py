@@ -51,7 +51,7 @@ class Pooled(nn.Module):
 
 
 def _layer(backbone: Backbone, name: str) -> nn.Module:
-    modules = dict(backbone.named_modules())
+    modules: dict[str, nn.Module] = dict(backbone.named_modules())
     if name in modules and name:
         return modules[name]
     children = dict(backbone.named_children())

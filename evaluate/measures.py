@@ -84,9 +84,9 @@ def linear_of(
         settings=settings,
         device=device,
     )
-    details = found.numbers()
-    figures = {key: details.pop(key) for key in ("top1", "top5")}
-    return Measure(figures, details | {"predictions": found.predictions.tolist()})
+    details: dict[str, Any] = found.numbers() | {"predictions": found.predictions.tolist()}
+    del details["top1"], details["top5"]
+    return Measure({"top1": found.top1, "top5": found.top5}, details)
 
 
 def knn_of(

@@ -1,6 +1,8 @@
-"""`make bench`: ours beside the usual ways: loading, training steps, streaming, building.
+"""`make bench`: ours beside the usual ways: loading, training steps, streaming, building,
+retrieval.
 
-    python -m tests.bench [loading] [step] [streaming] [building]      (make: PARTS="loading step")
+    python -m tests.bench [loading] [step] [streaming] [building] [retrieval]
+    (make: PARTS="loading step")
 
 CLIPS=folder: load and build these videos, else some of `shapes`. ROUNDS=5: of every way, in turn.
 SECONDS=4: about how long a round of a way of loading takes.
@@ -18,12 +20,13 @@ from builder.catalog.source import Catalog
 from builder.shard import ShardDataset
 from tests.bench_building import bench_building
 from tests.bench_loading import bench_loading
+from tests.bench_retrieval import bench_retrieval
 from tests.bench_step import bench_step
 from tests.bench_streaming import bench_streaming
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = float(os.environ.get("SECONDS", "4"))
-PARTS = ("loading", "step", "streaming", "building")
+PARTS = ("loading", "step", "streaming", "building", "retrieval")
 VIDEOS = 96
 CORES = len(os.sched_getaffinity(0))
 
@@ -54,6 +57,10 @@ def copies(catalog: Catalog, where: Path) -> Path:
 def main(parts: list[str]) -> None:
     if unknown := set(parts) - set(PARTS):
         sys.exit(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(PARTS)}.")
+    if "retrieval" in parts:
+        bench_retrieval(ROUNDS)
+    if set(parts) <= {"retrieval"}:
+        return
     given = os.environ.get("CLIPS")
     with tempfile.TemporaryDirectory() as name:
         work, made = Path(name), some_shapes()

@@ -1,0 +1,133 @@
+"""Top-50 retrieval of random features, ours beside faiss's exact index, on the same cores.
+
+    python -m tests.bench retrieval      (GALLERY=240000 QUERIES=20000 CHANNELS=512 ROUNDS=5)
+
+Every round of every way is a process of its own, which makes the features, finds the neighbours,
+and says how long that took and how much memory it ever held, features included. The time of faiss
+is that of scaling the features to length 1, of `add` and of `search`; ours scales, too.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from evaluate.retrieval import nearest
+from tests.side_by_side import Measured, alternate, rate, ratio
+
+GOAL_TIME = 1.2  # times faiss's
+GOAL_MEMORY = 3.0  # GiB
+NEIGHBOURS = 50
+CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Size:
+    gallery: int
+    queries: int
+    channels: int
+
+    @classmethod
+    def of_environment(cls) -> "Size":
+        names = ("GALLERY", "QUERIES", "CHANNELS")
+        usual = ("240000", "20000", "512")
+        values = (int(os.environ.get(n, d)) for n, d in zip(names, usual, strict=True))
+        return cls(*values)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a process reports."""
+
+    seconds: float
+    memory: float  # GiB: the most that it ever held
+    positions: np.ndarray
+
+
+def by_ours(gallery: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    torch.set_num_threads(CORES)
+    return nearest(gallery, queries, NEIGHBOURS).positions
+
+
+def by_faiss(gallery: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    import faiss
+
+    faiss.omp_set_num_threads(CORES)
+    faiss.normalize_L2(gallery)
+    faiss.normalize_L2(queries)
+    index = faiss.IndexFlatIP(gallery.shape[1])
+    index.add(gallery)
+    return index.search(queries, NEIGHBOURS)[1]
+
+
+WAYS = {"ours": by_ours, "faiss": by_faiss}
+
+
+def work(way: str, size: Size, out: Path) -> None:
+    """In a process of its own: the positions go to `out`, the rest is printed."""
+    rng = np.random.default_rng(0)
+    gallery = rng.standard_normal((size.gallery, size.channels), dtype=np.float32)
+    queries = rng.standard_normal((size.queries, size.channels), dtype=np.float32)
+    began = time.perf_counter()
+    positions = WAYS[way](gallery, queries)
+    seconds = time.perf_counter() - began
+    np.save(out, positions)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"seconds": seconds, "memory": memory}))
+
+
+def run(way: str, size: Size) -> Found:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "positions.npy"
+        sizes = [str(x) for x in (size.gallery, size.queries, size.channels)]
+        command = [sys.executable, "-m", "tests.bench_retrieval", way, str(out), *sizes]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        return Found(**json.loads(done.stdout), positions=np.load(out))
+
+
+def bench_retrieval(rounds: int) -> None:
+    if find_spec("faiss") is None:
+        print("Retrieval is not measured: faiss is missing (pip install faiss-cpu).")
+        return
+    size = Size.of_environment()
+    found: dict[str, list[Found]] = {way: [] for way in WAYS}
+
+    def way_of(name: str) -> Measured:
+        one = run(name, size)
+        found[name].append(one)
+        return Measured(one.seconds, 0.0, size.queries)
+
+    runs = alternate({name: lambda name=name: way_of(name) for name in WAYS}, rounds)
+    print(
+        f"Nearest {NEIGHBOURS} of {size.queries} queries in {size.gallery} rows of "
+        f"{size.channels} channels, {CORES} cores ({rounds} rounds, medians)"
+    )
+    for name, own in runs.items():
+        seconds = statistics.median(one.seconds for one in own)
+        memory = max(one.memory for one in found[name])
+        speed = rate(own)
+        print(
+            f"  {name:<6} {seconds:7.1f} s  {speed.median:7.0f} queries/s ({speed.low:.0f} .. "
+            f"{speed.high:.0f})  {memory:.2f} GiB at most"
+        )
+    slower = ratio(runs["faiss"], runs["ours"])
+    print(
+        f"  ours takes x {slower.median:.2f} ({slower.low:.2f} .. {slower.high:.2f}) the time of "
+        f"faiss; goals: x {GOAL_TIME} and {GOAL_MEMORY} GiB at most"
+    )
+    same = (found["ours"][0].positions == found["faiss"][0].positions).mean()
+    print(f"  {same:.4%} of the positions are the same (faiss's order is that of float32 sums)")
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], Size(*map(int, sys.argv[3:6])), Path(sys.argv[2]))
