@@ -70,14 +70,16 @@ def test_a_clip_is_these_frames(opened):
 
 
 def test_what_a_clip_does_that_runs_past_the_end(opened):
-    video = opened["bars/v_bars_g01_c01.avi"]
-    assert video.frames == 5
-    whole = opened.clip(video, frames=5)
-    assert torch.equal(opened.clip(video, 3, 4), whole[[3, 4, 0, 1]])
-    assert torch.equal(opened.clip(video, 3, 4, short_videos="repeat_last"), whole[[3, 4, 4, 4]])
-    with pytest.raises(BuilderError, match=r"from frame 3 on needs frame 6, and bars/.* has 5"):
-        opened.clip(video, 3, 4, short_videos="error")
-    assert len(opened.clip(video, 0, 5, short_videos="error")) == 5
+    video = opened["test/v_test_g01_c01.avi"]
+    assert video.frames == 17
+    whole = opened.clip(video, frames=17)
+    assert not torch.equal(whole[0], whole[16])
+    assert torch.equal(opened.clip(video, 15, 4), whole[[15, 16, 0, 1]])
+    stays = opened.clip(video, 15, 4, short_videos="repeat_last")
+    assert torch.equal(stays, whole[[15, 16, 16, 16]])
+    with pytest.raises(BuilderError, match=r"from frame 15 on needs frame 18, and test/.* has 17"):
+        opened.clip(video, 15, 4, short_videos="error")
+    assert len(opened.clip(video, 0, 17, short_videos="error")) == 17
 
 
 @pytest.mark.parametrize(

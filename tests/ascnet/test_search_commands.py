@@ -140,6 +140,10 @@ def test_copies_in_train_and_test_are_a_warning(says, make_video, finished_run, 
     assert head.split()[-1] == "split" and row.endswith("1: test/train")
     assert {"3.mp4", "copy.mp4"} <= set(row.split())
     assert rest[-1].startswith("WARNING: 1 of the pairs lie in different parts of a split")
+    every = says("near-duplicates", store, "--threshold", 0.2).splitlines()
+    leaks = says("near-duplicates", store, "--threshold", 0.2, "--leaks").splitlines()
+    assert every[-2:] == leaks[-2:]  # the counts
+    assert leaks[1:-2] == [row for row in every[1:-2] if "/t" in row] != every[1:-2]
     (folder / "splits.csv").write_text(
         "\n".join(
             ["video,split", *(row.replace("test", "train") for row in rows), "copy.mp4,train"]
