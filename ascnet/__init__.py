@@ -1,41 +1,61 @@
 """ascnet: learn video representations without labels, and measure them honestly.
 
-The public Python API; everything loads when it is first used:
+The public Python API; everything loads when it is first used, so `import ascnet` is instant:
 
-    ascnet.open_shards("shards/ucf101")     builder.shard.ShardDataset
-    ascnet.load_backbone("runs/...")        trainer.backbones.base.Backbone with trained weights
-    ascnet.open_features("runs/.../x.h5")   evaluate.store.Features
+    ascnet.open_shards("shards/ucf101")     videos, and any clip of them as a tensor
+    ascnet.load_backbone("runs/...")        a trained 3D-CNN, of a run or of a file of weights
+    ascnet.open_features("runs/.../x.h5")   features of videos and clips, as arrays
+
+docs/tour.md shows them at work. What a user can mend is raised as builder.errors.BuilderError,
+trainer.errors.TrainerError or evaluate.errors.EvaluateError, each a sentence or two.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builder.shard import ShardDataset
+    from ascnet.shards import Shards
     from evaluate.store import Features
     from trainer.backbones.base import Backbone
 
 __version__ = "0.1.0"
 
 
-def open_shards(folder: str | Path) -> "ShardDataset":
-    """A built data set. Raises builder.errors.BuilderError if there is none in `folder`."""
-    from builder.shard import ShardDataset
+def open_shards(folder: str | Path) -> "Shards":
+    """A built data set, as a sequence of videos: `len(shards)`, `for video in shards`, `shards[3]`,
+    `shards["a.mp4"]` (builder.shard.Video: name, class_name, label, group, splits, fps in frames a
+    second, frames, width and height in pixels).
 
-    return ShardDataset(Path(folder))
+    `shards.clip(video, start=0, frames=16, stride=1)` is a clip as a uint8 tensor, T x H x W x 3,
+    RGB; safe to call from several threads. Raises BuilderError if `folder` holds no finished data
+    set.
+    """
+    from ascnet.shards import Shards
 
-
-def load_backbone(run: str | Path) -> "Backbone":
-    """The trained backbone of a run, in evaluation mode: float32 N x 3 x T x H x W, normalised as
-    `trainer.augment.square_crop` does, to a feature map N x C x T' x H' x W'. Raises
-    trainer.errors.TrainerError if the run has no checkpoint."""
-    from trainer import checkpoint
-
-    return checkpoint.load_backbone(Path(run)).backbone.eval()
+    return Shards(Path(folder))
 
 
-def open_features(path: str | Path) -> "Features":
-    """A finished feature store, read into memory."""
+def load_backbone(run_or_file: str | Path, backbone: str | None = None) -> "Backbone":
+    """A trained backbone, in evaluation mode, on the CPU: a torch module from float32 clips
+    N x 3 x T x S x S to a float32 feature map N x C x T' x S' x S', C = its `channels`.
+
+    The clips are RGB in [0, 1], less `trainer.augment.MEAN`, over `trainer.augment.STD`, as
+    `trainer.augment.square_crop` makes them of uint8 frames. Of a run directory it is the newest
+    checkpoint. Of a file (`ascnet export`, torchvision, RSPNet, CoCLR, ...) it is the one that the
+    file names or that all its tensors fit, unless `backbone` says which, such as "r3d18". Raises
+    TrainerError if there is none, or if not every tensor fits.
+    """
+    from ascnet import encoders
+
+    return encoders.load_backbone(Path(run_or_file), backbone)
+
+
+def open_features(file: str | Path) -> "Features":
+    """A finished feature store, its videos read into memory: `features` (float32, videos x
+    channels), `names`, `labels` (int64; -1: unlabelled), `class_of`, `groups`, `splits`, `fps`
+    (float64, frames a second; NaN: unknown), `clip_features` (float32, clips x channels),
+    `clip_video` and `clip_frames` (int32), `seconds(clip)`, and `attributes`, which say how they
+    were made. Raises EvaluateError if it is damaged, unfinished or no store."""
     from evaluate.store import Features
 
-    return Features(Path(path))
+    return Features(Path(file))

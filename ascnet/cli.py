@@ -17,6 +17,9 @@ COMMANDS = {
     "train": "Shards to a 3D-CNN that knows appearance and speed.",
     "evaluate": "A trained run to a feature store and honest numbers.",
     "report": "A run as a web page: one file with curves, figures, clips and a map.",
+    "embed": "Any videos to a feature store, labelled or not.",
+    "search": "The clips of a store that look and move like a query video.",
+    "near-duplicates": "Videos of a store that are nearly the same; leaks between train and test.",
     "export": "A trained backbone for torchvision, safetensors or ONNX.",
     "info": "What is in the shards.",
     "verify": "Whether the shards are what was built.",
@@ -34,7 +37,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"ascnet.commands.{cmd_name}")
+        module = importlib.import_module(f"ascnet.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -129,8 +129,7 @@ def _command(path: Path, settings: FrameSettings) -> list[str]:
     options = {"q:v": settings.jpeg_quality}
     if settings.max_frames:
         options["frames:v"] = settings.max_frames + 1  # one more, to know that there are more
-    # "file:" keeps names with a leading dash or a colon from being read as options or protocols.
-    stream = ffmpeg.input(f"file:{path}", threads=1).output(
+    stream = ffmpeg.input(_INPUT, threads=1).output(
         "pipe:1",
         map="0:V:0",  # the first video stream that is no cover picture
         vf=",".join(picture),
@@ -147,8 +146,13 @@ def _command(path: Path, settings: FrameSettings) -> list[str]:
     # Frames that can be decoded count, however many others cannot.
     stream = stream.global_args("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info")
     stream = stream.global_args("-max_error_rate", "1")
-    return [str(word) for word in stream.compile(cmd=find_ffmpeg())]
+    words = [str(word) for word in stream.compile(cmd=find_ffmpeg())]
+    # ffmpeg-python takes no names with bytes that are no UTF-8, so it never sees the name. "file:"
+    # keeps a leading dash or a colon from being read as an option or a protocol.
+    return [f"file:{path}" if word == _INPUT else word for word in words]
 
+
+_INPUT = "<the video>"
 
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _STOPPED = re.compile(r"received signal (\d+)")

@@ -1,0 +1,109 @@
+"""`ascnet embed`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from ascnet import embedding
+from ascnet.commands.train import pick_device
+from ascnet.encoders import default_run, subjects_of
+from ascnet.progress import Progress
+from builder.info_text import printable
+from builder.shard import ShardDataset, find_datasets
+from evaluate.protocol import Protocol, protocol_of
+from evaluate.subjects import Subjects
+
+
+@click.command("embed")
+@click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--shards", type=click.Path(path_type=Path), help="A data set built already.")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    help="Run whose encoder to use.  [default: the newest in runs/]",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="A file of weights in place of a run, of any project (torchvision, RSPNet, ...).",
+)
+@click.option("--backbone", help="With --weights.  [default: the one that fits]")
+@click.option("--recipe", help="With --weights: whose clips to take.  [default: k400-<backbone>]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Store to write.  [default: RUN/features/<name>-<seconds>s.h5]",
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0, max=1e6),
+    default=1.0,
+    show_default=True,
+    help="Seconds between clips; 0: evenly spaced clips, 10 or what the recipe says.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a store of other videos, clips or weights."
+)
+def command(
+    videos: tuple[Path, ...],
+    shards: Path | None,
+    run: Path | None,
+    weights: Path | None,
+    backbone: str | None,
+    recipe: str | None,
+    out: Path | None,
+    every: float,
+    overwrite: bool,
+) -> None:
+    """Features of any VIDEOS, files or folders, to a store that can be searched.
+
+    One folder is read as `ascnet build folder` reads it: its first level is the class. Frames are
+    kept beside the store (STORE.shards), so that pages can show them. Videos that cannot be read
+    are counted and left out. Killed, the same command goes on.
+    """
+    if bool(videos) == bool(shards):
+        raise click.UsageError("Name videos or folders of videos, or else --shards.")
+    if out is not None and out.suffix != ".h5":
+        raise click.UsageError(f"--out is {str(out)!r}; stores are HDF5, so end the name in .h5.")
+    if weights is None and run is None:
+        run = default_run()
+    subjects = subjects_of(run, weights, backbone, recipe)
+    protocol = replace(protocol_of(subjects.settings), every=every)
+    with Progress("building", "videos") as building, Progress("features", "videos") as features:
+        said = embedding.Said(building, features, click.echo)
+        if shards is not None:
+            dataset = _only_one(shards)
+            store = out or _default_store(subjects, dataset.name, protocol)
+        else:
+            catalog = embedding.catalog_of(videos)
+            store = out or _default_store(subjects, catalog.dataset, protocol)
+            frames = embedding.frame_settings(subjects.record.get("shards", ()), protocol)
+            folder, catalog = embedding.shards_beside(store, catalog)
+            dataset = embedding.build_shards(catalog, folder, frames, said, overwrite=overwrite)
+        found = embedding.embed(
+            dataset, store, subjects.trained, protocol, pick_device(), said, overwrite=overwrite
+        )
+    clips = (
+        f"a clip about every {protocol.every:g} s" if protocol.every else f"{protocol.clips} each"
+    )
+    click.echo(
+        f"{printable(str(store))}: {len(found.names)} videos, {len(found.clip_video)} clips "
+        f"({clips}), {found.features.shape[1]} features a clip"
+    )
+    click.echo(f"  ascnet search QUERY.mp4 --store {printable(str(store))}")
+
+
+def _only_one(shards: Path) -> ShardDataset:
+    folders = find_datasets(shards)
+    if len(folders) > 1:
+        raise click.UsageError(
+            f"{shards} holds {len(folders)} data sets; name one of them: "
+            f"{', '.join(map(str, folders))}."
+        )
+    return ShardDataset(folders[0])
+
+
+def _default_store(subjects: Subjects, name: str, protocol: Protocol) -> Path:
+    how = f"{protocol.every:g}s" if protocol.every else f"{protocol.clips}clips"
+    return subjects.folder / "features" / f"{name}-{how}.h5"

@@ -1,0 +1,132 @@
+"""`ascnet near-duplicates`."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ascnet.commands.train import pick_device
+from ascnet.progress import Progress
+from ascnet.text import table
+from builder.atomic import write_atomically
+from builder.info_text import printable
+from evaluate.duplicates import Pair, find_pairs, groups_of, leaks_of
+from evaluate.search import CENTRINGS, FEWEST, centre_of, span_text
+from evaluate.store import Features
+
+
+@click.command("near-duplicates")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option(
+    "--threshold",
+    type=click.FloatRange(min=0, min_open=True, max=1),
+    default=0.95,
+    show_default=True,
+    help="Mean cosine from which two videos are nearly the same.",
+)
+@click.option(
+    "--csv", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write all pairs here."
+)
+@click.option(
+    "--show",
+    type=click.IntRange(0),
+    default=40,
+    show_default=True,
+    help="Pairs to print, the best ones.",
+)
+@click.option("--leaks", "only_leaks", is_flag=True, help="Only pairs across the parts of a split.")
+@click.option(
+    "--centring",
+    type=click.Choice(CENTRINGS),
+    default=CENTRINGS[0],
+    show_default=True,
+    help="What is taken from all features before cosines: the store's mean, or nothing.",
+)
+def command(
+    store: Path, threshold: float, out: Path | None, show: int, only_leaks: bool, centring: str
+) -> None:
+    """Videos of STORE that are nearly the same: copies, re-encoded or trimmed ones, parts.
+
+    \b
+    score   mean, over the clips of the shorter one, of the cosine with the nearest of the other
+    group   videos that a chain of pairs links
+    split   a warning: the two are in different parts of a split (train and test!)
+
+    Parts of videos are found where the store has a clip every second or so (ascnet embed).
+    """
+    features = Features(store)
+    centre = centre_of(features, centring)
+    with Progress("comparing", "clips") as progress:
+        pairs = find_pairs(features, threshold, centre, pick_device(), progress)
+    groups = groups_of(pairs)
+    leaking = [pair for pair in pairs if leaks_of(features, pair)]
+    listed = leaking if only_leaks else pairs
+    if out is not None:
+        write_atomically(out, _csv(features, listed, groups))
+    if listed and show:
+        click.echo(_text(features, listed[:show], groups))
+    if show and len(listed) > show:
+        click.echo(f"... and {len(listed) - show} more pairs (--show, --csv)")
+    click.echo(_summary(features, pairs, groups, leaking, threshold))
+    if not centre.any() and centring != "none":
+        click.echo(
+            f"Careful: the store has fewer than {FEWEST} videos, too few for a mean to take away, "
+            "and raw features are all alike. Raise --threshold."
+        )
+    if out is not None:
+        click.echo(out)
+
+
+def _cells(features: Features, pair: Pair, groups: dict[int, int]) -> list[str]:
+    return [
+        f"{pair.score:.3f}",
+        str(groups[pair.first] + 1),
+        features.names[pair.first],
+        span_text(features, *pair.first_clips),
+        features.names[pair.second],
+        span_text(features, *pair.second_clips),
+        "; ".join(leaks_of(features, pair)),
+    ]
+
+
+def _text(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> str:
+    head = ["score", "group", "video", "from-to", "and video", "from-to", "split"]
+    rows = [[printable(cell) for cell in _cells(features, pair, groups)] for pair in pairs]
+    if not features.splits:
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    return table([head, *rows], right=(0, 1))
+
+
+def _csv(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ["score", "group", "first", "first_time", "second", "second_time", "different_parts"]
+    writer.writerow([*head, "first_class", "second_class"])
+    for pair in pairs:
+        classes = [features.class_of[pair.first], features.class_of[pair.second]]
+        writer.writerow(_cells(features, pair, groups) + classes)
+    return text.getvalue()
+
+
+def _summary(
+    features: Features,
+    pairs: Sequence[Pair],
+    groups: dict[int, int],
+    leaking: Sequence[Pair],
+    threshold: float,
+) -> str:
+    count = len(set(groups.values()))
+    text = (
+        f"{len(pairs)} pairs of {len(features.names)} videos have a score of {threshold:g} or "
+        f"more: {len(groups)} videos in {count} groups"
+    )
+    if leaking:
+        text += (
+            f"\nWARNING: {len(leaking)} of the pairs lie in different parts of a split: what is "
+            "measured on one part has been seen in the other"
+        )
+    elif features.splits:
+        text += f"; no pair lies in different parts of split {', '.join(sorted(features.splits))}"
+    return text

@@ -1,0 +1,141 @@
+"""`ascnet search`."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ascnet import embedding
+from ascnet.commands.train import pick_device
+from ascnet.encoders import (
+    default_run,
+    folder_of_weights,
+    newest_store,
+    protocol_in,
+    subject_of,
+    subjects_of,
+)
+from ascnet.text import table
+from builder.atomic import write_atomically
+from builder.info_text import printable
+from evaluate.pages.search import search_page
+from evaluate.search import CENTRINGS, FEWEST, Match, centre_of, search, span_text
+from evaluate.store import Features
+
+
+@click.command("search")
+@click.argument("query", type=click.Path(path_type=Path))
+@click.option(
+    "-k",
+    "count",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Videos to find.",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="Where to search.  [default: the newest finished store of the run]",
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    help="Run that the store was made with.  [default: the one it lies in, else the newest]",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="Or the file of weights.")
+@click.option("--backbone", help="With --weights.  [default: the one that fits]")
+@click.option("--recipe", help="With --weights.  [default: the one that the store names]")
+@click.option(
+    "--centring",
+    type=click.Choice(CENTRINGS),
+    default=CENTRINGS[0],
+    show_default=True,
+    help="What is taken from all features before cosines: the store's mean, or nothing.",
+)
+@click.option(
+    "--html",
+    "page",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Write a page where the clips play.  [without FILE: search-<name of the query>.html]",
+)
+def command(
+    query: Path,
+    count: int,
+    store: Path | None,
+    run: Path | None,
+    weights: Path | None,
+    backbone: str | None,
+    recipe: str | None,
+    centring: str,
+    page: str | None,
+) -> None:
+    """Find the videos of a store whose clips are nearest to those of the video file QUERY.
+
+    The query is cut and encoded as the store's videos were. A video counts by its best clip.
+    """
+    html = _page_path(page, query)
+    if weights is None and run is None:
+        run = default_run(store)
+    if store is None:
+        store = newest_store(run or folder_of_weights(weights))
+    gallery = Features(store)
+    protocol = protocol_in(gallery)
+    recipe = recipe or str(gallery.attributes["recipe"])
+    subjects = subjects_of(run, weights, backbone, recipe if weights else None)
+    subject = subject_of(gallery, subjects, str(run or weights))
+    with tempfile.TemporaryDirectory() as scratch:
+        asked = embedding.query_features(
+            query, gallery, subject, protocol, pick_device(), Path(scratch)
+        )
+        centre = centre_of(gallery, centring)
+        found = search(gallery, asked.clip_features, count, centre)
+        how = _how(gallery, asked, bool(centre.any()), centring)
+        click.echo(_text(gallery, asked, found))
+        click.echo(f"  {how}\n  {printable(str(gallery.path))}")
+        if html is not None:
+            html.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(html, search_page(gallery, asked, found, how))
+            click.echo(f"  {printable(str(html))}")
+
+
+def _page_path(page: str | None, query: Path) -> Path | None:
+    """Where the page goes; None if none is asked for."""
+    if page is None:
+        return None
+    if page and Path(page).suffix != ".html":
+        raise click.UsageError(
+            f"--html is {printable(page)!r}; pages end in .html. A bare --html stands last."
+        )
+    return Path(page or f"search-{query.stem}.html")
+
+
+def _text(gallery: Features, query: Features, found: Sequence[Match]) -> str:
+    labelled = any(gallery.class_of)
+    head = ["rank", "cosine", "video", "clip", "in the query"] + ["class"] * labelled
+    rows = [
+        [
+            str(rank),
+            f"{match.cosine:.3f}",
+            printable(gallery.names[match.video]),
+            span_text(gallery, match.clip),
+            span_text(query, match.query_clip),
+            *([printable(gallery.class_of[match.video]) or "-"] if labelled else []),
+        ]
+        for rank, match in enumerate(found, start=1)
+    ]
+    return table([head, *rows], right=(0, 1))
+
+
+def _how(gallery: Features, query: Features, is_centred: bool, centring: str) -> str:
+    """What was compared with what."""
+    how = "less the store's mean" if is_centred else "as the network gives them"
+    if not is_centred and centring != "none":
+        how += f" (a mean takes {FEWEST} videos or more; cosines of raw features are all near 1)"
+    return (
+        f"{len(query.clip_video)} clips of the query beside {len(gallery.clip_video)} of "
+        f"{len(gallery.names)} videos; cosine of the best pair of clips, features {how}"
+    )

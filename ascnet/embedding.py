@@ -1,0 +1,198 @@
+"""Any video files to a feature store: a catalog of them, shards beside the store, then features."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from builder.build import BuildSettings, How, Summary, build
+from builder.catalog import folder as folder_reader
+from builder.catalog.files import is_video, list_files
+from builder.catalog.source import Catalog, Source
+from builder.errors import BuilderError
+from builder.frames import FrameSettings
+from builder.info_text import printable
+from builder.records import clear
+from builder.shard import DATASET_FILE, ShardDataset
+from evaluate.errors import EvaluateError
+from evaluate.features import extract
+from evaluate.protocol import Protocol
+from evaluate.store import Features
+from evaluate.subjects import Subject
+from trainer.clips import usable_cores
+
+Progress = Callable[[int, int, str], None]  # done, total, what is being done
+_SHOWN = 5  # failed videos in a message
+_SAME = ("short_side", "jpeg_quality", "chroma", "fps")  # settings that frames look alike by
+
+
+@dataclass(frozen=True)
+class Said:
+    """Whom to tell what is under way."""
+
+    building: Progress = lambda done, total, text: None
+    features: Progress = lambda done, total, text: None
+    videos: Callable[[str], None] = lambda text: None  # how many were built, and which were not
+
+
+def shards_beside(store: Path, catalog: Catalog) -> tuple[Path, Catalog]:
+    """Where the shards of the videos of a store are kept, and the catalog under the store's name:
+    other videos are then refused as such."""
+    return store.with_suffix(".shards"), replace(catalog, dataset=_dataset_name(store.stem))
+
+
+def catalog_of(paths: Sequence[Path]) -> Catalog:
+    """The videos that `paths` (files and folders) name, each once.
+
+    One folder alone is read as `ascnet build folder` reads it: the first folder level is the
+    class; a `splits.csv` says the split, or there is none. Several paths are unlabelled; of folders
+    all files with a video's ending are taken, of files any. Names are relative to the folder that
+    holds all of them.
+
+    Raises BuilderError if a path is not there, or if there is no video.
+    """
+    for path in paths:
+        if not path.exists():
+            raise BuilderError(f"There is no file or folder {printable(str(path))}.")
+    if len(paths) == 1 and paths[0].is_dir():
+        return _of_folder(paths[0])
+    real = [Path(os.path.normpath(path.absolute())) for path in paths]
+    root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in real]))
+    files = sorted({file for path in real for file in _files(path)})
+    if not files:
+        raise BuilderError(
+            f"No video in {', '.join(printable(str(path)) for path in paths)}: no file there has a "
+            "name that ends as a video's does."
+        )
+    names = [file.relative_to(root).as_posix() for file in files]
+    videos = [Source(n, file, None, n, {}) for n, file in zip(names, files, strict=True)]
+    name = files[0].stem if len(files) == 1 else root.name
+    return Catalog(_dataset_name(name), root, tuple(videos), ())
+
+
+def _of_folder(root: Path) -> Catalog:
+    catalog = folder_reader.read(root)
+    if not (root / "splits.csv").is_file():  # a split that nobody asked for would be a made-up one
+        unsplit = tuple(replace(video, splits={}) for video in catalog.videos)
+        catalog = replace(catalog, videos=unsplit)
+    return replace(catalog, dataset=_dataset_name(root.resolve().name))
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    names, _ = list_files(path)
+    return [path / name for name in names if is_video(name)]
+
+
+def _dataset_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", printable(text), flags=re.ASCII).strip("._-") or "videos"
+
+
+def frame_settings(built: Sequence[str | Path], protocol: Protocol) -> FrameSettings:
+    """Frames as in the first of the data sets `built` that is here (else the defaults), and large
+    enough for the protocol's crops."""
+    own = FrameSettings()
+    for place in map(Path, built):
+        if (place / DATASET_FILE).is_file():
+            stored = ShardDataset(place).info["settings"]
+            own = replace(own, **{name: stored[name] for name in _SAME if name in stored})
+            break
+    needed = max(protocol.size, protocol.short_side)
+    return replace(own, short_side=max(own.short_side, needed + needed % 2))
+
+
+def build_shards(
+    catalog: Catalog, folder: Path, frames: FrameSettings, said: Said, *, overwrite: bool = False
+) -> ShardDataset:
+    """The shards of a catalog, built into `folder` unless they are there. `overwrite`: failed
+    videos are tried again, and shards of other videos or frames are replaced.
+
+    Raises BuilderError if no video can be read, or as `build` does.
+    """
+    how = How(workers=usable_cores(), retry_failed=overwrite)
+    settings = BuildSettings(frames)
+    try:
+        summary = build(catalog, folder, settings, how, said.building)
+    except BuilderError:
+        if not overwrite:
+            raise
+        how = replace(how, retry_failed=False, overwrite=True)
+        summary = build(catalog, folder, settings, how, said.building)
+    dataset = ShardDataset(folder)
+    failed = _failed(dataset)
+    if not dataset.counts["built"]:
+        clear(folder, catalog.dataset)  # other videos may be built here
+        raise BuilderError(f"None of the videos can be read: {failed}.")
+    said.videos(_text(summary, failed))
+    return dataset
+
+
+def _failed(dataset: ShardDataset) -> str:
+    """ "a.mp4 (not a video), b.mp4 (truncated)"; the first few."""
+    rows = [row for row in dataset.rows() if row["status"] == "failed"]
+    names = [f"{printable(row['name'])} ({row['reason']})" for row in rows[:_SHOWN]]
+    more = [f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
+    return ", ".join(names + more)
+
+
+def _text(summary: Summary, failed: str) -> str:
+    text = f"{printable(str(summary.folder))}: {summary.sentence()}"
+    return f"{text}\n  not in it: {failed}" if failed else text
+
+
+def check_rates(dataset: ShardDataset, protocol: Protocol) -> None:
+    """Raises EvaluateError if clips are asked for by the second of videos without a frame rate."""
+    unknown = [video.name for video in dataset.videos if not video.fps]
+    if unknown and protocol.every:
+        raise EvaluateError(
+            f"{len(unknown)} of {len(dataset.videos)} videos have no known frame rate, such as "
+            f"{printable(unknown[0])}, and clips are asked for every {protocol.every:g} seconds. "
+            f"Say --every 0 for {protocol.clips} evenly spaced clips of each video instead."
+        )
+
+
+def embed(
+    dataset: ShardDataset,
+    store: Path,
+    subject: Subject,
+    protocol: Protocol,
+    device: torch.device,
+    said: Said,
+    *,
+    overwrite: bool = False,
+) -> Features:
+    """The features of all videos of a data set, from `store` if they are there, else written to it.
+
+    Raises EvaluateError as `extract` does, or if the protocol does not fit the videos.
+    """
+    check_rates(dataset, protocol)
+    extract(store, subject, protocol, dataset, device, said.features, overwrite=overwrite)
+    return Features(store)
+
+
+def query_features(
+    query: Path,
+    gallery: Features,
+    subject: Subject,
+    protocol: Protocol,
+    device: torch.device,
+    scratch: Path,
+) -> Features:
+    """The features of one video file, of the kind of the gallery's; shards and store go to
+    `scratch`. If its frame rate is not known, its clips are evenly spaced.
+
+    Raises BuilderError, in a sentence, if it cannot be read.
+    """
+    if query.is_dir():
+        raise EvaluateError(
+            f"{printable(str(query))} is a folder. Name one video file to search with."
+        )
+    frames = frame_settings([gallery.shards], protocol)
+    dataset = build_shards(catalog_of([query]), scratch / "shards", frames, Said())
+    if protocol.every and not dataset.videos[0].fps:
+        protocol = replace(protocol, every=0.0)
+    return embed(dataset, scratch / "query.h5", subject, protocol, device, Said())

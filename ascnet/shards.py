@@ -1,0 +1,102 @@
+"""Shards as a sequence of videos, with any clip of them as a tensor: what `open_shards` returns."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from builder.errors import BuilderError
+from builder.info_text import printable
+from builder.shard import ShardDataset, Video, read_frames, read_offsets
+from trainer.decode import decode_clip
+from trainer.sampling import POLICIES, Place, clip_frames
+
+
+class NoSuchVideoError(BuilderError, IndexError):
+    """A position or a name that no video has."""
+
+
+class Shards(ShardDataset):
+    """A built data set: a sequence of `builder.shard.Video` in the order of the source, and all
+    that `ShardDataset` offers (name, classes, counts, splits(), subset(split, part), rows()).
+
+    Safe to use from several threads.
+    """
+
+    def __len__(self) -> int:
+        """How many videos are built."""
+        return len(self.videos)
+
+    def __iter__(self) -> Iterator[Video]:
+        return iter(self.videos)
+
+    def __getitem__(self, video: int | str) -> Video:
+        """A video by its position, as in a list (-1 is the last one), or by its name. Raises
+        NoSuchVideoError, a BuilderError and an IndexError, if there is none."""
+        if isinstance(video, str):
+            if video not in self._positions:
+                raise NoSuchVideoError(
+                    f"{self.folder} has no built video {printable(video)!r}. "
+                    f"{_example(self.videos)}"
+                )
+            return self.videos[self._positions[video]]
+        if not -len(self) <= video < len(self):
+            raise NoSuchVideoError(
+                f"There is no video {video}: {self.folder} has {len(self)}, numbered from 0."
+            )
+        return self.videos[video]
+
+    def clip(
+        self,
+        video: Video | int | str,
+        start: int = 0,
+        frames: int = 16,
+        stride: int = 1,
+        short_videos: str = "loop",
+    ) -> torch.Tensor:
+        """The frames start, start + stride, ... of a video: uint8, T x H x W x 3, RGB, T = `frames`
+        and H x W pixels as stored.
+
+        `video`: one of these, or its position or name. `start` and `stride` count stored frames.
+        `short_videos` is what a clip does that runs past the end: "loop" starts the video over,
+        "repeat_last" stays at the last frame, "error" raises. Raises NoSuchVideoError for another
+        video, BuilderError for numbers that name no clip or a shard that was cut, and TrainerError
+        for a frame that is no JPEG.
+        """
+        found = video if isinstance(video, Video) else self[video]
+        _check(found, start, frames, stride, short_videos)
+        last = start + (frames - 1) * stride
+        if short_videos == "error" and last >= found.frames:
+            raise BuilderError(
+                f"A clip of {frames} frames at stride {stride} from frame {start} on needs frame "
+                f"{last}, and {printable(found.name)} has {found.frames}. Begin earlier, take "
+                'fewer, or say short_videos="loop" or "repeat_last".'
+            )
+        numbers = clip_frames(start, Place(frames, stride, found.frames), short_videos)
+        canvas = np.empty((frames, found.height, found.width, 3), np.uint8)
+        jpegs = read_frames(found, read_offsets(found), numbers)
+        decode_clip(jpegs, numbers, found, canvas, 0)
+        return torch.from_numpy(canvas)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {video.name: position for position, video in enumerate(self.videos)}
+
+
+def _check(video: Video, start: int, frames: int, stride: int, short_videos: str) -> None:
+    if not 0 <= start < video.frames:
+        raise BuilderError(
+            f"start is {start}; {printable(video.name)} has the frames 0 to {video.frames - 1}."
+        )
+    for name, number in (("frames", frames), ("stride", stride)):
+        if number < 1:
+            raise BuilderError(f"{name} is {number}; it takes 1 or more.")
+    if short_videos not in POLICIES:
+        raise BuilderError(
+            f"short_videos is {short_videos!r}; it takes {', '.join(map(repr, POLICIES))}."
+        )
+
+
+def _example(videos: tuple[Video, ...]) -> str:
+    return f"Its names are such as {printable(videos[0].name)!r}." if videos else "It has none."

@@ -1,0 +1,201 @@
+import os
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ascnet import embedding
+from ascnet.embedding import (
+    Said,
+    build_shards,
+    catalog_of,
+    embed,
+    frame_settings,
+    query_features,
+    shards_beside,
+)
+from builder.errors import BuilderError
+from builder.frames import FrameSettings
+from builder.shard import ShardDataset
+from evaluate.errors import EvaluateError
+from evaluate.protocol import protocol_of
+from evaluate.subjects import of_run
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def trained(finished_run):
+    return of_run(finished_run)
+
+
+def test_one_folder_is_read_as_build_reads_it_without_a_made_up_split(video_folder):
+    catalog = catalog_of([video_folder])
+    assert catalog.classes == ("bars", "test") and len(catalog.videos) == 16
+    assert catalog.videos[0].name == "bars/v_bars_g01_c01.avi"
+    assert all(video.splits == {} for video in catalog.videos)
+
+
+def test_a_list_of_splits_counts(video_folder, tmp_path):
+    (tmp_path / "v").symlink_to(video_folder / "bars")
+    names = sorted(path.name for path in (tmp_path / "v").iterdir())
+    folder = tmp_path / "root"
+    folder.mkdir()
+    for name in names:
+        (folder / name).symlink_to(video_folder / "bars" / name)
+    rows = [f"{name},{'test' if i % 2 else 'train'}" for i, name in enumerate(names)]
+    (folder / "splits.csv").write_text("\n".join(["video,split", *rows]) + "\n")
+    catalog = catalog_of([folder])
+    assert {video.splits["1"] for video in catalog.videos} == {"train", "test"}
+
+
+def test_several_paths_are_unlabelled_and_named_below_what_holds_them(video_folder, tmp_path):
+    one = video_folder / "test" / "v_test_g01_c01.avi"
+    catalog = catalog_of([one, video_folder / "bars", video_folder / "bars" / ".." / "bars"])
+    assert len(catalog.videos) == 9 and catalog.classes == ()
+    assert catalog.videos[0].name == "bars/v_bars_g01_c01.avi"
+    assert catalog.videos[-1].name == "test/v_test_g01_c01.avi"
+    assert {video.class_name for video in catalog.videos} == {None}
+    alone = catalog_of([one])
+    assert (alone.videos[0].name, alone.dataset) == ("v_test_g01_c01.avi", "v_test_g01_c01")
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(BuilderError, match=r"There is no file or folder .*x\.mp4"):
+        catalog_of([tmp_path / "x.mp4"])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with pytest.raises(BuilderError, match="No video below"):
+        catalog_of([tmp_path / "a"])
+    with pytest.raises(BuilderError, match="ends as a video's does"):
+        catalog_of([tmp_path / "a", tmp_path / "b"])
+
+
+def test_frames_are_as_in_the_shards_of_the_run_and_large_enough(shards, tmp_path, trained):
+    protocol = protocol_of(trained.settings)
+    assert frame_settings([], protocol) == FrameSettings()
+    assert frame_settings([tmp_path, shards], protocol).short_side == 32
+    assert frame_settings([shards], replace(protocol, size=111)).short_side == 112
+    assert frame_settings(["http://there/is/none", shards], protocol).short_side == 32
+
+
+def test_unreadable_videos_are_counted_and_the_rest_goes_on(make_video, tmp_path, trained):
+    folder = tmp_path / "videos"
+    make_video(folder / "a.mp4", frames=60)
+    make_video(folder / "b.mp4", frames=5)
+    (folder / "c.mp4").write_text("no video\n")
+    (folder / "d.mp4").touch()
+    store, said = tmp_path / "x.h5", []
+    place, catalog = shards_beside(store, catalog_of([folder]))
+    protocol = replace(protocol_of(trained.settings), every=0.5)
+    frames = frame_settings([], protocol)
+    dataset = build_shards(catalog, place, frames, Said(videos=said.append))
+    assert "4 expected, 2 built, 2 failed: empty file 1, not a video 1" in said[0]
+    assert "not in it: c.mp4 (not a video), d.mp4 (empty file)" in said[0]
+    found = embed(dataset, store, trained.trained, protocol, CPU, Said())
+    assert found.names == ["a.mp4", "b.mp4"]
+    assert found.clip_video.tolist() == [0] * 5 + [1]  # about every half second of 2.4 s
+    assert found.shards == tmp_path / "x.shards"
+    before = store.stat().st_mtime_ns
+    embed(dataset, store, trained.trained, protocol, CPU, Said())
+    assert store.stat().st_mtime_ns == before
+
+
+def test_stopped_and_given_again_it_goes_on(video_folder, tmp_path, trained):
+    class StopError(Exception):
+        pass
+
+    def stop(done: int, total: int, text: str) -> None:
+        raise StopError
+
+    protocol = replace(protocol_of(trained.settings), every=0.3)
+    frames = FrameSettings(short_side=32)
+    store = tmp_path / "x.h5"
+    place, catalog = shards_beside(store, catalog_of([video_folder]))
+    with pytest.raises(StopError):
+        build_shards(catalog, place, frames, Said(building=stop))
+    dataset = build_shards(catalog, place, frames, Said())
+    with pytest.raises(StopError):
+        embed(dataset, store, trained.trained, protocol, CPU, Said(features=stop))
+    assert not store.exists()
+    steps = []
+    said = Said(features=lambda done, total, text: steps.append(done))
+    found = embed(dataset, store, trained.trained, protocol, CPU, said)
+    assert steps == [16]  # the first eight were there
+    fresh = embed(dataset, tmp_path / "y.h5", trained.trained, protocol, CPU, Said())
+    assert (found.clip_features == fresh.clip_features).all()
+
+
+def test_other_videos_are_refused_unless_overwritten(make_video, tmp_path):
+    make_video(tmp_path / "v" / "a.mp4")
+    store, frames = tmp_path / "x.h5", FrameSettings(short_side=32)
+    place, catalog = shards_beside(store, catalog_of([tmp_path / "v"]))
+    build_shards(catalog, place, frames, Said())
+    make_video(tmp_path / "v" / "b.mp4")
+    (tmp_path / "v" / "c.mp4").write_text("none yet")
+    place, catalog = shards_beside(store, catalog_of([tmp_path / "v"]))
+    with pytest.raises(BuilderError, match="was built of other source videos"):
+        build_shards(catalog, place, frames, Said())
+    dataset = build_shards(catalog, place, frames, Said(), overwrite=True)
+    assert dataset.counts["built"] == 2
+    make_video(tmp_path / "v" / "c.mp4")
+    assert build_shards(catalog, place, frames, Said()).counts["built"] == 2
+    assert build_shards(catalog, place, frames, Said(), overwrite=True).counts["built"] == 3
+
+
+def test_none_left_is_said_and_leaves_room_for_others(make_video, tmp_path):
+    (tmp_path / "a.mp4").write_text("no video\n")
+    store, frames = tmp_path / "x.h5", FrameSettings(short_side=32)
+    place, catalog = shards_beside(store, catalog_of([tmp_path / "a.mp4"]))
+    with pytest.raises(BuilderError, match=r"None of the videos can be read: a\.mp4 \(not a vi"):
+        build_shards(catalog, place, frames, Said())
+    make_video(tmp_path / "b.mp4")
+    place, catalog = shards_beside(store, catalog_of([tmp_path / "b.mp4"]))
+    assert build_shards(catalog, place, frames, Said()).counts["built"] == 1
+
+
+def test_an_unknown_frame_rate_is_said_before_anything_is_computed(
+    shards, tmp_path, trained, monkeypatch
+):
+    dataset = ShardDataset(shards)
+    videos = tuple(replace(v, fps=None) if i == 3 else v for i, v in enumerate(dataset.videos))
+    monkeypatch.setitem(dataset.__dict__, "videos", videos)
+    protocol = replace(protocol_of(trained.settings), every=1.0)
+    with pytest.raises(EvaluateError, match=r"1 of 16 videos have no known .* --every 0 for 5"):
+        embed(dataset, tmp_path / "x.h5", trained.trained, protocol, CPU, Said())
+    evenly = protocol_of(trained.settings)
+    assert len(embed(dataset, tmp_path / "x.h5", trained.trained, evenly, CPU, Said()).names) == 16
+
+
+def test_a_query_of_an_unknown_rate_is_cut_evenly(make_video, tmp_path, trained, monkeypatch):
+    real = embedding.build_shards
+
+    def without_rate(*words, **more):
+        dataset = real(*words, **more)
+        unknown = tuple(replace(video, fps=None) for video in dataset.videos)
+        dataset.__dict__["videos"] = unknown
+        return dataset
+
+    query = make_video(tmp_path / "q.mp4", frames=100)
+    gallery = SimpleNamespace(shards=tmp_path / "gone")
+    words = (query, gallery, trained.trained, replace(protocol_of(trained.settings), every=0.5))
+    assert len(query_features(*words, CPU, tmp_path / "a").clip_video) == 8
+    monkeypatch.setattr(embedding, "build_shards", without_rate)
+    assert len(query_features(*words, CPU, tmp_path / "b").clip_video) == 5
+
+
+def test_strange_names(make_video, tmp_path, trained):
+    strange = ["<b>&\"'.mp4", os.fsdecode(b"\xff\xfe.mp4"), "a\nb\x1b[31m.mp4", "漢字 ü.mp4"]
+    plain = make_video(tmp_path / "plain.mp4")
+    for name in strange:
+        (tmp_path / "v").mkdir(exist_ok=True)
+        (tmp_path / "v" / name).write_bytes(plain.read_bytes())
+    store = tmp_path / "x.h5"
+    place, catalog = shards_beside(store, catalog_of([tmp_path / "v"]))
+    dataset = build_shards(catalog, place, FrameSettings(short_side=32), Said())
+    protocol = replace(protocol_of(trained.settings), every=1.0)
+    found = embed(dataset, store, trained.trained, protocol, CPU, Said())
+    assert set(found.names) == {strange[0], "\\udcff\\udcfe.mp4", *strange[2:]}
+    assert embedding._dataset_name(os.fsdecode(b"\xff")) == "udcff"
+    assert embedding._dataset_name("漢字") == "videos"

@@ -1,0 +1,325 @@
+"""embed, search and near-duplicates, as they are called."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import h5py
+import pytest
+import torch
+
+from ascnet import cli
+from ascnet.encoders import newest_store
+from builder.ffmpeg_engine import find_ffmpeg
+from builder.shard import ShardDataset
+from evaluate.errors import EvaluateError
+from evaluate.features import extract
+from evaluate.protocol import protocol_of
+from evaluate.store import Features
+from evaluate.subjects import of_run
+from trainer.export import export
+
+PATTERNS = (
+    *("testsrc", "smptebars", "rgbtestsrc", "yuvtestsrc", "mandelbrot", "life", "cellauto"),
+    *("sierpinski", "gradients", "pal75bars", "pal100bars", "zoneplate"),
+)
+
+
+@pytest.fixture
+def says(capfd, monkeypatch):
+    """What a command prints; with `fails`, what it says when it cannot, which is no traceback."""
+
+    def say(*words: object, fails: bool = False) -> str:
+        monkeypatch.setattr(sys, "argv", ["ascnet", *map(str, words)])
+        ended, before = 0, signal.getsignal(signal.SIGTERM)
+        try:
+            cli.main()
+        except SystemExit as error:
+            ended = int(error.code)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        assert (ended != 0) == fails, err
+        return err if fails else out
+
+    return say
+
+
+@pytest.fixture(scope="module")
+def videos(make_video, tmp_path_factory):
+    """Different videos, and copies of one of them."""
+    root = tmp_path_factory.mktemp("many")
+    for pattern in PATTERNS:
+        make_video(root / f"{pattern}.mp4", pattern=pattern, frames=75)
+    whole = make_video(root / "whole.mp4", pattern="testsrc2", frames=150, args="-q:v 3")
+    for name, args in {
+        "smaller": "-vf scale=48:36 -q:v 12",
+        "trimmed": "-ss 0.4 -t 5",
+        "part": "-ss 2.6 -t 2.2",
+        "mirrored": "-vf hflip",
+    }.items():
+        copy(whole, root / f"{name}.mp4", args)
+    return root
+
+
+def copy(source, target, args: str) -> None:
+    words = [find_ffmpeg(), "-v", "error", "-i", str(source), *args.split(), str(target)]
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def store(videos, finished_run, tmp_path_factory):
+    """`ascnet embed` of `videos`, in a copy of a run; its default place."""
+    run = tmp_path_factory.mktemp("kept") / "run"
+    shutil.copytree(finished_run, run)
+    words = ["embed", str(videos), "--run", str(run), "--every", "0.5"]
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["ascnet", *words])
+        cli.main()
+    signal.signal(signal.SIGTERM, before)
+    return run / "features" / f"{videos.name}-0.5s.h5"
+
+
+def test_embed_then_find_a_copy(says, store, videos):
+    features = Features(store)
+    assert len(features.names) == 17
+    assert features.shards == store.with_suffix(".shards")
+    text = says("search", videos / "part.mp4", "--store", store, "-k", 5)
+    head, first, second, *_ = text.splitlines()
+    assert re.split(r"\s{2,}", head) == ["rank", "cosine", "video", "clip", "in the query"]
+    assert first.split()[:3] == ["1", "1.000", "part.mp4"]
+    assert re.fullmatch(r"00:0\d\.\d-00:0\d\.\d", first.split()[3])
+    assert second.split()[2] in ("whole.mp4", "trimmed.mp4", "smaller.mp4")
+    assert "features less the store's mean" in text and "of 17 videos" in text
+    raw = says("search", videos / "part.mp4", "--store", store, "--centring", "none")
+    assert "as the network gives them" in raw
+    assert raw.splitlines()[1].split()[:3] == ["1", "1.000", "part.mp4"]
+    every = says("search", videos / "part.mp4", "--store", store, "-k", 500)
+    assert sum(".mp4" in line for line in every.splitlines()) == 17
+
+
+def test_copies_are_near_duplicates(says, store, tmp_path):
+    table = tmp_path / "pairs.csv"
+    text = says("near-duplicates", store, "--csv", table, "--show", 3)
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    pairs = {frozenset((row["first"], row["second"])) for row in rows}
+    for name in ("smaller.mp4", "trimmed.mp4", "part.mp4"):
+        assert frozenset(("whole.mp4", name)) in pairs, name
+    part = next(r for r in rows if {r["first"], r["second"]} == {"whole.mp4", "part.mp4"})
+    place = part["first_time"] if part["first"] == "whole.mp4" else part["second_time"]
+    begin, end = (float(code.split(":")[1]) for code in place.split("-"))
+    assert 1.9 <= begin <= 3.2 and 3.9 <= end <= 5.4  # it was cut from 2.6 to 4.8
+    numbers = {name: row["group"] for row in rows for name in (row["first"], row["second"])}
+    assert numbers["whole.mp4"] == numbers["smaller.mp4"] == numbers["part.mp4"]
+    assert [float(r["score"]) for r in rows] == sorted(map(float, (r["score"] for r in rows)))[::-1]
+    assert f"... and {len(rows) - 3} more pairs" in text
+    assert "WARNING" not in text and "split" not in text.splitlines()[0]
+    none = says("near-duplicates", store, "--threshold", 1, "--show", 0)
+    assert "of 17 videos have a score of 1 or more" in none
+
+
+def test_copies_in_train_and_test_are_a_warning(says, make_video, finished_run, tmp_path):
+    folder = tmp_path / "v"
+    for number, pattern in enumerate(PATTERNS):
+        make_video(folder / f"{number}.mp4", pattern=pattern, frames=25)
+    shutil.copy(folder / "3.mp4", folder / "copy.mp4")
+    rows = [f"{i}.mp4,{'test' if i == 3 else 'train'}" for i in range(len(PATTERNS))]
+    (folder / "splits.csv").write_text("\n".join(["video,split", *rows, "copy.mp4,train"]))
+    store = tmp_path / "x.h5"
+    says("embed", folder, "--run", finished_run, "--out", store)
+    text = says("near-duplicates", store, "--leaks", "--threshold", 0.999)
+    head, row, *rest = text.splitlines()
+    assert head.split()[-1] == "split" and row.endswith("1: test/train")
+    assert {"3.mp4", "copy.mp4"} <= set(row.split())
+    assert rest[-1].startswith("WARNING: 1 of the pairs lie in different parts of a split")
+    every = says("near-duplicates", store, "--threshold", 0.2).splitlines()
+    leaks = says("near-duplicates", store, "--threshold", 0.2, "--leaks").splitlines()
+    assert every[-2:] == leaks[-2:]  # the counts
+    assert leaks[1:-2] == [row for row in every[1:-2] if "/t" in row] != every[1:-2]
+    (folder / "splits.csv").write_text(
+        "\n".join(
+            ["video,split", *(row.replace("test", "train") for row in rows), "copy.mp4,train"]
+        )
+    )
+    says("embed", folder, "--run", finished_run, "--out", store, "--overwrite")
+    text = says("near-duplicates", store, "--threshold", 0.999)
+    assert "no pair lies in different parts of split 1" in text and "WARNING" not in text
+
+
+def test_shards_that_are_built_are_not_decoded_again(says, shards, finished_run, tmp_path):
+    out = tmp_path / "x.h5"
+    text = says("embed", "--shards", shards, "--run", finished_run, "--out", out, "--every", 0)
+    assert "16 videos, 80 clips (5 each)" in text
+    assert not out.with_suffix(".shards").exists()
+    found = Features(out)
+    assert found.shards == shards and set(found.class_of) == {"bars", "test"}
+
+
+def test_classes_are_shown_and_five_clips_do(says, video_folder, shards, finished_run, tmp_path):
+    out, query = tmp_path / "x.h5", video_folder / "test" / "v_test_g02_c01.avi"
+    says("embed", "--shards", shards, "--run", finished_run, "--out", out, "--every", 0)
+    text = says("search", query, "--store", out, "--run", finished_run, "-k", 3)
+    assert text.splitlines()[0].split()[-1] == "class"
+    assert all(line.split()[-1] == "test" for line in text.splitlines()[1:4])
+    assert "5 clips of the query beside 80 of 16 videos" in text
+
+
+def test_the_newest_store_of_the_newest_run_is_searched(
+    says, store, videos, finished_run, tmp_path, monkeypatch
+):
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(store.parent.parent, tmp_path / "runs" / "run")
+    monkeypatch.chdir(tmp_path)
+    features = tmp_path / "runs" / "run" / "features"
+    os.utime(features / store.name, ns=(1, 1))
+    assert str(store.name) in says("search", videos / "part.mp4", "-k", 1)
+    # What the untrained network says is never the default.
+    subjects, dataset = of_run(finished_run), ShardDataset(Features(store).shards)
+    protocol = protocol_of(subjects.settings)
+    cpu = torch.device("cpu")
+    extract(features / "y-untrained.h5", subjects.untrained, protocol, dataset, cpu)
+    (features / "z.partial.h5").write_bytes(b"unfinished")
+    assert newest_store(tmp_path / "runs" / "run").name == store.name
+    found = says("search", videos / "part.mp4", "--store", features / "y-untrained.h5", "-k", 1)
+    assert found.splitlines()[1].split()[:3] == ["1", "1.000", "part.mp4"]
+
+
+def test_a_file_of_weights_in_place_of_a_run(says, videos, finished_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export(finished_run, "safetensors", tmp_path / "w.safetensors")
+    text = says("embed", videos / "life.mp4", videos / "part.mp4", "--weights", "w.safetensors")
+    made = re.search(r"^(runs/weights-w/features/\S+\.h5): 2 videos", text, re.MULTILINE)
+    assert made, text
+    found = says("search", videos / "part.mp4", "--weights", "w.safetensors")
+    assert found.splitlines()[1].split()[:3] == ["1", "1.000", "part.mp4"]
+    assert "a mean takes 10 videos or more" in found
+    other = says(
+        "search", videos / "part.mp4", "--store", made[1], "--run", finished_run, fails=True
+    )
+    assert "features of two encoders cannot be compared" in other
+    both = ["--run", finished_run, "--weights", "w.safetensors"]
+    assert "Name one encoder" in says("embed", videos / "part.mp4", *both, fails=True)
+
+
+def test_the_page(says, store, videos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    strange = tmp_path / "<b>&\"'\udcff.mp4"
+    shutil.copy(videos / "part.mp4", strange)
+    says("search", strange, "--store", store, "--html", "a/page.html", "-k", 3)
+    page = (tmp_path / "a" / "page.html").read_text(encoding="utf-8")
+    assert "<b>&" not in page and "&lt;b&gt;&amp;&#34;&#39;" in page
+    assert page.count('<article class="card plays" tabindex="0"') == 3
+    assert page.count("data:image/jpeg") >= 6 + 1
+    assert not re.search(r"""(src|href)=["']?https?:""", page)
+    says("search", videos / "part.mp4", "--store", store, "--html")
+    assert (tmp_path / "search-part.html").is_file()
+    wrong = says("search", "x.mp4", "--html", videos / "part.mp4", fails=True)
+    assert "pages end in .html" in wrong
+    moved = tmp_path / "moved.h5"
+    shutil.copy(store, moved)
+    with h5py.File(moved, "r+") as file:
+        file.attrs["shards"] = str(tmp_path / "gone")
+    says("search", videos / "part.mp4", "--store", moved, "--run", store.parent.parent, "--html")
+    page = (tmp_path / "search-part.html").read_text(encoding="utf-8")
+    assert "There are no pictures of what was found" in page and "no picture" in page
+
+
+def test_every_problem_is_one_sentence(says, store, videos, finished_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    query, run = videos / "part.mp4", ["--run", finished_run]
+    (tmp_path / "text.mp4").write_text("hello\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cut.h5").write_bytes(store.read_bytes()[:3000])
+    shutil.copy(store, tmp_path / "old.h5")
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        file.attrs["schema"] = 1
+    shutil.copy(store, tmp_path / "step.h5")
+    with h5py.File(tmp_path / "step.h5", "r+") as file:
+        file.attrs["checkpoint_sha256"] = "f" * 64
+    shutil.copy(store, tmp_path / "open.h5")
+    with h5py.File(tmp_path / "open.h5", "r+") as file:
+        file.attrs["sha256"] = "0" * 64
+        file["done"][3] = 0
+    cases = {
+        ("search", "text.mp4", "--store", store): "None of the videos can be read: text.mp4 (not",
+        ("search", "nope.mp4", "--store", store): "There is no file or folder nope.mp4",
+        ("search", "empty", "--store", store): "empty is a folder. Name one video file",
+        ("search", query, "--store", "nope.h5", *run): "There is no feature store nope.h5",
+        ("search", query, "--store", "cut.h5", *run): "cut.h5 is damaged",
+        ("search", query, "--store", "old.h5", *run): "schema 1, this ascnet reads",
+        ("search", query, "--store", "step.h5", *run): "step.h5 was changed or damaged",
+        (
+            "search",
+            query,
+            "--store",
+            "open.h5",
+            *run,
+        ): "is not finished: it has features of 16 of 17",
+        ("search", query, *run): "has no finished store of trained features",
+        ("search", query): "No trained run in runs/",
+        ("near-duplicates", "text.mp4"): "text.mp4 is damaged, or no HDF5 file",
+        ("near-duplicates", "nope.h5"): "There is no feature store nope.h5",
+        ("near-duplicates", "open.h5"): "is not finished",
+        ("embed", "nope.mp4", *run): "There is no file or folder nope.mp4",
+        ("embed", "empty", *run): "No video below empty",
+        ("embed", "text.mp4", *run, "--out", "t.h5"): "None of the videos can be read",
+        ("embed", query, *run, "--out", "t.txt"): "end the name in .h5",
+        ("embed", *run): "Name videos or folders of videos, or else --shards",
+        ("embed", "empty", "--shards", "empty", *run): "or else --shards",
+        ("embed", "--shards", "empty", *run): "No shards in empty",
+        ("embed", query, "--weights", "text.mp4", "--out", "t.h5"): "text.mp4",
+    }
+    for words, wanted in cases.items():
+        said = says(*words, fails=True)
+        assert wanted in said, (words, said)
+        assert len(said.split("Error: ")) == 2, said
+
+
+def test_another_checkpoint_is_named(says, store, videos, finished_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    last = max((run / "checkpoints").glob("*.pt"))
+    last.unlink()
+    words = ["search", videos / "part.mp4", "--store", store, "--run", run]
+    said = says(*words, fails=True)
+    assert re.search(
+        r"was made with checkpoint \w{12} \(step 8\), and .* has \w{12} \(step 6\)", said
+    )
+
+
+def test_other_clips_are_refused_unless_overwritten(says, videos, finished_run, tmp_path):
+    words = ["embed", videos / "part.mp4", "--run", finished_run, "--out", tmp_path / "x.h5"]
+    says(*words)
+    refused = says(*words, "--every", 0.25, fails=True)
+    assert "made with every 1.0, and now it would be 0.25. Say --overwrite" in refused
+    assert len(Features(tmp_path / "x.h5").clip_video) == 3
+    says(*words, "--every", 0.25, "--overwrite")
+    assert len(Features(tmp_path / "x.h5").clip_video) > 6
+
+
+def test_a_store_of_an_unknown_rate_is_searched_by_frames(
+    says, shards, video_folder, finished_run, tmp_path, monkeypatch
+):
+    dataset = ShardDataset(shards)
+    unknown = tuple(replace(video, fps=None) for video in dataset.videos)
+    monkeypatch.setitem(dataset.__dict__, "videos", unknown)
+    subjects = of_run(finished_run)
+    protocol = protocol_of(subjects.settings)
+    extract(tmp_path / "x.h5", subjects.trained, protocol, dataset, torch.device("cpu"))
+    query = video_folder / "test" / "v_test_g02_c01.avi"
+    text = says("search", query, "--store", tmp_path / "x.h5", "--run", finished_run, "-k", 1)
+    assert re.search(r"frames \d+-\d+", text.splitlines()[1])
+    assert "frames 0-" in says("near-duplicates", tmp_path / "x.h5", "--threshold", 0.9)
+
+
+def test_an_error_of_evaluation_is_one_of_its_own(tmp_path):
+    with pytest.raises(EvaluateError, match="no finished store"):
+        newest_store(tmp_path)

@@ -1,0 +1,46 @@
+"""Feature stores of made-up numbers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from builder.shard import Location, Video
+from evaluate.store import Features, FeatureStore
+
+FRAMES = 25  # a clip a second
+
+
+def video(name: str, clips: int, fps: float | None = 25.0, **more: object) -> Video:
+    facts = {"class_name": None, "label": None, "group": name, "splits": {}} | more
+    return Video(
+        name=name,
+        fps=fps,
+        frames=FRAMES * clips,
+        width=64,
+        height=48,
+        factors=None,
+        shard=Path("x.tar"),
+        location=Location(0, 0, 0, 0),
+        **facts,
+    )
+
+
+def store_of(path: Path, videos: Sequence[Video], clips: Sequence[np.ndarray]) -> Features:
+    """A finished store with the given features (float32, clips x channels) of every video."""
+    spans = [[(FRAMES * i, FRAMES * i + 15) for i in range(len(own))] for own in clips]
+    store = FeatureStore(path, videos, spans, clips[0].shape[1], {"encoder": "trained"}, Path("x"))
+    store.write(0, len(videos), np.concatenate(clips).astype(np.float32))
+    store.close()
+    return Features(path)
+
+
+def random_store(path: Path, counts: Sequence[int], channels: int, seed: int = 0) -> Features:
+    """Videos with so many clips each, around few centres, so that many clips are alike."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(5, channels))
+    clips = [
+        np.abs(centres[rng.integers(5, size=n)] + 0.3 * rng.normal(size=(n, channels)))
+        for n in counts
+    ]
+    return store_of(path, [video(f"{i}.mp4", n) for i, n in enumerate(counts)], clips)
