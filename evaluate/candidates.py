@@ -11,7 +11,7 @@ import torch
 
 from evaluate.cosine import Cosines, Progress
 
-QUERY_BLOCK = 2048  # with GALLERY_BLOCK: a block of products is 32 MB
+QUERY_BLOCK = 2048  # with GALLERY_BLOCK: a block of products is 8 MiB
 SEGMENT = 32  # neighbouring products whose maximum is taken first
 ROOM = 64  # places of a query for what was found since its best were last picked
 
@@ -34,10 +34,15 @@ def candidates(cosines: Cosines, k: int, progress: Progress) -> Candidates:
     there are places, a query is not `complete`."""
     table = _Table(cosines, k)
     units = cosines.query_units(slice(None), torch.float32)
+    products = units.new_empty(0)  # used again and again: fresh memory costs page faults
     for first, gallery in cosines.gallery_units(torch.float32):
         for start in range(0, len(units), QUERY_BLOCK):
             some = slice(start, min(start + QUERY_BLOCK, len(units)))
-            table.add(some, first, units[some] @ gallery.T)
+            shape = (some.stop - start, len(gallery))
+            if products.shape != shape:
+                products = units.new_empty(shape)
+            torch.mm(units[some], gallery.T, out=products)
+            table.add(some, first, products)
         progress(first + len(gallery), cosines.gallery_size, "")
     return table.result()
 

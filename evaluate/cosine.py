@@ -22,7 +22,7 @@ from evaluate.errors import EvaluateError
 Progress = Callable[[int, int, str], None]  # done, total, what is being done
 
 CPU = torch.device("cpu")
-GALLERY_BLOCK = 4096  # gallery rows that are converted at a time
+GALLERY_BLOCK = 1024  # gallery rows that are converted at a time
 _PRODUCTS = 2**18  # float64 products that are held at a time (2 MiB: they stay in the cache)
 _UNIT_ROUNDOFF = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 
