@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from evaluate.cosine import Cosines, Progress
+from evaluate.cosine import Cosines
+from evaluate.progress import Progress
 
 QUERY_BLOCK = 2048  # with GALLERY_BLOCK: a block of products is 8 MiB
 SEGMENT = 32  # neighbouring products whose maximum is taken first

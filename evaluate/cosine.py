@@ -10,7 +10,7 @@ most: for n terms of unit rows the error of any order of summation is below n u 
 the unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
@@ -19,16 +19,10 @@ import torch
 
 from evaluate.errors import EvaluateError
 
-Progress = Callable[[int, int, str], None]  # done, total, what is being done
-
 CPU = torch.device("cpu")
 GALLERY_BLOCK = 1024  # gallery rows that are converted at a time
 _PRODUCTS = 2**18  # float64 products that are held at a time (2 MiB: they stay in the cache)
 _UNIT_ROUNDOFF = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
-
-
-def silent(done: int, total: int, text: str) -> None:
-    """Progress that nobody looks at."""
 
 
 class Cosines:

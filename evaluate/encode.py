@@ -29,19 +29,32 @@ class Pooled(nn.Module):
         super().__init__()
         self.backbone = backbone
         self._pool = torch.mean if pooling == "average" else torch.amax
-        self._map: torch.Tensor | None = None
-        if layer != LAST:
-            _layer(backbone, layer).register_forward_hook(self._keep)
-
-    def _keep(self, module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        self._map = output
+        self._name = layer
+        self._layer = None if layer == LAST else _layer(backbone, layer)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """float32, N x 3 x T x S x S to N x channels."""
-        last = self.backbone(clips)
-        found = last if self._map is None else self._map
-        self._map = None
+        """float32, N x 3 x T x S x S to N x channels. Raises EvaluateError if what the layer says
+        is no map over time and space."""
+        found = self._map(clips)
+        if found.dim() != 5:
+            raise EvaluateError(
+                f"Layer {self._name} says {found.dim()} dimensions a batch, and a map over time "
+                "and space has 5. Name a stage of the network, such as layer3."
+            )
         return self._pool(found, dim=(2, 3, 4))
+
+    def _map(self, clips: torch.Tensor) -> torch.Tensor:
+        if self._layer is None:
+            last: torch.Tensor = self.backbone(clips)
+            return last
+        kept: list[torch.Tensor] = []
+        # A copy, for what follows may work in place.
+        hook = self._layer.register_forward_hook(lambda m, i, output: kept.append(output.clone()))
+        try:
+            self.backbone(clips)
+        finally:
+            hook.remove()
+        return kept[-1]
 
     def channels(self, protocol: Protocol, device: torch.device) -> int:
         """How many features a clip has."""

@@ -1,7 +1,6 @@
 """An encoder and shards to a feature store: the same clips of every video, on every call."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,13 +10,14 @@ from builder.atomic import only_writer
 from builder.shard import ShardDataset, Video
 from evaluate.encode import UNIT, Pooled, encode, to_device
 from evaluate.errors import EvaluateError
+from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol, clips_of
-from evaluate.store import FeatureStore, Identity, is_complete, unfinished
+from evaluate.store import FeatureStore, Identity, Origin, is_complete, unfinished
 from evaluate.subjects import Subject
-from trainer.provenance import fingerprint
+from trainer.config import Device
+from trainer.network import set_backends
+from trainer.provenance import code, fingerprint
 from trainer.requests import ClipRequest
-
-Progress = Callable[[int, int, str], None]  # done, total, what is being done
 
 
 def identity_of(
@@ -30,6 +30,7 @@ def identity_of(
         "dataset": dataset.name,
         "dataset_sha256": fingerprint(dataset.folder),
         "dataset_counts": json.dumps(dataset.counts, sort_keys=True),
+        "precision": "fp32",
         "torch": str(torch.__version__),
         "device": device.type,
     }
@@ -41,7 +42,7 @@ def extract(
     protocol: Protocol,
     dataset: ShardDataset,
     device: torch.device,
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = silent,
     *,
     workers: int = 0,
     overwrite: bool = False,
@@ -66,11 +67,14 @@ def extract(
         if not videos:
             raise EvaluateError(f"{dataset.folder} holds no built video: {dataset.counts}.")
         clips = clips_of(videos, protocol)
+        set_backends(Device(), device)  # fp32, whatever was trained before in this process
+        torch.backends.cudnn.benchmark = False  # it chooses by the clock
         network = Pooled(subject.backbone, protocol.layer, protocol.pooling)
         to_device(network, device)
         channels = network.channels(protocol, device)
         spans = [[_span(clip, videos[clip.video]) for clip in own] for own in clips]
-        store = FeatureStore(path, videos, spans, channels, identity, dataset.folder)
+        origin = Origin(dataset.folder, code())
+        store = FeatureStore(path, videos, spans, channels, identity, origin)
         try:
             done = {i for i in range(0, len(videos), UNIT) if store.done[i : i + UNIT].all()}
             parts = encode(network, videos, clips, protocol, device, workers=workers, done=done)

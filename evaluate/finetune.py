@@ -4,7 +4,6 @@ The classifier learns from random clips, one of a video at a time, and is tested
 ones; a video's logits are the mean over its clips (RSPNet) and their crops.
 """
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -30,6 +29,7 @@ from evaluate.labelled import (
     train_requests,
 )
 from evaluate.learner import AUGMENT, Learner
+from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol, clips_of
 from evaluate.subjects import Subject
 from trainer.augment import augment, draw_numbers
@@ -37,7 +37,6 @@ from trainer.clips import ClipBatch, ClipReader, read_batches
 from trainer.step import seed_of
 from trainer.transfer import on_device, send
 
-Progress = Callable[[int, int, str], None]  # done, total, the numbers in words
 LAST = "last epoch"
 BEST = "best epoch on held-out groups of the train part"
 
@@ -89,8 +88,8 @@ def finetune(
     task: Task,
     device: torch.device,
     folder: Path,
-    progress: Progress = lambda done, total, text: None,
-    testing: Progress = lambda done, total, text: None,
+    progress: Progress = silent,
+    testing: Progress = silent,
     *,
     overwrite: bool = False,
 ) -> Finetuned:
@@ -178,16 +177,17 @@ def _train(
     pinned = device.type == "cuda"
     batches = on_device(read_batches(reader, requests, own.workers, pinned), device)
     labels = torch.from_numpy(learn.labels)
-    losses: list[float] = []
+    total_loss, count = 0.0, 0  # of this epoch
     with closing(batches):
         for step, batch in zip(steps, batches, strict=True):
             clips = _augmented(batch, own, protocol.size, step, device)
-            losses.append(learner.take(clips, send(labels[batch.videos], device)))
-            text = f"loss {sum(losses) / len(losses):.3f}{_latest(learner)}"
+            total_loss += learner.take(clips, send(labels[batch.videos], device))
+            count += 1
+            text = f"loss {total_loss / count:.3f}{_latest(learner)}"
             if epoch := ends.get(learner.step):
                 found = _held_out_top1(learner, held_out, task.protocol, device)
-                learner.end_epoch(epoch, sum(losses) / len(losses), found)
-                losses = []
+                learner.end_epoch(epoch, total_loss / count, found)
+                total_loss, count = 0.0, 0
                 kept.write_state(learner.state_dict())
             progress(learner.step, total, text)
 
@@ -226,7 +226,7 @@ def video_logits(
     part: Labelled,
     protocol: Protocol,
     device: torch.device,
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = silent,
 ) -> np.ndarray:
     """float32, videos x classes: the mean over a video's clips and their crops."""
     learner.classifier.eval()

@@ -24,13 +24,15 @@ class Kept:
     """The files of one training; one process at a time (builder.atomic.only_writer)."""
 
     def __init__(self, folder: Path, identity: Identity, overwrite: bool = False) -> None:
-        """`overwrite`: begin anew, whatever is there."""
+        """`overwrite`: take away what is of another identity, or damaged."""
         self._folder, self._identity = folder, identity
         for unfinished in folder.glob("*.partial"):
             unfinished.unlink()
-        if overwrite:
-            for name in (_STATE, _RESULT):
-                (folder / name).unlink(missing_ok=True)
+        for name in (_STATE, _RESULT) if overwrite else ():
+            try:
+                self._read(name)
+            except EvaluateError:
+                (folder / name).unlink()
 
     def state(self) -> dict[str, Any] | None:
         """What was written after the last finished epoch; None if none was. Raises EvaluateError

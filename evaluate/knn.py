@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from evaluate.cosine import CPU, Progress, silent
+from evaluate.cosine import CPU
+from evaluate.progress import Progress, silent
 from evaluate.retrieval import NOTHING, Neighbours, nearest
 
 NUMBERS = (10, 20, 100, 200)  # of neighbours

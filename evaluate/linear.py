@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from evaluate.cosine import Progress, full_precision
+from evaluate.cosine import full_precision
 from evaluate.errors import EvaluateError
+from evaluate.progress import Progress
 
 ROWS = 8192  # that are float64, or have scores of all classes, at a time
 _ITERATIONS = 1000  # of L-BFGS at most; it ends where neither weights nor loss change

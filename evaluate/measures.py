@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from evaluate import precision, retrieval
-from evaluate.cosine import Progress
 from evaluate.knn import knn_accuracy
 from evaluate.parts import Parts
 from evaluate.probe import ProbeSettings, linear_probe
+from evaluate.progress import Progress
 
 NO_SIBLINGS = ", no siblings"  # the row of the gallery without the query's own recording
 

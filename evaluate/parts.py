@@ -22,7 +22,7 @@ class Parts:
     train: np.ndarray  # int64, positions: the gallery
     test: np.ndarray  # int64, positions: the queries
     labels: np.ndarray  # int64, of every video; -1: unlabelled
-    groups: np.ndarray  # int64, of every video: number of its source recording
+    groups: np.ndarray  # int64, of every video: number of its source recording, by name
     classes: tuple[str, ...]  # names by label
     unlabelled: int  # videos of the two parts that are left out
 
@@ -68,14 +68,14 @@ def parts_of(dataset: ShardDataset, split: str, factor: str = "") -> Parts:
                 "--split N."
             )
     in_parts = sum(video.splits.get(split) in ("train", test_part) for video in videos)
-    numbers: dict[str, int] = {}
+    numbers = {group: i for i, group in enumerate(sorted({video.group for video in videos}))}
     return Parts(
         split=split,
         test_part=test_part,
         train=train,
         test=test,
         labels=labels,
-        groups=np.array([numbers.setdefault(v.group, len(numbers)) for v in videos], np.int64),
+        groups=np.array([numbers[video.group] for video in videos], np.int64),
         classes=tuple(classes),
         unlabelled=in_parts - len(train) - len(test),
     )

@@ -1,8 +1,8 @@
 """Retrieval to look at: queries and what was found for them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image, ImageDraw
 
@@ -12,21 +12,31 @@ _CELL_WIDTH, _CELL_HEIGHT, _LINE = 160, 120, 16  # pixels
 _RIGHT, _WRONG, _QUERY = "#2a9d4a", "#c0392b", "#444444"
 
 
-def retrieval_grid(rows: Sequence[tuple[Video, Sequence[Video]]]) -> Image.Image:
+@dataclass(frozen=True)
+class Labelled:
+    """A video and the name of its class, or of what stands for it."""
+
+    video: Video
+    label: str
+
+
+def retrieval_grid(rows: Sequence[tuple[Labelled, Sequence[Labelled]]]) -> Image.Image:
     """A row for each query: the query, then its nearest gallery videos, best first; the frame is
-    green where the class is right, red where it is wrong."""
+    green where the label is right, red where it is wrong. Raises OSError, ValueError or
+    BuilderError for a frame that cannot be read."""
     columns = 1 + max(len(found) for _, found in rows)
     size = (columns * _CELL_WIDTH, len(rows) * (_CELL_HEIGHT + _LINE))
     sheet = Image.new("RGB", size, "white")
     for y, (query, found) in enumerate(rows):
-        for x, video in enumerate([query, *found]):
-            right = video.class_name == query.class_name
+        for x, shown in enumerate([query, *found]):
+            right = shown.label == query.label
             colour = _QUERY if x == 0 else _RIGHT if right else _WRONG
-            sheet.paste(_cell(video, colour), (x * _CELL_WIDTH, y * (_CELL_HEIGHT + _LINE)))
+            sheet.paste(_cell(shown, colour), (x * _CELL_WIDTH, y * (_CELL_HEIGHT + _LINE)))
     return sheet
 
 
-def _cell(video: Video, colour: str) -> Image.Image:
+def _cell(shown: Labelled, colour: str) -> Image.Image:
+    video = shown.video
     jpeg = read_frames(video, read_offsets(video), [video.frames // 2])[0]
     picture = Image.open(BytesIO(jpeg))
     picture.thumbnail((_CELL_WIDTH - 10, _CELL_HEIGHT - 10))
@@ -35,6 +45,5 @@ def _cell(video: Video, colour: str) -> Image.Image:
     pen.rectangle((2, 2, _CELL_WIDTH - 3, _CELL_HEIGHT - 3), fill=colour)
     place = ((_CELL_WIDTH - picture.width) // 2, (_CELL_HEIGHT - picture.height) // 2)
     cell.paste(picture, place)
-    name = video.class_name or Path(video.name).name
-    pen.text((5, _CELL_HEIGHT), name.encode("ascii", "replace").decode()[:25], fill=colour)
+    pen.text((5, _CELL_HEIGHT), shown.label.encode("ascii", "replace").decode()[:25], fill=colour)
     return cell

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from evaluate.cosine import CPU, Cosines, Progress, silent
+from evaluate.cosine import CPU, Cosines
+from evaluate.progress import Progress, silent
 
 FLOAT64_SCORES = 2**26  # held at a time (512 MiB)
 

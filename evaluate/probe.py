@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from evaluate.cosine import CPU, Progress, silent
+from evaluate.cosine import CPU
 from evaluate.errors import EvaluateError
 from evaluate.linear import ROWS, LabelledRows, Sgd, fit_lbfgs, fit_sgd
+from evaluate.progress import Progress, silent
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 SOLVERS = ("lbfgs", "sgd")
@@ -80,7 +81,7 @@ class ProbeResult:
 def linear_probe(
     train: np.ndarray,
     train_labels: np.ndarray,
-    train_groups: Sequence[str],
+    train_groups: Sequence[int],
     test: np.ndarray,
     test_labels: np.ndarray,
     progress: Progress = silent,

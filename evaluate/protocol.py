@@ -1,5 +1,6 @@
 """What is taken of a video, and what of the network: everything that decides a feature."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class Protocol:
             if getattr(self, name) < 1:
                 raise EvaluateError(f"{name} is {getattr(self, name)}; it takes 1 or more.")
         for name in ("fps", "every", "short_side"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise EvaluateError(f"{name} is {getattr(self, name):g}; it takes 0 or more.")
 
 

@@ -62,15 +62,23 @@ def _caption(result: dict[str, Any]) -> str:
         *_counts(result),
         f"  {how} x {p['frames']} frames, stride {p['stride']}, {crop} {p['size']}, "
         f"layer {p['layer']}, {p['pooling']}-pooled; {p['comparison']}",
-        f"  {p['backbone']}, recipe {p['recipe']}, seed {p['seed']}, step {p['step']}; "
-        "untrained: the same network as training began with",
+        f"  {p['backbone']}, recipe {p['recipe']}, seed {p['seed']}, step {p['step']}"
+        + (f"; {_baseline(result)}" if "untrained" in result["results"] else ""),
     ]
-    if result["trained_on"].get("test_videos_seen"):
+    if result["trained_on"]["test_videos_seen"] is None:
+        lines.append("  Whether these weights were trained on test videos is not known.")
+    elif result["trained_on"]["test_videos_seen"]:
         lines.append(
             f"  Careful: the run was trained on split {result['trained_on']['split']} of this data "
             "set, and its training saw test videos of this one (without their labels)."
         )
     return "\n".join(lines)
+
+
+def _baseline(result: dict[str, Any]) -> str:
+    if "weights" in result["trained_on"]:
+        return "untrained: the same network with fresh weights"
+    return "untrained: the network as training began"
 
 
 def _counts(result: dict[str, Any]) -> list[str]:

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from evaluate.candidates import QUERY_BLOCK, Candidates, candidates
-from evaluate.cosine import CPU, Cosines, Progress, full_precision, silent
+from evaluate.cosine import CPU, Cosines, full_precision
 from evaluate.errors import EvaluateError
+from evaluate.progress import Progress, silent
 
 RANKS = (1, 5, 10, 20, 50)
 CENTRINGS = ("none", "own mean", "gallery mean")

@@ -15,7 +15,8 @@ knows it.
     factors/...     float64 or text, videos, where the data set knows what made its videos
     done            uint8, videos: 1 where the features are there
     attributes      everything that decides the features; a store is used again only if all match.
-                    `schema`, `shards` (where the data set was) and checksums stand beside them
+                    Beside them stand `schema`, `shards` (where the data set was), `code` (the
+                    version of ascnet that began it) and checksums
 
 All space is there before the first feature is written, so a kill at any moment leaves the file
 readable and costs the videos that were under way. It has its final name only when it is complete.
@@ -24,6 +25,7 @@ readable and costs the videos that were under way. It has its final name only wh
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import pairwise
@@ -41,9 +43,17 @@ SCHEMA = 2
 Identity = dict[str, str | int | float]
 Spans = Sequence[Sequence[tuple[int, int]]]  # of every video's clips: first and last frame
 
-_OWN = ("schema", "shards", "sha256", "clips_sha256")  # attributes that are no identity
+_OWN = ("schema", "shards", "code", "sha256", "clips_sha256")  # attributes that are no identity
 _CHUNK_BYTES = 1 << 20
 _UNKNOWN = "0" * 64  # a checksum that is not there yet, of the length of one
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where features come from, but for what decides them."""
+
+    shards: Path  # folder of the data set
+    code: str  # version and commit
 
 
 class FeatureStore:
@@ -56,7 +66,7 @@ class FeatureStore:
         spans: Spans,
         channels: int,
         identity: Identity,
-        shards: Path,
+        origin: Origin,
     ) -> None:
         """Go on with the unfinished store at `path`, or begin one. Raises EvaluateError if the
         unfinished one is of another identity."""
@@ -66,7 +76,7 @@ class FeatureStore:
         if self._partial.is_file():
             must_be_of(self._partial, identity)
         else:
-            _lay_out(self._partial, videos, spans, channels, identity, shards)
+            _lay_out(self._partial, videos, spans, channels, identity, origin)
         self._file = h5py.File(self._partial, "r+")
         self.done: np.ndarray = self._file["done"][:].astype(bool)
         self._first_clip = np.concatenate([[0], np.cumsum([len(own) for own in spans])])
@@ -156,6 +166,7 @@ class Features:
             self.clip_frames: np.ndarray = file["clip_frames"][:]  # int32, clips x 2
             self.attributes: Identity = _identity_of(file)
             self.shards = Path(str(file.attrs["shards"]))  # where the data set was
+            self.code = str(file.attrs["code"])  # the version of ascnet that began it
 
     @cached_property
     def clip_features(self) -> np.ndarray:
@@ -268,7 +279,7 @@ def _lay_out(
     spans: Spans,
     channels: int,
     identity: Identity,
-    shards: Path,
+    origin: Origin,
 ) -> None:
     fresh = path.with_suffix(".new")
     count, clips = len(videos), sum(map(len, spans))
@@ -290,7 +301,8 @@ def _lay_out(
         for factor in sorted({factor for video in videos for factor in video.factors or ()}):
             _write_factor(file, factor, [(v.factors or {}).get(factor) for v in videos])
         file.attrs["schema"] = SCHEMA
-        file.attrs["shards"] = _utf8(str(shards.resolve()))
+        file.attrs["shards"] = _utf8(str(origin.shards.resolve()))
+        file.attrs["code"] = origin.code
         file.attrs["sha256"] = file.attrs["clips_sha256"] = _UNKNOWN
         for key, value in identity.items():
             file.attrs[key] = value

@@ -1,12 +1,15 @@
 """Encoders under test: the one of a run or of a file of weights, and its untrained twin."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from evaluate.errors import EvaluateError
 from trainer import config
 from trainer.backbones import make_backbone
 from trainer.backbones.base import Backbone
@@ -14,7 +17,7 @@ from trainer.checkpoint import load_backbone
 from trainer.config import Config
 from trainer.pretrain import make_model
 from trainer.run import record_of
-from trainer.weights import backbone_from_file
+from trainer.weights import backbone_from_file, load_weights
 
 TRAINED, UNTRAINED = "trained", "untrained"
 
@@ -33,10 +36,16 @@ class Subjects:
     """What is evaluated, and where the results go."""
 
     trained: Subject
-    untrained: Subject
+    start: Callable[[], Subject]  # makes the one of `untrained`
     settings: Config  # of the run; for a file of weights those of the recipe it is tested with
     folder: Path  # features/ and results/ are below it
     record: dict[str, Any]  # of a run: code, shards and counts it was trained on; else the file
+
+    @cached_property
+    def untrained(self) -> Subject:
+        """A run's network as its training began; for a file of weights, one with fresh weights.
+        Raises EvaluateError if a run began with a file that is gone, or was changed."""
+        return self.start()
 
 
 def of_run(run: Path) -> Subjects:
@@ -46,34 +55,50 @@ def of_run(run: Path) -> Subjects:
     trained = load_backbone(run)
     settings = trained.config
     own = {"recipe": settings.recipe, "seed": settings.seed, "backbone": settings.model.backbone}
-    start = make_model(settings).encoder.backbone
-    return Subjects(
-        _subject(TRAINED, trained.backbone, trained.sha256, trained.step, own),
-        _subject(UNTRAINED, start, "none", 0, own),
-        settings,
-        run,
-        record,
-    )
+
+    def start() -> Subject:
+        backbone, digest = make_model(settings).encoder.backbone, "none"
+        if settings.model.init:
+            digest = _load_start(backbone, Path(settings.model.init), record.get("init_sha256"))
+        return _subject(UNTRAINED, backbone, digest, 0, own)
+
+    subject = _subject(TRAINED, trained.backbone, trained.sha256, trained.step, own)
+    return Subjects(subject, start, settings, run, record)
+
+
+def _load_start(backbone: Backbone, path: Path, digest: str | None) -> str:
+    """Load what training began with; its sha256 comes back."""
+    if not path.is_file() or sha256(path.read_bytes()).hexdigest() != digest:
+        raise EvaluateError(
+            f"The run began with the weights in {path}, which are gone or were changed since, so "
+            "the baseline cannot be made. Put the file back, or say --no-baseline."
+        )
+    load_weights(backbone, path)
+    return str(digest)
 
 
 def of_file(path: Path, backbone: str | None, recipe: str | None, runs: Path) -> Subjects:
     """A file of weights, whatever project wrote it, and a fresh network of the same kind; the kind
     is the one that fits unless it is named. Clips are those of a recipe, by default `recipe_for`;
-    results go to `runs`/weights-<name of the file>. Raises TrainerError if the file cannot be read
-    or does not fit."""
+    results go to `folder_of` the file. Raises TrainerError if the file cannot be read or does not
+    fit."""
     trained, loaded, name = backbone_from_file(path, backbone)
     recipe = recipe or recipe_for(name)
     settings = config.override(config.load_recipe(recipe), (f"model.backbone={name}",))
-    torch.manual_seed(settings.seed)
-    fresh = make_backbone(name)
     own = {"recipe": settings.recipe, "seed": settings.seed, "backbone": name}
-    return Subjects(
-        _subject(TRAINED, trained, sha256(path.read_bytes()).hexdigest(), 0, own),
-        _subject(UNTRAINED, fresh, "none", 0, own),
-        settings,
-        runs / f"weights-{path.stem}",
-        {"weights": str(path.resolve()), "loaded": loaded.text()},
-    )
+
+    def start() -> Subject:
+        torch.manual_seed(settings.seed)
+        return _subject(UNTRAINED, make_backbone(name), "none", 0, own)
+
+    subject = _subject(TRAINED, trained, sha256(path.read_bytes()).hexdigest(), 0, own)
+    record = {"weights": str(path.resolve()), "loaded": loaded.text()}
+    return Subjects(subject, start, settings, folder_of(path, runs), record)
+
+
+def folder_of(weights: Path, runs: Path) -> Path:
+    """Where what is made with a file of weights goes."""
+    return runs / f"weights-{weights.stem}"
 
 
 def recipe_for(backbone: str) -> str:

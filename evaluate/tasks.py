@@ -18,58 +18,45 @@ A result is a dictionary, written as JSON to `results/` of the run:
 
 import statistics
 import time
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
-from builder.shard import ShardDataset
+from builder.shard import BuilderError, ShardDataset
 from evaluate import measures, picture, results, retrieval
-from evaluate.features import Progress, extract
+from evaluate.errors import EvaluateError
+from evaluate.features import extract
 from evaluate.finetune import Task, finetune
-from evaluate.finetune_config import FinetuneSettings, protocol_for
-from evaluate.knn import NUMBERS, TEMPERATURE
+from evaluate.knn import NUMBERS
 from evaluate.labelled import Labelled
 from evaluate.measures import Measure
 from evaluate.parts import Parts, parts_of, splits_of
-from evaluate.probe import ProbeSettings
-from evaluate.protocol import Protocol, protocol_of
+from evaluate.progress import Progress, silent
+from evaluate.question import Question, result_path, store_path
 from evaluate.store import Features
 from evaluate.subjects import Subject, Subjects
-from trainer.provenance import code
+from trainer.provenance import code, fingerprint
+from trainer.sources import shown
 
 SCHEMA = 1
-TASKS = ("retrieval", "linear", "knn", "finetune")
-ON_THE_FLY = "linear-on-the-fly"
 _COLUMNS = {
     "retrieval": [*(f"recall@{k}" for k in retrieval.RANKS), "mAP"],
     "knn": [f"knn@{k}" for k in NUMBERS],
 }
 _PICTURED = 12  # queries
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of an encoder."""
-
-    task: str  # of TASKS, or ON_THE_FLY
-    split: str  # a name, or "all"
-    protocol: Protocol
-    factor: str = ""  # a known factor of the videos in place of their class
-    centring: str = "none"  # retrieval and kNN; retrieval.CENTRINGS
-    probe: ProbeSettings = field(default_factory=ProbeSettings)
-    finetune: FinetuneSettings | None = None  # of the two tasks that train on clips
-    baseline: bool = True  # whether the untrained network is measured, too
+_FOUND = 5  # videos beside each
+Figures = dict[str, dict[str, float | None]]  # of every row
 
 
 @dataclass(frozen=True)
 class Reporters:
-    """Who is told how far it is: functions of (done, total, text)."""
+    """Who is told how far it is."""
 
-    videos: Progress = lambda done, total, text: None  # features that are there
-    fits: Progress = lambda done, total, text: None  # what is computed from features
-    steps: Progress = lambda done, total, text: None  # of a classifier's training
+    videos: Progress = silent  # whose features are there, or that were tested
+    fits: Progress = silent  # what is computed from features
+    steps: Progress = silent  # of a classifier's training
 
 
 def evaluate(
@@ -83,9 +70,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the trained backbone and its untrained twin on a data set.
 
-    The result is also written to `results/` of the subjects' folder, feature stores to `features/`.
-    Raises EvaluateError if a split has nothing to train or to test on, or if a store is there that
-    is damaged or was made otherwise (`overwrite`: then it is made anew).
+    The result is also written to `results/` of the subjects' folder, feature stores to `features/`,
+    what a classifier's training leaves to `finetune/`. Raises EvaluateError if a split has nothing
+    to train or to test on, or if something is there that is damaged or was made otherwise
+    (`overwrite`: then it is made anew).
     """
     began = time.perf_counter()
     tell = tell or Reporters()
@@ -93,12 +81,16 @@ def evaluate(
     parts = {name: parts_of(dataset, name, question.factor) for name in names}
     asking = _Asking(question, subjects, dataset, device, tell, overwrite)
     found: dict[str, dict[str, Measure]] = {name: {} for name in names}
-    for subject in (subjects.trained, subjects.untrained)[: 2 if question.baseline else 1]:
+    for is_trained in (True, False)[: 2 if question.baseline else 1]:
+        subject = subjects.trained if is_trained else subjects.untrained
         for name, rows in asking.about(subject, parts).items():
             found[name] |= rows
     result = _result(asking, parts, found)
     result["seconds"] = round(time.perf_counter() - began, 1)
     results.write_json(result_path(question, subjects, dataset.name), result)
+    if question.task == "retrieval":
+        for own in parts.values():
+            asking.draw(own)
     return result
 
 
@@ -113,16 +105,15 @@ class _Asking:
 
     def about(self, subject: Subject, parts: dict[str, Parts]) -> dict[str, dict[str, Measure]]:
         """What one encoder gets: of every split the rows of the table."""
+        stored = None if self.question.finetune else self.features(subject)
         found = {}
-        features = None if self.question.finetune else self.features(subject)
         for split, own in parts.items():
-            rows = self.train(subject, own) if features is None else self.measure(features, own)
+            rows = self.train(subject, own) if stored is None else self.measure(stored, own)
             found[split] = {subject.name + suffix: measure for suffix, measure in rows.items()}
-            if self.question.task == "retrieval" and features and subject is self.subjects.trained:
-                self.draw(features, own)
         return found
 
     def features(self, subject: Subject) -> Features:
+        """From the store, once it is filled."""
         path = store_path(self.subjects, self.dataset.name, subject, self.question.protocol)
         extract(
             path,
@@ -137,29 +128,27 @@ class _Asking:
         return Features(path)
 
     def measure(self, stored: Features, parts: Parts) -> dict[str, Measure]:
-        asked, features = self.question, stored.features
+        asked, device, fits = self.question, self.device, self.tell.fits
         if asked.task == "retrieval":
-            return measures.retrieval_of(
-                features, parts, asked.centring, self.device, self.tell.fits
-            )
-        if asked.task == "knn":
-            return {
-                "": measures.knn_of(features, parts, asked.centring, self.device, self.tell.fits)
-            }
-        return {"": measures.linear_of(features, parts, asked.probe, self.device, self.tell.fits)}
+            found = measures.retrieval_of(stored.features, parts, asked.centring, device, fits)
+        elif asked.task == "knn":
+            found = {"": measures.knn_of(stored.features, parts, asked.centring, device, fits)}
+        else:
+            found = {"": measures.linear_of(stored.features, parts, asked.probe, device, fits)}
+        for measure in found.values():
+            measure.details["features_by"] = stored.code
+        return found
 
     def train(self, subject: Subject, parts: Parts) -> dict[str, Measure]:
         """Train a classifier on clips, and test it."""
-        assert self.question.finetune is not None
-        videos = self.dataset.videos
+        asked, videos = self.question, self.dataset.videos
+        assert asked.finetune is not None
         learn, test = (
             Labelled([videos[i] for i in own], parts.labels[own])
             for own in (parts.train, parts.test)
         )
-        task = Task(
-            subject, learn, test, len(parts.classes), self.question.protocol, self.question.finetune
-        )
-        path = result_path(self.question, self.subjects, self.dataset.name, parts.split)
+        task = Task(subject, learn, test, len(parts.classes), asked.protocol, asked.finetune)
+        path = result_path(asked, self.subjects, self.dataset.name, parts.split)
         folder = self.subjects.folder / "finetune" / f"{path.stem}-{subject.name}"
         done = finetune(
             task, self.device, folder, self.tell.steps, self.tell.videos, overwrite=self.overwrite
@@ -168,59 +157,30 @@ class _Asking:
         figures = {"top1": details.pop("top1"), "top5": details.pop("top5")}
         return {"": Measure(figures, details | {"predictions": done.predictions.tolist()})}
 
-    def draw(self, features: Features, parts: Parts) -> None:
-        """A picture of queries and what was found for them."""
-        some = parts.test[:: max(1, len(parts.test) // _PICTURED)][:_PICTURED]
-        gallery, queries = retrieval.centre(
-            features.features[parts.train], features.features[some], "none"
-        )
-        found = retrieval.nearest(gallery, queries, 5, device=self.device).positions
-        videos = self.dataset.videos
+    def draw(self, parts: Parts) -> None:
+        """A picture of queries and what the trained backbone finds for them. Raises EvaluateError
+        if frames cannot be read: the figures are written by then."""
+        stored = self.features(self.subjects.trained).features
+        every = retrieval.centre(stored[parts.train], stored[parts.test], self.question.centring)
+        some = range(0, len(parts.test), max(1, len(parts.test) // _PICTURED))[:_PICTURED]
+        found = retrieval.nearest(every[0], every[1][some], _FOUND, device=self.device).positions
+
+        def shown(position: int) -> picture.Labelled:
+            label = parts.classes[parts.labels[position]]
+            return picture.Labelled(self.dataset.videos[position], label)
+
         rows = [
-            (videos[query], [videos[parts.train[i]] for i in row])
+            (shown(parts.test[query]), [shown(parts.train[i]) for i in row])
             for query, row in zip(some, found, strict=True)
         ]
         path = result_path(self.question, self.subjects, self.dataset.name, parts.split)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.retrieval_grid(rows).save(path.with_suffix(".png"))
-
-
-def result_path(
-    question: Question, subjects: Subjects, dataset: str, split: str | None = None
-) -> Path:
-    """The JSON file of a result; a picture may lie beside it. What differs from the usual protocol
-    is in its name."""
-    changes = _changes(subjects, question.protocol, question.finetune)
-    if question.factor:
-        changes["factor"] = question.factor
-    if question.centring != "none":
-        changes["centring"] = question.centring.replace(" ", "-")
-    if question.task == "linear":
-        usual = asdict(ProbeSettings())
-        own = asdict(question.probe)
-        changes |= {key: own[key] for key in ("solver", "standardise") if own[key] != usual[key]}
-    name = f"{question.task}-{dataset}-split{split or question.split}{_suffix(changes)}.json"
-    return subjects.folder / "results" / name
-
-
-def store_path(subjects: Subjects, dataset: str, subject: Subject, protocol: Protocol) -> Path:
-    """The feature store of an encoder on a data set."""
-    suffix = _suffix(_changes(subjects, protocol))
-    return subjects.folder / "features" / f"{dataset}-{subject.name}{suffix}.h5"
-
-
-def _changes(
-    subjects: Subjects, protocol: Protocol, settings: FinetuneSettings | None = None
-) -> dict[str, Any]:
-    """What differs from the usual clips of a run, or of the recipe of a classifier."""
-    usual = protocol_of(subjects.settings)
-    usual = protocol_for(usual, settings) if settings else usual
-    before = asdict(usual)
-    return {key: value for key, value in asdict(protocol).items() if value != before[key]}
-
-
-def _suffix(changes: dict[str, Any]) -> str:
-    return "".join(f"_{key}-{value}" for key, value in sorted(changes.items()))
+        try:
+            picture.retrieval_grid(rows).save(path.with_suffix(".png"))
+        except (BuilderError, OSError, ValueError) as error:
+            raise EvaluateError(
+                f"The figures are in {path}, but the picture cannot be drawn: {error}. See which "
+                f"frames are damaged with `ascnet verify {self.dataset.folder} --deep`."
+            ) from error
 
 
 def _result(
@@ -232,6 +192,7 @@ def _result(
         for split, rows in found.items()
     }
     columns = _COLUMNS.get(asked.task, ["top1", "top5"])
+    every = list(of_splits.values())
     return {
         "schema": SCHEMA,
         "task": asked.task,
@@ -239,10 +200,8 @@ def _result(
         "factor": asked.factor,
         "split": asked.split,
         "columns": columns,
-        "results": _over_splits(list(of_splits.values()), columns, statistics.fmean),
-        "spread": _over_splits(list(of_splits.values()), columns, statistics.stdev)
-        if len(of_splits) > 1
-        else None,
+        "results": _over_splits(every, columns, statistics.fmean),
+        "spread": _over_splits(every, columns, statistics.stdev) if len(every) > 1 else None,
         "splits": {
             split: {
                 "test_part": own.test_part,
@@ -254,7 +213,7 @@ def _result(
         },
         "classes": list(next(iter(parts.values())).classes),
         "counts": dataset.counts,
-        "protocol": _protocol(asked, subjects),
+        "protocol": asked.choices(subjects),
         "trained_on": _trained_on(subjects, dataset, list(parts)),
         "settings": asdict(subjects.settings),
         "code": code(),
@@ -262,60 +221,32 @@ def _result(
 
 
 def _over_splits(
-    figures: list[dict[str, dict[str, float | None]]], columns: list[str], of: Any
-) -> dict[str, dict[str, float | None]]:
-    """One number for several splits; None where a split has none. Rows are those of all splits."""
-    rows = list(dict.fromkeys(row for split in figures for row in split))
-    found: dict[str, dict[str, float | None]] = {}
+    splits: list[Figures], columns: list[str], of: Callable[[list[float]], float]
+) -> Figures:
+    """One number for several splits; None where one of them has none."""
+    rows = dict.fromkeys(row for split in splits for row in split)
+    found: Figures = {}
     for row in rows:
         found[row] = {}
         for column in columns:
-            values = [split.get(row, {}).get(column) for split in figures]
+            values = [split.get(row, {}).get(column) for split in splits]
             known = [value for value in values if value is not None]
-            found[row][column] = of(known) if known and len(known) == len(values) else None
+            found[row][column] = of(known) if len(known) == len(values) else None
     return found
 
 
-def _protocol(asked: Question, subjects: Subjects) -> dict[str, Any]:
-    """Every choice that the figures rest on."""
-    return {
-        **subjects.trained.facts,
-        **asdict(asked.protocol),
-        "comparison": _comparison(asked),
-        "centring": asked.centring,
-        "temperature": TEMPERATURE if asked.task == "knn" else None,
-        "probe": asdict(asked.probe) if asked.task == "linear" else None,
-        "classifier": asdict(asked.finetune) if asked.finetune else None,
-    }
-
-
-def _comparison(asked: Question) -> str:
-    if asked.task == "retrieval":
-        return f"cosine, exact, centring: {asked.centring}"
-    if asked.task == "knn":
-        return f"cosine, exact, centring: {asked.centring}, votes weigh exp(cosine / {TEMPERATURE})"
-    if asked.finetune is None:
-        how = "standardised features" if asked.probe.standardise else "features"
-        return (
-            f"linear classifier ({asked.probe.solver}) on {how}, chosen on held-out groups of the "
-            "train part"
-        )
-    chosen = "last epoch" if asked.finetune.choose == "last" else "best epoch on held-out groups"
-    what = "a linear layer on the frozen network" if asked.finetune.frozen else "the whole network"
-    return f"{what} trained with recipe {asked.finetune.recipe}, {chosen}, logits averaged"
-
-
 def _trained_on(subjects: Subjects, dataset: ShardDataset, splits: list[str]) -> dict[str, Any]:
-    """The run's record of its data, and whether its training saw videos of a tested part."""
+    """The run's record of its data, and whether its training saw videos of a tested part: None for
+    a file of weights, of which nobody knows."""
     record = subjects.record
     if "weights" in record:
-        return dict(record)
+        return dict(record) | {"test_videos_seen": None}
     own = subjects.settings.data.split
-    same = str(dataset.folder.resolve()) in record["shards"]
+    same = fingerprint(dataset.folder) in record["shards_sha256"]
     return {
         "split": own,
         "code": record["code"],
-        "shards": record["shards"],
+        "shards": [shown(place) for place in record["shards"]],
         "counts": record["counts"],
         "test_videos_seen": same and any(split != own for split in splits),
     }

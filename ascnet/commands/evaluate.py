@@ -6,23 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import click
-from evaluate.published import text_rows
 
 from ascnet.commands.train import RUNS, pick_device
+from ascnet.encoders import subjects_of
 from ascnet.progress import Progress
-from builder.shard import ShardDataset, find_datasets
+from builder.errors import BuilderError
+from builder.shard import DATASET_FILE, ShardDataset, find_datasets
 from evaluate import finetune_config, results, tasks
 from evaluate.errors import EvaluateError
 from evaluate.parts import ALL
 from evaluate.probe import SOLVERS, ProbeSettings
 from evaluate.protocol import CROPS, POOLINGS, changed, protocol_of
+from evaluate.published import text_rows
+from evaluate.question import ON_THE_FLY, TASKS, Question, result_path
 from evaluate.retrieval import CENTRINGS
-from evaluate.subjects import Subjects, of_file, of_run
-from evaluate.tasks import ON_THE_FLY, TASKS, Question, Reporters, result_path
+from evaluate.subjects import Subjects
+from evaluate.tasks import Reporters
 from trainer.checkpoint import newest_run
+from trainer.errors import TrainerError
 from trainer.run import shards_of
-from trainer.sources import is_remote
+from trainer.sources import is_remote, shown
 
+_TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips
 _CLASSIFIER = "classifier."  # begins the assignments that are for its recipe
 _OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "every")
 
@@ -45,7 +50,7 @@ _OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "e
     help="A file of weights in place of a run, of any project (torchvision, RSPNet, ...).",
 )
 @click.option("--backbone", help="With --weights.  [default: the one that fits]")
-@click.option("--recipe", help="With --weights: whose clips to take.  [default: k400-<backbone>]")
+@click.option("--recipe", help="With --weights: whose clips to take.  [default: the one that fits]")
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),
@@ -125,38 +130,60 @@ def command(
 
     Features are computed once and kept in the run's features/ (HDF5); results go to its results/.
     """
-    _must_fit(run, weights, backbone, recipe, task, on_the_fly)
-    subjects = (
-        of_file(weights, backbone, recipe, RUNS) if weights else of_run(run or newest_run(RUNS))
-    )
     for_classifier = tuple(a for a in assignments if a.strip().startswith(_CLASSIFIER))
     for_clips = tuple(a for a in assignments if a not in for_classifier)
     for_clips += tuple(f"{key}={value}" for key, value in clips.items() if value is not None)
-    refused = []
+    questions: tuple[str, ...] = TASKS if task == ALL else (task,)
+    if on_the_fly:
+        questions = tuple(ON_THE_FLY if one == "linear" else one for one in questions)
+    _must_be_of_use(
+        questions,
+        {
+            "--on-the-fly": (on_the_fly, {ON_THE_FLY}),
+            "--centring": (centring != CENTRINGS[0], {"retrieval", "knn"}),
+            "--probe": (probe != SOLVERS[0], {"linear"}),
+            "--raw": (raw, {"linear"}),
+            "--classifier": (bool(classifier), _TRAINING),
+            "--set classifier.": (bool(for_classifier), _TRAINING),
+        },
+    )
+    if run is None and weights is None:
+        run = newest_run(RUNS)
+    subjects = subjects_of(run, weights, backbone, recipe)
+    refused: list[str] = []
     for folder in _datasets(subjects, shards, names):
-        dataset = ShardDataset(folder)
-        for one in TASKS if task == ALL else (task,):
-            question = Question(
-                ON_THE_FLY if one == "linear" and on_the_fly else one,
-                split or subjects.settings.data.split,
-                protocol_of(subjects.settings),
-                factor=factor,
-                centring=centring,
-                probe=ProbeSettings(standardise=not raw, solver=probe),
-                baseline=not no_baseline,
-            )
-            if question.task in ("finetune", ON_THE_FLY):
-                question = _with_classifier(
-                    question, subjects, dataset.name, classifier, for_classifier
-                )
-            question = replace(question, protocol=changed(question.protocol, for_clips))
+        for one in questions:
             try:
+                dataset = ShardDataset(folder)
+                question = Question(
+                    one,
+                    split or subjects.settings.data.split,
+                    protocol_of(subjects.settings),
+                    factor=factor,
+                    centring=centring if one in ("retrieval", "knn") else CENTRINGS[0],
+                    probe=ProbeSettings(standardise=not raw, solver=probe),
+                    baseline=not no_baseline,
+                )
+                if one in _TRAINING:
+                    question = _with_classifier(
+                        question, subjects, dataset.name, classifier, for_classifier
+                    )
+                question = replace(question, protocol=changed(question.protocol, for_clips))
                 _evaluate(question, subjects, dataset, overwrite)
-            except EvaluateError as error:  # the others can still be evaluated
-                if str(error) not in refused:
-                    refused.append(str(error))
+            except (EvaluateError, TrainerError, BuilderError) as error:
+                refused.append(str(error))  # the others can still be evaluated
     if refused:
-        raise EvaluateError(" ".join(refused))
+        raise EvaluateError(" ".join(dict.fromkeys(refused)))
+
+
+def _must_be_of_use(questions: tuple[str, ...], options: dict[str, tuple[bool, set[str]]]) -> None:
+    """Raises UsageError for an option that is given, but changes nothing in any of the tasks."""
+    for name, (is_given, tasks_of_it) in options.items():
+        if is_given and not tasks_of_it & set(questions):
+            raise click.UsageError(
+                f"{name} changes nothing in {', '.join(questions)}; it is for "
+                f"{', '.join(sorted(tasks_of_it))}. Leave it out, or choose another --task."
+            )
 
 
 def _with_classifier(
@@ -197,27 +224,10 @@ def _evaluate(
             overwrite=overwrite,
         )
     click.echo(results.table(result))
-    for line in text_rows(question.task.removesuffix("-on-the-fly"), dataset.name):
-        click.echo(line)
+    if not question.factor:
+        for line in text_rows(question.task.removesuffix("-on-the-fly"), dataset.name):
+            click.echo(f"  {line}")
     click.echo(f"  {result_path(question, subjects, dataset.name)}")
-
-
-def _must_fit(
-    run: Path | None,
-    weights: Path | None,
-    backbone: str | None,
-    recipe: str | None,
-    task: str,
-    on_the_fly: bool,
-) -> None:
-    if run and weights:
-        raise click.UsageError("--run and --weights name two things to evaluate; give one of them.")
-    if (backbone or recipe) and not weights:
-        raise click.UsageError(
-            "--backbone and --recipe go with --weights; a run has its own backbone and recipe."
-        )
-    if on_the_fly and task not in ("linear", ALL):
-        raise click.UsageError("--on-the-fly goes with --task linear.")
 
 
 def _datasets(subjects: Subjects, shards: Path | None, names: tuple[str, ...]) -> list[Path]:
@@ -225,9 +235,17 @@ def _datasets(subjects: Subjects, shards: Path | None, names: tuple[str, ...]) -
     if shards is None and "weights" in subjects.record:
         shards = Path("shards")
     found = find_datasets(shards) if shards else _local(subjects.folder)
+    known: dict[str, Path] = {}
+    for folder in found:
+        name = ShardDataset(folder).name
+        if name in known:
+            raise EvaluateError(
+                f"{known[name]} and {folder} are both named {name}, and their results would have "
+                "the same files. Name one of them with --shards, or build one with another --name."
+            )
+        known[name] = folder
     if not names:
         return found
-    known = {ShardDataset(folder).name: folder for folder in found}
     if missing := [name for name in names if name not in known]:
         raise EvaluateError(
             f"There is no data set {missing[0]!r} here; there are {', '.join(sorted(known))}. "
@@ -242,7 +260,12 @@ def _local(run: Path) -> list[Path]:
     remote = [source for source in sources if is_remote(source)]
     if remote:
         raise EvaluateError(
-            f"{run} was trained on {remote[0]}, and evaluation reads local shards. Copy or build "
-            "them here and name their folder with --shards."
+            f"{run} was trained on {shown(remote[0])}, and evaluation reads local shards. Copy or "
+            "build them here and name their folder with --shards."
+        )
+    if missing := [source for source in sources if not (Path(source) / DATASET_FILE).is_file()]:
+        raise EvaluateError(
+            f"{run} was trained on {missing[0]}, where no shards are now. Name the folder where "
+            "they are with --shards."
         )
     return [Path(source) for source in sources]

@@ -80,3 +80,18 @@ def test_a_layer_pooled(layer, channels, pooling):
 def test_a_layer_that_is_not_there(backbone, has):
     with pytest.raises(EvaluateError, match=f"no layer 'head'. It has {has}"):
         Pooled(make_backbone(backbone), "head")
+
+
+def test_a_layer_is_not_what_follows_makes_of_it():
+    """A ReLU that works in place after `stem.1` leaves the features of `stem.1` alone."""
+    backbone = make_backbone("r3d-tiny").eval()
+    clips = torch.randn(1, 3, 4, 16, 16)
+    with torch.inference_mode():
+        before = backbone.stem[1](backbone.stem[0](clips)).mean(dim=(2, 3, 4))
+        assert torch.allclose(Pooled(backbone, "stem.1")(clips), before)
+    assert not backbone.stem[1]._forward_hooks
+
+
+def test_a_layer_without_a_map():
+    with pytest.raises(EvaluateError, match=r"Layer .*fc says 2 dimensions"):
+        Pooled(make_backbone("s3dg").eval(), "features.0.2.fc").channels(PROTOCOL, CPU)

@@ -111,6 +111,8 @@ def test_a_finished_one_is_only_read(task, tmp_path):
     finetune(changed(task, workers=2, recipe="mine"), CPU, folder, note, note)
     assert not seen  # neither has an influence on the numbers
     finetune(task, CPU, folder, note, note, overwrite=True)
+    assert not seen  # nothing differs
+    finetune(changed(task, seed=1), CPU, folder, note, note, overwrite=True)
     assert [step[0] for step in seen if step[1] == 12] == list(range(1, 13))
 
 

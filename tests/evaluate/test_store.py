@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evaluate.errors import EvaluateError
-from evaluate.store import Features, FeatureStore, is_complete, unfinished
+from evaluate.store import Features, FeatureStore, Origin, is_complete, unfinished
 
 IDENTITY = {"encoder": "trained", "clips": 2, "dataset_counts": '{"expected": 16}'}
 
@@ -21,7 +21,7 @@ def open_store(path, dataset, identity=IDENTITY, videos=None) -> FeatureStore:
     """Two clips of every video, but three of the second one."""
     videos = dataset.videos if videos is None else videos
     spans = [[(0, 3), (4, 7)] + [(8, 11)] * (i == 1) for i in range(len(videos))]
-    return FeatureStore(path, videos, spans, 3, identity, dataset.folder)
+    return FeatureStore(path, videos, spans, 3, identity, Origin(dataset.folder, "1.2"))
 
 
 def fill(store: FeatureStore, first: int, last: int) -> None:
@@ -56,7 +56,7 @@ def test_write_and_read(dataset, tmp_path):
     assert read.labels.tolist() == [video.label for video in dataset.videos]
     assert read.frames.tolist() == [video.frames for video in dataset.videos]
     assert read.shards == dataset.folder.resolve()
-    assert read.attributes == IDENTITY
+    assert read.attributes == IDENTITY and read.code == "1.2"
     assert read.counts == {"expected": 16}
     train, test = read.part("1", "train"), read.part("1", "test")
     assert sorted([*train, *test]) == list(range(16))

@@ -1,14 +1,18 @@
+from hashlib import sha256
+
 import pytest
 import safetensors.torch
 import torch
 
 from evaluate import finetune_config
+from evaluate.errors import EvaluateError
 from evaluate.finetune_config import recipes
 from evaluate.subjects import of_file, of_run, recipe_for
 from trainer import config
 from trainer.backbones import BACKBONES, make_backbone
 from trainer.checkpoint import load_backbone
-from trainer.pretrain import make_model
+from trainer.pretrain import make_model, train
+from trainer.run import start_run
 
 
 def test_the_untrained_one_is_what_training_began_with(finished_run, tiny):
@@ -40,3 +44,22 @@ def test_every_backbone_has_recipes(backbone):
     for dataset in ("ucf101", "hmdb51", "mine"):
         for frozen in (False, True):
             assert finetune_config.recipe_for(dataset, backbone, frozen) in recipes()
+
+
+def test_a_run_that_began_with_weights(tiny, training_set, tmp_path):
+    """Its baseline is the network with these weights, not a fresh one."""
+    weights = make_backbone("r3d-tiny").state_dict()
+    safetensors.torch.save_file(weights, tmp_path / "start.safetensors")
+    path = tmp_path / "start.safetensors"
+    settings = config.override(tiny, (f"model.init={path}", "optim.steps=2"))
+    start_run(tmp_path / "run", settings, training_set)
+    train(tmp_path / "run", settings, training_set, torch.device("cpu"))
+    untrained = of_run(tmp_path / "run").untrained
+    loaded = untrained.backbone.state_dict()
+    assert all(torch.equal(weights[name], loaded[name]) for name in weights)
+    assert untrained.facts["checkpoint_sha256"] == sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(b"other")
+    again = of_run(tmp_path / "run")
+    assert again.trained.facts["step"] == 2
+    with pytest.raises(EvaluateError, match=r"gone or were changed since.*--no-baseline"):
+        _ = again.untrained

@@ -3,6 +3,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -12,10 +13,14 @@ from builder.frames import FrameSettings
 from builder.shard import ShardDataset
 from evaluate import finetune_config
 from evaluate.errors import EvaluateError
+from evaluate.linear import Sgd
+from evaluate.probe import ProbeSettings
 from evaluate.protocol import changed, protocol_of
+from evaluate.question import ON_THE_FLY, Question, result_path
 from evaluate.results import table
-from evaluate.subjects import of_run
-from evaluate.tasks import ON_THE_FLY, Question, evaluate
+from evaluate.subjects import of_file, of_run
+from evaluate.tasks import evaluate
+from trainer.backbones import make_backbone
 
 CPU = torch.device("cpu")
 QUICK = ("epochs=2", "batch=4", "lr=0.01")
@@ -39,7 +44,8 @@ def asked(task, tiny, **options) -> Question:
 
 @pytest.mark.parametrize("task", ["retrieval", "linear", "knn", "finetune", ON_THE_FLY])
 def test_a_result_carries_its_protocol_and_counts(subjects, tiny, dataset, task):
-    result = evaluate(asked(task, tiny), subjects, dataset, CPU)
+    question = asked(task, tiny)
+    result = evaluate(question, subjects, dataset, CPU)
     assert set(result["results"]) == {"trained", "untrained"}
     assert set(result["results"]["trained"]) == set(result["columns"])
     assert result["splits"]["1"]["counts"] == {"train": 12, "test": 4, "unlabelled": 0}
@@ -47,7 +53,8 @@ def test_a_result_carries_its_protocol_and_counts(subjects, tiny, dataset, task)
     assert len(result["splits"]["1"]["details"]["trained"]["predictions"]) == 4
     assert result["protocol"]["layer"] == "last" and result["protocol"]["stride"] == 2
     assert len(result["protocol"]["checkpoint_sha256"]) == 64
-    written = subjects.folder / "results" / f"{task}-folder-split1.json"
+    written = result_path(question, subjects, "folder")
+    assert written.name.startswith(f"{task}-folder-split1")
     assert json.loads(written.read_text()) == json.loads(json.dumps(result))
     text = table(result)
     assert "12 (train part)" in text and "4 (test part)" in text
@@ -167,3 +174,78 @@ def test_an_unlabelled_data_set(subjects, tiny, make_video, tmp_path):
     build(folder.read(tmp_path / "videos"), tmp_path / "out", settings, How(workers=1))
     with pytest.raises(EvaluateError, match="is unlabelled"):
         evaluate(asked("linear", tiny), subjects, ShardDataset(tmp_path / "out"), CPU)
+
+
+def test_moved_shards_are_known_again(subjects, tiny, shards, tmp_path):
+    """Training saw test videos of split 2, wherever its shards lie now."""
+    shutil.copytree(shards, tmp_path / "moved")
+    dataset = ShardDataset(tmp_path / "moved")
+    dataset.__dict__["videos"] = tuple(
+        replace(v, splits={"2": v.splits["1"]}) for v in dataset.videos
+    )
+    result = evaluate(asked("knn", tiny, split="2"), subjects, dataset, CPU)
+    assert result["trained_on"]["test_videos_seen"]
+
+
+def test_settings_of_a_classifier_are_in_the_file_name(subjects, tiny):
+    usual = finetune_config.load_recipe("demo")
+    paths = [
+        result_path(asked("finetune", tiny, finetune=own), subjects, "folder").stem
+        for own in (
+            usual,
+            finetune_config.load_recipe("demo", ("lr=0.25", "workers=1", "augment.flip=0.0")),
+            finetune_config.load_recipe("ucf101-r3d18"),
+            replace(usual, recipe="mine"),
+        )
+    ]
+    start = "finetune-folder-split1"
+    assert paths[:2] == [start, f"{start}_augment.flip-0.0_lr-0.25"]
+    assert "_classifier-ucf101-r3d18" in paths[2]
+    assert "_classifier-mine" in paths[3]
+
+
+def test_the_picture_is_of_the_result(subjects, tiny, shards, monkeypatch):
+    """With a factor and a centring: frames are coloured by the factor, in the centred order."""
+    dataset = ShardDataset(shards)
+    dataset.__dict__["videos"] = tuple(
+        replace(v, factors={"tempo": i % 2}) for i, v in enumerate(dataset.videos)
+    )
+    drawn = []
+
+    def grid(rows):
+        drawn.extend(rows)
+        return Image.new("RGB", (1, 1))
+
+    monkeypatch.setattr("evaluate.picture.retrieval_grid", grid)
+    question = asked("retrieval", tiny, factor="tempo", centring="own mean")
+    result = evaluate(question, subjects, dataset, CPU)
+    assert {shown.label for row in drawn for shown in (row[0], *row[1])} == {"0", "1"}
+    nearest = [int(found[0].label) for _, found in drawn]
+    assert nearest == result["splits"]["1"]["details"]["trained"]["predictions"]
+
+
+def test_figures_stay_when_the_picture_cannot_be_drawn(subjects, tiny, dataset, monkeypatch):
+    def grid(rows):
+        raise OSError("cannot identify image file")
+
+    monkeypatch.setattr("evaluate.picture.retrieval_grid", grid)
+    with pytest.raises(EvaluateError, match=r"figures are in .*json, but the picture"):
+        evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+    assert (subjects.folder / "results" / "retrieval-folder-split1.json").is_file()
+
+
+def test_the_words_of_the_probe(subjects, tiny, dataset):
+    sgd = asked("linear", tiny, probe=ProbeSettings(solver="sgd", sgd=Sgd(epochs=2)))
+    text = table(evaluate(sgd, subjects, dataset, CPU))
+    assert "by SGD, last epoch" in text and "held-out" not in text
+    assert (subjects.folder / "results" / "linear-folder-split1_solver-sgd.json").is_file()
+
+
+def test_weights_of_a_file(tiny, dataset, tmp_path):
+    weights = make_backbone("r3d-tiny").state_dict()
+    safetensors.torch.save_file(weights, tmp_path / "mine.safetensors")
+    subjects = of_file(tmp_path / "mine.safetensors", None, None, tmp_path / "runs")
+    result = evaluate(asked("knn", tiny), subjects, dataset, CPU)
+    assert result["trained_on"]["weights"] == str(tmp_path / "mine.safetensors")
+    assert "fresh weights" in table(result) and "is not known" in table(result)
+    assert (tmp_path / "runs" / "weights-mine" / "results").is_dir()
