@@ -1,0 +1,134 @@
+"""`ascnet evaluate` as it is called, in this process."""
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+import pytest
+import safetensors.torch
+from click.testing import CliRunner
+
+from ascnet.commands.evaluate import command
+from builder.build import BuildSettings, How, build
+from builder.catalog import folder
+from builder.frames import FrameSettings
+from evaluate.errors import EvaluateError
+from trainer.backbones import make_backbone
+from trainer.errors import TrainerError
+
+QUICK = ("--set", "classifier.epochs=1", "--set", "classifier.batch=4")
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path, monkeypatch) -> Path:
+    """A copy of a run, the newest one of the current folder."""
+    shutil.copytree(finished_run, tmp_path / "runs" / "mine")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs" / "mine"
+
+
+def evaluate(*words: str | Path) -> str:
+    result = CliRunner().invoke(command, list(map(str, words)), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*words: str | Path) -> str:
+    """What a user would read: the sentence of an error, or of wrong usage."""
+    try:
+        result = CliRunner().invoke(
+            command, list(map(str, words)), catch_exceptions=False, standalone_mode=False
+        )
+    except (EvaluateError, TrainerError, click.UsageError) as error:
+        return error.format_message() if isinstance(error, click.UsageError) else str(error)
+    raise AssertionError(result.output)
+
+
+def test_all_tasks_and_all_splits(run):
+    output = evaluate("--task", "all", "--split", "all", *QUICK)
+    for title in ("Retrieval", "Linear probe", "k nearest neighbours vote", "Fine-tuning"):
+        assert f"{title} on folder, split 1 (%)" in output
+    found = {path.name.split("-")[0] for path in (run / "results").glob("*.json")}
+    assert found == {"retrieval", "linear", "knn", "finetune"}
+
+
+def test_on_the_fly_with_settings_and_crops(run):
+    words = ("--task", "linear", "--on-the-fly", "--crops", "3", "--clips", "2", "--no-baseline")
+    output = evaluate(*words, *QUICK)
+    assert "Linear probe on augmented clips on folder" in output
+    assert "2 clips x 4 frames, stride 2, 3 crops 16" in output and "untrained" not in output
+    assert "recipe demo-linear, last epoch, logits averaged" in output
+    (path,) = (run / "results").glob("linear-on-the-fly-folder-split1_*.json")
+    own = json.loads(path.read_text())["protocol"]["classifier"]
+    assert own["frozen"] and own["epochs"] == 1.0
+
+
+def test_choices_of_features(run):
+    words = ("--layer", "layer2", "--pooling", "max", "--centring", "gallery mean")
+    output = evaluate("--set", "every=0.2", *words)
+    assert "a clip every 0.2 s x 4 frames" in output
+    assert "layer layer2, max-pooled; cosine, exact, centring: gallery mean" in output
+    assert "features" in output and (run / "features").is_dir()
+
+
+def test_weights_in_place_of_a_run(run, shards, tmp_path):
+    safetensors.torch.save_file(make_backbone("r3d-tiny").state_dict(), "mine.safetensors")
+    words = ("--weights", "mine.safetensors", "--shards", shards, "--set", "size=16")
+    output = evaluate("--task", "knn", *words)
+    assert "r3d-tiny, recipe demo" in output and "fresh weights" in output
+    assert list((tmp_path / "runs" / "weights-mine" / "results").glob("knn-folder-*.json"))
+    assert "is no file of weights" in refused("--weights", run)
+
+
+def test_data_sets_by_name(run, shards, make_video, tmp_path):
+    shutil.copytree(shards, tmp_path / "both" / "one")
+    for i in range(4):
+        make_video(tmp_path / "videos" / "class" / f"v_a_g{i:02d}_c01.avi", frames=8)
+    catalog = folder.read(tmp_path / "videos")
+    build(catalog, tmp_path / "both" / "two", BuildSettings(FrameSettings(32)), How(workers=1))
+    assert "are both named folder" in refused("--shards", "both")
+    said = refused("--shards", shards, "--dataset", "ucf101")
+    assert "There is no data set 'ucf101' here; there are folder" in said
+    assert "Retrieval on folder" in evaluate("--shards", shards, "--dataset", "folder")
+
+
+def test_shards_that_were_moved(run, shards, tmp_path):
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace(str(shards), str(tmp_path / "gone")))
+    assert "where no shards are now. Name the folder where they are with --shards" in refused()
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (("--on-the-fly",), "--on-the-fly changes nothing in retrieval"),
+        (("--task", "linear", "--centring", "own mean"), "--centring changes nothing in linear"),
+        (("--task", "knn", "--probe", "sgd"), "--probe changes nothing in knn"),
+        (("--task", "knn", "--raw"), "--raw changes nothing in knn; it is for linear"),
+        (("--classifier", "demo"), "--classifier changes nothing in retrieval"),
+        (("--set", "classifier.lr=1"), "--set classifier. changes nothing in retrieval"),
+        (("--backbone", "r3d18"), "go with --weights"),
+        (("--run", "runs/mine", "--weights", "x.pth"), "Name one encoder"),
+        (("--split", "9"), "no labelled train videos in split 9; its splits are 1 (test, train)"),
+        (("--factor", "tempo"), "no known factor 'tempo'"),
+        (("--layer", "head"), "no layer 'head'. It has stem, layer1"),
+        (("--set", "clip=3"), "no setting clip. Did you mean clips?"),
+        (("--set", "every=nan"), "every is nan; it takes 0 or more"),
+        (("--task", "finetune", "--classifier", "x"), "No recipe 'x' for a classifier"),
+        (("--task", "finetune", "--set", "classifier.lr=x"), "lr is 'x'; it takes a value of type"),
+    ],
+)
+def test_mistakes_are_one_sentence(run, words, sentence):
+    said = refused(*words)
+    assert sentence in said and "\n" not in said
+
+
+def test_one_task_that_is_refused_leaves_the_others(run):
+    evaluate()
+    store = run / "features" / "folder-trained.h5"
+    store.write_bytes(store.read_bytes()[:-100])
+    said = refused("--task", "all", "--no-baseline", *QUICK)
+    assert said.count("is damaged") == 1  # three tasks, one sentence
+    assert list((run / "results").glob("finetune-*.json"))
+    assert "Retrieval on folder" in evaluate("--overwrite")
