@@ -145,7 +145,8 @@ def stride_rates(videos: Sequence[Video], fps: float) -> list[float]:
     if unknown:
         raise TrainerError(
             f"{len(unknown)} of {len(videos)} videos have no known frame rate, such as "
-            f"{unknown[0]}, and data.fps is {fps:g}. Take strides in stored frames with "
-            "--set data.fps=0, or build the data set with --fps."
+            f"{unknown[0]}, and strides count frames at {fps:g} a second. Count stored frames "
+            "instead (--set data.fps=0 when training, --set fps=0 when evaluating), or build the "
+            "data set with --fps."
         )
     return [stored_stride(1, video.fps or fps, fps) for video in videos]
