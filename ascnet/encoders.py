@@ -3,7 +3,6 @@
 from dataclasses import fields
 from pathlib import Path
 
-from ascnet.commands.train import RUNS
 from builder.info_text import printable
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol
@@ -11,7 +10,7 @@ from evaluate.store import Features
 from evaluate.subjects import TRAINED, Subject, Subjects, of_file, of_run
 from trainer import checkpoint
 from trainer.backbones.base import Backbone
-from trainer.checkpoint import CONFIG_FILE, newest_run
+from trainer.checkpoint import RUNS, newest_run
 from trainer.errors import TrainerError
 from trainer.weights import backbone_from_file
 

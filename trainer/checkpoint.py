@@ -21,6 +21,7 @@ from trainer.errors import TrainerError
 
 _KEPT = 2  # checkpoints of a run, beside its milestones
 CONFIG_FILE = "config.toml"
+RUNS = Path("runs")  # where runs are, and are looked for, unless it is said
 
 log = logging.getLogger(__name__)
 

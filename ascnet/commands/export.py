@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from ascnet.commands.train import RUNS
-from trainer.checkpoint import newest_run
+from trainer.checkpoint import RUNS, newest_run
 from trainer.export import FORMATS, export
 
 

@@ -13,7 +13,7 @@ from ascnet.progress import Progress
 from trainer import config
 from trainer.backbones import make_backbone
 from trainer.batches import must_be_shareable
-from trainer.checkpoint import CONFIG_FILE, list_checkpoints, newest_run
+from trainer.checkpoint import CONFIG_FILE, RUNS, list_checkpoints, newest_run
 from trainer.config import Config
 from trainer.dry_run import data_text, forecast
 from trainer.errors import TrainerError
@@ -23,7 +23,6 @@ from trainer.run import must_be_same, record_of, shards_of, start_run
 from trainer.training_set import TrainingSet, gather, locate
 from trainer.weights import load_weights
 
-RUNS = Path("runs")
 Say = Callable[[str], None]
 
 

@@ -29,6 +29,15 @@ def test_importing_is_instant():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_python_api_needs_no_commands():
+    code = (
+        "import ascnet.embedding, ascnet.encoders, ascnet.shards, sys\n"
+        "found = [name for name in sys.modules if name.startswith('ascnet.commands')]\n"
+        "assert not found and 'click' not in sys.modules, found\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_shards_are_a_sequence(opened, shards):
     assert len(opened) == 16 == len(list(opened))
     assert opened[0] is opened.videos[0] and opened[-1] is opened[15]
