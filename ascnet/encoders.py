@@ -12,6 +12,7 @@ from trainer import checkpoint
 from trainer.backbones.base import Backbone
 from trainer.checkpoint import RUNS, newest_run
 from trainer.errors import TrainerError
+from trainer.run import is_run
 from trainer.weights import backbone_from_file
 
 
@@ -46,7 +47,7 @@ def default_run(store: Path | None = None) -> Path:
     """The run that a store lies in, else the newest one."""
     if store is not None:
         for folder in store.resolve().parents:
-            if (folder / CONFIG_FILE).is_file():
+            if is_run(folder):
                 return folder
     return newest_run(RUNS)
 

@@ -156,7 +156,7 @@ def load(path: Path) -> Config:
     """Settings from a TOML file; what it does not name keeps its default."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainerError(f"{path} is no TOML: {error}.") from error
     table.setdefault("recipe", path.stem)
     table.pop("run", None)  # a run's own record, see trainer.run

@@ -52,11 +52,33 @@ def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) ->
 
 
 def record_of(run: Path) -> dict[str, Any]:
-    """What a run wrote down of its code and data. Raises TrainerError if it is not there."""
+    """What a run wrote down of its code and data. Raises TrainerError if it is not there, or
+    damaged."""
     path = run / CONFIG_FILE
     if not path.is_file():
         raise TrainerError(f"{run} is no run: there is no {path}. Name one with --run.")
-    return dict(tomllib.loads(path.read_text(encoding="utf-8"))["run"])
+    try:
+        record = tomllib.loads(path.read_text(encoding="utf-8")).get("run")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainerError(
+            f"{path} is damaged, or no TOML: {error}. Copy it again, or name another run with "
+            "--run."
+        ) from error
+    if not isinstance(record, dict) or not isinstance(record.get("shards"), list):
+        raise TrainerError(
+            f"{run} is no run: {path} does not say under [run] what was trained on. Name one with "
+            "--run."
+        )
+    return record
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run whose record can be read; other programs have a config.toml."""
+    try:
+        record_of(folder)
+    except (TrainerError, OSError):
+        return False
+    return True
 
 
 def shards_of(run: Path) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ascnet import cli
-from ascnet.encoders import newest_store
+from ascnet.encoders import default_run, newest_store
 from builder.ffmpeg_engine import find_ffmpeg
 from builder.shard import ShardDataset
 from evaluate.errors import EvaluateError
@@ -22,6 +22,7 @@ from evaluate.features import extract
 from evaluate.protocol import protocol_of
 from evaluate.store import Features
 from evaluate.subjects import of_run
+from trainer.errors import TrainerError
 from trainer.export import export
 
 PATTERNS = (
@@ -323,3 +324,18 @@ def test_a_store_of_an_unknown_rate_is_searched_by_frames(
 def test_an_error_of_evaluation_is_one_of_its_own(tmp_path):
     with pytest.raises(EvaluateError, match="no finished store"):
         newest_store(tmp_path)
+def test_a_config_of_another_program_is_no_run(says, store, videos, tmp_path, monkeypatch):
+    """A store in a run that lies in a blog, and one in the blog itself."""
+    monkeypatch.chdir(tmp_path)
+    blog = tmp_path / "blog"
+    shutil.copytree(store.parent.parent, blog / "runs" / "mine")
+    (blog / "config.toml").write_text('title = "My blog"\n')
+    copy_of = blog / "runs" / "mine" / "features" / store.name
+    assert default_run(copy_of) == blog / "runs" / "mine"
+    (blog / "runs" / "mine" / "features" / "config.toml").write_bytes(b"\xff")
+    assert default_run(copy_of) == blog / "runs" / "mine"
+    with pytest.raises(TrainerError, match="No trained run in runs/"):
+        default_run(blog / "x.h5")
+    says("search", videos / "part.mp4", "--store", copy_of, "-k", 1)
+
+

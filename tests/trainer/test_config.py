@@ -130,3 +130,6 @@ def test_a_recipe_of_one_s_own(tmp_path):
     own.write_text("seed = 3\n[optim]\nlr = 0.2\n")
     recipe = load_recipe(str(own))
     assert (recipe.recipe, recipe.seed, recipe.optim.lr) == ("mine", 3, 0.2)
+    own.write_bytes(b"\xff\xfe")
+    with pytest.raises(TrainerError, match=r"mine\.toml is no TOML: .*utf-8"):
+        load_recipe(str(own))

@@ -4,7 +4,7 @@ import pytest
 
 from trainer.config import override
 from trainer.errors import TrainerError
-from trainer.run import must_be_same, record_of, shards_of, start_run
+from trainer.run import is_run, must_be_same, record_of, shards_of, start_run
 from trainer.training_set import gather
 
 
@@ -18,6 +18,30 @@ def test_what_a_run_writes_down(finished_run, shards):
 def test_what_is_no_run(tmp_path):
     with pytest.raises(TrainerError, match="is no run: there is no"):
         record_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'title = "my blog"\n', r"config\.toml does not say under \[run\] what was trained on"),
+        (b'[run]\ncode = "1"\n', "does not say under"),
+        (b"run = 3\n", "does not say under"),
+        (b"[run\n", r"config\.toml is damaged, or no TOML: .* Copy it again"),
+        (b"\xff\xfe", r"config\.toml is damaged, or no TOML: .* Copy it again"),
+    ],
+)
+def test_a_config_that_is_of_no_run_or_damaged(tmp_path, content, said):
+    (tmp_path / "config.toml").write_bytes(content)
+    with pytest.raises(TrainerError, match=said):
+        record_of(tmp_path)
+    with pytest.raises(TrainerError, match=said):
+        shards_of(tmp_path)
+    assert not is_run(tmp_path)
+
+
+def test_what_is_a_run(finished_run, tmp_path):
+    assert is_run(finished_run)
+    assert not is_run(tmp_path)
 
 
 def test_a_run_is_not_overwritten(finished_run, tiny, training_set):
