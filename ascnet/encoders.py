@@ -21,9 +21,13 @@ def subjects_of(
 ) -> Subjects:
     """The encoder of a run, or of a file of weights. `backbone` and `recipe` (whose clips it takes)
     are of a file; None: what fits. Raises TrainerError if there is none, and EvaluateError if both
-    are named, or neither."""
+    are named, or neither, or if what is of a file is said of a run."""
     if (run is None) == (weights is None):
         raise EvaluateError("Name one encoder: a run (--run) or a file of weights (--weights).")
+    if (backbone or recipe) and weights is None:
+        raise EvaluateError(
+            "--backbone and --recipe go with --weights; a run has its own backbone and recipe."
+        )
     if run is not None:
         return of_run(run)
     assert weights is not None

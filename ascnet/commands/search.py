@@ -84,8 +84,9 @@ def command(
         store = newest_store(run or folder_of_weights(weights))
     gallery = Features(store)
     protocol = protocol_in(gallery)
-    recipe = recipe or str(gallery.attributes["recipe"])
-    subjects = subjects_of(run, weights, backbone, recipe if weights else None)
+    if weights is not None and recipe is None:
+        recipe = str(gallery.attributes["recipe"])
+    subjects = subjects_of(run, weights, backbone, recipe)
     subject = subject_of(gallery, subjects, str(run or weights))
     with tempfile.TemporaryDirectory() as scratch:
         asked = embedding.query_features(
