@@ -8,6 +8,7 @@ import click
 from ascnet import embedding
 from ascnet.commands.train import pick_device
 from ascnet.encoders import default_run, subjects_of
+from ascnet.options import NumberRange
 from ascnet.progress import Progress
 from builder.info_text import printable
 from builder.shard import ShardDataset, find_datasets
@@ -37,7 +38,7 @@ from evaluate.subjects import Subjects
 )
 @click.option(
     "--every",
-    type=click.FloatRange(min=0, max=1e6),
+    type=NumberRange(min=0, max=1e6),
     default=1.0,
     show_default=True,
     help="Seconds between clips; 0: evenly spaced clips, 10 or what the recipe says.",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ascnet.commands.train import pick_device
+from ascnet.options import NumberRange
 from ascnet.progress import Progress
 from ascnet.text import table
 from builder.atomic import write_atomically
@@ -21,7 +22,7 @@ from evaluate.store import Features
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option(
     "--threshold",
-    type=click.FloatRange(min=0, min_open=True, max=1),
+    type=NumberRange(min=0, min_open=True, max=1),
     default=0.95,
     show_default=True,
     help="Mean cosine from which two videos are nearly the same.",

@@ -277,6 +277,13 @@ def test_every_problem_is_one_sentence(says, store, videos, finished_run, tmp_pa
         ("embed", "empty", "--shards", "empty", *run): "or else --shards",
         ("embed", "--shards", "empty", *run): "No shards in empty",
         ("embed", query, "--weights", "text.mp4", "--out", "t.h5"): "text.mp4",
+        ("embed", query, *run, "--every", "nan"): "nan is no number; it takes 0<=x<=1000000",
+        ("embed", query, *run, "--every", "inf"): "inf is not in the range",
+        ("embed", query, *run, "--backbone", "r3d18"): "--backbone and --recipe go with --weights",
+        ("embed", query, *run, "--recipe", "demo"): "--backbone and --recipe go with --weights",
+        ("search", query, "--store", store, "--recipe", "demo"): "go with --weights; a run has its",
+        ("search", query, "--store", store, "--backbone", "c3d"): "go with --weights; a run has",
+        ("near-duplicates", store, "--threshold", "nan"): "nan is no number; it takes 0<x<=1",
     }
     for words, wanted in cases.items():
         said = says(*words, fails=True)
