@@ -23,8 +23,8 @@ __version__ = "0.1.0"
 
 def open_shards(folder: str | Path) -> "Shards":
     """A built data set, as a sequence of videos: `len(shards)`, `for video in shards`, `shards[3]`,
-    `shards["a.mp4"]` (builder.shard.Video: name, class_name, label, group, splits, fps in frames a
-    second, frames, width and height in pixels).
+    `shards[1:3]`, `shards["a.mp4"]` (builder.shard.Video: name, class_name, label, group, splits,
+    fps in frames a second, frames, width and height in pixels).
 
     `shards.clip(video, start=0, frames=16, stride=1)` is a clip as a uint8 tensor, T x H x W x 3,
     RGB; safe to call from several threads. Raises BuilderError if `folder` holds no finished data

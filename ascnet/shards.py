@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 import torch
@@ -31,9 +32,18 @@ class Shards(ShardDataset):
     def __iter__(self) -> Iterator[Video]:
         return iter(self.videos)
 
-    def __getitem__(self, video: int | str) -> Video:
-        """A video by its position, as in a list (-1 is the last one), or by its name. Raises
-        NoSuchVideoError, a BuilderError and an IndexError, if there is none."""
+    @overload
+    def __getitem__(self, video: int | str) -> Video: ...
+
+    @overload
+    def __getitem__(self, video: slice) -> tuple[Video, ...]: ...
+
+    def __getitem__(self, video: int | str | slice) -> Video | tuple[Video, ...]:
+        """A video by its position, as in a list (-1 is the last one), or by its name; of a slice,
+        such as [1:3], the videos. Raises NoSuchVideoError, a BuilderError and an IndexError, if
+        there is none."""
+        if isinstance(video, slice):
+            return self.videos[video]
         if isinstance(video, str):
             if video not in self._positions:
                 raise NoSuchVideoError(

@@ -45,6 +45,8 @@ def test_shards_are_a_sequence(opened, shards):
     assert opened.classes == ["bars", "test"] and opened.name == "folder"
     assert {video.name for video in opened.subset("1", "test")} < {video.name for video in opened}
     assert ascnet.open_shards(str(shards))[3] == opened[3]
+    assert opened[1:3] == (opened[1], opened[2]) and opened[::-8] == (opened[15], opened[7])
+    assert opened[16:] == ()
 
 
 @pytest.mark.parametrize("wrong", [16, -17, 10**9])
