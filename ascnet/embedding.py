@@ -1,5 +1,6 @@
 """Any video files to a feature store: a catalog of them, shards beside the store, then features."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -23,10 +24,13 @@ from evaluate.protocol import Protocol
 from evaluate.store import Features
 from evaluate.subjects import Subject
 from trainer.clips import usable_cores
+from trainer.provenance import fingerprint
 
 Progress = Callable[[int, int, str], None]  # done, total, what is being done
 _SHOWN = 5  # failed videos in a message
 _SAME = ("short_side", "jpeg_quality", "chroma", "fps")  # settings that frames look alike by
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,16 +97,42 @@ def _dataset_name(text: str) -> str:
 
 
 def frame_settings(built: Sequence[str | Path], protocol: Protocol) -> FrameSettings:
-    """Frames as in the first of the data sets `built` that is here (else the defaults), and large
-    enough for the protocol's crops."""
-    own = FrameSettings()
-    for place in map(Path, built):
-        if (place / DATASET_FILE).is_file():
-            stored = ShardDataset(place).info["settings"]
-            own = replace(own, **{name: stored[name] for name in _SAME if name in stored})
-            break
+    """For a new store: frames as in the first of the data sets `built` that is here (else the
+    defaults), and large enough for the protocol's crops."""
+    found = (_settings_in(Path(place)) for place in built)
+    own = next((settings for settings in found if settings), FrameSettings())
     needed = max(protocol.size, protocol.short_side)
     return replace(own, short_side=max(own.short_side, needed + needed % 2))
+
+
+def _settings_in(folder: Path) -> FrameSettings | None:
+    """How the frames of the data set in a folder were made; None if there is none."""
+    if not (folder / DATASET_FILE).is_file():
+        return None
+    stored = ShardDataset(folder).info["settings"]
+    return FrameSettings(**{name: stored[name] for name in _SAME if name in stored})
+
+
+def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
+    """Frames exactly as the gallery's: even where a network's crop is larger than those are, a
+    query of more pixels would be a sharper picture than any in the store. If the gallery's shards
+    are gone, or built anew since, a warning says so and what is taken instead."""
+    found = _settings_in(gallery.shards)
+    if found and fingerprint(gallery.shards) == gallery.attributes.get("dataset_sha256"):
+        return found
+    own = found or frame_settings([], protocol)
+    log.warning(
+        "Warning: the shards of %s %s, so how its frames were made is not known; the query's are "
+        "made %s: short side %d pixels, quality %d, chroma %s, %s.",
+        printable(str(gallery.path)),
+        f"{'were built anew' if found else 'are gone'} ({printable(str(gallery.shards))})",
+        "as in the new ones" if found else "as by default",
+        own.short_side,
+        own.jpeg_quality,
+        own.chroma,
+        f"{own.fps:g} frames a second" if own.fps else "every frame",
+    )
+    return own
 
 
 def build_shards(
@@ -151,7 +181,8 @@ def check_rates(dataset: ShardDataset, protocol: Protocol) -> None:
         raise EvaluateError(
             f"{len(unknown)} of {len(dataset.videos)} videos have no known frame rate, such as "
             f"{printable(unknown[0])}, and clips are asked for every {protocol.every:g} seconds. "
-            f"Say --every 0 for {protocol.clips} evenly spaced clips of each video instead."
+            f"Say --every 0 for {protocol.clips} evenly spaced clips of each video instead; with "
+            f"--shards {printable(str(dataset.folder))} nothing is built again."
         )
 
 
@@ -191,7 +222,7 @@ def query_features(
         raise EvaluateError(
             f"{printable(str(query))} is a folder. Name one video file to search with."
         )
-    frames = frame_settings([gallery.shards], protocol)
+    frames = query_settings(gallery, protocol)
     dataset = build_shards(catalog_of([query]), scratch / "shards", frames, Said())
     if protocol.every and not dataset.videos[0].fps:
         protocol = replace(protocol, every=0.0)

@@ -13,6 +13,7 @@ from ascnet.embedding import (
     embed,
     frame_settings,
     query_features,
+    query_settings,
     shards_beside,
 )
 from builder.errors import BuilderError
@@ -21,6 +22,7 @@ from builder.shard import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.protocol import protocol_of
 from evaluate.subjects import of_run
+from trainer.provenance import fingerprint
 
 CPU = torch.device("cpu")
 
@@ -78,6 +80,49 @@ def test_frames_are_as_in_the_shards_of_the_run_and_large_enough(shards, tmp_pat
     assert frame_settings([tmp_path, shards], protocol).short_side == 32
     assert frame_settings([shards], replace(protocol, size=111)).short_side == 112
     assert frame_settings(["http://there/is/none", shards], protocol).short_side == 32
+
+
+def gallery_of(shards):
+    """What a query needs of a store with these shards."""
+    own = {"dataset_sha256": fingerprint(shards)}
+    return SimpleNamespace(path=shards.parent / "x.h5", shards=shards, attributes=own)
+
+
+def test_a_query_has_frames_as_its_gallery(make_video, shards, tmp_path, trained, caplog):
+    """However large the network's crop is: the gallery's frames are 32 pixels high."""
+    protocol = replace(protocol_of(trained.settings), size=48)
+    gallery = gallery_of(shards)
+    assert query_settings(gallery, protocol) == FrameSettings(short_side=32)
+    query = make_video(tmp_path / "q.mp4", frames=30, size="160x120")
+    asked = query_features(query, gallery, trained.trained, protocol, CPU, tmp_path / "scratch")
+    assert ShardDataset(asked.shards).videos[0].height == 32
+    assert not caplog.records
+
+
+def test_every_setting_of_the_gallerys_frames_counts(video_folder, tmp_path, trained, caplog):
+    frames = FrameSettings(short_side=40, jpeg_quality=7, chroma="444", fps=12.5)
+    build_shards(catalog_of([video_folder]), tmp_path / "s", frames, Said())
+    gallery = gallery_of(tmp_path / "s")
+    assert query_settings(gallery, protocol_of(trained.settings)) == frames
+    assert not caplog.records
+    anew = replace(frames, short_side=44)
+    build_shards(catalog_of([video_folder]), tmp_path / "s", anew, Said(), overwrite=True)
+    assert query_settings(gallery, protocol_of(trained.settings)) == anew
+    (record,) = caplog.records
+    assert f"x.h5 were built anew ({tmp_path}/s), so how its frames" in record.getMessage()
+    said = "made as in the new ones: short side 44 pixels, quality 7, chroma 444, 12.5 frames a sec"
+    assert said in record.getMessage()
+
+
+def test_shards_that_are_gone_are_said(tmp_path, trained, caplog):
+    gallery = SimpleNamespace(path=tmp_path / "x.h5", shards=tmp_path / "gone", attributes={})
+    protocol = replace(protocol_of(trained.settings), size=224)
+    assert query_settings(gallery, protocol) == FrameSettings(short_side=224)
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert f"the shards of {tmp_path}/x.h5 are gone ({tmp_path}/gone)" in said
+    assert "as by default: short side 224 pixels, quality 3, chroma 420, every frame." in said
+    assert "\n" not in said
 
 
 def test_unreadable_videos_are_counted_and_the_rest_goes_on(make_video, tmp_path, trained):
@@ -162,7 +207,9 @@ def test_an_unknown_frame_rate_is_said_before_anything_is_computed(
     videos = tuple(replace(v, fps=None) if i == 3 else v for i, v in enumerate(dataset.videos))
     monkeypatch.setitem(dataset.__dict__, "videos", videos)
     protocol = replace(protocol_of(trained.settings), every=1.0)
-    with pytest.raises(EvaluateError, match=r"1 of 16 videos have no known .* --every 0 for 5"):
+    with pytest.raises(
+        EvaluateError, match=r"1 of 16 videos have no known .* --every 0 for 5 .* --shards "
+    ):
         embed(dataset, tmp_path / "x.h5", trained.trained, protocol, CPU, Said())
     evenly = protocol_of(trained.settings)
     assert len(embed(dataset, tmp_path / "x.h5", trained.trained, evenly, CPU, Said()).names) == 16
@@ -178,7 +225,7 @@ def test_a_query_of_an_unknown_rate_is_cut_evenly(make_video, tmp_path, trained,
         return dataset
 
     query = make_video(tmp_path / "q.mp4", frames=100)
-    gallery = SimpleNamespace(shards=tmp_path / "gone")
+    gallery = SimpleNamespace(path=tmp_path / "x.h5", shards=tmp_path / "gone", attributes={})
     words = (query, gallery, trained.trained, replace(protocol_of(trained.settings), every=0.5))
     assert len(query_features(*words, CPU, tmp_path / "a").clip_video) == 8
     monkeypatch.setattr(embedding, "build_shards", without_rate)
