@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Tables and counts for a terminal."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -15,6 +15,11 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
             cells.append(space + cell if number in right else cell + space)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 clip", "2 clips"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _width(text: str) -> int:

@@ -10,6 +10,7 @@ from ascnet.commands.train import pick_device
 from ascnet.encoders import default_run, subjects_of
 from ascnet.options import NumberRange
 from ascnet.progress import Progress
+from ascnet.text import counted
 from builder.info_text import printable
 from builder.shard import ShardDataset, find_datasets
 from evaluate.protocol import Protocol, protocol_of
@@ -89,8 +90,9 @@ def command(
         f"a clip about every {protocol.every:g} s" if protocol.every else f"{protocol.clips} each"
     )
     click.echo(
-        f"{printable(str(store))}: {len(found.names)} videos, {len(found.clip_video)} clips "
-        f"({clips}), {found.features.shape[1]} features a clip"
+        f"{printable(str(store))}: {counted(len(found.names), 'video')}, "
+        f"{counted(len(found.clip_video), 'clip')} ({clips}), "
+        f"{found.features.shape[1]} features a clip"
     )
     click.echo(f"  ascnet search QUERY.mp4 --store {printable(str(store))}")
 

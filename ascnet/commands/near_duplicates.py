@@ -10,7 +10,7 @@ import click
 from ascnet.commands.train import pick_device
 from ascnet.options import NumberRange
 from ascnet.progress import Progress
-from ascnet.text import table
+from ascnet.text import counted, table
 from builder.atomic import write_atomically
 from builder.info_text import printable
 from evaluate.duplicates import Pair, find_pairs, groups_of, leaks_of
@@ -28,7 +28,10 @@ from evaluate.store import Features
     help="Mean cosine from which two videos are nearly the same.",
 )
 @click.option(
-    "--csv", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write all pairs here."
+    "--csv",
+    "out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the pairs here, however many are printed; with --leaks only those.",
 )
 @click.option(
     "--show",
@@ -51,7 +54,8 @@ def command(
     """Videos of STORE that are nearly the same: copies, re-encoded or trimmed ones, parts.
 
     \b
-    score   mean, over the clips of the shorter one, of the cosine with the nearest of the other
+    score   mean, over the clips of the shorter one, of the cosine with the nearest of the other;
+            the larger one of the two means if both have equally many clips
     group   videos that a chain of pairs links
     split   a warning: the two are in different parts of a split (train and test!)
 
@@ -69,7 +73,7 @@ def command(
     if listed and show:
         click.echo(_text(features, listed[:show], groups))
     if show and len(listed) > show:
-        click.echo(f"... and {len(listed) - show} more pairs (--show, --csv)")
+        click.echo(f"... and {counted(len(listed) - show, 'more pair')} (--show, --csv)")
     click.echo(_summary(features, pairs, groups, leaking, threshold))
     if not centre.any() and centring != "none":
         click.echo(
@@ -118,14 +122,14 @@ def _summary(
     leaking: Sequence[Pair],
     threshold: float,
 ) -> str:
-    count = len(set(groups.values()))
     text = (
-        f"{len(pairs)} pairs of {len(features.names)} videos have a score of {threshold:g} or "
-        f"more: {len(groups)} videos in {count} groups"
+        f"{counted(len(pairs), 'pair')} of {counted(len(features.names), 'video')} with a score of "
+        f"{threshold:g} or more: {counted(len(groups), 'video')} in "
+        f"{counted(len(set(groups.values())), 'group')}"
     )
     if leaking:
         text += (
-            f"\nWARNING: {len(leaking)} of the pairs lie in different parts of a split: what is "
+            f"\nWARNING: {counted(len(leaking), 'pair')} across the parts of a split: what is "
             "measured on one part has been seen in the other"
         )
     elif features.splits:

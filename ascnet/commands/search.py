@@ -16,7 +16,7 @@ from ascnet.encoders import (
     subject_of,
     subjects_of,
 )
-from ascnet.text import table
+from ascnet.text import counted, table
 from builder.atomic import write_atomically
 from builder.info_text import printable
 from evaluate.pages.search import search_page
@@ -136,7 +136,10 @@ def _how(gallery: Features, query: Features, is_centred: bool, centring: str) ->
     how = "less the store's mean" if is_centred else "as the network gives them"
     if not is_centred and centring != "none":
         how += f" (a mean takes {FEWEST} videos or more; cosines of raw features are all near 1)"
+    clips = counted(len(query.clip_video), "clip")
+    theirs = counted(len(gallery.clip_video), "clip")
+    videos = counted(len(gallery.names), "video")
     return (
-        f"{len(query.clip_video)} clips of the query beside {len(gallery.clip_video)} of "
-        f"{len(gallery.names)} videos; cosine of the best pair of clips, features {how}"
+        f"{clips} of the query beside {theirs} of {videos}; cosine of the best pair of clips, "
+        f"features {how}"
     )

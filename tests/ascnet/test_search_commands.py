@@ -124,7 +124,7 @@ def test_copies_are_near_duplicates(says, store, tmp_path):
     assert f"... and {len(rows) - 3} more pairs" in text
     assert "WARNING" not in text and "split" not in text.splitlines()[0]
     none = says("near-duplicates", store, "--threshold", 1, "--show", 0)
-    assert "of 17 videos have a score of 1 or more" in none
+    assert "of 17 videos with a score of 1 or more" in none
 
 
 def test_copies_in_train_and_test_are_a_warning(says, make_video, finished_run, tmp_path):
@@ -140,11 +140,15 @@ def test_copies_in_train_and_test_are_a_warning(says, make_video, finished_run, 
     head, row, *rest = text.splitlines()
     assert head.split()[-1] == "split" and row.endswith("1: test/train")
     assert {"3.mp4", "copy.mp4"} <= set(row.split())
-    assert rest[-1].startswith("WARNING: 1 of the pairs lie in different parts of a split")
+    assert rest[-2] == "1 pair of 13 videos with a score of 0.999 or more: 2 videos in 1 group"
+    assert rest[-1].startswith("WARNING: 1 pair across the parts of a split: what is measured")
     every = says("near-duplicates", store, "--threshold", 0.2).splitlines()
     leaks = says("near-duplicates", store, "--threshold", 0.2, "--leaks").splitlines()
     assert every[-2:] == leaks[-2:]  # the counts
     assert leaks[1:-2] == [row for row in every[1:-2] if "/t" in row] != every[1:-2]
+    table = tmp_path / "pairs.csv"
+    says("near-duplicates", store, "--threshold", 0.2, "--leaks", "--show", 1, "--csv", table)
+    assert len(table.read_text().splitlines()) == len(leaks) - 2  # a head, and every leak
     (folder / "splits.csv").write_text(
         "\n".join(
             ["video,split", *(row.replace("test", "train") for row in rows), "copy.mp4,train"]
@@ -170,7 +174,7 @@ def test_classes_are_shown_and_five_clips_do(says, video_folder, shards, finishe
     text = says("search", query, "--store", out, "--run", finished_run, "-k", 3)
     assert text.splitlines()[0].split()[-1] == "class"
     assert all(line.split()[-1] == "test" for line in text.splitlines()[1:4])
-    assert "5 clips of the query beside 80 of 16 videos" in text
+    assert "5 clips of the query beside 80 clips of 16 videos" in text
 
 
 def test_the_newest_store_of_the_newest_run_is_searched(
@@ -273,10 +277,6 @@ def test_every_problem_is_one_sentence(says, store, videos, finished_run, tmp_pa
         ("embed", "empty", *run): "No video below empty",
         ("embed", "text.mp4", *run, "--out", "t.h5"): "None of the videos can be read",
         ("embed", query, *run, "--out", "t.txt"): "end the name in .h5",
-        ("embed", *run): "Name videos or folders of videos, or else --shards",
-        ("embed", "empty", "--shards", "empty", *run): "or else --shards",
-        ("embed", "--shards", "empty", *run): "No shards in empty",
-        ("embed", query, "--weights", "text.mp4", "--out", "t.h5"): "text.mp4",
         ("embed", query, *run, "--every", "nan"): "nan is no number; it takes 0<=x<=1000000",
         ("embed", query, *run, "--every", "inf"): "inf is not in the range",
         ("embed", query, *run, "--backbone", "r3d18"): "--backbone and --recipe go with --weights",
@@ -284,6 +284,10 @@ def test_every_problem_is_one_sentence(says, store, videos, finished_run, tmp_pa
         ("search", query, "--store", store, "--recipe", "demo"): "go with --weights; a run has its",
         ("search", query, "--store", store, "--backbone", "c3d"): "go with --weights; a run has",
         ("near-duplicates", store, "--threshold", "nan"): "nan is no number; it takes 0<x<=1",
+        ("embed", *run): "Name videos or folders of videos, or else --shards",
+        ("embed", "empty", "--shards", "empty", *run): "or else --shards",
+        ("embed", "--shards", "empty", *run): "No shards in empty",
+        ("embed", query, "--weights", "text.mp4", "--out", "t.h5"): "text.mp4",
     }
     for words, wanted in cases.items():
         said = says(*words, fails=True)
@@ -328,9 +332,6 @@ def test_a_store_of_an_unknown_rate_is_searched_by_frames(
     assert "frames 0-" in says("near-duplicates", tmp_path / "x.h5", "--threshold", 0.9)
 
 
-def test_an_error_of_evaluation_is_one_of_its_own(tmp_path):
-    with pytest.raises(EvaluateError, match="no finished store"):
-        newest_store(tmp_path)
 def test_a_config_of_another_program_is_no_run(says, store, videos, tmp_path, monkeypatch):
     """A store in a run that lies in a blog, and one in the blog itself."""
     monkeypatch.chdir(tmp_path)
@@ -346,3 +347,6 @@ def test_a_config_of_another_program_is_no_run(says, store, videos, tmp_path, mo
     says("search", videos / "part.mp4", "--store", copy_of, "-k", 1)
 
 
+def test_an_error_of_evaluation_is_one_of_its_own(tmp_path):
+    with pytest.raises(EvaluateError, match="no finished store"):
+        newest_store(tmp_path)
