@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from builder.shard import Location, Video
-from evaluate.store import Features, FeatureStore
+from evaluate.store import Features, FeatureStore, Identity, Origin
 
 FRAMES = 25  # a clip a second
 
@@ -29,7 +29,9 @@ def video(name: str, clips: int, fps: float | None = 25.0, **more: object) -> Vi
 def store_of(path: Path, videos: Sequence[Video], clips: Sequence[np.ndarray]) -> Features:
     """A finished store with the given features (float32, clips x channels) of every video."""
     spans = [[(FRAMES * i, FRAMES * i + 15) for i in range(len(own))] for own in clips]
-    store = FeatureStore(path, videos, spans, clips[0].shape[1], {"encoder": "trained"}, Path("x"))
+    identity: Identity = {"encoder": "trained"}
+    origin = Origin(Path("x"), code="test")
+    store = FeatureStore(path, videos, spans, clips[0].shape[1], identity, origin)
     store.write(0, len(videos), np.concatenate(clips).astype(np.float32))
     store.close()
     return Features(path)
