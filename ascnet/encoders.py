@@ -7,7 +7,7 @@ from builder.info_text import printable
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol
 from evaluate.store import Features
-from evaluate.subjects import TRAINED, Subject, Subjects, of_file, of_run
+from evaluate.subjects import TRAINED, Subject, Subjects, folder_of, of_file, of_run
 from trainer import checkpoint
 from trainer.backbones.base import Backbone
 from trainer.checkpoint import RUNS, newest_run
@@ -56,24 +56,21 @@ def default_run(store: Path | None = None) -> Path:
     return newest_run(RUNS)
 
 
-def folder_of_weights(weights: Path | None) -> Path:
-    """Where what is made with a file of weights goes unless it is said."""
-    return RUNS / f"weights-{weights.stem if weights else ''}"
-
-
-def newest_store(run: Path) -> Path:
-    """The newest finished store of trained features in a run. Raises EvaluateError if there is
-    none."""
+def newest_store(run: Path | None, weights: Path | None = None) -> Path:
+    """The newest finished store of trained features of a run, or of a file of weights. Raises
+    EvaluateError if there is none."""
+    folder = folder_of(weights, RUNS) if weights is not None else run
+    assert folder is not None
     found = [
         path
-        for path in (run / "features").glob("*.h5")
+        for path in (folder / "features").glob("*.h5")
         if not path.name.endswith(".partial.h5") and path.is_file()
     ]
     for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         if Features(path).attributes.get("encoder") == TRAINED:
             return path
     raise EvaluateError(
-        f"{run} has no finished store of trained features. Make one of the videos to search in: "
+        f"{folder} has no finished store of trained features. Make one of the videos to search in: "
         "`ascnet embed FOLDER`, or `ascnet embed --shards DIR`."
     )
 

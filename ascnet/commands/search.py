@@ -10,7 +10,6 @@ from ascnet import embedding
 from ascnet.commands.train import pick_device
 from ascnet.encoders import (
     default_run,
-    folder_of_weights,
     newest_store,
     protocol_in,
     subject_of,
@@ -81,7 +80,7 @@ def command(
     if weights is None and run is None:
         run = default_run(store)
     if store is None:
-        store = newest_store(run or folder_of_weights(weights))
+        store = newest_store(run, weights)
     gallery = Features(store)
     protocol = protocol_in(gallery)
     if weights is not None and recipe is None:
