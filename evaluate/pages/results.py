@@ -7,14 +7,9 @@ from typing import Any
 
 from evaluate.pages.chart import Chart, Line
 from evaluate.pages.facts import flat
-from evaluate.published import TASKS, Published, published
+from evaluate.published import Published, note, published
+from evaluate.results import TITLES
 
-TITLES = {
-    "retrieval": "Retrieval",
-    "linear": "Linear probe",
-    "knn": "k nearest neighbours",
-    "finetune": "Fine-tuning",
-}
 _ENCODERS = ("trained", "untrained")
 _RANK = "recall@"
 
@@ -41,6 +36,7 @@ class Table:
     title: str
     task: str
     dataset: str
+    factor: str  # what was compared in place of the classes; "": nothing
     columns: list[str]
     rows: list[Row]
     by_split: list[tuple[str, list[Row]]]  # where there are several
@@ -49,14 +45,27 @@ class Table:
     protocol: dict[str, str]
     warning: str
     chart: Chart | None
+    weights: str = ""  # the file that was measured; "": a run
     leads: bool = True  # whether it is the first of its task and data set
 
     @property
+    def note(self) -> str:
+        """What stands above the published rows."""
+        return note(row for row, _ in self.published)
+
+    def source(self, row: Row) -> str:
+        """Where the figures of one of our rows come from."""
+        if row.encoder.startswith(_ENCODERS[1]):
+            return "a network with fresh weights"
+        return "these weights" if self.weights else "this run"
+
+    @property
     def headline(self) -> tuple[str, str, str]:
-        """What was measured, the trained encoder's first figure, the untrained one's."""
+        """What was measured, the trained encoder's first figure, the untrained one's ("": it was
+        not measured)."""
         values = {row.encoder: row.cells[0].text for row in self.rows if row.cells}
-        ours, baseline = (values.get(name, "–") for name in _ENCODERS)
-        return f"{self.title}, {label(self.columns[0])}" if self.columns else "", ours, baseline
+        what = f"{self.title}, {label(self.columns[0])}" if self.columns else ""
+        return what, values.get(_ENCODERS[0], "–"), values.get(_ENCODERS[1], "")
 
 
 @dataclass(frozen=True)
@@ -76,17 +85,20 @@ def read(run: Path) -> tuple[list[Table], list[Unread]]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             said = f"{type(error).__name__}: {error}"
             unread.append(Unread(path.name, f"It is no result of this ascnet ({said})."))
-    order = {task: i for i, task in enumerate(TASKS)}
-    tables.sort(key=lambda table: (table.dataset, order.get(table.task, len(order)), table.file))
+    order = {task: i for i, task in enumerate(TITLES)}
+    tables.sort(
+        key=lambda own: (own.dataset, order.get(own.task, len(order)), own.factor, own.file)
+    )
     return [_after(table, tables[:i]) for i, table in enumerate(tables)], unread
 
 
 def _after(table: Table, before: list[Table]) -> Table:
-    """What others published, and the chart, stand with the first table of a task and data set."""
-    same = [(other.task, other.dataset) for other in before]
-    if (table.task, table.dataset) not in same:
-        return table
-    return replace(table, leads=False, published=[], chart=None)
+    """What others published, and the chart, stand with the first table that can have them."""
+    if table.published in [other.published for other in before]:
+        table = replace(table, published=[])
+    if (table.task, table.dataset) in [(other.task, other.dataset) for other in before]:
+        table = replace(table, leads=False, chart=None)
+    return table
 
 
 def label(column: str) -> str:
@@ -101,18 +113,20 @@ def _table(file: str, result: dict[str, Any]) -> Table:
     rows = _rows(result["results"], spread, columns)
     splits = _splits(result.get("splits") or {})
     several = len(splits) > 1
-    factor = result.get("factor")
+    factor = str(result.get("factor") or "")
     title = f"{TITLES.get(task, task)} on {dataset}" + (f", {factor}" if factor else "")
     title += f", mean of {len(splits)} splits" if several else f", split {split}"
     others = [
         (row, [_figure(row.figures.get(column)) for column in columns])
-        for row in (() if factor or task not in TASKS else published(task, dataset))
+        for row in (() if factor else published(task, dataset))
     ]
+    trained_on = result.get("trained_on") or {}
     return Table(
         file=file,
         title=title,
         task=task,
         dataset=dataset,
+        factor=factor,
         columns=columns,
         rows=rows,
         by_split=[(name, _rows(own["results"], {}, columns)) for name, own in splits.items()]
@@ -123,9 +137,10 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         ],
         counts=_counts(task, splits, result.get("counts") or {}),
         protocol=flat(result.get("protocol") or {})
-        | flat({"trained on": result.get("trained_on") or {}, "code": result.get("code", "")}),
-        warning=_warning(result.get("trained_on") or {}),
+        | flat({"trained on": trained_on, "code": result.get("code", "")}),
+        warning=_warning(trained_on),
         chart=_recall_chart(columns, rows),
+        weights=str(trained_on.get("weights") or ""),
     )
 
 

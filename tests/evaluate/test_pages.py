@@ -118,6 +118,46 @@ def test_published_figures_stand_once(run):
     assert sum(row[0].startswith("published, not ours") for row in page.rows) == 1
 
 
+def test_published_figures_stand_with_classes_not_with_a_factor(run):
+    write_result(run, "a.json", factor="tempo")
+    rows = [row[0] for row in read(run).rows if row]
+    assert rows.index("trained") < rows.index("RSPNet, C3D, Kinetics-400")
+    titles = [text for _, text in read(run).headings if text.startswith("Retrieval on")]
+    assert titles == [
+        "Retrieval on ucf101, mean of 2 splits",
+        "Retrieval on ucf101, tempo, mean of 2 splits",
+    ]
+    (run / "results" / "retrieval-ucf101.json").unlink()
+    assert not any(row[0].startswith("published") for row in read(run).rows if row)
+
+
+def test_a_probe_on_augmented_clips_has_a_title_and_published_figures(run):
+    figures = {"trained": {"top1": 50.0}, "untrained": {"top1": 9.0}}
+    changes = {"columns": ["top1"], "results": figures, "split": "1", "spread": None, "splits": {}}
+    write_result(run, "b.json", task="linear-on-the-fly", **changes)
+    page = read(run)
+    heads = [text for _, text in page.headings]
+    assert "Linear probe on augmented clips on ucf101, split 1" in heads
+    assert ["TCLR, R3D-18, UCF-101", "69.9", "TCLR README"] in page.rows
+    write_result(run, "c.json", task="linear", **changes)
+    page = read(run)
+    assert sum(row[0].startswith("TCLR") and row[1] == "69.9" for row in page.rows) == 1
+
+
+def test_where_our_own_figures_come_from(run):
+    figures = {name: {"recall@1": 50.0} for name in ("trained", "trained, no siblings")}
+    write_result(run, columns=["recall@1"], results=figures, spread=None, splits={})
+    page = read(run)
+    assert ["trained, no siblings", "50.0", "this run"] in page.rows
+    assert "fresh weights" not in page.text and "untrained" not in page.text
+    write_result(run, trained_on={"weights": "/some/r3d.pth", "loaded": "all"})
+    page = read(run)
+    assert ["trained", "50.0 ± 1.5", "75.5 ± 1.5", "–", "these weights"] in page.rows
+    ours = next(row for row in page.rows if row[0] == "untrained")
+    assert ours[-1] == "a network with fresh weights"
+    assert "before training" not in page.text
+
+
 def test_curves_have_the_healthy_value(run):
     page = read(run)
     labels = [found["aria-label"] for found in page.all("svg", role="img")]
