@@ -16,6 +16,7 @@ from evaluate.pages import (
     landscape,
     results,
 )
+from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import render
 from evaluate.store import Features
 
@@ -100,7 +101,7 @@ def make_report(run: Path, progress: Progress = lambda done, total, text: None) 
 
 def _section(store: Features, split: str, wanted: int, number: int) -> Section:
     searched = found.find(store, split)
-    pictures = gallery.Pictures(store)
+    pictures = Pictures(store)
     queries = gallery.choose(store, searched, wanted, pictures)
     return Section(
         str(store.attributes.get("dataset", store.path.stem)),

@@ -12,6 +12,7 @@ from evaluate.errors import EvaluateError
 from evaluate.pages.report import make_report, write_report
 from evaluate.store import Features, FeatureStore
 from tests.page_reader import Page
+from trainer.provenance import fingerprint
 
 BAD = "<script>alert('x')</script>\"&"
 
@@ -25,6 +26,7 @@ def fill_store(run: Path, dataset, videos=None, name: str = "folder-trained.h5")
         "dataset": dataset.name,
         "step": 8,
         "dataset_counts": json.dumps(dataset.counts),
+        "dataset_sha256": fingerprint(dataset.folder),
     }
     spans = [[(0, video.frames - 1)] for video in videos]
     store = FeatureStore(path, videos, spans, 6, identity, dataset.folder)
