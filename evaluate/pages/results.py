@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.pages.chart import Chart, Line
-from evaluate.pages.facts import flat
+from evaluate.pages.facts import flat, without_secrets
 from evaluate.published import Published, note, published
 from evaluate.results import TITLES
 
@@ -137,7 +137,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         ],
         counts=_counts(task, splits, result.get("counts") or {}),
         protocol=flat(result.get("protocol") or {})
-        | flat({"trained on": trained_on, "code": result.get("code", "")}),
+        | flat({"trained on": _shown(trained_on), "code": result.get("code", "")}),
         warning=_warning(trained_on),
         chart=_recall_chart(columns, rows),
         weights=str(trained_on.get("weights") or ""),
@@ -187,6 +187,17 @@ def _counts(task: str, splits: dict[str, dict[str, Any]], counts: dict[str, Any]
         lost = sum((counts.get("failed") or {}).values())
         said.append(f"{lost} of {counts['expected']} source videos missing")
     return "; ".join(said)
+
+
+def _shown(trained_on: dict[str, Any]) -> dict[str, Any]:
+    """The same record with places as people may see them."""
+    counts: dict[str, Any] = {}
+    for place, own in (trained_on.get("counts") or {}).items():
+        name = without_secrets(place)
+        counts[f"{name} ({len(counts) + 1})" if name in counts else name] = own
+    places = [without_secrets(place) for place in trained_on.get("shards") or []]
+    changed = {"shards": places, "counts": counts}
+    return {key: changed.get(key, value) for key, value in trained_on.items()}
 
 
 def _warning(trained_on: dict[str, Any]) -> str:

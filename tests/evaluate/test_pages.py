@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 
 from builder.shard import VIDEOS_FILE
 from evaluate.errors import EvaluateError
@@ -226,6 +228,32 @@ def test_a_log_cut_in_its_first_lines(run):
     assert "cannot be read: 1 of" in page.text
     (run / "log.jsonl").write_text('{"step": 1, "steps": 8, "loss": NaN}\n')
     assert "The log ends at step 1 of 8." in read(run).text
+
+
+def test_a_damaged_byte_of_the_log_costs_its_line(run):
+    lines = (run / "log.jsonl").read_bytes().splitlines()
+    lines[1] = lines[1].replace(b"loss", b"l\xffss", 1)
+    (run / "log.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    page = read(run)
+    assert "cannot be read: 1 of" in page.text and "8 of 8 steps" in page.text
+
+
+def test_no_page_shows_a_password(run, shards):
+    url, command = "https://me:secret@host/ucf101?token=secret", "pipe:curl -u me:secret h/{}"
+    other = command.replace("h/", "g/")
+    counts = {"training_videos": 9, "expected": 11, "built": 10}
+    known = {"https://host/ucf101": counts, command: counts, other: counts}
+    config = tomllib.loads((run / "config.toml").read_text())
+    config["run"] |= {"shards": [url, command, other], "counts": known}
+    (run / "config.toml").write_text(tomli_w.dumps(config))
+    write_result(run, trained_on={"shards": [url, command, other], "counts": known})
+    html = make_report(run)
+    text = Page(html).text
+    assert "secret" not in html
+    assert "learnt without labels from 9 training videos of ucf101 and 9 training videos of" in text
+    assert "ucf101: 10 of 11 videos built, 9 for training" in text
+    assert "https://host/ucf101, shards from a command, shards from a command" in text
+    assert "trained on.counts.shards from a command (3).expected 11" in text
 
 
 def test_what_cannot_be_read_is_named(run):
