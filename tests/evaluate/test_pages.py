@@ -19,12 +19,14 @@ from trainer.provenance import fingerprint
 BAD = "<script>alert('x')</script>\"&"
 
 
-def fill_store(run: Path, dataset, videos=None, name: str = "folder-trained.h5") -> Path:
+def fill_store(
+    run: Path, dataset, videos=None, name: str = "folder-trained.h5", encoder: str = "trained"
+) -> Path:
     """A store whose features tell classes apart, but for one video."""
     videos = videos or dataset.videos
     path = run / "features" / name
     identity = {
-        "encoder": "trained",
+        "encoder": encoder,
         "dataset": dataset.name,
         "step": 8,
         "dataset_counts": json.dumps(dataset.counts),
@@ -270,6 +272,10 @@ def test_results_of_a_file_of_weights(dataset, tmp_path):
     fill_store(run, dataset)
     page = read(run)
     assert "Results of weights that were not trained here" in page.text
+    assert "There are no results yet." in page.text and "ascnet evaluate" not in page.text
+    shutil.rmtree(run / "features")
+    write_result(run, trained_on={"weights": "/some/r3d.pth", "loaded": "all"})
+    assert "ascnet evaluate --task retrieval --weights /some/r3d.pth" in read(run).text
     with pytest.raises(EvaluateError, match="is no run"):
         make_report(tmp_path)
 

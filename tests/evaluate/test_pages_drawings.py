@@ -151,6 +151,30 @@ def test_one_store_for_each_data_set(dataset, tmp_path):
     ]
 
 
+def test_stores_are_those_of_the_trained_encoder_whatever_their_names(dataset, tmp_path):
+    fill_store(tmp_path, dataset, name="folder-1s.h5")
+    fill_store(tmp_path, dataset, name="a-trained-x-untrained.h5", encoder="untrained")
+    stores, said = found.stores_of(tmp_path)
+    assert [store.path.name for store in stores] == ["folder-1s.h5"] and not said
+    fill_store(tmp_path, dataset, name="folder-trained.h5")
+    stores, said = found.stores_of(tmp_path)
+    assert [store.path.name for store in stores] == ["folder-trained.h5"]
+    assert said == ["folder-1s.h5 holds features of folder too; folder-trained.h5 is shown."]
+
+
+def test_siblings_are_passed_over_however_many_there_are(dataset, tmp_path):
+    videos = [
+        type(video)(**(vars(video) | {"name": f"{i}", "group": "one", "splits": {}}))
+        for i, video in enumerate(dataset.videos * 8)
+    ]
+    videos[-1] = type(videos[-1])(**(vars(videos[-1]) | {"group": "another"}))
+    fill_store(tmp_path, dataset, videos)
+    among = found.find(found.stores_of(tmp_path)[0][0], "1")
+    last = len(videos) - 1
+    assert (among.nearest[:last, 0] == last).all() and (among.nearest[:last, 1:] == -1).all()
+    assert len(set(among.nearest[last])) == found.TOP and -1 not in among.nearest[last]
+
+
 def test_few_classes_have_colours_of_their_own_and_many_turns_of_the_circle():
     assert len({str(landscape.paint(i, 8)) for i in range(8)}) == 8
     assert len({str(landscape.paint(i, 101)) for i in range(101)}) == 101
