@@ -22,6 +22,8 @@ class Found:
     nearest: np.ndarray  # int64, queries x TOP: positions in the store, best first; -1: none
     how: str  # a sentence: what was asked of what
     labelled: bool  # whether right and wrong are known
+    split: str = ""  # "": all were asked
+    part: str = ""  # of the split, that was asked with
 
 
 def stores_of(run: Path) -> tuple[list[Features], list[str]]:
@@ -67,7 +69,7 @@ def find(store: Features, split: str) -> Found:
         for part in _PARTS:
             queries = store.part(name, part)
             if len(gallery) and len(queries):
-                return _across(store, gallery, queries, f"split {name}", part)
+                return _across(store, gallery, queries, name, part)
     return _among(store)
 
 
@@ -79,10 +81,10 @@ def _across(
         thinned = f" (of {len(every)}, evenly chosen)"
     best = nearest(store.features[gallery], store.features[queries], TOP).positions
     how = (
-        f"{len(queries)} queries{thinned} from the {part} part of {split}, searched for in the "
-        f"{len(gallery)} videos of its train part by cosine."
+        f"{len(queries)} queries{thinned} from the {part} part of split {split}, searched for in "
+        f"the {len(gallery)} videos of its train part by cosine."
     )
-    return Found(queries, _padded(gallery[best]), how, True)
+    return Found(queries, _padded(gallery[best]), how, True, split, part)
 
 
 def _among(store: Features) -> Found:

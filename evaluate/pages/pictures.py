@@ -18,7 +18,7 @@ class Pictures:
         self._store = store
         self.problem = ""  # why there are no pictures, or not all of them
         try:
-            self._videos = {_as_stored(v.name): v for v in ShardDataset(store.shards).videos}
+            self._videos = {as_stored(v.name): v for v in ShardDataset(store.shards).videos}
         except UNREADABLE as error:
             self.problem = (
                 f"The shards at {store.shards} cannot be read. {said(error)}"
@@ -59,6 +59,6 @@ def said(error: Exception) -> str:
     return f"({type(error).__name__}: {error}.)"
 
 
-def _as_stored(name: str) -> str:
+def as_stored(name: str) -> str:
     """A store keeps names that are no UTF-8 in escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")

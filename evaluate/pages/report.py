@@ -70,10 +70,11 @@ def make_report(run: Path, progress: Progress = lambda done, total, text: None) 
     tables, unread = results.read(run)
     stores, said = found.stores_of(run)
     wanted = max(_FEWEST, QUERIES // max(1, len(stores)))
+    told = [own for table in tables for own in table.predictions]
     sections = []
     for i, store in enumerate(stores):
         progress(i, len(stores), found.name_of(store))
-        sections.append(_section(store, known.split, wanted, i))
+        sections.append(_section(store, known.split, wanted, i, told))
     page = render(
         "report.html",
         run=run.resolve().name,
@@ -99,7 +100,9 @@ def make_report(run: Path, progress: Progress = lambda done, total, text: None) 
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _section(store: Features, split: str, wanted: int, number: int) -> Section:
+def _section(
+    store: Features, split: str, wanted: int, number: int, told: list[results.Predictions]
+) -> Section:
     searched = found.find(store, split)
     pictures = Pictures(store)
     queries = gallery.choose(store, searched, wanted, pictures)
@@ -110,7 +113,7 @@ def _section(store: Features, split: str, wanted: int, number: int) -> Section:
         searched,
         queries,
         pictures.problem,
-        confusion.count(store, searched),
+        confusion.count(store, searched, told),
         landscape.lay_out(store),
     )
 

@@ -1,7 +1,7 @@
 """Results of a run as tables: ours, the untrained baseline, and what others published."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,20 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What the trained encoder's classifier says of the test videos of a split."""
+
+    file: str  # of results/
+    task: str
+    dataset: str
+    split: str
+    part: str
+    checkpoint: str  # sha256
+    classes: list[str]  # by label
+    labels: list[int]  # in the order of the data set
+
+
+@dataclass(frozen=True)
 class Table:
     """A file of results/."""
 
@@ -46,6 +60,7 @@ class Table:
     warning: str
     chart: Chart | None
     weights: str = ""  # the file that was measured; "": a run
+    predictions: list[Predictions] = field(default_factory=list)  # for the splits that have any
     leads: bool = True  # whether it is the first of its task and data set
 
     @property
@@ -141,6 +156,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         warning=_warning(trained_on),
         chart=_recall_chart(columns, rows),
         weights=str(trained_on.get("weights") or ""),
+        predictions=[] if factor else _predictions(file, result, splits),
     )
 
 
@@ -169,6 +185,29 @@ def _splits(splits: Any) -> dict[str, dict[str, Any]]:
     if isinstance(splits, dict):
         return splits
     return {str(own["split"]): own for own in splits}
+
+
+def _predictions(
+    file: str, result: dict[str, Any], splits: dict[str, dict[str, Any]]
+) -> list[Predictions]:
+    checkpoint = (result.get("protocol") or {}).get("checkpoint_sha256") or ""
+    found = []
+    for name, own in splits.items():
+        details = (own.get("details") or {}).get(_ENCODERS[0]) or {}
+        if labels := details.get("predictions"):
+            found.append(
+                Predictions(
+                    file=file,
+                    task=result["task"],
+                    dataset=result["dataset"],
+                    split=name,
+                    part=str(own.get("test_part", "")),
+                    checkpoint=str(checkpoint),
+                    classes=[str(kind) for kind in result.get("classes") or []],
+                    labels=[int(label) for label in labels],
+                )
+            )
+    return found
 
 
 def _counts(task: str, splits: dict[str, dict[str, Any]], counts: dict[str, Any]) -> str:

@@ -164,6 +164,23 @@ def test_where_our_own_figures_come_from(run):
     assert "before training" not in page.text
 
 
+def test_classes_as_a_classifier_tells_them(run):
+    assert "The class of the nearest video against the true class" in read(run).text
+    store = Features(run / "features" / "folder-trained.h5")
+    true = store.labels[store.part("1", "test")].tolist()
+    names = dict(zip(store.labels.tolist(), store.class_of, strict=True))
+    split = {"test_part": "test", "results": {}, "details": {"trained": {"predictions": true}}}
+    changes = {"task": "linear", "dataset": "folder", "classes": [names[0], names[1]]}
+    write_result(run, "linear-folder-split1.json", splits={"1": split}, **changes)
+    text = read(run).text
+    assert (
+        f"The class that the linear probe names against the true class: {len(true)} of "
+        f"{len(true)} right. From results/linear-folder-split1.json."
+    ) in text
+    write_result(run, "linear-folder-split1.json", splits={"1": split}, factor="tempo", **changes)
+    assert "The class of the nearest video against the true class" in read(run).text
+
+
 def test_curves_have_the_healthy_value(run):
     page = read(run)
     labels = [found["aria-label"] for found in page.all("svg", role="img")]
