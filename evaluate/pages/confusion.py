@@ -1,14 +1,17 @@
-"""Which classes are taken for which: counts of the nearest neighbour's class, as a heat map, a list
-and a table."""
+"""Which classes are taken for which, by a classifier or by the nearest neighbour: a heat map, a
+list and a table."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
-from evaluate.pages.found import Found
+from evaluate.pages.found import Found, name_of
+from evaluate.pages.pictures import as_stored
+from evaluate.pages.results import Predictions
 from evaluate.pages.template import clean, safe
 from evaluate.store import Features
 
@@ -16,14 +19,20 @@ LABELLED = 30  # classes; a map of more has no names at its sides
 SHADES = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)  # upper bounds of the shares of a row
 _CELL = 18  # pixels where there are names
 _LETTER, _LONGEST = 6.3, 20  # pixels of a letter of a name, letters
+_NEAREST = "of the nearest video"
+_TASKS = {  # the best-informed first: "the class ..."
+    "finetune": "that the fine-tuned network names",
+    "linear": "that the linear probe names",
+    "linear-on-the-fly": "that the linear probe on augmented clips names",
+}
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class, as queries."""
+    """One class that was asked about."""
 
     name: str
-    queries: int
+    videos: int
     right: int
     taken_for: str  # the class found most often instead; "": none
     times: int
@@ -31,7 +40,7 @@ class ClassRow:
     @property
     def recall(self) -> float:
         """Percent."""
-        return 100 * self.right / self.queries
+        return 100 * self.right / self.videos
 
 
 @dataclass(frozen=True)
@@ -41,22 +50,24 @@ class Pair:
     true: str
     found: str
     times: int
-    queries: int  # of the true class
+    videos: int  # of the true class
 
     @property
     def share(self) -> float:
         """Percent."""
-        return 100 * self.times / self.queries
+        return 100 * self.times / self.videos
 
 
 @dataclass(frozen=True)
 class Confusion:
     classes: list[str]
-    counts: dict[tuple[int, int], int]  # (true, found): queries; no zeros
+    counts: dict[tuple[int, int], int]  # (true, found): videos; no zeros
+    by: str = _NEAREST  # whose word is taken: "the class ..."
+    file: str = ""  # of results/, that has it; "": a search in the store
 
     @property
     def totals(self) -> list[int]:
-        """Queries of each class."""
+        """Videos of each class."""
         totals = [0] * len(self.classes)
         for (true, _), times in self.counts.items():
             totals[true] += times
@@ -71,8 +82,8 @@ class Confusion:
         """The heat map in words."""
         total = sum(self.counts.values())
         said = (
-            f"Heat map of {len(self.classes)} classes: the class of the nearest video against the "
-            f"class of the query. {self.right} of {total} queries lie on the diagonal"
+            f"Heat map of {len(self.classes)} classes: the class {self.by} against the true "
+            f"class. {self.right} of {total} videos lie on the diagonal"
         )
         worst = self.pairs(1)
         return said + (
@@ -80,7 +91,7 @@ class Confusion:
         )
 
     def pairs(self, most: int) -> list[Pair]:
-        """The wrong pairs that occur most often, as shares of the queries of a class."""
+        """The wrong pairs that occur most often, as shares of the videos of a class."""
         totals = self.totals
         wrong = [
             Pair(self.classes[true], self.classes[found], times, totals[true])
@@ -117,20 +128,49 @@ class Confusion:
         }
 
 
-def count(store: Features, found: Found) -> Confusion | None:
-    """Classes of the queries and of their nearest videos; None if there are no labels."""
+def count(store: Features, found: Found, told: Sequence[Predictions] = ()) -> Confusion | None:
+    """Classes of the test videos, and what the best-informed task of `told` says they are: of those
+    that fit the store. Where none does, the classes of the nearest videos. None if there are no
+    labels."""
+    for task, by in _TASKS.items():
+        for own in told:
+            if own.task == task and _fits(store, found, own):
+                true = store.labels[store.part(found.split, found.part)]
+                return _confusion(store, true, np.array(own.labels), by, own.file)
+    other = found.nearest[:, 0]
+    labels = np.where(other >= 0, store.labels[other], -1)
+    return _confusion(store, store.labels[found.queries], labels)
+
+
+def _fits(store: Features, found: Found, own: Predictions) -> bool:
+    """Whether predictions are of the very test videos and the encoder of a store."""
+    kinds = {(label, name) for label, name in _names_of(store).items() if label >= 0}
+    return (
+        (own.dataset, own.split, own.part) == (name_of(store), found.split, found.part)
+        and own.checkpoint == store.attributes.get("checkpoint_sha256", "")
+        and len(own.labels) == len(store.part(found.split, found.part))
+        and kinds <= set(enumerate(map(as_stored, own.classes)))
+    )
+
+
+def _names_of(store: Features) -> dict[int, str]:
+    return dict(zip(store.labels.tolist(), store.class_of, strict=True))
+
+
+def _confusion(
+    store: Features, true: np.ndarray, said: np.ndarray, by: str = _NEAREST, file: str = ""
+) -> Confusion | None:
+    names = _names_of(store)
+    labels = sorted(label for label in names if label >= 0)
+    at = {label: i for i, label in enumerate(labels)}
     pairs = Counter(
-        (int(store.labels[query]), int(store.labels[other]))
-        for query, other in zip(found.queries, found.nearest[:, 0], strict=True)
-        if other >= 0 and store.labels[query] >= 0 and store.labels[other] >= 0
+        (at[one], at[other])
+        for one, other in zip(true.tolist(), said.tolist(), strict=True)
+        if one in at and other in at
     )
     if not pairs:
         return None
-    names = dict(zip(store.labels.tolist(), store.class_of, strict=True))
-    labels = sorted(label for label in names if label >= 0)
-    at = {label: i for i, label in enumerate(labels)}
-    counts = {(at[true], at[other]): times for (true, other), times in pairs.items()}
-    return Confusion([names[label] for label in labels], counts)
+    return Confusion([names[label] for label in labels], dict(pairs), by, file)
 
 
 def draw(confusion: Confusion) -> Markup:

@@ -22,7 +22,7 @@ class Training:
 def read(run: Path) -> Training:
     """The charts of a run's log; none where there is no log."""
     path = run / LOG_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_bytes().splitlines() if path.is_file() else []
     parsed = [_parse(line) for line in lines]
     rows = [row for row in parsed if row]
     if not rows:
@@ -34,10 +34,10 @@ def read(run: Path) -> Training:
     )
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:  # cut while it was written
+    except ValueError:  # cut while it was written, or damaged: no UTF-8
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 

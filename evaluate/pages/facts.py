@@ -21,10 +21,8 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The last part of where it is; a command may hold anything, and is not shown."""
-        if self.place.startswith("pipe:"):
-            return "shards from a command"
-        return shown(self.place).rstrip("/").rsplit("/", 1)[-1]
+        """The last part of where it is."""
+        return without_secrets(self.place).rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def text(self) -> str:
@@ -82,7 +80,8 @@ def read(run: Path) -> Facts:
     optim, model = config.get("optim", {}), config.get("model", {})
     return Facts(
         settings=_flat(config),
-        sources=[Source(place, counts.get(place, {})) for place in record.get("shards", [])],
+        # Training writes its counts down by what it shows of a place.
+        sources=[Source(place, counts.get(shown(place), {})) for place in record.get("shards", [])],
         recipe=str(config.get("recipe", "")),
         backbone=str(model.get("backbone", "")),
         seed=config.get("seed"),
@@ -91,6 +90,12 @@ def read(run: Path) -> Facts:
         steps=int(optim.get("steps", 0)),
         ranks=int(record.get("ranks", 1)),
     )
+
+
+def without_secrets(place: str) -> str:
+    """A folder or URL without what may be a password; a command may hold anything, and is not
+    shown."""
+    return "shards from a command" if place.startswith("pipe:") else shown(place)
 
 
 def command(*words: object) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.shard import VIDEOS_FILE, BuilderError, ShardDataset
+from builder.shard import DATASET_FILE, VIDEOS_FILE, ShardDataset
+from evaluate.pages.pictures import UNREADABLE, said
 
 SHOWN = 50  # failed videos
 
@@ -46,7 +47,7 @@ class Build:
 
 
 def read(folder: Path) -> Build:
-    """From the rows of a data set. Raises BuilderError or OSError if they cannot be read."""
+    """From the rows of a data set. Raises one of UNREADABLE if they cannot be read."""
     dataset = ShardDataset(folder)
     reasons: Counter[str] = Counter()
     remarks: Counter[str] = Counter()
@@ -76,15 +77,22 @@ def read(folder: Path) -> Build:
 
 
 def look(name: str, folder: Path | None, counts: dict[str, Any]) -> Build:
-    """The same, or what the run wrote down of it where the shards are not there any more."""
+    """The same, or what the run wrote down of it where the shards are not there any more,
+    or damaged."""
     problem = "The shards are remote, so there is no list of the failed videos here."
     if folder is not None:
         try:
             return read(folder)
-        except (BuilderError, OSError):
+        except UNREADABLE as error:
+            there = (folder / DATASET_FILE).is_file()
+            what = (
+                f"The rows of {folder} cannot be read"
+                if there
+                else f"The shards are no longer at {folder}"
+            )
             problem = (
-                f"The shards are no longer at {folder}, so there is no list of the failed videos. "
-                "The counts are those of when training began."
+                f"{what}, so there is no list of the failed videos. The counts are those that "
+                f"were written down when they were last used.{f' {said(error)}' if there else ''}"
             )
     reasons: Counter[str] = Counter(counts.get("failed") or {})
     remarks: Counter[str] = Counter(counts.get("warnings") or {})

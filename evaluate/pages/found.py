@@ -8,10 +8,11 @@ import numpy as np
 from evaluate.errors import EvaluateError
 from evaluate.retrieval import nearest
 from evaluate.store import Features
+from evaluate.subjects import TRAINED
 
 TOP = 5  # videos found for a query
 _MOST = 5000  # queries; more are thinned evenly
-_SIBLINGS = 59  # neighbours of the same source recording that may be passed over
+_UNFINISHED = ".partial.h5"
 _PARTS = ("test", "val")  # what is asked with; the gallery is "train"
 
 
@@ -21,28 +22,43 @@ class Found:
     nearest: np.ndarray  # int64, queries x TOP: positions in the store, best first; -1: none
     how: str  # a sentence: what was asked of what
     labelled: bool  # whether right and wrong are known
+    split: str = ""  # "": all were asked
+    part: str = ""  # of the split, that was asked with
 
 
 def stores_of(run: Path) -> tuple[list[Features], list[str]]:
     """One store of the trained encoder for each data set, and sentences about those left out."""
-    chosen: dict[str, Features] = {}
-    said = []
-    paths = [p for p in (run / "features").glob("*-trained*.h5") if not _unfinished(p)]
-    for path in sorted(paths, key=lambda p: (len(p.name), p.name)):
+    stores, said = [], []
+    for path in sorted((run / "features").glob("*.h5")):
+        if path.name.endswith(_UNFINISHED):
+            continue
         try:
             store = Features(path)
         except EvaluateError as error:
             said.append(str(error))
             continue
-        name = str(store.attributes.get("dataset", path.stem))
+        if store.attributes.get("encoder") == TRAINED:
+            stores.append(store)
+    chosen: dict[str, Features] = {}
+    for store in sorted(stores, key=_preference):
+        name = name_of(store)
         shown = chosen.setdefault(name, store)
         if shown is not store:
-            said.append(f"{path.name} holds features of {name} too; {shown.path.name} is shown.")
+            said.append(
+                f"{store.path.name} holds features of {name} too; {shown.path.name} is shown."
+            )
     return [chosen[name] for name in sorted(chosen)], said
 
 
-def _unfinished(path: Path) -> bool:
-    return path.name.endswith(".partial.h5")
+def _preference(store: Features) -> tuple[bool, int, str]:
+    """First the one that results are computed from, then those with few words in their names."""
+    file = store.path.name
+    return file != f"{name_of(store)}-{TRAINED}.h5", len(file), file
+
+
+def name_of(store: Features) -> str:
+    """Of its data set."""
+    return str(store.attributes.get("dataset", store.path.stem))
 
 
 def find(store: Features, split: str) -> Found:
@@ -53,13 +69,8 @@ def find(store: Features, split: str) -> Found:
         for part in _PARTS:
             queries = store.part(name, part)
             if len(gallery) and len(queries):
-                return _across(store, gallery, queries, f"split {name}", part)
+                return _across(store, gallery, queries, name, part)
     return _among(store)
-
-
-def _nearest(gallery: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """int64, queries x min(k, gallery): positions in `gallery`. The only call of `nearest`."""
-    return nearest(gallery, queries, k).positions
 
 
 def _across(
@@ -68,30 +79,32 @@ def _across(
     queries, thinned = thin(every, _MOST), ""
     if len(queries) < len(every):
         thinned = f" (of {len(every)}, evenly chosen)"
-    best = _nearest(store.features[gallery], store.features[queries], TOP)
+    best = nearest(store.features[gallery], store.features[queries], TOP).positions
     how = (
-        f"{len(queries)} queries{thinned} from the {part} part of {split}, searched for in the "
-        f"{len(gallery)} videos of its train part by cosine."
+        f"{len(queries)} queries{thinned} from the {part} part of split {split}, searched for in "
+        f"the {len(gallery)} videos of its train part by cosine."
     )
-    return Found(queries, _padded(gallery[best]), how, True)
+    return Found(queries, _padded(gallery[best]), how, True, split, part)
 
 
 def _among(store: Features) -> Found:
     """Leave one out: for unlabelled videos, or where there is no split."""
     queries = thin(np.arange(len(store.names)), _MOST)
-    best = _nearest(store.features, store.features[queries], 1 + _SIBLINGS + TOP)
     groups = np.unique(np.array(store.groups, dtype=object).astype(str), return_inverse=True)[1]
-    found = np.full((len(queries), TOP), -1, np.int64)
-    for row, (query, order) in enumerate(zip(queries, best, strict=True)):
-        others = order[(groups[order] != groups[query]) & (order != query)][:TOP]
-        found[row, : len(others)] = others
+    best = nearest(
+        store.features,
+        store.features[queries],
+        TOP,
+        gallery_groups=groups,  # a query's own row is of its group, too
+        query_groups=groups[queries],
+    ).positions
     labelled = bool((store.labels[queries] >= 0).any())
     how = (
         f"{len(queries)} of {len(store.names)} videos, each searched for among all others by "
         "cosine, those of its own source recording left out: there is no split into train and "
         "test parts with labels."
     )
-    return Found(queries, found, how, labelled)
+    return Found(queries, _padded(best), how, labelled)
 
 
 def _padded(found: np.ndarray) -> np.ndarray:

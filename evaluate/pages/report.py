@@ -16,6 +16,7 @@ from evaluate.pages import (
     landscape,
     results,
 )
+from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import render
 from evaluate.store import Features
 
@@ -69,10 +70,11 @@ def make_report(run: Path, progress: Progress = lambda done, total, text: None) 
     tables, unread = results.read(run)
     stores, said = found.stores_of(run)
     wanted = max(_FEWEST, QUERIES // max(1, len(stores)))
+    told = [own for table in tables for own in table.predictions]
     sections = []
     for i, store in enumerate(stores):
-        progress(i, len(stores), str(store.attributes.get("dataset", store.path.stem)))
-        sections.append(_section(store, known.split, wanted, i))
+        progress(i, len(stores), found.name_of(store))
+        sections.append(_section(store, known.split, wanted, i, told))
     page = render(
         "report.html",
         run=run.resolve().name,
@@ -91,25 +93,27 @@ def make_report(run: Path, progress: Progress = lambda done, total, text: None) 
         heat=confusion,
         landscape=landscape,
         results=results,
-        commands=_commands(run),
+        commands=_commands(run, known.is_run, tables),
     )
     if stores:
         progress(len(stores), len(stores), "")
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _section(store: Features, split: str, wanted: int, number: int) -> Section:
+def _section(
+    store: Features, split: str, wanted: int, number: int, told: list[results.Predictions]
+) -> Section:
     searched = found.find(store, split)
-    pictures = gallery.Pictures(store)
+    pictures = Pictures(store)
     queries = gallery.choose(store, searched, wanted, pictures)
     return Section(
-        str(store.attributes.get("dataset", store.path.stem)),
+        found.name_of(store),
         f"set{number}",
         store,
         searched,
         queries,
         pictures.problem,
-        confusion.count(store, searched),
+        confusion.count(store, searched, told),
         landscape.lay_out(store),
     )
 
@@ -142,18 +146,23 @@ def _builds(known: facts.Facts, stores: list[Features]) -> list[failures.Build]:
     seen = {Path(source.place) for source in known.sources}
     for store in stores:
         if store.shards not in seen:
-            name = str(store.attributes.get("dataset", store.path.stem))
+            name = found.name_of(store)
             builds.append(failures.look(name, store.shards, store.counts))
     return builds
 
 
-def _commands(run: Path) -> dict[str, str]:
-    """What makes the parts that may be missing."""
+def _commands(run: Path, is_run: bool, tables: list[results.Table]) -> dict[str, str]:
+    """What makes the parts that may be missing; "" where the command is not known: of weights that
+    no result names."""
+    weights = next((table.weights for table in tables if table.weights), "")
+    what = ("--run", run) if is_run else ("--weights", weights)
     return {
         "train": facts.command("ascnet", "train", "--run", run, "--resume"),
         "report": facts.command("ascnet", "report", run),
         **{
-            task: facts.command("ascnet", "evaluate", "--task", task, "--run", run)
+            task: facts.command("ascnet", "evaluate", "--task", task, *what)
+            if is_run or weights
+            else ""
             for task in ("retrieval", "linear")
         },
     }

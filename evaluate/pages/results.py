@@ -1,20 +1,15 @@
 """Results of a run as tables: ours, the untrained baseline, and what others published."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evaluate.pages.chart import Chart, Line
-from evaluate.pages.facts import flat
-from evaluate.published import TASKS, Published, published
+from evaluate.pages.facts import flat, without_secrets
+from evaluate.published import Published, note, published
+from evaluate.results import TITLES
 
-TITLES = {
-    "retrieval": "Retrieval",
-    "linear": "Linear probe",
-    "knn": "k nearest neighbours",
-    "finetune": "Fine-tuning",
-}
 _ENCODERS = ("trained", "untrained")
 _RANK = "recall@"
 
@@ -34,6 +29,20 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What the trained encoder's classifier says of the test videos of a split."""
+
+    file: str  # of results/
+    task: str
+    dataset: str
+    split: str
+    part: str
+    checkpoint: str  # sha256
+    classes: list[str]  # by label
+    labels: list[int]  # in the order of the data set
+
+
+@dataclass(frozen=True)
 class Table:
     """A file of results/."""
 
@@ -41,6 +50,7 @@ class Table:
     title: str
     task: str
     dataset: str
+    factor: str  # what was compared in place of the classes; "": nothing
     columns: list[str]
     rows: list[Row]
     by_split: list[tuple[str, list[Row]]]  # where there are several
@@ -49,14 +59,28 @@ class Table:
     protocol: dict[str, str]
     warning: str
     chart: Chart | None
+    weights: str = ""  # the file that was measured; "": a run
+    predictions: list[Predictions] = field(default_factory=list)  # for the splits that have any
     leads: bool = True  # whether it is the first of its task and data set
 
     @property
+    def note(self) -> str:
+        """What stands above the published rows."""
+        return note(row for row, _ in self.published)
+
+    def source(self, row: Row) -> str:
+        """Where the figures of one of our rows come from."""
+        if row.encoder.startswith(_ENCODERS[1]):
+            return "a network with fresh weights"
+        return "these weights" if self.weights else "this run"
+
+    @property
     def headline(self) -> tuple[str, str, str]:
-        """What was measured, the trained encoder's first figure, the untrained one's."""
+        """What was measured, the trained encoder's first figure, the untrained one's ("": it was
+        not measured)."""
         values = {row.encoder: row.cells[0].text for row in self.rows if row.cells}
-        ours, baseline = (values.get(name, "–") for name in _ENCODERS)
-        return f"{self.title}, {label(self.columns[0])}" if self.columns else "", ours, baseline
+        what = f"{self.title}, {label(self.columns[0])}" if self.columns else ""
+        return what, values.get(_ENCODERS[0], "–"), values.get(_ENCODERS[1], "")
 
 
 @dataclass(frozen=True)
@@ -76,17 +100,20 @@ def read(run: Path) -> tuple[list[Table], list[Unread]]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             said = f"{type(error).__name__}: {error}"
             unread.append(Unread(path.name, f"It is no result of this ascnet ({said})."))
-    order = {task: i for i, task in enumerate(TASKS)}
-    tables.sort(key=lambda table: (table.dataset, order.get(table.task, len(order)), table.file))
+    order = {task: i for i, task in enumerate(TITLES)}
+    tables.sort(
+        key=lambda own: (own.dataset, order.get(own.task, len(order)), own.factor, own.file)
+    )
     return [_after(table, tables[:i]) for i, table in enumerate(tables)], unread
 
 
 def _after(table: Table, before: list[Table]) -> Table:
-    """What others published, and the chart, stand with the first table of a task and data set."""
-    same = [(other.task, other.dataset) for other in before]
-    if (table.task, table.dataset) not in same:
-        return table
-    return replace(table, leads=False, published=[], chart=None)
+    """What others published, and the chart, stand with the first table that can have them."""
+    if table.published in [other.published for other in before]:
+        table = replace(table, published=[])
+    if (table.task, table.dataset) in [(other.task, other.dataset) for other in before]:
+        table = replace(table, leads=False, chart=None)
+    return table
 
 
 def label(column: str) -> str:
@@ -101,18 +128,20 @@ def _table(file: str, result: dict[str, Any]) -> Table:
     rows = _rows(result["results"], spread, columns)
     splits = _splits(result.get("splits") or {})
     several = len(splits) > 1
-    factor = result.get("factor")
+    factor = str(result.get("factor") or "")
     title = f"{TITLES.get(task, task)} on {dataset}" + (f", {factor}" if factor else "")
     title += f", mean of {len(splits)} splits" if several else f", split {split}"
     others = [
         (row, [_figure(row.figures.get(column)) for column in columns])
-        for row in (() if factor or task not in TASKS else published(task, dataset))
+        for row in (() if factor else published(task, dataset))
     ]
+    trained_on = result.get("trained_on") or {}
     return Table(
         file=file,
         title=title,
         task=task,
         dataset=dataset,
+        factor=factor,
         columns=columns,
         rows=rows,
         by_split=[(name, _rows(own["results"], {}, columns)) for name, own in splits.items()]
@@ -123,9 +152,11 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         ],
         counts=_counts(task, splits, result.get("counts") or {}),
         protocol=flat(result.get("protocol") or {})
-        | flat({"trained on": result.get("trained_on") or {}, "code": result.get("code", "")}),
-        warning=_warning(result.get("trained_on") or {}),
+        | flat({"trained on": _shown(trained_on), "code": result.get("code", "")}),
+        warning=_warning(trained_on),
         chart=_recall_chart(columns, rows),
+        weights=str(trained_on.get("weights") or ""),
+        predictions=[] if factor else _predictions(file, result, splits),
     )
 
 
@@ -156,6 +187,29 @@ def _splits(splits: Any) -> dict[str, dict[str, Any]]:
     return {str(own["split"]): own for own in splits}
 
 
+def _predictions(
+    file: str, result: dict[str, Any], splits: dict[str, dict[str, Any]]
+) -> list[Predictions]:
+    checkpoint = (result.get("protocol") or {}).get("checkpoint_sha256") or ""
+    found = []
+    for name, own in splits.items():
+        details = (own.get("details") or {}).get(_ENCODERS[0]) or {}
+        if labels := details.get("predictions"):
+            found.append(
+                Predictions(
+                    file=file,
+                    task=result["task"],
+                    dataset=result["dataset"],
+                    split=name,
+                    part=str(own.get("test_part", "")),
+                    checkpoint=str(checkpoint),
+                    classes=[str(kind) for kind in result.get("classes") or []],
+                    labels=[int(label) for label in labels],
+                )
+            )
+    return found
+
+
 def _counts(task: str, splits: dict[str, dict[str, Any]], counts: dict[str, Any]) -> str:
     """Of what the figures are."""
     train, test = ("gallery", "queries") if task == "retrieval" else ("train", "test")
@@ -172,6 +226,17 @@ def _counts(task: str, splits: dict[str, dict[str, Any]], counts: dict[str, Any]
         lost = sum((counts.get("failed") or {}).values())
         said.append(f"{lost} of {counts['expected']} source videos missing")
     return "; ".join(said)
+
+
+def _shown(trained_on: dict[str, Any]) -> dict[str, Any]:
+    """The same record with places as people may see them."""
+    counts: dict[str, Any] = {}
+    for place, own in (trained_on.get("counts") or {}).items():
+        name = without_secrets(place)
+        counts[f"{name} ({len(counts) + 1})" if name in counts else name] = own
+    places = [without_secrets(place) for place in trained_on.get("shards") or []]
+    changed = {"shards": places, "counts": counts}
+    return {key: changed.get(key, value) for key, value in trained_on.items()}
 
 
 def _warning(trained_on: dict[str, Any]) -> str:

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from builder.shard import ShardDataset, Video
-from evaluate.errors import EvaluateError
+from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import render
-from evaluate.pages.thumbnails import Sprite, sprite
+from evaluate.pages.thumbnails import Sprite
 from evaluate.search import Match, span_text
 from evaluate.store import Features
-from trainer.provenance import fingerprint
 
 _ASKED = 24  # clips of the query to show, evenly spaced
 
@@ -39,7 +37,7 @@ def search_page(gallery: Features, query: Features, found: Sequence[Match], how:
 
     Pictures come from the shards that the stores name; where those are gone, there are none.
     """
-    theirs, ours = videos_of(gallery), videos_of(query)
+    theirs, ours = Pictures(gallery), Pictures(query)
     step = max(1, -(-len(query.clip_video) // _ASKED))
     shown = range(0, len(query.clip_video), step)
     cards = [
@@ -68,28 +66,13 @@ def search_page(gallery: Features, query: Features, found: Sequence[Match], how:
         asked=[_clip(query, ours, clip) for clip in shown],
         clips=len(query.clip_video),
         cards=cards,
-        has_pictures=theirs is not None,
-        shards=str(gallery.shards),
+        problem=theirs.problem,
+        has_pictures=any(card.clip.film for card in cards),
     )
 
 
-def videos_of(store: Features) -> tuple[Video, ...] | None:
-    """The videos of a store in its order, to take pictures from; None if its shards are gone, or
-    were built anew since."""
-    try:
-        same = fingerprint(store.shards) == store.attributes.get("dataset_sha256")
-        return ShardDataset(store.shards).videos if same else None
-    except OSError:
-        return None
-
-
-def _clip(store: Features, videos: tuple[Video, ...] | None, clip: int) -> Shown:
+def _clip(store: Features, pictures: Pictures, clip: int) -> Shown:
     number = int(store.clip_video[clip])
     first, last = map(int, store.clip_frames[clip])
-    film = None
-    if videos is not None:
-        try:
-            film = sprite(videos[number], first, last)
-        except (OSError, EvaluateError):
-            film = None  # the page is about what was found; `ascnet verify` is about the shards
+    film = pictures.draw(number, first, last)
     return Shown(store.names[number], span_text(store, clip), film)

@@ -2,29 +2,35 @@
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 
 from builder.shard import VIDEOS_FILE
 from evaluate.errors import EvaluateError
 from evaluate.pages.report import make_report, write_report
 from evaluate.store import Features, FeatureStore
 from tests.page_reader import Page
+from trainer.provenance import fingerprint
 
 BAD = "<script>alert('x')</script>\"&"
 
 
-def fill_store(run: Path, dataset, videos=None, name: str = "folder-trained.h5") -> Path:
+def fill_store(
+    run: Path, dataset, videos=None, name: str = "folder-trained.h5", encoder: str = "trained"
+) -> Path:
     """A store whose features tell classes apart, but for one video."""
     videos = videos or dataset.videos
     path = run / "features" / name
     identity = {
-        "encoder": "trained",
+        "encoder": encoder,
         "dataset": dataset.name,
         "step": 8,
         "dataset_counts": json.dumps(dataset.counts),
+        "dataset_sha256": fingerprint(dataset.folder),
     }
     spans = [[(0, video.frames - 1)] for video in videos]
     store = FeatureStore(path, videos, spans, 6, identity, dataset.folder)
@@ -118,6 +124,63 @@ def test_published_figures_stand_once(run):
     assert sum(row[0].startswith("published, not ours") for row in page.rows) == 1
 
 
+def test_published_figures_stand_with_classes_not_with_a_factor(run):
+    write_result(run, "a.json", factor="tempo")
+    rows = [row[0] for row in read(run).rows if row]
+    assert rows.index("trained") < rows.index("RSPNet, C3D, Kinetics-400")
+    titles = [text for _, text in read(run).headings if text.startswith("Retrieval on")]
+    assert titles == [
+        "Retrieval on ucf101, mean of 2 splits",
+        "Retrieval on ucf101, tempo, mean of 2 splits",
+    ]
+    (run / "results" / "retrieval-ucf101.json").unlink()
+    assert not any(row[0].startswith("published") for row in read(run).rows if row)
+
+
+def test_a_probe_on_augmented_clips_has_a_title_and_published_figures(run):
+    figures = {"trained": {"top1": 50.0}, "untrained": {"top1": 9.0}}
+    changes = {"columns": ["top1"], "results": figures, "split": "1", "spread": None, "splits": {}}
+    write_result(run, "b.json", task="linear-on-the-fly", **changes)
+    page = read(run)
+    heads = [text for _, text in page.headings]
+    assert "Linear probe on augmented clips on ucf101, split 1" in heads
+    assert ["TCLR, R3D-18, UCF-101", "69.9", "TCLR README"] in page.rows
+    write_result(run, "c.json", task="linear", **changes)
+    page = read(run)
+    assert sum(row[0].startswith("TCLR") and row[1] == "69.9" for row in page.rows) == 1
+
+
+def test_where_our_own_figures_come_from(run):
+    figures = {name: {"recall@1": 50.0} for name in ("trained", "trained, no siblings")}
+    write_result(run, columns=["recall@1"], results=figures, spread=None, splits={})
+    page = read(run)
+    assert ["trained, no siblings", "50.0", "this run"] in page.rows
+    assert "fresh weights" not in page.text and "untrained" not in page.text
+    write_result(run, trained_on={"weights": "/some/r3d.pth", "loaded": "all"})
+    page = read(run)
+    assert ["trained", "50.0 ± 1.5", "75.5 ± 1.5", "–", "these weights"] in page.rows
+    ours = next(row for row in page.rows if row[0] == "untrained")
+    assert ours[-1] == "a network with fresh weights"
+    assert "before training" not in page.text
+
+
+def test_classes_as_a_classifier_tells_them(run):
+    assert "The class of the nearest video against the true class" in read(run).text
+    store = Features(run / "features" / "folder-trained.h5")
+    true = store.labels[store.part("1", "test")].tolist()
+    names = dict(zip(store.labels.tolist(), store.class_of, strict=True))
+    split = {"test_part": "test", "results": {}, "details": {"trained": {"predictions": true}}}
+    changes = {"task": "linear", "dataset": "folder", "classes": [names[0], names[1]]}
+    write_result(run, "linear-folder-split1.json", splits={"1": split}, **changes)
+    text = read(run).text
+    assert (
+        f"The class that the linear probe names against the true class: {len(true)} of "
+        f"{len(true)} right. From results/linear-folder-split1.json."
+    ) in text
+    write_result(run, "linear-folder-split1.json", splits={"1": split}, factor="tempo", **changes)
+    assert "The class of the nearest video against the true class" in read(run).text
+
+
 def test_curves_have_the_healthy_value(run):
     page = read(run)
     labels = [found["aria-label"] for found in page.all("svg", role="img")]
@@ -186,6 +249,32 @@ def test_a_log_cut_in_its_first_lines(run):
     assert "The log ends at step 1 of 8." in read(run).text
 
 
+def test_a_damaged_byte_of_the_log_costs_its_line(run):
+    lines = (run / "log.jsonl").read_bytes().splitlines()
+    lines[1] = lines[1].replace(b"loss", b"l\xffss", 1)
+    (run / "log.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    page = read(run)
+    assert "cannot be read: 1 of" in page.text and "8 of 8 steps" in page.text
+
+
+def test_no_page_shows_a_password(run, shards):
+    url, command = "https://me:secret@host/ucf101?token=secret", "pipe:curl -u me:secret h/{}"
+    other = command.replace("h/", "g/")
+    counts = {"training_videos": 9, "expected": 11, "built": 10}
+    known = {"https://host/ucf101": counts, command: counts, other: counts}
+    config = tomllib.loads((run / "config.toml").read_text())
+    config["run"] |= {"shards": [url, command, other], "counts": known}
+    (run / "config.toml").write_text(tomli_w.dumps(config))
+    write_result(run, trained_on={"shards": [url, command, other], "counts": known})
+    html = make_report(run)
+    text = Page(html).text
+    assert "secret" not in html
+    assert "learnt without labels from 9 training videos of ucf101 and 9 training videos of" in text
+    assert "ucf101: 10 of 11 videos built, 9 for training" in text
+    assert "https://host/ucf101, shards from a command, shards from a command" in text
+    assert "trained on.counts.shards from a command (3).expected 11" in text
+
+
 def test_what_cannot_be_read_is_named(run):
     (run / "results" / "a.json").write_text("{")
     (run / "results" / "b.json").write_text('{"task": "knn"}')
@@ -200,6 +289,10 @@ def test_results_of_a_file_of_weights(dataset, tmp_path):
     fill_store(run, dataset)
     page = read(run)
     assert "Results of weights that were not trained here" in page.text
+    assert "There are no results yet." in page.text and "ascnet evaluate" not in page.text
+    shutil.rmtree(run / "features")
+    write_result(run, trained_on={"weights": "/some/r3d.pth", "loaded": "all"})
+    assert "ascnet evaluate --task retrieval --weights /some/r3d.pth" in read(run).text
     with pytest.raises(EvaluateError, match="is no run"):
         make_report(tmp_path)
 

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64decode
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -12,6 +13,7 @@ from evaluate.errors import EvaluateError
 from evaluate.pages import chart, confusion, found, landscape
 from evaluate.pages.chart import Chart, Level, Line
 from evaluate.pages.confusion import Confusion
+from evaluate.pages.results import Predictions
 from evaluate.pages.template import clean, count, safe, seconds
 from evaluate.pages.thumbnails import fitting, spread, sprite
 from tests.evaluate.test_pages import fill_store
@@ -116,6 +118,37 @@ def test_confusion_counts_pairs_and_classes():
     assert drawn.count("M") == 1 + 4 + 0 and ">a</text>" in drawn
 
 
+def test_the_best_informed_task_tells_the_classes(dataset, tmp_path):
+    store = found.stores_of(_run(tmp_path, dataset))[0][0]
+    searched = found.find(store, "1")
+    true = store.labels[store.part("1", "test")].tolist()
+    names = dict(zip(store.labels.tolist(), store.class_of, strict=True))
+    fits = Predictions("l", "linear", "folder", "1", "test", "", [names[0], names[1]], true)
+    best = replace(fits, file="f", task="finetune", labels=[1 - label for label in true])
+    near = confusion.count(store, searched)
+    assert near is not None and near.by == "of the nearest video"
+    linear = confusion.count(store, searched, [fits])
+    assert linear is not None and linear.right == len(true) and linear.file == "l"
+    assert "the class that the linear probe names" in linear.summary
+    tuned = confusion.count(store, searched, [fits, best])
+    assert tuned is not None and tuned.right == 0 and tuned.file == "f"
+    for other in (
+        replace(best, labels=[*true, 0]),
+        replace(best, split="2"),
+        replace(best, part="val"),
+        replace(best, dataset="other"),
+        replace(best, checkpoint="another"),
+        replace(best, classes=[names[1], names[0]]),
+        replace(best, classes=[]),
+        replace(best, task="knn"),
+    ):
+        assert confusion.count(store, searched, [other]) == near
+        assert confusion.count(store, searched, [other, fits]) == linear
+    store.splits = {}
+    among = confusion.count(store, found.find(store, "1"), [fits, replace(fits, split="", part="")])
+    assert among is not None and among.by == near.by
+
+
 def test_a_map_of_many_classes_has_no_names_and_stays_small():
     classes = [f"class {i}" for i in range(400)]
     counts = {(i, (i * 7) % 400): 3 for i in range(400)}
@@ -149,6 +182,30 @@ def test_one_store_for_each_data_set(dataset, tmp_path):
     assert said == [
         "folder-trained-3crops.h5 holds features of folder too; folder-trained.h5 is shown."
     ]
+
+
+def test_stores_are_those_of_the_trained_encoder_whatever_their_names(dataset, tmp_path):
+    fill_store(tmp_path, dataset, name="folder-1s.h5")
+    fill_store(tmp_path, dataset, name="a-trained-x-untrained.h5", encoder="untrained")
+    stores, said = found.stores_of(tmp_path)
+    assert [store.path.name for store in stores] == ["folder-1s.h5"] and not said
+    fill_store(tmp_path, dataset, name="folder-trained.h5")
+    stores, said = found.stores_of(tmp_path)
+    assert [store.path.name for store in stores] == ["folder-trained.h5"]
+    assert said == ["folder-1s.h5 holds features of folder too; folder-trained.h5 is shown."]
+
+
+def test_siblings_are_passed_over_however_many_there_are(dataset, tmp_path):
+    videos = [
+        type(video)(**(vars(video) | {"name": f"{i}", "group": "one", "splits": {}}))
+        for i, video in enumerate(dataset.videos * 8)
+    ]
+    videos[-1] = type(videos[-1])(**(vars(videos[-1]) | {"group": "another"}))
+    fill_store(tmp_path, dataset, videos)
+    among = found.find(found.stores_of(tmp_path)[0][0], "1")
+    last = len(videos) - 1
+    assert (among.nearest[:last, 0] == last).all() and (among.nearest[:last, 1:] == -1).all()
+    assert len(set(among.nearest[last])) == found.TOP and -1 not in among.nearest[last]
 
 
 def test_few_classes_have_colours_of_their_own_and_many_turns_of_the_circle():

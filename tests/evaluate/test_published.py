@@ -1,7 +1,6 @@
 import pytest
 
-from evaluate.errors import EvaluateError
-from evaluate.published import TASKS, published, text_rows
+from evaluate.published import TASKS, note, published, text_rows
 
 DATASETS = ("ucf101", "hmdb51", "kinetics400", "kinetics600")
 
@@ -34,14 +33,39 @@ def test_what_nobody_could_verify_is_not_there():
     assert not any("wizwand" in row.source for row in published("finetune", "ucf101"))
 
 
-def test_a_wrong_task_is_named():
-    with pytest.raises(EvaluateError, match=r"'detection'; it takes retrieval, linear"):
-        published("detection", "ucf101")
+def test_a_source_says_where_the_figure_was_read():
+    of = {
+        (row.method, row.backbone, row.dataset, row.task): row.origin
+        for task in ("finetune", "retrieval")
+        for name in DATASETS
+        for row in published(task, name)
+    }
+    copied = [origin for key, origin in of.items() if key[0] == "ASCNet"]
+    assert len(copied) == 4
+    assert all("third party's copy" in o and "resources/017.png" in o for o in copied)
+    assert [key[2] for key, o in of.items() if "ASCNet abstract" in o] == ["ucf101"]
+    assert of["RSPNet", "C3D", "ucf101", "retrieval"] == "RSPNet README; split 1"
+    assert of["Pace", "C3D", "ucf101", "retrieval"] == "RSPNet supplement"
+
+
+def test_the_note_speaks_of_splits_where_one_is_known():
+    assert note(published("retrieval", "ucf101")).endswith("; the split is said where it is known")
+    assert "split" not in note(published("finetune", "ucf101"))
+
+
+def test_a_probe_on_augmented_clips_is_a_linear_probe():
+    assert published("linear-on-the-fly", "ucf101") == published("linear", "ucf101") != ()
+    assert text_rows("linear-on-the-fly", "ucf101") == text_rows("linear", "ucf101")
+
+
+def test_there_is_nothing_of_an_unknown_task():
+    assert published("detection", "ucf101") == ()
+    assert text_rows("detection", "ucf101") == []
 
 
 def test_text_is_aligned_and_says_whose_figures_they_are():
     first, head, *lines = text_rows("retrieval", "ucf101")
-    assert first == "published, not ours:"
+    assert first.startswith("published, not ours: other data") and first.endswith(":")
     assert head.split()[:2] == ["recall@1", "recall@5"]
     assert len(lines) == len(published("retrieval", "ucf101"))
     end = head.index("recall@5") + len("recall@5")

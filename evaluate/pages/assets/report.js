@@ -53,8 +53,8 @@ for (const figure of document.querySelectorAll("[data-heat]")) {
   const show = (r, c) => {
     [row, column] = [within(r, classes.length), within(c, classes.length)];
     const n = times.get(row * classes.length + column) ?? 0;
-    const verb = row === column ? "is found right" : `is taken for ${classes[column]}`;
-    readout.textContent = `${classes[row]} ${verb}: ${n} of ${totals[row]} queries`;
+    const verb = row === column ? "is right" : `is taken for ${classes[column]}`;
+    readout.textContent = `${classes[row]} ${verb}: ${n} of ${totals[row]} videos`;
     const [x, y] = [room + column * cell, room + row * cell];
     cursor.setAttribute("d", `M${x} ${y}h${cell}v${cell}h${-cell}z`);
   };

@@ -1,0 +1,64 @@
+"""Pictures of the videos of a feature store, from the shards that it was made of."""
+
+from builder.shard import DATASET_FILE, BuilderError, ShardDataset, Video
+from evaluate.errors import EvaluateError
+from evaluate.pages.thumbnails import Sprite, sprite
+from evaluate.store import Features
+
+# What reading shards raises that are gone, cut or damaged. A page does without them.
+UNREADABLE = (BuilderError, EvaluateError, OSError, ValueError, LookupError, TypeError)
+
+
+class Pictures:
+    """The videos of a store in its shards, if they are still there."""
+
+    def __init__(self, store: Features) -> None:
+        self._videos: dict[str, Video] = {}
+        self._drawn: dict[tuple[int, int, int], Sprite | None] = {}
+        self._store = store
+        self.problem = ""  # why there are no pictures, or not all of them
+        try:
+            self._videos = {as_stored(v.name): v for v in ShardDataset(store.shards).videos}
+        except UNREADABLE as error:
+            self.problem = (
+                f"The shards at {store.shards} cannot be read. {said(error)}"
+                if (store.shards / DATASET_FILE).is_file()
+                else f"The shards are no longer at {store.shards}. Put them back there and make "
+                "this page again."
+            )
+
+    def draw(self, position: int, first: int = 0, last: int | None = None) -> Sprite | None:
+        """A strip of frames `first` to `last` (all of them if it is not given) of the video at a
+        position of the store; None if they cannot be read."""
+        last = int(self._store.frames[position]) - 1 if last is None else last
+        where = (position, first, last)
+        if where not in self._drawn:
+            self._drawn[where] = self._draw(*where)
+        return self._drawn[where]
+
+    def _draw(self, position: int, first: int, last: int) -> Sprite | None:
+        name = self._store.names[position]
+        video = self._videos.get(name)
+        if video is None or video.frames != self._store.frames[position]:
+            how = "is not in them" if video is None else "has another number of frames"
+            self.problem = self.problem or (
+                f"The shards at {self._store.shards} are not those of the features: {name} {how}."
+            )
+            return None
+        try:
+            return sprite(video, first, last)
+        except UNREADABLE as error:
+            self.problem = self.problem or f"Some pictures cannot be read. {said(error)}"
+            return None
+
+
+def said(error: Exception) -> str:
+    """An error as a sentence: ours are sentences, others say little without their kind."""
+    if isinstance(error, BuilderError | EvaluateError):
+        return str(error)
+    return f"({type(error).__name__}: {error}.)"
+
+
+def as_stored(name: str) -> str:
+    """A store keeps names that are no UTF-8 in escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
