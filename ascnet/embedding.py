@@ -20,13 +20,13 @@ from builder.records import clear
 from builder.shard import DATASET_FILE, ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.features import extract
+from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol
 from evaluate.store import Features
 from evaluate.subjects import Subject
 from trainer.clips import usable_cores
 from trainer.provenance import fingerprint
 
-Progress = Callable[[int, int, str], None]  # done, total, what is being done
 _SHOWN = 5  # failed videos in a message
 _SAME = ("short_side", "jpeg_quality", "chroma", "fps")  # settings that frames look alike by
 
@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 class Said:
     """Whom to tell what is under way."""
 
-    building: Progress = lambda done, total, text: None
-    features: Progress = lambda done, total, text: None
+    building: Progress = silent
+    features: Progress = silent
     videos: Callable[[str], None] = lambda text: None  # how many were built, and which were not
 
 

@@ -11,17 +11,17 @@ first, a block of clips beside a block of clips. Most are ruled out by a bound: 
 first HEAD numbers of a feature hold most of it, a . b <= head(a) . head(b) + |rest(a)| |rest(b)|.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from evaluate.errors import EvaluateError
+from evaluate.progress import Progress, silent
 from evaluate.search import unit_rows
 from evaluate.store import Features
 
-Progress = Callable[[int, int, str], None]  # clips done, total, how many pairs there are
 HEAD = 32
 _BLOCK = 4096  # clips; a block beside a block is 64 MB
 _AT_ONCE = 1 << 16  # pairs of clips whose cosines are computed together
@@ -45,7 +45,7 @@ def find_pairs(
     threshold: float,
     centre: np.ndarray,
     device: torch.device | None = None,
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = silent,
 ) -> list[Pair]:
     """All pairs of videos with a score of `threshold` or more, best first. `centre` (float32,
     channels) is taken from all features before cosines. Time grows with the square of the clips,

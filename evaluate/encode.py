@@ -94,7 +94,7 @@ def encode(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """A network's outputs for the clips of all videos, in order: for every UNIT of videos but those
     whose first one is in `done`, its first video and the outputs (float32 on the CPU, clips of the
-    unit x outputs; the mean over the crops of a clip).
+    unit x outputs; the mean over the crops of a clip, and their mirror images if they count).
 
     What is computed together does not depend on what is done already, so a resumed extraction
     computes the same bits.
@@ -112,15 +112,19 @@ def encode(
     def outputs() -> Iterator[tuple[int, torch.Tensor]]:
         for (first, _), batch in zip(parts, batches, strict=True):
             frames, sizes = batch.frames.to(device), batch.sizes.to(device)
-            crops = [
-                network(_laid_out(square_crop(frames, sizes, protocol.size, place)))
-                for place in _PLACES[protocol.crops]
-            ]
-            yield first, torch.stack(crops).mean(dim=0).float().cpu()
+            found = []
+            for place in _PLACES[protocol.crops]:
+                crop = square_crop(frames, sizes, protocol.size, place)
+                found += [network(_laid_out(x)) for x in _seen(crop, protocol.mirrored)]
+            yield first, torch.stack(found).mean(dim=0).float().cpu()
 
     with torch.inference_mode():
         for first, of_unit in groupby(outputs(), key=lambda item: item[0]):
             yield first, torch.cat([part for _, part in of_unit])
+
+
+def _seen(crop: torch.Tensor, mirrored: bool) -> tuple[torch.Tensor, ...]:
+    return (crop, crop.flip(-1)) if mirrored else (crop,)
 
 
 def _laid_out(clips: torch.Tensor) -> torch.Tensor:

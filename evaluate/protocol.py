@@ -29,6 +29,7 @@ class Protocol:
     clips: int = 10  # of a video, evenly spaced; RSPNet
     every: float = 0.0  # seconds between the starts of clips, however many that makes; 0: `clips`
     crops: int = 1  # the largest square in the middle, or 3 of them along the longer side
+    mirrored: bool = False  # whether the mirror image of every crop counts as much as the crop
     layer: str = LAST  # a module of the backbone by name, such as layer3
     pooling: str = "average"  # of the layer's map: average | max
 

@@ -31,7 +31,7 @@ from evaluate.subjects import Subjects
     help="A file of weights in place of a run, of any project (torchvision, RSPNet, ...).",
 )
 @click.option("--backbone", help="With --weights.  [default: the one that fits]")
-@click.option("--recipe", help="With --weights: whose clips to take.  [default: k400-<backbone>]")
+@click.option("--recipe", help="With --weights: whose clips to take.  [default: the one that fits]")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -45,6 +45,11 @@ from evaluate.subjects import Subjects
     help="Seconds between clips; 0: evenly spaced clips, 10 or what the recipe says.",
 )
 @click.option(
+    "--mirrored",
+    is_flag=True,
+    help="Mean features over every clip and its mirror image, so that mirrored copies are alike.",
+)
+@click.option(
     "--overwrite", is_flag=True, help="Replace a store of other videos, clips or weights."
 )
 def command(
@@ -56,6 +61,7 @@ def command(
     recipe: str | None,
     out: Path | None,
     every: float,
+    mirrored: bool,
     overwrite: bool,
 ) -> None:
     """Features of any VIDEOS, files or folders, to a store that can be searched.
@@ -71,7 +77,7 @@ def command(
     if weights is None and run is None:
         run = default_run()
     subjects = subjects_of(run, weights, backbone, recipe)
-    protocol = replace(protocol_of(subjects.settings), every=every)
+    protocol = replace(protocol_of(subjects.settings), every=every, mirrored=mirrored)
     with Progress("building", "videos") as building, Progress("features", "videos") as features:
         said = embedding.Said(building, features, click.echo)
         if shards is not None:
@@ -109,4 +115,5 @@ def _only_one(shards: Path) -> ShardDataset:
 
 def _default_store(subjects: Subjects, name: str, protocol: Protocol) -> Path:
     how = f"{protocol.every:g}s" if protocol.every else f"{protocol.clips}clips"
-    return subjects.folder / "features" / f"{name}-{how}.h5"
+    both = "-mirrored" if protocol.mirrored else ""
+    return subjects.folder / "features" / f"{name}-{how}{both}.h5"

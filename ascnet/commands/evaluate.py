@@ -29,7 +29,7 @@ from trainer.sources import is_remote, shown
 
 _TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips
 _CLASSIFIER = "classifier."  # begins the assignments that are for its recipe
-_OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "every")
+_OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "every", "mirrored")
 
 
 @click.command("evaluate")

@@ -1,6 +1,5 @@
 """The page about a run: what was trained on what, how it went, what came of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +17,13 @@ from evaluate.pages import (
 )
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import render
+from evaluate.progress import Progress, silent
 from evaluate.store import Features
 
 REPORT_FILE = "report.html"
 QUERIES = 12  # in all galleries together, or the fewest of one
 _FEWEST = 4
 _PAIRS = 15
-Progress = Callable[[int, int, str], None]  # done, total, what is being done
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,7 @@ class Section:
         )
 
 
-def write_report(
-    run: Path, out: Path | None = None, progress: Progress = lambda done, total, text: None
-) -> Path:
+def write_report(run: Path, out: Path | None = None, progress: Progress = silent) -> Path:
     """Write the page of a run, to `report.html` in it if not to `out`. Raises EvaluateError if
     there is no run."""
     text = make_report(run, progress)
@@ -63,7 +60,7 @@ def write_report(
     return path
 
 
-def make_report(run: Path, progress: Progress = lambda done, total, text: None) -> str:
+def make_report(run: Path, progress: Progress = silent) -> str:
     """The page of a run as HTML. The same files give the same text."""
     known = facts.read(run)
     training = curves.read(run)

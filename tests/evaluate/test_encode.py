@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -55,6 +57,24 @@ def test_three_crops_are_averaged(dataset):
     assert not torch.allclose(places[0], places[2], atol=1e-3)
     expected = torch.stack(places).mean(dim=0)
     assert torch.allclose(outputs(videos, three)[0], expected, atol=1e-6)
+
+
+def test_a_mirror_image_counts_as_much(dataset):
+    """Features of a clip and of its mirror image are then the same."""
+    videos = dataset.videos[:1]
+    own = Protocol(frames=4, size=16, clips=1, crops=3, mirrored=True)
+    clips = clips_of(videos, own)
+
+    def left(crop: torch.Tensor) -> torch.Tensor:
+        return crop[..., :4].mean(dim=(2, 3, 4))
+
+    def right(crop: torch.Tensor) -> torch.Tensor:
+        return crop[..., -4:].mean(dim=(2, 3, 4))
+
+    (_, one), (_, two) = (next(encode(n, videos, clips, own, CPU)) for n in (left, right))
+    assert torch.allclose(one, two, atol=1e-6)
+    plain = replace(own, mirrored=False)
+    assert not torch.allclose(next(encode(left, videos, clips, plain, CPU))[1], one, atol=1e-3)
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
