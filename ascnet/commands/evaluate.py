@@ -225,7 +225,7 @@ def _evaluate(
         )
     click.echo(results.table(result))
     if not question.factor:
-        for line in text_rows(question.task.removesuffix("-on-the-fly"), dataset.name):
+        for line in text_rows(question.task, dataset.name):
             click.echo(f"  {line}")
     click.echo(f"  {result_path(question, subjects, dataset.name)}")
 
