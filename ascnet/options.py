@@ -1,6 +1,8 @@
-"""Kinds of options that click does not have."""
+"""Options that several commands have, and kinds of them that click does not have."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,3 +18,21 @@ class NumberRange(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value} is no number; it takes {self._describe_range()}.", param, ctx)
         return number
+
+
+def with_weights(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A file of weights in place of a run: --weights, --backbone and --recipe."""
+    options = (
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            help="A file of weights in place of a run, of any project (torchvision, RSPNet, ...).",
+        ),
+        click.option("--backbone", help="With --weights.  [default: the one that fits]"),
+        click.option(
+            "--recipe", help="With --weights: whose clips to take.  [default: the one that fits]"
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -23,6 +23,7 @@ readable and costs the videos that were under way. It has its final name only wh
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ import numpy as np
 
 from builder.atomic import give_name
 from builder.shard import Video
-from evaluate.errors import EvaluateError
+from evaluate.errors import EvaluateError, must_have_room, writing
 
 SCHEMA = 2
 Identity = dict[str, str | int | float]
@@ -45,6 +46,7 @@ Spans = Sequence[Sequence[tuple[int, int]]]  # of every video's clips: first and
 
 _OWN = ("schema", "shards", "code", "sha256", "clips_sha256")  # attributes that are no identity
 _CHUNK_BYTES = 1 << 20
+_VIDEO_BYTES, _CLIP_BYTES = 512, 12  # of names and numbers, about
 _UNKNOWN = "0" * 64  # a checksum that is not there yet, of the length of one
 
 
@@ -69,15 +71,16 @@ class FeatureStore:
         origin: Origin,
     ) -> None:
         """Go on with the unfinished store at `path`, or begin one. Raises EvaluateError if the
-        unfinished one is of another identity."""
+        unfinished one is of another identity, or if the disk refuses."""
         self.path = path
         self._partial = unfinished(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if self._partial.is_file():
             must_be_of(self._partial, identity)
-        else:
-            _lay_out(self._partial, videos, spans, channels, identity, origin)
-        self._file = h5py.File(self._partial, "r+")
+        with writing(self._partial):
+            if not self._partial.is_file():
+                _lay_out(self._partial, videos, spans, channels, identity, origin)
+            self._file = h5py.File(self._partial, "r+")
         self.done: np.ndarray = self._file["done"][:].astype(bool)
         self._first_clip = np.concatenate([[0], np.cumsum([len(own) for own in spans])])
 
@@ -85,20 +88,22 @@ class FeatureStore:
         """Features (float32, clips x channels) of all clips of `count` videos from `first` on."""
         bounds = self._first_clip[first : first + count + 1]
         own = [clip_features[a - bounds[0] : b - bounds[0]] for a, b in pairwise(bounds)]
-        self._file["clip_features"][bounds[0] : bounds[-1]] = clip_features
-        self._file["features"][first : first + count] = np.stack([x.mean(axis=0) for x in own])
-        self._file.flush()
-        self._file["done"][first : first + count] = 1
-        self._file.flush()
+        with writing(self._partial):
+            self._file["clip_features"][bounds[0] : bounds[-1]] = clip_features
+            self._file["features"][first : first + count] = np.stack([x.mean(axis=0) for x in own])
+            self._file.flush()
+            self._file["done"][first : first + count] = 1
+            self._file.flush()
         self.done[first : first + count] = True
 
     def close(self) -> None:
         """Give the store its name, with its checksums, if it is complete."""
         complete = bool(self.done.all())
-        if complete:
-            self._file.attrs.modify("sha256", _digest(self._file))
-            self._file.attrs.modify("clips_sha256", _clips_digest(self._file))
-        self._file.close()
+        with writing(self._partial):
+            if complete:
+                self._file.attrs.modify("sha256", _digest(self._file))
+                self._file.attrs.modify("clips_sha256", _clips_digest(self._file))
+            self._file.close()
         if complete:
             give_name(self._partial, self.path)
 
@@ -283,6 +288,8 @@ def _lay_out(
 ) -> None:
     fresh = path.with_suffix(".new")
     count, clips = len(videos), sum(map(len, spans))
+    rows = 4 * channels * (count + clips) + _VIDEO_BYTES * count + _CLIP_BYTES * clips
+    must_have_room(path, rows + 2 * _CHUNK_BYTES)
     with h5py.File(fresh, "w") as file:
         _reserve(file, "features", (count, channels), "f4")
         _reserve(file, "clip_features", (clips, channels), "f4")
@@ -306,6 +313,8 @@ def _lay_out(
         file.attrs["sha256"] = file.attrs["clips_sha256"] = _UNKNOWN
         for key, value in identity.items():
             file.attrs[key] = value
+    with fresh.open("r+b") as raw:  # HDF5 may crash where the disk gets full: it must not later
+        os.posix_fallocate(raw.fileno(), 0, fresh.stat().st_size)
     fresh.rename(path)
 
 

@@ -8,7 +8,7 @@ import click
 from ascnet import embedding
 from ascnet.commands.train import pick_device
 from ascnet.encoders import default_run, subjects_of
-from ascnet.options import NumberRange
+from ascnet.options import NumberRange, with_weights
 from ascnet.progress import Progress
 from ascnet.text import counted
 from builder.info_text import printable
@@ -25,13 +25,7 @@ from evaluate.subjects import Subjects
     type=click.Path(path_type=Path),
     help="Run whose encoder to use.  [default: the newest in runs/]",
 )
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    help="A file of weights in place of a run, of any project (torchvision, RSPNet, ...).",
-)
-@click.option("--backbone", help="With --weights.  [default: the one that fits]")
-@click.option("--recipe", help="With --weights: whose clips to take.  [default: the one that fits]")
+@with_weights
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -9,6 +9,7 @@ import click
 
 from ascnet.commands.train import RUNS, pick_device
 from ascnet.encoders import subjects_of
+from ascnet.options import with_weights
 from ascnet.progress import Progress
 from builder.errors import BuilderError
 from builder.shard import DATASET_FILE, ShardDataset, find_datasets
@@ -44,13 +45,7 @@ _OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "e
 @click.option(
     "--run", type=click.Path(path_type=Path), help="Run directory.  [default: the newest in runs/]"
 )
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    help="A file of weights in place of a run, of any project (torchvision, RSPNet, ...).",
-)
-@click.option("--backbone", help="With --weights.  [default: the one that fits]")
-@click.option("--recipe", help="With --weights: whose clips to take.  [default: the one that fits]")
+@with_weights
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),

@@ -16,6 +16,7 @@ from ascnet.embedding import (
     query_settings,
     shards_beside,
 )
+from ascnet.encoders import newest_store
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.shard import ShardDataset
@@ -246,3 +247,8 @@ def test_strange_names(make_video, tmp_path, trained):
     assert set(found.names) == {strange[0], "\\udcff\\udcfe.mp4", *strange[2:]}
     assert embedding._dataset_name(os.fsdecode(b"\xff")) == "udcff"
     assert embedding._dataset_name("漢字") == "videos"
+
+
+def test_a_run_without_a_store(tmp_path):
+    with pytest.raises(EvaluateError, match="no finished store"):
+        newest_store(tmp_path)

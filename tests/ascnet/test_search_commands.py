@@ -17,7 +17,6 @@ from ascnet import cli
 from ascnet.encoders import default_run, newest_store
 from builder.ffmpeg_engine import find_ffmpeg
 from builder.shard import ShardDataset
-from evaluate.errors import EvaluateError
 from evaluate.features import extract
 from evaluate.protocol import protocol_of
 from evaluate.store import Features
@@ -345,8 +344,3 @@ def test_a_config_of_another_program_is_no_run(says, store, videos, tmp_path, mo
     with pytest.raises(TrainerError, match="No trained run in runs/"):
         default_run(blog / "x.h5")
     says("search", videos / "part.mp4", "--store", copy_of, "-k", 1)
-
-
-def test_an_error_of_evaluation_is_one_of_its_own(tmp_path):
-    with pytest.raises(EvaluateError, match="no finished store"):
-        newest_store(tmp_path)

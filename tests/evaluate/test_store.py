@@ -1,6 +1,8 @@
+import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,3 +241,31 @@ def test_unknown_frame_rate_gives_no_seconds(dataset, tmp_path):
 def test_attributes_are_plain(dataset, tmp_path):
     whole(tmp_path / "x.h5", dataset)
     json.dumps(Features(tmp_path / "x.h5").attributes)
+
+
+def test_a_full_disk_is_one_sentence(dataset, tmp_path, monkeypatch):
+    """Told before HDF5 begins to write; when there is room, the store is made."""
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=50_000))
+    with pytest.raises(EvaluateError, match=r"will take 2\.1 MB, and its disk has 0\.1 MB left"):
+        open_store(tmp_path / "x.h5", dataset)
+    monkeypatch.undo()
+
+    def refuse(*place: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(EvaluateError, match=r"Cannot write .*x\.partial\.h5: No space left"):
+        open_store(tmp_path / "x.h5", dataset)
+    monkeypatch.undo()
+    whole(tmp_path / "x.h5", dataset)
+    assert len(Features(tmp_path / "x.h5").names) == 16
+
+
+def test_all_space_is_taken_before_the_first_feature(dataset, tmp_path):
+    store = open_store(tmp_path / "x.h5", dataset)
+    file = unfinished(tmp_path / "x.h5").stat()
+    assert file.st_blocks * 512 >= file.st_size
+    fill(store, 0, 16)
+    store.close()
+    assert (tmp_path / "x.h5").stat().st_size == file.st_size
