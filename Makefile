@@ -19,11 +19,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## build the embedded data set, train on it, evaluate; about 8 minutes on 2 cores
+demo: $(READY)  ## build the embedded data set, train on it, evaluate, report; about 9 minutes on 2 cores
 	$(BIN)/ascnet build shapes --out $(SHARDS)
 	$(BIN)/ascnet train $(SHARDS)/shapes --recipe demo
 	$(BIN)/ascnet evaluate --task retrieval
 	$(BIN)/ascnet evaluate --task linear
+	$(BIN)/ascnet report
 
 shards: $(READY)  ## DATASET=... [SOURCE=...] [SHARDS=shards] [ARGS=...]: build a data set's shards
 	@test -n "$(DATASET)" || { echo "Say which: make shards DATASET=ucf101 (or hmdb51, kinetics400, shapes, folder, csv)"; exit 2; }
@@ -41,7 +42,7 @@ check: $(READY)  ## format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming and building beside the usual ways
+bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming, building and retrieval beside the usual ways
 	$(BIN)/python -m tests.bench $(PARTS)
 
 bench-gpu: $(READY)  ## [SHARDS=shards] [ARGS=...]: training steps on a GPU by backbone and precision
