@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.shard import DATASET_FILE
 from trainer.config import Config, dump, load_recipe, override
 from trainer.errors import TrainerError
+from trainer.provenance import fingerprint
 
 ASCNET, UNTRAINED = "ascnet", "untrained"
 FLOORS = ("pixels", "colours")  # no network, and nothing random: one seed
@@ -27,8 +29,11 @@ class Data:
     @property
     def missing(self) -> list[str]:
         """Folders without a finished data set."""
-        folders = dict.fromkeys((*self.train, *self.test))
-        return [name for name in folders if not (Path(name) / "dataset.json").is_file()]
+        return [name for name in self.folders if not (Path(name) / DATASET_FILE).is_file()]
+
+    @property
+    def folders(self) -> list[str]:
+        return list(dict.fromkeys((*self.train, *self.test)))
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Plan:
             "train": list(cell.data.train),
             "test": list(cell.data.test),
             "factors": list(cell.data.factors),
+            "sha256": {place: fingerprint(Path(place)) for place in cell.data.folders},
             "settings": dump(self.settings(cell)),
         }
 
