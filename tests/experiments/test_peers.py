@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -67,6 +69,27 @@ def test_moco_queues_its_keys(tiny, clips):
     peer.loss(clips, torch.zeros(8, dtype=torch.int64))
     keys = normalize(peer.average(clips)[0], dim=1)
     assert torch.allclose(peer.queue.keys[-8:], keys, atol=1e-5) and len(peer.queue.keys) == 512
+
+
+@pytest.mark.parametrize("name, heads", [("moco", 1), ("rspnet", 2)])
+def test_contrastive_peers_learn_to_tell_videos_apart(name, heads, tiny):
+    """Clips of a video are the same pattern with noise. By chance: heads x log(513)."""
+    torch.manual_seed(0)
+    settings = override(tiny, ("model.hidden=64", "model.dim=32"))
+    peer = PEER_OF[name](settings, 2).train()
+    trained = [p for p in peer.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(trained, lr=0.02, momentum=0.9)
+    history = []
+    for _ in range(30):
+        pattern = torch.randn(16, 3, 1, 4, 4).repeat_interleave(4, 3).repeat_interleave(4, 4)
+        clips = torch.cat([pattern, pattern]) + 0.3 * torch.randn(32, 3, 4 * heads, 16, 16)
+        loss = peer.loss(clips, torch.zeros(32, dtype=torch.int64))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        peer.after_step(0.9)
+        history.append(float(loss.detach()))
+    assert sum(history[-5:]) / 5 < 0.6 * heads * math.log(513)  # the queue is real keys by then
 
 
 def test_speeds_of_a_long_clip():
