@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-slow check shards bench bench-gpu clean
+.PHONY: help setup demo test test-slow check shards bench bench-gpu evidence clean
 
 help:  ## say what the targets do (default)
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming, building and ret
 
 bench-gpu: $(READY)  ## [SHARDS=shards] [ARGS=...]: training steps on a GPU by backbone and precision
 	$(BIN)/python -m tests.bench_gpu --shards $(SHARDS) $(ARGS)
+
+evidence: $(READY)  ## measure what each objective teaches; hours, goes on where it was stopped
+	$(BIN)/ascnet build shapes --out shards
+	$(BIN)/python -m experiments.evidence $(ARGS)
 
 clean:  ## remove .venv and caches; data, shards and runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build

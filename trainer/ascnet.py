@@ -105,9 +105,12 @@ class ASCNet(nn.Module):
         video: torch.Tensor,
         group: torch.Tensor,
         with_speed: bool = True,
+        scores: torch.Tensor | None = None,
     ) -> Losses:
         """`clips`: float32 2B x 3 x T x H x W, the first clips of B videos, then the second ones.
-        `stride`, `video`, `group`: int64 2B. `with_speed`: False leaves SCP out (warm-up)."""
+        `stride`, `video`, `group`: int64 2B. `with_speed`: False leaves SCP out (warm-up).
+        `scores`: float32 2B x bank, random: SCP takes the highest in place of the nearest in
+        appearance."""
         appearance, speed = self.encoder(clips)
         target = self._target(clips, appearance, speed)
         predicted_appearance = self.predict_appearance(appearance)
@@ -119,6 +122,7 @@ class ASCNet(nn.Module):
                 target,
                 torch.stack([stride, video, group], 1),
                 with_speed,
+                scores,
             )
 
     def _losses(
@@ -128,19 +132,18 @@ class ASCNet(nn.Module):
         target: Embeddings,
         labels: torch.Tensor,
         with_speed: bool,
+        scores: torch.Tensor | None,
     ) -> Losses:
         settings = self.objective
         first, second = target.appearance.chunk(2)
         acp = distance(appearance, torch.cat([second, first]))
 
-        places, found = self.bank.nearest(
-            target.appearance,
-            labels[:, 0],
-            labels[:, 1],
-            labels[:, 2],
-            settings.neighbours,
-            settings.exclude_siblings,
-        )
+        stride, video, group = labels.unbind(1)
+        k, apart = settings.neighbours, settings.exclude_siblings
+        if scores is None:
+            places, found = self.bank.nearest(target.appearance, stride, video, group, k, apart)
+        else:
+            places, found = self.bank.highest(scores, stride, video, group, k, apart)
         neighbours = Neighbours(found, self.bank.video[places], self.bank.age(places))
         scp = distance(speed[:, None], self.bank.speed[places]) * found
 

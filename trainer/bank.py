@@ -60,12 +60,27 @@ class MemoryBank(nn.Module):
 
         Returns int64 N x k places and bool N x k: whether there is such an entry at all.
         """
-        similarity = appearance @ self.appearance.mT
+        return self.highest(
+            appearance @ self.appearance.mT, stride, video, group, k, exclude_siblings
+        )
+
+    @torch.no_grad()
+    def highest(
+        self,
+        scores: torch.Tensor,
+        stride: torch.Tensor,
+        video: torch.Tensor,
+        group: torch.Tensor,
+        k: int,
+        exclude_siblings: bool = True,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `nearest`, but the k entries that `scores` (float32, N x size) puts highest; with
+        random scores these are any k of those that are allowed, without repetition."""
         allowed = (self.stride == stride[:, None]) & (self.video != video[:, None])
         if exclude_siblings:
             allowed &= self.group != group[:, None]
-        similarity = similarity.masked_fill(~allowed, -torch.inf)
-        best, places = similarity.topk(min(k, similarity.shape[1]), dim=1)
+        scores = scores.masked_fill(~allowed, -torch.inf)
+        best, places = scores.topk(min(k, scores.shape[1]), dim=1)
         return places, best > -torch.inf
 
     def age(self, places: torch.Tensor) -> torch.Tensor:

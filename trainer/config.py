@@ -75,6 +75,7 @@ class Objective:
     speed_weight: float = 1.0  # lambda_m
     bank: int = 16384  # clips; RSPNet's queue
     neighbours: int = 1  # k nearest in appearance; paper: top-1
+    neighbour: str = "appearance"  # how SCP finds them; "random": any, to see what retrieval is for
     exclude_siblings: bool = True  # clips of the same source recording are no "other video"
     speed_warmup: float = 0.05  # share of the steps before SCP starts, while the bank fills
     collapse: float = (

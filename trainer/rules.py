@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Rule = tuple[bool, str, Any, str]  # is it fine, its name, its value, what is allowed
 
 OPTIMISERS = ("sgd", "lars", "adamw")
+NEIGHBOURS = ("appearance", "random")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
@@ -88,6 +89,12 @@ def _objective(config: "Config") -> list[Rule]:
             "objective.neighbours",
             own.neighbours,
             "from 1 to objective.bank",
+        ),
+        (
+            own.neighbour in NEIGHBOURS,
+            "objective.neighbour",
+            own.neighbour,
+            any_of(NEIGHBOURS),
         ),
         (0 <= own.speed_warmup <= 1, "objective.speed_warmup", own.speed_warmup, "in [0, 1]"),
         (0 <= own.collapse < 1, "objective.collapse", own.collapse, "in [0, 1)"),

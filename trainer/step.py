@@ -26,7 +26,7 @@ from trainer.transfer import send
 
 # What random numbers are for. 0 (order) and 1 (clips) are in trainer.requests, 2 and 3 in
 # trainer.stream_order.
-_AUGMENT, _ANY_LAYER = 4, 5
+_AUGMENT, _ANY_LAYER, _NEIGHBOUR = 4, 5, 6
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Stepper:
 
     def _losses(self, batch: ClipBatch, step: int, part: int) -> Losses:
         settings = self.settings
-        clips = self._augmented(batch, step * settings.optim.accumulate + part)
+        number = step * settings.optim.accumulate + part
+        clips = self._augmented(batch, number)
         groups = torch.tensor([self.data.groups[v] for v in batch.videos.tolist()])
         with precision(settings.device, self.device):
             losses: Losses = self.network(
@@ -69,8 +70,21 @@ class Stepper:
                 send(batch.videos, self.device),
                 send(groups, self.device),
                 with_speed=self.with_speed(step),
+                scores=self._scores(number),
             )
         return losses
+
+    def _scores(self, number: int) -> torch.Tensor | None:
+        """float32, this rank's clips of the joint batch with this number x bank: what SCP goes by
+        where its neighbour is any other video. Drawn for the joint batch, on the CPU: ranks share
+        it, and every device draws the same."""
+        own = self.settings.objective
+        if own.neighbour != "random":
+            return None
+        generator = torch.Generator().manual_seed(seed_of(self.settings.seed, number, _NEIGHBOUR))
+        clips = 2 * part_size(self.settings, self.rank.world)
+        joint = torch.rand(clips, own.bank, generator=generator)
+        return send(own_pairs(joint, self.rank), self.device)
 
     def with_speed(self, step: int) -> bool:
         """Whether SCP has started."""

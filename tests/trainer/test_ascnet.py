@@ -112,6 +112,34 @@ def test_top_k_neighbours_are_averaged():
     assert float(net(**data).speed) == pytest.approx(expected / 24, abs=1e-4)
 
 
+def test_scores_take_the_place_of_appearance():
+    net = model()
+    data = batch()
+    net(**data)
+    scores = torch.rand(8, 64, generator=torch.Generator().manual_seed(1))
+    labels = data["stride"], data["video"], data["group"]
+    places, found = net.bank.highest(scores, *labels, 1)
+    with torch.no_grad():
+        m = net.predict_speed(net.encoder(data["clips"])[1])
+    expected = distance(m, net.bank.speed[places[:, 0]]).mean()
+    losses = net(**data, scores=scores)
+    assert float(losses.speed) == pytest.approx(float(expected), abs=1e-4)
+    assert found.all() and (losses.neighbours.video[:, 0] != data["video"]).all()
+
+
+@pytest.mark.parametrize("off, own", [("appearance", "speed"), ("speed", "appearance")])
+def test_one_of_the_two_is_enough(off, own):
+    """The other's heads get no gradient but zeros, the backbone gets one."""
+    net = model(**{f"{off}_weight": 0.0})
+    net(**batch())
+    losses = net(**batch())
+    losses.total.backward()
+    assert float(losses.total.detach()) == pytest.approx(float(getattr(losses, own)), abs=1e-5)
+    idle = [*getattr(net, f"predict_{off}").parameters(), *getattr(net.encoder, off).parameters()]
+    assert all(p.grad is None or not p.grad.any() for p in idle)
+    assert all(p.grad is not None and p.grad.any() for p in net.encoder.backbone.parameters())
+
+
 def test_it_learns_to_agree():
     net = model(momentum=0.0, speed_weight=0.5)
     optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)

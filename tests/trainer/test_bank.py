@@ -39,6 +39,28 @@ def test_nothing_is_found_in_an_empty_bank_or_among_siblings_only():
     assert found.tolist() == [[True, False, False]] and places[0, 0] == 0
 
 
+def test_random_scores_find_any_entry_that_is_allowed_and_none_else():
+    bank = MemoryBank(6, 2)
+    bank.append(
+        *entries(
+            (0.0, 1, 0, 0),  # the video itself
+            (0.0, 1, 1, 0),  # a sibling
+            (0.0, 2, 2, 1),  # another speed
+            (0.3, 1, 3, 2),
+            (0.9, 1, 4, 3),
+        )
+    )
+    _, _, *labels = entries(*[(0.0, 1, 0, 0)] * 400)
+    scores = torch.rand(400, 6, generator=torch.Generator().manual_seed(0))
+    places, found = bank.highest(scores, *labels, 1)
+    assert found.all() and set(places.flatten().tolist()) == {3, 4}
+    assert 150 < int((places == 3).sum()) < 250  # both as often
+    places, found = bank.highest(scores, *labels, 2)
+    assert found.all() and (places.sort().values == torch.tensor([3, 4])).all()  # each once
+    places, found = bank.highest(scores, *labels, 1, exclude_siblings=False)
+    assert set(places.flatten().tolist()) == {1, 3, 4}
+
+
 def test_against_brute_force():
     generator = torch.Generator().manual_seed(0)
 

@@ -108,6 +108,7 @@ def test_override():
         ("augment.ratio=[-1,1]", "two positive numbers"),
         ("augment.area=[0.5,0.2]", "the smaller first"),
         ("model.dim=0", "model.dim is 0"),
+        ("objective.neighbour=nearest", "appearance or random"),
         ("objective.speed_warmup=3", r"in \[0, 1\]"),
     ],
 )

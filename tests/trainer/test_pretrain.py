@@ -18,8 +18,9 @@ from trainer.checkpoint import list_checkpoints, load_last
 from trainer.config import override
 from trainer.errors import TrainerError
 from trainer.log import LOG_FILE, TIMES, Log
-from trainer.ranks import ALONE
+from trainer.ranks import ALONE, Rank
 from trainer.run import start_run
+from trainer.state import TrainingState
 from trainer.step import Stepper
 from trainer.training_set import gather
 
@@ -128,6 +129,25 @@ def test_a_damaged_last_checkpoint_costs_steps_but_not_the_run(
     assert same(load_last(run)[1], load_last(finished_run)[1])
 
 
+def test_the_scores_of_random_neighbours_are_shared_by_the_ranks(tiny, training_set, tmp_path):
+    """And are others in every step and with every seed; none where appearance decides."""
+
+    def scores(number: int, rank: Rank, *changes: str) -> torch.Tensor:
+        settings = override(tiny, ("objective.neighbour=random", *changes))
+        state = TrainingState(pretrain.make_model(settings), settings, CPU)
+        stepper = Stepper(tmp_path, settings, training_set, state, state.model, 8, rank, CPU)
+        return stepper._scores(number)
+
+    joint = scores(3, ALONE)
+    assert joint.shape == (8, 32)
+    first, second = (scores(3, Rank(number, 2)).chunk(2) for number in (0, 1))
+    assert torch.equal(torch.cat([first[0], second[0], first[1], second[1]]), joint)
+    assert torch.equal(scores(3, ALONE), joint)
+    assert not torch.equal(scores(4, ALONE), joint)
+    assert not torch.equal(scores(3, ALONE, "seed=1"), joint)
+    assert scores(3, ALONE, "objective.neighbour=appearance") is None
+
+
 def test_a_loss_that_is_no_number_stops_the_run(tiny, training_set, tmp_path):
     wild = override(tiny, ("optim.lr=1e30", "optim.warmup=0.0"))
     run = tmp_path / "wild"
@@ -219,6 +239,9 @@ def test_a_collapse_stops_the_run(tiny, training_set, tmp_path, monkeypatch):
         ("device.precision=fp16",),
         ("data.fps=12.5", "data.replacement=true", "objective.neighbours=3"),
         ("data.streaming=true", "data.shuffle_buffer=3"),
+        ("objective.neighbour=random", "objective.neighbours=2"),
+        ("objective.appearance_weight=0",),
+        ("objective.speed_weight=0",),
     ],
 )
 def test_every_way_of_training_is_resumed_exactly(changes, tiny, training_set, shards, tmp_path):

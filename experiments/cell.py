@@ -1,0 +1,120 @@
+"""One cell: train with one seed, measure, write `result.json`. A process of its own:
+
+python -m experiments.cell PLAN OUT NUMBER
+
+result.json     data, variant, seed; asked: what decides the figures; figures: percent;
+                last: the last line of the training's log; seconds, code.
+                Or in place of the figures error: what went wrong
+run/            of ASCNet: the run directory; a stopped training goes on from it
+"""
+
+import json
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from builder.atomic import write_atomically
+from builder.children import end_with_parent
+from builder.errors import BuilderError
+from builder.shard import ShardDataset
+from evaluate.encode import Network, Pooled, to_device
+from evaluate.errors import EvaluateError
+from evaluate.protocol import protocol_of
+from experiments.floors import FLOOR_OF
+from experiments.measure import figures_of
+from experiments.peer_training import train_peer
+from experiments.plan import ASCNET, UNTRAINED, Cell, Plan, load
+from trainer import checkpoint, config
+from trainer.backbones.base import Backbone
+from trainer.checkpoint import CONFIG_FILE, load_backbone
+from trainer.config import Config
+from trainer.errors import TrainerError
+from trainer.log import LOG_FILE
+from trainer.pretrain import make_model, train
+from trainer.provenance import code
+from trainer.run import must_be_same, start_run
+from trainer.training_set import TrainingSet, gather, locate
+
+RESULT = "result.json"
+_CPU = torch.device("cpu")
+
+
+def compute(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
+    """Train and measure; what comes back is also in the cell's `result.json`. An error that the
+    product names is a result, too."""
+    folder, began = cell.folder(out), time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = {
+        "data": cell.data.name,
+        "variant": cell.variant.name,
+        "seed": cell.seed,
+        "asked": plan.asked(cell),
+    }
+    try:
+        result |= _found(plan.settings(cell), cell, folder)
+    except (BuilderError, EvaluateError, TrainerError) as error:
+        result["error"] = str(error)
+    result |= {"seconds": round(time.perf_counter() - began, 1), "code": code()}
+    write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _found(settings: Config, cell: Cell, folder: Path) -> dict[str, Any]:
+    protocol = protocol_of(settings)
+    network: Network
+    last: dict[str, Any] = {}
+    if cell.variant.kind in FLOOR_OF:
+        floor = FLOOR_OF[cell.variant.kind]
+        network, protocol = floor.features, replace(protocol, size=floor.size)
+    else:
+        backbone, last = _trained(settings, cell, folder)
+        pooled = Pooled(backbone)
+        to_device(pooled, _CPU)
+        network = pooled
+    figures: dict[str, float] = {}
+    for place in cell.data.test:
+        dataset = ShardDataset(Path(place))
+        figures |= figures_of(network, dataset, protocol, settings.data.split, cell.data.factors)
+    return {"figures": figures, "last": last}
+
+
+def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict[str, Any]]:
+    """The backbone, and the last line of its training's log."""
+    kind = cell.variant.kind
+    if kind == UNTRAINED:
+        return make_model(settings).encoder.backbone, {}
+    data = gather(locate(cell.data.train, folder), settings.data)
+    if kind != ASCNET:
+        return train_peer(kind, settings, data), {}
+    run = folder / "run"
+    _begin(run, settings, data)
+    train(run, settings, data, _CPU)
+    for older in checkpoint.list_checkpoints(run)[:-1]:
+        older.unlink()
+    lines = (run / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    return load_backbone(run).backbone, json.loads(lines[-1])
+
+
+def _begin(run: Path, settings: Config, data: TrainingSet) -> None:
+    """Go on with a run that was stopped, if it is of these settings; else begin."""
+    if (run / CONFIG_FILE).is_file() and config.load(run / CONFIG_FILE) == settings:
+        must_be_same(run, settings, data, 1)
+        return
+    shutil.rmtree(run, ignore_errors=True)
+    start_run(run, settings, data)
+
+
+def main(arguments: list[str]) -> None:
+    end_with_parent()
+    torch.set_num_threads(1)
+    plan, out, number = load(Path(arguments[0])), Path(arguments[1]), int(arguments[2])
+    compute(plan, plan.cells[number], out)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

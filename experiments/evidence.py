@@ -1,0 +1,125 @@
+"""`make evidence`: what each objective teaches, at equal budget.
+
+    python -m experiments.evidence [PLAN] [OUT]
+
+PLAN: experiments/evidence.toml, OUT: runs/evidence. Cells that are there already are not computed
+again, so the same command goes on where it was stopped. Every cell leaves a `result.json`; at the
+end, and after every cell, there are OUT/table.md and OUT/figure.svg.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from builder.atomic import only_writer, write_atomically
+from builder.errors import BuilderError
+from experiments.cell import RESULT
+from experiments.figure import figure
+from experiments.plan import Cell, Plan, load
+from experiments.table import markdown
+from trainer.errors import TrainerError
+
+
+def compute(path: Path, out: Path) -> Plan:
+    """Compute the cells of the plan at `path` that are not in `out` yet; the plan comes back,
+    without the data sets that are not there."""
+    plan = load(path)
+    here = replace(plan, data=tuple(data for data in plan.data if not data.missing))
+    for data in plan.data:
+        if data.missing:
+            _say(f"{data.name} is left out: there are no shards in {', '.join(data.missing)}.")
+    cells = [
+        (number, cell)
+        for number, cell in enumerate(plan.cells)
+        if cell.data in here.data and not is_done(plan, cell, out)
+    ]
+    total = len(here.cells)
+    out.mkdir(parents=True, exist_ok=True)
+    with only_writer(out), ThreadPoolExecutor(plan.at_once) as pool:
+        began = time.perf_counter()
+        jobs = {pool.submit(_process, path, out, number, cell): cell for number, cell in cells}
+        try:
+            for count, job in enumerate(as_completed(jobs), total - len(cells) + 1):
+                result = job.result()
+                text = result.get("error") or f"{result['seconds']:.0f} s"
+                minutes = (time.perf_counter() - began) / 60
+                _say(f"{count} of {total}, after {minutes:.1f} min: {jobs[job].name}: {text}")
+                write(here, out)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun shall not
+            raise
+    return here
+
+
+def is_done(plan: Plan, cell: Cell, out: Path) -> bool:
+    """Whether there are figures of the cell, for what is asked now."""
+    result = result_of(cell, out)
+    return result is not None and "figures" in result and result["asked"] == plan.asked(cell)
+
+
+def result_of(cell: Cell, out: Path) -> dict[str, Any] | None:
+    path = cell.folder(out) / RESULT
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def results(plan: Plan, out: Path) -> Iterator[dict[str, Any]]:
+    """Of the cells that are there."""
+    for cell in plan.cells:
+        result = result_of(cell, out)
+        if result is not None:
+            yield result
+
+
+def write(plan: Plan, out: Path) -> None:
+    """The table and the figure of what is there."""
+    found = list(results(plan, out))
+    order = [variant.name for variant in plan.variants]
+    write_atomically(out / "table.md", markdown(found, order, plan.baseline))
+    write_atomically(out / "figure.svg", figure(found, order))
+
+
+def _process(path: Path, out: Path, number: int, cell: Cell) -> dict[str, Any]:
+    """The result of a cell from a process of one thread; of one that died, its last words."""
+    (cell.folder(out) / RESULT).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "experiments.cell", str(path), str(out), str(number)]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=one_thread, capture_output=True, text=True, check=False)
+    result = result_of(cell, out)
+    if result is not None:
+        return result
+    said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+    result = {"data": cell.data.name, "variant": cell.variant.name, "seed": cell.seed}
+    result["error"] = f"The process died: {said[-1]}"
+    cell.folder(out).mkdir(parents=True, exist_ok=True)
+    write_atomically(cell.folder(out) / RESULT, json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(arguments: list[str]) -> None:
+    path, out = [*map(Path, arguments), *_USUAL[len(arguments) :]]
+    try:
+        plan = compute(path, out)
+        if not plan.data:
+            raise TrainerError("There is nothing to measure on. Build it: ascnet build shapes.")
+        write(plan, out)
+    except (BuilderError, TrainerError) as error:
+        sys.exit(str(error))
+    _say((out / "table.md").read_text(encoding="utf-8"))
+    _say(f"{out / 'table.md'}, {out / 'figure.svg'}")
+
+
+_USUAL = (Path(__file__).parent / "evidence.toml", Path("runs/evidence"))
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,70 @@
+"""Training of a peer: the trainer's batches, augmentation, optimiser and schedules."""
+
+from collections.abc import Generator
+
+import torch
+
+from experiments.peers import PEER_OF, Peer
+from trainer.augment import augment, draw_numbers
+from trainer.backbones.base import Backbone
+from trainer.batches import training_batches
+from trainer.clips import ClipBatch, ClipReader, read_batches
+from trainer.config import Config
+from trainer.errors import TrainerError
+from trainer.optimiser import make_optimiser
+from trainer.pretrain import total_steps
+from trainer.ranks import ALONE
+from trainer.requests import Pairs, pair_requests
+from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
+from trainer.step import seed_of
+from trainer.training_set import TrainingSet
+
+_AUGMENT, _ANY_LAYER = 4, 5  # as in trainer.step: every step's augmentation is the trainer's
+
+
+def train_peer(kind: str, settings: Config, data: TrainingSet) -> Backbone:
+    """The backbone after `optim.steps` steps. Raises TrainerError if the loss is no number, or if
+    a supervised peer has no labels."""
+    labels = torch.tensor(data.labels)
+    if kind == "supervised" and bool((labels < 0).any()):
+        raise TrainerError("Supervised training needs the class of every training video.")
+    total, own = total_steps(settings, len(data.videos)), settings.optim
+    torch.manual_seed(settings.seed)
+    peer: Peer = PEER_OF[kind](settings, max(data.labels) + 1).train()
+    peer = peer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimiser = make_optimiser(peer, own)
+    batches = _long_batches(settings, data, total) if peer.long_clips else None
+    batches = batches or training_batches(settings, data, 0, total, ALONE, torch.device("cpu"))
+    for step, batch in enumerate(batches):
+        torch.manual_seed(seed_of(settings.seed, step, _ANY_LAYER, 0))
+        loss = peer.loss(_augmented(settings, batch, step), labels[batch.videos])
+        if not bool(loss.isfinite()):
+            raise TrainerError(f"The loss of {kind} is {float(loss)} at step {step + 1}.")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for group in optimiser.param_groups:
+            group["lr"] = scaled_lr(own.lr, own.batch) * warmup_cosine(step, total, own.warmup)
+        optimiser.step()
+        peer.after_step(target_momentum(step, total, settings.objective.momentum))
+    return peer.backbone
+
+
+def _augmented(settings: Config, batch: ClipBatch, step: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed_of(settings.seed, step, _AUGMENT))
+    numbers = draw_numbers(len(batch.videos), generator)
+    size = settings.data.size
+    clips = augment(batch.frames, batch.sizes, settings.augment, size, numbers)
+    return clips.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _long_batches(
+    settings: Config, data: TrainingSet, total: int
+) -> Generator[ClipBatch, None, None]:
+    """Two clips of every video, both of twice the frames at stride 1."""
+    own = settings.data
+    pairs = Pairs(2 * own.frames, (1, 1), False, own.short_videos, settings.seed)
+    lengths = [video.frames for video in data.videos]
+    requests = pair_requests(
+        lengths, data.rates, range(total), pairs, batch=settings.optim.batch, rank=ALONE
+    )
+    return read_batches(ClipReader(data.videos, own.short_side), requests, own.workers)

@@ -1,0 +1,227 @@
+"""The peers: other objectives on the same clips, with the same backbone. Each is written from its
+paper; `lightly` has three of them, but needs torchvision.
+
+The learning rate, its schedule, the width of the heads and the momentum of a moving average are
+those of the recipe, whatever the paper had, for the budget to be equal.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, normalize
+
+from trainer.ascnet import distance, mlp
+from trainer.backbones import make_backbone
+from trainer.config import Config
+
+_QUEUE = 512  # keys; less than an epoch of a small data set, or most clips meet themselves in it
+
+
+class Peer(nn.Module):
+    """An objective with its backbone. A batch is float32 2B x 3 x T x H x W, the first clips of B
+    videos, then the second ones; labels int64 2B."""
+
+    long_clips = False  # whether clips have twice the frames, all at stride 1
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of clips and labels
+
+    def __init__(self, settings: Config) -> None:
+        super().__init__()
+        self.settings = settings
+        self.backbone = make_backbone(settings.model.backbone)  # first: as ASCNet draws it
+
+    def after_step(self, momentum: float) -> None:
+        """What follows the optimiser: moving averages."""
+
+
+class Supervised(Peer):
+    """Cross-entropy with the class: the ceiling."""
+
+    def __init__(self, settings: Config, classes: int) -> None:
+        super().__init__(settings)
+        self.classify = nn.Linear(self.backbone.channels, classes)
+
+    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(self.classify(pooled(self.backbone, clips)), labels)
+
+
+class Byol(Peer):
+    """Grill et al. 2020 (arXiv 2006.07733), section 3.1: the prediction of one clip's projection
+    agrees with the moving average's projection of the other clip; both ways round."""
+
+    def __init__(self, settings: Config, classes: int) -> None:
+        super().__init__(settings)
+        model = settings.model
+        self.project = mlp(self.backbone.channels, model.hidden, model.dim)
+        self.predict = mlp(model.dim, model.hidden, model.dim)
+        self.average = Average(self.backbone, self.project)
+
+    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        predicted = self.predict(self.project(pooled(self.backbone, clips)))
+        (target,) = self.average(clips)
+        return distance(predicted, swapped(target)).mean()
+
+    def after_step(self, momentum: float) -> None:
+        self.average.update(momentum, self.backbone, self.project)
+
+
+class SimSiam(Peer):
+    """Chen & He 2021 (arXiv 2011.10566), section 3: as BYOL without the moving average, the
+    gradient stopped. Projector of three layers, batch norm after each; a predictor that is
+    narrow in the middle."""
+
+    def __init__(self, settings: Config, classes: int) -> None:
+        super().__init__(settings)
+        hidden, dim = settings.model.hidden, settings.model.dim
+        self.project = nn.Sequential(
+            nn.Linear(self.backbone.channels, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            *mlp(hidden, hidden, dim),
+            nn.BatchNorm1d(dim, affine=False),
+        )
+        self.predict = mlp(dim, max(1, dim // 4), dim)
+
+    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        projected = self.project(pooled(self.backbone, clips))
+        return distance(self.predict(projected), swapped(projected.detach())).mean()
+
+
+class Moco(Peer):
+    """He et al. 2020 (arXiv 1911.05722), algorithm 1, with the head and the temperature of MoCo v2
+    (Chen et al. 2020, arXiv 2003.04297). Both clips are queries and keys. On one device there is
+    no other batch to shuffle batch norm with."""
+
+    temperature = 0.2
+
+    def __init__(self, settings: Config, classes: int) -> None:
+        super().__init__(settings)
+        channels, model = self.backbone.channels, settings.model
+        self.project = nn.Sequential(
+            nn.Linear(channels, model.hidden), nn.ReLU(), nn.Linear(model.hidden, model.dim)
+        )
+        self.average = Average(self.backbone, self.project)
+        self.queue = Queue(model.dim)
+
+    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        queries = normalize(self.project(pooled(self.backbone, clips)), dim=1)
+        keys = normalize(self.average(clips)[0], dim=1)
+        loss = contrast(queries, swapped(keys), self.queue.keys, self.temperature)
+        self.queue.append(keys)
+        return loss
+
+    def after_step(self, momentum: float) -> None:
+        self.average.update(momentum, self.backbone, self.project)
+
+
+class RspNet(Peer):
+    """Chen et al. 2021 (AAAI, arXiv 2011.07949): a clip is nearer to one of the same video at the
+    same speed than to the same frames at the other speed (relative speed, a margin); and it is
+    told from other videos whatever the speed (appearance). Margin, temperature, the logits that
+    the margin is between, and linear heads as in the authors' code.
+
+    A clip of 2T frames gives T at 1x, its first half, or T at 2x, every second. Both clips of a
+    video are queries."""
+
+    long_clips = True
+    temperature, margin = 0.07, 2.0
+
+    def __init__(self, settings: Config, classes: int) -> None:
+        super().__init__(settings)
+        channels, dim = self.backbone.channels, settings.model.dim
+        self.appearance, self.speed = nn.Linear(channels, dim), nn.Linear(channels, dim)
+        self.average = Average(self.backbone, self.appearance, self.speed)
+        self.queue = Queue(dim)
+
+    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        fast = (torch.rand(len(clips) // 2) < 0.5).repeat(2)
+        features = pooled(self.backbone, at_speed(clips, fast))
+        appearance, speed = (normalize(h(features), dim=1) for h in (self.appearance, self.speed))
+        same, other = (
+            [normalize(swapped(z), dim=1) for z in self.average(at_speed(clips, which))]
+            for which in (fast, ~fast)
+        )
+        pull, push = ((speed * z[1]).sum(1) / self.temperature for z in (same, other))
+        ranking = (self.margin - (pull - push)).clamp(min=0).mean()
+        told_apart = sum(
+            contrast(appearance, z[0], self.queue.keys, self.temperature) for z in (same, other)
+        )
+        self.queue.append(same[0])
+        return ranking + told_apart
+
+    def after_step(self, momentum: float) -> None:
+        self.average.update(momentum, self.backbone, self.appearance, self.speed)
+
+
+PEER_OF = {
+    "byol": Byol,
+    "simsiam": SimSiam,
+    "moco": Moco,
+    "rspnet": RspNet,
+    "supervised": Supervised,
+}
+
+
+class Average(nn.Module):
+    """A moving average of a backbone and of heads on it, without gradient."""
+
+    def __init__(self, backbone: nn.Module, *heads: nn.Module) -> None:
+        super().__init__()
+        self.backbone = copy.deepcopy(backbone).requires_grad_(False)
+        self.heads = nn.ModuleList(copy.deepcopy(head).requires_grad_(False) for head in heads)
+
+    @torch.no_grad()
+    def forward(self, clips: torch.Tensor) -> list[torch.Tensor]:
+        """N x dim, of every head."""
+        features = pooled(self.backbone, clips)
+        return [head(features) for head in self.heads]
+
+    @torch.no_grad()
+    def update(self, momentum: float, *latest: nn.Module) -> None:
+        """average = momentum * average + (1 - momentum) * latest, batch-norm statistics copied."""
+        for kept, own in zip((self.backbone, *self.heads), latest, strict=True):
+            for average, weight in zip(kept.parameters(), own.parameters(), strict=True):
+                average.lerp_(weight, 1 - momentum)
+            for buffer, value in zip(kept.buffers(), own.buffers(), strict=True):
+                buffer.copy_(value)
+
+
+class Queue(nn.Module):
+    """The latest keys, float32, _QUEUE x dim, L2-normalised; random ones at the start."""
+
+    keys: torch.Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", normalize(torch.randn(_QUEUE, dim), dim=1))
+
+    def append(self, keys: torch.Tensor) -> None:
+        self.keys = torch.cat([self.keys, keys])[-_QUEUE:]
+
+
+def pooled(backbone: nn.Module, clips: torch.Tensor) -> torch.Tensor:
+    """N x channels: the map averaged over time and space."""
+    features: torch.Tensor = backbone(clips)
+    return features.mean(dim=(2, 3, 4))
+
+
+def swapped(rows: torch.Tensor) -> torch.Tensor:
+    """2B rows, the two halves changed about: for each clip the other clip of its video."""
+    return torch.cat(rows.chunk(2)[::-1])
+
+
+def at_speed(clips: torch.Tensor, fast: torch.Tensor) -> torch.Tensor:
+    """N x 3 x 2T x H x W at 1x to N x 3 x T x H x W: the first T frames, or where `fast` (bool, N)
+    every second."""
+    slow = clips[:, :, : clips.shape[2] // 2]
+    return torch.where(fast[:, None, None, None, None], clips[:, :, ::2], slow)
+
+
+def contrast(
+    queries: torch.Tensor, keys: torch.Tensor, others: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """InfoNCE: each query is told its key from `others`, all L2-normalised."""
+    right = (queries * keys).sum(1, keepdim=True)
+    logits = torch.cat([right, queries @ others.T], dim=1) / temperature
+    return cross_entropy(logits, torch.zeros(len(queries), dtype=torch.int64))

@@ -1,0 +1,141 @@
+"""What is measured: data sets x variants x seeds, read from a TOML file."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.shard import DATASET_FILE
+from trainer.config import Config, dump, load_recipe, override
+from trainer.errors import TrainerError
+from trainer.provenance import fingerprint
+
+ASCNET, UNTRAINED = "ascnet", "untrained"
+FLOORS = ("pixels", "colours")  # no network, and nothing random: one seed
+PEERS = ("byol", "simsiam", "moco", "rspnet", "supervised")
+KINDS = (ASCNET, UNTRAINED, *FLOORS, *PEERS)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on and what is tested on: folders of data sets."""
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    factors: tuple[str, ...] = ()  # known factors of the videos that are asked for, too
+    set: tuple[str, ...] = ()  # changes of the recipe
+
+    @property
+    def missing(self) -> list[str]:
+        """Folders without a finished data set."""
+        return [name for name in self.folders if not (Path(name) / DATASET_FILE).is_file()]
+
+    @property
+    def folders(self) -> list[str]:
+        return list(dict.fromkeys((*self.train, *self.test)))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of training; `kind` is one of KINDS."""
+
+    name: str
+    kind: str = ASCNET
+    set: tuple[str, ...] = ()  # changes of the recipe
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its measures."""
+
+    data: Data
+    variant: Variant
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.data.name}, {self.variant.name}, seed {self.seed}"
+
+    def folder(self, out: Path) -> Path:
+        words = "-".join("".join(c if c.isalnum() else " " for c in self.variant.name).split())
+        return out / self.data.name / f"{words}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    recipe: str
+    seeds: tuple[int, ...]
+    baseline: str  # name of the variant that the others are compared with
+    at_once: int  # processes
+    set: tuple[str, ...]
+    data: tuple[Data, ...]
+    variants: tuple[Variant, ...]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Seed by seed, so that a plan that is stopped early has something of every variant."""
+        return [
+            Cell(data, variant, seed)
+            for seed in self.seeds
+            for data in self.data
+            for variant in self.variants
+            if seed == self.seeds[0] or variant.kind not in FLOORS
+        ]
+
+    def settings(self, cell: Cell) -> Config:
+        """Raises TrainerError for an assignment that no recipe can have."""
+        assignments = (*self.set, *cell.data.set, *cell.variant.set, f"seed={cell.seed}")
+        return override(load_recipe(self.recipe), assignments)
+
+    def asked(self, cell: Cell) -> dict[str, Any]:
+        """All that decides a cell's figures, but for the code: it is made anew if this changes."""
+        return {
+            "kind": cell.variant.kind,
+            "train": list(cell.data.train),
+            "test": list(cell.data.test),
+            "factors": list(cell.data.factors),
+            "sha256": {place: fingerprint(Path(place)) for place in cell.data.folders},
+            "settings": dump(self.settings(cell)),
+        }
+
+
+def load(path: Path) -> Plan:
+    """Raises TrainerError for a file that is no plan."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        plan = Plan(
+            recipe=table["recipe"],
+            seeds=tuple(table["seeds"]),
+            baseline=table["baseline"],
+            at_once=table["at_once"],
+            set=tuple(table["set"]),
+            data=tuple(Data(name, **_tuples(own)) for name, own in table["data"].items()),
+            variants=tuple(
+                Variant(name, **_tuples(own)) for name, own in table["variants"].items()
+            ),
+        )
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise TrainerError(f"{path} is no plan of an experiment: {error!r}.") from error
+    _check(path, plan)
+    return plan
+
+
+def _tuples(table: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+
+
+def _check(path: Path, plan: Plan) -> None:
+    for variant in plan.variants:
+        if variant.kind not in KINDS:
+            raise TrainerError(
+                f"{path}: {variant.name} is of kind {variant.kind!r}; there are {', '.join(KINDS)}."
+            )
+    if plan.baseline not in {variant.name for variant in plan.variants}:
+        raise TrainerError(f"{path}: the baseline {plan.baseline!r} is none of the variants.")
+    if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds):
+        raise TrainerError(f"{path}: seeds are {list(plan.seeds)}; name one or more, each once.")
+    if plan.at_once < 1:
+        raise TrainerError(f"{path}: at_once is {plan.at_once}; it takes 1 or more.")
+    for cell in plan.cells:
+        plan.settings(cell)

@@ -1,0 +1,75 @@
+"""Means, spreads and paired differences as markdown."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Results = Sequence[dict[str, Any]]  # what the cells wrote
+Seeds = dict[int, float]  # a figure, percent, by seed
+
+
+def by_seed(results: Iterable[dict[str, Any]], data: str, variant: str, name: str) -> Seeds:
+    """One figure of one variant."""
+    return {
+        result["seed"]: result["figures"][name]
+        for result in results
+        if (result["data"], result["variant"]) == (data, variant)
+        and name in result.get("figures", {})
+    }
+
+
+def names_of(results: Results, data: str) -> list[str]:
+    """The figures of a data set, in order."""
+    own = [result.get("figures", {}) for result in results if result["data"] == data]
+    return list(dict.fromkeys(name for figures in own for name in figures))
+
+
+def differences(own: Seeds, baseline: Seeds) -> list[float]:
+    """Own less baseline for every seed that both have."""
+    return [value - baseline[seed] for seed, value in own.items() if seed in baseline]
+
+
+def words(values: Sequence[float], sign: str = "") -> str:
+    """ "41.2 ± 1.3", the standard deviation with n - 1; "41.2" for one value, "–" for none."""
+    if not values:
+        return "–"
+    mean = f"{statistics.fmean(values):{sign}.1f}"
+    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def markdown(results: Results, variants: Sequence[str], baseline: str) -> str:
+    """For every data set a table of the figures and one of their paired differences; then what
+    failed."""
+    blocks = []
+    for data in dict.fromkeys(result["data"] for result in results):
+        names = names_of(results, data)
+        values, paired = [], []
+        for variant in variants:
+            own = {name: by_seed(results, data, variant, name) for name in names}
+            if not any(own.values()):
+                continue
+            seeds = max(map(len, own.values()))
+            values.append([variant, str(seeds), *(words(list(own[n].values())) for n in names)])
+            if variant != baseline:
+                other = {name: by_seed(results, data, baseline, name) for name in names}
+                lists = [differences(own[name], other[name]) for name in names]
+                common = max(map(len, lists))
+                paired.append([variant, str(common), *(words(own, "+") for own in lists)])
+        heads = ["variant", "seeds", *(name.removeprefix(f"{data} ") for name in names)]
+        blocks += [f"## {data}: percent, mean ± standard deviation over the seeds"]
+        blocks += [_table(heads, values)]
+        blocks += [f"## {data}: less {baseline}, seed by seed, mean ± standard deviation"]
+        blocks += [_table(heads, paired)]
+    failed = [
+        f"- {r['data']}, {r['variant']}, seed {r['seed']}: {r['error']}"
+        for r in results
+        if "error" in r
+    ]
+    if failed:
+        blocks += ["## Failed", "\n".join(failed)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---", *("---:" for _ in heads[1:])], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

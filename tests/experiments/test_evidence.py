@@ -1,0 +1,114 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import cell, evidence
+from experiments.plan import load
+from tests.conftest import TINY
+from trainer.errors import TrainerError
+
+USUAL = Path(__file__).resolve().parents[2] / "experiments" / "evidence.toml"
+STEPS = ("optim.steps=2", "evaluate.clips=2", "milestones=0", "objective.collapse_steps=0")
+
+
+def write_plan(path: Path, shards: Path, variants: str, seeds: str = "[0]") -> Path:
+    path.write_text(
+        f'recipe = "demo"\nseeds = {seeds}\nbaseline = "ascnet"\nat_once = 2\n'
+        f"set = {json.dumps([*TINY, *STEPS])}\n"
+        f'[data.toy]\ntrain = ["{shards}"]\ntest = ["{shards}"]\n'
+        f'[data.gone]\ntrain = ["{shards}/gone"]\ntest = ["{shards}"]\n{variants}'
+    )
+    return path
+
+
+def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys):
+    variants = '[variants.ascnet]\n[variants.random]\nset = ["objective.neighbour=random"]\n'
+    path, out = write_plan(tmp_path / "plan.toml", shards, variants), tmp_path / "out"
+    evidence.main([str(path), str(out)])
+    said = capsys.readouterr().out
+    assert f"gone is left out: there are no shards in {shards}/gone." in said
+    assert "2 of 2" in said and "## toy: less ascnet" in said
+    found = {p.parent.name: json.loads(p.read_text()) for p in out.glob("toy/*/result.json")}
+    assert set(found) == {"ascnet-seed0", "random-seed0"}
+    for result in found.values():
+        names = ("class recall@1", "class linear", "speed linear")
+        assert set(result["figures"]) == {f"folder {name}" for name in names}
+        assert all(0 <= value <= 100 for value in result["figures"].values())
+        assert result["last"]["step"] == 2
+    assert (out / "figure.svg").read_text().count("<circle") == 6
+    written = (out / "table.md").read_text()
+
+    evidence.main([str(path), str(out)])  # nothing is computed again
+    assert "of 2" not in capsys.readouterr().out
+    assert (out / "table.md").read_text() == written
+
+    write_plan(path, shards, variants.replace('random"]', 'random", "optim.lr=0.1"]'))
+    changed = load(path)
+    done = [evidence.is_done(changed, own, out) for own in changed.cells[:2]]
+    assert done == [True, False]  # what changed would be
+
+
+def test_every_kind_gives_figures_and_a_failure_is_a_row(shards, tmp_path):
+    kinds = ("pixels", "colours", "untrained", "byol", "simsiam", "moco", "rspnet", "supervised")
+    variants = "[variants.ascnet]\n" + "".join(f'[variants.{k}]\nkind = "{k}"\n' for k in kinds)
+    variants += '[variants.wild]\nset = ["optim.lr=1e30", "optim.warmup=0.0", "optim.steps=8"]\n'
+    plan = load(write_plan(tmp_path / "plan.toml", shards, variants, "[1]"))
+    toy = [own for own in plan.cells if own.data.name == "toy"]
+    results = {own.variant.name: cell.compute(plan, own, tmp_path) for own in toy}
+    assert all("figures" in results[kind] for kind in kinds)
+    assert "no number" in results["wild"]["error"] or "nan" in results["wild"]["error"]
+    again = cell.compute(plan, toy[[own.variant.name for own in toy].index("moco")], tmp_path)
+    assert again["figures"] == results["moco"]["figures"]
+    evidence.write(plan, tmp_path)
+    assert "- toy, wild, seed 1: The loss is" in (tmp_path / "table.md").read_text()
+
+
+def test_a_stopped_training_goes_on_to_the_same_figures(shards, tmp_path, monkeypatch):
+    plan = load(write_plan(tmp_path / "plan.toml", shards, "[variants.ascnet]\n"))
+    own = plan.cells[0]
+    whole = cell.compute(plan, own, tmp_path / "whole")
+    train = cell.train
+
+    def stopped(run, settings, data, device):
+        def stop(done: int, total: int, text: str) -> None:
+            raise KeyboardInterrupt
+
+        return train(run, settings, data, device, stop)
+
+    monkeypatch.setattr(cell, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        cell.compute(plan, own, tmp_path / "stopped")
+    monkeypatch.undo()
+    assert not evidence.is_done(plan, own, tmp_path / "stopped")
+    assert cell.compute(plan, own, tmp_path / "stopped")["figures"] == whole["figures"]
+
+
+def test_the_usual_plan_asks_for_all_of_it():
+    plan = load(USUAL)
+    assert len(plan.seeds) >= 3
+    assert {cell.variant.name for cell in plan.cells} == {v.name for v in plan.variants}
+    folders = {cell.folder(Path()) for cell in plan.cells}
+    assert len(folders) == len(plan.cells)
+    only = {v.name: plan.settings(c).objective for c in plan.cells for v in [c.variant]}
+    assert only["SCP only"].appearance_weight == 0 and only["SCP only"].speed_warmup == 0
+    assert only["ACP only"].speed_weight == 0
+    assert only["random neighbour"].neighbour == "random"
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("[variants.ascnet]", "[variants.other]", "baseline 'ascnet' is none of the variants"),
+        ("[variants.ascnet]", '[variants.ascnet]\nkind = "magic"', "ascnet is of kind 'magic'"),
+        ("[variants.ascnet]", '[variants.ascnet]\nset = ["optim.lr=-1"]', "optim.lr is -1"),
+        ("seeds = [0]", "seeds = [0, 0]", "each once"),
+        ("at_once = 2", "at_once = 0", "at_once is 0"),
+        ("recipe =", "receipt =", "no plan of an experiment"),
+    ],
+)
+def test_what_is_no_plan(old, new, message, shards, tmp_path):
+    path = write_plan(tmp_path / "plan.toml", shards, "[variants.ascnet]\n")
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(TrainerError, match=message):
+        load(path)

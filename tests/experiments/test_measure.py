@@ -1,0 +1,50 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from builder.shard import ShardDataset
+from evaluate.encode import Pooled, to_device
+from evaluate.parts import parts_of
+from evaluate.protocol import protocol_of
+from evaluate.question import Question
+from evaluate.subjects import of_run
+from evaluate.tasks import evaluate
+from experiments.floors import colours, pixels
+from experiments.measure import figures_of, speed_of
+from trainer.augment import MEAN, STD
+
+CPU = torch.device("cpu")
+
+
+def test_the_figures_are_those_of_evaluate(finished_run, tiny, shards, tmp_path):
+    dataset = ShardDataset(shards)
+    subjects = replace(of_run(finished_run), folder=tmp_path)
+    pooled = Pooled(subjects.trained.backbone)
+    to_device(pooled, CPU)
+    found = figures_of(pooled, dataset, protocol_of(tiny), "1")
+    for task, column, name in (("retrieval", "recall@1", "recall@1"), ("linear", "top1", "linear")):
+        question = Question(task, "1", protocol_of(tiny), baseline=False)
+        result = evaluate(question, subjects, dataset, CPU)
+        assert found[f"folder class {name}"] == result["results"]["trained"][column]
+
+
+def test_speed_is_told_from_features_that_hold_it_and_from_no_others(dataset):
+    parts = parts_of(dataset, "1")
+    noise = np.random.default_rng(0).normal(size=(len(dataset.videos), 3)).astype(np.float32)
+    shifted = noise.copy()
+    shifted[:, 1] += 20
+    assert speed_of([noise, shifted], parts) == 100.0
+    assert speed_of([noise, noise], parts) == pytest.approx(50.0)
+
+
+def test_floors_by_hand():
+    clips = torch.zeros(2, 3, 1, 2, 2)
+    clips[0, 0, 0, 0, 0] = 5.0
+    assert pixels(clips).shape == (2, 12) and pixels(clips)[0, 0] == 5.0
+    values = torch.tensor([[1.0, 0.0, 0.3], [0.0, 0.0, 0.0]])  # RGB: one colour a clip
+    normal = (values - torch.tensor(MEAN)) / torch.tensor(STD)
+    shares = colours(normal[:, :, None, None, None].expand(2, 3, 1, 2, 2))
+    assert shares.shape == (2, 64)
+    assert shares[0, 3 * 16 + 0 * 4 + 1] == 1.0 and shares[1].sum() == pytest.approx(1.0)

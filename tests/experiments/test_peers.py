@@ -1,0 +1,111 @@
+import math
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from experiments.peers import PEER_OF, at_speed, contrast, swapped
+from trainer.ascnet import distance
+from trainer.config import override
+from trainer.pretrain import make_model
+
+
+@pytest.fixture
+def clips() -> torch.Tensor:
+    return torch.randn(8, 3, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", PEER_OF)
+def test_every_peer_begins_with_our_backbone_and_teaches_it(name, tiny, clips):
+    torch.manual_seed(tiny.seed)
+    peer = PEER_OF[name](tiny, 2).train()
+    ours = make_model(tiny).encoder.backbone
+    for own, other in zip(peer.backbone.parameters(), ours.parameters(), strict=True):
+        assert torch.equal(own, other)
+    loss = peer.loss(clips, torch.tensor([0, 1] * 4))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.any() for p in peer.backbone.parameters())
+    if hasattr(peer, "average"):
+        before = [p.clone() for p in peer.average.parameters()]
+        assert all(p.grad is None for p in peer.average.parameters())
+        with torch.no_grad():
+            for p in peer.backbone.parameters():
+                p.add_(1.0)
+        peer.after_step(0.9)
+        after = list(peer.average.backbone.parameters())
+        for old, new in zip(before, after, strict=False):
+            assert torch.allclose(new, old + 0.1, atol=1e-5)
+
+
+def test_byol_is_acp_alone(tiny, clips):
+    """The same loss from the same weights: a check of the one by the other."""
+    net = make_model(override(tiny, ("objective.speed_weight=0",)))
+    peer = PEER_OF["byol"](tiny, 2)
+    for own, other in (
+        (peer.backbone, net.encoder.backbone),
+        (peer.project, net.encoder.appearance),
+        (peer.predict, net.predict_appearance),
+        (peer.average.backbone, net.target.backbone),
+        (peer.average.heads[0], net.target.appearance),
+    ):
+        own.load_state_dict(other.state_dict())
+    ids = torch.arange(4).repeat(2)
+    stride = torch.tensor([1, 2]).repeat_interleave(4)
+    ours = net.train()(clips, stride, ids, ids).total
+    loss = peer.train().loss(clips, ids)
+    assert float(loss.detach()) == pytest.approx(float(ours.detach()), abs=1e-5)
+
+
+def test_contrast_is_the_softmax_of_the_right_key():
+    q, k, others = (normalize(torch.randn(n, 4), dim=1) for n in (3, 3, 5))
+    logits = torch.stack([torch.cat([(q[i] @ k[i])[None], others @ q[i]]) / 0.2 for i in range(3)])
+    expected = -logits.log_softmax(1)[:, 0].mean()
+    assert float(contrast(q, k, others, 0.2)) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_moco_queues_its_keys(tiny, clips):
+    peer = PEER_OF["moco"](tiny, 2).train()
+    peer.loss(clips, torch.zeros(8, dtype=torch.int64))
+    keys = normalize(peer.average(clips)[0], dim=1)
+    assert torch.allclose(peer.queue.keys[-8:], keys, atol=1e-5) and len(peer.queue.keys) == 512
+
+
+@pytest.mark.parametrize("name, heads", [("moco", 1), ("rspnet", 2)])
+def test_contrastive_peers_learn_to_tell_videos_apart(name, heads, tiny):
+    """Clips of a video are the same pattern with noise. By chance: heads x log(513)."""
+    torch.manual_seed(0)
+    settings = override(tiny, ("model.hidden=64", "model.dim=32"))
+    peer = PEER_OF[name](settings, 2).train()
+    trained = [p for p in peer.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(trained, lr=0.02, momentum=0.9)
+    history = []
+    for _ in range(30):
+        pattern = torch.randn(16, 3, 1, 4, 4).repeat_interleave(4, 3).repeat_interleave(4, 4)
+        clips = torch.cat([pattern, pattern]) + 0.3 * torch.randn(32, 3, 4 * heads, 16, 16)
+        loss = peer.loss(clips, torch.zeros(32, dtype=torch.int64))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        peer.after_step(0.9)
+        history.append(float(loss.detach()))
+    assert sum(history[-5:]) / 5 < 0.6 * heads * math.log(513)  # the queue is real keys by then
+
+
+def test_speeds_of_a_long_clip():
+    clips = torch.arange(8.0)[None, None, :, None, None].expand(2, 3, 8, 1, 1)
+    found = at_speed(clips, torch.tensor([False, True]))
+    assert found[:, 0, :, 0, 0].tolist() == [[0, 1, 2, 3], [0, 2, 4, 6]]
+
+
+def test_simsiam_stops_the_gradient_of_the_other_clip(tiny, clips):
+    peer = PEER_OF["simsiam"](tiny, 2).train()
+    torch.nn.init.zeros_(peer.predict[0].weight)
+    peer.loss(clips, torch.zeros(8, dtype=torch.int64)).backward()
+    assert all(p.grad is None or not p.grad.any() for p in peer.backbone.parameters())
+
+
+def test_swapped():
+    assert swapped(torch.tensor([1, 2, 3, 4])).tolist() == [3, 4, 1, 2]
+    rows = torch.randn(4, 3)
+    assert torch.allclose(distance(rows, swapped(swapped(rows))), torch.zeros(4), atol=1e-5)
