@@ -14,6 +14,7 @@ import torch
 
 from builder.atomic import give_name, write_partial
 from evaluate.errors import EvaluateError
+from evaluate.identity import first_difference
 from trainer.checkpoint import read_state
 
 _STATE, _RESULT = "state.pt", "result.pt"
@@ -77,15 +78,8 @@ class Kept:
         return content
 
     def _must_be_same(self, path: Path, own: Identity) -> None:
-        for key in sorted(own.keys() | self._identity.keys()):
-            if own.get(key) != self._identity.get(key):
-                raise EvaluateError(
-                    f"{path} was trained with {key} {_shown(own.get(key))}, and now it would be "
-                    f"{_shown(self._identity.get(key))}. Say --overwrite to train anew, or move "
-                    "the file away to keep it."
-                )
-
-
-def _shown(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 40 else text[:12]
+        if difference := first_difference(own, self._identity, digits=12):
+            raise EvaluateError(
+                f"{path} was trained with {difference}. Say --overwrite to train anew, or move the "
+                "file away to keep it."
+            )

@@ -39,6 +39,7 @@ import numpy as np
 from builder.atomic import give_name
 from builder.shard import Video
 from evaluate.errors import EvaluateError, must_have_room, writing
+from evaluate.identity import first_difference
 
 SCHEMA = 2
 Identity = dict[str, str | int | float]
@@ -126,18 +127,11 @@ def must_be_of(path: Path, identity: Identity) -> None:
     """Raises EvaluateError, naming what differs, if a store is not of this identity."""
     with _opened(path) as file:
         own = _identity_of(file)
-    for key in sorted(own.keys() | identity.keys()):
-        if own.get(key) != identity.get(key):
-            raise EvaluateError(
-                f"{path} was made with {key} {_shown(own.get(key))}, and now it would be "
-                f"{_shown(identity.get(key))}. Say --overwrite to extract the features anew, or "
-                "move the file away to keep it."
-            )
-
-
-def _shown(value: object) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    if difference := first_difference(own, identity):
+        raise EvaluateError(
+            f"{path} was made with {difference}. Say --overwrite to extract the features anew, or "
+            "move the file away to keep it."
+        )
 
 
 class Features:
