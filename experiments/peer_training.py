@@ -11,6 +11,7 @@ from trainer.batches import training_batches
 from trainer.clips import ClipBatch, ClipReader, read_batches
 from trainer.config import Config
 from trainer.errors import TrainerError
+from trainer.network import precision
 from trainer.optimiser import make_optimiser
 from trainer.pretrain import total_steps
 from trainer.ranks import ALONE
@@ -37,7 +38,8 @@ def train_peer(kind: str, settings: Config, data: TrainingSet) -> Backbone:
     batches = batches or training_batches(settings, data, 0, total, ALONE, torch.device("cpu"))
     for step, batch in enumerate(batches):
         torch.manual_seed(seed_of(settings.seed, step, _ANY_LAYER, 0))
-        loss = peer.loss(_augmented(settings, batch, step), labels[batch.videos])
+        with precision(settings.device, torch.device("cpu")):
+            loss = peer.loss(_augmented(settings, batch, step), labels[batch.videos])
         if not bool(loss.isfinite()):
             raise TrainerError(f"The loss of {kind} is {float(loss)} at step {step + 1}.")
         optimiser.zero_grad(set_to_none=True)
@@ -60,9 +62,10 @@ def _augmented(settings: Config, batch: ClipBatch, step: int) -> torch.Tensor:
 def _long_batches(
     settings: Config, data: TrainingSet, total: int
 ) -> Generator[ClipBatch, None, None]:
-    """Two clips of every video, both of twice the frames at stride 1."""
+    """Two clips of every video, both of twice the frames at the lowest stride."""
     own = settings.data
-    pairs = Pairs(2 * own.frames, (1, 1), False, own.short_videos, settings.seed)
+    slow = min(own.strides)
+    pairs = Pairs(2 * own.frames, (slow, slow), False, own.short_videos, settings.seed)
     lengths = [video.frames for video in data.videos]
     requests = pair_requests(
         lengths, data.rates, range(total), pairs, batch=settings.optim.batch, rank=ALONE

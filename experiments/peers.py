@@ -23,7 +23,7 @@ class Peer(nn.Module):
     """An objective with its backbone. A batch is float32 2B x 3 x T x H x W, the first clips of B
     videos, then the second ones; labels int64 2B."""
 
-    long_clips = False  # whether clips have twice the frames, all at stride 1
+    long_clips = False  # whether clips have twice the frames, all at the lowest stride
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of clips and labels
 
     def __init__(self, settings: Config) -> None:
