@@ -4,7 +4,8 @@
 
 PLAN: experiments/evidence.toml, OUT: runs/evidence. Cells that are there already are not computed
 again, so the same command goes on where it was stopped. Every cell leaves a `result.json`; at the
-end, and after every cell, there are OUT/table.md and OUT/figure.svg.
+end, and after every cell, there are OUT/table.md, OUT/figure.svg and OUT/results.json: all cells'
+figures, a line each.
 """
 
 import json
@@ -78,8 +79,10 @@ def results(plan: Plan, out: Path) -> Iterator[dict[str, Any]]:
 
 
 def write(plan: Plan, out: Path) -> None:
-    """The table and the figure of what is there."""
+    """The table, the figure and the figures of what is there."""
     found = list(results(plan, out))
+    rows = [json.dumps({key: own[key] for key in _KEPT if key in own}) for own in found]
+    write_atomically(out / "results.json", "[\n" + ",\n".join(rows) + "\n]\n")
     order = [variant.name for variant in plan.variants]
     write_atomically(out / "table.md", markdown(found, order, plan.baseline))
     write_atomically(out / "figure.svg", figure(found, order))
@@ -119,6 +122,7 @@ def main(arguments: list[str]) -> None:
     _say(f"{out / 'table.md'}, {out / 'figure.svg'}")
 
 
+_KEPT = ("data", "variant", "seed", "figures", "error", "seconds", "code")
 _USUAL = (Path(__file__).parent / "evidence.toml", Path("runs/evidence"))
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""docs/evidence.md shows what the kept figures say, and the plans are those of the figures."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.figure import figure
+from experiments.plan import load
+from experiments.table import markdown
+
+ROOT = Path(__file__).resolve().parents[2]
+PLANS = {"results": "evidence", "tried": "tried"}  # docs/evidence/*.json: experiments/*.toml
+
+
+@pytest.mark.parametrize("kept", PLANS)
+def test_tables_are_of_the_kept_figures(kept):
+    plan = load(ROOT / "experiments" / f"{PLANS[kept]}.toml")
+    results = json.loads((ROOT / "docs" / "evidence" / f"{kept}.json").read_text())
+    order = [variant.name for variant in plan.variants]
+    text = (ROOT / "docs" / "evidence.md").read_text()
+    tables = markdown(results, order, plan.baseline).split("\n\n")[1::2]  # without headings
+    assert tables and all(table.strip() in text for table in tables)
+
+
+@pytest.mark.parametrize("kept", PLANS)
+def test_kept_figures_are_of_the_plan(kept):
+    plan = load(ROOT / "experiments" / f"{PLANS[kept]}.toml")
+    results = json.loads((ROOT / "docs" / "evidence" / f"{kept}.json").read_text())
+    cells = {(cell.data.name, cell.variant.name, cell.seed) for cell in plan.cells}
+    found = [(r["data"], r["variant"], r["seed"]) for r in results]
+    assert set(found) <= cells and len(found) == len(set(found))
+    assert {own for own in cells if own[0] == "shapes"} <= set(found)
+
+
+def test_figure_is_of_the_kept_figures():
+    plan = load(ROOT / "experiments" / "evidence.toml")
+    results = json.loads((ROOT / "docs" / "evidence" / "results.json").read_text())
+    drawn = figure(results, [variant.name for variant in plan.variants])
+    assert (ROOT / "docs" / "evidence" / "figure.svg").read_text() == drawn
