@@ -25,6 +25,7 @@ from builder.shard import ShardDataset
 from evaluate.encode import Network, Pooled, to_device
 from evaluate.errors import EvaluateError
 from evaluate.protocol import protocol_of
+from experiments.even_tempo import at_even_tempo
 from experiments.floors import FLOOR_OF
 from experiments.measure import figures_of
 from experiments.peer_training import train_peer
@@ -89,6 +90,8 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     if kind == UNTRAINED:
         return make_model(settings).encoder.backbone, {}
     data = gather(locate(cell.data.train, folder), settings.data)
+    if cell.variant.even_tempo:
+        data = at_even_tempo(data)
     if kind != ASCNET:
         return train_peer(kind, settings, data), {}
     run = folder / "run"

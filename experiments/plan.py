@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from builder.shard import DATASET_FILE
+from experiments.floors import FLOOR_OF
+from experiments.peers import PEER_OF
 from trainer.config import Config, dump, load_recipe, override
 from trainer.errors import TrainerError
 from trainer.provenance import fingerprint
 
 ASCNET, UNTRAINED = "ascnet", "untrained"
-FLOORS = ("pixels", "colours")  # no network, and nothing random: one seed
-PEERS = ("byol", "simsiam", "moco", "rspnet", "supervised")
-KINDS = (ASCNET, UNTRAINED, *FLOORS, *PEERS)
+KINDS = (ASCNET, UNTRAINED, *FLOOR_OF, *PEER_OF)
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Variant:
     name: str
     kind: str = ASCNET
     set: tuple[str, ...] = ()  # changes of the recipe
+    even_tempo: bool = False  # train as if all videos had one tempo (experiments/even_tempo.py)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Plan:
             for seed in self.seeds
             for data in self.data
             for variant in self.variants
-            if seed == self.seeds[0] or variant.kind not in FLOORS
+            if seed == self.seeds[0] or variant.kind not in FLOOR_OF  # in those nothing is random
+            if "tempo" in data.factors or not variant.even_tempo
         ]
 
     def settings(self, cell: Cell) -> Config:
@@ -92,6 +94,7 @@ class Plan:
         """All that decides a cell's figures, but for the code: it is made anew if this changes."""
         return {
             "kind": cell.variant.kind,
+            "even_tempo": cell.variant.even_tempo,
             "train": list(cell.data.train),
             "test": list(cell.data.test),
             "factors": list(cell.data.factors),

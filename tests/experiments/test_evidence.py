@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from experiments import cell, evidence
+from experiments.even_tempo import TEMPO, at_even_tempo
 from experiments.plan import load
 from tests.conftest import TINY
 from trainer.errors import TrainerError
@@ -112,3 +114,22 @@ def test_what_is_no_plan(old, new, message, shards, tmp_path):
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(TrainerError, match=message):
         load(path)
+
+
+def test_at_even_tempo_a_stride_is_the_same_share_of_every_cycle(training_set):
+    tempos = [0.9 + 0.1 * number for number in range(len(training_set.videos))]
+    videos = tuple(
+        replace(video, factors={"cycles_per_second": tempo})
+        for video, tempo in zip(training_set.videos, tempos, strict=True)
+    )
+    even = at_even_tempo(replace(training_set, videos=videos))
+    cycles = [rate * tempo for rate, tempo in zip(even.rates, tempos, strict=True)]
+    assert cycles == pytest.approx([TEMPO] * len(videos)) and even.videos == videos
+    with pytest.raises(TrainerError, match="cycles_per_second"):
+        at_even_tempo(training_set)
+
+
+def test_even_tempo_is_asked_only_where_tempo_is_known():
+    plan = load(USUAL)
+    places = {cell.data.name for cell in plan.cells if cell.variant.even_tempo}
+    assert places == {"shapes"}
