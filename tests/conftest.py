@@ -72,6 +72,7 @@ def no_leaking_randomness() -> None:
 
 TINY = (
     "data.frames=4",
+    "data.strides=[1,2]",
     "data.size=16",
     "data.short_side=0",
     "data.workers=1",

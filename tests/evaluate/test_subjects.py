@@ -33,7 +33,7 @@ def test_a_file_of_weights(tmp_path):
     both = of_file(tmp_path / "mine.safetensors", None, None, tmp_path / "runs")
     loaded = both.trained.backbone.state_dict()
     assert all(torch.equal(weights[name], loaded[name]) for name in weights)
-    assert both.settings.model.backbone == "r3d-tiny" and both.settings.data.size == 32
+    assert both.settings == config.load_recipe("demo")  # the one of this backbone
     assert both.folder == tmp_path / "runs" / "weights-mine"
     assert len(both.trained.facts["checkpoint_sha256"]) == 64
 
