@@ -109,7 +109,7 @@ class ASCNet(nn.Module):
     ) -> Losses:
         """`clips`: float32 2B x 3 x T x H x W, the first clips of B videos, then the second ones.
         `stride`, `video`, `group`: int64 2B. `with_speed`: False leaves SCP out (warm-up).
-        `scores`: float32 2B x bank, random: SCP takes the highest in place of the nearest in
+        `scores`: float32 2B x bank, what SCP's neighbours are the highest of; None: similarity in
         appearance."""
         appearance, speed = self.encoder(clips)
         target = self._target(clips, appearance, speed)
@@ -139,11 +139,11 @@ class ASCNet(nn.Module):
         acp = distance(appearance, torch.cat([second, first]))
 
         stride, video, group = labels.unbind(1)
-        k, apart = settings.neighbours, settings.exclude_siblings
         if scores is None:
-            places, found = self.bank.nearest(target.appearance, stride, video, group, k, apart)
-        else:
-            places, found = self.bank.highest(scores, stride, video, group, k, apart)
+            scores = self.bank.similarity(target.appearance)
+        places, found = self.bank.neighbours(
+            scores, stride, video, group, settings.neighbours, settings.exclude_siblings
+        )
         neighbours = Neighbours(found, self.bank.video[places], self.bank.age(places))
         scp = distance(speed[:, None], self.bank.speed[places]) * found
 

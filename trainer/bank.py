@@ -45,27 +45,12 @@ class MemoryBank(nn.Module):
             ring[places] = values[-count:].to(ring.dtype)
         self.head.add_(count).remainder_(size)
 
-    @torch.no_grad()
-    def nearest(
-        self,
-        appearance: torch.Tensor,
-        stride: torch.Tensor,
-        video: torch.Tensor,
-        group: torch.Tensor,
-        k: int,
-        exclude_siblings: bool = True,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """For each of N clips the k entries nearest in appearance (by cosine) of the same stride
-        and another video, and of another group too if siblings are excluded.
-
-        Returns int64 N x k places and bool N x k: whether there is such an entry at all.
-        """
-        return self.highest(
-            appearance @ self.appearance.mT, stride, video, group, k, exclude_siblings
-        )
+    def similarity(self, appearance: torch.Tensor) -> torch.Tensor:
+        """Cosine of each of N clips with every entry, by appearance: float32, N x size."""
+        return appearance @ self.appearance.mT
 
     @torch.no_grad()
-    def highest(
+    def neighbours(
         self,
         scores: torch.Tensor,
         stride: torch.Tensor,
@@ -74,13 +59,15 @@ class MemoryBank(nn.Module):
         k: int,
         exclude_siblings: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `nearest`, but the k entries that `scores` (float32, N x size) puts highest; with
-        random scores these are any k of those that are allowed, without repetition."""
+        """For each of N clips the k entries that `scores` (float32, N x size) puts highest, of the
+        same stride and another video, and of another group too if siblings are excluded.
+
+        Returns int64 N x k places and bool N x k: whether there is such an entry at all.
+        """
         allowed = (self.stride == stride[:, None]) & (self.video != video[:, None])
         if exclude_siblings:
             allowed &= self.group != group[:, None]
-        scores = scores.masked_fill(~allowed, -torch.inf)
-        best, places = scores.topk(min(k, scores.shape[1]), dim=1)
+        best, places = scores.masked_fill(~allowed, -torch.inf).topk(min(k, scores.shape[1]), dim=1)
         return places, best > -torch.inf
 
     def age(self, places: torch.Tensor) -> torch.Tensor:

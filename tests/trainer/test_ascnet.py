@@ -106,7 +106,9 @@ def test_top_k_neighbours_are_averaged():
     with torch.no_grad():
         z = normalize(net.target(data["clips"])[0], dim=1)
         m = net.predict_speed(net.encoder(data["clips"])[1])
-    places, found = net.bank.nearest(z, data["stride"], data["video"], data["group"], 3)
+    places, found = net.bank.neighbours(
+        net.bank.similarity(z), data["stride"], data["video"], data["group"], 3
+    )
     assert found.all()
     expected = sum(float(distance(m[i], net.bank.speed[p])) for i in range(8) for p in places[i])
     assert float(net(**data).speed) == pytest.approx(expected / 24, abs=1e-4)
@@ -118,7 +120,7 @@ def test_scores_take_the_place_of_appearance():
     net(**data)
     scores = torch.rand(8, 64, generator=torch.Generator().manual_seed(1))
     labels = data["stride"], data["video"], data["group"]
-    places, found = net.bank.highest(scores, *labels, 1)
+    places, found = net.bank.neighbours(scores, *labels, 1)
     with torch.no_grad():
         m = net.predict_speed(net.encoder(data["clips"])[1])
     expected = distance(m, net.bank.speed[places[:, 0]]).mean()

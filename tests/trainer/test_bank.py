@@ -11,53 +11,52 @@ def entries(*rows: tuple[float, int, int, int]) -> tuple[torch.Tensor, ...]:
     return (vectors, -vectors, *(torch.tensor([row[i] for row in rows]) for i in (1, 2, 3)))
 
 
-def test_the_nearest_of_the_same_speed_and_another_recording():
-    bank = MemoryBank(8, 2)
+def mixed_bank(size: int) -> MemoryBank:
+    """Of a clip of video 0 at stride 1, and five that are ever farther from it in appearance."""
+    bank = MemoryBank(size, 2)
     bank.append(
         *entries(
             (0.00, 1, 0, 0),  # the video itself
             (0.01, 1, 1, 0),  # a sibling
             (0.02, 2, 2, 1),  # another speed
-            (0.30, 1, 3, 2),  # the one
+            (0.30, 1, 3, 2),  # the nearest that is allowed
             (0.90, 1, 4, 3),
         )
     )
+    return bank
+
+
+def test_the_nearest_of_the_same_speed_and_another_recording():
+    bank = mixed_bank(8)
     query, _, stride, video, group = entries((0.0, 1, 0, 0))
-    places, found = bank.nearest(query, stride, video, group, 2)
+    places, found = bank.neighbours(bank.similarity(query), stride, video, group, 2)
     assert places.tolist() == [[3, 4]] and found.all()
-    places, found = bank.nearest(query, stride, video, group, 1, exclude_siblings=False)
+    places, found = bank.neighbours(
+        bank.similarity(query), stride, video, group, 1, exclude_siblings=False
+    )
     assert places.tolist() == [[1]] and found.all()
 
 
 def test_nothing_is_found_in_an_empty_bank_or_among_siblings_only():
     bank = MemoryBank(4, 2)
     query, speed, stride, video, group = entries((0.0, 1, 0, 0))
-    assert not bank.nearest(query, stride, video, group, 1)[1].any()
+    assert not bank.neighbours(bank.similarity(query), stride, video, group, 1)[1].any()
     bank.append(query, speed, stride, video + 1, group)
-    assert not bank.nearest(query, stride, video, group, 3)[1].any()
-    places, found = bank.nearest(query, stride, video, group + 1, 3)
+    assert not bank.neighbours(bank.similarity(query), stride, video, group, 3)[1].any()
+    places, found = bank.neighbours(bank.similarity(query), stride, video, group + 1, 3)
     assert found.tolist() == [[True, False, False]] and places[0, 0] == 0
 
 
 def test_random_scores_find_any_entry_that_is_allowed_and_none_else():
-    bank = MemoryBank(6, 2)
-    bank.append(
-        *entries(
-            (0.0, 1, 0, 0),  # the video itself
-            (0.0, 1, 1, 0),  # a sibling
-            (0.0, 2, 2, 1),  # another speed
-            (0.3, 1, 3, 2),
-            (0.9, 1, 4, 3),
-        )
-    )
+    bank = mixed_bank(6)
     _, _, *labels = entries(*[(0.0, 1, 0, 0)] * 400)
     scores = torch.rand(400, 6, generator=torch.Generator().manual_seed(0))
-    places, found = bank.highest(scores, *labels, 1)
+    places, found = bank.neighbours(scores, *labels, 1)
     assert found.all() and set(places.flatten().tolist()) == {3, 4}
     assert 150 < int((places == 3).sum()) < 250  # both as often
-    places, found = bank.highest(scores, *labels, 2)
+    places, found = bank.neighbours(scores, *labels, 2)
     assert found.all() and (places.sort().values == torch.tensor([3, 4])).all()  # each once
-    places, found = bank.highest(scores, *labels, 1, exclude_siblings=False)
+    places, found = bank.neighbours(scores, *labels, 1, exclude_siblings=False)
     assert set(places.flatten().tolist()) == {1, 3, 4}
 
 
@@ -74,7 +73,7 @@ def test_against_brute_force():
     bank = MemoryBank(30, 5)
     bank.append(*draw(30))
     query, _, stride, video, group = draw(12)
-    places, found = bank.nearest(query, stride, video, group, 1)
+    places, found = bank.neighbours(bank.similarity(query), stride, video, group, 1)
     for i in range(12):
         best, where = -2.0, None
         for j in range(30):
