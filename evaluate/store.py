@@ -38,7 +38,8 @@ import numpy as np
 
 from builder.atomic import give_name
 from builder.shard import Video
-from evaluate.errors import EvaluateError, must_have_room, writing
+from evaluate.disk import must_have_room, writing
+from evaluate.errors import EvaluateError
 from evaluate.identity import first_difference
 
 SCHEMA = 2
