@@ -24,7 +24,8 @@ def figure(results: Results, variants: Sequence[str]) -> str:
             line, column = divmod(number, _COLUMNS)
             if column == 0:
                 y = top + line * height + _HEAD
-                parts += [_text(_LABELS - 8, y + _ROW * (i + 0.5), v, "end") for i, v in _of(rows)]
+                for i, variant in enumerate(rows):
+                    parts.append(_text(_LABELS - 8, y + _ROW * (i + 0.5), variant, "end"))
             left = _LABELS + column * (_PLOT + _GAP)
             seeds = [by_seed(results, data, variant, name) for variant in rows]
             parts += _plot(left, top + line * height, name, seeds)
@@ -36,10 +37,6 @@ def figure(results: Results, variants: Sequence[str]) -> str:
         f'width="{width}" height="{max(top, 1)}" font-family="sans-serif" font-size="11">\n'
         f'<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
-
-
-def _of(rows: Sequence[str]) -> list[tuple[int, str]]:
-    return list(enumerate(rows))
 
 
 def _plot(left: float, top: float, name: str, rows: Sequence[Seeds]) -> list[str]:

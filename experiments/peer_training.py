@@ -17,10 +17,8 @@ from trainer.pretrain import total_steps
 from trainer.ranks import ALONE
 from trainer.requests import Pairs, pair_requests
 from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
-from trainer.step import seed_of
+from trainer.step import ANY_LAYER, AUGMENT, seed_of
 from trainer.training_set import TrainingSet
-
-_AUGMENT, _ANY_LAYER = 4, 5  # as in trainer.step: every step's augmentation is the trainer's
 
 
 def train_peer(kind: str, settings: Config, data: TrainingSet) -> Backbone:
@@ -37,7 +35,7 @@ def train_peer(kind: str, settings: Config, data: TrainingSet) -> Backbone:
     batches = _long_batches(settings, data, total) if peer.long_clips else None
     batches = batches or training_batches(settings, data, 0, total, ALONE, torch.device("cpu"))
     for step, batch in enumerate(batches):
-        torch.manual_seed(seed_of(settings.seed, step, _ANY_LAYER, 0))
+        torch.manual_seed(seed_of(settings.seed, step, ANY_LAYER, 0))
         with precision(settings.device, torch.device("cpu")):
             loss = peer.loss(_augmented(settings, batch, step), labels[batch.videos])
         if not bool(loss.isfinite()):
@@ -52,7 +50,7 @@ def train_peer(kind: str, settings: Config, data: TrainingSet) -> Backbone:
 
 
 def _augmented(settings: Config, batch: ClipBatch, step: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed_of(settings.seed, step, _AUGMENT))
+    generator = torch.Generator().manual_seed(seed_of(settings.seed, step, AUGMENT))
     numbers = draw_numbers(len(batch.videos), generator)
     size = settings.data.size
     clips = augment(batch.frames, batch.sizes, settings.augment, size, numbers)

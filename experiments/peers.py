@@ -5,18 +5,16 @@ The learning rate, its schedule, the width of the heads and the momentum of a mo
 those of the recipe, whatever the paper had, for the budget to be equal.
 """
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
+from experiments.peer_parts import Average, Queue, at_speed, contrast, pooled, swapped
 from trainer.ascnet import distance, mlp
 from trainer.backbones import make_backbone
 from trainer.config import Config
-
-_QUEUE = 512  # keys; less than an epoch of a small data set, or most clips meet themselves in it
 
 
 class Peer(nn.Module):
@@ -161,67 +159,3 @@ PEER_OF = {
     "rspnet": RspNet,
     "supervised": Supervised,
 }
-
-
-class Average(nn.Module):
-    """A moving average of a backbone and of heads on it, without gradient."""
-
-    def __init__(self, backbone: nn.Module, *heads: nn.Module) -> None:
-        super().__init__()
-        self.backbone = copy.deepcopy(backbone).requires_grad_(False)
-        self.heads = nn.ModuleList(copy.deepcopy(head).requires_grad_(False) for head in heads)
-
-    @torch.no_grad()
-    def forward(self, clips: torch.Tensor) -> list[torch.Tensor]:
-        """N x dim, of every head."""
-        features = pooled(self.backbone, clips)
-        return [head(features) for head in self.heads]
-
-    @torch.no_grad()
-    def update(self, momentum: float, *latest: nn.Module) -> None:
-        """average = momentum * average + (1 - momentum) * latest, batch-norm statistics copied."""
-        for kept, own in zip((self.backbone, *self.heads), latest, strict=True):
-            for average, weight in zip(kept.parameters(), own.parameters(), strict=True):
-                average.lerp_(weight, 1 - momentum)
-            for buffer, value in zip(kept.buffers(), own.buffers(), strict=True):
-                buffer.copy_(value)
-
-
-class Queue(nn.Module):
-    """The latest keys, float32, _QUEUE x dim, L2-normalised; random ones at the start."""
-
-    keys: torch.Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("keys", normalize(torch.randn(_QUEUE, dim), dim=1))
-
-    def append(self, keys: torch.Tensor) -> None:
-        self.keys = torch.cat([self.keys, keys])[-_QUEUE:]
-
-
-def pooled(backbone: nn.Module, clips: torch.Tensor) -> torch.Tensor:
-    """N x channels: the map averaged over time and space."""
-    features: torch.Tensor = backbone(clips)
-    return features.mean(dim=(2, 3, 4))
-
-
-def swapped(rows: torch.Tensor) -> torch.Tensor:
-    """2B rows, the two halves changed about: for each clip the other clip of its video."""
-    return torch.cat(rows.chunk(2)[::-1])
-
-
-def at_speed(clips: torch.Tensor, fast: torch.Tensor) -> torch.Tensor:
-    """N x 3 x 2T x H x W at 1x to N x 3 x T x H x W: the first T frames, or where `fast` (bool, N)
-    every second."""
-    slow = clips[:, :, : clips.shape[2] // 2]
-    return torch.where(fast[:, None, None, None, None], clips[:, :, ::2], slow)
-
-
-def contrast(
-    queries: torch.Tensor, keys: torch.Tensor, others: torch.Tensor, temperature: float
-) -> torch.Tensor:
-    """InfoNCE: each query is told its key from `others`, all L2-normalised."""
-    right = (queries * keys).sum(1, keepdim=True)
-    logits = torch.cat([right, queries @ others.T], dim=1) / temperature
-    return cross_entropy(logits, torch.zeros(len(queries), dtype=torch.int64))

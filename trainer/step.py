@@ -26,7 +26,7 @@ from trainer.transfer import send
 
 # What random numbers are for. 0 (order) and 1 (clips) are in trainer.requests, 2 and 3 in
 # trainer.stream_order.
-_AUGMENT, _ANY_LAYER, _NEIGHBOUR = 4, 5, 6
+AUGMENT, ANY_LAYER, NEIGHBOUR = 4, 5, 6
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Stepper:
         """Update the state with the next `optim.accumulate` batches; what the last of them cost,
         and its videos (int64, N), come back. Raises TrainerError if a loss is no number."""
         state, parts = self.state, self.settings.optim.accumulate
-        torch.manual_seed(seed_of(self.settings.seed, step, _ANY_LAYER, self.rank.number))
+        torch.manual_seed(seed_of(self.settings.seed, step, ANY_LAYER, self.rank.number))
         state.optimiser.zero_grad(set_to_none=True)
         for part in range(parts):
             batch = next(batches)
@@ -81,7 +81,7 @@ class Stepper:
         own = self.settings.objective
         if own.neighbour != "random":
             return None
-        generator = torch.Generator().manual_seed(seed_of(self.settings.seed, number, _NEIGHBOUR))
+        generator = torch.Generator().manual_seed(seed_of(self.settings.seed, number, NEIGHBOUR))
         clips = 2 * part_size(self.settings, self.rank.world)
         joint = torch.rand(clips, own.bank, generator=generator)
         return send(own_pairs(joint, self.rank), self.device)
@@ -92,7 +92,7 @@ class Stepper:
 
     def _augmented(self, batch: ClipBatch, number: int) -> torch.Tensor:
         """This rank's clips of the joint batch with this number."""
-        seed = seed_of(self.settings.seed, number, _AUGMENT)
+        seed = seed_of(self.settings.seed, number, AUGMENT)
         generator = torch.Generator().manual_seed(seed)
         joint = draw_numbers(2 * part_size(self.settings, self.rank.world), generator)
         numbers = send(own_pairs(joint, self.rank), self.device)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from experiments.peers import PEER_OF, at_speed, contrast, swapped
+from experiments.peer_parts import at_speed, contrast, swapped
+from experiments.peers import PEER_OF
 from trainer.ascnet import distance
 from trainer.config import override
 from trainer.pretrain import make_model
