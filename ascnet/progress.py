@@ -47,7 +47,7 @@ class Progress:
         line = f"{self._title} {done}/{total} {self._unit}"
         if done > self._first:
             rate = (done - self._first) / (now - self._began)
-            line += f", {rate:.1f} a second, {(total - done) / rate:.0f} s left"
+            line += f", {_words(rate)}, {(total - done) / rate:.0f} s left"
         print(f"{line}  {text}" if text else line, file=sys.stderr, flush=True)
 
     def _close_bar(self) -> None:
@@ -65,3 +65,8 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._close_bar()
+
+
+def _words(rate: float) -> str:
+    """Of a rate a second."""
+    return f"{rate:.1f} a second" if rate >= 0.1 else f"{60 * rate:.1f} a minute"

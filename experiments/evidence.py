@@ -12,13 +12,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ascnet.progress import Progress
 from builder.atomic import only_writer, write_atomically
 from builder.errors import BuilderError
 from experiments.cell import RESULT
@@ -42,17 +42,21 @@ def compute(path: Path, out: Path) -> Plan:
         if cell.data in here.data and not is_done(plan, cell, out)
     ]
     total = len(here.cells)
+    before = total - len(cells)
     out.mkdir(parents=True, exist_ok=True)
-    with only_writer(out), ThreadPoolExecutor(plan.at_once) as pool:
-        began = time.perf_counter()
+    with (
+        only_writer(out),
+        ThreadPoolExecutor(plan.at_once) as pool,
+        Progress("measuring", "cells") as progress,
+    ):
         jobs = {pool.submit(_process, path, out, number, cell): cell for number, cell in cells}
+        progress(before, total, "")
         try:
-            for count, job in enumerate(as_completed(jobs), total - len(cells) + 1):
+            for count, job in enumerate(as_completed(jobs), before + 1):
                 result = job.result()
-                text = result.get("error") or f"{result['seconds']:.0f} s"
-                minutes = (time.perf_counter() - began) / 60
-                _say(f"{count} of {total}, after {minutes:.1f} min: {jobs[job].name}: {text}")
                 write(here, out)
+                text = result.get("error") or f"{result['seconds']:.0f} s"
+                progress(count, total, f"{jobs[job].name}: {text}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # what has not begun shall not
             raise

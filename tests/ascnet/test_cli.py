@@ -138,6 +138,17 @@ def test_progress_counts_anew_when_another_pass_begins(capsys, monkeypatch):
     assert float(second.split(", ")[1].split()[0]) > 100  # the pause is not counted
 
 
+def test_slow_progress_is_told_by_the_minute(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with Progress("measuring", "cells") as progress:
+        progress(3, 6, "")
+        now[0] += 60
+        progress(5, 6, "x")
+    assert capsys.readouterr().err == "measuring 5/6 cells, 2.0 a minute, 30 s left  x\n"
+
+
 @pytest.mark.parametrize("resumed_at", [0, 3])
 def test_progress_on_a_terminal(capsys, monkeypatch, resumed_at):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
