@@ -1,7 +1,10 @@
+import json
 from xml.etree import ElementTree
 
 import pytest
 
+from experiments.compare import compare
+from experiments.compare import main as compare_files
 from experiments.figure import figure, limits
 from experiments.table import by_seed, differences, markdown, words
 
@@ -49,6 +52,29 @@ def test_differences_are_of_the_same_seed():
     assert own == {0: 42.0, 1: 54.0}
     assert differences(own, {1: 50.0, 2: 0.0}) == [4.0]
     assert words([]) == "–" and words([2.04], "+") == "+2.0"
+
+
+def test_two_variants_are_compared_seed_by_seed(tmp_path, capsys):
+    assert compare(RESULTS, "toy", "theirs", "ours") == [
+        ["toy class linear", "+3.0 ± 1.4", "+2.0  +4.0"]
+    ]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(RESULTS))
+    compare_files([str(path), "toy", "ours", "pixels"])
+    assert capsys.readouterr().out == "toy class linear  +30.0  +30.0\n"
+
+
+def test_what_cannot_be_compared_is_said(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(RESULTS))
+    for arguments, said in (
+        ([path, "toy", "ours", "mine"], "no seed in common on 'toy'. There are:\n  toy: pixels"),
+        ([tmp_path / "none.json", "toy", "ours", "theirs"], "none.json"),
+        ([path, "toy"], "Say: python -m experiments.compare"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            compare_files([*map(str, arguments)])
+        assert said in str(stop.value)
 
 
 def test_the_figure_has_a_dot_for_every_seed_and_a_bar_for_every_mean():

@@ -1,0 +1,46 @@
+"""Two variants of an experiment, seed by seed:
+
+python -m experiments.compare RESULTS DATA VARIANT OTHER
+
+RESULTS: a `results.json`, such as docs/evidence/results.json.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from ascnet.text import table
+from experiments.table import Results, by_seed, differences, names_of, words
+
+
+def compare(results: Results, data: str, variant: str, other: str) -> list[list[str]]:
+    """Of every figure: its name, mean and standard deviation of VARIANT less OTHER over the seeds
+    that both have, and the difference for every seed. Raises LookupError if one has no figures."""
+    rows = []
+    for name in names_of(results, data):
+        both = [by_seed(results, data, own, name) for own in (variant, other)]
+        found = differences(*both)
+        if found:
+            rows.append([name, words(found, "+"), "  ".join(f"{one:+.1f}" for one in found)])
+    if not rows:
+        there = list(dict.fromkeys(f"{own['data']}: {own['variant']}" for own in results))
+        raise LookupError(
+            f"{variant!r} and {other!r} have no seed in common on {data!r}. There are:\n  "
+            + "\n  ".join(there)
+        )
+    return rows
+
+
+def main(arguments: list[str]) -> None:
+    try:
+        path, data, variant, other = arguments
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+        print(table(compare(results, data, variant, other)))
+    except (LookupError, OSError) as error:
+        sys.exit(str(error.args[0] if isinstance(error, LookupError) else error))
+    except ValueError:
+        sys.exit("Say: python -m experiments.compare RESULTS.json DATA VARIANT OTHER")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
