@@ -28,13 +28,25 @@ def run_local(
             for item in items:
                 waiting.add(pool.submit(function, item))
                 if len(waiting) >= 2 * workers:  # so that none of them idles while we go round
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    done, waiting = _wait(waiting)
                     yield from (future.result() for future in done)
             while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                done, waiting = _wait(waiting)
                 yield from (future.result() for future in done)
         except BaseException:
             for future in waiting:
                 future.cancel()
             stop()
             raise
+
+
+def _wait(
+    waiting: set[Future[Result]], seconds: float = 0.2
+) -> tuple[set[Future[Result]], set[Future[Result]]]:
+    """What is done, and what is not, once some are. Looks up now and then: Python acts on a signal
+    between two steps of the main thread, so one that comes as it begins to wait would have to
+    wait as well, as long as a video takes."""
+    done: set[Future[Result]] = set()
+    while not done:
+        done, waiting = wait(waiting, seconds, return_when=FIRST_COMPLETED)
+    return done, waiting
