@@ -11,10 +11,11 @@ from experiments.table import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 # docs/evidence/*.json: experiments/*.toml, and the page with its tables
-PLANS = {"results": "evidence", "settings": "settings", "tried": "tried"}
+PLANS = {"results": "evidence", "settings": "settings", "whole": "whole", "tried": "tried"}
 PAGES = {
     "results": "evidence.md",
     "settings": "evidence/settings.md",
+    "whole": "evidence.md",
     "tried": "evidence/tried.md",
 }
 
