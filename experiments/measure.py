@@ -14,7 +14,7 @@ from evaluate.probe import ProbeSettings, linear_probe
 from evaluate.progress import silent
 from evaluate.protocol import Protocol, clips_of
 
-SPEEDS = (1, 2)  # strides that are told apart
+SPEEDS = (1, 2)  # that are told apart: how many times the stride of the protocol
 
 
 def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> np.ndarray:
@@ -50,9 +50,9 @@ def figures_of(
     parts = parts_of(dataset, split)
     at_speeds = [
         features
-        if stride == protocol.stride
-        else features_of(network, dataset, replace(protocol, stride=stride))
-        for stride in SPEEDS
+        if speed == 1
+        else features_of(network, dataset, replace(protocol, stride=speed * protocol.stride))
+        for speed in SPEEDS
     ]
     return found | {f"{dataset.name} speed linear": speed_of(at_speeds, parts)}
 

@@ -108,7 +108,7 @@ def load(path: Path) -> Plan:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         plan = Plan(
-            recipe=table["recipe"],
+            recipe=_beside(path, table["recipe"]),
             seeds=tuple(table["seeds"]),
             baseline=table["baseline"],
             at_once=table["at_once"],
@@ -122,6 +122,11 @@ def load(path: Path) -> Plan:
         raise TrainerError(f"{path} is no plan of an experiment: {error!r}.") from error
     _check(path, plan)
     return plan
+
+
+def _beside(path: Path, recipe: str) -> str:
+    """A file of settings is named as it lies beside the plan."""
+    return str(path.parent / recipe) if recipe.endswith(".toml") else recipe
 
 
 def _tuples(table: dict[str, Any]) -> dict[str, Any]:

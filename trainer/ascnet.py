@@ -6,6 +6,10 @@ ACP  two clips of the same video at different speeds agree in appearance.
 SCP  two clips of different videos at the same speed agree in speed. The other video is the one in
      the memory bank that is nearest in appearance.
 
+What two videos that look alike share is their look, more than their speed, and that is what SCP
+finds first. So it can be asked for the difference that speed makes (`speed_target = "direction"`,
+ours): from the nearest in appearance at other speeds to the nearest at the clip's own.
+
 Each agreement is || p - z ||^2 of L2-normalised vectors, p predicted from the online encoder, z
 from the target, through which no gradient flows. The target is a moving average of the online
 encoder (momentum > 0) or the online encoder itself (momentum = 0).
@@ -86,6 +90,12 @@ def distance(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 2 - 2 * (normalize(prediction, dim=-1) * normalize(target, dim=-1)).sum(-1)
 
 
+def _mean_of(rows: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    """float32 N x k x dim, bool N x k: the mean of those of the k that are there, N x dim."""
+    there = there[..., None]
+    return (rows * there).sum(1) / there.sum(1).clamp(min=1)
+
+
 class ASCNet(nn.Module):
     def __init__(self, model: Model, objective: Objective) -> None:
         super().__init__()
@@ -138,14 +148,10 @@ class ASCNet(nn.Module):
         first, second = target.appearance.chunk(2)
         acp = distance(appearance, torch.cat([second, first]))
 
-        stride, video, group = labels.unbind(1)
         if scores is None:
             scores = self.bank.similarity(target.appearance)
-        places, found = self.bank.neighbours(
-            scores, stride, video, group, settings.neighbours, settings.exclude_siblings
-        )
-        neighbours = Neighbours(found, self.bank.video[places], self.bank.age(places))
-        scp = distance(speed[:, None], self.bank.speed[places]) * found
+        targets, found, neighbours = self._speed_targets(scores, labels)
+        scp = distance(speed[:, None], targets) * found
 
         # Ranks find unequal numbers of neighbours: shares of the joint batch, not of the rank's.
         counts = torch.stack([acp.sum(), scp.sum(), found.sum(), found.any(1).sum()]).detach()
@@ -165,6 +171,24 @@ class ASCNet(nn.Module):
             target=joint,
             neighbours=neighbours,
         )
+
+    @torch.no_grad()
+    def _speed_targets(
+        self, scores: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, Neighbours]:
+        """What N clips shall agree with in speed: float32 N x T x dim, bool N x T whether it is
+        there, and the neighbours it comes from. T is k, or 1 for a direction."""
+        own = self.objective
+        limits = *labels.unbind(1), own.neighbours, own.exclude_siblings
+        places, found = self.bank.neighbours(scores, *limits)
+        neighbours = Neighbours(found, self.bank.video[places], self.bank.age(places))
+        speeds = self.bank.speed[places]
+        if own.speed_target == "place":
+            return speeds, found, neighbours
+        others, there = self.bank.neighbours(scores, *limits, other_strides=True)
+        away = _mean_of(self.bank.speed[others], there)
+        both = found.any(1, keepdim=True) & there.any(1, keepdim=True)
+        return (_mean_of(speeds, found) - away)[:, None], both, neighbours
 
     @torch.no_grad()
     def _target(

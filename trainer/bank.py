@@ -58,13 +58,17 @@ class MemoryBank(nn.Module):
         group: torch.Tensor,
         k: int,
         exclude_siblings: bool = True,
+        other_strides: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """For each of N clips the k entries that `scores` (float32, N x size) puts highest, of the
-        same stride and another video, and of another group too if siblings are excluded.
+        same stride (or of any other one) and another video, and of another group too if siblings
+        are excluded.
 
         Returns int64 N x k places and bool N x k: whether there is such an entry at all.
         """
-        allowed = (self.stride == stride[:, None]) & (self.video != video[:, None])
+        same = self.stride == stride[:, None]
+        allowed = ~same & (self.stride > 0) if other_strides else same
+        allowed &= self.video != video[:, None]
         if exclude_siblings:
             allowed &= self.group != group[:, None]
         best, places = scores.masked_fill(~allowed, -torch.inf).topk(min(k, scores.shape[1]), dim=1)

@@ -76,6 +76,9 @@ class Objective:
     bank: int = 16384  # clips; RSPNet's queue
     neighbours: int = 1  # k nearest in appearance; paper: top-1
     neighbour: str = "appearance"  # how SCP finds them; "random": any, to see what retrieval is for
+    # What SCP's target is: "place", the neighbour's embedding (paper), or "direction", from
+    # the mean of the k nearest at other speeds to that of the k nearest at the clip's own (ours).
+    speed_target: str = "place"
     exclude_siblings: bool = True  # clips of the same source recording are no "other video"
     speed_warmup: float = 0.05  # share of the steps before SCP starts, while the bank fills
     collapse: float = (

@@ -14,6 +14,7 @@ Rule = tuple[bool, str, Any, str]  # is it fine, its name, its value, what is al
 
 OPTIMISERS = ("sgd", "lars", "adamw")
 NEIGHBOURS = ("appearance", "random")
+SPEED_TARGETS = ("place", "direction")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
@@ -95,6 +96,12 @@ def _objective(config: "Config") -> list[Rule]:
             "objective.neighbour",
             own.neighbour,
             any_of(NEIGHBOURS),
+        ),
+        (
+            own.speed_target in SPEED_TARGETS,
+            "objective.speed_target",
+            own.speed_target,
+            any_of(SPEED_TARGETS),
         ),
         (0 <= own.speed_warmup <= 1, "objective.speed_warmup", own.speed_warmup, "in [0, 1]"),
         (0 <= own.collapse < 1, "objective.collapse", own.collapse, "in [0, 1)"),

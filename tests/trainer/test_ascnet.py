@@ -153,3 +153,62 @@ def test_it_learns_to_agree():
         optimiser.step()
         history.append(float(losses.appearance))
     assert history[-1] < history[0] - 0.3
+
+
+def test_a_direction_is_from_the_nearest_at_other_speeds_to_those_at_the_own():
+    net = model(momentum=0.0, neighbours=2, speed_target="direction")
+    data = batch(5)
+    net(**data)
+    bank = {name: value.clone() for name, value in net.bank.state_dict().items()}
+    losses = net(**data)
+    with torch.no_grad():
+        appearance, speed = net.encoder(data["clips"])
+        z, m = normalize(appearance, dim=1), net.predict_speed(speed)
+    expected = []
+    for i in range(10):
+        means = []
+        for same in (True, False):
+            fits = ((bank["stride"] == data["stride"][i]) == same) & (bank["stride"] > 0)
+            fits &= bank["video"] != data["video"][i]
+            similar = torch.where(fits, bank["appearance"] @ z[i], torch.tensor(-9.0))
+            means.append(bank["speed"][similar.topk(2).indices].mean(0))
+        expected.append(float(distance(m[i], means[0] - means[1])))
+    assert float(losses.speed) == pytest.approx(sum(expected) / 10, abs=1e-4)
+    assert losses.neighbours.video.shape == (10, 2)
+
+
+def test_there_is_no_direction_without_another_speed():
+    net = model(speed_target="direction")
+    data = batch()
+    data["stride"] = torch.ones_like(data["stride"])
+    net(**data)
+    losses = net(**data)
+    assert float(losses.speed) == 0.0 and float(losses.with_neighbour) == 0.0
+    assert losses.neighbours.found.all()  # there would be a place
+    losses.total.backward()
+
+
+def test_a_direction_is_learnt_where_a_place_is_not():
+    """Videos of many looks, darker or brighter with time: that tells their two speeds."""
+    found = {}
+    for target in ("place", "direction"):
+        net = model(momentum=0.0, appearance_weight=0.0, speed_target=target, neighbours=16)
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+        generator = torch.Generator().manual_seed(1)
+        stride = torch.tensor([1, 2]).repeat_interleave(8)
+        change = torch.outer(2.0 * stride - 3, 0.3 * torch.linspace(-1, 1, 4))[
+            :, None, :, None, None
+        ]
+        for step in range(60):
+            looks = torch.randn(8, 3, 1, 1, 1, generator=generator).repeat(2, 1, 1, 1, 1)
+            noise = torch.randn(16, 3, 4, 16, 16, generator=generator)
+            clips = looks + noise + change
+            video = torch.arange(8).repeat(2) + 8 * step
+            losses = net(clips, stride, video, video)
+            optimiser.zero_grad()
+            losses.total.backward()
+            optimiser.step()
+        speed, fast = net.bank.speed, net.bank.stride == 2
+        apart = speed[fast].mean(0) - speed[~fast].mean(0)
+        found[target] = float(apart.norm() / speed.std(0).norm())
+    assert found["direction"] > 1.5 * found["place"], found

@@ -102,3 +102,12 @@ def test_the_bank_is_in_the_state_dict():
     again.load_state_dict(bank.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(bank.buffers(), again.buffers(), strict=True))
     assert int(again.head) == 1
+
+
+def test_the_nearest_at_other_speeds_but_no_empty_places():
+    bank = mixed_bank(8)
+    query, _, stride, video, group = entries((0.0, 1, 0, 0))
+    scores = bank.similarity(query)
+    places, found = bank.neighbours(scores, stride, video, group, 2, other_strides=True)
+    assert places[0, 0] == 2 and found.tolist() == [[True, False]]
+    assert not bank.neighbours(scores, stride, video, group + 1, 1, other_strides=True)[1].any()
