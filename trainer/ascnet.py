@@ -17,6 +17,7 @@ encoder (momentum > 0) or the online encoder itself (momentum = 0).
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -179,13 +180,19 @@ class ASCNet(nn.Module):
         """What N clips shall agree with in speed: float32 N x T x dim, bool N x T whether it is
         there, and the neighbours it comes from. T is k, or 1 for a direction."""
         own = self.objective
-        limits = *labels.unbind(1), own.neighbours, own.exclude_siblings
-        places, found = self.bank.neighbours(scores, *limits)
+        nearest = partial(
+            self.bank.neighbours,
+            scores,
+            *labels.unbind(1),
+            k=own.neighbours,
+            exclude_siblings=own.exclude_siblings,
+        )
+        places, found = nearest()
         neighbours = Neighbours(found, self.bank.video[places], self.bank.age(places))
         speeds = self.bank.speed[places]
         if own.speed_target == "place":
             return speeds, found, neighbours
-        others, there = self.bank.neighbours(scores, *limits, other_strides=True)
+        others, there = nearest(other_strides=True)
         away = _mean_of(self.bank.speed[others], there)
         both = found.any(1, keepdim=True) & there.any(1, keepdim=True)
         return (_mean_of(speeds, found) - away)[:, None], both, neighbours
