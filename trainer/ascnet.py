@@ -17,7 +17,6 @@ encoder (momentum > 0) or the online encoder itself (momentum = 0).
 
 import copy
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
@@ -180,14 +179,13 @@ class ASCNet(nn.Module):
         """What N clips shall agree with in speed: float32 N x T x dim, bool N x T whether it is
         there, and the neighbours it comes from. T is k, or 1 for a direction."""
         own = self.objective
-        nearest = partial(
-            self.bank.neighbours,
-            scores,
-            *labels.unbind(1),
-            k=own.neighbours,
-            exclude_siblings=own.exclude_siblings,
-        )
-        places, found = nearest()
+        stride, video, group = labels.unbind(1)
+
+        def nearest(other_strides: bool) -> tuple[torch.Tensor, torch.Tensor]:
+            k, exclude = own.neighbours, own.exclude_siblings
+            return self.bank.neighbours(scores, stride, video, group, k, exclude, other_strides)
+
+        places, found = nearest(other_strides=False)
         neighbours = Neighbours(found, self.bank.video[places], self.bank.age(places))
         speeds = self.bank.speed[places]
         if own.speed_target == "place":
