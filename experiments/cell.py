@@ -27,7 +27,7 @@ from evaluate.errors import EvaluateError
 from evaluate.protocol import protocol_of
 from experiments.even_tempo import at_even_tempo
 from experiments.floors import FLOOR_OF
-from experiments.measure import figures_of
+from experiments.measure import Asked, figures_of
 from experiments.peer_training import train_peer
 from experiments.plan import ASCNET, UNTRAINED, Cell, Plan, load
 from trainer import checkpoint, config
@@ -57,7 +57,7 @@ def compute(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
         "asked": plan.asked(cell),
     }
     try:
-        result |= _found(plan.settings(cell), cell, folder)
+        result |= _found(plan, cell, folder)
     except (BuilderError, EvaluateError, TrainerError) as error:
         result["error"] = str(error)
     result |= {"seconds": round(time.perf_counter() - began, 1), "code": code()}
@@ -65,8 +65,10 @@ def compute(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
     return result
 
 
-def _found(settings: Config, cell: Cell, folder: Path) -> dict[str, Any]:
+def _found(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
+    settings = plan.settings(cell)
     protocol = protocol_of(settings)
+    asked = Asked(settings.data.split, cell.data.folds, cell.data.factors, plan.speeds)
     network: Network
     last: dict[str, Any] = {}
     if cell.variant.kind in FLOOR_OF:
@@ -80,7 +82,7 @@ def _found(settings: Config, cell: Cell, folder: Path) -> dict[str, Any]:
     figures: dict[str, float] = {}
     for place in cell.data.test:
         dataset = ShardDataset(Path(place))
-        figures |= figures_of(network, dataset, protocol, settings.data.split, cell.data.factors)
+        figures |= figures_of(network, dataset, protocol, asked)
     return {"figures": figures, "last": last}
 
 

@@ -1,7 +1,8 @@
 """What a network's frozen features tell: recall@1 and a linear probe of the class and of known
 factors, and whether a clip is played at 1x or 2x. The figures are those of `ascnet evaluate`."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +15,15 @@ from evaluate.probe import ProbeSettings, linear_probe
 from evaluate.progress import silent
 from evaluate.protocol import Protocol, clips_of
 
-SPEEDS = (1, 2)  # that are told apart: how many times the stride of the protocol
+
+@dataclass(frozen=True)
+class Asked:
+    split: str
+    folds: int = (
+        0  # all labelled videos in so many parts of whole groups, each tested; 0: the split
+    )
+    factors: tuple[str, ...] = ()  # known factors of the videos
+    speeds: tuple[int, ...] = ()  # strides that are told apart; none: the protocol's and twice it
 
 
 def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> np.ndarray:
@@ -29,32 +38,60 @@ def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> 
 
 
 def figures_of(
-    network: Network,
-    dataset: ShardDataset,
-    protocol: Protocol,
-    split: str,
-    factors: tuple[str, ...] = (),
+    network: Network, dataset: ShardDataset, protocol: Protocol, asked: Asked
 ) -> dict[str, float]:
     """Percent by "<data set> <class or factor> <measure>", and "<data set> speed linear". The
     gallery has no other clips of a query's recording where it otherwise would."""
     features = features_of(network, dataset, protocol)
     found: dict[str, float] = {}
-    for factor in ("", *factors):
-        parts = parts_of(dataset, split, factor)
+    for factor in ("", *asked.factors):
+        folds = _folds(parts_of(dataset, asked.split, factor), asked.folds)
         name = f"{dataset.name} {factor or 'class'}"
-        rows = measures.retrieval_of(features, parts, "none", CPU, silent)
-        nearest = rows.get(measures.NO_SIBLINGS, rows[""]).figures["recall@1"]
-        linear = measures.linear_of(features, parts, ProbeSettings(), CPU, silent).figures["top1"]
-        assert nearest is not None and linear is not None  # there is a gallery of one or more
-        found |= {f"{name} recall@1": nearest, f"{name} linear": linear}
-    parts = parts_of(dataset, split)
+        found[f"{name} recall@1"] = _mean(folds, lambda parts: _recall(features, parts))
+        found[f"{name} linear"] = _mean(folds, lambda parts: _linear(features, parts))
     at_speeds = [
         features
-        if speed == 1
-        else features_of(network, dataset, replace(protocol, stride=speed * protocol.stride))
-        for speed in SPEEDS
+        if stride == protocol.stride
+        else features_of(network, dataset, replace(protocol, stride=stride))
+        for stride in asked.speeds or (protocol.stride, 2 * protocol.stride)
     ]
-    return found | {f"{dataset.name} speed linear": speed_of(at_speeds, parts)}
+    folds = _folds(parts_of(dataset, asked.split), asked.folds)
+    speed = _mean(folds, lambda parts: speed_of(at_speeds, parts))
+    return found | {f"{dataset.name} speed linear": speed}
+
+
+def _recall(features: np.ndarray, parts: Parts) -> float:
+    rows = measures.retrieval_of(features, parts, "none", CPU, silent)
+    nearest = rows.get(measures.NO_SIBLINGS, rows[""]).figures["recall@1"]
+    assert nearest is not None  # there is a gallery of one or more
+    return nearest
+
+
+def _linear(features: np.ndarray, parts: Parts) -> float:
+    top1 = measures.linear_of(features, parts, ProbeSettings(), CPU, silent).figures["top1"]
+    assert top1 is not None
+    return top1
+
+
+def _folds(parts: Parts, folds: int) -> list[Parts]:
+    """The split's own two parts; or all labelled videos in `folds` parts of whole groups, each the
+    test part in turn."""
+    if not folds:
+        return [parts]
+    labelled = np.flatnonzero(parts.labels >= 0)
+    _, number = np.unique(parts.groups[labelled], return_inverse=True)
+    fold = number % folds
+    return [
+        replace(parts, train=labelled[fold != own], test=labelled[fold == own])
+        for own in np.unique(fold)
+    ]
+
+
+def _mean(folds: list[Parts], percent: Callable[[Parts], float]) -> float:
+    """Of all test videos together."""
+    return float(
+        np.average([percent(parts) for parts in folds], weights=[len(p.test) for p in folds])
+    )
 
 
 def speed_of(features: list[np.ndarray], parts: Parts) -> float:

@@ -24,6 +24,7 @@ class Data:
     train: tuple[str, ...]
     test: tuple[str, ...]
     factors: tuple[str, ...] = ()  # known factors of the videos that are asked for, too
+    folds: int = 0  # all videos, in so many parts of whole groups, each tested in turn; 0: a split
     set: tuple[str, ...] = ()  # changes of the recipe
 
     @property
@@ -69,6 +70,9 @@ class Plan:
     seeds: tuple[int, ...]
     baseline: str  # name of the variant that the others are compared with
     at_once: int  # processes
+    speeds: tuple[
+        int, ...
+    ]  # strides of the speed probe; none: the recipe's for tests, and twice it
     set: tuple[str, ...]
     data: tuple[Data, ...]
     variants: tuple[Variant, ...]
@@ -98,6 +102,8 @@ class Plan:
             "train": list(cell.data.train),
             "test": list(cell.data.test),
             "factors": list(cell.data.factors),
+            "folds": cell.data.folds,
+            "speeds": list(self.speeds),
             "sha256": {place: fingerprint(Path(place)) for place in cell.data.folders},
             "settings": dump(self.settings(cell)),
         }
@@ -112,6 +118,7 @@ def load(path: Path) -> Plan:
             seeds=tuple(table["seeds"]),
             baseline=table["baseline"],
             at_once=table["at_once"],
+            speeds=tuple(table.get("speeds", ())),
             set=tuple(table["set"]),
             data=tuple(Data(name, **_tuples(own)) for name, own in table["data"].items()),
             variants=tuple(
