@@ -11,11 +11,15 @@ from experiments.table import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 # docs/evidence/*.json: experiments/*.toml, and the page with its tables
-PLANS = {"results": "evidence", "settings": "settings", "whole": "whole", "tried": "tried"}
+PLANS = {own: own for own in ("first", "settings", "whole", "tried", "clips", "demo")}
+PLANS["results"] = "evidence"
 PAGES = {
     "results": "evidence.md",
+    "clips": "evidence.md",
+    "demo": "evidence.md",
+    "first": "evidence/first.md",
     "settings": "evidence/settings.md",
-    "whole": "evidence.md",
+    "whole": "evidence/whole.md",
     "tried": "evidence/tried.md",
 }
 

@@ -95,7 +95,17 @@ def test_the_usual_plan_asks_for_all_of_it():
     only = {v.name: plan.settings(c).objective for c in plan.cells for v in [c.variant]}
     assert only["SCP only"].appearance_weight == 0 and only["SCP only"].speed_warmup == 0
     assert only["ACP only"].speed_weight == 0
-    assert only["random neighbour"].neighbour == "random"
+    assert only["random neighbours"].neighbour == "random"
+    assert only["ascnet"].speed_target == "direction" and only["place"].speed_target == "place"
+
+
+def test_a_recipe_of_its_own_lies_beside_the_plan(shards, tmp_path, monkeypatch):
+    path = write_plan(tmp_path / "plan.toml", shards, "[variants.ascnet]\n")
+    path.write_text(path.read_text().replace('recipe = "demo"', 'recipe = "own.toml"'))
+    (tmp_path / "own.toml").write_text("[objective]\nbank = 77\n")
+    monkeypatch.chdir("/")
+    plan = load(path)
+    assert plan.settings(plan.cells[0]).objective.bank == 77
 
 
 @pytest.mark.parametrize(
@@ -130,6 +140,6 @@ def test_at_even_tempo_a_stride_is_the_same_share_of_every_cycle(training_set):
 
 
 def test_even_tempo_is_asked_only_where_tempo_is_known():
-    plan = load(USUAL)
+    plan = load(USUAL.with_name("first.toml"))
     places = {cell.data.name for cell in plan.cells if cell.variant.even_tempo}
     assert places == {"shapes"}

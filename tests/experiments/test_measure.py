@@ -11,8 +11,9 @@ from evaluate.protocol import protocol_of
 from evaluate.question import Question
 from evaluate.subjects import of_run
 from evaluate.tasks import evaluate
+from experiments import measure
 from experiments.floors import colours, pixels
-from experiments.measure import figures_of, speed_of
+from experiments.measure import Asked, figures_of, speed_of
 from trainer.augment import MEAN, STD
 
 CPU = torch.device("cpu")
@@ -23,7 +24,7 @@ def test_the_figures_are_those_of_evaluate(finished_run, tiny, shards, tmp_path)
     subjects = replace(of_run(finished_run), folder=tmp_path)
     pooled = Pooled(subjects.trained.backbone)
     to_device(pooled, CPU)
-    found = figures_of(pooled, dataset, protocol_of(tiny), "1")
+    found = figures_of(pooled, dataset, protocol_of(tiny), Asked("1"))
     for task, column, name in (("retrieval", "recall@1", "recall@1"), ("linear", "top1", "linear")):
         question = Question(task, "1", protocol_of(tiny), baseline=False)
         result = evaluate(question, subjects, dataset, CPU)
@@ -37,6 +38,25 @@ def test_speed_is_told_from_features_that_hold_it_and_from_no_others(dataset):
     shifted[:, 1] += 20
     assert speed_of([noise, shifted], parts) == 100.0
     assert speed_of([noise, noise], parts) == pytest.approx(50.0)
+
+
+def test_every_video_is_tested_once_and_never_with_its_own_recording(dataset, tiny, monkeypatch):
+    tested = []
+
+    def seen(features, parts):
+        tested.extend(parts.test.tolist())
+        assert not set(parts.groups[parts.test]) & set(parts.groups[parts.train])
+        assert len(parts.train) + len(parts.test) == len(dataset.videos)
+        return 100.0 * len(parts.test)
+
+    monkeypatch.setattr(measure, "_recall", seen)
+    monkeypatch.setattr(measure, "_linear", lambda features, parts: 50.0)
+    asked = Asked("1", folds=2, speeds=(2, 3))
+    found = figures_of(pixels, dataset, protocol_of(tiny), asked)
+    assert sorted(tested) == list(range(len(dataset.videos)))
+    assert found[f"{dataset.name} class linear"] == 50.0
+    sizes = [found[f"{dataset.name} class recall@1"] / 100]
+    assert sizes[0] >= len(dataset.videos) / 2  # the mean is weighted by the videos tested
 
 
 def test_floors_by_hand():
