@@ -78,9 +78,10 @@ class MemoryBank(nn.Module):
         """How many clips were put in after each of the entries at `places`: int64, same shape."""
         return (self.head - 1 - places) % len(self.stride)
 
-    def latest(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Appearance and speed of the last `count` clips, fewer if there are not so many yet."""
+    def latest(self, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Appearance, speed and stride of the last `count` clips, fewer if there are not so many
+        yet."""
         size = len(self.stride)
         places = (self.head - 1 - torch.arange(min(count, size), device=self.head.device)) % size
         places = places[self.stride[places] > 0]
-        return self.appearance[places], self.speed[places]
+        return self.appearance[places], self.speed[places], self.stride[places]

@@ -71,6 +71,7 @@ def in_words(line: dict[str, Any]) -> str:
         f"std {line['std_appearance']:.3f}/{line['std_speed']:.3f} of {line['std_healthy']:.3f}",
         f"rank {line['rank_appearance']:.0f}/{line['rank_speed']:.0f} of "
         f"{line['rank_healthy']:.0f}",
+        f"speed told {line['speed_told'] or 0:.0%}",
         f"{line['clips_per_second']:.0f} clips/s",
         f"data wait {line['data_wait']:.0%}",
     ]

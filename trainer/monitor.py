@@ -11,7 +11,7 @@ from trainer.bank import MemoryBank
 from trainer.config import Objective
 from trainer.training_set import TrainingSet
 
-_RANK_OF = 1024  # clips; the latest in the bank
+_LATEST = 1024  # clips in the bank that are looked at
 
 
 def embedding_std(embeddings: torch.Tensor) -> float:
@@ -70,18 +70,33 @@ def measured(
         "std_appearance": embedding_std(losses.target.appearance),
         "std_speed": embedding_std(losses.target.speed),
         "std_healthy": healthy_std(losses.target.speed.shape[1]),
-        **_ranks(bank),
+        **_of_bank(bank),
         **neighbour_report(losses.neighbours, videos, data, clips_a_step),
     }
 
 
-def _ranks(bank: MemoryBank) -> dict[str, float]:
-    """Effective rank of both heads over the latest clips, and what it should be about."""
-    appearance, speed = bank.latest(_RANK_OF)
+def told_by_speed(embeddings: torch.Tensor, stride: torch.Tensor) -> float | None:
+    """Share of the variance of embeddings (N x dim) that is between the clips' strides (int64, N),
+    0 to 1: 1 - (variance within a stride) / (variance), the correlation ratio. Near 0 the space
+    knows nothing of speed, whatever its loss says. None if all are one point."""
+    rows = embeddings.double() - embeddings.double().mean(0)
+    total = float(rows.square().sum())
+    if total < 1e-9:
+        return None
+    same = (stride[:, None] == stride.unique()).double()  # N x speeds
+    means = same.mT @ rows / same.sum(0)[:, None]
+    return float((means.square().sum(1) * same.sum(0)).sum()) / total
+
+
+def _of_bank(bank: MemoryBank) -> dict[str, float | None]:
+    """Effective rank of both heads over the latest clips, and what it should be about; and whether
+    the speed space tells speeds."""
+    appearance, speed, stride = (rows.cpu() for rows in bank.latest(_LATEST))
     return {
-        "rank_appearance": effective_rank(appearance.cpu()),
-        "rank_speed": effective_rank(speed.cpu()),
+        "rank_appearance": effective_rank(appearance),
+        "rank_speed": effective_rank(speed),
         "rank_healthy": healthy_rank(*appearance.shape),
+        "speed_told": told_by_speed(speed, stride),
     }
 
 

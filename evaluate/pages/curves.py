@@ -82,6 +82,16 @@ def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
             digits=0,
         ),
         Chart(
+            "Speed in the speed space",
+            " %",
+            "step",
+            x,
+            lines(("speed_told", "told apart"), scale=100.0),
+            note="Share of the embeddings' variance that is between playback speeds; "
+            "near 0 they know none.",
+            digits=1,
+        ),
+        Chart(
             "Neighbours taken from the bank",
             " %",
             "step",

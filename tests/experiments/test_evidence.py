@@ -102,10 +102,10 @@ def test_the_usual_plan_asks_for_all_of_it():
 def test_a_recipe_of_its_own_lies_beside_the_plan(shards, tmp_path, monkeypatch):
     path = write_plan(tmp_path / "plan.toml", shards, "[variants.ascnet]\n")
     path.write_text(path.read_text().replace('recipe = "demo"', 'recipe = "own.toml"'))
-    (tmp_path / "own.toml").write_text("[objective]\nbank = 77\n")
+    (tmp_path / "own.toml").write_text("[optim]\nweight_decay = 0.5\n")
     monkeypatch.chdir("/")
     plan = load(path)
-    assert plan.settings(plan.cells[0]).objective.bank == 77
+    assert plan.settings(plan.cells[0]).optim.weight_decay == 0.5
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from trainer.monitor import (
     healthy_rank,
     healthy_std,
     neighbour_report,
+    told_by_speed,
 )
 
 
@@ -28,6 +29,16 @@ def test_effective_rank_by_hand():
     assert effective_rank(square + 5) == pytest.approx(2)  # where they lie is no matter
     assert effective_rank(torch.ones(9, 4)) == 0
     assert effective_rank(torch.ones(1, 4)) == effective_rank(torch.ones(0, 4)) == 0
+
+
+def test_the_variance_between_speeds_by_hand():
+    stride = torch.tensor([1, 1, 2, 2])
+    rows = torch.tensor([[0.0, 1], [0, -1], [2, 1], [2, -1]])  # 1 along each axis
+    assert told_by_speed(rows, stride) == pytest.approx(0.5)
+    assert told_by_speed(rows[:, :1], stride) == pytest.approx(1)
+    assert told_by_speed(rows[:, 1:], stride) == pytest.approx(0)
+    assert told_by_speed(torch.ones(4, 2), stride) is None
+    assert told_by_speed(torch.ones(0, 2), stride[:0]) is None
 
 
 def test_a_collapse_of_dimensions_shows_in_the_rank_and_not_in_the_std():

@@ -52,6 +52,7 @@ def test_what_a_run_leaves_behind(finished_run):
     assert line["neighbour_same_group"] == 0.0  # siblings are excluded
     assert 0 <= line["neighbour_same_class"] <= 1
     assert 1 <= line["rank_appearance"] <= 8 and 1 <= line["rank_speed"] <= line["rank_healthy"] * 2
+    assert 0 <= line["speed_told"] <= 1
     assert line["lr"] > 0
     kept = [int(path.stem) for path in list_checkpoints(finished_run)]
     assert kept == [2, 4, 6, 8]  # milestones 2, 4, 6, 8; the last two are 6 and 8
@@ -294,7 +295,7 @@ def test_the_hours_are_projected_after_fifty_steps(tmp_path):
     log = Log(tmp_path, first=100, total=1000)
     numbers = dict.fromkeys(
         ("loss", "loss_appearance", "loss_speed", "std_appearance", "std_speed", "std_healthy"), 1.0
-    ) | dict.fromkeys(("rank_appearance", "rank_speed", "rank_healthy"), 9.0)
+    ) | dict.fromkeys(("rank_appearance", "rank_speed", "rank_healthy", "speed_told"), 9.0)
     assert "h for all" not in log.write(149, numbers, (10, 0.0))
     assert "h for all 1000 steps" in log.write(150, numbers, (10, 0.0))
     log.close()
