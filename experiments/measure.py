@@ -1,5 +1,6 @@
 """What a network's frozen features tell: recall@1 and a linear probe of the class and of known
-factors, and whether a clip is played at 1x or 2x. The figures are those of `ascnet evaluate`."""
+factors, and at which stride a clip is played. Recall and probe of the class are those of `ascnet
+evaluate`, but for folds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from evaluate.protocol import Protocol, clips_of
 
 @dataclass(frozen=True)
 class Asked:
+    """Which figures of a data set."""
+
     split: str
     folds: int = (
         0  # all labelled videos in so many parts of whole groups, each tested; 0: the split

@@ -24,7 +24,7 @@ class Data:
     train: tuple[str, ...]
     test: tuple[str, ...]
     factors: tuple[str, ...] = ()  # known factors of the videos that are asked for, too
-    folds: int = 0  # all videos, in so many parts of whole groups, each tested in turn; 0: a split
+    folds: int = 0  # all labelled videos in so many parts of whole groups, each tested; 0: a split
     set: tuple[str, ...] = ()  # changes of the recipe
 
     @property
@@ -150,6 +150,15 @@ def _check(path: Path, plan: Plan) -> None:
         raise TrainerError(f"{path}: the baseline {plan.baseline!r} is none of the variants.")
     if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds):
         raise TrainerError(f"{path}: seeds are {list(plan.seeds)}; name one or more, each once.")
+    for data in plan.data:
+        if data.folds < 0 or data.folds == 1:
+            raise TrainerError(
+                f"{path}: folds of {data.name} is {data.folds}; it takes 0 (the split), 2 or more."
+            )
+    if plan.speeds and (min(plan.speeds) < 1 or len(set(plan.speeds)) < max(2, len(plan.speeds))):
+        raise TrainerError(
+            f"{path}: speeds is {list(plan.speeds)}; it takes two strides or more, each once."
+        )
     if plan.at_once < 1:
         raise TrainerError(f"{path}: at_once is {plan.at_once}; it takes 1 or more.")
     for cell in plan.cells:

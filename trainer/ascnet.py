@@ -1,6 +1,6 @@
 """The method on one page: ASCNet (Huang et al., ICCV 2021, arXiv 2106.02342).
 
-One encoder maps a clip into an appearance space and a speed space. There are no negatives:
+One encoder maps a clip into an appearance space and a speed space. Pairs are positive:
 
 ACP  two clips of the same video at different speeds agree in appearance.
 SCP  two clips of different videos at the same speed agree in speed. The other video is the one in
@@ -8,7 +8,8 @@ SCP  two clips of different videos at the same speed agree in speed. The other v
 
 What two videos that look alike share is their look, more than their speed, and that is what SCP
 finds first. So it can be asked for the difference that speed makes (`speed_target = "direction"`,
-ours): from the nearest in appearance at other speeds to the nearest at the clip's own.
+ours): from the nearest in appearance at other speeds to the nearest at the clip's own. That pushes
+a clip away from the mean of those at other speeds, which the paper does not.
 
 Each agreement is || p - z ||^2 of L2-normalised vectors, p predicted from the online encoder, z
 from the target, through which no gradient flows. The target is a moving average of the online
@@ -44,15 +45,15 @@ class Losses:
     total: torch.Tensor  # with gradient
     loss: torch.Tensor
     appearance: torch.Tensor  # ACP, 0 .. 4
-    speed: torch.Tensor  # SCP, 0 .. 4; 0 as long as no clip has a neighbour
-    with_neighbour: torch.Tensor  # share of clips that found another video
+    speed: torch.Tensor  # SCP, 0 .. 4; 0 as long as no clip has a target
+    with_neighbour: torch.Tensor  # share of clips that have one: another video, or a direction
     target: Embeddings  # of the joint batch
     neighbours: "Neighbours"  # of this rank's clips
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The "other videos" that SCP found for N clips; all N x k."""
+    """The "other videos" at the clip's own speed that SCP found for N clips; all N x k."""
 
     found: torch.Tensor  # bool; where False, the other two say nothing
     video: torch.Tensor  # int64

@@ -61,8 +61,8 @@ class MemoryBank(nn.Module):
         other_strides: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """For each of N clips the k entries that `scores` (float32, N x size) puts highest, of the
-        same stride (or of any other one) and another video, and of another group too if siblings
-        are excluded.
+        same stride and another video, and of another group too if siblings are excluded. With
+        `other_strides` of any stride but the clip's own. Empty places never count.
 
         Returns int64 N x k places and bool N x k: whether there is such an entry at all.
         """

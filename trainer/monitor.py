@@ -29,7 +29,8 @@ def healthy_std(dim: int) -> float:
 def effective_rank(embeddings: torch.Tensor) -> float:
     """In how many directions embeddings (N x dim, their mean taken away) differ: e to the entropy
     of their singular values' shares (Roy & Vetterli 2007). From 1 (a line) to dim; 0 for a point.
-    Embeddings that fill few dimensions have collapsed in part, whatever their std."""
+    Embeddings that fill few dimensions have collapsed in part, whatever their std; but where SCP
+    asks for a direction, as many as there are speeds less one are all that is asked for."""
     if len(embeddings) < 2:
         return 0.0
     centred = embeddings.double() - embeddings.double().mean(0)

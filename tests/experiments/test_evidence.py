@@ -49,6 +49,7 @@ def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys):
     changed = load(path)
     done = [evidence.is_done(changed, own, out) for own in changed.cells[:2]]
     assert done == [True, False]  # what changed would be
+    assert [own["variant"] for own in evidence.results(changed, out)] == ["ascnet"]
 
 
 def test_every_kind_gives_figures_and_a_failure_is_a_row(shards, tmp_path):
@@ -116,6 +117,8 @@ def test_a_recipe_of_its_own_lies_beside_the_plan(shards, tmp_path, monkeypatch)
         ("[variants.ascnet]", '[variants.ascnet]\nset = ["optim.lr=-1"]', "optim.lr is -1"),
         ("seeds = [0]", "seeds = [0, 0]", "each once"),
         ("at_once = 2", "at_once = 0", "at_once is 0"),
+        ("at_once = 2", "at_once = 2\nspeeds = [2]", "two strides or more"),
+        ("[data.toy]", "[data.toy]\nfolds = 1", "folds of toy is 1"),
         ("recipe =", "receipt =", "no plan of an experiment"),
     ],
 )

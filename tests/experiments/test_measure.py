@@ -41,22 +41,28 @@ def test_speed_is_told_from_features_that_hold_it_and_from_no_others(dataset):
 
 
 def test_every_video_is_tested_once_and_never_with_its_own_recording(dataset, tiny, monkeypatch):
-    tested = []
+    tested, strides = [], []
 
-    def seen(features, parts):
-        tested.extend(parts.test.tolist())
+    def recall(features, parts):
+        tested.append(len(parts.test))
         assert not set(parts.groups[parts.test]) & set(parts.groups[parts.train])
-        assert len(parts.train) + len(parts.test) == len(dataset.videos)
-        return 100.0 * len(parts.test)
+        assert len(set(parts.test) | set(parts.train)) == len(dataset.videos)
+        return float(len(parts.test))
 
-    monkeypatch.setattr(measure, "_recall", seen)
-    monkeypatch.setattr(measure, "_linear", lambda features, parts: 50.0)
-    asked = Asked("1", folds=2, speeds=(2, 3))
-    found = figures_of(pixels, dataset, protocol_of(tiny), asked)
-    assert sorted(tested) == list(range(len(dataset.videos)))
-    assert found[f"{dataset.name} class linear"] == 50.0
-    sizes = [found[f"{dataset.name} class recall@1"] / 100]
-    assert sizes[0] >= len(dataset.videos) / 2  # the mean is weighted by the videos tested
+    def features_of(network, dataset, protocol):
+        strides.append(protocol.stride)
+        return np.random.default_rng(0).normal(size=(len(dataset.videos), 3)).astype(np.float32)
+
+    monkeypatch.setattr(measure, "_recall", recall)
+    monkeypatch.setattr(measure, "features_of", features_of)
+    protocol = replace(protocol_of(tiny), stride=3)
+    found = figures_of(pixels, dataset, protocol, Asked("1", folds=3))
+    assert sum(tested) == len(dataset.videos) and len(tested) == 3
+    mean = sum(n * n for n in tested) / sum(tested)  # weighted by the videos tested
+    assert found[f"{dataset.name} class recall@1"] == pytest.approx(mean)
+    assert len(set(tested)) > 1 and strides == [3, 6]
+    figures_of(pixels, dataset, protocol, Asked("1", speeds=(1, 2)))
+    assert strides == [3, 6, 3, 1, 2]
 
 
 def test_floors_by_hand():

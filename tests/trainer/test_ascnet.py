@@ -155,12 +155,16 @@ def test_it_learns_to_agree():
     assert history[-1] < history[0] - 0.3
 
 
-def test_a_direction_is_from_the_nearest_at_other_speeds_to_those_at_the_own():
-    net = model(momentum=0.0, neighbours=2, speed_target="direction")
+@pytest.mark.parametrize("k, scored", [(2, False), (2, True), (20, False)])
+def test_a_direction_is_from_the_nearest_at_other_speeds_to_those_at_the_own(k, scored):
+    """Three speeds; 20 are more than there are."""
+    net = model(momentum=0.0, neighbours=k, speed_target="direction")
     data = batch(5)
+    data["stride"][-2:] = 4
+    scores = torch.rand(10, 64, generator=torch.Generator().manual_seed(1)) if scored else None
     net(**data)
     bank = {name: value.clone() for name, value in net.bank.state_dict().items()}
-    losses = net(**data)
+    losses = net(**data, scores=scores)
     with torch.no_grad():
         appearance, speed = net.encoder(data["clips"])
         z, m = normalize(appearance, dim=1), net.predict_speed(speed)
@@ -170,11 +174,13 @@ def test_a_direction_is_from_the_nearest_at_other_speeds_to_those_at_the_own():
         for same in (True, False):
             fits = ((bank["stride"] == data["stride"][i]) == same) & (bank["stride"] > 0)
             fits &= bank["video"] != data["video"][i]
-            similar = torch.where(fits, bank["appearance"] @ z[i], torch.tensor(-9.0))
-            means.append(bank["speed"][similar.topk(2).indices].mean(0))
+            similar = bank["appearance"] @ z[i] if scores is None else scores[i]
+            similar = torch.where(fits, similar, torch.tensor(-9.0))
+            nearest = similar.topk(min(k, int(fits.sum()))).indices
+            means.append(bank["speed"][nearest].mean(0))
         expected.append(float(distance(m[i], means[0] - means[1])))
     assert float(losses.speed) == pytest.approx(sum(expected) / 10, abs=1e-4)
-    assert losses.neighbours.video.shape == (10, 2)
+    assert losses.neighbours.video.shape == (10, k)
 
 
 def test_there_is_no_direction_without_another_speed():

@@ -109,6 +109,7 @@ def test_override():
         ("augment.area=[0.5,0.2]", "the smaller first"),
         ("model.dim=0", "model.dim is 0"),
         ("objective.neighbour=nearest", "appearance or random"),
+        ("objective.speed_target=nowhere", "place or direction"),
         ("objective.speed_warmup=3", r"in \[0, 1\]"),
     ],
 )

@@ -102,11 +102,11 @@ def after_three_steps(count: int, settings, shards: Path, folder: Path) -> list[
     return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(count)]
 
 
-@pytest.fixture(scope="module")
-def settings(tiny):
+@pytest.fixture(scope="module", params=["place", "direction"])
+def settings(tiny, request):
     """More neighbours are wanted than the bank has for a clip: ranks find unequal numbers."""
     changes = ("optim.batch=8", "objective.bank=24", "objective.neighbours=16", "optim.lr=0.05")
-    return override(tiny, changes)
+    return override(tiny, (*changes, f"objective.speed_target={request.param}"))
 
 
 @pytest.fixture(scope="module")
