@@ -19,11 +19,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## build the embedded data set, train on it, evaluate, report; about 7 minutes on 2 cores
+demo: $(READY)  ## build the embedded data set, train on it, evaluate, report; about 10 minutes on 2 cores
 	$(BIN)/ascnet build shapes --out $(SHARDS)
 	$(BIN)/ascnet train $(SHARDS)/shapes --recipe demo
 	$(BIN)/ascnet evaluate --task retrieval
 	$(BIN)/ascnet evaluate --task linear
+	$(BIN)/ascnet evaluate --task linear --factor tempo
 	$(BIN)/ascnet report
 
 shards: $(READY)  ## DATASET=... [SOURCE=...] [SHARDS=shards] [ARGS=...]: build a data set's shards
