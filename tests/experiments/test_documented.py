@@ -11,11 +11,10 @@ from experiments.table import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 # docs/evidence/*.json: experiments/*.toml, and the page with its tables
-PLANS = {own: own for own in ("first", "settings", "whole", "tried", "clips", "demo")}
+PLANS = {own: own for own in ("first", "settings", "whole", "tried", "demo")}
 PLANS["results"] = "evidence"
 PAGES = {
     "results": "evidence.md",
-    "clips": "evidence.md",
     "demo": "evidence.md",
     "first": "evidence/first.md",
     "settings": "evidence/settings.md",
