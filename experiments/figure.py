@@ -8,7 +8,7 @@ from html import escape
 from experiments.table import Results, Seeds, by_seed, names_of
 
 _COLUMNS = 4
-_LABELS, _PLOT, _GAP, _ROW, _HEAD, _FOOT = 130, 190, 24, 18, 40, 30  # pixels
+_LABELS, _PLOT, _GAP, _ROW, _HEAD, _FOOT = 170, 190, 24, 18, 40, 30  # pixels
 _DOT, _TEXT, _LINE = "#1f5fa8", "#222222", "#bbbbbb"
 
 
