@@ -11,7 +11,7 @@ from evaluate.store import Features
 CENTRINGS = ("gallery mean", "none")
 FEWEST = 10  # videos that a mean is taken of; of fewer it is mostly the videos themselves
 _ROWS = 1 << 15  # gallery clips at a time; bounds memory
-_DIGITS = 1e6  # cosines count to so many parts of 1, which is what float32 knows of them
+_DIGITS = 1e6  # cosines count to so many parts of 1, which is what float32 knows of features
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,13 @@ def search(gallery: Features, query: np.ndarray, k: int, centre: np.ndarray) -> 
             f"{gallery.path} holds features of {own.shape[1]} channels, and the query's have "
             f"{query.shape[1]}: they are of two encoders."
         )
-    queries = unit_rows(query, centre, "The query").T
+    # In float64: sums of float32 differ by more than a millionth between processors.
+    queries = unit_rows(query, centre, "The query").double().T
     cosines = np.empty(len(own), np.float32)
     partners = np.empty(len(own), np.int64)
     for first in range(0, len(own), _ROWS):
         some = slice(first, first + _ROWS)
-        table = unit_rows(own[some], centre, str(gallery.path)) @ queries
+        table = unit_rows(own[some], centre, str(gallery.path)).double() @ queries
         best = table.mul_(_DIGITS).round_().max(dim=1)  # rounding noise must not decide
         cosines[some], partners[some] = best.values.numpy() / _DIGITS, best.indices.numpy()
     clips = _best_clips(cosines, gallery.clip_video)
