@@ -22,9 +22,7 @@ class Asked:
     """Which figures of a data set."""
 
     split: str
-    folds: int = (
-        0  # all labelled videos in so many parts of whole groups, each tested; 0: the split
-    )
+    folds: int = 0  # all labelled videos in so many parts of whole groups; 0: the split
     factors: tuple[str, ...] = ()  # known factors of the videos
     speeds: tuple[int, ...] = ()  # strides that are told apart; none: the protocol's and twice it
 

@@ -70,9 +70,7 @@ class Plan:
     seeds: tuple[int, ...]
     baseline: str  # name of the variant that the others are compared with
     at_once: int  # processes
-    speeds: tuple[
-        int, ...
-    ]  # strides of the speed probe; none: the recipe's for tests, and twice it
+    speeds: tuple[int, ...]  # strides of the speed probe; none: the recipe's for tests, twice it
     set: tuple[str, ...]
     data: tuple[Data, ...]
     variants: tuple[Variant, ...]
