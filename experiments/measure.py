@@ -11,6 +11,7 @@ from builder.shard import ShardDataset
 from evaluate import measures
 from evaluate.cosine import CPU
 from evaluate.encode import Network, encode
+from evaluate.errors import EvaluateError
 from evaluate.parts import Parts, parts_of
 from evaluate.probe import ProbeSettings, linear_probe
 from evaluate.progress import silent
@@ -76,11 +77,17 @@ def _linear(features: np.ndarray, parts: Parts) -> float:
 
 def _folds(parts: Parts, folds: int) -> list[Parts]:
     """The split's own two parts; or all labelled videos in `folds` parts of whole groups, each the
-    test part in turn."""
+    test part in turn. Raises EvaluateError where they are of fewer than two groups."""
     if not folds:
         return [parts]
     labelled = np.flatnonzero(parts.labels >= 0)
-    _, number = np.unique(parts.groups[labelled], return_inverse=True)
+    groups, number = np.unique(parts.groups[labelled], return_inverse=True)
+    if len(groups) < 2:
+        raise EvaluateError(
+            f"folds is {folds}, and the {len(labelled)} labelled videos are of {len(groups)} "
+            "source groups; a group is held out whole, so it takes two or more. Set folds = 0 to "
+            "test the split."
+        )
     fold = number % folds
     return [
         replace(parts, train=labelled[fold != own], test=labelled[fold == own])

@@ -169,7 +169,9 @@ def load(path: Path) -> Config:
 
 
 def override(config: Settings, assignments: tuple[str, ...]) -> Settings:
-    """`--set optim.lr=0.05 data.strides=[1,2,4]`, values as in TOML; bare words are text."""
+    """`--set optim.lr=0.05 data.strides=[1,2,4]`, values as in TOML; bare words are text. All
+    changes are made at once: only what comes of them together has to be allowed."""
+    changes: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
@@ -178,11 +180,15 @@ def override(config: Settings, assignments: tuple[str, ...]) -> Settings:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
-        table: Any = value
-        for part in reversed(key.strip().split(".")):
-            table = {part: table}
-        config = apply(config, table, f"--set {assignment}")
-    return config
+        *tables, name = key.strip().split(".")
+        table = changes
+        for part in tables:
+            if not isinstance(table.get(part), dict):
+                table[part] = {}
+            table = table[part]
+        table[name] = value
+    result: Settings = apply(config, changes, "--set")
+    return result
 
 
 def apply(settings: Any, table: dict[str, Any], source: str, prefix: str = "") -> Any:

@@ -71,10 +71,11 @@ def in_words(line: dict[str, Any]) -> str:
         f"std {line['std_appearance']:.3f}/{line['std_speed']:.3f} of {line['std_healthy']:.3f}",
         f"rank {line['rank_appearance']:.0f}/{line['rank_speed']:.0f} of "
         f"{line['rank_healthy']:.0f}",
-        f"speed told {line['speed_told'] or 0:.0%}",
         f"{line['clips_per_second']:.0f} clips/s",
         f"data wait {line['data_wait']:.0%}",
     ]
+    if line["speed_told"] is not None:  # it is where all embeddings are one point
+        words.insert(3, f"speed told {line['speed_told']:.0%}")
     if line["hours_in_all"] is not None:
         words.append(f"{line['hours_in_all']:.2f} h for all {line['steps']} steps")
     return ", ".join(words)

@@ -6,6 +6,7 @@ import torch
 
 from builder.shard import ShardDataset
 from evaluate.encode import Pooled, to_device
+from evaluate.errors import EvaluateError
 from evaluate.parts import parts_of
 from evaluate.protocol import protocol_of
 from evaluate.question import Question
@@ -63,6 +64,13 @@ def test_every_video_is_tested_once_and_never_with_its_own_recording(dataset, ti
     assert len(set(tested)) > 1 and strides == [3, 6]
     figures_of(pixels, dataset, protocol, Asked("1", speeds=(1, 2)))
     assert strides == [3, 6, 3, 1, 2]
+
+
+def test_folds_of_one_recording_are_refused_in_words(dataset):
+    alone = parts_of(dataset, "1")
+    alone = replace(alone, groups=np.zeros_like(alone.groups))
+    with pytest.raises(EvaluateError, match=r"folds is 3, and the \d+ labelled videos are of 1 "):
+        measure._folds(alone, 3)
 
 
 def test_floors_by_hand():

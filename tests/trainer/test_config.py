@@ -63,6 +63,16 @@ def test_override():
     )
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_changes_are_allowed_together_whatever_their_order(swap):
+    changes = ("objective.bank=32", "objective.neighbours=8")
+    many = override(Config(), ("objective.neighbours=64",))
+    changed = override(many, changes[::-1] if swap else changes)
+    assert (changed.objective.bank, changed.objective.neighbours) == (32, 8)
+    with pytest.raises(TrainerError, match="neighbours is 64"):
+        override(many, changes[:1])
+
+
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [

@@ -291,13 +291,15 @@ def test_parts_of_a_batch_see_the_clips_of_the_whole(tiny, training_set, tmp_pat
     assert sorted(seen[2][0] + seen[2][1]) == seen[1][0]
 
 
-def test_the_hours_are_projected_after_fifty_steps(tmp_path):
+def test_hours_are_projected_after_fifty_steps_and_what_is_unknown_is_not_said(tmp_path):
     log = Log(tmp_path, first=100, total=1000)
     numbers = dict.fromkeys(
         ("loss", "loss_appearance", "loss_speed", "std_appearance", "std_speed", "std_healthy"), 1.0
     ) | dict.fromkeys(("rank_appearance", "rank_speed", "rank_healthy", "speed_told"), 9.0)
     assert "h for all" not in log.write(149, numbers, (10, 0.0))
     assert "h for all 1000 steps" in log.write(150, numbers, (10, 0.0))
+    assert "speed told 900%, " in log.write(151, numbers, (10, 0.0))
+    assert "speed told" not in log.write(152, numbers | {"speed_told": None}, (10, 0.0))
     log.close()
     lines = [json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines()]
     assert lines[0]["hours_in_all"] is None
