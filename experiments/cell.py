@@ -24,12 +24,11 @@ from builder.errors import BuilderError
 from builder.shard import ShardDataset
 from evaluate.encode import Network, Pooled, to_device
 from evaluate.errors import EvaluateError
-from evaluate.protocol import protocol_of
 from experiments.even_tempo import at_even_tempo
 from experiments.floors import FLOOR_OF
 from experiments.measure import Asked, figures_of
 from experiments.peer_training import train_peer
-from experiments.plan import ASCNET, UNTRAINED, Cell, Plan, load
+from experiments.plan import ASCNET, TRAINED, UNTRAINED, Cell, Plan, load
 from trainer import checkpoint, config
 from trainer.backbones.base import Backbone
 from trainer.checkpoint import CONFIG_FILE, load_backbone
@@ -67,7 +66,7 @@ def compute(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
 
 def _found(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
     settings = plan.settings(cell)
-    protocol = protocol_of(settings)
+    protocol = plan.protocol(cell)
     asked = Asked(settings.data.split, cell.data.folds, cell.data.factors, plan.speeds)
     network: Network
     last: dict[str, Any] = {}
@@ -91,6 +90,8 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     kind = cell.variant.kind
     if kind == UNTRAINED:
         return make_model(settings).encoder.backbone, {}
+    if kind == TRAINED:
+        return load_backbone(cell.run).backbone, {}
     data = gather(locate(cell.data.train, folder), settings.data)
     if cell.variant.even_tempo:
         data = at_even_tempo(data)

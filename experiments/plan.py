@@ -1,19 +1,23 @@
 """What is measured: data sets x variants x seeds, read from a TOML file."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from builder.shard import DATASET_FILE
+from evaluate.errors import EvaluateError
+from evaluate.protocol import Protocol, changed, protocol_of
 from experiments.floors import FLOOR_OF
 from experiments.peers import PEER_OF
+from trainer.checkpoint import list_checkpoints
 from trainer.config import Config, dump, load_recipe, override
 from trainer.errors import TrainerError
 from trainer.provenance import fingerprint
 
-ASCNET, UNTRAINED = "ascnet", "untrained"
-KINDS = (ASCNET, UNTRAINED, *FLOOR_OF, *PEER_OF)
+ASCNET, UNTRAINED, TRAINED = "ascnet", "untrained", "trained"
+KINDS = (ASCNET, UNTRAINED, TRAINED, *FLOOR_OF, *PEER_OF)
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Data:
     factors: tuple[str, ...] = ()  # known factors of the videos that are asked for, too
     folds: int = 0  # all labelled videos in so many parts of whole groups, each tested; 0: a split
     set: tuple[str, ...] = ()  # changes of the recipe
+    protocol: tuple[str, ...] = ()  # changes of how features are taken, such as "size=80"
 
     @property
     def missing(self) -> list[str]:
@@ -43,6 +48,7 @@ class Variant:
 
     name: str
     kind: str = ASCNET
+    run: str = ""  # of kind `trained`: where its training is, "{seed}" for the seed
     set: tuple[str, ...] = ()  # changes of the recipe
     even_tempo: bool = False  # train as if all videos had one tempo (experiments/even_tempo.py)
 
@@ -58,6 +64,11 @@ class Cell:
     @property
     def name(self) -> str:
         return f"{self.data.name}, {self.variant.name}, seed {self.seed}"
+
+    @property
+    def run(self) -> Path:
+        """Of kind `trained`: the run whose network is measured."""
+        return Path(self.variant.run.replace("{seed}", str(self.seed)))
 
     def folder(self, out: Path) -> Path:
         words = "-".join("".join(c if c.isalnum() else " " for c in self.variant.name).split())
@@ -92,9 +103,13 @@ class Plan:
         assignments = (*self.set, *cell.data.set, *cell.variant.set, f"seed={cell.seed}")
         return override(load_recipe(self.recipe), assignments)
 
+    def protocol(self, cell: Cell) -> Protocol:
+        """How features are taken. Raises EvaluateError for a change that no protocol can have."""
+        return changed(protocol_of(self.settings(cell)), cell.data.protocol)
+
     def asked(self, cell: Cell) -> dict[str, Any]:
         """All that decides a cell's figures, but for the code: it is made anew if this changes."""
-        return {
+        asked = {
             "kind": cell.variant.kind,
             "even_tempo": cell.variant.even_tempo,
             "train": list(cell.data.train),
@@ -105,6 +120,13 @@ class Plan:
             "sha256": {place: fingerprint(Path(place)) for place in cell.data.folders},
             "settings": dump(self.settings(cell)),
         }
+        if cell.data.protocol:
+            asked["protocol"] = asdict(self.protocol(cell))
+        if cell.variant.kind == TRAINED:
+            checkpoints = list_checkpoints(cell.run)
+            asked["run"] = str(cell.run)
+            asked["checkpoint"] = [sha256(p.read_bytes()).hexdigest() for p in checkpoints[-1:]]
+        return asked
 
 
 def load(path: Path) -> Plan:
@@ -144,6 +166,11 @@ def _check(path: Path, plan: Plan) -> None:
             raise TrainerError(
                 f"{path}: {variant.name} is of kind {variant.kind!r}; there are {', '.join(KINDS)}."
             )
+        if (variant.kind == TRAINED) != bool(variant.run):
+            raise TrainerError(
+                f"{path}: {variant.name} is of kind {variant.kind!r} with run {variant.run!r}; "
+                f"{TRAINED!r} takes a run, and no other kind does."
+            )
     if plan.baseline not in {variant.name for variant in plan.variants}:
         raise TrainerError(f"{path}: the baseline {plan.baseline!r} is none of the variants.")
     if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds):
@@ -159,5 +186,8 @@ def _check(path: Path, plan: Plan) -> None:
         )
     if plan.at_once < 1:
         raise TrainerError(f"{path}: at_once is {plan.at_once}; it takes 1 or more.")
-    for cell in plan.cells:
-        plan.settings(cell)
+    try:
+        for cell in plan.cells:
+            plan.protocol(cell)
+    except EvaluateError as error:
+        raise TrainerError(f"{path}: {error}") from error

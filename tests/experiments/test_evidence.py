@@ -1,13 +1,21 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from builder.shard import ShardDataset
+from evaluate.encode import Pooled, to_device
+from evaluate.protocol import protocol_of
 from experiments import cell, evidence
 from experiments.even_tempo import TEMPO, at_even_tempo
+from experiments.measure import Asked, figures_of
 from experiments.plan import load
 from tests.conftest import TINY
+from trainer import checkpoint
+from trainer.checkpoint import load_backbone
 from trainer.errors import TrainerError
 
 USUAL = Path(__file__).resolve().parents[2] / "experiments" / "evidence.toml"
@@ -67,6 +75,28 @@ def test_every_kind_gives_figures_and_a_failure_is_a_row(shards, tmp_path):
     assert "- toy, wild, seed 1: The loss is" in (tmp_path / "table.md").read_text()
 
 
+def test_a_finished_run_is_measured_and_again_when_it_was_trained_on(
+    finished_run, shards, tmp_path
+):
+    runs = tmp_path / "runs"
+    shutil.copytree(finished_run, runs / "seed3")
+    variants = f'[variants.ascnet]\nkind = "trained"\nrun = "{runs}/seed{{seed}}"\n'
+    path = write_plan(tmp_path / "plan.toml", shards, variants, "[3, 4]")
+    path.write_text(path.read_text().replace("[data.gone]", 'protocol = ["clips=1"]\n[data.gone]'))
+    plan = load(path)
+    own, gone = (cell for cell in plan.cells if cell.data.name == "toy")
+    figures = cell.compute(plan, own, tmp_path / "out")["figures"]
+    backbone = Pooled(load_backbone(finished_run).backbone)
+    to_device(backbone, torch.device("cpu"))
+    protocol = replace(protocol_of(plan.settings(own)), clips=1)
+    assert figures == figures_of(backbone, ShardDataset(shards), protocol, Asked("1"))
+    assert evidence.is_done(plan, own, tmp_path / "out")
+    newest = checkpoint.list_checkpoints(own.run)[-1]
+    newest.write_bytes(newest.read_bytes() + b" ")
+    assert not evidence.is_done(plan, own, tmp_path / "out")
+    assert "seed4 has no checkpoint yet" in cell.compute(plan, gone, tmp_path / "out")["error"]
+
+
 def test_a_stopped_training_goes_on_to_the_same_figures(shards, tmp_path, monkeypatch):
     plan = load(write_plan(tmp_path / "plan.toml", shards, "[variants.ascnet]\n"))
     own = plan.cells[0]
@@ -116,6 +146,9 @@ def test_a_recipe_of_its_own_lies_beside_the_plan(shards, tmp_path, monkeypatch)
         ("[variants.ascnet]", '[variants.ascnet]\nkind = "magic"', "ascnet is of kind 'magic'"),
         ("[variants.ascnet]", '[variants.ascnet]\nset = ["optim.lr=-1"]', "optim.lr is -1"),
         ("seeds = [0]", "seeds = [0, 0]", "each once"),
+        ("[variants.ascnet]", '[variants.ascnet]\nkind = "trained"', "'trained' takes a run"),
+        ("[variants.ascnet]", '[variants.ascnet]\nrun = "runs/mine"', "and no other kind does"),
+        ("[data.toy]", '[data.toy]\nprotocol = ["size=0"]', "size is 0; it takes 1 or more"),
         ("at_once = 2", "at_once = 0", "at_once is 0"),
         ("at_once = 2", "at_once = 2\nspeeds = [2]", "two strides or more"),
         ("[data.toy]", "[data.toy]\nfolds = 1", "folds of toy is 1"),
