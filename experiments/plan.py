@@ -48,8 +48,8 @@ class Variant:
 
     name: str
     kind: str = ASCNET
-    run: str = ""  # of kind `trained`: where its training is, "{seed}" for the seed
-    set: tuple[str, ...] = ()  # changes of the recipe
+    run: str = ""  # of kind `trained`: where its training is; "{seed}" is the seed
+    set: tuple[str, ...] = ()  # changes of the recipe; "{seed}" is the seed
     even_tempo: bool = False  # train as if all videos had one tempo (experiments/even_tempo.py)
 
 
@@ -100,7 +100,8 @@ class Plan:
 
     def settings(self, cell: Cell) -> Config:
         """Raises TrainerError for an assignment that no recipe can have."""
-        assignments = (*self.set, *cell.data.set, *cell.variant.set, f"seed={cell.seed}")
+        own = (change.replace("{seed}", str(cell.seed)) for change in cell.variant.set)
+        assignments = (*self.set, *cell.data.set, *own, f"seed={cell.seed}")
         return override(load_recipe(self.recipe), assignments)
 
     def protocol(self, cell: Cell) -> Protocol:

@@ -81,10 +81,12 @@ def test_a_finished_run_is_measured_and_again_when_it_was_trained_on(
     runs = tmp_path / "runs"
     shutil.copytree(finished_run, runs / "seed3")
     variants = f'[variants.ascnet]\nkind = "trained"\nrun = "{runs}/seed{{seed}}"\n'
+    variants += 'set = ["model.init=weights{seed}.pt"]\n'
     path = write_plan(tmp_path / "plan.toml", shards, variants, "[3, 4]")
     path.write_text(path.read_text().replace("[data.gone]", 'protocol = ["clips=1"]\n[data.gone]'))
     plan = load(path)
     own, gone = (cell for cell in plan.cells if cell.data.name == "toy")
+    assert plan.settings(own).model.init == "weights3.pt"
     figures = cell.compute(plan, own, tmp_path / "out")["figures"]
     backbone = Pooled(load_backbone(finished_run).backbone)
     to_device(backbone, torch.device("cpu"))
