@@ -11,11 +11,17 @@ from experiments.table import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 # docs/evidence/*.json: experiments/*.toml, and the page with its tables
-PLANS = {own: own for own in ("first", "settings", "whole", "tried", "demo")}
+PLANS = {
+    own: own
+    for own in ("first", "settings", "whole", "tried", "demo", "clips", "weights", "one_encoder")
+}
 PLANS["results"] = "evidence"
 PAGES = {
     "results": "evidence.md",
     "demo": "evidence.md",
+    "clips": "evidence.md",
+    "weights": "evidence.md",
+    "one_encoder": "evidence.md",
     "first": "evidence/first.md",
     "settings": "evidence/settings.md",
     "whole": "evidence/whole.md",
