@@ -129,7 +129,8 @@ def test_the_usual_plan_asks_for_all_of_it():
     assert only["SCP only"].appearance_weight == 0 and only["SCP only"].speed_warmup == 0
     assert only["ACP only"].speed_weight == 0
     assert only["random neighbours"].neighbour == "random"
-    assert only["ascnet"].speed_target == "direction" and only["place"].speed_target == "place"
+    assert only["ascnet"].speed_target == "direction"
+    assert only["one encoder, place"].speed_target == "place"
 
 
 def test_a_recipe_of_its_own_lies_beside_the_plan(shards, tmp_path, monkeypatch):
