@@ -38,6 +38,8 @@ def train_peer(kind: str, settings: Config, data: TrainingSet) -> Backbone:
         torch.manual_seed(seed_of(settings.seed, step, ANY_LAYER, 0))
         with precision(settings.device, torch.device("cpu")):
             loss = peer.loss(_augmented(settings, batch, step), labels[batch.videos])
+            if settings.objective.decorrelation:
+                loss = loss + settings.objective.decorrelation * peer.correlated
         if not bool(loss.isfinite()):
             raise TrainerError(f"The loss of {kind} is {float(loss)} at step {step + 1}.")
         optimiser.zero_grad(set_to_none=True)

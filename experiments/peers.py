@@ -15,6 +15,7 @@ from experiments.peer_parts import Average, Queue, at_speed, contrast, pooled, s
 from trainer.ascnet import distance, mlp
 from trainer.backbones import make_backbone
 from trainer.config import Config
+from trainer.decorrelation import correlation
 
 
 class Peer(nn.Module):
@@ -23,11 +24,18 @@ class Peer(nn.Module):
 
     long_clips = False  # whether clips have twice the frames, all at the lowest stride
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of clips and labels
+    correlated: torch.Tensor  # of the latest features
 
     def __init__(self, settings: Config) -> None:
         super().__init__()
         self.settings = settings
         self.backbone = make_backbone(settings.model.backbone)  # first: as ASCNet draws it
+
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        """N x channels; `correlated` is what the recipe's `decorrelation` weighs of them."""
+        found = pooled(self.backbone, clips)
+        self.correlated = correlation(found)
+        return found
 
     def after_step(self, momentum: float) -> None:
         """What follows the optimiser: moving averages."""
@@ -41,7 +49,7 @@ class Supervised(Peer):
         self.classify = nn.Linear(self.backbone.channels, classes)
 
     def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(self.classify(pooled(self.backbone, clips)), labels)
+        return cross_entropy(self.classify(self.features(clips)), labels)
 
 
 class Byol(Peer):
@@ -56,7 +64,7 @@ class Byol(Peer):
         self.average = Average(self.backbone, self.project)
 
     def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        predicted = self.predict(self.project(pooled(self.backbone, clips)))
+        predicted = self.predict(self.project(self.features(clips)))
         (target,) = self.average(clips)
         return distance(predicted, swapped(target)).mean()
 
@@ -82,7 +90,7 @@ class SimSiam(Peer):
         self.predict = mlp(dim, max(1, dim // 4), dim)
 
     def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        projected = self.project(pooled(self.backbone, clips))
+        projected = self.project(self.features(clips))
         return distance(self.predict(projected), swapped(projected.detach())).mean()
 
 
@@ -103,7 +111,7 @@ class Moco(Peer):
         self.queue = Queue(model.dim)
 
     def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        queries = normalize(self.project(pooled(self.backbone, clips)), dim=1)
+        queries = normalize(self.project(self.features(clips)), dim=1)
         keys = normalize(self.average(clips)[0], dim=1)
         loss = contrast(queries, swapped(keys), self.queue.keys, self.temperature)
         self.queue.append(keys)
@@ -134,7 +142,7 @@ class RspNet(Peer):
 
     def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         fast = (torch.rand(len(clips) // 2) < 0.5).repeat(2)
-        features = pooled(self.backbone, at_speed(clips, fast))
+        features = self.features(at_speed(clips, fast))
         appearance, speed = (normalize(h(features), dim=1) for h in (self.appearance, self.speed))
         same, other = (
             [normalize(swapped(z), dim=1) for z in self.average(at_speed(clips, which))]

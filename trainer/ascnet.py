@@ -14,6 +14,9 @@ a clip away from the mean of those at other speeds, which the paper does not.
 Each agreement is || p - z ||^2 of L2-normalised vectors, p predicted from the online encoder, z
 from the target, through which no gradient flows. The target is a moving average of the online
 encoder (momentum > 0) or the online encoder itself (momentum = 0).
+
+Pairs can agree by one thing that they see first, and the features fill with it. So a penalty on the
+correlation of the features' channels may be added (`decorrelation`, ours; 0 leaves it out).
 """
 
 import copy
@@ -26,6 +29,7 @@ from torch.nn.functional import normalize
 from trainer.backbones import make_backbone
 from trainer.bank import MemoryBank
 from trainer.config import Model, Objective
+from trainer.decorrelation import correlation
 from trainer.ranks import gather_pairs, sum_over_ranks, world
 
 
@@ -46,6 +50,7 @@ class Losses:
     loss: torch.Tensor
     appearance: torch.Tensor  # ACP, 0 .. 4
     speed: torch.Tensor  # SCP, 0 .. 4; 0 as long as no clip has a target
+    correlation: torch.Tensor  # of the features' channels, mean square, 0 .. 1
     with_neighbour: torch.Tensor  # share of clips that have one: another video, or a direction
     target: Embeddings  # of the joint batch
     neighbours: "Neighbours"  # of this rank's clips
@@ -80,10 +85,11 @@ class Encoder(nn.Module):
         self.appearance = mlp(self.backbone.channels, model.hidden, model.dim)
         self.speed = mlp(self.backbone.channels, model.hidden, model.dim)
 
-    def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """float32 N x 3 x T x H x W to N x dim in appearance and N x dim in speed."""
+    def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """float32 N x 3 x T x H x W to features N x channels, N x dim in appearance and N x dim in
+        speed."""
         features = self.backbone(clips).mean(dim=(2, 3, 4))
-        return self.appearance(features), self.speed(features)
+        return features, self.appearance(features), self.speed(features)
 
 
 def distance(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -122,12 +128,13 @@ class ASCNet(nn.Module):
         `stride`, `video`, `group`: int64 2B. `with_speed`: False leaves SCP out (warm-up).
         `scores`: float32 2B x bank, what SCP's neighbours are the highest of; None: similarity in
         appearance."""
-        appearance, speed = self.encoder(clips)
+        features, appearance, speed = self.encoder(clips)
         target = self._target(clips, appearance, speed)
         predicted_appearance = self.predict_appearance(appearance)
         predicted_speed = self.predict_speed(speed)
         with torch.autocast(clips.device.type, enabled=False):  # distances want all their digits
             return self._losses(
+                correlation(features),
                 predicted_appearance.float(),
                 predicted_speed.float(),
                 target,
@@ -138,6 +145,7 @@ class ASCNet(nn.Module):
 
     def _losses(
         self,
+        correlated: torch.Tensor,
         appearance: torch.Tensor,
         speed: torch.Tensor,
         target: Embeddings,
@@ -155,19 +163,27 @@ class ASCNet(nn.Module):
         scp = distance(speed[:, None], targets) * found
 
         # Ranks find unequal numbers of neighbours: shares of the joint batch, not of the rank's.
-        counts = torch.stack([acp.sum(), scp.sum(), found.sum(), found.any(1).sum()]).detach()
-        joint_acp, joint_scp, joint_found, joint_any = sum_over_ranks(counts).unbind()
+        counts = [acp.sum(), scp.sum(), correlated, found.sum(), found.any(1).sum()]
+        joint_acp, joint_scp, joint_correlated, joint_found, joint_any = sum_over_ranks(
+            torch.stack(counts).detach()
+        ).unbind()
+        joint_correlated = joint_correlated / world()  # over a rank's clips, as it is trained
         clips, pairs = len(acp) * world(), joint_found.clamp(min=1)
         weight = settings.speed_weight if with_speed else 0.0
         total = settings.appearance_weight * acp.mean() + weight * scp.sum() * world() / pairs
+        loss = settings.appearance_weight * joint_acp / clips + weight * joint_scp / pairs
+        if settings.decorrelation:
+            total = total + settings.decorrelation * correlated
+            loss = loss + settings.decorrelation * joint_correlated
 
         joint = Embeddings(gather_pairs(target.appearance), gather_pairs(target.speed))
         self.bank.append(joint.appearance, joint.speed, *gather_pairs(labels).unbind(1))
         return Losses(
             total=total,
-            loss=settings.appearance_weight * joint_acp / clips + weight * joint_scp / pairs,
+            loss=loss,
             appearance=joint_acp / clips,
             speed=joint_scp / pairs,
+            correlation=joint_correlated,
             with_neighbour=joint_any / clips,
             target=joint,
             neighbours=neighbours,
@@ -201,7 +217,7 @@ class ASCNet(nn.Module):
         self, clips: torch.Tensor, appearance: torch.Tensor, speed: torch.Tensor
     ) -> Embeddings:
         if self.target is not None:
-            appearance, speed = self.target(clips)
+            _, appearance, speed = self.target(clips)
         return Embeddings(normalize(appearance.float(), dim=1), normalize(speed.float(), dim=1))
 
     @torch.no_grad()

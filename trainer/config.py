@@ -73,6 +73,8 @@ class Objective:
     momentum: float = 0.996  # of the target network at the start, cosine to 1; 0: shared encoder
     appearance_weight: float = 1.0  # lambda_a
     speed_weight: float = 1.0  # lambda_m
+    # Of the mean squared correlation of the backbone's channels, 0 .. 1 (ours); 0: not asked for.
+    decorrelation: float = 0.0
     bank: int = 16384  # clips; RSPNet's queue
     neighbours: int = 1  # k nearest in appearance; paper: top-1
     neighbour: str = "appearance"  # how SCP finds them; "random": any, to see what retrieval is for

@@ -110,14 +110,14 @@ def estimate(settings: Config, ranks: int = 1) -> Estimate:
 def _activations(encoder: Encoder, predictors: nn.ModuleList, shape: tuple[int, ...]) -> int:
     clips = torch.empty(shape, dtype=next(encoder.parameters()).dtype, device="meta")
     known = [clips, *encoder.parameters(), *predictors.parameters()]
-    return saved_bytes(lambda: _predict(predictors, *encoder(clips)), known)
+    return saved_bytes(lambda: _predict(predictors, *encoder(clips)[1:]), known)
 
 
 def _step_flops(
     encoder: Encoder, predictors: nn.ModuleList, clips: Tensor, has_target: bool
 ) -> int:
     with FlopCounterMode(display=False) as counter:
-        embeddings = encoder(clips)
+        _, *embeddings = encoder(clips)
         target = counter.get_total_flops() if has_target else 0  # it does the same once more
         _predict(predictors, *embeddings).backward()
     return int(counter.get_total_flops() + target)

@@ -67,6 +67,7 @@ def measured(
         "loss": float(losses.loss),
         "loss_appearance": float(losses.appearance),
         "loss_speed": float(losses.speed),
+        "correlation": float(losses.correlation),
         "with_neighbour": float(losses.with_neighbour),
         "std_appearance": embedding_std(losses.target.appearance),
         "std_speed": embedding_std(losses.target.speed),

@@ -83,6 +83,12 @@ def _objective(config: "Config") -> list[Rule]:
             weights,
             "0 or more, one of them above 0",
         ),
+        (
+            0 <= own.decorrelation < inf,
+            "objective.decorrelation",
+            own.decorrelation,
+            "0 or more",
+        ),
         (0 <= own.momentum < 1, "objective.momentum", own.momentum, "in [0, 1)"),
         (own.bank >= 1, "objective.bank", own.bank, "at least 1"),
         (

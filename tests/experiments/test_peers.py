@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from experiments.peer_parts import at_speed, contrast, swapped
+from experiments.peer_parts import at_speed, contrast, pooled, swapped
+from experiments.peer_training import train_peer
 from experiments.peers import PEER_OF
 from trainer.ascnet import distance
 from trainer.config import override
+from trainer.decorrelation import correlation
 from trainer.pretrain import make_model
 
 
@@ -56,6 +58,22 @@ def test_byol_is_acp_alone(tiny, clips):
     ours = net.train()(clips, stride, ids, ids).total
     loss = peer.train().loss(clips, ids)
     assert float(loss.detach()) == pytest.approx(float(ours.detach()), abs=1e-5)
+
+
+def test_a_peer_has_the_penalty_of_the_recipe(tiny, training_set):
+    trained = []
+    for weight in (0, 0, 5):
+        settings = override(tiny, (f"objective.decorrelation={weight}", "optim.steps=2"))
+        trained.append(next(train_peer("simsiam", settings, training_set).parameters()))
+    assert torch.equal(trained[0], trained[1])
+    assert not torch.allclose(trained[0], trained[2], rtol=1e-3)
+
+
+def test_a_peer_tells_how_correlated_its_features_are(tiny, clips):
+    peer = PEER_OF["byol"](tiny, 2).train()
+    peer.loss(clips, torch.zeros(8, dtype=torch.int64))
+    expected = correlation(pooled(peer.backbone, clips))
+    assert float(peer.correlated.detach()) == pytest.approx(float(expected.detach()), abs=1e-5)
 
 
 def test_contrast_is_the_softmax_of_the_right_key():

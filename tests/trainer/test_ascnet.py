@@ -4,6 +4,7 @@ from torch.nn.functional import normalize
 
 from trainer.ascnet import ASCNet, distance
 from trainer.config import Model, Objective
+from trainer.decorrelation import correlation
 
 MODEL = Model(backbone="r3d-tiny", hidden=32, dim=16)
 
@@ -38,8 +39,8 @@ def test_losses_against_the_definition(momentum):
     losses = net(**data)
     encoder = net.encoder if momentum == 0 else net.target
     with torch.no_grad():
-        z = normalize(encoder(data["clips"])[0], dim=1)
-        appearance, speed = net.encoder(data["clips"])
+        z = normalize(encoder(data["clips"])[1], dim=1)
+        _, appearance, speed = net.encoder(data["clips"])
         p, m = net.predict_appearance(appearance), net.predict_speed(speed)
     acp, scp = [], []
     for i in range(8):
@@ -63,6 +64,25 @@ def test_weights_and_warm_up():
         losses = net(**data, with_speed=with_speed)
         total = expected[0] * losses.appearance + expected[1] * losses.speed
         assert float(losses.total.detach()) == pytest.approx(float(total), abs=1e-5)
+
+
+def test_decorrelation_is_added_to_the_losses():
+    data = batch()
+    nets = [model(decorrelation=weight) for weight in (0.0, 3.0)]
+    plain, penalised = (net(**data) for net in nets)
+    features = nets[0].encoder(data["clips"])[0].detach()
+    assert float(plain.correlation) == pytest.approx(float(correlation(features)), abs=1e-5)
+    assert float(plain.correlation) == pytest.approx(float(penalised.correlation), abs=1e-5)
+    more = 3 * float(plain.correlation)
+    assert (
+        float((penalised.total - plain.total).detach()) == pytest.approx(more, abs=1e-4)
+        and more > 0.1
+    )
+    assert float(penalised.loss - plain.loss) == pytest.approx(more, abs=1e-4)
+    plain.total.backward()
+    penalised.total.backward()
+    without, with_it = (next(net.encoder.backbone.parameters()).grad for net in nets)
+    assert not torch.allclose(without, with_it, rtol=0.01)
 
 
 def test_the_first_batch_finds_no_neighbour():
@@ -104,8 +124,8 @@ def test_top_k_neighbours_are_averaged():
     data = batch()
     net(**data)
     with torch.no_grad():
-        z = normalize(net.target(data["clips"])[0], dim=1)
-        m = net.predict_speed(net.encoder(data["clips"])[1])
+        z = normalize(net.target(data["clips"])[1], dim=1)
+        m = net.predict_speed(net.encoder(data["clips"])[2])
     places, found = net.bank.neighbours(
         net.bank.similarity(z), data["stride"], data["video"], data["group"], 3
     )
@@ -122,7 +142,7 @@ def test_scores_take_the_place_of_appearance():
     labels = data["stride"], data["video"], data["group"]
     places, found = net.bank.neighbours(scores, *labels, 1)
     with torch.no_grad():
-        m = net.predict_speed(net.encoder(data["clips"])[1])
+        m = net.predict_speed(net.encoder(data["clips"])[2])
     expected = distance(m, net.bank.speed[places[:, 0]]).mean()
     losses = net(**data, scores=scores)
     assert float(losses.speed) == pytest.approx(float(expected), abs=1e-4)
@@ -166,7 +186,7 @@ def test_a_direction_is_from_the_nearest_at_other_speeds_to_those_at_the_own(k, 
     bank = {name: value.clone() for name, value in net.bank.state_dict().items()}
     losses = net(**data, scores=scores)
     with torch.no_grad():
-        appearance, speed = net.encoder(data["clips"])
+        _, appearance, speed = net.encoder(data["clips"])
         z, m = normalize(appearance, dim=1), net.predict_speed(speed)
     expected = []
     for i in range(10):

@@ -113,6 +113,8 @@ def test_changes_are_allowed_together_whatever_their_order(swap):
         ("augment.brightness=-1", "augment.brightness is -1.0"),
         ("augment.blur_sigma=[2,1]", "augment.blur_sigma"),
         ("objective.speed_weight=nan", "one of them above 0"),
+        ("objective.decorrelation=-1", "objective.decorrelation is -1.0; allowed: 0 or more"),
+        ("objective.decorrelation=inf", "objective.decorrelation is inf"),
         ("data.workers=-1", "data.workers is -1"),
         ("data.short_side=-3", "data.short_side is -3"),
         ("augment.ratio=[-1,1]", "two positive numbers"),

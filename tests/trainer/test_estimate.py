@@ -55,7 +55,7 @@ def test_activations_are_those_of_a_real_run():
     clips = torch.randn(12, 3, 8, 32, 32)
 
     def forward() -> torch.Tensor:
-        appearance, speed = encoder(clips)
+        _, appearance, speed = encoder(clips)
         return torch.stack([predictors[0](appearance), predictors[1](speed)]).sum()
 
     weights = [w for module in (encoder, *predictors) for w in module.parameters()]

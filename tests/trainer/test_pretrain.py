@@ -53,6 +53,7 @@ def test_what_a_run_leaves_behind(finished_run):
     assert 0 <= line["neighbour_same_class"] <= 1
     assert 1 <= line["rank_appearance"] <= 8 and 1 <= line["rank_speed"] <= line["rank_healthy"] * 2
     assert 0 <= line["speed_told"] <= 1
+    assert 0 < line["correlation"] < 1
     assert line["lr"] > 0
     kept = [int(path.stem) for path in list_checkpoints(finished_run)]
     assert kept == [2, 4, 6, 8]  # milestones 2, 4, 6, 8; the last two are 6 and 8
