@@ -82,6 +82,14 @@ def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
             digits=0,
         ),
         Chart(
+            "Correlation of the features' channels",
+            "",
+            "step",
+            x,
+            lines(("correlation", "mean square")),
+            note="1: all channels say the same; by chance 1 / (clips - 1).",
+        ),
+        Chart(
             "Speed in the speed space",
             " %",
             "step",

@@ -186,6 +186,8 @@ def test_curves_have_the_healthy_value(run):
     labels = [found["aria-label"] for found in page.all("svg", role="img")]
     assert any(label.startswith("Loss. loss: ") and "at step 8" in label for label in labels)
     assert any("Standard deviation" in label and "healthy: " in label for label in labels)
+    told = [found for found in labels if found.startswith("Correlation of the features' channels")]
+    assert len(told) == 1 and "mean square: " in told[0] and "at step 8" in told[0]
     assert {"Throughput", "Data wait"} <= {label.split(".")[0] for label in labels}
 
 
