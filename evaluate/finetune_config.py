@@ -150,10 +150,10 @@ def recipe_for(dataset: str, backbone: str, frozen: bool) -> str:
     return own if own in recipes() else f"{_FALLBACK}-{net}"
 
 
-def load_recipe(name: str, assignments: tuple[str, ...] = ()) -> FinetuneSettings:
+def load_recipe(name: str, assignments: tuple[str, ...] = (), prefix: str = "") -> FinetuneSettings:
     """A shipped recipe by name, or a TOML file by path, with changes as `--set` names them
-    ("lr=0.05", "augment.flip=0"). Raises EvaluateError for neither, and for a setting or a value
-    that is not there."""
+    ("lr=0.05", "augment.flip=0"), `prefix` before each. Raises EvaluateError for neither, and for a
+    setting or a value that is not there."""
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         path = Path(name)
@@ -166,7 +166,7 @@ def load_recipe(name: str, assignments: tuple[str, ...] = ()) -> FinetuneSetting
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         table.setdefault("recipe", path.stem)
         settings: FinetuneSettings = config.apply(FinetuneSettings(), table, str(path))
-        return config.override(settings, assignments)
+        return config.override(settings, assignments, prefix)
     except tomllib.TOMLDecodeError as error:
         raise EvaluateError(f"{path} is no TOML: {error}.") from error
     except TrainerError as error:

@@ -37,7 +37,7 @@ from trainer.errors import TrainerError
 from trainer.log import LOG_FILE
 from trainer.pretrain import make_model, train
 from trainer.provenance import code
-from trainer.run import must_be_same, start_run
+from trainer.run import digest_of, must_be_same, record_of, start_run
 from trainer.training_set import TrainingSet, gather, locate
 
 RESULT = "result.json"
@@ -91,7 +91,7 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     if kind == UNTRAINED:
         return make_model(settings).encoder.backbone, {}
     if kind == TRAINED:
-        return load_backbone(cell.run).backbone, {}
+        return _finished(cell.run), {}
     data = gather(locate(cell.data.train, folder), settings.data)
     if cell.variant.even_tempo:
         data = at_even_tempo(data)
@@ -106,9 +106,23 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     return load_backbone(run).backbone, json.loads(lines[-1])
 
 
+def _finished(run: Path) -> Backbone:
+    found = load_backbone(run)
+    if found.step < found.config.optim.steps:
+        raise TrainerError(
+            f"{run} is at step {found.step} of {found.config.optim.steps}. Let its own plan finish "
+            "it first."
+        )
+    return found.backbone
+
+
 def _begin(run: Path, settings: Config, data: TrainingSet) -> None:
-    """Go on with a run that was stopped, if it is of these settings; else begin."""
-    if (run / CONFIG_FILE).is_file() and config.load(run / CONFIG_FILE) == settings:
+    """Go on with a run that was stopped, if it is of these settings and weights; else begin."""
+    if (
+        (run / CONFIG_FILE).is_file()
+        and config.load(run / CONFIG_FILE) == settings
+        and record_of(run)["init_sha256"] == digest_of(settings.model.init)
+    ):
         must_be_same(run, settings, data, 1)
         return
     shutil.rmtree(run, ignore_errors=True)

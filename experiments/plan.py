@@ -15,6 +15,7 @@ from trainer.checkpoint import list_checkpoints
 from trainer.config import Config, dump, load_recipe, override
 from trainer.errors import TrainerError
 from trainer.provenance import fingerprint
+from trainer.run import digest_of
 
 ASCNET, UNTRAINED, TRAINED = "ascnet", "untrained", "trained"
 KINDS = (ASCNET, UNTRAINED, TRAINED, *FLOOR_OF, *PEER_OF)
@@ -110,6 +111,7 @@ class Plan:
 
     def asked(self, cell: Cell) -> dict[str, Any]:
         """All that decides a cell's figures, but for the code: it is made anew if this changes."""
+        settings = self.settings(cell)
         asked = {
             "kind": cell.variant.kind,
             "even_tempo": cell.variant.even_tempo,
@@ -119,8 +121,11 @@ class Plan:
             "folds": cell.data.folds,
             "speeds": list(self.speeds),
             "sha256": {place: fingerprint(Path(place)) for place in cell.data.folders},
-            "settings": dump(self.settings(cell)),
+            "settings": dump(settings),
         }
+        if settings.model.init:
+            there = Path(settings.model.init).is_file()
+            asked["init"] = digest_of(settings.model.init) if there else ""
         if cell.data.protocol:
             asked["protocol"] = asdict(self.protocol(cell))
         if cell.variant.kind == TRAINED:

@@ -134,7 +134,7 @@ class ASCNet(nn.Module):
         predicted_speed = self.predict_speed(speed)
         with torch.autocast(clips.device.type, enabled=False):  # distances want all their digits
             return self._losses(
-                correlation(features),
+                correlation(gather_pairs(features)),
                 predicted_appearance.float(),
                 predicted_speed.float(),
                 target,
@@ -163,18 +163,17 @@ class ASCNet(nn.Module):
         scp = distance(speed[:, None], targets) * found
 
         # Ranks find unequal numbers of neighbours: shares of the joint batch, not of the rank's.
-        counts = [acp.sum(), scp.sum(), correlated, found.sum(), found.any(1).sum()]
-        joint_acp, joint_scp, joint_correlated, joint_found, joint_any = sum_over_ranks(
-            torch.stack(counts).detach()
-        ).unbind()
-        joint_correlated = joint_correlated / world()  # over a rank's clips, as it is trained
+        counts = torch.stack([acp.sum(), scp.sum(), found.sum(), found.any(1).sum()]).detach()
+        joint_acp, joint_scp, joint_found, joint_any = sum_over_ranks(counts).unbind()
         clips, pairs = len(acp) * world(), joint_found.clamp(min=1)
         weight = settings.speed_weight if with_speed else 0.0
         total = settings.appearance_weight * acp.mean() + weight * scp.sum() * world() / pairs
         loss = settings.appearance_weight * joint_acp / clips + weight * joint_scp / pairs
         if settings.decorrelation:
-            total = total + settings.decorrelation * correlated
-            loss = loss + settings.decorrelation * joint_correlated
+            # All ranks have its value, each the gradient of its own clips; and these are averaged.
+            of_joint = world() * correlated - (world() - 1) * correlated.detach()
+            total = total + settings.decorrelation * of_joint
+            loss = loss + settings.decorrelation * correlated.detach()
 
         joint = Embeddings(gather_pairs(target.appearance), gather_pairs(target.speed))
         self.bank.append(joint.appearance, joint.speed, *gather_pairs(labels).unbind(1))
@@ -183,7 +182,7 @@ class ASCNet(nn.Module):
             loss=loss,
             appearance=joint_acp / clips,
             speed=joint_scp / pairs,
-            correlation=joint_correlated,
+            correlation=correlated.detach(),
             with_neighbour=joint_any / clips,
             target=joint,
             neighbours=neighbours,

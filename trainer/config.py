@@ -74,6 +74,7 @@ class Objective:
     appearance_weight: float = 1.0  # lambda_a
     speed_weight: float = 1.0  # lambda_m
     # Of the mean squared correlation of the backbone's channels, 0 .. 1 (ours); 0: not asked for.
+    # Over the clips of all ranks; of each part, where `optim.accumulate` is more than 1.
     decorrelation: float = 0.0
     bank: int = 16384  # clips; RSPNet's queue
     neighbours: int = 1  # k nearest in appearance; paper: top-1
@@ -170,9 +171,10 @@ def load(path: Path) -> Config:
     return settings
 
 
-def override(config: Settings, assignments: tuple[str, ...]) -> Settings:
+def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -> Settings:
     """`--set optim.lr=0.05 data.strides=[1,2,4]`, values as in TOML; bare words are text. All
-    changes are made at once: only what comes of them together has to be allowed."""
+    changes are made at once: only what comes of them together has to be allowed. `prefix`: of every
+    key, as the user has it."""
     changes: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -182,19 +184,38 @@ def override(config: Settings, assignments: tuple[str, ...]) -> Settings:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
-        *tables, name = key.strip().split(".")
-        table = changes
-        for part in tables:
-            if not isinstance(table.get(part), dict):
-                table[part] = {}
-            table = table[part]
-        table[name] = value
-    result: Settings = apply(config, changes, "--set")
+        for part in reversed(key.strip().removeprefix(prefix).split(".")):
+            value = {part: value}
+        _merge(changes, _checked(config, value, f"--set {assignment}", prefix))
+    result: Settings = _changed(config, changes)
     return result
 
 
-def apply(settings: Any, table: dict[str, Any], source: str, prefix: str = "") -> Any:
+def apply(settings: Any, table: dict[str, Any], source: str) -> Any:
     """`settings` with the values of `table`, types checked, unknown keys refused."""
+    return _changed(settings, _checked(settings, table, source))
+
+
+def _changed(settings: Any, changes: dict[str, Any]) -> Any:
+    """All tables first, then `settings` once: rules are between values of several tables."""
+    inside = {
+        key: _changed(getattr(settings, key), value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    return replace(settings, **inside)
+
+
+def _merge(changes: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict):
+            _merge(changes.setdefault(key, {}), value)
+        else:
+            changes[key] = value
+
+
+def _checked(settings: Any, table: dict[str, Any], source: str, prefix: str = "") -> dict[str, Any]:
+    """The values of `table` as `settings` have them. Raises TrainerError for unknown keys and other
+    types."""
     kinds = get_type_hints(type(settings))
     known = {f.name for f in fields(settings)}
     changes = {}
@@ -212,10 +233,10 @@ def apply(settings: Any, table: dict[str, Any], source: str, prefix: str = "") -
                 raise TrainerError(
                     f"{source}: {prefix}{key} is a table of settings, not {value!r}."
                 )
-            changes[key] = apply(old, value, source, f"{prefix}{key}.")
+            changes[key] = _checked(old, value, source, f"{prefix}{key}.")
         else:
             changes[key] = _converted(kinds[key], value, f"{source}: {prefix}{key}")
-    return replace(settings, **changes)
+    return changes
 
 
 def _converted(kind: Any, value: Any, where: str) -> Any:

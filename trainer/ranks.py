@@ -83,11 +83,12 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
 def gather_pairs(rows: torch.Tensor) -> torch.Tensor:
     """2B rows of every rank (the first clips of its B videos, then the second ones) to the 2BW
     rows that one rank with the joint batch would have: the first clips of all ranks in rank
-    order, then the second ones. Without gradient."""
+    order, then the second ones. This rank's own rows keep their gradient."""
     if world() == 1:
         return rows
     parts = [torch.empty_like(rows) for _ in range(world())]
-    dist.all_gather(parts, rows.contiguous())
+    dist.all_gather(parts, rows.detach().contiguous())
+    parts[dist.get_rank()] = rows
     halves = [part.chunk(2) for part in parts]
     return torch.cat([first for first, _ in halves] + [second for _, second in halves])
 

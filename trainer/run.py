@@ -45,7 +45,7 @@ def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) ->
             "counts": data.counts,
             "streamed": is_streamed(settings.data, data),
             "ranks": ranks,
-            "init_sha256": _digest_of(settings.model.init),
+            "init_sha256": digest_of(settings.model.init),
         }
         text = config.dump(settings) + "\n" + tomli_w.dumps({"run": record})
         write_atomically(run / CONFIG_FILE, text)
@@ -111,7 +111,7 @@ def must_be_same(run: Path, settings: Config, data: TrainingSet, ranks: int) -> 
             f"Start {record['ranks']}, or start a new run without --resume."
         )
     begun = bool(checkpoint.list_checkpoints(run))
-    if not begun and _digest_of(settings.model.init) != record["init_sha256"]:
+    if not begun and digest_of(settings.model.init) != record["init_sha256"]:
         raise TrainerError(
             f"{settings.model.init} was changed since {run} was started. Start a new run without "
             "--resume."
@@ -136,6 +136,14 @@ def _how(streamed: bool) -> str:
     return "streamed" if streamed else "read by jumping"
 
 
-def _digest_of(path: str) -> str:
-    """SHA-256 of a file; "" for no file."""
-    return sha256(Path(path).read_bytes()).hexdigest() if path else ""
+def digest_of(path: str) -> str:
+    """SHA-256 of a file; "" for no file. Raises TrainerError where it cannot be read."""
+    if not path:
+        return ""
+    try:
+        return sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise TrainerError(
+            f"model.init is {path}, which cannot be read: {error.strerror}. Name a file of "
+            'weights, or leave model.init "" to start with random ones.'
+        ) from error

@@ -192,8 +192,7 @@ def _with_classifier(
     recipe = recipe or finetune_config.recipe_for(
         dataset, subjects.settings.model.backbone, question.task == ON_THE_FLY
     )
-    own = tuple(assignment.strip().removeprefix(_CLASSIFIER) for assignment in assignments)
-    settings = finetune_config.load_recipe(recipe, own)
+    settings = finetune_config.load_recipe(recipe, assignments, _CLASSIFIER)
     protocol = finetune_config.protocol_for(question.protocol, settings)
     return replace(question, finetune=settings, protocol=protocol)
 

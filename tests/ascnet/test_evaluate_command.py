@@ -116,7 +116,14 @@ def test_shards_that_were_moved(run, shards, tmp_path):
         (("--set", "clip=3"), "no setting clip. Did you mean clips?"),
         (("--set", "every=nan"), "every is nan; it takes 0 or more"),
         (("--task", "finetune", "--classifier", "x"), "No recipe 'x' for a classifier"),
-        (("--task", "finetune", "--set", "classifier.lr=x"), "lr is 'x'; it takes a value of type"),
+        (
+            ("--task", "finetune", "--set", "classifier.lrr=1"),
+            "no setting classifier.lrr. Did you mean classifier.lr?",
+        ),
+        (
+            ("--task", "finetune", "--set", "classifier.lr=x"),
+            "classifier.lr is 'x'; it takes a value of type",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(run, words, sentence):

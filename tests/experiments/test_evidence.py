@@ -99,6 +99,34 @@ def test_a_finished_run_is_measured_and_again_when_it_was_trained_on(
     assert "seed4 has no checkpoint yet" in cell.compute(plan, gone, tmp_path / "out")["error"]
 
 
+def test_weights_to_start_with_that_changed_are_started_with_anew(finished_run, shards, tmp_path):
+    weights = tmp_path / "first.pt"
+    first, last = checkpoint.list_checkpoints(finished_run)[::3]
+    shutil.copy(first, weights)
+    variants = f'[variants.ascnet]\nset = ["model.init={weights}"]\n'
+    plan = load(write_plan(tmp_path / "plan.toml", shards, variants))
+    own = plan.cells[0]
+    before = cell.compute(plan, own, tmp_path / "out")
+    assert evidence.is_done(plan, own, tmp_path / "out")
+    shutil.copy(last, weights)
+    assert not evidence.is_done(plan, own, tmp_path / "out")
+    after = cell.compute(plan, own, tmp_path / "out")
+    assert after["last"]["loss"] != before["last"]["loss"]
+    assert after["figures"] == cell.compute(plan, own, tmp_path / "anew")["figures"]
+    weights.unlink()
+    assert "first.pt, which cannot be read: No such" in cell.compute(plan, own, tmp_path)["error"]
+
+
+def test_a_run_that_is_not_finished_is_not_measured(finished_run, shards, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    for later in checkpoint.list_checkpoints(tmp_path / "run")[2:]:
+        later.unlink()
+    variants = f'[variants.ascnet]\nkind = "trained"\nrun = "{tmp_path}/run"\n'
+    plan = load(write_plan(tmp_path / "plan.toml", shards, variants))
+    error = cell.compute(plan, plan.cells[0], tmp_path / "out")["error"]
+    assert "is at step 4 of 8. Let its own plan finish it first." in error
+
+
 def test_a_stopped_training_goes_on_to_the_same_figures(shards, tmp_path, monkeypatch):
     plan = load(write_plan(tmp_path / "plan.toml", shards, "[variants.ascnet]\n"))
     own = plan.cells[0]

@@ -73,10 +73,23 @@ def test_changes_are_allowed_together_whatever_their_order(swap):
         override(many, changes[:1])
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_tables_and_single_values_are_added_up(swap):
+    changes = ("optim.lr=0.2", "optim={steps=5}", "optim={batch=8, lr=0.3}", "optim.lr=0.4")
+    changed = override(Config(), changes[::-1] if swap else changes).optim
+    assert (changed.steps, changed.batch, changed.lr) == (5, 8, 0.2 if swap else 0.4)  # the last
+
+
+def test_what_a_later_change_replaces_is_checked_too():
+    with pytest.raises(TrainerError, match=r"--set optim\.lr=fast: optim\.lr is 'fast'"):
+        override(Config(), ("optim.lr=fast", "optim.lr=0.2"))
+
+
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
         ("optim.lr", "has no '='"),
+        ("=3", "--set =3: there is no setting "),
         ("optim.learning=1", r"there is no setting optim.learning.*optim.lr"),
         ("optim.epoch=1", r"Did you mean optim.epochs\?"),
         ("optim.batch=many", "'many'; it takes a value of type int"),

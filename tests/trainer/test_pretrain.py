@@ -292,6 +292,14 @@ def test_parts_of_a_batch_see_the_clips_of_the_whole(tiny, training_set, tmp_pat
     assert sorted(seen[2][0] + seen[2][1]) == seen[1][0]
 
 
+def test_the_penalty_is_in_the_loss_that_is_logged(tiny, training_set, tmp_path):
+    settings = override(tiny, ("objective.decorrelation=2", "optim.steps=2"))
+    start_run(tmp_path / "run", settings, training_set)
+    line = pretrain.train(tmp_path / "run", settings, training_set, torch.device("cpu"))
+    parts = line["loss_appearance"] + line["loss_speed"] + 2 * line["correlation"]
+    assert line["loss"] == pytest.approx(parts, abs=1e-5) and line["correlation"] > 0.01
+
+
 def test_hours_are_projected_after_fifty_steps_and_what_is_unknown_is_not_said(tmp_path):
     log = Log(tmp_path, first=100, total=1000)
     numbers = dict.fromkeys(
