@@ -13,13 +13,17 @@ ROOT = Path(__file__).resolve().parents[2]
 # docs/evidence/*.json: experiments/*.toml, and the page with its tables
 PLANS = {
     own: own
-    for own in ("first", "settings", "whole", "tried", "demo", "clips", "weights", "one_encoder")
+    for own in (
+        *("first", "settings", "whole", "tried"),
+        *("demo", "clips", "before", "weights", "one_encoder"),
+    )
 }
 PLANS["results"] = "evidence"
 PAGES = {
     "results": "evidence.md",
     "demo": "evidence.md",
     "clips": "evidence.md",
+    "before": "evidence.md",
     "weights": "evidence.md",
     "one_encoder": "evidence.md",
     "first": "evidence/first.md",
@@ -50,8 +54,10 @@ def test_kept_figures_are_of_the_plan(kept):
     assert {own for own in cells if own[0] in whole} <= set(found)
 
 
-def test_figure_is_of_the_kept_figures():
-    plan = load(ROOT / "experiments" / "evidence.toml")
-    results = json.loads((ROOT / "docs" / "evidence" / "results.json").read_text())
+@pytest.mark.parametrize("kept, picture", [("results", "figure"), ("demo", "recipe")])
+def test_figures_are_of_the_kept_figures(kept, picture):
+    plan = load(ROOT / "experiments" / f"{PLANS[kept]}.toml")
+    results = json.loads((ROOT / "docs" / "evidence" / f"{kept}.json").read_text())
     drawn = figure(results, [variant.name for variant in plan.variants])
-    assert (ROOT / "docs" / "evidence" / "figure.svg").read_text() == drawn
+    assert (ROOT / "docs" / "evidence" / f"{picture}.svg").read_text() == drawn
+    assert f"(evidence/{picture}.svg)" in (ROOT / "docs" / PAGES[kept]).read_text()
