@@ -117,7 +117,7 @@ def _must_be_possible(task: Task, device: torch.device) -> None:
     if device.type == "cpu" and task.settings.precision == "bf16":
         raise EvaluateError(
             "precision is bf16 and the device is a CPU, where torch's bf16 gradients of "
-            "convolutions are wrong for some shapes. Say --set precision=fp32."
+            "convolutions are wrong for some shapes. Say --set classifier.precision=fp32."
         )
 
 
@@ -149,8 +149,8 @@ def _finetune(
     except torch.OutOfMemoryError as error:
         raise EvaluateError(
             f"The GPU's memory does not hold {own.batch} clips at a time. Take fewer (--set "
-            "batch=..., and lower lr= with it) or compute in bf16 (--set precision=bf16, now "
-            f"{own.precision})."
+            "classifier.batch=..., and lower classifier.lr= with it) or compute in bf16 (--set "
+            f"classifier.precision=bf16, now {own.precision})."
         ) from error
     return {
         "result": _result(task, learn, learner, logits),

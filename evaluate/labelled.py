@@ -60,7 +60,7 @@ def hold_out(part: Labelled) -> tuple[Labelled, Labelled]:
     if len(order) < _HELD_OUT:
         raise EvaluateError(
             f"choose is 'holdout', which holds every {_HELD_OUT}th source group of the train part "
-            f"out, and there are {len(order)}. Say --set choose=last."
+            f"out, and there are {len(order)}. Say --set classifier.choose=last."
         )
     held = np.array([order[v.group] % _HELD_OUT == _HELD_OUT - 1 for v in part.videos])
     return part.where(~held), part.where(held)

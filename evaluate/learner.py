@@ -114,7 +114,7 @@ class Learner:
     def _no_number(self, what: str) -> EvaluateError:
         own = self.settings
         return EvaluateError(
-            f"{what} of the classifier's training. Lower the learning rate (--set lr=..., now "
-            f"{own.lr:g}) or raise the warm-up (--set warmup=..., now {own.warmup:g}), and begin "
-            "anew with --overwrite."
+            f"{what} of the classifier's training. Lower the learning rate (--set "
+            f"classifier.lr=..., now {own.lr:g}) or raise the warm-up (--set "
+            f"classifier.warmup=..., now {own.warmup:g}), and begin anew with --overwrite."
         )

@@ -102,18 +102,22 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     train(run, settings, data, _CPU)
     for older in checkpoint.list_checkpoints(run)[:-1]:
         older.unlink()
-    lines = (run / LOG_FILE).read_text(encoding="utf-8").splitlines()
-    return load_backbone(run).backbone, json.loads(lines[-1])
+    return load_backbone(run).backbone, _last_line(run)
 
 
 def _finished(run: Path) -> Backbone:
-    found = load_backbone(run)
-    if found.step < found.config.optim.steps:
+    found, whole = load_backbone(run), _last_line(run)["steps"]
+    if found.step < whole:
         raise TrainerError(
-            f"{run} is at step {found.step} of {found.config.optim.steps}. Let its own plan finish "
-            "it first."
+            f"{run} is at step {found.step} of {whole}. Let its plan finish it first."
         )
     return found.backbone
+
+
+def _last_line(run: Path) -> dict[str, Any]:
+    """Of the log."""
+    line: dict[str, Any] = json.loads((run / LOG_FILE).read_text(encoding="utf-8").splitlines()[-1])
+    return line
 
 
 def _begin(run: Path, settings: Config, data: TrainingSet) -> None:

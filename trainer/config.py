@@ -182,7 +182,7 @@ def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -
             raise TrainerError(f"--set {assignment} has no '='; write --set optim.lr=0.05.")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except ValueError:  # no TOML, or more digits than Python reads
             value = text
         for part in reversed(key.strip().removeprefix(prefix).split(".")):
             value = {part: value}
@@ -247,7 +247,10 @@ def _converted(kind: Any, value: Any, where: str) -> Any:
         wanted = "a list" if items[-1] is Ellipsis else f"a list of {len(items)}"
         raise TrainerError(f"{where} is {value!r}; it takes {wanted}, such as [1, 2].")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise TrainerError(f"{where} has more digits than a number can have.") from error
     if kind is str and isinstance(value, int):
         return str(value)
     if type(value) is not kind:

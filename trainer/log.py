@@ -67,14 +67,14 @@ def in_words(line: dict[str, Any]) -> str:
     """The main numbers of a line."""
     words = [
         f"loss {line['loss']:.3f} (appearance {line['loss_appearance']:.3f}, speed "
-        f"{line['loss_speed']:.3f})",
+        f"{line['loss_speed']:.3f}), correlation {line['correlation']:.2f}",
         f"std {line['std_appearance']:.3f}/{line['std_speed']:.3f} of {line['std_healthy']:.3f}",
         f"rank {line['rank_appearance']:.0f}/{line['rank_speed']:.0f} of "
         f"{line['rank_healthy']:.0f}",
         f"{line['clips_per_second']:.0f} clips/s",
         f"data wait {line['data_wait']:.0%}",
     ]
-    if line["speed_told"] is not None:  # it is where all embeddings are one point
+    if line["speed_told"] is not None:  # None where all embeddings are one point
         words.insert(3, f"speed told {line['speed_told']:.0%}")
     if line["hours_in_all"] is not None:
         words.append(f"{line['hours_in_all']:.2f} h for all {line['steps']} steps")

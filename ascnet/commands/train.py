@@ -168,17 +168,14 @@ def _same_settings(run: Path, recipe: str | None, assignments: tuple[str, ...]) 
         raise click.UsageError(
             f"{run} was started with recipe {own.recipe}, not {recipe}. Leave --recipe out."
         )
-    changed = own
-    for assignment in assignments:
-        if assignment.partition("=")[0].strip() in config.MAY_CHANGE:
-            changed = config.override(changed, (assignment,))
-        elif config.override(own, (assignment,)) != own:
-            raise click.UsageError(
-                f"--set {assignment} differs from {run / CONFIG_FILE}; a run is resumed with its "
-                f"own settings, {', '.join(config.MAY_CHANGE)} excepted. Leave it out, or start a "
-                "new run without --resume."
-            )
-    return changed
+    fixed = tuple(a for a in assignments if a.partition("=")[0].strip() not in config.MAY_CHANGE)
+    if config.override(own, fixed) != own:
+        raise click.UsageError(
+            f"--set {' --set '.join(fixed)} differs from {run / CONFIG_FILE}; a run is resumed "
+            f"with its own settings, {', '.join(config.MAY_CHANGE)} excepted. Leave it out, or "
+            "start a new run without --resume."
+        )
+    return config.override(own, assignments)
 
 
 def _check_init(settings: Config, say: Say) -> None:

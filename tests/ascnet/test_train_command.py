@@ -69,6 +69,9 @@ def test_what_may_change_on_resume_and_what_may_not(shards, tmp_path):
         refused = ascnet(*go_on, "--set", assignment, cwd=tmp_path, fails=True)
         assert f"--set {assignment} differs from run/config.toml" in refused
         assert "data.workers, checkpoint_every" in refused and "excepted" in refused
+    together = ["--set", "objective.neighbours=48", "--set", "objective.bank=64"]
+    refused = ascnet(*go_on, *together, cwd=tmp_path, fails=True)
+    assert f"{' '.join(together)} differs from run/config.toml" in refused
 
 
 def test_a_damaged_checkpoint_is_a_warning(shards, tmp_path):

@@ -228,7 +228,7 @@ def test_logits_are_averaged_over_clips(task, dataset):
         (lambda t: replace(t, classes=1), r"of the train part has label 1; with 1 classes"),
         (
             lambda t: replace(changed(t, choose="holdout"), train=t.train.where(np.arange(8) < 4)),
-            r"every 5th source group .*there are 4\. Say --set choose=last",
+            r"every 5th source group .*there are 4\. Say --set classifier\.choose=last",
         ),
         (
             lambda t: replace(t, protocol=replace(PROTOCOL, short_videos="error", frames=12)),

@@ -124,7 +124,7 @@ def test_a_run_that_is_not_finished_is_not_measured(finished_run, shards, tmp_pa
     variants = f'[variants.ascnet]\nkind = "trained"\nrun = "{tmp_path}/run"\n'
     plan = load(write_plan(tmp_path / "plan.toml", shards, variants))
     error = cell.compute(plan, plan.cells[0], tmp_path / "out")["error"]
-    assert "is at step 4 of 8. Let its own plan finish it first." in error
+    assert "is at step 4 of 8. Let its plan finish it first." in error
 
 
 def test_a_stopped_training_goes_on_to_the_same_figures(shards, tmp_path, monkeypatch):

@@ -90,6 +90,8 @@ def test_what_a_later_change_replaces_is_checked_too():
     [
         ("optim.lr", "has no '='"),
         ("=3", "--set =3: there is no setting "),
+        (f"optim.lr={'9' * 400}", "optim.lr has more digits than a number can have"),
+        (f"optim.steps={'9' * 5000}", "it takes a value of type int"),
         ("optim.learning=1", r"there is no setting optim.learning.*optim.lr"),
         ("optim.epoch=1", r"Did you mean optim.epochs\?"),
         ("optim.batch=many", "'many'; it takes a value of type int"),

@@ -35,6 +35,15 @@ def test_channels_that_do_not_vary_and_single_ones():
     assert float(correlation(rows.detach()[:1])) == 0.0
 
 
+def test_all_its_digits_under_autocast():
+    rows = torch.randn(32, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    expected = correlation(rows.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = correlation(rows)
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx(float(expected), abs=1e-6)
+
+
 def test_descent_takes_it_down():
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(64, 1, generator=generator) + 0.3 * torch.randn(64, 8, generator=generator)
