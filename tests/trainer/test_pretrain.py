@@ -306,10 +306,9 @@ def test_hours_are_projected_after_fifty_steps_and_what_is_unknown_is_not_said(t
         ("loss", "loss_appearance", "loss_speed", "std_appearance", "std_speed", "std_healthy"), 1.0
     ) | dict.fromkeys(("rank_appearance", "rank_speed", "rank_healthy", "speed_told"), 9.0)
     numbers["correlation"] = 0.25
-    assert "(appearance 1.000, speed 1.000), correlation 0.25, std" in log.write(
-        148, numbers, (10, 0.0)
-    )
-    assert "h for all" not in log.write(149, numbers, (10, 0.0))
+    said = log.write(149, numbers, (10, 0.0))
+    assert "(appearance 1.000, speed 1.000), correlation 0.25, std" in said
+    assert "h for all" not in said
     assert "h for all 1000 steps" in log.write(150, numbers, (10, 0.0))
     assert "speed told 900%, " in log.write(151, numbers, (10, 0.0))
     assert "speed told" not in log.write(152, numbers | {"speed_told": None}, (10, 0.0))
