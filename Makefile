@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## build the embedded data set, train on it, evaluate, report; about 11 minutes
+demo: $(READY)  ## build the embedded data set, train on it, evaluate, report; about 10 minutes
 	$(BIN)/ascnet build shapes --out $(SHARDS)
 	$(BIN)/ascnet train $(SHARDS)/shapes --recipe demo
 	$(BIN)/ascnet evaluate --task retrieval
