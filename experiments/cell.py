@@ -125,7 +125,7 @@ def _begin(run: Path, settings: Config, data: TrainingSet) -> None:
     if (
         (run / CONFIG_FILE).is_file()
         and config.load(run / CONFIG_FILE) == settings
-        and record_of(run)["init_sha256"] == digest_of(settings.model.init)
+        and record_of(run).get("init_sha256") == digest_of(settings.model.init)
     ):
         must_be_same(run, settings, data, 1)
         return
