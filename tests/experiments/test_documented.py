@@ -15,7 +15,7 @@ PLANS = {
     own: own
     for own in (
         *("first", "settings", "whole", "tried"),
-        *("demo", "clips", "before", "weights", "one_encoder"),
+        *("demo", "clips", "moving", "before", "weights", "one_encoder"),
     )
 }
 PLANS["results"] = "evidence"
@@ -23,9 +23,10 @@ PAGES = {
     "results": "evidence.md",
     "demo": "evidence.md",
     "clips": "evidence.md",
-    "before": "evidence.md",
-    "weights": "evidence.md",
-    "one_encoder": "evidence.md",
+    "moving": "evidence/before.md",
+    "before": "evidence/before.md",
+    "weights": "evidence/before.md",
+    "one_encoder": "evidence/before.md",
     "first": "evidence/first.md",
     "settings": "evidence/settings.md",
     "whole": "evidence/whole.md",
