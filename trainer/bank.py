@@ -9,7 +9,7 @@ class MemoryBank(nn.Module):
 
     appearance: torch.Tensor  # float32, size x dim, L2-normalised
     speed: torch.Tensor  # float32, size x dim, L2-normalised
-    stride: torch.Tensor  # int64, size; 0: empty, or a still
+    stride: torch.Tensor  # int64, size; 0: empty
     video: torch.Tensor  # int64, size
     group: torch.Tensor  # int64, size
     head: torch.Tensor  # int64, scalar: where the next clip goes
@@ -62,12 +62,12 @@ class MemoryBank(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """For each of N clips the k entries that `scores` (float32, N x size) puts highest, of the
         same stride and another video, and of another group too if siblings are excluded. With
-        `other_strides` of any stride but the clip's own. Empty places and stills never count.
+        `other_strides` of any stride but the clip's own. Empty places never count.
 
         Returns int64 N x k places and bool N x k: whether there is such an entry at all.
         """
         same = self.stride == stride[:, None]
-        allowed = (~same if other_strides else same) & (self.stride > 0)
+        allowed = ~same & (self.stride > 0) if other_strides else same
         allowed &= self.video != video[:, None]
         if exclude_siblings:
             allowed &= self.group != group[:, None]
@@ -79,8 +79,8 @@ class MemoryBank(nn.Module):
         return (self.head - 1 - places) % len(self.stride)
 
     def latest(self, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Appearance, speed and stride of the last `count` clips without the stills, fewer if there
-        are not so many yet."""
+        """Appearance, speed and stride of the last `count` clips, fewer if there are not so many
+        yet."""
         size = len(self.stride)
         places = (self.head - 1 - torch.arange(min(count, size), device=self.head.device)) % size
         places = places[self.stride[places] > 0]

@@ -35,9 +35,7 @@ def training_batches(
     """What this rank computes in steps `first` to `total`, `optim.accumulate` batches a step, with
     the frames on the device."""
     own, parts = settings.data, settings.optim.accumulate
-    pairs = Pairs(
-        own.frames, own.strides, own.replacement, own.short_videos, settings.seed, own.stills
-    )
+    pairs = Pairs(own.frames, own.strides, own.replacement, own.short_videos, settings.seed)
     numbers = range(first * parts, total * parts)
     batch = part_size(settings, rank.world)
     reader: Reader

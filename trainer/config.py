@@ -36,7 +36,6 @@ class Data:
     short_side: int = 0  # decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
     short_videos: str = "loop"  # what a clip does that does not fit: loop | repeat_last | error
     replacement: bool = False  # whether both clips of a video may get the same stride
-    stills: float = 0.0  # share of the videos whose second clip is one frame, repeated
     fps: float = (
         0.0  # strides count frames at this rate, so speeds are in seconds; 0: stored frames
     )

@@ -37,9 +37,6 @@ def decode_clip(
     height, width = decoded_size(video.height, video.width, short_side)
     fills = canvas.shape[1:3] == (height, width)
     for t, jpeg in enumerate(jpegs):
-        if t and frames[t] == frames[t - 1]:  # a still, or past the end of a short video
-            canvas[t, :height, :width] = canvas[t - 1, :height, :width]
-            continue
         try:
             picture = simplejpeg.decode_jpeg(
                 jpeg,

@@ -9,7 +9,6 @@ from builder.shard import Video
 from trainer.errors import TrainerError
 from trainer.ranks import Rank
 from trainer.sampling import (
-    STILL,
     Place,
     clip_frames,
     even_starts,
@@ -26,7 +25,7 @@ class ClipRequest:
 
     video: int  # position in the list of videos
     frames: tuple[int, ...]  # frame numbers, T of them
-    stride: int  # the playback speed, the label of SCP; 0: a still, of which SCP asks nothing
+    stride: int  # the playback speed, the label of SCP
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ class Pairs:
     replacement: bool  # whether both clips may get the same stride
     policy: str  # what a clip does that does not fit
     seed: int
-    stills: float = 0.0  # share of the videos whose second clip is one frame, repeated
 
 
 def draw_pair(
@@ -50,10 +48,10 @@ def draw_pair(
     on the arguments alone.
     """
     rng = np.random.default_rng([pairs.seed, draw, 1])
-    one, other = two_strides(rng, pairs.strides, pairs.replacement)
-    if pairs.stills and rng.random() < pairs.stills:
-        other = STILL
-    first, second = (_draw_clip(rng, video, frames, stride, rate, pairs) for stride in (one, other))
+    first, second = (
+        _draw_clip(rng, video, frames, stride, rate, pairs)
+        for stride in two_strides(rng, pairs.strides, pairs.replacement)
+    )
     return first, second
 
 

@@ -47,7 +47,6 @@ def _data(config: "Config") -> list[Rule]:
         (data.size >= 16, "data.size", data.size, "at least 16"),
         (data.short_side >= 0, "data.short_side", data.short_side, "0 or more"),
         (data.short_videos in POLICIES, "data.short_videos", data.short_videos, any_of(POLICIES)),
-        (0 <= data.stills <= 1, "data.stills", data.stills, "0 to 1"),
         (0 <= data.fps <= 1000, "data.fps", data.fps, "0 (stored frames) to 1000"),
         (data.workers >= 0, "data.workers", data.workers, "0 or more"),
         (data.streams >= 0, "data.streams", data.streams, "0 (a few) or more"),

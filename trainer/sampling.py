@@ -8,10 +8,6 @@ A clip of T frames at frame stride s takes every s-th frame, so it plays at s ti
 Where speeds are in seconds, the stride is a fraction, and the nearest frame is taken:
 
     T = 4, s = 1.2, start 0 x x x .   x          0, 1.2, 2.4, 3.6
-
-A still stands where it is:
-
-    T = 4, s = 0, start 3         x              3, 3, 3, 3
 """
 
 import math
@@ -20,15 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STILL = 0  # stride of a clip that is one frame, repeated
-
 
 @dataclass(frozen=True)
 class Place:
     """A clip's length and stride, and the length of the video that it is to be cut from."""
 
     length: int  # frames of the clip
-    stride: float  # a whole number, unless strides are in seconds; 0: a still
+    stride: float  # a whole number, unless strides are in seconds
     frames: int  # of the video
 
 

@@ -203,19 +203,6 @@ def test_a_direction_is_from_the_nearest_at_other_speeds_to_those_at_the_own(k, 
     assert losses.neighbours.video.shape == (10, k)
 
 
-@pytest.mark.parametrize("target", ["place", "direction"])
-def test_of_a_still_scp_asks_nothing(target):
-    net = model(momentum=0.0, neighbours=2, speed_target=target)
-    data = batch()
-    data["stride"][-2:] = 0
-    net(**data)
-    losses = net(**data)
-    asked = losses.neighbours.found.any(1)
-    assert asked[:-2].all() and not asked[-2:].any()
-    assert 0 < float(losses.with_neighbour) == pytest.approx(1 - 2 / len(asked))
-    assert float(losses.speed) > 0
-
-
 def test_there_is_no_direction_without_another_speed():
     net = model(speed_target="direction")
     data = batch()

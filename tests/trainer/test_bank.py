@@ -86,18 +86,6 @@ def test_against_brute_force():
             assert places[i, 0] == where
 
 
-def test_a_still_finds_nothing_and_is_not_found():
-    bank = MemoryBank(8, 2)
-    bank.append(*entries((0.1, 0, 1, 1), (0.2, 0, 2, 2), (0.3, 1, 3, 3), (0.4, 2, 4, 4)))
-    query, _, stride, video, group = entries((0.0, 1, 0, 0), (0.0, 0, 0, 0))
-    scores = bank.similarity(query)
-    places, found = bank.neighbours(scores, stride, video, group, 4)
-    assert found.sum(1).tolist() == [1, 0] and places[0, 0] == 2
-    places, found = bank.neighbours(scores, stride, video, group, 4, other_strides=True)
-    assert found[0].tolist() == [True, False, False, False] and places[0, 0] == 3
-    assert sorted(bank.latest(8)[2].tolist()) == [1, 2]
-
-
 def test_the_oldest_go():
     bank = MemoryBank(3, 2)
     bank.append(*entries((0, 1, 10, 0), (0, 1, 11, 0)))

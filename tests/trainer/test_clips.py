@@ -28,23 +28,6 @@ def test_a_batch_holds_the_frames_that_were_asked_for(dataset):
             assert (frame == whole).all()
 
 
-@pytest.mark.parametrize("short_side", [0, 16])
-def test_a_still_is_one_frame_repeated(dataset, short_side):
-    """Beside another clip, in buffers that were used before, on a canvas larger than it."""
-    wider = replace(dataset.videos[0], width=90)
-    reader = ClipReader([*dataset.videos, wider], short_side)
-    clips = [ClipRequest(3, (5, 5, 5), 0), ClipRequest(2, (1, 2, 2), 1)]
-    single = [ClipRequest(3, (5, 6, 5), 1), ClipRequest(2, (1, 2, 3), 1)]
-    for batch in read_batches(reader, [single, clips] * 5):
-        frames, (height, width) = batch.frames.clone(), batch.sizes[0].tolist()
-        frames = frames[:, :, :height, :width]
-        if batch.strides[0]:
-            alone = frames
-        else:
-            assert (frames[0] == alone[0, :1]).all()
-            assert (frames[1, :2] == alone[1, :2]).all() and (frames[1, 2] == alone[1, 1]).all()
-
-
 def test_decoding_at_a_smaller_scale(dataset):
     reader = ClipReader(dataset.videos, short_side=16)
     (batch,) = read_batches(reader, [[ClipRequest(0, (0,), 1)]])

@@ -111,7 +111,6 @@ def test_what_a_later_change_replaces_is_checked_too():
         ("device.precision=int8", "fp32, tf32, bf16 or fp16"),
         ("device.compile=1", "takes a value of type bool"),
         ("data.fps=-1", "data.fps is -1.0"),
-        ("data.stills=1.5", "data.stills is 1.5"),
         ("data.streams=-1", "data.streams is -1"),
         ("data.shuffle_buffer=0", "data.shuffle_buffer is 0"),
         ("objective.collapse=1", r"objective.collapse is 1.0; allowed: in \[0, 1\)"),

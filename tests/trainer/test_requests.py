@@ -33,23 +33,6 @@ def test_pairs_are_one_video_at_two_speeds():
             assert set(np.diff(first.frames)) == {first.stride}
 
 
-def test_some_second_clips_are_stills():
-    pairs = replace(PAIRS, stills=0.3)
-    still, starts = 0, set()
-    for clips in requests([30] * 10, range(100), pairs):
-        for first, second in zip(clips[:4], clips[4:], strict=True):
-            assert first.video == second.video and first.stride in (1, 2)
-            assert set(np.diff(second.frames)) == {second.stride}
-            assert second.stride in (0, 3 - first.stride) and len(second.frames) == 8
-            if second.stride == 0:
-                still += 1
-                starts.add(second.frames[0])
-    assert 90 < still < 150 and starts == set(range(30))  # of 400; any frame of the video
-    moving = list(requests([30] * 10, range(3), replace(PAIRS, stills=0.0)))
-    assert moving == list(requests([30] * 10, range(3)))
-    assert all(clip.stride for clips in moving for clip in clips)
-
-
 def test_every_video_once_an_epoch_in_another_order():
     drawn = [request.video for clips in requests([30] * 12, range(6)) for request in clips[:4]]
     first, second = drawn[:12], drawn[12:]
