@@ -15,7 +15,7 @@ PLANS = {
     own: own
     for own in (
         *("first", "settings", "whole", "tried"),
-        *("demo", "clips", "moving", "before", "weights", "one_encoder"),
+        *("demo", "clips", "before", "weights", "one_encoder"),
     )
 }
 PLANS["results"] = "evidence"
@@ -23,7 +23,6 @@ PAGES = {
     "results": "evidence.md",
     "demo": "evidence.md",
     "clips": "evidence.md",
-    "moving": "evidence/before.md",
     "before": "evidence/before.md",
     "weights": "evidence/before.md",
     "one_encoder": "evidence/before.md",
