@@ -187,7 +187,10 @@ def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -
         for part in reversed(key.strip().removeprefix(prefix).split(".")):
             value = {part: value}
         _merge(changes, _checked(config, value, f"--set {assignment}", prefix))
-    result: Settings = _changed(config, changes)
+    try:
+        result: Settings = _changed(config, changes)
+    except TrainerError as error:  # begins with the key
+        raise TrainerError(f"{prefix}{error}") from error
     return result
 
 

@@ -121,6 +121,10 @@ def test_shards_that_were_moved(run, shards, tmp_path):
             "no setting classifier.lrr. Did you mean classifier.lr?",
         ),
         (
+            ("--task", "finetune", "--set", "classifier.lr=-1"),
+            "classifier.lr is -1.0; allowed: positive.",
+        ),
+        (
             ("--task", "finetune", "--set", "classifier.lr=x"),
             "classifier.lr is 'x'; it takes a value of type",
         ),
