@@ -82,6 +82,7 @@ TINY = (
     "objective.bank=32",
     "objective.speed_target=place",
     "objective.momentum=0.9",
+    "objective.appearance_contrast=0",
     "objective.decorrelation=0",
     "optim.batch=4",
     "optim.steps=8",

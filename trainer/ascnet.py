@@ -15,8 +15,10 @@ Each agreement is || p - z ||^2 of L2-normalised vectors, p predicted from the o
 from the target, through which no gradient flows. The target is a moving average of the online
 encoder (momentum > 0) or the online encoder itself (momentum = 0).
 
-Pairs can agree by one thing that they see first, and the features fill with it. So a penalty on the
-correlation of the features' channels may be added (`decorrelation`, ours; 0 leaves it out).
+Pairs can agree by one thing that they see first, and the features fill with it. Two settings of ours
+are against it, both 0 in the paper's objective. `appearance_contrast`: ACP asks for the other clip
+less so much of the mean of the clips that look most like it, so what all of these share counts less
+than what they do not. `decorrelation`: a penalty on the correlation of the features' channels.
 """
 
 import copy
@@ -27,7 +29,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from trainer.backbones import make_backbone
-from trainer.bank import MemoryBank
+from trainer.bank import MemoryBank, Strides
 from trainer.config import Model, Objective
 from trainer.decorrelation import correlation
 from trainer.ranks import gather_pairs, sum_over_ranks, world
@@ -154,7 +156,7 @@ class ASCNet(nn.Module):
         scores: torch.Tensor | None,
     ) -> Losses:
         settings = self.objective
-        first, second = target.appearance.chunk(2)
+        first, second = self._appearance_targets(target.appearance, labels).chunk(2)
         acp = distance(appearance, torch.cat([second, first]))
 
         if scores is None:
@@ -189,6 +191,18 @@ class ASCNet(nn.Module):
         )
 
     @torch.no_grad()
+    def _appearance_targets(self, appearance: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What the other clip of its video shall agree with, for N clips: float32 N x dim."""
+        own = self.objective
+        if not own.appearance_contrast:
+            return appearance
+        similar, (stride, video, group) = self.bank.similarity(appearance), labels.unbind(1)
+        places, found = self.bank.neighbours(
+            similar, stride, video, group, own.neighbours, own.exclude_siblings, "any"
+        )
+        return appearance - own.appearance_contrast * _mean_of(self.bank.appearance[places], found)
+
+    @torch.no_grad()
     def _speed_targets(
         self, scores: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, Neighbours]:
@@ -197,16 +211,16 @@ class ASCNet(nn.Module):
         own = self.objective
         stride, video, group = labels.unbind(1)
 
-        def nearest(other_strides: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        def nearest(strides: Strides) -> tuple[torch.Tensor, torch.Tensor]:
             k, exclude = own.neighbours, own.exclude_siblings
-            return self.bank.neighbours(scores, stride, video, group, k, exclude, other_strides)
+            return self.bank.neighbours(scores, stride, video, group, k, exclude, strides)
 
-        places, found = nearest(other_strides=False)
+        places, found = nearest("own")
         neighbours = Neighbours(found, self.bank.video[places], self.bank.age(places))
         speeds = self.bank.speed[places]
         if own.speed_target == "place":
             return speeds, found, neighbours
-        others, there = nearest(other_strides=True)
+        others, there = nearest("other")
         away = _mean_of(self.bank.speed[others], there)
         both = found.any(1, keepdim=True) & there.any(1, keepdim=True)
         return (_mean_of(speeds, found) - away)[:, None], both, neighbours

@@ -1,7 +1,11 @@
 """The memory bank: embeddings of recent clips, to find "another video" in."""
 
+from typing import Literal
+
 import torch
 from torch import nn
+
+Strides = Literal["own", "other", "any"]  # of a clip's neighbours
 
 
 class MemoryBank(nn.Module):
@@ -58,17 +62,17 @@ class MemoryBank(nn.Module):
         group: torch.Tensor,
         k: int,
         exclude_siblings: bool = True,
-        other_strides: bool = False,
+        strides: Strides = "own",
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """For each of N clips the k entries that `scores` (float32, N x size) puts highest, of the
-        same stride and another video, and of another group too if siblings are excluded. With
-        `other_strides` of any stride but the clip's own. Empty places never count.
+        """For each of N clips the k entries that `scores` (float32, N x size) puts highest, of
+        another video, and of another group too if siblings are excluded; of the clip's `own`
+        stride, of any `other` one, or of `any`. Empty places never count.
 
         Returns int64 N x k places and bool N x k: whether there is such an entry at all.
         """
-        same = self.stride == stride[:, None]
-        allowed = ~same & (self.stride > 0) if other_strides else same
-        allowed &= self.video != video[:, None]
+        allowed = (self.stride > 0) & (self.video != video[:, None])
+        if strides != "any":
+            allowed &= (self.stride == stride[:, None]) == (strides == "own")
         if exclude_siblings:
             allowed &= self.group != group[:, None]
         best, places = scores.masked_fill(~allowed, -torch.inf).topk(min(k, scores.shape[1]), dim=1)

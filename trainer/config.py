@@ -73,6 +73,9 @@ class Objective:
     momentum: float = 0.996  # of the target network at the start, cosine to 1; 0: shared encoder
     appearance_weight: float = 1.0  # lambda_a
     speed_weight: float = 1.0  # lambda_m
+    # Share of the mean of a clip's `neighbours` nearest in appearance, at any speed, that ACP's
+    # target is less (ours). 0: the target is the other clip, as in the paper.
+    appearance_contrast: float = 0.0
     # Of the mean squared correlation of the backbone's channels, 0 .. 1 (ours); 0: not asked for.
     # Over the clips of all ranks; of each part, where `optim.accumulate` is more than 1.
     decorrelation: float = 0.0

@@ -84,6 +84,12 @@ def _objective(config: "Config") -> list[Rule]:
             "0 or more, one of them above 0",
         ),
         (
+            0 <= own.appearance_contrast <= 1,
+            "objective.appearance_contrast",
+            own.appearance_contrast,
+            "from 0 to 1",
+        ),
+        (
             0 <= own.decorrelation < inf,
             "objective.decorrelation",
             own.decorrelation,

@@ -108,6 +108,19 @@ def test_the_nearest_at_other_speeds_but_no_empty_places():
     bank = mixed_bank(8)
     query, _, stride, video, group = entries((0.0, 1, 0, 0))
     scores = bank.similarity(query)
-    places, found = bank.neighbours(scores, stride, video, group, 2, other_strides=True)
+    places, found = bank.neighbours(scores, stride, video, group, 2, strides="other")
     assert places[0, 0] == 2 and found.tolist() == [[True, False]]
-    assert not bank.neighbours(scores, stride, video, group + 1, 1, other_strides=True)[1].any()
+    assert not bank.neighbours(scores, stride, video, group + 1, 1, strides="other")[1].any()
+
+
+def test_the_nearest_at_any_speed_but_no_empty_places():
+    bank = mixed_bank(8)
+    query, _, stride, video, group = entries((0.0, 1, 0, 0))
+    scores = bank.similarity(query)
+    found = {
+        strides: set(places[there].tolist())
+        for strides in ("own", "other", "any")
+        for places, there in [bank.neighbours(scores, stride, video, group, 8, True, strides)]
+    }
+    assert found["own"] and found["other"]
+    assert found["any"] == found["own"] | found["other"]

@@ -130,6 +130,11 @@ def test_what_a_later_change_replaces_is_checked_too():
         ("objective.speed_weight=nan", "one of them above 0"),
         ("objective.decorrelation=-1", "objective.decorrelation is -1.0; allowed: 0 or more"),
         ("objective.decorrelation=inf", "objective.decorrelation is inf"),
+        (
+            "objective.appearance_contrast=1.5",
+            "objective.appearance_contrast is 1.5; allowed: from 0 to 1",
+        ),
+        ("objective.appearance_contrast=-0.1", "objective.appearance_contrast is -0.1"),
         ("data.workers=-1", "data.workers is -1"),
         ("data.short_side=-3", "data.short_side is -3"),
         ("augment.ratio=[-1,1]", "two positive numbers"),

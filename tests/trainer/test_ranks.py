@@ -106,8 +106,8 @@ def after_three_steps(count: int, settings, shards: Path, folder: Path) -> list[
 def settings(tiny, request):
     """More neighbours are wanted than the bank has for a clip: ranks find unequal numbers."""
     changes = ("optim.batch=8", "objective.bank=24", "objective.neighbours=16", "optim.lr=0.05")
-    penalty = "objective.decorrelation=2"
-    return override(tiny, (*changes, penalty, f"objective.speed_target={request.param}"))
+    ours = ("objective.decorrelation=2", "objective.appearance_contrast=0.7")
+    return override(tiny, (*changes, *ours, f"objective.speed_target={request.param}"))
 
 
 @pytest.fixture(scope="module")
