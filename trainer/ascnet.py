@@ -15,10 +15,10 @@ Each agreement is || p - z ||^2 of L2-normalised vectors, p predicted from the o
 from the target, through which no gradient flows. The target is a moving average of the online
 encoder (momentum > 0) or the online encoder itself (momentum = 0).
 
-Pairs can agree by one thing that they see first, and the features fill with it. Two settings of ours
-are against it, both 0 in the paper's objective. `appearance_contrast`: ACP asks for the other clip
-less so much of the mean of the clips that look most like it, so what all of these share counts less
-than what they do not. `decorrelation`: a penalty on the correlation of the features' channels.
+Pairs can agree by one thing that they see first, and the features fill with it. Two settings of
+ours are against it, both 0 in the paper's objective. `appearance_contrast`: ACP asks for the other
+clip less so much of the mean of the clips that look most like it: what they share is seen already,
+and counts less. `decorrelation`: a penalty on the correlation of the features' channels.
 """
 
 import copy

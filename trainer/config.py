@@ -73,14 +73,14 @@ class Objective:
     momentum: float = 0.996  # of the target network at the start, cosine to 1; 0: shared encoder
     appearance_weight: float = 1.0  # lambda_a
     speed_weight: float = 1.0  # lambda_m
-    # Share of the mean of a clip's `neighbours` nearest in appearance, at any speed, that ACP's
-    # target is less (ours). 0: the target is the other clip, as in the paper.
+    # ACP's target is the other clip's embedding minus this share of the mean of its `neighbours`
+    # nearest, at any speed (ours). 0: the other clip itself, as in the paper.
     appearance_contrast: float = 0.0
     # Of the mean squared correlation of the backbone's channels, 0 .. 1 (ours); 0: not asked for.
     # Over the clips of all ranks; of each part, where `optim.accumulate` is more than 1.
     decorrelation: float = 0.0
     bank: int = 16384  # clips; RSPNet's queue
-    neighbours: int = 1  # k nearest in appearance; paper: top-1
+    neighbours: int = 1  # k nearest in appearance, of SCP and of the contrast; paper: top-1
     neighbour: str = "appearance"  # how SCP finds them; "random": any, to see what retrieval is for
     # What SCP's target is: "place", the neighbour's embedding (paper), or "direction", from
     # the mean of the k nearest at other speeds to that of the k nearest at the clip's own (ours).

@@ -33,6 +33,8 @@ def data_text(settings: Config, data: TrainingSet) -> str:
             "Warning: all training videos come from one source group, so speed consistency finds "
             "no other video and only appearance is learnt."
         )
+        if settings.objective.appearance_contrast:
+            lines.append("Warning: objective.appearance_contrast finds no other video, either.")
     return "\n".join(lines)
 
 
