@@ -156,11 +156,11 @@ class ASCNet(nn.Module):
         scores: torch.Tensor | None,
     ) -> Losses:
         settings = self.objective
-        first, second = self._appearance_targets(target.appearance, labels).chunk(2)
+        similar = self.bank.similarity(target.appearance)
+        first, second = self._appearance_targets(target.appearance, similar, labels).chunk(2)
         acp = distance(appearance, torch.cat([second, first]))
 
-        if scores is None:
-            scores = self.bank.similarity(target.appearance)
+        scores = similar if scores is None else scores
         targets, found, neighbours = self._speed_targets(scores, labels)
         scp = distance(speed[:, None], targets) * found
 
@@ -191,16 +191,24 @@ class ASCNet(nn.Module):
         )
 
     @torch.no_grad()
-    def _appearance_targets(self, appearance: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _nearest(
+        self, scores: torch.Tensor, labels: torch.Tensor, strides: Strides
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places in the bank and whether there is one, both N x k."""
+        own, (stride, video, group) = self.objective, labels.unbind(1)
+        k, exclude = own.neighbours, own.exclude_siblings
+        return self.bank.neighbours(scores, stride, video, group, k, exclude, strides)
+
+    @torch.no_grad()
+    def _appearance_targets(
+        self, appearance: torch.Tensor, similar: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
         """What the other clip of its video shall agree with, for N clips: float32 N x dim."""
-        own = self.objective
-        if not own.appearance_contrast:
+        contrast = self.objective.appearance_contrast
+        if not contrast:
             return appearance
-        similar, (stride, video, group) = self.bank.similarity(appearance), labels.unbind(1)
-        places, found = self.bank.neighbours(
-            similar, stride, video, group, own.neighbours, own.exclude_siblings, "any"
-        )
-        return appearance - own.appearance_contrast * _mean_of(self.bank.appearance[places], found)
+        places, found = self._nearest(similar, labels, "any")
+        return appearance - contrast * _mean_of(self.bank.appearance[places], found)
 
     @torch.no_grad()
     def _speed_targets(
@@ -208,19 +216,12 @@ class ASCNet(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, Neighbours]:
         """What N clips shall agree with in speed: float32 N x T x dim, bool N x T whether it is
         there, and the neighbours it comes from. T is k, or 1 for a direction."""
-        own = self.objective
-        stride, video, group = labels.unbind(1)
-
-        def nearest(strides: Strides) -> tuple[torch.Tensor, torch.Tensor]:
-            k, exclude = own.neighbours, own.exclude_siblings
-            return self.bank.neighbours(scores, stride, video, group, k, exclude, strides)
-
-        places, found = nearest("own")
+        places, found = self._nearest(scores, labels, "own")
         neighbours = Neighbours(found, self.bank.video[places], self.bank.age(places))
         speeds = self.bank.speed[places]
-        if own.speed_target == "place":
+        if self.objective.speed_target == "place":
             return speeds, found, neighbours
-        others, there = nearest("other")
+        others, there = self._nearest(scores, labels, "other")
         away = _mean_of(self.bank.speed[others], there)
         both = found.any(1, keepdim=True) & there.any(1, keepdim=True)
         return (_mean_of(speeds, found) - away)[:, None], both, neighbours
