@@ -116,7 +116,11 @@ def _finished(run: Path) -> Backbone:
 
 def _last_line(run: Path) -> dict[str, Any]:
     """Of the log."""
-    line: dict[str, Any] = json.loads((run / LOG_FILE).read_text(encoding="utf-8").splitlines()[-1])
+    log = run / LOG_FILE
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    if not lines:
+        raise TrainerError(f"{log} has no line. Remove {run} and let its plan train it anew.")
+    line: dict[str, Any] = json.loads(lines[-1])
     return line
 
 

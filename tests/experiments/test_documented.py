@@ -18,9 +18,10 @@ PLANS = {
         *("demo", "clips", "before", "weights", "one_encoder"),
     )
 }
-PLANS["results"] = "evidence"
+PLANS["results"] = PLANS["again"] = "evidence"
 PAGES = {
     "results": "evidence.md",
+    "again": "evidence/again.md",
     "demo": "evidence.md",
     "clips": "evidence.md",
     "before": "evidence/before.md",

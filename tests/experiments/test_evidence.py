@@ -17,6 +17,7 @@ from tests.conftest import TINY
 from trainer import checkpoint
 from trainer.checkpoint import load_backbone
 from trainer.errors import TrainerError
+from trainer.log import LOG_FILE
 
 USUAL = Path(__file__).resolve().parents[2] / "experiments" / "evidence.toml"
 STEPS = ("optim.steps=2", "evaluate.clips=2", "milestones=0", "objective.collapse_steps=0")
@@ -125,6 +126,9 @@ def test_a_run_that_is_not_finished_is_not_measured(finished_run, shards, tmp_pa
     plan = load(write_plan(tmp_path / "plan.toml", shards, variants))
     error = cell.compute(plan, plan.cells[0], tmp_path / "out")["error"]
     assert "is at step 4 of 8. Let its plan finish it first." in error
+    (tmp_path / "run" / LOG_FILE).unlink()
+    error = cell.compute(plan, plan.cells[0], tmp_path / "out")["error"]
+    assert f"{LOG_FILE} has no line. Remove {tmp_path}/run and let" in error
 
 
 def test_a_stopped_training_goes_on_to_the_same_figures(shards, tmp_path, monkeypatch):

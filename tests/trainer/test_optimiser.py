@@ -42,12 +42,12 @@ def test_lars_by_hand():
         g = 3 + 0.1 * w
         w = w - 0.5 * (0.01 * w.norm() / g.norm()) * g
     assert torch.allclose(layer.weight[0], w, atol=1e-6)
-    assert float(layer.bias) == pytest.approx(-0.5 * 3 * 2)  # plain SGD, no decay
+    assert layer.bias.item() == pytest.approx(-0.5 * 3 * 2)  # plain SGD, no decay
 
 
 def test_lars_has_momentum_and_starts_from_zero_weights():
     layer = two_steps("lars", weight_decay=0.0, momentum=0.9)
-    assert float(layer.bias) == pytest.approx(-0.5 * (3 + (0.9 * 3 + 3)))
+    assert layer.bias.item() == pytest.approx(-0.5 * (3 + (0.9 * 3 + 3)))
     zero = nn.Linear(2, 1)
     nn.init.zeros_(zero.weight)
     optimiser = make_optimiser(zero, Optim(optimiser="lars"))
