@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.catalog.source import Source
-from builder.frames import Failure, Frames, FrameSettings
+from builder.frames import Failure, Frames
 from builder.plan import ShardPlan
 from builder.records import Record, save_record
 from builder.shard import Sample, ShardWriter, shard_name
@@ -83,7 +83,6 @@ def row_of(
     label: int | None,
     result: Frames | Failure,
     shard: str,
-    settings: FrameSettings,
 ) -> tuple[dict[str, Any], bytes]:
     """A video's row of `videos.jsonl`, and its sample's JSON (empty if it was not built)."""
     facts = asdict(result.facts)
@@ -105,12 +104,14 @@ def row_of(
         "source_nominal_fps": facts["nominal_fps"],
         "source_duration": facts["duration"],
         "rotation": facts["rotation"],
+        "source_stream": facts["stream"],
+        "source_video_streams": facts["video_streams"],
     }
     if isinstance(result, Failure):
         return row, b""
     row |= {
         "shard": shard,
-        "fps": settings.fps or facts["fps"],
+        "fps": result.fps,
         "frames": len(result.offsets) - 1,
         "width": result.width,
         "height": result.height,

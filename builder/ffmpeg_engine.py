@@ -4,10 +4,13 @@ import fcntl
 import hashlib
 import os
 import re
+import select
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -16,9 +19,13 @@ import ffmpeg
 import imageio_ffmpeg
 
 from builder.children import Children, ending_with_parent, time_limit
+from builder.colour_tags import taken_as_unknown
 from builder.errors import BuilderError
+from builder.ffmpeg_log import COLOURED, UNWANTED, Log, Stream
+from builder.frame_times import setpts, spacing
 from builder.frames import (
     MAX_BLOB,
+    WARNINGS,
     Facts,
     Failure,
     Frames,
@@ -70,68 +77,182 @@ def ffmpeg_version() -> str:
     return words[2]
 
 
+@dataclass(frozen=True)
+class _Way:
+    """How to go about a file: as ffmpeg would, unless a first try says otherwise."""
+
+    stream: int | None = None  # None: the one that ffmpeg takes for the best
+    no_matrix: bool = False  # whether to pass over its colour matrix
+
+
+@dataclass(frozen=True)
+class _Output:
+    """What one ffmpeg process left behind."""
+
+    blob: bytearray  # of JPEGs
+    stamps: tuple[float | None, ...]  # seconds, of every frame that was decoded
+    log: Log
+    status: int
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether there is one frame at the most, as of a poster or of a stream without data."""
+        return len(self.stamps) < 2
+
+
 def decode(
     path: Path, settings: FrameSettings, timeout: float, children: Children
 ) -> Frames | Failure:
     """The frames of a video file. Raises BuilderError if ffmpeg is stopped from outside."""
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+    deadline = time.monotonic() + timeout
+
+    def run(way: _Way) -> _Output:
+        return _run(path, settings, way, deadline, children)
+
+    try:
+        way, output = _Way(), run(_Way())
+        if output.status > 0 and output.log.says("reinitializing filters"):
+            way = _Way(no_matrix=True)
+            output = run(way)
+        if output.is_picture:
+            output = _moving(output, way, run)
+    except _TooLargeError:
+        return Failure("too large", f"more than {MAX_BLOB} bytes of frames")
+    except _ExpiredError:
+        return Failure("timeout", f"stopped after {timeout:g} s")
+    return _judge(output, settings)
+
+
+def _moving(output: _Output, way: _Way, run: Callable[[_Way], _Output]) -> _Output:
+    """The output of another video stream of the file, if that has more frames."""
+    tried = {stream for stream, _ in output.log.pictures}
+    others = [s for s in output.log.streams if not s.is_cover and s.index not in tried]
+    if len(output.log.streams) < 2:
+        return output
+    for stream in sorted(others, key=lambda stream: stream.order, reverse=True):
+        other = run(replace(way, stream=stream.index))
+        if len(other.stamps) > len(output.stamps):
+            output = other
+        if not output.is_picture:
+            break
+    return output
+
+
+class _TooLargeError(Exception):
+    """More frames came than are kept of one video."""
+
+
+class _ExpiredError(Exception):
+    """The time for one video has passed."""
+
+
+def _run(
+    path: Path, settings: FrameSettings, way: _Way, deadline: float, children: Children
+) -> _Output:
+    """Start ffmpeg and take what it writes. Raises _TooLargeError and _ExpiredError."""
+    read_end, write_end = os.pipe()
     with (
+        os.fdopen(read_end, "rb", buffering=0) as stamps,
+        os.fdopen(write_end, "wb", buffering=0) as times,
         os.fdopen(os.memfd_create("log"), "rb") as log,  # unlike a pipe, it need not be emptied
         children.start(
-            [*ending_with_parent(), *_command(path, settings)], stderr=log, **pipes
+            [*ending_with_parent(), *_command(path, settings, way, times.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            pass_fds=(times.fileno(),),
+            env=_environment(),
         ) as process,
-        time_limit(process, timeout) as expired,
+        time_limit(process, max(0.0, deadline - time.monotonic())) as expired,
     ):
+        times.close()  # ffmpeg has its own
         assert process.stdout is not None
         with suppress(OSError):  # only a matter of speed
             fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        blob = bytearray()
-        while chunk := os.read(process.stdout.fileno(), _PIPE_BYTES):
-            blob += chunk
-            if len(blob) > MAX_BLOB:
-                return Failure("too large", f"more than {MAX_BLOB} bytes of frames")
+        blob, said = _read_both(process.stdout.fileno(), stamps.fileno())
         status = process.wait()
-        words = _read(log, path)
+        words = _read(log)
     if expired.is_set():
-        return Failure("timeout", f"stopped after {timeout:g} s")
-    return _judge(blob, words, status, settings)
+        raise _ExpiredError
+    return _Output(blob, _stamps(said), Log(words, path), status)
 
 
-def _read(log: IO[bytes], path: Path) -> str:
-    """What ffmpeg said: the beginning, which describes the file, and the end. Without memory
-    addresses and folders, which are others on every machine."""
+def _read_both(pictures: int, times: int) -> tuple[bytearray, bytearray]:
+    """All that comes from two pipes. Raises _TooLargeError."""
+    got = {pictures: bytearray(), times: bytearray()}
+    poll = select.poll()
+    for pipe in got:
+        poll.register(pipe, select.POLLIN)
+    left = set(got)
+    while left:
+        for pipe, _ in poll.poll():
+            chunk = os.read(pipe, _PIPE_BYTES)
+            got[pipe] += chunk
+            if not chunk:
+                poll.unregister(pipe)
+                left.remove(pipe)
+        if len(got[pictures]) > MAX_BLOB:
+            raise _TooLargeError
+    return got[pictures], got[times]
+
+
+def _environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key not in UNWANTED} | COLOURED
+
+
+def _stamps(said: bytes | bytearray) -> tuple[float | None, ...]:
+    """The time stamps (seconds) that ffmpeg's filter `metadata` printed; None: it knew none."""
+    found = re.findall(rb"^frame:\d+ +pts:\S+ +pts_time:(\S+)", said, re.MULTILINE)
+    return tuple(None if b"N" in stamp else float(stamp) for stamp in found)
+
+
+def _read(log: IO[bytes]) -> bytes:
+    """What ffmpeg said: the beginning, which describes the file, and the end."""
     size = os.fstat(log.fileno()).st_size
     text = os.pread(log.fileno(), _LOG_BYTES, 0)
     if size > _LOG_BYTES:
         text += b"\n" + os.pread(log.fileno(), _LOG_BYTES, max(_LOG_BYTES, size - _LOG_BYTES))
-    text = text.replace(os.fsencode(f"file:{path}"), os.fsencode(path.name))
-    return _ADDRESS.sub("", text.decode("utf-8", "replace"))
+    return text
 
 
 _LOG_BYTES = 1 << 18
 
 
-def _command(path: Path, settings: FrameSettings) -> list[str]:
+def _command(path: Path, settings: FrameSettings, way: _Way, times: int) -> list[str]:
     side = settings.short_side
+    unknown = ["color_primaries=unknown", "color_trc=unknown"]  # used by no conversion here
+    if way.no_matrix:
+        unknown.append("colorspace=unknown")
     picture = [
-        # Broken files repeat or reverse time stamps, which the encoder refuses; frames are
-        # all that we want, so time only has to rise.
+        # A line for every frame as it is decoded; the file's own words on it do not go there.
+        "metadata=mode=delete",
+        "metadata=mode=add:key=frame:value=1",
+        f"metadata=mode=print:file=/dev/fd/{times}",
+        f"setparams={':'.join(unknown)}",
         "settb=1/1000000",
-        "setpts='if(isnan(PREV_OUTPTS),PTS,max(PTS,PREV_OUTPTS+1))'",
-        *([f"fps={settings.fps}"] if settings.fps else []),
+        *([f"setpts='{setpts(1 / 25)}'", f"fps={settings.fps}"] if settings.fps else []),
         # dar is the display aspect ratio: scaling to it makes pixels square.
         f"scale=w='if(gte(dar,1),2*round({side}*dar/2),{side})'"
         f":h='if(gte(dar,1),{side},2*round({side}/dar/2))'"
+        # JPEGs are BT.601. Frames that are not go by way of RGB, in full resolution.
+        ":out_color_matrix=bt601"
         # Not a processor's own roundings: the same bytes on all of an architecture, at no cost.
-        ":flags=bicubic+accurate_rnd+bitexact",
+        ":flags=bicubic+accurate_rnd+bitexact+full_chroma_int",
         "setsar=1",
+        # The encoder refuses time that does not rise. From here on time says nothing, so it is the
+        # clock's: the file's may begin again, as all filters do when the picture size changes.
+        "settb=1/1000000",
+        "setpts='max(RTCTIME,if(isnan(PREV_OUTPTS),0,PREV_OUTPTS+1))'",
     ]
-    options = {"q:v": settings.jpeg_quality}
+    options: dict[str, object] = {"q:v": settings.jpeg_quality}
     if settings.max_frames:
         options["frames:v"] = settings.max_frames + 1  # one more, to know that there are more
+    if way.stream is not None:
+        options["map"] = f"0:{way.stream}"
     stream = ffmpeg.input(_INPUT, threads=1).output(
         "pipe:1",
-        map="0:V:0",  # the first video stream that is no cover picture
+        map_metadata=-1,
+        map_chapters=-1,
         vf=",".join(picture),
         fps_mode="passthrough",
         enc_time_base="1/1000000",
@@ -143,8 +264,9 @@ def _command(path: Path, settings: FrameSettings) -> list[str]:
         format="mjpeg",
         **options,
     )
+    stream = stream.global_args("-hide_banner", "-nostdin", "-nostats")
+    stream = stream.global_args("-loglevel", "level+verbose")
     # Frames that can be decoded count, however many others cannot.
-    stream = stream.global_args("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info")
     stream = stream.global_args("-max_error_rate", "1")
     words = [str(word) for word in stream.compile(cmd=find_ffmpeg())]
     # ffmpeg-python takes no names with bytes that are no UTF-8, so it never sees the name. "file:"
@@ -153,50 +275,51 @@ def _command(path: Path, settings: FrameSettings) -> list[str]:
 
 
 _INPUT = "<the video>"
-
-_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
-_STOPPED = re.compile(r"received signal (\d+)")
-_SAID = re.compile(r"^(.*?)\[(warning|error|fatal|panic)\] (.*)", re.MULTILINE)
+_STOPPED = 255  # ffmpeg's exit status after a signal, and after an error of number 1
 
 
-def _judge(blob: bytearray, log: str, status: int, settings: FrameSettings) -> Frames | Failure:
+def _judge(output: _Output, settings: FrameSettings) -> Frames | Failure:
     """ffmpeg's output, what it said, and its exit status, made into one answer.
 
     Raises BuilderError if ffmpeg was stopped from outside: that says nothing of the video.
     """
+    blob, log, status = output.blob, output.log, output.status
     if status < 0:
         return crash("ffmpeg", -status)
-    if signal := _STOPPED.search(log):  # it tidies up, and ends as if by itself
-        return crash("ffmpeg", int(signal[1]))
-    # The parts of ffmpeg speak at the same time: their order is chance, that of each is not.
-    said = sorted(_SAID.findall(log), key=lambda line: (line[0] == "", line[0]))
-    said = [line for line in said if "deprecated pixel format" not in line[2]]  # it means ours
-    complaints = [text.strip() for _, level, text in said if level != "warning"]
-    detail = complaints[0][:200] if complaints else ""
-    facts = replace(_facts(log), last_line=said[-1][2].strip()[:200] if said else "")
+    if status == _STOPPED and log.signal is not None:
+        return crash("ffmpeg", log.signal)
+    stream = _stream_of(log)
+    facts = _facts(log, stream)
+    detail = log.errors[0][:200] if log.errors else ""
+    if stream is not None and stream.is_cover:
+        return Failure("no video stream", "only a cover picture", facts)
     offsets, sizes = index_frames(blob)
     if len(offsets) < 2:
-        return Failure(reason_for_no_frames(log), detail, facts)
-    if "Stream mapping:" not in log:
+        said = [message.text for message in log.complaints]
+        return Failure(reason_for_no_frames(said, has_video=log.opened), detail, facts)
+    if not log.pictures:
         raise BuilderError(
             f"{find_ffmpeg()} made frames and said nothing of them; it must say what it reads "
-            "(-loglevel level+info). Unset ASCNET_FFMPEG, or name another ffmpeg."
+            "(-loglevel level+verbose). Unset ASCNET_FFMPEG, or name another ffmpeg."
         )
     del blob[offsets[-1] :]
-    if status != 0:
-        return Failure("decoder failed", detail, facts)
-    if len(sizes) > 1:
-        return Failure("decoder failed", f"frames of {len(sizes)} sizes came out", facts)
+    if status != 0 or len(sizes) > 1:
+        sort = f"frames of {len(sizes)} sizes came out" if status == 0 else detail
+        return Failure("decoder failed", sort, facts)
     header = sizes.pop()
     height, width = int.from_bytes(header[:2], "big"), int.from_bytes(header[2:], "big")
     cut = settings.max_frames is not None and len(offsets) - 1 > settings.max_frames
     if cut:
         offsets = offsets[: settings.max_frames + 1]  # type: ignore[operator]
         del blob[offsets[-1] :]
+    lie = spacing(output.stamps if settings.fps else output.stamps[: len(offsets) - 1], facts.fps)
+    tag = taken_as_unknown(*stream.colours) if stream else ""
     found = {
-        "damaged": bool(complaints) or "corrupt decoded frame" in log,
-        "size changed": "video parameters changed" in log and "Reconfiguring" in log,
+        "damaged": bool(log.errors) or log.says("corrupt decoded frame"),
+        "size changed": len({size for _, size in log.pictures}) > 1,
         "cut": cut,
+        "colour tag": bool(tag),
+        "time jumps": lie.jumps or log.says("timestamp discontinuity"),
     }
     return Frames(
         blob=blob,
@@ -204,40 +327,31 @@ def _judge(blob: bytearray, log: str, status: int, settings: FrameSettings) -> F
         sha256=hashlib.sha256(blob).hexdigest(),
         width=width,
         height=height,
-        warnings=tuple(name for name, is_so in found.items() if is_so),
+        warnings=tuple(name for name in WARNINGS if found[name]),
+        fps=settings.fps or lie.fps,
+        times=None if settings.fps else lie.times,
         facts=facts,
-        detail=detail,
+        detail=detail or tag,
     )
 
 
-_MAPPED = re.compile(r"Stream mapping:\n\S* *Stream #0:(\d+)")
-_RATE = r"([\d.]+k?)"
-_DURATION = re.compile(r"Duration: (\d+):(\d\d):([\d.]+)")
-_ROTATION = re.compile(r"(?i)display ?matrix: rotation of (-?[\d.]+) degrees")
+def _stream_of(log: Log) -> Stream | None:
+    """The stream that the frames are of."""
+    taken = log.pictures[0][0] if log.pictures else None
+    if taken is None and len(log.streams) == 1:
+        return log.streams[0]
+    return next((stream for stream in log.streams if stream.index == taken), None)
 
 
-def _facts(log: str) -> Facts:
-    """What ffmpeg says of the file before it begins to write."""
-    head = log.partition("Output #0")[0]
-    mapped = _MAPPED.search(log)
-    number = mapped[1] if mapped else r"\d+"
-    stream = re.search(rf"Stream #0:{number}\b.*?: Video: .*", head)
-    line, after = (stream[0], head[stream.end() :]) if stream else ("", "")
-    fps, nominal = (re.search(rf", {_RATE} {unit}", line) for unit in ("fps", "tbr"))
-    duration = _DURATION.search(head)
-    rotation = _ROTATION.search(after.partition("Stream #")[0])
+def _facts(log: Log, stream: Stream | None) -> Facts:
+    """What ffmpeg says of the file."""
+    rotation = stream.rotation if stream else None
     return Facts(
-        fps=_number(fps[1]) if fps else None,
-        nominal_fps=_number(nominal[1]) if nominal else None,
-        duration=_seconds(*duration.groups()) if duration else None,
-        rotation=-float(rotation[1]) % 360 or None if rotation else None,
+        fps=stream.rate("fps") if stream else None,
+        nominal_fps=stream.rate("tbr") if stream else None,
+        duration=log.duration,
+        rotation=-rotation % 360 or None if rotation is not None else None,
+        stream=log.pictures[0][0] if log.pictures else None,
+        video_streams=sum(not stream.is_cover for stream in log.streams),
+        last_line=log.complaints[-1].text[:200] if log.complaints else "",
     )
-
-
-def _number(text: str) -> float:
-    """ffmpeg writes 1000 fps as "1k"."""
-    return float(text[:-1]) * 1000 if text.endswith("k") else float(text)
-
-
-def _seconds(hours: str, minutes: str, seconds: str) -> float:
-    return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 3)

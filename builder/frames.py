@@ -1,6 +1,7 @@
 """What comes of decoding one video: its frames, or the reason why there are none."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from builder.errors import BuilderError, DecoderKilledError
@@ -14,7 +15,8 @@ REASONS = {
     "not a video": "no known video format, or its header is destroyed",
     "truncated": "the end of the file is missing, and no frame can be decoded without it",
     "no video stream": "the file holds sound or data, but no pictures",
-    "no frames": "no frame of the video stream can be decoded (damaged, encrypted, unknown codec)",
+    "no frames": "the video stream gives no frame; the detail has the decoder's first complaint",
+    "changed": "the file changed while it was read; build it again when it is complete",
     "decoder failed": "the decoder gave up or crashed in the middle",
     "timeout": "decoding took longer than --timeout allows",
     "too short": "fewer frames than --min-frames asks for",
@@ -25,6 +27,8 @@ WARNINGS = {
     "damaged": "the decoder reported errors; frames may be missing or spoilt",
     "size changed": "the picture size changes in mid-stream; all frames have the first one's",
     "cut": "the video has more frames than --max-frames keeps",
+    "colour tag": "the file names colours that cannot be converted; taken as untagged (BT.601)",
+    "time jumps": "time stamps run backwards or leave a hole; time goes on, a hole is 10 s at most",
 }
 MAX_BLOB = 2 * 10**9  # bytes of one video's frames: they are in memory, and a tar member is limited
 CHROMA = ("420", "422", "444")
@@ -53,6 +57,8 @@ class Facts:
     nominal_fps: float | None = None  # the rate of which all time stamps are multiples, guessed
     duration: float | None = None  # seconds, as the container says
     rotation: float | None = None  # degrees clockwise that a player turns it; honoured here
+    stream: int | None = None  # which of the file's streams the frames are of
+    video_streams: int | None = None  # how many it has, cover pictures excepted
     last_line: str = ""  # the last warning or error of the decoder
 
 
@@ -66,6 +72,9 @@ class Frames:
     width: int  # pixels
     height: int  # pixels
     warnings: tuple[str, ...]  # keys of WARNINGS
+    fps: float | None = None  # average rate of these frames; None: unknown
+    times: tuple[float, ...] | None = None  # seconds of every frame after the first one's
+    # (times[0] == 0.0), rising; None where they are evenly spaced
     facts: Facts = field(default_factory=Facts)
     detail: str = ""  # the first complaint, if there was one
 
@@ -130,19 +139,19 @@ def split_frames(stream: bytes | bytearray) -> tuple[list[int], set[tuple[int, i
     return offsets, sizes
 
 
-def reason_for_no_frames(log: str) -> str:
-    """A key of REASONS, from what libav (ffmpeg or PyAV) said of a file without one frame."""
-    if "matches no streams" in log:
+def reason_for_no_frames(said: Sequence[str], *, has_video: bool) -> str:
+    """A key of REASONS for a file without one frame, from the warnings and errors of libav (ffmpeg
+    or PyAV); `has_video`: it was understood as far as to name a video stream."""
+    text = "\n".join(said)
+    if "matches no streams" in text or "does not contain any stream" in text:
         return "no video stream"
-    if "misdetection possible" in log:  # taken for a video by the ending of its name alone
+    if "misdetection possible" in text:  # taken for a video by the ending of its name alone
         return "not a video"
-    if "no decoder found" in log:
+    if "no decoder found" in text:
         return "no frames"
-    if any(sign in log for sign in _CUT):
+    if any(sign in text for sign in _CUT):
         return "truncated"
-    if "Stream mapping:" not in log:
-        return "not a video"
-    return "no frames"
+    return "no frames" if has_video else "not a video"
 
 
 _CUT = ("moov atom not found", "partial file", "Packet corrupt", "End of file")

@@ -82,6 +82,8 @@ def decode(
         width=answer["width"],
         height=answer["height"],
         warnings=tuple(answer["warnings"]),
+        fps=answer["fps"],
+        times=None if answer["times"] is None else tuple(answer["times"]),
         facts=facts,
         detail=answer["detail"],
     )

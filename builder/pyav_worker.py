@@ -9,19 +9,29 @@ import math
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import av
 import numpy as np
 import simplejpeg
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from builder.children import end_with_parent
+from builder.colour_tags import can_convert, taken_as_unknown
+from builder.frame_times import spacing
 from builder.frames import WARNINGS, Facts, reason_for_no_frames, scaled_size
+from builder.pyav_cropping import Cropping
 
-_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+# FULL_CHR_H_INT: frames of another colour matrix go by way of RGB, in full resolution.
+_SCALING = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INT
+)
+_UNKNOWN = 2  # ITU-T H.273's matrix and transfer function of untagged frames
 
 
 @dataclass
@@ -33,7 +43,8 @@ class Work:
     complaints: list[str] = field(default_factory=list)
     marks: set[str] = field(default_factory=set)  # a warning, or a reason to give it up
     facts: Facts = field(default_factory=Facts)
-    found_stream: bool = False
+    stamps: list[float | None] = field(default_factory=list)  # seconds, of the frames
+    tag: str = ""  # a colour tag that is passed over
 
 
 def main() -> None:
@@ -55,7 +66,7 @@ def answer_to(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     work = Work()
     with av.logging.Capture() as said:
         try:
-            _decode(work, question)
+            work = _decode(question)
         except av.FFmpegError as error:
             work.complaints.append(_words(error))
         except MemoryError:
@@ -68,46 +79,78 @@ def answer_to(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     log = [text for level, text in lines if level <= av.logging.ERROR]
     detail = log[0][:200] if log else ""
     facts = asdict(work.facts) | {"last_line": lines[-1][1][:200] if lines else ""}
-    answer: dict[str, Any] = {"facts": facts, "detail": detail}
+    answer: dict[str, Any] = {"facts": facts, "detail": detail or work.tag}
     for reason in ("too large", "decoder failed"):
         if reason in work.marks:
             return answer | {"reason": reason}, b""
-    if work.size is None:
-        text = "\n".join(text for _, text in lines) + (
-            "\nStream mapping:" if work.found_stream else ""
-        )
-        return answer | {"reason": reason_for_no_frames(text)}, b""
-    offsets = np.cumsum([0, *map(len, work.frames)]).tolist()
-    marks = work.marks | ({"damaged"} if log else set())
-    warnings = [word for word in WARNINGS if word in marks]
-    width, height = work.size
-    answer |= {"offsets": offsets, "width": width, "height": height, "warnings": warnings}
+    if work.size is None or not work.frames:
+        has_video = bool(work.facts.video_streams)
+        reason = reason_for_no_frames([text for _, text in lines], has_video=has_video)
+        return answer | {"reason": reason}, b""
+    lie = spacing(work.stamps, work.facts.fps)
+    found = {"damaged": bool(log), "colour tag": bool(work.tag), "time jumps": lie.jumps}
+    marks = work.marks | {mark for mark, is_so in found.items() if is_so}
+    answer |= {
+        "offsets": np.cumsum([0, *map(len, work.frames)]).tolist(),
+        "width": work.size[0],
+        "height": work.size[1],
+        "warnings": [word for word in WARNINGS if word in marks],
+        "fps": lie.fps,
+        "times": lie.times,
+    }
     return answer, b"".join(work.frames)
 
 
-def _decode(work: Work, question: dict[str, Any]) -> None:
-    with av.open(f"file:{question['path']}", metadata_errors="ignore") as container:
-        covers = av.stream.Disposition.attached_pic
-        streams = [s for s in container.streams.video if not s.disposition & covers]
-        if not streams:
-            work.complaints.append("Stream map matches no streams")
-            return
-        stream, work.found_stream = streams[0], True
-        if stream.codec_context is None:
-            work.complaints.append("no decoder found for the video stream")
-            return
-        stream.codec_context.thread_count = 1
-        work.facts = _facts(container, stream)
-        side = question["short_side"]
-        scaler, total, source = VideoReformatter(), 0, None
-        for frame in _frames(container, stream, work.complaints):
+def _decode(question: dict[str, Any]) -> Work:
+    """What comes of the video stream that a player plays: of the best one that moves."""
+    tried: list[Work] = []
+    while not tried or len(tried) < (tried[-1].facts.video_streams or 0):
+        with av.open(f"file:{question['path']}", metadata_errors="ignore") as container:
+            covers = av.stream.Disposition.attached_pic
+            streams = [s for s in container.streams.video if not s.disposition & covers]
+            if not streams:
+                return Work(complaints=["Stream map matches no streams"])
+            best = sorted(streams, key=lambda s: _worth(s, streams), reverse=True)[len(tried)]
+            tried.append(_decode_stream(container, best, question))
+            tried[-1].facts = replace(tried[-1].facts, video_streams=len(streams))
+        if len(tried[-1].frames) > 1 or tried[-1].marks & {"too large", "decoder failed"}:
+            break
+    return max(tried, key=lambda work: len(work.frames))
+
+
+def _worth(stream: av.VideoStream, streams: Sequence[av.VideoStream]) -> tuple[bool, int]:
+    """How much a player prefers a stream to others, as ffmpeg rates them: one with pictures, the
+    default, the larger picture."""
+    context = stream.codec_context
+    has_frames = stream.frames > 0 or not any(other.frames for other in streams)
+    default = bool(stream.disposition & av.stream.Disposition.default)
+    size = context.width * context.height if context is not None else 0
+    return has_frames, size + 5_000_000 * default
+
+
+def _decode_stream(
+    container: av.container.InputContainer, stream: av.VideoStream, question: dict[str, Any]
+) -> Work:
+    work = Work(facts=_facts(container, stream))
+    if stream.codec_context is None:
+        work.complaints.append("no decoder found for the video stream")
+        return work
+    stream.codec_context.thread_count = 1
+    side = question["short_side"]
+    scaler, source = VideoReformatter(), None
+    crop, clock = Cropping(container, stream), Clock(container.format.name)
+    total = 0
+    try:
+        for decoded in _frames(container, stream, work.complaints):
             if len(work.frames) == question["max_frames"]:
                 work.marks.add("cut")
-                return
-            if frame.is_corrupt:
+                break
+            if decoded.is_corrupt:
                 work.marks.add("damaged")
+            work.stamps.append(clock.stamp(decoded))
+            frame = crop.cut(decoded)
             if work.size is None:
-                matrix = _matrix(frame)
+                matrix = _matrix(decoded)
                 sideways = matrix is not None and abs(matrix[1]) > abs(matrix[0])
                 if matrix is not None:
                     rotation = math.degrees(math.atan2(matrix[1], matrix[0])) % 360 or None
@@ -115,16 +158,21 @@ def _decode(work: Work, question: dict[str, Any]) -> None:
                     if rotation and rotation % 90:
                         work.complaints.append(f"turned by {rotation:g}: needs --engine ffmpeg")
                         work.marks.add("decoder failed")
-                        return
+                        break
                 work.size = scaled_size(*_shown_size(frame, stream, sideways), side)
             width, height = work.size
             if source not in (None, (frame.width, frame.height)):
                 work.marks.add("size changed")
             source = (frame.width, frame.height)
+            colours = int(decoded.colorspace), int(decoded.color_trc), frame.format.name
+            work.tag = work.tag or taken_as_unknown(*colours)
+            if not can_convert(colours[0], colours[2]):
+                frame.colorspace = _UNKNOWN
             picture = scaler.reformat(
                 frame,
                 *((height, width) if sideways else (width, height)),
                 f"yuvj{question['chroma']}p",
+                dst_colorspace=Colorspace.ITU601,
                 interpolation=_SCALING,
                 dst_color_range=ColorRange.JPEG,
                 threads=1,
@@ -134,7 +182,11 @@ def _decode(work: Work, question: dict[str, Any]) -> None:
             total += len(work.frames[-1])
             if total > question["max_bytes"]:
                 work.marks.add("too large")
-                return
+                break
+    except av.FFmpegError as error:
+        work.complaints.append(_words(error))
+    del work.stamps[len(work.frames) :]
+    return work
 
 
 def _frames(
@@ -158,6 +210,30 @@ def _frames(
                 complaints.append(_words(error))
         if packet is None:
             return
+
+
+class Clock:
+    """Tells when frames are shown. Files may say it of frames, or only when packets are to be
+    decoded: the more trustworthy of both is taken, as libav's `best_effort_timestamp`. AVI knows of
+    packets only, and what libav makes of B-frames there is out of order."""
+
+    def __init__(self, container: str) -> None:
+        self._packets_only = container == "avi"
+        self._last: dict[str, int | None] = {"pts": None, "dts": None}
+        self._faults = {"pts": 0, "dts": 0}
+
+    def stamp(self, frame: av.VideoFrame) -> float | None:
+        """Seconds; None: the file does not say. To be asked of every frame once, in their order."""
+        stamps = {"pts": None if self._packets_only else frame.pts, "dts": frame.dts}
+        for name, other in (("pts", "dts"), ("dts", "pts")):
+            now, last = stamps[name], self._last[name]
+            if now is not None and last is not None:
+                self._faults[name] += now <= last
+            self._last[name] = stamps[other] if now is None else now
+        best = stamps["pts"]
+        if best is None or self._faults["pts"] > self._faults["dts"]:
+            best = best if stamps["dts"] is None else stamps["dts"]
+        return None if best is None else float(best * frame.time_base)
 
 
 def _words(error: av.FFmpegError) -> str:
@@ -206,6 +282,7 @@ def _facts(container: av.container.InputContainer, stream: av.VideoStream) -> Fa
     return Facts(
         fps=rate(stream.average_rate),
         nominal_fps=rate(stream.base_rate),
+        stream=stream.index,
         duration=round(container.duration / av.time_base, 3) if container.duration else None,
     )
 

@@ -38,12 +38,23 @@ def transcode(
     Never raises for a bad video: what is wrong comes back as a Failure. Raises BuilderError if the
     decoder is stopped from outside.
     """
-    known = _look_at(path)
-    if isinstance(known, Failure):
-        return known
     if children is None:
         with Children() as own:
             return transcode(path, settings, timeout, own)
+    for _ in range(2):  # a file that is being written may be whole a moment later
+        before = _state(path)
+        result = _transcode_once(path, settings, timeout, children)
+        if _state(path) == before:
+            return result
+    return Failure("changed", f"{result.facts.source_bytes} bytes, then others", result.facts)
+
+
+def _transcode_once(
+    path: Path, settings: FrameSettings, timeout: float, children: Children
+) -> Frames | Failure:
+    known = _look_at(path)
+    if isinstance(known, Failure):
+        return known
     result = ENGINES[settings.engine](path, settings, timeout, children)
     facts = replace(
         result.facts, source_bytes=known.source_bytes, source_sha256=known.source_sha256
@@ -51,6 +62,15 @@ def transcode(
     if isinstance(result, Frames) and len(result.offsets) - 1 < settings.min_frames:
         return Failure("too short", f"{len(result.offsets) - 1} frames", facts)
     return replace(result, facts=facts)
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes when somebody writes to a file, or puts another in its place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _look_at(path: Path) -> Facts | Failure:

@@ -46,7 +46,7 @@ def make_sample(task: Task, key: int, video: Source, label: int | None, by: Chil
                 "and run the same command again, or build without it with --overwrite."
             )
     shard = shard_name(task.dataset, task.plan.index)
-    row, text = row_of(key, video, label, result, shard, task.frames)
+    row, text = row_of(key, video, label, result, shard)
     return row, text, result.blob if isinstance(result, Frames) else b""
 
 

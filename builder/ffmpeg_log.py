@@ -1,0 +1,175 @@
+"""What ffmpeg said of a file, read so that no text of the file's own can pass for ffmpeg's.
+
+Titles, comments, chapters and names stand in ffmpeg's log as they are. Two things are ffmpeg's
+alone. Colours (AV_LOG_FORCE_COLOR): ffmpeg wraps every part of a message that is not of level info
+in an escape sequence, and takes escape characters out of whatever it quotes. And lines of its
+description of the file that always stand there once: where a second one like it stands, somebody
+has forged one, and the fact is unknown.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+# In ffmpeg's environment: colours, whatever the user's own settings say.
+COLOURED = {"AV_LOG_FORCE_COLOR": "1", "TERM": "xterm", "LC_ALL": "C"}
+UNWANTED = ("AV_LOG_FORCE_NOCOLOR", "AV_LOG_FORCE_256COLOR", "NO_COLOR", "FFREPORT")
+
+_COLOURED = re.compile(r"\x1b\[[\d;]*m([^\x1b]*)\x1b\[0m")
+_LEVELS = ("[panic] ", "[fatal] ", "[error] ", "[warning] ", "[verbose] ")
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
+_INPUT = re.compile(r"\[graph -?\d+ input from stream 0:(\d+)\] ")
+_PICTURE = re.compile(r"w:(\d+) h:(\d+) pixfmt:(\S+)")
+_STREAM = re.compile(
+    r"^\[info\]   Stream #0:(\d+)\b.*: (Video|Audio|Subtitle|Data|Attachment|Unknown)(.*)$", re.M
+)
+_DURATION = re.compile(r"^\[info\]   Duration: (?:(\d+):(\d\d):([\d.]+)|N/A), ", re.M)
+_ROTATION = re.compile(r"(?i)^\[info\]\s+display ?matrix: rotation of (-?[\d.]+) degrees", re.M)
+_STOPPED = re.compile(r"^\[info\] Exiting normally, received signal (\d+)\.", re.M)
+_OUTPUT = "[info] Output #0, mjpeg, to 'pipe:1':"
+_SIZE = re.compile(r", (\d+)x(\d+)")
+_COLOURS = re.compile(r", (\w+)\(([^()]*)\)")
+
+
+@dataclass(frozen=True)
+class Message:
+    """A line of the log that is not of level info."""
+
+    source: str  # which part of ffmpeg says it
+    level: str  # panic, fatal, error, warning or verbose
+    text: str
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A video stream as ffmpeg describes it."""
+
+    index: int
+    line: str  # codec, pixel format, size, rates
+    rotation: float | None  # degrees, counter-clockwise
+
+    @property
+    def is_cover(self) -> bool:
+        return "(attached pic)" in self.line
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """What a player prefers: the default, then the larger picture."""
+        size = _SIZE.search(self.line)
+        return "(default)" in self.line, int(size[1]) * int(size[2]) if size else 0
+
+    @property
+    def colours(self) -> tuple[str, str, str]:
+        """Colour matrix, transfer function and pixel format by ffmpeg's names; "unknown" where
+        untagged, or where one name says it all."""
+        for pixels, words in _COLOURS.findall(self.line):
+            for word in words.split(", "):
+                if word.count("/") == 2 and " " not in word:
+                    matrix, _, transfer = word.split("/")
+                    return matrix, transfer, pixels
+        return "unknown", "unknown", "unknown"
+
+    def rate(self, unit: str) -> float | None:
+        """Frames a second: the average ("fps") or the nominal rate ("tbr")."""
+        found = re.findall(rf", ([\d.]+)(k?) {unit}\b", self.line)
+        return float(found[-1][0]) * (1000 if found[-1][1] else 1) if found else None
+
+
+class Log:
+    """The log of one ffmpeg process, written with COLOURED and -loglevel level+verbose."""
+
+    def __init__(self, text: bytes, path: Path) -> None:
+        """`path`: the file that it speaks of, whose name is taken out."""
+        for name in (f"file:{path}", str(path)):
+            quoted = bytes(ord("?") if c < 8 or 13 < c < 32 else c for c in os.fsencode(name))
+            text = text.replace(quoted, b"the file")
+        self._text = _ADDRESS.sub("", text.decode("utf-8", "replace"))
+        before, mark, after = self._info.rpartition(f"\n{_OUTPUT}\n")
+        self._input, self._end = (before, after) if mark else (after, after)
+
+    @cached_property
+    def _info(self) -> str:
+        """Lines of level info, which have no colour."""
+        return _COLOURED.sub("", self._text)
+
+    @cached_property
+    def messages(self) -> tuple[Message, ...]:
+        """All coloured lines, in their order."""
+        found, source, level, text = [], "", "", ""
+        for part in _COLOURED.findall(self._text):
+            if level:
+                text += part
+            elif part in _LEVELS:
+                level = part[1:-2]
+            else:
+                source += part
+            if part.endswith("\n"):
+                found.append(Message(source, level, text.strip()))
+                source = level = text = ""
+        return tuple(message for message in found if message.level)
+
+    @cached_property
+    def complaints(self) -> tuple[Message, ...]:
+        """Warnings and worse. The parts of ffmpeg speak at the same time: their order is chance,
+        that of each is not."""
+        said = [m for m in self.messages if m.level != "verbose"]
+        said = [m for m in said if "deprecated pixel format" not in m.text]  # it means ours
+        return tuple(sorted(said, key=lambda m: (m.source == "", m.source)))
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        return tuple(m.text for m in self.complaints if m.level != "warning")
+
+    def says(self, words: str) -> bool:
+        """Whether a warning or an error holds these words."""
+        return any(words in m.text for m in self.complaints)
+
+    @property
+    def opened(self) -> bool:
+        """Whether the file was understood as a container with a stream to decode."""
+        return "\n[info] Stream mapping:\n" in f"\n{self._info}"
+
+    @cached_property
+    def pictures(self) -> tuple[tuple[int, tuple[int, int]], ...]:
+        """Stream and (width, height) of decoded pictures: the first, and each change of size, pixel
+        format or colour."""
+        found = []
+        for message in self.messages:
+            stream, picture = _INPUT.search(message.source), _PICTURE.match(message.text)
+            if stream and picture:
+                found.append((int(stream[1]), (int(picture[1]), int(picture[2]))))
+        return tuple(found)
+
+    @cached_property
+    def streams(self) -> tuple[Stream, ...]:
+        """The video streams, cover pictures among them, that are described just once."""
+        found = list(_STREAM.finditer(self._input))
+        indices = [match[1] for match in found]
+        ends = [*(match.start() for match in found), len(self._input)][1:]
+        return tuple(
+            Stream(int(match[1]), match[3], _only_rotation(self._input[match.end() : end]))
+            for match, end in zip(found, ends, strict=True)
+            if match[2] == "Video" and indices.count(match[1]) == 1
+        )
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds, as the container says."""
+        found = _DURATION.findall(self._input)
+        if len(found) != 1 or not found[0][0]:
+            return None
+        hours, minutes, seconds = found[0]
+        return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 3)
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ffmpeg says it was stopped by; it tidies up, and ends as if by itself."""
+        found = _STOPPED.findall(self._end)
+        return int(found[-1]) if found else None
+
+
+def _only_rotation(text: str) -> float | None:
+    found = _ROTATION.findall(text)
+    return float(found[0]) if len(found) == 1 else None
