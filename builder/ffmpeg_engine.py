@@ -125,12 +125,13 @@ def decode(
 
 def _moving(output: _Output, way: _Way, run: Callable[[_Way], _Output]) -> _Output:
     """The output of another video stream of the file, if that has more frames."""
-    tried = {stream for stream, _ in output.log.pictures}
-    others = [s for s in output.log.streams if not s.is_cover and s.index not in tried]
-    if len(output.log.streams) < 2:
+    order = {stream.index: stream.order for stream in output.log.streams}
+    tried = {picture.stream for picture in output.log.pictures}
+    others = [index for index in output.log.video_streams if index not in tried]
+    if len(others) + len(tried) < 2:
         return output
-    for stream in sorted(others, key=lambda stream: stream.order, reverse=True):
-        other = run(replace(way, stream=stream.index))
+    for index in sorted(others, key=lambda index: order.get(index, (False, 0)), reverse=True):
+        other = run(replace(way, stream=index))
         if len(other.stamps) > len(output.stamps):
             output = other
         if not output.is_picture:
@@ -312,11 +313,12 @@ def _judge(output: _Output, settings: FrameSettings) -> Frames | Failure:
     if cut:
         offsets = offsets[: settings.max_frames + 1]  # type: ignore[operator]
         del blob[offsets[-1] :]
-    lie = spacing(output.stamps if settings.fps else output.stamps[: len(offsets) - 1], facts.fps)
+    stamps = output.stamps if settings.fps else output.stamps[: len(offsets) - 1]
+    lie = spacing(stamps, facts.fps)
     tag = taken_as_unknown(*stream.colours) if stream else ""
     found = {
         "damaged": bool(log.errors) or log.says("corrupt decoded frame"),
-        "size changed": len({size for _, size in log.pictures}) > 1,
+        "size changed": len({picture.size for picture in log.pictures}) > 1,
         "cut": cut,
         "colour tag": bool(tag),
         "time jumps": lie.jumps or log.says("timestamp discontinuity"),
@@ -337,7 +339,7 @@ def _judge(output: _Output, settings: FrameSettings) -> Frames | Failure:
 
 def _stream_of(log: Log) -> Stream | None:
     """The stream that the frames are of."""
-    taken = log.pictures[0][0] if log.pictures else None
+    taken = log.pictures[0].stream if log.pictures else None
     if taken is None and len(log.streams) == 1:
         return log.streams[0]
     return next((stream for stream in log.streams if stream.index == taken), None)
@@ -346,12 +348,14 @@ def _stream_of(log: Log) -> Stream | None:
 def _facts(log: Log, stream: Stream | None) -> Facts:
     """What ffmpeg says of the file."""
     rotation = stream.rotation if stream else None
+    picture = log.pictures[0] if log.pictures else None
+    nominal = picture.rate if picture else None
     return Facts(
         fps=stream.rate("fps") if stream else None,
-        nominal_fps=stream.rate("tbr") if stream else None,
+        nominal_fps=stream.rate("tbr") if stream else nominal,
         duration=log.duration,
         rotation=-rotation % 360 or None if rotation is not None else None,
-        stream=log.pictures[0][0] if log.pictures else None,
-        video_streams=sum(not stream.is_cover for stream in log.streams),
+        stream=picture.stream if picture else None,
+        video_streams=len(log.video_streams),
         last_line=log.complaints[-1].text[:200] if log.complaints else "",
     )

@@ -21,9 +21,11 @@ _COLOURED = re.compile(r"\x1b\[[\d;]*m([^\x1b]*)\x1b\[0m")
 _LEVELS = ("[panic] ", "[fatal] ", "[error] ", "[warning] ", "[verbose] ")
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _INPUT = re.compile(r"\[graph -?\d+ input from stream 0:(\d+)\] ")
-_PICTURE = re.compile(r"w:(\d+) h:(\d+) pixfmt:(\S+)")
+_PICTURE = re.compile(r"w:(\d+) h:(\d+) pixfmt:\S+ tb:\S+ fr:(\d+)/(\d+)")
+_LISTED = re.compile(r"^\[info\]   Stream #0:(\d+)\b(?! ->)", re.M)
 _STREAM = re.compile(
-    r"^\[info\]   Stream #0:(\d+)\b.*: (Video|Audio|Subtitle|Data|Attachment|Unknown)(.*)$", re.M
+    r"^\[info\]   Stream #0:(\d+)\b(?! ->).*: (Video|Audio|Subtitle|Data|Attachment|Unknown)(.*)$",
+    re.M,
 )
 _DURATION = re.compile(r"^\[info\]   Duration: (?:(\d+):(\d\d):([\d.]+)|N/A), ", re.M)
 _ROTATION = re.compile(r"(?i)^\[info\]\s+display ?matrix: rotation of (-?[\d.]+) degrees", re.M)
@@ -75,6 +77,15 @@ class Stream:
         """Frames a second: the average ("fps") or the nominal rate ("tbr")."""
         found = re.findall(rf", ([\d.]+)(k?) {unit}\b", self.line)
         return float(found[-1][0]) * (1000 if found[-1][1] else 1) if found else None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture as it reaches ffmpeg's filters."""
+
+    stream: int
+    size: tuple[int, int]  # width and height, pixels
+    rate: float | None  # the stream's nominal frame rate
 
 
 class Log:
@@ -132,26 +143,34 @@ class Log:
         return "\n[info] Stream mapping:\n" in f"\n{self._info}"
 
     @cached_property
-    def pictures(self) -> tuple[tuple[int, tuple[int, int]], ...]:
-        """Stream and (width, height) of decoded pictures: the first, and each change of size, pixel
-        format or colour."""
+    def pictures(self) -> tuple[Picture, ...]:
+        """What was decoded: the first picture, and each change of size, pixel format or colour."""
         found = []
         for message in self.messages:
-            stream, picture = _INPUT.search(message.source), _PICTURE.match(message.text)
-            if stream and picture:
-                found.append((int(stream[1]), (int(picture[1]), int(picture[2]))))
+            stream, said = _INPUT.search(message.source), _PICTURE.match(message.text)
+            if stream and said:
+                width, height, over, under = map(int, said.groups())
+                rate = round(over / under, 2) if over and under else None
+                found.append(Picture(int(stream[1]), (width, height), rate))
         return tuple(found)
+
+    @property
+    def video_streams(self) -> tuple[int, ...]:
+        """Indices of all video streams, cover pictures excepted."""
+        taken = {picture.stream for picture in self.pictures}
+        covers = {stream.index for stream in self.streams if stream.is_cover}
+        return tuple(sorted((taken | {stream.index for stream in self.streams}) - covers))
 
     @cached_property
     def streams(self) -> tuple[Stream, ...]:
         """The video streams, cover pictures among them, that are described just once."""
         found = list(_STREAM.finditer(self._input))
-        indices = [match[1] for match in found]
+        listed = _LISTED.findall(self._input)
         ends = [*(match.start() for match in found), len(self._input)][1:]
         return tuple(
             Stream(int(match[1]), match[3], _only_rotation(self._input[match.end() : end]))
             for match, end in zip(found, ends, strict=True)
-            if match[2] == "Video" and indices.count(match[1]) == 1
+            if match[2] == "Video" and listed.count(match[1]) == 1
         )
 
     @property
