@@ -77,6 +77,9 @@ class Frames:
     # (times[0] == 0.0), rising; None where they are evenly spaced
     facts: Facts = field(default_factory=Facts)
     detail: str = ""  # the first complaint, if there was one
+    # Seconds of every frame after the first one's (times[0] == 0.0), rising, one per frame; None
+    # where they are evenly spaced.
+    times: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
