@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def row_of(
     }
     if isinstance(result, Failure):
         return row, b""
+    times = _times(result)
     row |= {
         "shard": shard,
         "fps": result.fps,
@@ -118,5 +120,16 @@ def row_of(
         "bytes": len(result.blob),
         "sha256": result.sha256,
         "warnings": list(result.warnings),
+        "times": list(times) if times else None,
     }
     return row, Sample.of_row(row, result.offsets).to_json()
+
+
+def _times(result: Frames) -> tuple[float, ...] | None:
+    """Frame times, where frames are unevenly spaced. Raises ValueError for times that are none."""
+    times, frames = result.times, len(result.offsets) - 1
+    if times is None:
+        return None
+    if len(times) != frames or times[0] != 0 or any(not b > a for a, b in pairwise(times)):
+        raise ValueError(f"{len(times)} times of {frames} frames do not rise from 0: {times[:3]}")
+    return times if frames > 1 else None

@@ -55,7 +55,7 @@ class Size:
 class Rate:
     """A native frame rate, and how many built videos have it."""
 
-    fps: float | None  # None: the file does not say
+    fps: float | None  # of unevenly spaced frames the average; None: the file does not say
     videos: int
 
 
@@ -99,6 +99,7 @@ class Overview:
     lengths: Lengths | None  # None: nothing was built
     sizes: tuple[Size, ...]  # most frequent first
     rates: tuple[Rate, ...]  # most frequent first
+    uneven: int | None  # built videos of unevenly spaced frames; None: schema 2 kept no times
     frame_bytes: int  # of all JPEGs, without the tar files' own bytes
     shards: Shards
     settings: dict[str, Any]
@@ -115,6 +116,7 @@ def overview(info: dict[str, Any], rows: Iterable[dict[str, Any]], folder: str) 
     sizes: Counter[tuple[int, int]] = Counter()
     rates: Counter[float | None] = Counter()
     lengths: list[int] = []
+    uneven = 0
     failures: list[Failed] = []
     left_alone = frame_bytes = 0
     for row in rows:
@@ -130,6 +132,7 @@ def overview(info: dict[str, Any], rows: Iterable[dict[str, Any]], folder: str) 
             members[tuple(row["splits"].items())][row["group"]] += 1
             sizes[row["width"], row["height"]] += 1
             rates[row["fps"]] += 1
+            uneven += bool(row.get("times"))
             lengths.append(row["frames"])
             frame_bytes += row["bytes"]
     parts = _parts(members)
@@ -152,11 +155,17 @@ def overview(info: dict[str, Any], rows: Iterable[dict[str, Any]], folder: str) 
         lengths=_lengths(lengths),
         sizes=tuple(Size(*size, videos) for size, videos in sizes.most_common()),
         rates=tuple(Rate(fps, videos) for fps, videos in rates.most_common()),
+        uneven=None if _lacks_times(info) else uneven,
         frame_bytes=frame_bytes,
         shards=_shards([shard["bytes"] for shard in info["shards"]]),
         settings={k: v for k, v in info["settings"].items() if k not in _NOT_SETTINGS},
         failures=tuple(failures),
     )
+
+
+def _lacks_times(info: dict[str, Any]) -> bool:
+    """Whether frames may be unevenly spaced where there are no times."""
+    return info.get("schema") == 2 and not info["settings"].get("fps")
 
 
 def _parts(

@@ -23,7 +23,7 @@ def render(found: Overview, every_class: bool = False) -> str:
         ("splits", _splits(found)),
         ("frames", _frames(found)),
         ("size", [_counted([(f"{s.width}x{s.height}", s.videos) for s in found.sizes])]),
-        ("rate", [_counted([(_rate(r.fps), r.videos) for r in found.rates])]),
+        ("rate", _rates(found)),
         ("bytes", _bytes(found)),
         ("settings", [_settings(found.settings)]),
     ]
@@ -113,6 +113,18 @@ def _counted(found: list[tuple[str, int]]) -> str:
     if rest := found[SHOWN:]:
         shown.append(f"{len(rest)} others in {sum(videos for _, videos in rest)}")
     return ", ".join(shown)
+
+
+def _rates(found: Overview) -> list[str]:
+    lines = [_counted([(_rate(r.fps), r.videos) for r in found.rates])]
+    if found.uneven is None:
+        lines.append("built before frame times were kept: frames are taken for evenly spaced")
+    elif found.uneven:
+        lines.append(
+            f"{found.uneven} with unevenly spaced frames: their rate is an average, their frame "
+            f"times are kept"
+        )
+    return lines
 
 
 def _rate(fps: float | None) -> str:

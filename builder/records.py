@@ -100,16 +100,22 @@ def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
         _write_first(path, json.dumps(identity))
         earlier = parse_json(path, path.read_bytes())
     if changed := [key for key in identity if earlier.get(key) != identity[key]]:
-        key = changed[0]
-        what = (
-            "of other source videos (names, classes, groups or splits have changed)"
-            if key in ("videos", "videos_sha256")
-            else f"with {key} = {earlier.get(key)}, and now it is {identity[key]}"
-        )
+        what = _difference(changed[0], earlier, identity)
         raise BuilderError(
             f"{folder} was built {what}. Restore that, name another folder with --out, or give "
             "--overwrite to build it anew."
         )
+
+
+def _difference(key: str, earlier: dict[str, Any], identity: dict[str, Any]) -> str:
+    if key in ("videos", "videos_sha256"):
+        return "of other source videos (names, classes, groups or splits have changed)"
+    if key == "schema":
+        return (
+            f"by another ascnet, in schema {earlier.get(key)} of the format; this one reads it, "
+            f"but writes {identity[key]}"
+        )
+    return f"with {key} = {earlier.get(key)}, and now it is {identity[key]}"
 
 
 def _write_first(path: Path, text: str) -> None:

@@ -26,7 +26,10 @@ import numpy as np
 from builder.atomic import give_name, partial_of
 from builder.errors import BuilderError
 
-SCHEMA = 2
+# Schema 3 has frame times where frames are unevenly spaced, and its colours are converted to
+# BT.601, as JPEGs are understood; schema 2 took all for evenly spaced, and kept a file's own matrix.
+SCHEMA = 3  # what is written
+READABLE = (2, SCHEMA)
 DATASET_FILE = "dataset.json"
 VIDEOS_FILE = "videos.jsonl"
 _BLOCK = 512  # bytes; tar's unit
@@ -49,16 +52,19 @@ class Sample:
     offsets: tuple[int, ...]  # byte offset of every frame in the blob, plus the end
     sha256: str  # of the blob
     factors: dict[str, Any] | None
+    times: tuple[float, ...] | None = None  # as `Video.times`
 
     @classmethod
     def of_row(cls, row: dict[str, Any], offsets: Sequence[int]) -> "Sample":
         """The sample of a built video's row of `videos.jsonl`."""
         same = ("name", "label", "group", "splits", "fps", "width", "height", "sha256", "factors")
         fields = {name: row[name] for name in same}
-        return cls(**fields, class_name=row["class"], offsets=tuple(offsets))
+        times = _times(row)
+        return cls(**fields, class_name=row["class"], offsets=tuple(offsets), times=times)
 
     def to_json(self) -> bytes:
-        fields = {
+        """The sample's JSON member; it has the key `times` only where there are any."""
+        fields: dict[str, Any] = {
             "name": self.name,
             "class": self.class_name,
             "label": self.label,
@@ -72,6 +78,8 @@ class Sample:
             "sha256": self.sha256,
             "factors": self.factors,
         }
+        if self.times:
+            fields["times"] = self.times
         return json.dumps(fields, separators=(",", ":")).encode("ascii")
 
 
@@ -176,6 +184,9 @@ class Video:
     factors: dict[str, Any] | None
     shard: Path
     location: Location
+    # Seconds of every frame after the first one's, rising from 0; None where frames are evenly
+    # spaced, `fps` a second.
+    times: tuple[float, ...] | None = None
 
 
 class ShardDataset:
@@ -191,9 +202,10 @@ class ShardDataset:
                 f"with `ascnet build`; an interrupted build goes on with the same command."
             )
         self.info: dict[str, Any] = parse_json(path, path.read_bytes())
-        if self.info.get("schema") != SCHEMA:
+        if self.info.get("schema") not in READABLE:
             raise BuilderError(
-                f"{path} has schema {self.info.get('schema')}, this ascnet reads {SCHEMA}. "
+                f"{path} has schema {self.info.get('schema')}, this ascnet reads "
+                f"{' and '.join(map(str, READABLE))}. "
                 "Build the shards anew, or install the ascnet that they were built with."
             )
 
@@ -225,10 +237,21 @@ class ShardDataset:
                 class_name=row["class"],
                 shard=places[row["key"]][0],
                 location=places[row["key"]][1],
+                times=self._times_of(row),
             )
             for row in self.rows()
             if row["status"] == "built"
         )
+
+    def _times_of(self, row: dict[str, Any]) -> tuple[float, ...] | None:
+        times = _times(row)
+        if times and len(times) != row["frames"]:
+            raise BuilderError(
+                f"{self.folder / VIDEOS_FILE} was changed after it was built: {row['name']} has "
+                f"{row['frames']} frames and {len(times)} frame times. Copy it again, or delete "
+                "the folder and build anew."
+            )
+        return times
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Rows of `videos.jsonl`: every source file with its status, "built", "failed" or "ignored"
@@ -249,6 +272,11 @@ class ShardDataset:
     def subset(self, split: str, part: str) -> tuple[Video, ...]:
         """The built videos of one part ("train", "val", "test") of a split."""
         return tuple(v for v in self.videos if v.splits.get(split) == part)
+
+
+def _times(row: dict[str, Any]) -> tuple[float, ...] | None:
+    """Frame times of a row of `videos.jsonl`; rows of schema 2 have none."""
+    return tuple(times) if (times := row.get("times")) else None
 
 
 def parse_json(path: Path, text: bytes) -> dict[str, Any]:

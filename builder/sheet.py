@@ -72,7 +72,7 @@ def draw_sheet(video: Video, frames: int) -> Image.Image:
     """
     numbers = evenly_spaced(video.frames, frames)
     pictures = _pictures(video, numbers)
-    captions = [_caption(number, video.fps) for number in numbers]
+    captions = [_caption(number, video.fps, video.times) for number in numbers]
     title, text = _font(_TITLE), _font(_TEXT)
     grid = _grid(video, captions, text)
     width = 2 * _MARGIN + max(_HEADER_WIDTH, grid.columns * (grid.width + _GAP) - _GAP)
@@ -145,6 +145,7 @@ def _facts(video: Video) -> list[str]:
     """The lines of the header below the name."""
     splits = ", ".join(f"{split} {part}" for split, part in video.splits.items()) or "none"
     rate = f"{video.fps:g} frames a second" if video.fps else "frame rate unknown"
+    rate += " on average" if video.times else ""
     lasts = f", {_time(video.frames / video.fps)}" if video.fps else ""
     count = "1 frame" if video.frames == 1 else f"{video.frames} frames"
     return [
@@ -154,7 +155,9 @@ def _facts(video: Video) -> list[str]:
     ]
 
 
-def _caption(number: int, fps: float | None) -> str:
+def _caption(number: int, fps: float | None, times: tuple[float, ...] | None = None) -> str:
+    if times:
+        return f"{number}   {_time(times[number])}"
     return f"{number}   {_time(number / fps)}" if fps else f"{number}"
 
 

@@ -169,6 +169,8 @@ def _check_sample(raw: bytes, where: Location, row: Row, deep: bool) -> tuple[in
         problems.append(f"{len(offsets) - 1} frames are in it, {row['frames']} are stated")
     if sizes != {(row["width"], row["height"])}:
         problems.append(f"its frames are of {sorted(sizes)}, not {row['width']} x {row['height']}")
+    if (times := row.get("times")) and len(times) != row["frames"]:
+        problems.append(f"{row['frames']} frames are stated, and {len(times)} frame times")
     text = Sample.of_row(row, offsets).to_json()
     if b"".join(sample_bytes(where.key, text, blob)) != raw:
         problems.append("its tar headers or its JSON have changed")
