@@ -27,7 +27,7 @@ from builder.atomic import give_name, partial_of
 from builder.errors import BuilderError
 
 # Schema 3 has frame times where frames are unevenly spaced, and its colours are converted to
-# BT.601, as JPEGs are understood; schema 2 took all for evenly spaced, and kept a file's own matrix.
+# BT.601, as JPEGs are understood; schema 2 took all for even, and kept a file's own matrix.
 SCHEMA = 3  # what is written
 READABLE = (2, SCHEMA)
 DATASET_FILE = "dataset.json"

@@ -9,8 +9,8 @@ import numpy as np
 from builder.shard import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, clips_of
-from trainer.requests import ClipRequest, Permutations, stride_rates
-from trainer.sampling import Place, clip_frames, random_start
+from trainer.requests import ClipRequest, Permutations, stride_rates, stride_times
+from trainer.sampling import Place, clip_frames, clock_of, random_start
 
 _HELD_OUT = 5  # one in so many source groups is held out; as the linear probe does
 
@@ -26,7 +26,7 @@ class Labelled:
         """Changes with the videos, their order and their labels; not with where they lie."""
         lines = [
             f"{v.name}\t{label}\t{v.group}\t{v.frames}\t{v.fps}\t{v.height}\t{v.width}\t"
-            f"{v.location.blob_bytes}\n"
+            f"{v.location.blob_bytes}{v.times or ''}\n"
             for v, label in zip(self.videos, self.labels.tolist(), strict=True)
         ]
         return sha256("".join(lines).encode()).hexdigest()
@@ -75,9 +75,10 @@ def train_requests(
     short for the policy `error`."""
     clips_of(videos, protocol)
     rates = stride_rates(videos, protocol.fps)
+    times = stride_times(videos, protocol.fps) or [None] * len(videos)
     places = [
-        Place(protocol.frames, protocol.stride * rate, video.frames)
-        for video, rate in zip(videos, rates, strict=True)
+        Place(protocol.frames, protocol.stride * rate, video.frames, clock_of(own))
+        for video, rate, own in zip(videos, rates, times, strict=True)
     ]
     shuffled = Permutations(len(videos), seed)
     return _requests(places, shuffled, protocol, steps, batch, seed)

@@ -8,8 +8,15 @@ from builder.shard import Video
 from evaluate.errors import EvaluateError
 from trainer.config import Config, override
 from trainer.errors import TrainerError
-from trainer.requests import ClipRequest, count_short, even_requests, stride_rates
-from trainer.sampling import POLICIES, clip_span
+from trainer.requests import (
+    ClipRequest,
+    Times,
+    count_short,
+    even_requests,
+    stride_rates,
+    stride_times,
+)
+from trainer.sampling import POLICIES, Place, clip_frames, clip_span, clock_of, starts_apart
 
 LAST = "last"  # the backbone's own output
 POOLINGS = ("average", "max")  # over the feature map; RSPNet's code, and its supplement
@@ -85,18 +92,33 @@ def clips_of(videos: Sequence[Video], protocol: Protocol) -> list[list[ClipReque
             f"{protocol.stride}, and the policy short_videos is 'error'. Take shorter clips, or "
             "the policy loop or repeat_last."
         )
+    times = stride_times(videos, protocol.fps) or [None] * len(videos)
     return [
-        even_requests(
-            number,
-            video.frames,
-            rate,
-            clips=_count(video, rate, protocol),
-            clip_length=protocol.frames,
-            stride=protocol.stride,
-            policy=protocol.short_videos,
-        )
-        for number, (video, rate) in enumerate(zip(videos, rates, strict=True))
+        _clips(number, video, rate, of_strides, protocol)
+        for number, (video, rate, of_strides) in enumerate(zip(videos, rates, times, strict=True))
     ]
+
+
+def _clips(
+    number: int, video: Video, rate: float, times: Times, protocol: Protocol
+) -> list[ClipRequest]:
+    """The clips of a video. `times`: those that strides follow."""
+    clock = clock_of(video.times) if protocol.every else None
+    if clock is not None and video.fps:
+        stride, policy = protocol.stride, protocol.short_videos
+        place = Place(protocol.frames, stride * rate, video.frames, clock_of(times))
+        starts = starts_apart(protocol.every * video.fps, place, clock)
+        return [ClipRequest(number, clip_frames(start, place, policy), stride) for start in starts]
+    return even_requests(
+        number,
+        video.frames,
+        rate,
+        clips=_count(video, rate, protocol),
+        clip_length=protocol.frames,
+        stride=protocol.stride,
+        policy=protocol.short_videos,
+        times=times,
+    )
 
 
 def _count(video: Video, rate: float, protocol: Protocol) -> int:

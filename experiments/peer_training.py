@@ -15,7 +15,7 @@ from trainer.network import precision
 from trainer.optimiser import make_optimiser
 from trainer.pretrain import total_steps
 from trainer.ranks import ALONE
-from trainer.requests import Pairs, pair_requests
+from trainer.requests import Pairs, pair_requests, stride_times
 from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
 from trainer.step import ANY_LAYER, AUGMENT, seed_of
 from trainer.training_set import TrainingSet
@@ -68,6 +68,12 @@ def _long_batches(
     pairs = Pairs(2 * own.frames, (slow, slow), False, own.short_videos, settings.seed)
     lengths = [video.frames for video in data.videos]
     requests = pair_requests(
-        lengths, data.rates, range(total), pairs, batch=settings.optim.batch, rank=ALONE
+        lengths,
+        data.rates,
+        range(total),
+        pairs,
+        batch=settings.optim.batch,
+        rank=ALONE,
+        times=stride_times(data.videos, own.fps),
     )
     return read_batches(ClipReader(data.videos, own.short_side), requests, own.workers)

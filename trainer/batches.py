@@ -8,7 +8,7 @@ from trainer.clips import ClipBatch, ClipReader, Reader, Request, read_batches, 
 from trainer.config import Config, Data
 from trainer.errors import TrainerError
 from trainer.ranks import Rank, processes_here
-from trainer.requests import Pairs, pair_requests
+from trainer.requests import Pairs, pair_requests, stride_times
 from trainer.sources import is_remote
 from trainer.stream_order import choose_streams
 from trainer.streaming import StreamReader, stream_requests, stream_shards
@@ -38,6 +38,7 @@ def training_batches(
     pairs = Pairs(own.frames, own.strides, own.replacement, own.short_videos, settings.seed)
     numbers = range(first * parts, total * parts)
     batch = part_size(settings, rank.world)
+    times = stride_times(data.videos, own.fps)
     reader: Reader
     requests: Generator[Sequence[Request], None, None]
     if is_streamed(own, data):
@@ -52,11 +53,14 @@ def training_batches(
             rank=rank,
             streams=own.streams,
             buffer=own.shuffle_buffer,
+            times=times,
         )
     else:
         reader = ClipReader(data.videos, own.short_side)
         lengths = [video.frames for video in data.videos]
-        requests = pair_requests(lengths, data.rates, numbers, pairs, batch=batch, rank=rank)
+        requests = pair_requests(
+            lengths, data.rates, numbers, pairs, batch=batch, rank=rank, times=times
+        )
     workers = own.workers or max(1, usable_cores() // processes_here())
     batches = read_batches(reader, requests, workers, pinned=device.type == "cuda")
     return on_device(batches, device)

@@ -28,6 +28,18 @@ def data_text(settings: Config, data: TrainingSet) -> str:
             f"{slow} videos have fewer than {own.fps:g} frames a second (data.fps): some of their "
             "frames are shown twice in a row"
         )
+    uneven = sum(video.times is not None for video in data.videos)
+    if uneven and own.fps:
+        lines.append(
+            f"{uneven} videos have unevenly spaced frames: strides follow their frame times, and "
+            "repeat a frame for as long as it is shown"
+        )
+    elif uneven:
+        lines.append(
+            f"{uneven} videos have unevenly spaced frames, and strides count stored frames, so "
+            "their clips do not play at the speeds that they are labelled with. --set data.fps=25 "
+            "follows the frame times."
+        )
     if len(set(data.groups)) < 2 and settings.objective.exclude_siblings:
         lines.append(
             "Warning: all training videos come from one source group, so speed consistency finds "

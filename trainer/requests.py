@@ -11,12 +11,15 @@ from trainer.ranks import Rank
 from trainer.sampling import (
     Place,
     clip_frames,
+    clock_of,
     even_starts,
     last_start,
     random_start,
     stored_stride,
     two_strides,
 )
+
+Times = Sequence[float] | None  # seconds of every frame, as `Video.times`
 
 
 @dataclass(frozen=True)
@@ -40,25 +43,26 @@ class Pairs:
 
 
 def draw_pair(
-    draw: int, video: int, frames: int, rate: float, pairs: Pairs
+    draw: int, video: int, frames: int, rate: float, pairs: Pairs, times: Times = None
 ) -> tuple[ClipRequest, ClipRequest]:
     """The two clips that draw number `draw` of the run takes of a video of `frames` frames.
 
-    `rate`: stored frames a frame of stride 1 (1 unless strides are in seconds). The result depends
-    on the arguments alone.
+    `rate`: stored frames (of uneven ones, their mean intervals) a frame of stride 1, which is 1
+    unless strides are in seconds. `times`: of a video of unevenly spaced frames, where strides are
+    in seconds. The result depends on the arguments alone.
     """
     rng = np.random.default_rng([pairs.seed, draw, 1])
+    clock = clock_of(times)
     first, second = (
-        _draw_clip(rng, video, frames, stride, rate, pairs)
+        _draw_clip(rng, video, Place(pairs.length, stride * rate, frames, clock), stride, pairs)
         for stride in two_strides(rng, pairs.strides, pairs.replacement)
     )
     return first, second
 
 
 def _draw_clip(
-    rng: np.random.Generator, video: int, frames: int, stride: int, rate: float, pairs: Pairs
+    rng: np.random.Generator, video: int, place: Place, stride: int, pairs: Pairs
 ) -> ClipRequest:
-    place = Place(pairs.length, stride * rate, frames)
     start = random_start(rng, place, pairs.policy)
     return ClipRequest(video, clip_frames(start, place, pairs.policy), stride)
 
@@ -78,18 +82,23 @@ def pair_requests(
     *,
     batch: int,
     rank: Rank,
+    times: Sequence[Times] | None = None,
 ) -> Generator[list[ClipRequest], None, None]:
     """Training clips of the joint batches with these numbers, `batch` videos each: this rank's
     share of the videos, two clips of each; the first clips of all, then the second ones.
 
-    `lengths` are the videos' frame counts. Videos come in an endless row of permutations, so all
-    are seen equally often and every batch is full however few there are. What batch i gets
-    depends on (seed, i) alone, and does not change with the number of ranks.
+    `lengths` are the videos' frame counts, `times` as `stride_times` gives them. Videos come in an
+    endless row of permutations, so all are seen equally often and every batch is full however few
+    there are. What batch i gets depends on (seed, i) alone, and does not change with the number of
+    ranks.
     """
     shuffled = Permutations(len(lengths), pairs.seed)
     for number in batches:
         drawn = [(draw, shuffled[draw]) for draw in draws_of(number, batch, rank)]
-        both = [draw_pair(draw, v, lengths[v], rates[v], pairs) for draw, v in drawn]
+        both = [
+            draw_pair(draw, v, lengths[v], rates[v], pairs, times[v] if times else None)
+            for draw, v in drawn
+        ]
         yield [first for first, _ in both] + [second for _, second in both]
 
 
@@ -117,9 +126,11 @@ def even_requests(
     clip_length: int,
     stride: int,
     policy: str,
+    times: Times = None,
 ) -> list[ClipRequest]:
-    """`clips` evenly spaced clips of a video, the same on every call. `rate` as in `draw_pair`."""
-    place = Place(clip_length, stride * rate, frames)
+    """`clips` evenly spaced clips of a video, the same on every call. `rate` and `times` as in
+    `draw_pair`."""
+    place = Place(clip_length, stride * rate, frames, clock_of(times))
     return [
         ClipRequest(video, clip_frames(start, place, policy), stride)
         for start in even_starts(clips, place)
@@ -129,7 +140,8 @@ def even_requests(
 def count_short(
     lengths: Sequence[int], rates: Sequence[float], clip_length: int, strides: tuple[int, ...]
 ) -> int:
-    """How many videos are too short for a clip at the largest stride."""
+    """How many videos are too short for a clip at the largest stride, the frames of all evenly
+    spaced or not: between the first and the last are as many mean intervals."""
     return sum(
         last_start(Place(clip_length, max(strides) * rate, length)) < 0
         for length, rate in zip(lengths, rates, strict=True)
@@ -150,3 +162,11 @@ def stride_rates(videos: Sequence[Video], fps: float) -> list[float]:
             "data set with --fps."
         )
     return [stored_stride(1, video.fps or fps, fps) for video in videos]
+
+
+def stride_times(videos: Sequence[Video], fps: float) -> list[Times] | None:
+    """The frame times that strides follow, of every video (None: evenly spaced); None if no video
+    has any, or strides count stored frames."""
+    if not fps or all(video.times is None for video in videos):
+        return None
+    return [video.times for video in videos]

@@ -8,10 +8,16 @@ A clip of T frames at frame stride s takes every s-th frame, so it plays at s ti
 Where speeds are in seconds, the stride is a fraction, and the nearest frame is taken:
 
     T = 4, s = 1.2, start 0 x x x .   x          0, 1.2, 2.4, 3.6
+
+Where frames are unevenly spaced as well, a clock says when each is shown, in mean intervals: of
+evenly spaced ones frame i is shown at i. The nearest frame in time is taken:
+
+    clock                   0 0.4 0.8 1.2 1.6 5
+    T = 4, s = 1.2, start 0 x  .   .   x   x x   0, 1.2, 2.4, 3.6
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,17 +25,46 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Place:
-    """A clip's length and stride, and the length of the video that it is to be cut from."""
+    """A clip's length and stride, and the length of the video that it is to be cut from. Where the
+    video's frames are unevenly spaced and strides are in seconds, it has a clock."""
 
     length: int  # frames of the clip
     stride: float  # a whole number, unless strides are in seconds
     frames: int  # of the video
+    clock: np.ndarray | None = None  # float64, frames: as `clock_of`; None: frame i is shown at i
 
 
 def stored_stride(stride: int, video_fps: float, fps: float) -> float:
     """Frames of a video at `video_fps` that pass while `stride` frames pass at `fps` frames a
     second: the stride that plays every video at the same speed, whatever its native rate."""
     return stride * video_fps / fps
+
+
+def clock_of(times: Sequence[float] | None) -> np.ndarray | None:
+    """When each frame is shown, in mean intervals between two: 0 to frames - 1 (float64, frames).
+    `times` are in seconds and rise from 0; None, for evenly spaced frames, stays None."""
+    if times is None:
+        return None
+    seconds = np.asarray(times, np.float64)
+    clock: np.ndarray = seconds / seconds[-1] * (len(seconds) - 1)
+    return clock
+
+
+def nearest_frames(clock: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """The number (int64) of the frame that is nearest to each moment, the later one of two. After
+    the last frame's interval come the numbers of frames that a video would have that went on."""
+    frames = len(clock)
+    laps, rest = np.divmod(moments, frames)  # the video lasts so many mean intervals
+    found = np.searchsorted(_bounds(clock), rest, side="right")
+    numbers: np.ndarray = laps.astype(np.int64) * frames + found
+    return numbers
+
+
+def _bounds(clock: np.ndarray) -> np.ndarray:
+    """The moments at which the next frame gets to be the nearest one; after the last frame the
+    video's end counts as one."""
+    bounds: np.ndarray = (clock + np.append(clock[1:], len(clock))) / 2
+    return bounds
 
 
 def steps(length: int, stride: float) -> tuple[int, ...]:
@@ -44,6 +79,9 @@ def clip_span(length: int, stride: float) -> int:
 
 def last_start(place: Place) -> int:
     """The last start at which the clip fits its video; negative if none does."""
+    if place.clock is not None:
+        ends = place.clock + (place.length - 1) * place.stride
+        return int(np.searchsorted(ends, _bounds(place.clock)[-1])) - 1
     return place.frames - clip_span(place.length, place.stride)
 
 
@@ -78,7 +116,12 @@ def clip_frames(start: int, place: Place, policy: str = "loop") -> tuple[int, ..
     Raises ValueError if it does not fit and the policy is `error`.
     """
     past_end = POLICIES[policy]
-    return tuple(past_end(start + i, place.frames) for i in steps(place.length, place.stride))
+    if place.clock is not None:
+        moments = place.clock[start] + np.arange(place.length) * place.stride
+        numbers = nearest_frames(place.clock, moments).tolist()
+    else:
+        numbers = [start + i for i in steps(place.length, place.stride)]
+    return tuple(past_end(number, place.frames) for number in numbers)
 
 
 def random_start(rng: np.random.Generator, place: Place, policy: str = "loop") -> int:
@@ -92,7 +135,10 @@ def random_start(rng: np.random.Generator, place: Place, policy: str = "loop") -
 
 def centred_start(place: Place) -> int:
     """The start of the clip in the middle of the video; 0 if it does not fit."""
-    return max(last_start(place), 0) // 2
+    last = max(last_start(place), 0)
+    if place.clock is not None:
+        return int(nearest_frames(place.clock, place.clock[last] / 2))
+    return last // 2
 
 
 def even_starts(clips: int, place: Place) -> tuple[int, ...]:
@@ -100,8 +146,27 @@ def even_starts(clips: int, place: Place) -> tuple[int, ...]:
     middle for a single clip; all 0 if none fits."""
     if clips == 1:
         return (centred_start(place),)
-    room = max(last_start(place), 0)
-    return tuple(room * i // (clips - 1) for i in range(clips))
+    last = max(last_start(place), 0)
+    if place.clock is not None:
+        moments = place.clock[last] * np.arange(clips) / (clips - 1)
+        return tuple(nearest_frames(place.clock, moments).tolist())
+    return tuple(last * i // (clips - 1) for i in range(clips))
+
+
+def starts_apart(interval: float, place: Place, clock: np.ndarray) -> tuple[int, ...]:
+    """Starts of clips about `interval` (mean intervals of `clock`) apart in time, from the first
+    that fits to the last, each frame once, however long it is shown; the one in the middle where
+    there is room for one."""
+    last = max(last_start(place), 0)
+    clips = 1 + round(clock[last] / interval)
+    if clips == 1:
+        return (int(nearest_frames(clock, clock[last] / 2)),)
+    step = clock[last] / (clips - 1)
+    # A frame is a start if a multiple of `step` is nearest to it. A frame may be shown for hours,
+    # so these are not listed: there would be too many.
+    bounds = _bounds(clock[: last + 1])[:-1] / step
+    before = np.concatenate([[0], np.ceil(bounds), [clips]])  # multiples nearest to earlier frames
+    return tuple(np.flatnonzero(np.diff(before)).tolist())
 
 
 def two_strides(

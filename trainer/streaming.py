@@ -19,7 +19,7 @@ from trainer.errors import TrainerError
 from trainer.ranks import Rank
 from trainer.read_ahead import ReadAhead
 from trainer.remote import Patience, Stream
-from trainer.requests import ClipRequest, Pairs, draw_pair, draws_of
+from trainer.requests import ClipRequest, Pairs, Times, draw_pair, draws_of
 from trainer.sources import shown, url_of
 from trainer.stream_order import Order, choose_streams, emitted_at, reads_of, visits
 
@@ -99,6 +99,7 @@ def stream_requests(
     streams: int,
     buffer: int,
     patience: Patience | None = None,
+    times: Sequence[Times] | None = None,
 ) -> Generator[list[FetchedClip], None, None]:
     """Training clips of the joint batches with these numbers, as `trainer.requests.pair_requests`
     gives them, but in an order in which `shards` can be read from start to end.
@@ -117,7 +118,8 @@ def stream_requests(
         streams=choose_streams(streams, len(shards), rank.world),
         buffer=buffer,
     )
-    task = _Task(videos, rates, shards, order, pairs, batches, batch, patience or Patience())
+    patience = patience or Patience()
+    task = _Task(videos, rates, times, shards, order, pairs, batches, batch, patience)
     return _requests(task)
 
 
@@ -127,6 +129,7 @@ class _Task:
 
     videos: Sequence[Video]
     rates: Sequence[float]
+    times: Sequence[Times] | None
     shards: Sequence[StreamShard]
     order: Order
     pairs: Pairs
@@ -214,7 +217,8 @@ def _cut(task: _Task, video: int, emitted: int, offsets: Sequence[int], blob: me
     """The two clips that are drawn from a video, with no more of its frames than they need."""
     batch, place = divmod(emitted, task.own)
     draw = draws_of(batch, task.batch, task.order.rank)[place]
-    pair = draw_pair(draw, video, task.videos[video].frames, task.rates[video], task.pairs)
+    frames, times = task.videos[video].frames, task.times[video] if task.times else None
+    pair = draw_pair(draw, video, frames, task.rates[video], task.pairs, times)
     needed = {frame for request in pair for frame in request.frames}
     jpegs = {frame: bytes(blob[offsets[frame] : offsets[frame + 1]]) for frame in needed}
     first, second = (
