@@ -24,7 +24,8 @@ __version__ = "0.1.0"
 def open_shards(folder: str | Path) -> "Shards":
     """A built data set, as a sequence of videos: `len(shards)`, `for video in shards`, `shards[3]`,
     `shards[1:3]`, `shards["a.mp4"]` (builder.shard.Video: name, class_name, label, group, splits,
-    fps in frames a second, frames, width and height in pixels).
+    fps in frames a second, frames, width and height in pixels; times, the seconds of every frame
+    where they are unevenly spaced and fps is their average, else None).
 
     `shards.clip(video, start=0, frames=16, stride=1)` is a clip as a uint8 tensor, T x H x W x 3,
     RGB; safe to call from several threads. Raises BuilderError if `folder` holds no finished data

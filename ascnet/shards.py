@@ -68,9 +68,10 @@ class Shards(ShardDataset):
         """The frames start, start + stride, ... of a video: uint8, T x H x W x 3, RGB, T = `frames`
         and H x W pixels as stored.
 
-        `video`: one of these, or its position or name. `start` and `stride` count stored frames.
-        `short_videos` is what a clip does that runs past the end: "loop" starts the video over,
-        "repeat_last" stays at the last frame, "error" raises. Raises NoSuchVideoError for another
+        `video`: one of these, or its position or name. `start` and `stride` count stored frames,
+        also where these are unevenly spaced in time (`video.times`). `short_videos` is what a
+        clip does that runs past the end: "loop" starts the video over, "repeat_last" stays at the
+        last frame, "error" raises. Raises NoSuchVideoError for another
         video, BuilderError for numbers that name no clip or a shard that was cut, and TrainerError
         for a frame that is no JPEG.
         """

@@ -5,6 +5,8 @@ knows it.
     clip_features   float32, clips x channels
     clip_video      int32, clips: position of the clip's video
     clip_frames     int32, clips x 2: first and last frame of the clip in its video
+    clip_seconds    float64, clips x 2: when the first one begins and the last one ends; NaN where
+                    `fps` says it. Only where some video has unevenly spaced frames
     name            text, videos
     class           text, videos; "": unlabelled
     label           int64, videos; -1: unlabelled
@@ -48,7 +50,7 @@ Spans = Sequence[Sequence[tuple[int, int]]]  # of every video's clips: first and
 
 _OWN = ("schema", "shards", "code", "sha256", "clips_sha256")  # attributes that are no identity
 _CHUNK_BYTES = 1 << 20
-_VIDEO_BYTES, _CLIP_BYTES = 512, 12  # of names and numbers, about
+_VIDEO_BYTES, _CLIP_BYTES = 512, 28  # of names and numbers, about
 _UNKNOWN = "0" * 64  # a checksum that is not there yet, of the length of one
 
 
@@ -164,6 +166,7 @@ class Features:
             self.factors = {f: _values(d) for f, d in file.get("factors", {}).items()}
             self.clip_video: np.ndarray = file["clip_video"][:]  # int32, clips
             self.clip_frames: np.ndarray = file["clip_frames"][:]  # int32, clips x 2
+            self._clip_seconds = file["clip_seconds"][:] if "clip_seconds" in file else None
             self.attributes: Identity = _identity_of(file)
             self.shards = Path(str(file.attrs["shards"]))  # where the data set was
             self.code = str(file.attrs["code"])  # the version of ascnet that began it
@@ -186,6 +189,9 @@ class Features:
 
     def seconds(self, clip: int) -> tuple[float, float] | None:
         """When a clip begins and ends in its video; None if the video's frame rate is unknown."""
+        if self._clip_seconds is not None and not np.isnan(self._clip_seconds[clip, 0]):
+            begin, end = self._clip_seconds[clip]
+            return float(begin), float(end)
         fps = self.fps[self.clip_video[clip]]
         if np.isnan(fps):
             return None
@@ -292,6 +298,11 @@ def _lay_out(
         file["clip_video"] = np.repeat(np.arange(count), [len(own) for own in spans]).astype("i4")
         flat = [span for own in spans for span in own]
         file["clip_frames"] = np.array(flat, np.int32).reshape(-1, 2)
+        if any(v.times for v in videos):
+            seconds = [
+                _seconds(v, *span) for v, own in zip(videos, spans, strict=True) for span in own
+            ]
+            file["clip_seconds"] = np.array(seconds, np.float64).reshape(-1, 2)
         file["label"] = np.array([-1 if v.label is None else v.label for v in videos], np.int64)
         file["fps"] = np.array([v.fps or np.nan for v in videos], np.float64)
         file["frames"] = np.array([v.frames for v in videos], np.int64)
@@ -311,6 +322,15 @@ def _lay_out(
     with fresh.open("r+b") as raw:  # HDF5 may crash where the disk gets full: it must not later
         os.posix_fallocate(raw.fileno(), 0, fresh.stat().st_size)
     fresh.rename(path)
+
+
+def _seconds(video: Video, first: int, last: int) -> tuple[float, float]:
+    """When frame `first` begins and frame `last` ends, the last one of all after a mean interval;
+    NaN where frames are evenly spaced."""
+    if not video.times or not video.fps:
+        return np.nan, np.nan
+    ends = (*video.times[last + 1 : last + 2], video.times[-1] + 1 / video.fps)
+    return video.times[first], ends[0]
 
 
 def _reserve(file: h5py.File, name: str, shape: tuple[int, int], kind: str) -> None:

@@ -1,9 +1,11 @@
 """Clips as small pictures that play: a strip of frames in one JPEG, as a data URI."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
+import numpy as np
 from PIL import Image
 
 from builder.shard import Video, read_frames, read_offsets
@@ -36,15 +38,15 @@ class Sprite:
 
 
 def sprite(video: Video, first: int, last: int, frames: int = 8, width: int = 160) -> Sprite:
-    """`frames` frames of a video, evenly spaced from `first` to `last` (both included), each scaled
-    to fit `width` x 3/4 `width` pixels.
+    """`frames` frames of a video, evenly spaced in time from `first` to `last` (both included),
+    each scaled to fit `width` x 3/4 `width` pixels.
 
     Raises BuilderError if the shard is cut, OSError if it is gone, and EvaluateError if a frame is
     no whole JPEG.
     """
     offsets = read_offsets(video)
     size = fitting(video.width, video.height, width)
-    numbers = spread(max(0, first), min(last, video.frames - 1), frames)
+    numbers = spread(max(0, first), min(last, video.frames - 1), frames, video.times)
     strip = Image.new("RGB", (len(numbers) * size[0], size[1]))
     for i, number in enumerate(numbers):
         jpeg = read_frames(video, offsets, [number])[0]
@@ -62,9 +64,15 @@ def sprite(video: Video, first: int, last: int, frames: int = 8, width: int = 16
     return Sprite(uri, len(numbers), *size)
 
 
-def spread(first: int, last: int, count: int) -> list[int]:
-    """Up to `count` different frame numbers, evenly spaced from `first` to `last`."""
+def spread(first: int, last: int, count: int, times: Sequence[float] | None = None) -> list[int]:
+    """Up to `count` different frame numbers, evenly spaced from `first` to `last`; with the `times`
+    of frames `count` of them, evenly spaced in time, so that what is shown for long is so here."""
     there = last - first + 1
+    if times and min(there, count) > 1:
+        own = np.asarray(times[first : last + 1])
+        moments = np.linspace(own[0], own[-1], count)
+        numbers = first + np.searchsorted((own[1:] + own[:-1]) / 2, moments, side="right")
+        return [int(number) for number in numbers]
     if there <= count:
         return list(range(first, last + 1))
     if count == 1:
