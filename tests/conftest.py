@@ -12,6 +12,7 @@ from builder.catalog import folder
 from builder.ffmpeg_engine import find_ffmpeg
 from builder.frames import FrameSettings
 from builder.shard import ShardDataset
+from tests.drawn_motion import build_drawn, even_times, uneven_times
 from trainer.config import Config, load_recipe, override
 from trainer.pretrain import train
 from trainer.run import start_run
@@ -63,6 +64,15 @@ def shards(video_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def dataset(shards: Path) -> ShardDataset:
     return ShardDataset(shards)
+
+
+@pytest.fixture(scope="session")
+def motion(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
+    """Videos of known motion: `uneven/<kind>.avi` at uneven times, and two even ones."""
+    root = tmp_path_factory.mktemp("motion")
+    videos = {f"uneven/{name}.avi": (times, False) for name, times in uneven_times().items()}
+    videos |= {"even/25.avi": (even_times(), True), "even/15.avi": (even_times(15.0, 60), True)}
+    return build_drawn(root / "motion", root / "source", videos)
 
 
 @pytest.fixture(autouse=True)

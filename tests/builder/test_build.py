@@ -12,8 +12,9 @@ from builder.catalog import folder
 from builder.catalog.source import Catalog
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
-from builder.records import begin
-from builder.shard import ShardDataset
+from builder.records import begin, identity_of
+from builder.shard import DATASET_FILE, ShardDataset
+from tests.drawn_motion import as_schema_2
 
 SETTINGS = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)
 
@@ -74,6 +75,24 @@ def test_changed_settings_are_refused_by_name(video_folder, tmp_path):
     build(catalog, tmp_path / "out", other, How(workers=2, overwrite=True))
     assert (tmp_path / "out" / "mine.tar").exists()
     assert ShardDataset(tmp_path / "out").videos[0].height == 48
+
+
+def test_shards_of_schema_2_are_not_gone_on_with(video_folder, tmp_path):
+    catalog, out = folder.read(video_folder), tmp_path / "out"
+    build(catalog, out, SETTINGS, How(workers=2))
+    as_schema_2(out)
+    said = "by another ascnet, in schema 2 of the format; this one reads it, but writes 3"
+    for how in (How(workers=2), How(workers=2, retry_failed=True)):
+        with pytest.raises(BuilderError, match=said):
+            build(catalog, out, SETTINGS, how)
+    (out / DATASET_FILE).unlink()  # as if it had been stopped
+    (out / ".build").mkdir(exist_ok=True)
+    identity = identity_of(catalog, SETTINGS.frames, SETTINGS.videos_per_shard) | {"schema": 2}
+    (out / ".build" / "identity.json").write_text(json.dumps(identity))
+    with pytest.raises(BuilderError, match=said):
+        build(catalog, out, SETTINGS, How(workers=2))
+    build(catalog, out, SETTINGS, How(workers=2, overwrite=True))
+    assert ShardDataset(out).info["schema"] == 3
 
 
 def test_two_builders_on_one_folder(video_folder, tmp_path):

@@ -120,3 +120,20 @@ def test_most_frequent_sizes_come_first():
     assert (found.sizes[0].width, found.sizes[0].videos) == (170, 3)
     assert "170x128 in 3 videos, 128x128 in 1, " in render(found)
     assert "2 others in 2" in render(found)
+
+
+def test_unevenly_spaced_frames_are_counted(motion, dataset):
+    found = overview(motion.info, motion.rows(), "x")
+    assert found.uneven == asdict(found)["uneven"] == 4
+    assert "4 with unevenly spaced frames: their rate is an average" in render(found)
+    even = overview(dataset.info, dataset.rows(), "x")
+    assert even.uneven == 0 and "uneven" not in render(even)
+
+
+def test_schema_2_does_not_know_whether_frames_are_evenly_spaced():
+    old = info(["a"]) | {"schema": 2}
+    found = overview(old, [built(0)], "x")
+    assert found.uneven is None
+    assert "built before frame times were kept" in render(found)
+    resampled = old | {"settings": old["settings"] | {"fps": 25.0}}
+    assert overview(resampled, [built(0)], "x").uneven == 0

@@ -14,14 +14,18 @@ from builder.errors import BuilderError
 from builder.ffmpeg_engine import find_ffmpeg
 from builder.shard import (
     DATASET_FILE,
+    VIDEOS_FILE,
     Sample,
     ShardDataset,
     ShardWriter,
     find_datasets,
     read_frames,
     read_offsets,
+    read_sample,
     stream_samples,
 )
+from builder.verify import verify
+from tests.drawn_motion import as_schema_2, uneven_times
 
 
 def sample(name: str, offsets=(0, 3, 5)) -> Sample:
@@ -201,3 +205,38 @@ def test_a_stream_that_is_not_the_shard_or_ends_early(dataset):
 def test_find_datasets(dataset):
     assert find_datasets(dataset.folder) == [dataset.folder]
     assert find_datasets(dataset.folder.parent) == [dataset.folder]
+
+
+def test_times_of_unevenly_spaced_frames(motion):
+    rows = {row["name"]: row for row in motion.rows()}
+    for video in motion.videos:
+        text, _ = read_sample(video.shard, video.location)
+        kind = video.name.removeprefix("uneven/").removesuffix(".avi")
+        times = uneven_times().get(kind)
+        assert video.times == times
+        if times is None:
+            assert rows[video.name]["times"] is None and "times" not in json.loads(text)
+        else:
+            assert rows[video.name]["times"] == list(times) == json.loads(text)["times"]
+            assert len(times) == video.frames and times[0] == 0
+            assert video.fps == rows[video.name]["fps"] == (len(times) - 1) / times[-1]
+
+
+def test_shards_of_schema_2_open(dataset, tmp_path):
+    shutil.copytree(dataset.folder, tmp_path / "old")
+    as_schema_2(tmp_path / "old")
+    old = ShardDataset(tmp_path / "old")
+    assert old.info["schema"] == 2 and "times" not in next(old.rows())
+    assert [replace(v, shard=dataset.folder / v.shard.name) for v in old.videos] == list(
+        dataset.videos
+    )
+    assert not verify(old.folder, deep=True, workers=1).problems
+
+
+def test_times_that_are_not_one_a_frame(motion, tmp_path):
+    shutil.copytree(motion.folder, tmp_path / "copy")
+    rows = list(motion.rows())
+    next(row for row in rows if row.get("times"))["times"].pop()
+    (tmp_path / "copy" / VIDEOS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(BuilderError, match=r"uneven/\w+\.avi has \d+ frames and \d+ frame times"):
+        _ = ShardDataset(tmp_path / "copy").videos

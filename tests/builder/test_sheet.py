@@ -112,6 +112,17 @@ def test_times_and_captions():
     ]
     assert sheet._caption(5, None) == "5"
     assert sheet._caption(5, 25.0) == "5   0.20 s"
+    assert sheet._caption(2, 25.0, (0.0, 0.5, 0.75, 9.0)) == "2   0.75 s"
+
+
+def test_captions_say_the_times_of_the_frames(motion, monkeypatch):
+    said = []
+    monkeypatch.setattr(sheet, "_caption", lambda *words: said.append(words) or "x")
+    for video in motion.videos:
+        draw_sheet(video, 3)
+        middle = evenly_spaced(video.frames, 3)[1]
+        assert said[-2] == (middle, video.fps, video.times)
+        assert ("on average" in sheet._facts(video)[-1]) == (video.times is not None)
 
 
 def test_a_full_last_row_is_preferred():

@@ -128,3 +128,21 @@ def test_any_flipped_bit_of_the_tables_is_found(copy, data, name):
     finally:
         (copy / name).write_bytes(content)
     assert any(name in text for text in found)
+
+
+@pytest.mark.parametrize("change", ["another", "fewer", "none"])
+def test_times_are_compared_with_the_row(motion, tmp_path, change):
+    copy = tmp_path / "copy"
+    shutil.copytree(motion.folder, copy)
+    assert not problems(copy, deep=True)
+    rows = list(motion.rows())
+    row = next(row for row in rows if row.get("times"))
+    if change == "another":
+        row["times"][3] += 0.001
+    else:
+        row["times"] = row["times"][:-1] if change == "fewer" else None
+    (copy / "videos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = "\n".join(problems(copy, deep=True))
+    assert "videos.jsonl: it is not what the build wrote" in found
+    assert f"{row['name']} (sample {row['key']:09d}): its tar headers or its JSON" in found
+    assert ("frame times" in found) == (change == "fewer")

@@ -100,6 +100,9 @@ def test_frames_are_spread_evenly():
     assert spread(0, 7, 8) == list(range(8))
     assert spread(10, 20, 3) == [10, 15, 20]
     assert spread(10, 20, 1) == [15]
+    assert spread(0, 4, 5, (0.0, 0.1, 0.2, 0.3, 4.0)) == [0, 3, 3, 4, 4]  # 0, 1, 2, 3 and 4
+    assert spread(1, 3, 3, (0.0, 0.1, 0.2, 0.3, 4.0)) == [1, 2, 3]
+    assert spread(2, 2, 8, (0.0, 0.1, 0.2, 0.3, 4.0)) == [2]
     assert fitting(320, 240, 160) == (160, 120)
     assert fitting(1080, 1920, 160) == (64, 120)
     assert fitting(1920, 400, 160) == (160, 33)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from hashlib import sha256
 from itertools import islice
 
 import numpy as np
@@ -14,6 +15,7 @@ from trainer.requests import (
     even_requests,
     pair_requests,
     stride_rates,
+    stride_times,
 )
 
 PAIRS = Pairs(length=8, strides=(1, 2), replacement=False, policy="loop", seed=3)
@@ -104,3 +106,62 @@ def test_even_requests():
 def test_count_short():
     assert count_short([14, 15, 16], [1.0, 1.0, 1.0], 8, (1, 2)) == 1
     assert count_short([14, 15, 16], [1.0, 1.0, 2.0], 8, (1, 2)) == 2
+
+
+def test_clips_of_evenly_spaced_frames_are_those_they_always_were():
+    """As drawn before there were frame times."""
+    lengths, found = [20, 33, 5, 40, 8, 300, 1], []
+    for policy in ("loop", "repeat_last"):
+        for rate in (1.0, 0.5, 1.2, 29.97 / 25, 60 / 25):
+            pairs = Pairs(8, (1, 2, 4), False, policy, 3)
+            rates, times = [rate] * 7, [None] * 7
+            found += pair_requests(
+                lengths, rates, range(40), pairs, batch=4, rank=ALONE, times=times
+            )
+            found += [
+                even_requests(i, n, rate, clips=5, clip_length=8, stride=2, policy=policy)
+                for i, n in enumerate(lengths)
+            ]
+    plain = [[(clip.video, clip.frames, clip.stride) for clip in batch] for batch in found]
+    digest = "f8c066af4e272e6ad86bf438dbb02e1367000fb6c4d5a91872d15684c47449d5"
+    assert sha256(repr(plain).encode()).hexdigest() == digest
+
+
+def test_times_are_those_that_strides_follow(motion, dataset):
+    videos = motion.videos
+    assert stride_times(videos, 25.0) == [video.times for video in videos]
+    assert sum(times is not None for times in stride_times(videos, 25.0)) == 4
+    assert stride_times(videos, 0.0) is None  # strides count stored frames
+    assert stride_times(dataset.videos, 25.0) is None
+
+
+@pytest.mark.parametrize("fps", [25.0, 10.0])
+def test_clips_follow_frame_times(motion, fps):
+    """Of every clip, the frames are those nearest in time to evenly spaced moments."""
+    videos = motion.videos
+    lengths, rates = [video.frames for video in videos], stride_rates(videos, fps)
+    times = stride_times(videos, fps)
+    pairs = replace(PAIRS, policy="repeat_last")
+    for batch in pair_requests(lengths, rates, range(12), pairs, batch=4, rank=ALONE, times=times):
+        for clip in batch:
+            video = videos[clip.video]
+            own = np.array(video.times or [i / video.fps for i in range(video.frames)])
+            wanted = own[clip.frames[0]] + np.arange(8) * clip.stride / fps
+            wanted = np.minimum(wanted, own[-1])
+            nearest = abs(own[None] - wanted[:, None]).min(axis=1)
+            assert abs(own[list(clip.frames)] - wanted) == pytest.approx(nearest, abs=1e-9)
+
+
+def test_frames_are_counted_where_no_rate_is_asked_for(motion):
+    lengths = [video.frames for video in motion.videos]
+    rates, times = stride_rates(motion.videos, 0.0), stride_times(motion.videos, 0.0)
+    counted = list(pair_requests(lengths, rates, range(9), PAIRS, batch=4, rank=ALONE))
+    timed = pair_requests(lengths, rates, range(9), PAIRS, batch=4, rank=ALONE, times=times)
+    assert list(timed) == counted
+
+
+def test_what_is_too_short_in_time(motion):
+    """8 frames at stride 4 of 5 a second last 5.6 seconds, at 10 a second 2.8."""
+    lengths = [video.frames for video in motion.videos]
+    assert count_short(lengths, stride_rates(motion.videos, 5.0), 8, (1, 4)) == len(lengths)
+    assert count_short(lengths, stride_rates(motion.videos, 10.0), 8, (1, 4)) == 0

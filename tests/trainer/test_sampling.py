@@ -11,9 +11,11 @@ from trainer.sampling import (
     centred_start,
     clip_frames,
     clip_span,
+    clock_of,
     even_starts,
     last_start,
     random_start,
+    starts_apart,
     steps,
     stored_stride,
     two_strides,
@@ -112,3 +114,81 @@ def test_two_strides_with_replacement_may_be_the_same():
     rng = np.random.default_rng(0)
     drawn = {two_strides(rng, (1, 2), replacement=True) for _ in range(100)}
     assert drawn == {(1, 1), (1, 2), (2, 1), (2, 2)}
+
+
+@st.composite
+def uneven(draw):
+    """Times of a video whose intervals are from a hundredth of a second to two hours."""
+    gaps = draw(st.lists(st.sampled_from([0.01, 0.033, 0.034, 0.2, 1.0, 7200.0]), min_size=1))
+    return tuple(np.concatenate([[0.0], np.cumsum(gaps)]).tolist())
+
+
+def test_the_nearest_frame_in_time():
+    clock = np.array([0, 0.4, 0.8, 1.2, 1.6, 5])
+    place = Place(4, 1.2, 6, clock)
+    assert clip_frames(0, place) == (0, 3, 4, 5)
+    assert clip_frames(3, place, "repeat_last") == (3, 4, 5, 5)  # 1.2, 2.4, 3.6, 4.8
+    assert clip_frames(4, place, "repeat_last") == (4, 4, 5, 5)  # 1.6, 2.8, 4.0, 5.2
+    assert clip_frames(5, Place(4, 1.5, 6, clock)) == (5, 1, 4, 5)  # 5, then 0.5, 2 and 3.5 of 6
+    assert clip_frames(5, place, "repeat_last") == (5, 5, 5, 5)
+    with pytest.raises(ValueError, match="frame 6 of a video of 6 frames"):
+        clip_frames(5, place, "error")
+    assert last_start(place) == 4  # 1.6 + 3.6 is nearest to the last frame
+    assert even_starts(3, Place(1, 1.0, 6, clock)) == (0, 4, 5)  # 0, 2.5 and 5
+    assert centred_start(Place(1, 1.0, 6, clock)) == 4
+
+
+@given(uneven(), st.integers(1, 20), st.floats(0.01, 4.0), st.integers(0, 9), st.data())
+def test_no_frame_is_off_by_more_than_half_an_interval(times, length, stride, clips, data):
+    clock, frames = clock_of(times), len(times)
+    assert (clock[0], clock[-1]) == (0, frames - 1)
+    place = Place(length, stride, frames, clock)
+    last = last_start(place)
+    assert (last >= 0) == (last_start(Place(length, stride, frames)) >= 0)
+    start = data.draw(st.integers(0, frames - 1))
+    wanted = clock[start] + np.arange(length) * stride
+    shown = clock[list(clip_frames(start, place, "repeat_last"))]
+    nearest = abs(clock[None] - np.minimum(wanted, clock[-1])[:, None]).min(axis=1)
+    assert abs(abs(shown - np.minimum(wanted, clock[-1])) - nearest).max() < 1e-9
+    looped = clock[list(clip_frames(start, place, "loop"))]
+    rest = wanted % frames
+    ends = np.minimum(abs(looped - rest), frames - rest + looped)  # the first one follows the last
+    assert (ends <= np.append(np.diff(clock), 1).max() / 2 + 1e-9).all()
+    if start <= last:
+        clip_frames(start, place, "error")
+    else:
+        with pytest.raises(ValueError):
+            clip_frames(start, place, "error")
+    starts = even_starts(clips + 2, place)
+    assert list(starts) == sorted(starts) and len(starts) == clips + 2
+    assert (starts[0], starts[-1]) == (0, max(last, 0))
+
+
+@given(st.integers(2, 300), st.integers(1, 20), st.integers(1, 4), st.integers(0, 10**6))
+def test_a_clock_of_even_times_changes_nothing(frames, length, stride, seed):
+    even = Place(length, stride, frames)
+    timed = Place(length, stride, frames, clock_of([i / 25 for i in range(frames)]))
+    assert max(last_start(timed), -1) == max(last_start(even), -1)
+    for policy in ("loop", "repeat_last"):
+        start = random_start(np.random.default_rng(seed), even, policy)
+        assert random_start(np.random.default_rng(seed), timed, policy) == start
+        assert clip_frames(start, timed, policy) == clip_frames(start, even, policy)
+
+
+def test_starts_apart_in_time():
+    clock = np.array([0, 0.5, 1, 1.5, 2, 3, 3.2, 3.4, 8, 9])
+    assert starts_apart(1.0, Place(1, 1, 10, clock), clock) == (0, 2, 4, 5, 7, 8, 9)
+    assert starts_apart(1.0, Place(1, 1, 10), clock) == (0, 2, 4, 5, 7, 8, 9)  # strides in frames
+    assert starts_apart(3.0, Place(4, 1, 10), clock) == (
+        0,
+        6,
+    )  # the last one that fits, of 4 frames
+    assert starts_apart(20.0, Place(1, 1, 10, clock), clock) == (7,)
+    assert starts_apart(1.0, Place(20, 1, 10, clock), clock) == (0,)
+
+
+def test_a_frame_that_is_shown_for_years_is_one_start():
+    times = (0.0, 1.0, 2.0, 3e9, 3e9 + 1, 3e9 + 2)
+    clock = clock_of(times)
+    interval = 5 / times[-1]  # a second
+    assert starts_apart(interval, Place(1, 1, 6, clock), clock) == (0, 1, 2, 3, 4, 5)

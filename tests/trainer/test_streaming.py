@@ -17,7 +17,7 @@ from trainer import streaming
 from trainer.clips import ClipReader, read_batches
 from trainer.errors import TrainerError
 from trainer.ranks import Rank
-from trainer.requests import Pairs, draw_pair, draws_of
+from trainer.requests import Pairs, draw_pair, draws_of, stride_rates, stride_times
 from trainer.streaming import FetchedClip, StreamReader, stream_requests, stream_shards
 
 PAIRS = Pairs(length=8, strides=(1, 2), replacement=False, policy="loop", seed=3)
@@ -229,3 +229,20 @@ def test_more_streams_than_shards(videos) -> None:
         clips(videos, range(1), streams=4)
     with pytest.raises(TrainerError, match="4 processes x 1 streams need at least 4 shards"):
         clips(videos, range(1), streams=0, rank=Rank(1, 4))
+
+
+def test_clips_of_unevenly_spaced_frames(motion) -> None:
+    """Those that are drawn of the same videos with the same times when they are not streamed."""
+    videos = motion.videos
+    rates, times = stride_rates(videos, 25.0), stride_times(videos, 25.0)
+    shards = stream_shards(videos, {})
+    batches = stream_requests(
+        videos, rates, shards, range(6), PAIRS, **WAYS | {"streams": 1}, times=times
+    )
+    for number, batch in enumerate(batches):
+        both = batch[:4], batch[4:]
+        for draw, first, second in zip(draws_of(number, 4, Rank()), *both, strict=True):
+            video = videos[first.video]
+            rate = rates[first.video]
+            pair = draw_pair(draw, first.video, video.frames, rate, PAIRS, video.times)
+            assert (first.request, second.request) == pair

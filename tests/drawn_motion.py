@@ -1,0 +1,103 @@
+"""Shards of videos of known motion: a bar runs from left to right at one speed, so where it is in a
+frame says when the frame was taken."""
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import simplejpeg
+
+from builder.build import BuildSettings, How, build
+from builder.catalog import folder
+from builder.frames import Facts, Frames
+from builder.records import _readable
+from builder.shard import DATASET_FILE, VIDEOS_FILE, ShardDataset
+
+SPEED = 60  # pixels a second
+WIDTH, HEIGHT = 320, 16  # pixels of a frame, so at most 5 seconds
+_BAR, _MARGIN = 6, 10  # pixels
+
+
+def uneven_times() -> dict[str, tuple[float, ...]]:
+    """Frame times of about 4 seconds, in seconds, as they come in such files."""
+    rng = np.random.default_rng(0)
+    ticks = np.arange(1, 400)
+    dropped = ticks[rng.random(399) < 0.3][:110] / 30  # a screen recording at 30 a second
+    gaps = {
+        "jitter": rng.choice([0.033, 0.034, 0.067, 0.017], size=100),  # a phone's
+        "half": np.array([1 / 60] * 100 + [1 / 12] * 25),  # fast, then slow
+        "hole": np.array([0.04] * 30 + [1.2] + [0.04] * 40),
+        "dropped": np.diff(np.concatenate([[0.0], dropped])),
+    }
+    times = {name: np.concatenate([[0.0], np.cumsum(own)]).round(6) for name, own in gaps.items()}
+    return {name: tuple(own[own <= 4.5].tolist()) for name, own in times.items()}
+
+
+def even_times(fps: float = 25.0, frames: int = 100) -> tuple[float, ...]:
+    """Those of a video of so many frames a second."""
+    return tuple(i / fps for i in range(frames))
+
+
+def draw(times: Sequence[float], even: bool) -> Frames:
+    """The frames that a camera takes at these times, as a decoder hands them over."""
+    columns = np.arange(WIDTH)
+    jpegs = []
+    for seconds in times:
+        middle = _MARGIN + SPEED * seconds
+        line = 255 * np.clip(_BAR / 2 + 0.5 - abs(columns - middle), 0, 1)  # smooth at its sides
+        picture = np.repeat(np.tile(line, (HEIGHT, 1))[..., None], 3, axis=2).astype(np.uint8)
+        jpegs.append(simplejpeg.encode_jpeg(picture, quality=98))
+    blob = b"".join(jpegs)
+    offsets = (0, *np.cumsum([len(jpeg) for jpeg in jpegs]).tolist())
+    digest = sha256(blob).hexdigest()
+    rate = (len(times) - 1) / times[-1] if len(times) > 1 else 25.0
+    kept = None if even else tuple(times)
+    facts = Facts(source_bytes=1, source_sha256="0" * 64, fps=rate)
+    return Frames(blob, offsets, digest, WIDTH, HEIGHT, (), facts, times=kept)
+
+
+def seconds_of(frames: np.ndarray) -> np.ndarray:
+    """When each frame of a clip (uint8, T x H x W x 3) was taken, from its picture."""
+    light = frames.astype(np.float64).mean(axis=(1, 3))
+    light[light < 60] = 0  # what JPEG leaves beside the bar
+    middle = (light * np.arange(light.shape[1])).sum(axis=1) / light.sum(axis=1)
+    seconds: np.ndarray = (middle - _MARGIN) / SPEED
+    return seconds
+
+
+def build_drawn(
+    out: Path, source: Path, videos: dict[str, tuple[tuple[float, ...], bool]]
+) -> ShardDataset:
+    """Shards, by the real builder but for its decoder, of videos named `class/name.avi`: their
+    frame times, and whether these are even (and so not kept). All are training videos."""
+    for name, (times, even) in videos.items():
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([times, even]))
+    split = "".join(f"{name},train\n" for name in videos)
+    (source / "splits.csv").write_text(f"video,split\n{split}")
+
+    def decode(path: Path, *more: Any) -> Frames:
+        return draw(*json.loads(path.read_text()))
+
+    with patch("builder.work.transcode", decode):
+        build(folder.read(source), out, BuildSettings(), How(workers=1))
+    return ShardDataset(out)
+
+
+def as_schema_2(folder: Path) -> None:
+    """Turn finished shards of evenly spaced frames into those of schema 2, which had no times."""
+    info, rows = ShardDataset(folder).info, list(ShardDataset(folder).rows())
+    for row in rows:
+        row.pop("times", None)
+    table = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / VIDEOS_FILE).write_text(table)
+    info |= {"schema": 2, "settings": info["settings"] | {"schema": 2}}
+    info["videos_jsonl_sha256"] = sha256(table.encode()).hexdigest()
+    shards = info.pop("shards")
+    del info["sha256_above"]
+    (folder / DATASET_FILE).write_text(_readable(info | {"shards": shards}))
