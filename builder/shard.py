@@ -188,6 +188,17 @@ class Video:
     # spaced, `fps` a second.
     times: tuple[float, ...] | None = None
 
+    @property
+    def duration(self) -> float | None:
+        """Seconds from the first frame to the end of the last; None if the rate is unknown. Of
+        unevenly spaced frames the last one lasts as long as the one before it, but not longer than
+        frames do on average."""
+        if not self.fps:
+            return None
+        if not self.times:
+            return self.frames / self.fps
+        return self.times[-1] + min(self.times[-1] - self.times[-2], 1 / self.fps)
+
 
 class ShardDataset:
     """A built data set, opened for random access. Safe to use from several threads."""

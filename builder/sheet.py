@@ -146,7 +146,7 @@ def _facts(video: Video) -> list[str]:
     splits = ", ".join(f"{split} {part}" for split, part in video.splits.items()) or "none"
     rate = f"{video.fps:g} frames a second" if video.fps else "frame rate unknown"
     rate += " on average" if video.times else ""
-    lasts = f", {_time(video.frames / video.fps)}" if video.fps else ""
+    lasts = f", {_time(video.duration)}" if video.duration else ""
     count = "1 frame" if video.frames == 1 else f"{video.frames} frames"
     return [
         printable(f"key {video.location.key}   class {video.class_name or 'none'}"),

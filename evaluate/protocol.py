@@ -85,17 +85,17 @@ def clips_of(videos: Sequence[Video], protocol: Protocol) -> list[list[ClipReque
     the last. Raises EvaluateError if a video is too short for the policy `error`."""
     rates = stride_rates(videos, protocol.fps)
     lengths = [video.frames for video in videos]
-    short = count_short(lengths, rates, protocol.frames, (protocol.stride,))
+    times = stride_times(videos, protocol.fps)
+    short = count_short(lengths, rates, protocol.frames, (protocol.stride,), times)
     if short and protocol.short_videos == "error":
         raise EvaluateError(
             f"{short} of {len(videos)} videos are too short for {protocol.frames} frames at stride "
             f"{protocol.stride}, and the policy short_videos is 'error'. Take shorter clips, or "
             "the policy loop or repeat_last."
         )
-    times = stride_times(videos, protocol.fps) or [None] * len(videos)
     return [
-        _clips(number, video, rate, of_strides, protocol)
-        for number, (video, rate, of_strides) in enumerate(zip(videos, rates, times, strict=True))
+        _clips(number, video, rate, times[number] if times else None, protocol)
+        for number, (video, rate) in enumerate(zip(videos, rates, strict=True))
     ]
 
 

@@ -7,6 +7,7 @@ knows it.
     clip_frames     int32, clips x 2: first and last frame of the clip in its video
     clip_seconds    float64, clips x 2: when the first one begins and the last one ends; NaN where
                     `fps` says it. Only where some video has unevenly spaced frames
+    duration        float64, videos: seconds; NaN where `fps` says it. Beside `clip_seconds`
     name            text, videos
     class           text, videos; "": unlabelled
     label           int64, videos; -1: unlabelled
@@ -167,6 +168,9 @@ class Features:
             self.clip_video: np.ndarray = file["clip_video"][:]  # int32, clips
             self.clip_frames: np.ndarray = file["clip_frames"][:]  # int32, clips x 2
             self._clip_seconds = file["clip_seconds"][:] if "clip_seconds" in file else None
+            even = self.frames / self.fps  # float64, videos
+            timed = file["duration"][:] if "duration" in file else np.nan
+            self.duration: np.ndarray = np.where(np.isnan(timed), even, timed)  # NaN: unknown
             self.attributes: Identity = _identity_of(file)
             self.shards = Path(str(file.attrs["shards"]))  # where the data set was
             self.code = str(file.attrs["code"])  # the version of ascnet that began it
@@ -303,6 +307,8 @@ def _lay_out(
                 _seconds(v, *span) for v, own in zip(videos, spans, strict=True) for span in own
             ]
             file["clip_seconds"] = np.array(seconds, np.float64).reshape(-1, 2)
+            lengths = [_seconds(v, 0, v.frames - 1)[1] for v in videos]
+            file["duration"] = np.array(lengths, np.float64)
         file["label"] = np.array([-1 if v.label is None else v.label for v in videos], np.int64)
         file["fps"] = np.array([v.fps or np.nan for v in videos], np.float64)
         file["frames"] = np.array([v.frames for v in videos], np.int64)
@@ -325,12 +331,11 @@ def _lay_out(
 
 
 def _seconds(video: Video, first: int, last: int) -> tuple[float, float]:
-    """When frame `first` begins and frame `last` ends, the last one of all after a mean interval;
-    NaN where frames are evenly spaced."""
-    if not video.times or not video.fps:
+    """When frame `first` begins and frame `last` ends; NaN where frames are evenly spaced."""
+    if not video.times or not video.duration:
         return np.nan, np.nan
-    ends = (*video.times[last + 1 : last + 2], video.times[-1] + 1 / video.fps)
-    return video.times[first], ends[0]
+    end = video.times[last + 1] if last + 1 < video.frames else video.duration
+    return video.times[first], end
 
 
 def _reserve(file: h5py.File, name: str, shape: tuple[int, int], kind: str) -> None:

@@ -13,7 +13,7 @@ from trainer.sampling import (
     clip_frames,
     clock_of,
     even_starts,
-    last_start,
+    is_short,
     random_start,
     stored_stride,
     two_strides,
@@ -138,13 +138,18 @@ def even_requests(
 
 
 def count_short(
-    lengths: Sequence[int], rates: Sequence[float], clip_length: int, strides: tuple[int, ...]
+    lengths: Sequence[int],
+    rates: Sequence[float],
+    clip_length: int,
+    strides: tuple[int, ...],
+    times: Sequence[Times] | None = None,
 ) -> int:
-    """How many videos are too short for a clip at the largest stride, the frames of all evenly
-    spaced or not: between the first and the last are as many mean intervals."""
+    """How many videos are too short for a clip at the largest stride. `times` as `stride_times`
+    gives them."""
+    of_all = times or [None] * len(lengths)
     return sum(
-        last_start(Place(clip_length, max(strides) * rate, length)) < 0
-        for length, rate in zip(lengths, rates, strict=True)
+        is_short(clip_length, max(strides) * rate, length, own)
+        for length, rate, own in zip(lengths, rates, of_all, strict=True)
     )
 
 

@@ -53,18 +53,23 @@ def clock_of(times: Sequence[float] | None) -> np.ndarray | None:
 def nearest_frames(clock: np.ndarray, moments: np.ndarray) -> np.ndarray:
     """The number (int64) of the frame that is nearest to each moment, the later one of two. After
     the last frame's interval come the numbers of frames that a video would have that went on."""
-    frames = len(clock)
-    laps, rest = np.divmod(moments, frames)  # the video lasts so many mean intervals
+    laps, rest = np.divmod(moments, _end(*clock[-2:]))
     found = np.searchsorted(_bounds(clock), rest, side="right")
-    numbers: np.ndarray = laps.astype(np.int64) * frames + found
+    numbers: np.ndarray = laps.astype(np.int64) * len(clock) + found
     return numbers
 
 
 def _bounds(clock: np.ndarray) -> np.ndarray:
     """The moments at which the next frame gets to be the nearest one; after the last frame the
     video's end counts as one."""
-    bounds: np.ndarray = (clock + np.append(clock[1:], len(clock))) / 2
+    bounds: np.ndarray = (clock + np.append(clock[1:], _end(*clock[-2:]))) / 2
     return bounds
+
+
+def _end(before_last: float, last: float) -> float:
+    """When the last frame of a clock ends: it lasts as long as the one before it, but not longer
+    than frames do on average."""
+    return last + min(last - before_last, 1)
 
 
 def steps(length: int, stride: float) -> tuple[int, ...]:
@@ -83,6 +88,16 @@ def last_start(place: Place) -> int:
         ends = place.clock + (place.length - 1) * place.stride
         return int(np.searchsorted(ends, _bounds(place.clock)[-1])) - 1
     return place.frames - clip_span(place.length, place.stride)
+
+
+def is_short(length: int, stride: float, frames: int, times: Sequence[float] | None) -> bool:
+    """Whether a clip fits its video nowhere: `last_start` is negative. It makes no clock of `times`
+    for that, for there may be many videos."""
+    if times is None:
+        return last_start(Place(length, stride, frames)) < 0
+    last = len(times) - 1
+    end = _end(times[-2] / times[-1] * last, last)
+    return (length - 1) * stride >= (last + end) / 2
 
 
 def _loop(index: int, frames: int) -> int:
@@ -164,7 +179,7 @@ def starts_apart(interval: float, place: Place, clock: np.ndarray) -> tuple[int,
     step = clock[last] / (clips - 1)
     # A frame is a start if a multiple of `step` is nearest to it. A frame may be shown for hours,
     # so these are not listed: there would be too many.
-    bounds = _bounds(clock[: last + 1])[:-1] / step
+    bounds = _bounds(clock)[:last] / step
     before = np.concatenate([[0], np.ceil(bounds), [clips]])  # multiples nearest to earlier frames
     return tuple(np.flatnonzero(np.diff(before)).tolist())
 

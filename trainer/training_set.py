@@ -9,7 +9,7 @@ from builder.shard import ShardDataset, Video, find_datasets
 from trainer.config import Data
 from trainer.errors import TrainerError
 from trainer.remote import fetch_metadata
-from trainer.requests import count_short, stride_rates
+from trainer.requests import count_short, stride_rates, stride_times
 from trainer.sources import is_remote, shown
 
 
@@ -65,7 +65,9 @@ def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
         videos.extend(own)
         counts[shown(source)] = {"training_videos": len(own), **dataset.counts}
     rates = stride_rates(videos, settings.fps)
-    short = count_short([v.frames for v in videos], rates, settings.frames, settings.strides)
+    times = stride_times(videos, settings.fps)
+    lengths = [video.frames for video in videos]
+    short = count_short(lengths, rates, settings.frames, settings.strides, times)
     if short and settings.short_videos == "error":
         raise TrainerError(
             f"{short} of {len(videos)} training videos are too short for {settings.frames} frames "

@@ -64,8 +64,8 @@ def choose(store: Features, found: Found, wanted: int, pictures: Pictures) -> li
 
 
 def _clip(store: Features, pictures: Pictures, position: int, right: bool | None) -> Clip:
-    frames, fps = int(store.frames[position]), float(store.fps[position])
-    timed = frames > 1 and not np.isnan(fps)
-    time = f"0 – {seconds(frames / fps)}" if timed else f"{frames} frame{'s' * (frames != 1)}"
+    frames, duration = int(store.frames[position]), float(store.duration[position])
+    timed = frames > 1 and not np.isnan(duration)
+    time = f"0 – {seconds(duration)}" if timed else f"{frames} frame{'s' * (frames != 1)}"
     name, kind = store.names[position], store.class_of[position]
     return Clip(name, kind, time, pictures.draw(position), right)

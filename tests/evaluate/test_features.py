@@ -4,17 +4,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 
 from builder.errors import BuilderError
+from builder.shard import read_frames, read_offsets
 from evaluate.errors import EvaluateError
 from evaluate.features import extract, identity_of
 from evaluate.protocol import protocol_of
 from evaluate.store import Features, unfinished
 from evaluate.subjects import of_run
+from tests.drawn_motion import seconds_of
 
 CPU = torch.device("cpu")
 
@@ -139,3 +143,20 @@ def test_a_clip_that_starts_over_spans_its_video(subject, protocol, dataset, tmp
     features = Features(tmp_path / "x.h5")
     short = next(i for i, video in enumerate(dataset.videos) if video.frames == 5)
     assert features.clip_frames[5 * short].tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("fps", [0.0, 12.5])
+def test_time_codes_are_those_of_the_frames(subject, protocol, motion, tmp_path, fps):
+    """Of videos of known motion, whose pictures say when they were taken."""
+    own = replace(protocol, fps=fps, every=0.5, short_videos="repeat_last")
+    extract(tmp_path / "x.h5", subject, own, motion, CPU)
+    features = Features(tmp_path / "x.h5")
+    for clip, (first, last) in enumerate(features.clip_frames.tolist()):
+        video = motion.videos[features.clip_video[clip]]
+        jpegs = read_frames(video, read_offsets(video), range(video.frames))
+        taken = seconds_of(np.stack([simplejpeg.decode_jpeg(jpeg) for jpeg in jpegs]))
+        begin, end = features.seconds(clip)
+        assert begin == pytest.approx(taken[first], abs=0.003)
+        wanted = taken[last + 1] if last + 1 < video.frames else video.duration
+        assert end == pytest.approx(wanted, abs=0.003)
+    assert features.duration.tolist() == [video.duration for video in motion.videos]

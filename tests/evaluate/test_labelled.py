@@ -80,3 +80,20 @@ def test_epoch_ends():
     assert epoch_ends(1, 8, 2) == {1: 11, 2: 12}  # many epochs a step
     ends = epoch_ends(9537, 32, total_steps(9537, 32, 30.0, 0))
     assert len(ends) == 30 and list(ends)[-1] == 8941 and ends[8941] == 30
+
+
+def test_clips_of_unevenly_spaced_frames(motion):
+    protocol = replace(PROTOCOL, stride=1, fps=12.5)
+    for clip in [clip for batch in drawn(motion.videos, range(6), protocol) for clip in batch]:
+        video = motion.videos[clip.video]
+        times = np.array(video.times or [i / video.fps for i in range(video.frames)])
+        wanted = times[clip.frames[0]] + np.arange(4) / 12.5
+        nearest = abs(times[None] - wanted[:, None]).min(axis=1)
+        assert abs(times[list(clip.frames)] - wanted) == pytest.approx(nearest, abs=1e-9)
+
+
+def test_the_digest_changes_with_frame_times(motion):
+    labels = np.zeros(len(motion.videos), np.int64)
+    part = Labelled(motion.videos, labels)
+    even = [replace(video, times=None) for video in motion.videos]
+    assert Labelled(even, labels).digest() != part.digest()

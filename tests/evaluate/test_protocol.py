@@ -1,5 +1,7 @@
 from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from evaluate.errors import EvaluateError
@@ -49,3 +51,49 @@ def test_seconds_need_a_frame_rate(dataset):
 def test_too_short_under_the_policy_error(dataset):
     with pytest.raises(EvaluateError, match=r"1 of 16 videos are too short for 16 frames"):
         clips_of(dataset.videos, Protocol(short_videos="error"))
+
+
+@pytest.fixture
+def uneven(motion):
+    return [video for video in motion.videos if video.times]
+
+
+def test_clips_follow_frame_times(uneven):
+    for protocol in (Protocol(frames=8, fps=25.0), Protocol(frames=8, fps=25.0, every=0.5)):
+        for own, video in zip(clips_of(uneven, protocol), uneven, strict=True):
+            times = np.array(video.times)
+            for clip in own:
+                wanted = np.minimum(times[clip.frames[0]] + np.arange(8) / 25, times[-1])
+                nearest = abs(times[None] - wanted[:, None]).min(axis=1)
+                assert abs(times[list(clip.frames)] - wanted) == pytest.approx(nearest, abs=1e-9)
+
+
+@pytest.mark.parametrize("fps", [0.0, 25.0])
+def test_clips_begin_every_so_many_seconds(uneven, fps):
+    for video in uneven:
+        times = np.array(video.times)
+        own = clips_of([video], Protocol(frames=4, fps=fps, every=0.5))[0]
+        starts = times[[clip.frames[0] for clip in own]]
+        assert starts[0] == 0 and list(starts) == sorted(set(starts))
+        wanted = np.linspace(0, starts[-1], 1 + round(starts[-1] / 0.5))
+        nearest = [abs(times - moment).argmin() for moment in wanted]
+        assert starts.tolist() == times[sorted(set(nearest))].tolist()
+        if not fps:  # strides count stored frames
+            assert {b - a for clip in own for a, b in pairwise(clip.frames)} == {1}
+            assert own[-1].frames[-1] == video.frames - 1
+
+
+def test_a_number_of_clips_is_spread_over_time_or_over_frames(uneven):
+    half = next(video for video in uneven if video.name == "uneven/half.avi")
+    timed = clips_of([half], Protocol(frames=1, fps=25.0, clips=3))[0]
+    counted = clips_of([half], Protocol(frames=1, clips=3))[0]
+    assert [clip.frames[0] for clip in counted] == [0, 62, 125]
+    middle = half.times[timed[1].frames[0]]
+    assert middle == pytest.approx(half.times[-1] / 2, abs=1 / 23)
+
+
+def test_a_frame_that_is_shown_for_hours_is_not_taken_again_and_again(uneven):
+    times = (*(i / 25 for i in range(50)), *(36000 + i / 25 for i in range(50)))
+    video = replace(uneven[0], frames=100, times=times, fps=99 / times[-1])
+    own = clips_of([video], Protocol(frames=4, fps=25.0, every=1.0))[0]
+    assert [clip.frames[0] for clip in own] == [0, 25, 49, 50, 71, 96]  # a second apart, each once

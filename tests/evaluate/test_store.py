@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from evaluate.errors import EvaluateError
+from evaluate.search import span_text
 from evaluate.store import Features, FeatureStore, Origin, is_complete, unfinished
 
 IDENTITY = {"encoder": "trained", "clips": 2, "dataset_counts": '{"expected": 16}'}
@@ -269,3 +270,28 @@ def test_all_space_is_taken_before_the_first_feature(dataset, tmp_path):
     fill(store, 0, 16)
     store.close()
     assert (tmp_path / "x.h5").stat().st_size == file.st_size
+
+
+def test_time_codes_follow_frame_times(dataset, tmp_path):
+    times = (0.0, 0.1, 0.2, 0.5, 0.6, 1.6, 1.7, 1.8)
+    uneven = replace(dataset.videos[0], frames=8, times=times, fps=7 / 1.8)
+    even = replace(dataset.videos[1], fps=25.0)
+    store = open_store(tmp_path / "x.h5", dataset, videos=[uneven, even])
+    fill(store, 0, 2)
+    store.close()
+    read = Features(tmp_path / "x.h5")
+    assert read.seconds(0) == (0.0, 0.6)  # frames 0 to 3; frame 4 comes at 0.6
+    assert read.seconds(1) == (0.6, pytest.approx(1.9))  # the last lasts as the one before it
+    assert read.seconds(2) == (0.0, 4 / 25)
+    assert span_text(read, 0, 1) == "00:00.0-00:01.9"
+    assert read.duration.tolist() == pytest.approx([1.9, even.frames / 25])
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        file["clip_seconds"][0, 0] = 0.05
+    with pytest.raises(EvaluateError, match="changed or damaged"):
+        Features(tmp_path / "x.h5")
+
+
+def test_stores_of_evenly_spaced_frames_are_as_before(dataset, tmp_path):
+    whole(tmp_path / "x.h5", dataset)
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert "clip_seconds" not in file and file.attrs["schema"] == 2

@@ -13,6 +13,7 @@ from trainer.sampling import (
     clip_span,
     clock_of,
     even_starts,
+    is_short,
     last_start,
     random_start,
     starts_apart,
@@ -129,9 +130,9 @@ def test_the_nearest_frame_in_time():
     assert clip_frames(0, place) == (0, 3, 4, 5)
     assert clip_frames(3, place, "repeat_last") == (3, 4, 5, 5)  # 1.2, 2.4, 3.6, 4.8
     assert clip_frames(4, place, "repeat_last") == (4, 4, 5, 5)  # 1.6, 2.8, 4.0, 5.2
-    assert clip_frames(5, Place(4, 1.5, 6, clock)) == (5, 1, 4, 5)  # 5, then 0.5, 2 and 3.5 of 6
+    assert clip_frames(5, Place(4, 1.5, 6, clock)) == (5, 1, 4, 5)  # 5, 0.5, 2 and 3.5 of 6
     assert clip_frames(5, place, "repeat_last") == (5, 5, 5, 5)
-    with pytest.raises(ValueError, match="frame 6 of a video of 6 frames"):
+    with pytest.raises(ValueError, match="frame 7 of a video of 6 frames"):
         clip_frames(5, place, "error")
     assert last_start(place) == 4  # 1.6 + 3.6 is nearest to the last frame
     assert even_starts(3, Place(1, 1.0, 6, clock)) == (0, 4, 5)  # 0, 2.5 and 5
@@ -144,16 +145,17 @@ def test_no_frame_is_off_by_more_than_half_an_interval(times, length, stride, cl
     assert (clock[0], clock[-1]) == (0, frames - 1)
     place = Place(length, stride, frames, clock)
     last = last_start(place)
-    assert (last >= 0) == (last_start(Place(length, stride, frames)) >= 0)
+    assert is_short(length, stride, frames, times) == (last < 0)
     start = data.draw(st.integers(0, frames - 1))
     wanted = clock[start] + np.arange(length) * stride
     shown = clock[list(clip_frames(start, place, "repeat_last"))]
     nearest = abs(clock[None] - np.minimum(wanted, clock[-1])[:, None]).min(axis=1)
     assert abs(abs(shown - np.minimum(wanted, clock[-1])) - nearest).max() < 1e-9
     looped = clock[list(clip_frames(start, place, "loop"))]
-    rest = wanted % frames
-    ends = np.minimum(abs(looped - rest), frames - rest + looped)  # the first one follows the last
-    assert (ends <= np.append(np.diff(clock), 1).max() / 2 + 1e-9).all()
+    end = clock[-1] + min(clock[-1] - clock[-2], 1)  # the last frame's
+    rest = wanted % end
+    apart = np.minimum(abs(looped - rest), end - rest + looped)  # the first one follows the last
+    assert (apart <= np.diff(clock).max() / 2 + 1e-9).all()
     if start <= last:
         clip_frames(start, place, "error")
     else:
