@@ -71,9 +71,9 @@ class Shards(ShardDataset):
         `video`: one of these, or its position or name. `start` and `stride` count stored frames,
         also where these are unevenly spaced in time (`video.times`). `short_videos` is what a
         clip does that runs past the end: "loop" starts the video over, "repeat_last" stays at the
-        last frame, "error" raises. Raises NoSuchVideoError for another
-        video, BuilderError for numbers that name no clip or a shard that was cut, and TrainerError
-        for a frame that is no JPEG.
+        last frame, "error" raises. Raises NoSuchVideoError for another video, BuilderError for
+        numbers that name no clip or a shard that was cut, and TrainerError for a frame that is no
+        JPEG.
         """
         found = video if isinstance(video, Video) else self[video]
         _check(found, start, frames, stride, short_videos)
