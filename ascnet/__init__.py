@@ -56,7 +56,8 @@ def open_features(file: str | Path) -> "Features":
     channels), `names`, `labels` (int64; -1: unlabelled), `class_of`, `groups`, `splits`, `fps`
     (float64, frames a second; NaN: unknown), `clip_features` (float32, clips x channels),
     `clip_video` and `clip_frames` (int32), `seconds(clip)`, `duration` (float64, seconds of every
-    video), and `attributes`, which say how they were made. Raises EvaluateError if it is damaged, unfinished or no store."""
+    video), and `attributes`, which say how they were made. Raises EvaluateError if it is damaged,
+    unfinished or no store."""
     from evaluate.store import Features
 
     return Features(Path(file))
