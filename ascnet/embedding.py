@@ -17,7 +17,7 @@ from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.info_text import printable
 from builder.records import clear
-from builder.shard import DATASET_FILE, ShardDataset
+from builder.shard import DATASET_FILE, SCHEMA, ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.features import extract
 from evaluate.progress import Progress, silent
@@ -119,6 +119,15 @@ def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
     are gone, or built anew since, a warning says so and what is taken instead."""
     found = _settings_in(gallery.shards)
     if found and fingerprint(gallery.shards) == gallery.attributes.get("dataset_sha256"):
+        if (schema := ShardDataset(gallery.shards).info["schema"]) != SCHEMA:
+            log.warning(
+                "Warning: the shards of %s are of schema %s, and the query's are made in schema %s: "
+                "where a file is not in BT.601, the query's colours are right and the store's are "
+                "not. `ascnet embed --overwrite` builds both anew.",
+                printable(str(gallery.path)),
+                schema,
+                SCHEMA,
+            )
         return found
     own = found or frame_settings([], protocol)
     log.warning(

@@ -1,4 +1,5 @@
 import os
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from builder.shard import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.protocol import protocol_of
 from evaluate.subjects import of_run
+from tests.drawn_motion import as_schema_2
 from trainer.provenance import fingerprint
 
 CPU = torch.device("cpu")
@@ -98,6 +100,15 @@ def test_a_query_has_frames_as_its_gallery(make_video, shards, tmp_path, trained
     asked = query_features(query, gallery, trained.trained, protocol, CPU, tmp_path / "scratch")
     assert ShardDataset(asked.shards).videos[0].height == 32
     assert not caplog.records
+
+
+def test_a_gallery_of_schema_2_is_said(shards, tmp_path, trained, caplog):
+    shutil.copytree(shards, tmp_path / "old")
+    as_schema_2(tmp_path / "old")
+    gallery = gallery_of(tmp_path / "old")
+    assert query_settings(gallery, protocol_of(trained.settings)).short_side == 32
+    (record,) = caplog.records
+    assert "are of schema 2, and the query's are made in schema 3" in record.getMessage()
 
 
 def test_every_setting_of_the_gallerys_frames_counts(video_folder, tmp_path, trained, caplog):
