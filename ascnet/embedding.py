@@ -121,9 +121,9 @@ def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
     if found and fingerprint(gallery.shards) == gallery.attributes.get("dataset_sha256"):
         if (schema := ShardDataset(gallery.shards).info["schema"]) != SCHEMA:
             log.warning(
-                "Warning: the shards of %s are of schema %s, and the query's are made in schema %s: "
-                "where a file is not in BT.601, the query's colours are right and the store's are "
-                "not. `ascnet embed --overwrite` builds both anew.",
+                "Warning: the shards of %s are of schema %s, and the query's are made in schema "
+                "%s: where a file is not in BT.601, the query's colours are right and the store's "
+                "are not. `ascnet embed --overwrite` builds both anew.",
                 printable(str(gallery.path)),
                 schema,
                 SCHEMA,
