@@ -42,7 +42,7 @@ def even_times(fps: float = 25.0, frames: int = 100) -> tuple[float, ...]:
     return tuple(i / fps for i in range(frames))
 
 
-def draw(times: Sequence[float], even: bool) -> Frames:
+def draw(times: Sequence[float], even: bool, source_bytes: int = 1) -> Frames:
     """The frames that a camera takes at these times, as a decoder hands them over."""
     columns = np.arange(WIDTH)
     jpegs = []
@@ -56,7 +56,7 @@ def draw(times: Sequence[float], even: bool) -> Frames:
     digest = sha256(blob).hexdigest()
     rate = (len(times) - 1) / times[-1] if len(times) > 1 else 25.0
     kept = None if even else tuple(times)
-    facts = Facts(source_bytes=1, source_sha256="0" * 64, fps=rate)
+    facts = Facts(source_bytes=source_bytes, source_sha256="0" * 64, fps=rate)
     return Frames(blob, offsets, digest, WIDTH, HEIGHT, (), facts, times=kept)
 
 
@@ -82,7 +82,7 @@ def build_drawn(
     (source / "splits.csv").write_text(f"video,split\n{split}")
 
     def decode(path: Path, *more: Any) -> Frames:
-        return draw(*json.loads(path.read_text()))
+        return draw(*json.loads(path.read_text()), source_bytes=path.stat().st_size)
 
     with patch("builder.work.transcode", decode):
         build(folder.read(source), out, BuildSettings(), How(workers=1))

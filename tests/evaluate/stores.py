@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from builder.shard import Location, Video
-from evaluate.store import Features, FeatureStore, Identity, Origin
+from evaluate.store import Features, FeatureStore, Identity, Origin, Spans
 
 FRAMES = 25  # a clip a second
 
@@ -26,9 +26,14 @@ def video(name: str, clips: int, fps: float | None = 25.0, **more: object) -> Vi
     )
 
 
-def store_of(path: Path, videos: Sequence[Video], clips: Sequence[np.ndarray]) -> Features:
+def store_of(
+    path: Path,
+    videos: Sequence[Video],
+    clips: Sequence[np.ndarray],
+    spans: Spans | None = None,
+) -> Features:
     """A finished store with the given features (float32, clips x channels) of every video."""
-    spans = [[(FRAMES * i, FRAMES * i + 15) for i in range(len(own))] for own in clips]
+    spans = spans or [[(FRAMES * i, FRAMES * i + 15) for i in range(len(own))] for own in clips]
     identity: Identity = {"encoder": "trained"}
     origin = Origin(Path("x"), code="test")
     store = FeatureStore(path, videos, spans, clips[0].shape[1], identity, origin)

@@ -13,9 +13,13 @@ from evaluate.errors import EvaluateError
 from evaluate.pages import chart, confusion, found, landscape
 from evaluate.pages.chart import Chart, Level, Line
 from evaluate.pages.confusion import Confusion
+from evaluate.pages.gallery import _clip
+from evaluate.pages.pictures import Pictures
 from evaluate.pages.results import Predictions
 from evaluate.pages.template import clean, count, safe, seconds
 from evaluate.pages.thumbnails import fitting, spread, sprite
+from tests.drawn_motion import seconds_of
+from tests.evaluate.stores import store_of
 from tests.evaluate.test_pages import fill_store
 
 
@@ -106,6 +110,24 @@ def test_frames_are_spread_evenly():
     assert fitting(320, 240, 160) == (160, 120)
     assert fitting(1080, 1920, 160) == (64, 120)
     assert fitting(1920, 400, 160) == (160, 33)
+
+
+def test_a_strip_of_unevenly_spaced_frames_plays_at_one_speed(motion):
+    """The bar of `half`, whose second half has a fifth of the frames, moves as far each time."""
+    half = next(video for video in motion.videos if video.name == "uneven/half.avi")
+    strip = sprite(half, 0, half.frames - 1, frames=8, width=320)
+    with Image.open(BytesIO(b64decode(strip.uri.partition(",")[2]))) as picture:
+        frames = np.asarray(picture.convert("RGB")).reshape(-1, 8, strip.width, 3).swapaxes(0, 1)
+    expected = np.linspace(0, half.times[-1], 8)
+    assert abs(seconds_of(frames) - expected).max() < 1 / 24 + 0.01
+
+
+def test_the_time_on_the_page_is_the_videos(motion, tmp_path):
+    times = (0.0, 0.04, 600.0)
+    video = replace(motion.videos[0], frames=3, times=times, fps=2 / 600)
+    store = store_of(tmp_path / "x.h5", [video], [np.ones((1, 2))], spans=[[(0, 2)]])
+    clip = _clip(store, Pictures(store), 0, None)
+    assert clip.time == "0 – 15:00"  # the last frame lasts as the average
 
 
 def test_confusion_counts_pairs_and_classes():
