@@ -72,11 +72,9 @@ class Frames:
     width: int  # pixels
     height: int  # pixels
     warnings: tuple[str, ...]  # keys of WARNINGS
-    fps: float | None = None  # average rate of these frames; None: unknown
-    times: tuple[float, ...] | None = None  # seconds of every frame after the first one's
-    # (times[0] == 0.0), rising; None where they are evenly spaced
     facts: Facts = field(default_factory=Facts)
     detail: str = ""  # the first complaint, if there was one
+    fps: float | None = None  # average rate of these frames; None: unknown
     # Seconds of every frame after the first one's (times[0] == 0.0), rising, one per frame; None
     # where they are evenly spaced.
     times: tuple[float, ...] | None = None

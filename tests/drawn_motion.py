@@ -57,7 +57,7 @@ def draw(times: Sequence[float], even: bool, source_bytes: int = 1) -> Frames:
     rate = (len(times) - 1) / times[-1] if len(times) > 1 else 25.0
     kept = None if even else tuple(times)
     facts = Facts(source_bytes=source_bytes, source_sha256="0" * 64, fps=rate)
-    return Frames(blob, offsets, digest, WIDTH, HEIGHT, (), facts, times=kept)
+    return Frames(blob, offsets, digest, WIDTH, HEIGHT, (), facts, fps=rate, times=kept)
 
 
 def seconds_of(frames: np.ndarray) -> np.ndarray:

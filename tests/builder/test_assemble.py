@@ -5,15 +5,14 @@ import pytest
 
 from builder.assemble import row_of
 from builder.catalog.source import Source
-from builder.frames import FrameSettings
 from tests.drawn_motion import draw
 
 VIDEO = Source("a.avi", Path("a.avi"), None, "a", {})
 TIMES = (0.0, 0.1, 0.4)
 
 
-def row(times, settings=FrameSettings()):  # noqa: B008
-    return row_of(0, VIDEO, None, draw(times, even=False), "x-000000.tar", settings)
+def row(times):
+    return row_of(0, VIDEO, None, draw(times, even=False), "x-000000.tar")
 
 
 def test_the_rate_of_unevenly_spaced_frames_is_their_average():
@@ -22,14 +21,13 @@ def test_the_rate_of_unevenly_spaced_frames_is_their_average():
     assert b'"times":[0.0,0.1,0.4]' in text
 
 
-def test_one_frame_and_resampled_ones_have_no_times():
-    for found, text in (row((0.0,)), row(TIMES, FrameSettings(fps=10.0))):
-        assert found["times"] is None and b"times" not in text
-    assert row(TIMES, FrameSettings(fps=10.0))[0]["fps"] == 10.0
+def test_one_frame_has_no_times():
+    found, text = row((0.0,))
+    assert found["times"] is None and b"times" not in text
 
 
 @pytest.mark.parametrize("times", [(0.0, 0.1), (0.1, 0.2, 0.3), (0.0, 0.2, 0.2), (0.0, 0.2, 0.1)])
 def test_times_that_are_none(times):
     frames = replace(draw(TIMES, even=False), times=times)
     with pytest.raises(ValueError, match="do not rise from 0"):
-        row_of(0, VIDEO, None, frames, "x-000000.tar", FrameSettings())
+        row_of(0, VIDEO, None, frames, "x-000000.tar")
