@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.atomic import write_atomically, write_partial
-from builder.catalog.source import Catalog
+from builder.catalog.source import Catalog, are_numbers
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.plan import ShardPlan
@@ -75,6 +75,8 @@ def identity_of(catalog: Catalog, frames: FrameSettings, videos_per_shard: int) 
     for video in catalog.videos:
         row = [video.name, video.class_name, video.group, video.splits, video.factors]
         videos.update(json.dumps(row).encode())
+    if are_numbers(catalog.classes) and list(catalog.classes) != sorted(catalog.classes):
+        videos.update(json.dumps(catalog.classes).encode())  # labels were once in another order
     return {
         "schema": SCHEMA,
         "dataset": catalog.dataset,

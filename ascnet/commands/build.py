@@ -14,7 +14,10 @@ from builder.build import BuildSettings, How, Summary, build
 from builder.catalog import READERS, shapes
 from builder.errors import BuilderError
 from builder.frames import CHROMA, REASONS, WARNINGS, FrameSettings
+from builder.info_text import printable
 from builder.transcode import ENGINES, TIMEOUT
+
+_SHOWN = 5  # names of what is left alone
 
 
 @click.command("build")
@@ -166,6 +169,8 @@ def command(
                 f"--name is {name!r}; letters, digits, '_', '.' and '-' are allowed."
             )
         catalog = replace(catalog, dataset=name)
+    for remark in catalog.remarks:
+        click.echo(printable(remark))
     frames = FrameSettings(
         short_side=short_side,
         jpeg_quality=jpeg_quality,
@@ -246,16 +251,26 @@ def _say(summary: Summary) -> None:
         click.echo(
             f"{summary.changed} failed videos have another file now: --retry-failed builds them."
         )
-    if summary.left_alone:
-        names = [name for name, _ in summary.left_alone]
-        click.echo(
-            f"{len(names)} files left alone: {', '.join(names[:5])}"
-            f"{', ...' if len(names) > 5 else ''} (videos.jsonl says why)"
-        )
+    _say_left_alone(summary.left_alone)
     click.echo(
         f"{folder}: {counts['frames']} frames, {counts['bytes'] / 1e6:.1f} MB{_speed(summary)}; "
         f"a row for every video in {folder / 'videos.jsonl'}"
     )
+
+
+def _say_left_alone(left_alone: tuple[tuple[str, str], ...]) -> None:
+    """Files by name; folders with the reason, for each may have held many videos."""
+    folders = [(name, reason) for name, reason in left_alone if name.endswith("/")]
+    for name, reason in folders[:_SHOWN]:
+        click.echo(f"{printable(name)} left alone: {printable(reason)}")
+    if len(folders) > _SHOWN:
+        click.echo(f"and {len(folders) - _SHOWN} more folders (videos.jsonl names them)")
+    names = [printable(name) for name, _ in left_alone if not name.endswith("/")]
+    if names:
+        click.echo(
+            f"{len(names)} files left alone: {', '.join(names[:_SHOWN])}"
+            f"{', ...' if len(names) > _SHOWN else ''} (videos.jsonl says why)"
+        )
 
 
 def _speed(summary: Summary) -> str:

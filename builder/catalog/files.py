@@ -3,6 +3,8 @@
 import csv
 import io
 import os
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from builder.errors import BuilderError
@@ -15,7 +17,14 @@ VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 NO_VIDEO_NAME = "its name has no video's ending"
 HIDDEN = "hidden: its name starts with a dot"
 _OURS = (".fetch", ".lock")  # what `ascnet fetch` leaves beside the videos
-SEEN = "a link to a folder that has been read already"
+SYSTEM = "a folder of the file system or of its tools, not of yours"
+_SYSTEM_FOLDERS = (
+    "lost+found",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "#recycle",
+    "@eaDir",
+)
 NO_FILE = "neither a file nor a folder, or a link to nothing"
 
 
@@ -27,42 +36,56 @@ def is_video(name: str) -> bool:
 def list_files(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """Sorted names of all files below `root`, and what is there besides, each with the reason.
 
-    Linked folders are followed, once each. Raises BuilderError if a folder cannot be listed.
+    Every folder is read once: where it really is, if that is below `root`, or else by the link
+    to it with the fewest folders above. Raises BuilderError if `root` itself cannot be listed.
     """
     names: list[str] = []
     left_alone: list[tuple[str, str]] = []
-    seen: set[str] = set()
-    waiting = [""]
-    while waiting:
-        folder = waiting.pop()
+    read_as: dict[str, str] = {}  # the real path of a folder, and its name below `root`
+    waiting: list[str] = [""]
+    links: list[str] = []
+    while waiting or links:
+        folder = waiting.pop() if waiting else links.pop()
         real = os.path.realpath(root / folder)
-        if real in seen:
-            left_alone.append((folder, SEEN))
+        if real in read_as:
+            left_alone.append((folder, same_folder(read_as[real])))
             continue
-        seen.add(real)
+        try:
+            entries = _entries(root / folder)
+        except OSError as error:
+            if not folder:
+                raise BuilderError(
+                    f"Cannot list {root}: {error.strerror}. Make it readable, or name another "
+                    "folder with --source (make shards: SOURCE=...)."
+                ) from error
+            left_alone.append((folder, f"cannot be listed: {error.strerror}"))
+            continue
+        read_as[real] = folder
         inner = []
-        for entry in _entries(root / folder):
+        for entry in entries:
             name = folder + entry.name
             kind = _kind(entry)
             if kind == "file":
                 names.append(name)
-            elif kind == "folder":
-                inner.append(name + "/")
+            elif kind != "folder":
+                left_alone.append((f"{name}/" if kind == SYSTEM else name, kind))
+            elif entry.is_symlink():
+                links.append(name + "/")
             else:
-                left_alone.append((name, kind))
+                inner.append(name + "/")
         waiting += sorted(inner, reverse=True)
+        links.sort(key=lambda name: (name.count("/"), name), reverse=True)
     return sorted(names), sorted(left_alone)
 
 
+def same_folder(name: str) -> str:
+    """Why a folder is not read a second time."""
+    return f"the same folder as {name}, which is read" if name else "the source folder itself"
+
+
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if entry.name not in _OURS]
-    except OSError as error:
-        raise BuilderError(
-            f"Cannot list {folder}: {error.strerror}. Its videos would be lost without a word; "
-            "make it readable or move it away."
-        ) from error
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if entry.name not in _OURS]
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -70,9 +93,42 @@ def _kind(entry: os.DirEntry[str]) -> str:
     if entry.name.startswith("."):
         return HIDDEN
     try:
+        if entry.name in _SYSTEM_FOLDERS and entry.is_dir():
+            return SYSTEM
         return "folder" if entry.is_dir() else "file" if entry.is_file() else NO_FILE
     except OSError:  # a link to itself
         return NO_FILE
+
+
+def normal(name: str) -> str:
+    """A name in the one spelling (Unicode's NFC) of all that look the same; macOS writes others."""
+    return unicodedata.normalize("NFC", name)
+
+
+def find_names(listed: Iterable[str], present: Iterable[str], source: Path) -> dict[str, str]:
+    """Which of the listed names are there, and as what: spelt the same, or else the one name that
+    looks the same. Raises BuilderError if that is not one to one; `source` is the list."""
+    listed, present = set(listed), set(present)
+    found = {name: name for name in listed & present}
+    looks: dict[str, list[str]] = {}
+    for name in present - listed:
+        looks.setdefault(normal(name), []).append(name)
+    taken: dict[str, str] = {}
+    for name in sorted(listed - present):
+        same = looks.get(normal(name), [])
+        if len(same) > 1:
+            raise BuilderError(
+                f"{source} names {name!a}, and {len(same)} files look like it: "
+                f"{', '.join(map(ascii, sorted(same)))}. Write it as one of them is written."
+            )
+        for there in same:
+            if there in taken:
+                raise BuilderError(
+                    f"{source} names one file twice, as {taken[there]!a} and as {name!a}, which "
+                    "look the same; leave one."
+                )
+            taken[there], found[name] = name, there
+    return found
 
 
 def read_text(path: Path) -> str:
@@ -86,13 +142,13 @@ def read_text(path: Path) -> str:
 
 
 def read_csv(
-    path: Path, needed: tuple[str, ...], optional: tuple[str, ...]
+    path: Path, needed: tuple[str, ...], optional: tuple[str, ...], separator: str = ","
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Columns of a CSV file, and its rows with their line numbers; lines of nothing are no rows.
 
     Raises BuilderError if a needed column is absent, or a row is not as long as the head.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator)
     rows = []
     try:
         columns = next(reader, [])

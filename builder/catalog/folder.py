@@ -3,17 +3,30 @@
 `splits.csv` in the root (`video,split[,group]`, paths below the root) decides the split if it is
 there; otherwise 30 % of every class's groups are test. A group is `_gNN_` in a name where that
 is there, else the video alone.
+
+Folders whose names look the same (`jump` and `jump `, or one in Unicode's NFC and one in NFD) are
+one class. Classes that are all whole numbers are labelled in their
+order as numbers.
 """
 
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from builder.catalog.files import NO_VIDEO_NAME, VIDEO_SUFFIXES, is_video, list_files, read_csv
-from builder.catalog.source import PARTS, Catalog, Source
+from builder.catalog.files import (
+    NO_VIDEO_NAME,
+    VIDEO_SUFFIXES,
+    find_names,
+    is_video,
+    list_files,
+    normal,
+    read_csv,
+)
+from builder.catalog.source import PARTS, Catalog, Source, are_numbers, in_order
 from builder.errors import BuilderError
 
 _GROUP = re.compile(r"_g(\d+)_")
@@ -29,7 +42,7 @@ def read(root: Path) -> Catalog:
             "folder, or name another one with --source (make shards: SOURCE=...)."
         )
     names, left_alone = list_files(root)
-    videos = [_source(root, name) for name in names if is_video(name)]
+    videos = _one_spelling([_source(root, name) for name in names if is_video(name)])
     others = [name for name in names if not is_video(name)]
     if not videos:
         raise BuilderError(
@@ -38,15 +51,66 @@ def read(root: Path) -> Catalog:
         )
     table = root / "splits.csv"
     videos = _splits_from_csv(table, videos) if table.is_file() else split_by_group(videos)
-    classes = tuple(sorted({v.class_name for v in videos if v.class_name}))
+    classes = in_order(v.class_name for v in videos if v.class_name)
     left_alone += [(name, NO_VIDEO_NAME) for name in others if name != "splits.csv"]
-    return Catalog("folder", root, tuple(videos), classes, tuple(sorted(left_alone)))
+    remarks = remarks_on(videos, classes, f"{table}, column group")
+    return Catalog("folder", root, tuple(videos), classes, tuple(sorted(left_alone)), remarks)
 
 
 def group_of(name: str, place: str) -> str:
     """The recording that a video is of, as its name tells: `place`/gNN, else the video alone."""
     match = _GROUP.search(name.rsplit("/", 1)[-1])
     return f"{place}/g{match[1]}" if match else name
+
+
+def remarks_on(videos: Sequence[Source], classes: Sequence[str], column: str) -> tuple[str, ...]:
+    """What a build says of groups and of labels. `column`: where groups can be named."""
+    sizes = Counter(video.group for video in videos).values()
+    low, high = min(sizes), max(sizes)
+    size = f"{low} video{'s' if low > 1 else ''}" if low == high else f"{low} to {high} videos"
+    text = f"{len(sizes)} groups of {size}" if len(sizes) > 1 else f"1 group of {size}"
+    if alone := sum(video.group == video.name for video in videos):
+        text += (
+            f": {alone} of {len(videos)} files have no _gNN_ in their names and count as a "
+            "recording each. Clips of one recording, or a clip and its mirror image, can then lie "
+            f"in both train and test: write _g01_, _g02_, ... into their names, or name groups in "
+            f"{column}. `ascnet near-duplicates` finds copies once features are there."
+        )
+    else:
+        text += "."
+    return (text, _labels_remark(classes)) if classes and are_numbers(classes) else (text,)
+
+
+def _labels_remark(classes: Sequence[str], shown: int = 12) -> str:
+    """Which label stands for which class, where both are numbers."""
+    if [str(label) for label in range(len(classes))] == list(classes):
+        return f"Label N stands for class N, from 0 to {len(classes) - 1}."
+    pairs = [f"{label} for class {name}" for label, name in enumerate(classes)][:shown]
+    more = f", ... {len(classes) - 1} for class {classes[-1]}" if len(classes) > shown else ""
+    return (
+        "Labels are numbered from 0 in the order of the classes, which are numbers themselves: "
+        f"label {', '.join(pairs)}{more}."
+    )
+
+
+def _one_spelling(videos: Sequence[Source]) -> list[Source]:
+    """Folders whose names look the same are one class; groups in them follow."""
+    names = sorted({video.class_name for video in videos if video.class_name})
+    spelling: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: (name != _look(name), name)):
+        spelling.setdefault(_look(name), name)
+
+    def spelt(video: Source) -> Source:
+        if video.class_name is None:
+            return video
+        class_name = spelling[_look(video.class_name)]
+        return replace(video, class_name=class_name, group=group_of(video.name, class_name))
+
+    return [spelt(video) for video in videos]
+
+
+def _look(class_name: str) -> str:
+    return normal(class_name).strip() or class_name
 
 
 def split_by_group(videos: Sequence[Source]) -> list[Source]:
@@ -80,18 +144,21 @@ def _splits_from_csv(table: Path, videos: list[Source]) -> list[Source]:
                 f"allowed are {', '.join(PARTS)}."
             )
         rows[row["video"]] = row
-    listed, present = set(rows), {v.name for v in videos}
-    if unlisted := sorted(present - listed):
+    here = find_names(rows, (v.name for v in videos), table)
+    row_of = {there: rows[name] for name, there in here.items()}
+    if unlisted := sorted(v.name for v in videos if v.name not in row_of):
         raise BuilderError(
-            f"{table} says nothing of {len(unlisted)} of {len(present)} videos, the first is "
+            f"{table} says nothing of {len(unlisted)} of {len(videos)} videos, the first is "
             f"{unlisted[0]!r}. Give every video a row, or remove the file for an automatic split."
         )
-    missing = [replace(_source(table.parent, name), problem="missing") for name in listed - present]
+    absent = [name for name in rows if name not in here]
+    row_of |= {name: rows[name] for name in absent}
+    missing = [replace(_source(table.parent, name), problem="missing") for name in absent]
     return [
         replace(
             video,
-            splits={"1": rows[video.name]["split"]},
-            group=rows[video.name].get("group") or video.group,
+            splits={"1": row_of[video.name]["split"]},
+            group=row_of[video.name].get("group") or video.group,
         )
-        for video in sorted(videos + missing, key=lambda v: v.name)
+        for video in _one_spelling(sorted(videos + missing, key=lambda v: v.name))
     ]

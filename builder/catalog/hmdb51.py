@@ -15,7 +15,7 @@ would be a group of its own.
 import re
 from pathlib import Path
 
-from builder.catalog.files import NO_VIDEO_NAME, is_video, list_files, read_text
+from builder.catalog.files import NO_VIDEO_NAME, find_names, is_video, list_files, read_text
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 
@@ -48,18 +48,18 @@ def read(root: Path) -> Catalog:
     lists = _find_lists(root, tree)
     classes = sorted({_class_of(path) for path in lists})
     listed = _read_lists(lists, classes)
-    present = set(names)
-    if present.isdisjoint(listed):
+    there = find_names(listed, names, lists[0].parent)
+    if not there:
         raise BuilderError(
             f"Of the {len(listed)} videos in {lists[0].parent} none is below {tree}: {expected}, "
             f"such as {min(listed)}. Use the names of hmdb51_org.rar, or build with the data set "
             "`folder`."
         )
-    videos = tuple(_source(tree, name, name in present, listed[name]) for name in sorted(listed))
+    videos = tuple(_source(tree, name, there.get(name), listed[name]) for name in sorted(listed))
     own = {path.relative_to(tree).as_posix() for path in lists if path.is_relative_to(tree)}
     left_alone += [
         (name, _UNLISTED if is_video(name) else NO_VIDEO_NAME)
-        for name in present - set(listed) - own
+        for name in set(names) - set(there.values()) - own
     ]
     return Catalog("hmdb51", tree, videos, tuple(classes), tuple(sorted(left_alone)))
 
@@ -74,13 +74,14 @@ def _find_tree(root: Path) -> Path:
     )
 
 
-def _source(tree: Path, name: str, is_there: bool, splits: dict[str, str]) -> Source:
+def _source(tree: Path, name: str, there: str | None, splits: dict[str, str]) -> Source:
+    """A listed video, which lies in the tree under the name `there` (None: not at all)."""
     class_name, file = name.split("/")
     # `kick` and `kick_ball` are two classes: what the name calls the class must be the folder's.
     match = re.fullmatch(rf"(?P<recording>.+)_{re.escape(class_name)}{_ENDING}", file)
     group = match["recording"] if match else name
-    problem = None if is_there else "missing"
-    return Source(name, tree / name, class_name, group, splits, problem=problem)
+    problem = None if there else "missing"
+    return Source(name, tree / (there or name), class_name, group, splits, problem=problem)
 
 
 def _find_lists(root: Path, tree: Path) -> list[Path]:

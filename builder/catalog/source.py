@@ -1,5 +1,7 @@
 """What a catalog says of one source video, and of a whole data set."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +31,7 @@ class Catalog:
     videos: tuple[Source, ...]
     classes: tuple[str, ...]  # label = position
     left_alone: tuple[tuple[str, str], ...] = field(default=())  # (file, why it is no video of it)
+    remarks: tuple[str, ...] = field(default=())  # sentences for whoever builds it
 
     def label(self, video: Source) -> int | None:
         """Position of the video's class in `classes`, 0-based; None if it is unlabelled."""
@@ -37,3 +40,14 @@ class Catalog:
     @cached_property
     def _labels(self) -> dict[str, int]:
         return {name: label for label, name in enumerate(self.classes)}
+
+
+def in_order(classes: Iterable[str]) -> tuple[str, ...]:
+    """Classes in the order of their labels: as numbers if all of them are, or else as text."""
+    names = sorted(set(classes))
+    return tuple(sorted(names, key=int) if are_numbers(names) else names)
+
+
+def are_numbers(classes: Iterable[str]) -> bool:
+    """Whether all classes are named by whole numbers, such as "0", "12" and "-1"."""
+    return all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in classes)

@@ -4,19 +4,26 @@ A path is relative to the CSV file's folder, or absolute. The split is train, va
 row, or empty in all: then 30 % of every label's groups are test. Where no group is given, clips
 of a label (without labels: of a folder) that share a `_gNN_` in their names are one, and any other
 video is a group of its own.
+
+Spaces around a label, group or split do not count, and labels that look the same in Unicode are
+one class. Where all labels are whole numbers, they are put in order as numbers. A path that is not
+there as it is written is looked for by what it looks like: macOS writes `é` as two characters.
 """
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-from builder.catalog.files import read_csv
-from builder.catalog.folder import group_of, split_by_group
-from builder.catalog.source import PARTS, Catalog, Source
+from builder.catalog.files import normal, read_csv
+from builder.catalog.folder import group_of, remarks_on, split_by_group
+from builder.catalog.source import PARTS, Catalog, Source, in_order
 from builder.errors import BuilderError
 
 _NEEDED, _OPTIONAL = ("path",), ("label", "group", "split")
 
 _Rows = list[tuple[int, dict[str, str]]]
+_NamesIn = Callable[[Path], list[str]]  # what is in a folder
 
 
 def read(table: Path) -> Catalog:
@@ -36,9 +43,12 @@ def read(table: Path) -> Catalog:
         )
     if not rows:
         raise BuilderError(f"{table} names no video; give it a row for each.")
-    _must_be_different(table, rows)
+    rows = [(number, _tidy(row)) for number, row in rows]
+    names_in = cache(lambda folder: sorted(entry.name for entry in folder.iterdir()))
+    paths = [_on_disk(table, number, row["path"], names_in) for number, row in rows]
+    _must_be_different(table, rows, paths)
     _must_have_splits(table, rows)
-    videos = [_source(table.parent, row) for _, row in rows]
+    videos = [_source(row, path) for (_, row), path in zip(rows, paths, strict=True)]
     if all(video.problem for video in videos):
         raise BuilderError(
             f"None of the {len(videos)} videos in {table} is there, the first would be "
@@ -46,12 +56,46 @@ def read(table: Path) -> Catalog:
         )
     if not any(video.splits for video in videos):
         videos = split_by_group(videos)
-    classes = sorted({v.class_name for v in videos if v.class_name})
-    return Catalog("csv", table.parent, tuple(videos), tuple(classes))
+    classes = in_order(v.class_name for v in videos if v.class_name)
+    remarks = remarks_on(videos, classes, f"{table}, column group")
+    return Catalog("csv", table.parent, tuple(videos), classes, remarks=remarks)
 
 
-def _source(folder: Path, row: dict[str, str]) -> Source:
-    path, split, label = folder / row["path"], row.get("split"), row.get("label") or None
+def _tidy(row: dict[str, str]) -> dict[str, str]:
+    """A row with one spelling of what looks the same; a path stays as it is written."""
+    return {key: cell if key == "path" else normal(cell).strip() for key, cell in row.items()}
+
+
+def _on_disk(table: Path, number: int, name: str, names_in: _NamesIn) -> Path:
+    """Where the file of a row lies: as it is written, or else what looks the same."""
+    path = table.parent / name
+    if name.isascii() or _is_there(path):
+        return path
+    folders = [Path(path.anchor)] if path.anchor else [Path()]
+    for part in path.parts[1 if path.anchor else 0 :]:
+        folders = [found for folder in folders for found in _alike(folder, part, names_in)]
+    if len(folders) > 1:
+        raise BuilderError(
+            f"{table}, line {number}: {name!a} is not there as it is written, and "
+            f"{len(folders)} files look like it: {', '.join(ascii(str(f)) for f in folders)}. "
+            "Write it as one of them is written."
+        )
+    return folders[0] if folders else path
+
+
+def _alike(folder: Path, name: str, names_in: _NamesIn) -> list[Path]:
+    """What is in a folder under a name that looks like this one; the name itself alone if it is
+    there."""
+    try:
+        if name.isascii() or os.path.lexists(folder / name):
+            return [folder / name]
+        return [folder / there for there in names_in(folder) if normal(there) == normal(name)]
+    except OSError:  # too long a name, or a folder that may not be read
+        return []
+
+
+def _source(row: dict[str, str], path: Path) -> Source:
+    split, label = row.get("split"), row.get("label") or None
     place = label or row["path"].rpartition("/")[0]
     return Source(
         name=row["path"],
@@ -70,13 +114,13 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _must_be_different(table: Path, rows: _Rows) -> None:
+def _must_be_different(table: Path, rows: _Rows, paths: list[Path]) -> None:
     """Two spellings of a path are one video."""
     first: dict[str, int] = {}
-    for number, row in rows:
+    for (number, row), place in zip(rows, paths, strict=True):
         if not row["path"]:
             raise BuilderError(f"{table}, line {number}: the path is empty. Fill it in.")
-        path = os.path.normpath(table.parent / row["path"])
+        path = os.path.normpath(place)
         if first.setdefault(path, number) != number:
             raise BuilderError(
                 f"{table}, line {number}: {row['path']!r} is the video of line {first[path]} "

@@ -209,11 +209,120 @@ def test_folder_linked_folders_are_followed_once(tmp_path):
     catalog = folder.read(root)
     assert [v.name for v in catalog.videos] == ["a/1.mp4"]
     assert catalog.left_alone == (
-        ("a/loop/", files.SEEN),
+        ("a/loop/", files.same_folder("a/")),
         ("gone.mp4", files.NO_FILE),
         ("pipe.mp4", files.NO_FILE),
         ("self.mp4", files.NO_FILE),
     )
+
+
+def link(path: Path, target: str | Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def classes_of(root: Path) -> dict[str, str | None]:
+    return {v.name: v.class_name for v in folder.read(root).videos}
+
+
+def test_a_link_to_a_folder_takes_no_class_from_it(tmp_path):
+    touch(tmp_path, "A/a.mp4", "B/b.mp4", "B/deep/c.mp4")
+    link(tmp_path / "A" / "more", "../B")
+    link(tmp_path / "A" / "part", "../B/deep")
+    link(tmp_path / "Z", "B")
+    assert classes_of(tmp_path) == {"A/a.mp4": "A", "B/b.mp4": "B", "B/deep/c.mp4": "B"}
+    assert folder.read(tmp_path).left_alone == (
+        ("A/more/", files.same_folder("B/")),
+        ("A/part/", files.same_folder("B/deep/")),
+        ("Z/", files.same_folder("B/")),
+    )
+
+
+def test_of_links_to_one_folder_the_one_that_is_a_class_counts(tmp_path):
+    touch(tmp_path, "far/B/b.mp4", "far/A/a.mp4", "root/A/x.mp4")
+    root = tmp_path / "root"
+    link(root / "A" / "more", tmp_path / "far" / "B")
+    link(root / "B", tmp_path / "far" / "B")
+    assert classes_of(root) == {"A/x.mp4": "A", "B/b.mp4": "B"}
+    link(root / "A" / "up", tmp_path)  # the folder that all of this is in
+    assert classes_of(root)["B/b.mp4"] == "B"
+    reasons = dict(folder.read(root).left_alone)
+    assert reasons["A/up/root/"] == "the source folder itself"
+    assert reasons["A/up/far/B/"] == reasons["A/more/"] == files.same_folder("B/")
+
+
+def test_folders_of_the_file_system_are_left_alone(tmp_path):
+    touch(tmp_path, "a/1.mp4", "lost+found/2.mp4", "$RECYCLE.BIN/3.mp4", "a/@eaDir/4.mp4")
+    catalog = folder.read(tmp_path)
+    assert [v.name for v in catalog.videos] == ["a/1.mp4"]
+    names = ["$RECYCLE.BIN/", "a/@eaDir/", "lost+found/"]
+    assert catalog.left_alone == tuple((name, files.SYSTEM) for name in names)
+
+
+def test_a_folder_that_cannot_be_listed_is_left_alone(tmp_path, monkeypatch):
+    touch(tmp_path, "a/1.mp4", "b/2.mp4", "b/c/3.mp4")
+    closed = {str(tmp_path / "b")}
+    scandir = os.scandir
+
+    def deny(path: str | Path):
+        if str(path).rstrip("/") in closed:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(files.os, "scandir", deny)
+    catalog = folder.read(tmp_path)
+    assert [v.name for v in catalog.videos] == ["a/1.mp4"]
+    assert catalog.left_alone == (("b/", "cannot be listed: Permission denied"),)
+    closed.add(str(tmp_path))
+    with pytest.raises(BuilderError, match=r"Cannot list .*: Permission denied. Make it readable"):
+        folder.read(tmp_path)
+
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+def test_folder_splits_csv_in_another_unicode_form(tmp_path):
+    touch(tmp_path, f"{NFD}/1_{NFD}.mp4", "a/2.mp4")
+    table = tmp_path / "splits.csv"
+    table.write_text(f"video,split\n{NFC}/1_{NFC}.mp4,test\na/2.mp4,train\n")
+    splits = {v.name: (v.splits["1"], v.problem) for v in folder.read(tmp_path).videos}
+    assert splits == {f"{NFD}/1_{NFD}.mp4": ("test", None), "a/2.mp4": ("train", None)}
+    touch(tmp_path, f"{NFC}/1_{NFC}.mp4")  # now both are there, and the list names one of them
+    with pytest.raises(BuilderError, match="says nothing of 1 of 3 videos"):
+        folder.read(tmp_path)
+    table.write_text(f"video,split\n{NFC}/1_{NFD}.mp4,test\na/2.mp4,train\n")
+    with pytest.raises(BuilderError, match="and 2 files look like it"):
+        folder.read(tmp_path)
+
+
+def test_folders_that_look_the_same_are_one_class(tmp_path):
+    touch(tmp_path, "jump/v_g01_c1.mp4", "jump /v_g01_c2.mp4", f"{NFC}/1.mp4", f"{NFD}/2.mp4")
+    catalog = folder.read(tmp_path)
+    assert len(catalog.classes) == 2
+    groups = {v.group for v in catalog.videos if v.class_name == "jump"}
+    assert groups == {"jump/g01"}
+
+
+def test_folders_named_by_numbers_are_labelled_in_their_order(tmp_path):
+    touch(tmp_path, *(f"{n}/v_g01_c1.mp4" for n in (0, 1, 2, 9, 10, 11)))
+    catalog = folder.read(tmp_path)
+    assert catalog.classes == ("0", "1", "2", "9", "10", "11")
+    assert [catalog.label(v) for v in catalog.videos] == [0, 1, 4, 5, 2, 3]
+    assert catalog.remarks[1].endswith(
+        "label 0 for class 0, 1 for class 1, 2 for class 2, 3 for class 9, 4 for class 10, "
+        "5 for class 11."
+    )
+
+
+def test_folder_says_how_many_groups_there_are(tmp_path):
+    touch(tmp_path, *(f"{c}/p{i}.mp4" for c in "ab" for i in range(20)))
+    (remark,) = folder.read(tmp_path).remarks
+    assert remark.startswith("40 groups of 1 video: 40 of 40 files have no _gNN_ in their names")
+    touch(tmp_path, "a/v_g01_c1.mp4", "a/v_g01_c2.mp4")
+    (remark,) = folder.read(tmp_path).remarks
+    assert remark.startswith("41 groups of 1 to 2 videos: 40 of 42 files have no _gNN_")
+    touch(tmp_path / "named", "a/v_g01_c1.mp4", "a/v_g01_c2.mp4", "b/v_g01_c1.mp4", "b/x_g01_1.mp4")
+    assert folder.read(tmp_path / "named").remarks == ("2 groups of 2 videos.",)
 
 
 def test_folder_splits_csv(tmp_path):

@@ -69,6 +69,23 @@ def test_layouts_labels_groups_and_splits(tree, lists, tmp_path):
     assert catalog.left_alone == ()
 
 
+@pytest.mark.parametrize(
+    ("listed", "there"), [("Am\u00e9lie", "Ame\u0301lie"), ("A\u030a", "\u00c5")]
+)
+def test_a_name_in_another_unicode_form(listed, there, tmp_path):
+    name = f"kick/{{}}_kick_{ENDING.format(7)}"
+    touch(tmp_path / "hmdb51_org", name.format(there))
+    for split in "123":
+        path = tmp_path / "splits" / f"kick_test_split{split}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{name.format(listed).split('/')[1]} 1\n")
+    catalog = hmdb51.read(tmp_path)
+    (video,) = catalog.videos
+    assert (video.name, video.group, video.problem) == (name.format(listed), listed, None)
+    assert video.path.is_file()
+    assert catalog.left_alone == ()
+
+
 def test_missing_and_left_alone(tmp_path):
     first, *others = ROWS
     touch(tmp_path, *others, "kick/Film_kick_f_cm_np1_ba_med_99.avi", "kick.rar", "loose.avi")

@@ -74,6 +74,61 @@ def test_paths_alone(tmp_path):
     assert {v.splits["1"] for v in catalog.videos} == {"train", "test"}
 
 
+def test_labels_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
+    numbers = (10, 2, 0, 11, 9, 1)
+    text = "path,label\n" + "".join(f"{n}.mp4,{n}\n" for n in numbers)
+    catalog = table.read(write(tmp_path, text, "0.mp4"))
+    assert catalog.classes == ("0", "1", "2", "9", "10", "11")
+    assert {v.class_name: catalog.label(v) for v in catalog.videos}["10"] == 4
+    assert "3 for class 9, 4 for class 10" in catalog.remarks[1]
+    catalog = table.read(write(tmp_path, "path,label\n0.mp4,1\n1.mp4,0\n"))
+    assert catalog.remarks[1] == "Label N stands for class N, from 0 to 1."
+    catalog = table.read(write(tmp_path, "path,label\n0.mp4,10\n1.mp4,9\n2.mp4,x9\n"))
+    assert catalog.classes == ("10", "9", "x9") and len(catalog.remarks) == 1
+
+
+def test_spaces_around_cells_make_no_class_group_or_split(tmp_path):
+    rows = [
+        "path,label,group,split",
+        "1.mp4,jump,r1,train",
+        "2.mp4, jump\t,r1 ,train ",
+        "3.mp4,,,test",
+    ]
+    catalog = table.read(write(tmp_path, "\n".join(rows), "1.mp4"))
+    assert catalog.classes == ("jump",)
+    assert [(v.class_name, v.group, v.splits["1"]) for v in catalog.videos] == [
+        ("jump", "r1", "train"),
+        ("jump", "r1", "train"),
+        (None, "3.mp4", "test"),
+    ]
+
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(("listed", "there"), [(NFC, NFD), (NFD, NFC)])
+def test_a_path_in_another_unicode_form(listed, there, tmp_path):
+    text = f"path,label\n{listed}/x {listed}.mp4,{NFC}\n1.mp4,{NFD}\n"
+    catalog = table.read(write(tmp_path, text, f"{there}/x {there}.mp4", "1.mp4"))
+    assert [(v.path, v.problem) for v in catalog.videos] == [
+        (tmp_path / there / f"x {there}.mp4", None),
+        (tmp_path / "1.mp4", None),
+    ]
+    assert catalog.videos[0].name == f"{listed}/x {listed}.mp4"
+    assert catalog.classes == (NFC,)
+
+
+def test_a_path_that_looks_like_two_files(tmp_path):
+    names = f"{NFC} {NFC}.mp4", f"{NFD} {NFD}.mp4"
+    catalog = table.read(write(tmp_path, "path\n" + "\n".join(names), *names))
+    assert [v.path.name for v in catalog.videos] == list(names)  # each as it is written
+    with pytest.raises(BuilderError, match=r"line 2: .* and 2 files look like it"):
+        table.read(write(tmp_path, f"path\n{NFC} {NFD}.mp4\n"))
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(BuilderError, match=r"line 3: .* is the video of line 2 again"):
+        table.read(write(tmp_path, "path\n" + "\n".join(names)))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
