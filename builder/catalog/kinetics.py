@@ -1,64 +1,60 @@
 """Kinetics-400, -600 and -700: where their videos, labels, splits and groups come from.
 
-The lists are the official csv files (columns youtube_id, time_start, time_end and, where they are
-known, label and split; others are not looked at) in the source folder or in `annotations` there.
-A list is a csv with one of the words train, val, validate, validation or test in its name, such
-as `kinetics-400_val.csv`; one whose name has another number of classes (600) is not read. The
-videos lie in `<part>/<class>/` or `<part>/`, where the part's folder has one of these words in
-its name, too (`val_256`). A video is called `<id>_<start>_<end>.mp4` (or .mkv, ...), the seconds
-zero-padded or not, or `<id>.mp4` where no other clip is of that id.
+The official lists (`kinetics_lists`) lie in the source folder or in `annotations` there. The
+videos lie in `<part>/<class>/` or `<part>/`, where the part's folder has one of the words train,
+val, validate, validation or test in its name (`val_256`). A video is called
+`<id>_<start>_<end>.mp4` (or .mkv, ...), the seconds zero-padded or not, or `<id>.mp4` where no
+other clip is of that id. Below `replacement` lie clips that take the place of damaged ones of any
+part, as the official scripts put them there for Kinetics-400.
 
 - The lists decide. A file in no list, or in the folder of another part or class than its list
-  says, is left alone; a clip without a file is missing. Without any list the folders decide.
+  says, is left alone; a clip without a file is missing. A folder that is no class of any list
+  (`part_0`) says nothing. Without any list the folders decide.
+- A part with videos of which none is used, for example because no list speaks of it, is an error.
 - Class names are compared by their letters and digits alone, in any case: the folder
   `arm_wrestling` is `arm wrestling`. The list's spelling counts; of several, the first.
 - A clip that is named twice counts as its first row says, in the order train, val, test; a later
-  row of another class or part is left alone. So it is with two files of one clip, in the order of
-  their names, `<id>.mp4` last.
-- A list without labels makes unlabelled videos, whatever folder they lie in.
+  row of another class or part is left alone. So it is with two files of one clip: replacements
+  first, the others in the order of their names, `<id>.mp4` last.
+- A clip that only lists without labels name is unlabelled, whatever folder it lies in.
 """
 
 import re
-from functools import cache
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from builder.catalog.files import NO_VIDEO_NAME, is_video, list_files, read_csv
-from builder.catalog.source import PARTS, Catalog, Source
+from builder.catalog.files import NO_VIDEO_NAME, is_video, list_files
+from builder.catalog.kinetics_lists import (
+    FOLDERS,
+    Clip,
+    Lists,
+    Row,
+    letters,
+    part_of,
+    part_of_list,
+    read_lists,
+)
+from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 
-_COLUMNS = ("youtube_id", "time_start", "time_end")
-_WORDS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 _CLIP = re.compile(r"(?P<id>[A-Za-z0-9_-]{11})(_(?P<start>\d+)_(?P<end>\d+))?")  # ids hold _ and -
-_NO_LIST = "a csv that is not read: no train, val or test in its name, or another class count"
+_NO_LIST = "a list that is not read: no train, val or test in its name, or another class count"
 _NO_PLACE = "not in <part>/ or <part>/<class>/, where the part is train, val or test"
 _NO_CLIP = "its name is not <id>_<start>_<end> or <id>"
-_UNLISTED = "in no csv"
+_UNLISTED = "in no list"
 _SEVERAL = "its name has no times, and several clips have its id"
-
-
-class _Clip(NamedTuple):
-    """Seconds of a video. Without times: all of them, or the one clip of it that is listed."""
-
-    youtube_id: str
-    start: int | None
-    end: int | None
-
-
-class _Row(NamedTuple):
-    """What a list says of a clip."""
-
-    label: str | None
-    part: str
+_NO_PART = "a replacement, and no list or other file says of what part and class"
+_REPLACEMENT = "replacement"  # how the folder's name begins
 
 
 class _File(NamedTuple):
     """What a file's name and folders say of it."""
 
     name: str
-    part: str
+    part: str | None  # None: a replacement
     class_name: str | None
-    clip: _Clip | None  # None: not understood
+    clip: Clip | None  # None: not understood
 
 
 def read(root: Path, count: int) -> Catalog:
@@ -73,7 +69,7 @@ def read(root: Path, count: int) -> Catalog:
             f"{root}/train.csv, ...), or name its folder with --source (make shards: SOURCE=...)."
         )
     names, left_alone = list_files(root)
-    lists = {name: part for name in names if (part := _part_of_list(name, count))}
+    lists = {name: part for name in names if (part := part_of_list(name, count))}
     files = []
     for name in names:
         if name not in lists:
@@ -82,9 +78,11 @@ def read(root: Path, count: int) -> Catalog:
                 files.append(file)
             else:
                 left_alone.append((name, file))
-    files.sort(key=lambda f: (f.clip is not None and f.clip.start is None, f.name))
+    files.sort(key=_precedence)
     if lists:
-        videos, again = _read_by_lists(root, files, lists)
+        said = read_lists(root, lists)
+        videos, again = _read_by_lists(root, files, said)
+        _must_use_parts(root, names, videos, [*left_alone, *again], said)
     else:
         videos, again = _read_by_folders(root, files, left_alone, count)
     left_alone += again
@@ -106,54 +104,40 @@ def read(root: Path, count: int) -> Catalog:
     return Catalog(dataset, root, tuple(videos), tuple(classes), tuple(sorted(left_alone)))
 
 
-def _part_of_list(name: str, count: int) -> str | None:
-    """The part that a list is of, by its name; None if the file is no list of this data set."""
-    folder, _, file = name.rpartition("/")
-    if folder not in ("", "annotations") or not file.lower().endswith(".csv"):
-        return None
-    counts = re.findall("[467]00", file)
-    return _part(file[: -len(".csv")]) if not counts or str(count) in counts else None
-
-
-@cache
-def _part(name: str) -> str | None:
-    """The part that a folder or list is of: the one word of its name that says so."""
-    parts = {_WORDS[word] for word in re.split("[-_.]", name.lower()) if word in _WORDS}
-    return parts.pop() if len(parts) == 1 else None
-
-
-@cache
-def _letters(class_name: str) -> str:
-    """What is compared of a class's name."""
-    return "".join(filter(str.isalnum, class_name.casefold())) or class_name
-
-
 def _parse(name: str) -> _File | str:
     """A file of the tree, or why it is no video of the data set."""
     *folders, file = name.split("/")
     if not is_video(file):
-        return _NO_LIST if file.lower().endswith(".csv") else NO_VIDEO_NAME
-    part = _part(folders[0]) if len(folders) in (1, 2) else None
-    if part is None:
+        is_list = file.lower().endswith(".csv") and "/".join(folders) in FOLDERS
+        return _NO_LIST if is_list else NO_VIDEO_NAME
+    is_replacement = bool(folders) and folders[0].lower().startswith(_REPLACEMENT)
+    part = part_of(folders[0]) if len(folders) in (1, 2) and not is_replacement else None
+    if part is None and not is_replacement:
         return _NO_PLACE
     match = _CLIP.fullmatch(file.rpartition(".")[0])
     clip = None
     if match:
         times = [int(match[t]) if match[t] else None for t in ("start", "end")]
-        clip = _Clip(match["id"], *times)
-    return _File(name, part, folders[1] if len(folders) == 2 else None, clip)
+        clip = Clip(match["id"], *times)
+    return _File(name, part, folders[1] if part and len(folders) == 2 else None, clip)
+
+
+def _precedence(file: _File) -> tuple[bool, bool, str]:
+    """Which of the files of one clip is used: the first."""
+    return file.part is not None, file.clip is not None and file.clip.start is None, file.name
 
 
 def _read_by_lists(
-    root: Path, files: list[_File], lists: dict[str, str]
+    root: Path, files: list[_File], said: Lists
 ) -> tuple[list[Source], list[tuple[str, str]]]:
-    rows, left_alone = _read_lists(root, lists)
-    of_id: dict[str, list[_Clip]] = {}
+    rows, left_alone = said.rows, [*said.refused, *said.unread.items()]
+    labels = {letters(row.label) for row in rows.values() if row.label}
+    of_id: dict[str, list[Clip]] = {}
     for clip in rows:
         of_id.setdefault(clip.youtube_id, []).append(clip)
-    found: dict[_Clip, str] = {}
+    found: dict[Clip, str] = {}
     for file in files:
-        held = _find(file, rows, of_id)
+        held = _find(file, rows, of_id, labels)
         if isinstance(held, str):
             left_alone.append((file.name, held))
         elif found.setdefault(held, file.name) != file.name:
@@ -176,21 +160,25 @@ class _Style:
         self._classes: dict[str, str] = {}  # the folder of a class, by its letters
         self._ending = files[0].name.rpartition(".")[2] if files else "mp4"
         for file in files:
+            if file.part is None:
+                continue
             self._parts.setdefault(file.part, file.name.partition("/")[0])
             if file.class_name is None:
                 self._flat.add(file.part)
             else:
-                self._classes.setdefault(_letters(file.class_name), file.class_name)
+                self._classes.setdefault(letters(file.class_name), file.class_name)
 
-    def name_of(self, clip: _Clip, row: _Row) -> str:
+    def name_of(self, clip: Clip, row: Row) -> str:
         folders = [self._parts.get(row.part, row.part)]
         if row.label and row.part not in self._flat:
-            folders.append(self._classes.get(_letters(row.label), row.label))
+            folders.append(self._classes.get(letters(row.label), row.label))
         file = f"{clip.youtube_id}_{clip.start:06d}_{clip.end:06d}.{self._ending}"
         return "/".join([*folders, file])
 
 
-def _find(file: _File, rows: dict[_Clip, _Row], of_id: dict[str, list[_Clip]]) -> _Clip | str:
+def _find(
+    file: _File, rows: dict[Clip, Row], of_id: dict[str, list[Clip]], labels: set[str]
+) -> Clip | str:
     """The listed clip that a file holds, or why it holds none."""
     clip = file.clip
     if clip is None:
@@ -203,87 +191,81 @@ def _find(file: _File, rows: dict[_Clip, _Row], of_id: dict[str, list[_Clip]]) -
     row = rows.get(clip)
     if row is None:
         return _UNLISTED
-    if file.part != row.part:
-        return f"its folder is of {file.part}, and its csv says {row.part}"
-    if file.class_name and row.label and _letters(file.class_name) != _letters(row.label):
-        return f"its folder is {file.class_name!r}, and its csv says {row.label!r}"
+    if file.part not in (row.part, None):
+        return f"its folder is of {file.part}, and its list says {row.part}"
+    folder = letters(file.class_name or "")
+    if row.label and folder in labels and folder != letters(row.label):
+        return f"its folder is {file.class_name!r}, and its list says {row.label!r}"
     return clip
 
 
-def _read_lists(
-    root: Path, lists: dict[str, str]
-) -> tuple[dict[_Clip, _Row], list[tuple[str, str]]]:
-    """What the lists say of every clip, and the rows that contradict an earlier one."""
-    rows: dict[_Clip, _Row] = {}
-    left_alone = []
-    spelling: dict[str, str] = {}
-    for name in sorted(lists, key=lambda name: (PARTS.index(lists[name]), name)):
-        path = root / name
-        for number, cells in read_csv(path, _COLUMNS, ("label", "split", "is_cc"))[1]:
-            try:
-                clip, row = _read_row(cells, lists[name])
-            except ValueError as error:
-                raise BuilderError(
-                    f"{path}, line {number}: {error}. Use the official csv."
-                ) from error
-            if row.label:
-                row = _Row(spelling.setdefault(_letters(row.label), row.label), row.part)
-            first = rows.setdefault(clip, row)
-            if first != row:
-                reason = (
-                    f"names {clip.youtube_id} {clip.start}-{clip.end} as "
-                    f"{row.label or 'unlabelled'} in {row.part}, and an earlier row as "
-                    f"{first.label or 'unlabelled'} in {first.part}"
-                )
-                left_alone.append((f"{name}, line {number}", reason))
-    return rows, left_alone
-
-
-def _read_row(cells: dict[str, str], part: str) -> tuple[_Clip, _Row]:
-    """A clip and what its row says, in a list of `part`. Raises ValueError if that is nonsense."""
-    if not cells["youtube_id"]:
-        raise ValueError("the youtube_id is empty")
-    clip = _Clip(cells["youtube_id"], _seconds(cells["time_start"]), _seconds(cells["time_end"]))
-    word = cells.get("split") or part
-    if word not in _WORDS:
-        raise ValueError(f"the split is {word!r}; allowed are {', '.join(_WORDS)}")
-    return clip, _Row(cells.get("label") or None, _WORDS[word])
-
-
-def _seconds(text: str) -> int:
-    """A whole number of seconds, also if it is written 10.0."""
-    whole = text.removesuffix(".0")
-    if not whole.isdecimal():
-        raise ValueError(f"{text!r} is no whole number of seconds")
-    return int(whole)
+def _must_use_parts(
+    root: Path,
+    names: list[str],
+    videos: list[Source],
+    left_alone: list[tuple[str, str]],
+    said: Lists,
+) -> None:
+    """Raises BuilderError if a part's folder holds videos, and none of them is used."""
+    reasons = dict(left_alone)
+    used = {video.splits["1"] for video in videos if not video.problem}
+    there: dict[str, list[str]] = {}
+    for name in names:
+        if is_video(name) and "/" in name and (part := part_of(name.partition("/")[0])):
+            there.setdefault(part, []).append(name)
+    for part, unused in there.items():
+        if part in used:
+            continue
+        if any(row.part == part for row in said.rows.values()):
+            why, often = Counter(reasons.get(name, "unused") for name in unused).most_common(1)[0]
+            what = f"none of them is a clip of its list; {often} are so: {why}"
+        else:
+            what = f"no list speaks of {part}"
+        raise BuilderError(
+            f"{root} holds {len(unused)} videos of {part}, the first is {unused[0]!r}, and {what}. "
+            + "".join(f"{root / name} is no list: {why}. " for name, why in said.unread.items())
+            + f"Put the official {part}.csv or {part}.txt into {root} or {root / FOLDERS[1]}, or "
+            "take the folder away."
+        )
 
 
 def _read_by_folders(
     root: Path, files: list[_File], left_alone: list[tuple[str, str]], count: int
 ) -> tuple[list[Source], list[tuple[str, str]]]:
-    homeless = [file.name for file in files if file.class_name is None]
+    homeless = [file.name for file in files if file.part and file.class_name is None]
     homeless += [name for name, reason in left_alone if reason == _NO_PLACE]
     if homeless:
         raise BuilderError(
-            f"{root} has no csv of Kinetics-{count}, and {len(homeless)} videos are not in "
+            f"{root} has no list of Kinetics-{count}, and {len(homeless)} videos are not in "
             f"<part>/<class>/, the first is {min(homeless)!r}. Put the official train.csv, "
-            f"val.csv, ... into {root} or {root / 'annotations'}, or the videos into folders such "
-            "as train/abseiling."
+            f"val.csv, ... (or .txt) into {root} or {root / FOLDERS[1]}, or the videos into "
+            "folders such as train/abseiling."
         )
-    found: dict[_Clip, str] = {}
+    instead: dict[
+        str, str
+    ] = {}  # replacements by id: without a list they are of whatever other file has it
+    for file in files:
+        if file.part is None and file.clip is not None:
+            instead.setdefault(file.clip.youtube_id, file.name)
+    found: dict[Clip, str] = {}
     spelling: dict[str, str] = {}
     videos, again = [], []
     for file in files:
-        assert file.class_name is not None
-        class_name = spelling.setdefault(_letters(file.class_name), file.class_name)
+        if file.class_name is None or file.part is None:
+            continue
+        class_name = spelling.setdefault(letters(file.class_name), file.class_name)
         if file.clip is None:
             problem = "name not understood"
             videos.append(_source(root, file.name, class_name, file.part, file.name, problem))
         elif found.setdefault(file.clip, file.name) != file.name:
             again.append((file.name, f"the same clip as {found[file.clip]}"))
         else:
-            group = file.clip.youtube_id
-            videos.append(_source(root, file.name, class_name, file.part, group, None))
+            group, name = file.clip.youtube_id, instead.pop(file.clip.youtube_id, file.name)
+            if name != file.name:
+                again.append((file.name, f"the same clip as {name}"))
+            videos.append(_source(root, name, class_name, file.part, group, None))
+    used = {video.name for video in videos}
+    again += [(f.name, _NO_PART) for f in files if f.part is None and f.name not in used]
     return videos, again
 
 

@@ -116,18 +116,22 @@ def test_what_is_left_alone(tmp_path):
         f"val/yoga/{D}.mp4",
         "val/yoga/holiday.mp4",
         "val/yoga/notes.txt",
-        f"replacement/{B}_000005_000015.mp4",
+        f"other/{B}_000005_000015.mp4",
+        f"val/yoga/{C}.mp4",
     ]
     catalog = kinetics.read(tree(tmp_path, lists, *names), 400)
-    assert [v.name for v in catalog.videos if not v.problem] == [f"train/yoga/{A}_5_15.mp4"]
+    assert [v.name for v in catalog.videos if not v.problem] == [
+        f"train/yoga/{A}_5_15.mp4",
+        f"val/yoga/{C}.mp4",
+    ]
     assert dict(catalog.left_alone) == {
         "classes.csv": kinetics._NO_LIST,
         "kinetics-600_val.csv": kinetics._NO_LIST,
-        names[0]: "its folder is 'run', and its csv says 'yoga'",
+        names[0]: "its folder is 'run', and its list says 'yoga'",
         names[1]: f"the same clip as {names[2]}",
-        names[3]: "in no csv",
+        names[3]: "in no list",
         names[4]: kinetics._NO_PLACE,
-        names[5]: "its folder is of train, and its csv says val",
+        names[5]: "its folder is of train, and its list says val",
         names[6]: "its name has no times, and several clips have its id",
         names[7]: kinetics._NO_CLIP,
         names[8]: "its name has no video's ending",
@@ -215,3 +219,163 @@ def test_lists_of_another_kinetics(tmp_path):
     assert "has 401 classes, and Kinetics-400 has 400" in error(root)
     assert len(READERS["kinetics600"](root).classes) == 401
     assert READERS["kinetics700"](root).dataset == "kinetics700"
+
+
+def test_kinetics_600_as_its_scripts_lay_it_down(tmp_path):
+    """annotations/ with train.txt, val.txt, test.csv and the held-out test, flat folders."""
+    lists = {
+        "annotations/train.txt": [f"abseiling,{A},5,15,train", f"air drumming,{B},1,11,train"],
+        "annotations/val.txt": [f"air drumming,{C},2,12,val"],
+        "annotations/test.csv": [
+            "youtube_id,time_start,time_end,split",
+            f"{D},3,13,test",
+            "eeeeeeeeeee,4,14,test",
+        ],
+        "annotations/kinetics600_holdout_test.csv": [
+            "label,youtube_id,time_start,time_end,split",
+            "yoga,eeeeeeeeeee,4,14,holdout_test",
+        ],
+        "annotations/k600_train_path.txt": ["https://example.org/k600/train/abseiling.tar.gz"],
+    }
+    names = [f"train/{A}_000005_000015.mp4", f"train/{B}_000001_000011.mp4"]
+    names += [f"val/{C}_000002_000012.mp4", f"test/{D}_000003_000013.mp4", "readme.md"]
+    catalog = kinetics.read(tree(tmp_path, lists, *names), 600)
+    assert rows(catalog) == [
+        (names[0], "abseiling", A, "train", None),
+        (names[1], "air drumming", B, "train", None),
+        (names[2], "air drumming", C, "val", None),
+        ("test/eeeeeeeeeee_000004_000014.mp4", "yoga", "eeeeeeeeeee", "test", "missing"),
+        (names[3], None, D, "test", None),
+    ]
+    assert {name for name, _ in catalog.left_alone} == {
+        "annotations/k600_train_path.txt",
+        "readme.md",
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "arm wrestling,{id},10,20,val",
+        '"arm wrestling",{id},10.0,20.0,validate,0',
+        "arm wrestling\t{id}\t000010\t000020",
+        "{id},10,20,arm wrestling",
+        "{id}\t10\t20\tarm wrestling\tval",
+        "{id} 10 20 arm wrestling",
+        "{id},10,20,val,arm wrestling",
+        "arm wrestling {id} 10 20",
+        "val/arm wrestling/{id}_000010_000020.mp4",
+        "arm wrestling/{id}_000010_000020",
+        "arm_wrestling/{id}_000010_000020.mp4 7",
+        "{id}_000010_000020.mp4 arm wrestling",
+        "{id}_000010_000020,arm wrestling",
+        "arm wrestling,{id}_000010_000020",
+    ],
+)
+def test_lists_without_a_head(line, tmp_path):
+    lines = [line.format(id=clip) for clip in (A, B)]
+    root = tree(tmp_path, {"annotations/val.txt": ["", *lines]}, f"val/{A}_000010_000020.mp4")
+    videos = kinetics.read(root, 600).videos
+    assert [(v.group, v.problem) for v in videos] == [(A, None), (B, "missing")]
+    assert [kinetics.letters(v.class_name or "") for v in videos] == 2 * ["armwrestling"]
+
+
+def test_a_txt_with_a_head(tmp_path):
+    head = "label\tyoutube_id\ttime_start\ttime_end"
+    root = tree(tmp_path, {"val.txt": [head, f"yoga\t{A}\t5\t15"]}, f"val/{A}_5_15.mp4")
+    assert rows(kinetics.read(root, 700)) == [(f"val/{A}_5_15.mp4", "yoga", A, "val", None)]
+
+
+def test_an_incomplete_csv_beside_the_whole_txt(tmp_path):
+    lists = {
+        "annotations/train.csv": [HEAD, f"yoga,{A},5,15,train,0"],
+        "annotations/train.txt": [f"yoga,{A},5,15,train", f"yoga,{B},5,15,train"],
+    }
+    names = [f"train/{clip}_000005_000015.mp4" for clip in (A, B)]
+    catalog = kinetics.read(tree(tmp_path, lists, *names), 600)
+    assert [(v.name, v.problem) for v in catalog.videos] == [(name, None) for name in names]
+    assert catalog.left_alone == ()
+
+
+@pytest.mark.parametrize("part", ["train", "val_256"])
+def test_a_part_of_which_no_list_speaks_is_an_error(part, tmp_path):
+    lists = {"annotations/test.csv": ["youtube_id,time_start,time_end", f"{D},3,13"]}
+    names = [f"{part}/{A}_5_15.mp4", f"{part}/yoga/{B}_5_15.mp4", f"test/{D}_3_13.mp4"]
+    said = error(tree(tmp_path, lists, *names), 600)
+    part = part.removesuffix("_256")
+    assert f"holds 2 videos of {part}, the first is '{names[0]}', and no list speaks of" in said
+    assert f"Put the official {part}.csv or {part}.txt into" in said
+
+
+@pytest.mark.parametrize("text", ["", "some words", "abseiling 12", "https://example.org/a.tar.gz"])
+def test_a_list_that_is_none_is_named(text, tmp_path):
+    lists = {"val.csv": [HEAD, f"yoga,{C},5,15,val,0"], "train.txt": [text]}
+    root = tree(tmp_path, lists, f"val/{C}_5_15.mp4")
+    ((name, reason),) = kinetics.read(root, 600).left_alone
+    assert name == "train.txt" and (repr(text) if text else "empty") in reason
+    tree(tmp_path, {}, f"train/{A}_5_15.mp4")
+    assert f"no list speaks of train. {root / 'train.txt'} is no list: {reason}" in error(root, 600)
+
+
+def test_a_list_that_breaks_off_is_an_error(tmp_path):
+    root = tree(tmp_path, {"val.txt": [f"yoga,{A},5,15", "yoga,half"]}, f"val/{A}.mp4")
+    assert "val.txt, line 2: there is no id with a start and an end" in error(root)
+
+
+def test_a_part_of_which_nothing_fits_its_list_is_an_error(tmp_path):
+    lists = {
+        "train.csv": [HEAD, f"yoga,{A},5,15,train,0"],
+        "val.csv": [HEAD, f"yoga,{B},5,15,val,0"],
+    }
+    names = [f"train/{A}.mp4", f"val/{C}_5_15.mp4", f"val/{D}_5_15.mp4"]
+    said = error(tree(tmp_path, lists, *names), 700)
+    assert (
+        "2 videos of val" in said and "none of them is a clip of its list; 2 are so: in no" in said
+    )
+
+
+def test_a_folder_that_is_no_class_says_nothing(tmp_path):
+    lists = {"test.csv": [HEAD, f"yoga,{A},5,15,test,0", f"run,{B},5,15,test,0"]}
+    names = [f"test/part_0/{A}_5_15.mp4", f"test/run/{B}_5_15.mp4"]
+    catalog = kinetics.read(tree(tmp_path, lists, *names), 600)
+    assert [(v.name, v.class_name) for v in catalog.videos] == [
+        (names[0], "yoga"),
+        (names[1], "run"),
+    ]
+
+
+@pytest.mark.parametrize("folder", ["replacement/replacement_for_corrupted_k400", "replacement"])
+def test_replacements_take_the_place_of_damaged_clips(folder, tmp_path):
+    lists = {"annotations/train.csv": [HEAD, *(f"yoga,{clip},5,15,train,0" for clip in (A, B, C))]}
+    names = [f"train/{clip}_000005_000015.mp4" for clip in (A, B)]
+    instead = [f"{folder}/{B}_000005_000015.mp4", f"{folder}/{C}.mp4", f"{folder}/{D}.mp4"]
+    catalog = kinetics.read(tree(tmp_path, lists, *names, *instead), 400)
+    assert rows(catalog) == [
+        (names[0], "yoga", A, "train", None),
+        (instead[0], "yoga", B, "train", None),
+        (instead[1], "yoga", C, "train", None),
+    ]
+    assert dict(catalog.left_alone) == {
+        names[1]: f"the same clip as {instead[0]}",
+        instead[2]: "in no list",
+    }
+
+
+def test_replacements_without_lists(tmp_path):
+    names = [f"train/yoga/{A}_5_15.mp4", f"train/yoga/{B}_5_15.mp4"]
+    instead = [f"replacement/x/{B}_5_15.mp4", f"replacement/x/{C}_5_15.mp4"]
+    catalog = kinetics.read(tree(tmp_path, {}, *names, *instead), 400)
+    assert [(v.name, v.class_name) for v in catalog.videos] == [
+        (names[0], "yoga"),
+        (instead[0], "yoga"),
+    ]
+    assert dict(catalog.left_alone) == {
+        names[1]: f"the same clip as {instead[0]}",
+        instead[1]: kinetics._NO_PART,
+    }
+
+
+def test_a_class_in_another_unicode_form(tmp_path):
+    lists = {"val.csv": [HEAD, f"caf\u00e9 work,{A},5,15,val,0", f"yoga,{B},5,15,val,0"]}
+    root = tree(tmp_path, lists, f"val/cafe\u0301_work/{A}.mp4", f"val/yoga/{B}.mp4")
+    assert [v.problem for v in kinetics.read(root, 400).videos] == [None, None]

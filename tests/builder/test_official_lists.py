@@ -152,4 +152,4 @@ def test_kinetics400_validation(tmp_path):
 @pytest.mark.parametrize("count", [400, 600, 700])
 def test_kinetics_class_names_differ_in_what_is_compared(count):
     names = lines("label_maps", "kinetics", f"label_map_k{count}.txt")
-    assert len({kinetics._letters(name) for name in names}) == count
+    assert len({kinetics.letters(name) for name in names}) == count

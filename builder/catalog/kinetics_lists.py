@@ -1,0 +1,195 @@
+"""What the lists of a Kinetics tree say: of every clip its part and, where it is known, its class.
+
+A list is a csv or txt with one of the words train, val, validate, validation or test in its name,
+such as `kinetics-400_val.csv`, `train.txt` or `kinetics600_holdout_test.csv`; one whose name has
+another number of classes is not read, nor is a list of archives (`k600_train_path.txt`). It has
+
+- a head with the columns youtube_id, time_start, time_end and, where they are known, label and
+  split, separated by commas or tabs (others are not looked at), or
+- no head, and a clip a line: id, start and end, with the label before or behind them and the part
+  behind, separated by commas, tabs or spaces; or `<id>_<start>_<end>.mp4`, with the class as its
+  folder or behind it.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from builder.catalog.files import normal, read_csv, read_text
+from builder.catalog.source import PARTS
+from builder.errors import BuilderError
+
+FOLDERS = ("", "annotations")  # where lists are looked for, below the source folder
+_COLUMNS = ("youtube_id", "time_start", "time_end")
+_OPTIONAL = ("label", "split", "is_cc")
+_ENDINGS = (".csv", ".txt")
+_WORDS = {
+    "train": "train",
+    "val": "val",
+    "validate": "val",
+    "validation": "val",
+    "test": "test",
+    "holdout": "test",
+}
+_ID = r"(?P<id>[A-Za-z0-9_-]{11})"
+_SECONDS = r"\d+(?:\.0)?"
+_GAP = r"[\s,]+"
+_BEHIND = rf"(?:{_GAP}(?P<behind>.*))?"
+_FIELDS = re.compile(
+    rf"(?:(?P<label>.+?){_GAP})?{_ID}{_GAP}(?P<start>{_SECONDS}){_GAP}(?P<end>{_SECONDS}){_BEHIND}"
+)
+_NAME = rf"{_ID}_(?P<start>\d+)_(?P<end>\d+)(?:\.\w+)?{_BEHIND}"
+_PATH = re.compile(rf"(?:(?P<folders>.*)/)?{_NAME}")
+_NAMED = re.compile(rf"(?P<label>.+?){_GAP}{_NAME}")
+
+
+class Clip(NamedTuple):
+    """Seconds of a video. Without times: all of them, or the one clip of it that is listed."""
+
+    youtube_id: str
+    start: int | None
+    end: int | None
+
+
+class Row(NamedTuple):
+    """What a list says of a clip."""
+
+    label: str | None
+    part: str
+
+
+class Lists(NamedTuple):
+    """What all lists together say."""
+
+    rows: dict[Clip, Row]
+    refused: list[tuple[str, str]]  # rows that contradict an earlier one: where, and what they say
+    unread: dict[str, str]  # files that are named as a list is, and are none: why
+
+
+@cache
+def part_of(name: str) -> str | None:
+    """The part that a folder, list or cell is of: the one word of its name that says so."""
+    parts = {_WORDS[word] for word in re.split(r"[-_.\s]", name.lower()) if word in _WORDS}
+    return parts.pop() if len(parts) == 1 else None
+
+
+@cache
+def letters(class_name: str) -> str:
+    """What is compared of a class's name."""
+    return "".join(filter(str.isalnum, normal(class_name).casefold())) or class_name
+
+
+def part_of_list(name: str, count: int) -> str | None:
+    """The part that a file is a list of, by its name; None if it is no list of this data set."""
+    folder, _, file = name.rpartition("/")
+    stem = file.rpartition(".")[0]
+    if (
+        folder not in FOLDERS
+        or not file.lower().endswith(_ENDINGS)
+        or stem.lower().endswith("_path")
+    ):
+        return None
+    counts = re.findall("[467]00", file)
+    return part_of(stem) if not counts or str(count) in counts else None
+
+
+def read_lists(root: Path, lists: dict[str, str]) -> Lists:
+    """Read the lists, each of a part. Raises BuilderError if one of them is not whole."""
+    found = Lists({}, [], {})
+    spelling: dict[str, str] = {}
+    for name in sorted(lists, key=lambda name: (PARTS.index(lists[name]), name)):
+        read = _read(root / name, lists[name])
+        if isinstance(read, str):
+            found.unread[name] = read
+            continue
+        for number, clip, label, part in read:
+            row = Row(label and spelling.setdefault(letters(label), label), part)
+            first = found.rows.setdefault(clip, row)
+            if first.part == row.part and None in (first.label, row.label):
+                found.rows[clip] = Row(first.label or row.label, row.part)
+            elif first != row:
+                reason = (
+                    f"names {clip.youtube_id} {clip.start}-{clip.end} as "
+                    f"{row.label or 'unlabelled'} in {row.part}, and an earlier row as "
+                    f"{first.label or 'unlabelled'} in {first.part}"
+                )
+                found.refused.append((f"{name}, line {number}", reason))
+    return found
+
+
+def _read(path: Path, part: str) -> list[tuple[int, Clip, str | None, str]] | str:
+    """Line number, clip, label and part of every row of a list; or why the file is no list."""
+    lines = [(n, line.strip()) for n, line in enumerate(read_text(path).split("\n"), 1)]
+    lines = [(n, line) for n, line in lines if line]
+    if not lines:
+        return "it is empty"
+    head = lines[0][1]
+    rows = []
+    number = 0
+    try:
+        if _COLUMNS[0] in head:
+            separator = "\t" if "\t" in head else ","
+            for number, cells in read_csv(path, _COLUMNS, _OPTIONAL, separator)[1]:
+                rows.append((number, *_of_cells(cells, part)))
+        else:
+            for number, line in lines:
+                rows.append((number, *_of_line(line, part)))
+    except ValueError as error:
+        if not rows and _COLUMNS[0] not in head:
+            return (
+                f"its first line, {head[:60]!r}, is neither a head (it needs "
+                f"{','.join(_COLUMNS)}) nor a clip: {error}"
+            )
+        raise BuilderError(f"{path}, line {number}: {error}. Use the official list.") from error
+    return rows
+
+
+def _of_cells(cells: dict[str, str], part: str) -> tuple[Clip, str | None, str]:
+    """What a row below a head says, in a list of `part`. Raises ValueError if that is nonsense."""
+    if not cells["youtube_id"]:
+        raise ValueError("the youtube_id is empty")
+    clip = Clip(cells["youtube_id"], _seconds(cells["time_start"]), _seconds(cells["time_end"]))
+    return clip, cells.get("label") or None, _part_of_cell(cells.get("split") or part)
+
+
+def _of_line(line: str, part: str) -> tuple[Clip, str | None, str]:
+    """What a line without a head says. Raises ValueError if that is no clip."""
+    line = line.replace('"', "")
+    match = _PATH.fullmatch(line) or _NAMED.fullmatch(line) or _FIELDS.fullmatch(line)
+    if match is None:
+        raise ValueError("there is no id with a start and an end")
+    cells = match.groupdict()
+    folders = (cells.get("folders") or "").split("/")
+    label = cells.get("label") or (None if part_of(folders[-1]) else folders[-1])
+    behind, said = _label_and_part(cells["behind"] or "")
+    clip = Clip(cells["id"], _seconds(cells["start"]), _seconds(cells["end"]))
+    return clip, label or behind, said or part
+
+
+def _label_and_part(text: str) -> tuple[str | None, str | None]:
+    """What stands behind a clip: a label, a part, both, or a number that says nothing of it."""
+    words = [word.strip() for word in re.split(r"[,\t]+", text)]
+    if len(words) == 1:
+        words = text.split()
+    part = None
+    while words and (words[-1].isdecimal() or words[-1] in _WORDS):
+        part = _WORDS.get(words.pop(), part)
+    if len(words) > 1 and words[0] in _WORDS:
+        part = _WORDS[words.pop(0)]
+    return " ".join(words) or None, part
+
+
+def _part_of_cell(text: str) -> str:
+    part = part_of(text)
+    if part is None:
+        raise ValueError(f"the split is {text!r}; allowed are {', '.join(_WORDS)}")
+    return part
+
+
+def _seconds(text: str) -> int:
+    """A whole number of seconds, also if it is written 10.0."""
+    whole = text.removesuffix(".0")
+    if not whole.isdecimal():
+        raise ValueError(f"{text!r} is no whole number of seconds")
+    return int(whole)
