@@ -156,7 +156,7 @@ def _of_cells(cells: dict[str, str], part: str) -> tuple[Clip, str | None, str]:
 def _of_line(line: str, part: str) -> tuple[Clip, str | None, str]:
     """What a line without a head says. Raises ValueError if that is no clip."""
     line = line.replace('"', "")
-    match = _PATH.fullmatch(line) or _NAMED.fullmatch(line) or _FIELDS.fullmatch(line)
+    match = _FIELDS.fullmatch(line) or _PATH.fullmatch(line) or _NAMED.fullmatch(line)
     if match is None:
         raise ValueError("there is no id with a start and an end")
     cells = match.groupdict()

@@ -3,8 +3,9 @@
 Layout: `UCF-101/<Class>/v_<Class>_gNN_cNN.avi`, the outer folder optional. The 25 groups of a
 class are source recordings; test groups are 01-07, 08-14 and 15-21 of splits 1, 2 and 3. The
 official lists (`trainlist01.txt`, `testlist01.txt`, ..., `classInd.txt`) are read where they lie
-in the source folder or in a folder `ucfTrainTestlist` in or beside it, and must agree; a video
-that they do not name is then left alone.
+in the source folder or in a folder `ucfTrainTestlist` in or beside it, and must agree. Without
+them the names of all 13 320 videos are known, too. A video that is not named is left alone, one
+that is named and not there is missing, and a folder that is no class is an error.
 
 The files of the class HandstandPushups are called `v_HandStandPushups_*`: the case of a class is
 not compared in file names, and its folder may be written either way.
@@ -13,6 +14,7 @@ not compared in file names, and its folder may be written either way.
 import re
 from pathlib import Path
 
+from builder.catalog import official
 from builder.catalog.files import list_files, read_text
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
@@ -25,6 +27,7 @@ _LIST_FILES = [_CLASSES_FILE] + [f"{p}list0{s}.txt" for p in ("train", "test") f
 _NO_AVI = "no .avi file"
 _NO_CLASS_FOLDER = "not in a class folder: UCF-101/<Class>/<video>.avi"
 _UNLISTED = "in no official list"
+_UNKNOWN = "not among the 13 320 videos of UCF-101"
 
 _Listed = dict[str, dict[str, str]]  # {"Class/v_Class_g01_c01.avi": {"1": "test", ...}}
 
@@ -53,19 +56,35 @@ def read(root: Path) -> Catalog:
             f"(the folder UCF-101 may be left out). Unpack UCF101.rar there, or name another "
             "folder with --source (make shards: SOURCE=...)."
         )
-    classes = _read_classes(lists) if lists else []
-    listed = _read_lists(lists, classes) if lists else {}
-    if classes:
-        _must_know_classes(found, classes)
-    unlisted = {v.name for v in found if v.problem is None and _official(v.name) not in listed}
     if lists:
-        left_alone += [(name, _UNLISTED) for name in unlisted]
-        found = [video for video in found if video.name not in unlisted]
+        classes, source = _read_classes(lists), _CLASSES_FILE
+        listed = _read_lists(lists, classes)
+    else:
+        classes, source = list(official.ucf101()), "UCF-101"
+        listed = {name: {} for name in official.ucf101_videos()}
+    if classes:
+        _must_know_classes(found, classes, source)
+    unlisted = {v.name for v in found if v.problem is None and _official(v.name) not in listed}
+    left_alone += [(name, _UNLISTED if lists else _UNKNOWN) for name in unlisted]
+    found = [video for video in found if video.name not in unlisted]
     absent = set(listed) - {_official(video.name) for video in found}
     videos = found + [_source(tree, name, problem="missing") for name in sorted(absent)]
     if not classes:  # the official order, too
         classes = sorted({v.class_name for v in videos if v.class_name}, key=str.lower)
-    return Catalog("ucf101", tree, tuple(videos), tuple(classes), tuple(sorted(left_alone)))
+    remarks = []
+    if set(listed) != set(official.ucf101_videos()):
+        whole = "13 320 videos of 101 classes"
+        remarks.append(
+            official.shortfall("UCF-101", whole, len(videos), classes, official.ucf101())
+        )
+    return Catalog(
+        "ucf101",
+        tree,
+        tuple(videos),
+        tuple(classes),
+        tuple(sorted(left_alone)),
+        remarks=tuple(remarks),
+    )
 
 
 def _find_tree(root: Path) -> Path:
@@ -198,10 +217,14 @@ def _must_agree(listed: _Listed, lists: Path) -> None:
                 )
 
 
-def _must_know_classes(videos: list[Source], classes: list[str]) -> None:
-    unknown = sorted({v.class_name for v in videos if v.class_name} - set(classes))
+def _must_know_classes(videos: list[Source], classes: list[str], source: str) -> None:
+    unknown = {v.class_name for v in videos if v.class_name} - set(classes)
     if unknown:
+        what = f"Folder {min(unknown)} is no class"
+        if len(unknown) > 1:
+            what = f"{len(unknown)} folders are no classes"
         raise BuilderError(
-            f"Folder {unknown[0]} is no class in {_CLASSES_FILE} ({len(classes)} classes). "
-            "Rename or remove it, or build with the data set `folder`."
+            f"{what} in {source} ({len(classes)} classes)"
+            f"{': ' + official.shown(unknown) if len(unknown) > 1 else ''}. Rename or remove "
+            f"{'them' if len(unknown) > 1 else 'it'}, or build with the data set `folder`."
         )

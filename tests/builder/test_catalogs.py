@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builder.catalog import files, folder, shapes, ucf101
+from builder.catalog import files, folder, official, shapes, ucf101
 from builder.errors import BuilderError
 
 
@@ -20,8 +20,7 @@ def test_ucf101_labels_groups_and_splits(tmp_path, outer):
     names += ["Archery/v_Archery_g15_c01.avi", "HandstandPushups/v_HandStandPushups_g25_c01.avi"]
     touch(tmp_path, *(outer + name for name in names))
     catalog = ucf101.read(tmp_path)
-    assert catalog.classes == ("Archery", "Biking", "HandstandPushups")
-    by_name = {video.name: video for video in catalog.videos}
+    by_name = {video.name: video for video in catalog.videos if video.problem != "missing"}
     assert set(by_name) == set(names)
     assert by_name[names[0]].splits == {"1": "test", "2": "train", "3": "train"}
     assert by_name[names[1]].splits == {"1": "train", "2": "test", "3": "train"}
@@ -29,7 +28,7 @@ def test_ucf101_labels_groups_and_splits(tmp_path, outer):
     assert by_name[names[3]].splits == {"1": "train", "2": "train", "3": "train"}
     assert by_name[names[3]].problem is None
     assert by_name[names[1]].group == "Biking/g09"
-    assert catalog.label(by_name[names[1]]) == 1
+    assert catalog.label(by_name[names[1]]) == list(official.ucf101()).index("Biking") == 10
 
 
 def test_ucf101_name_that_is_not_understood(tmp_path):
@@ -120,14 +119,14 @@ def test_ucf101_what_is_left_alone(tmp_path):
 
 def test_ucf101_groups_are_1_to_25(tmp_path):
     touch(tmp_path, *(f"Biking/v_Biking_g{group}_c01.avi" for group in ("00", "01", "25", "26")))
-    problems = [v.problem for v in ucf101.read(tmp_path).videos]
+    problems = [v.problem for v in ucf101.read(tmp_path).videos if v.problem != "missing"]
     assert problems == ["name not understood", None, None, "name not understood"]
 
 
 def test_ucf101_folder_called_as_its_files(tmp_path):
     name = "v_HandStandPushups_g01_c01.avi"
     touch(tmp_path, f"HandStandPushups/{name}")
-    (video,) = ucf101.read(tmp_path).videos
+    (video,) = (v for v in ucf101.read(tmp_path).videos if v.problem != "missing")
     assert (video.name, video.problem) == (f"HandStandPushups/{name}", None)
     assert (video.class_name, video.group) == ("HandstandPushups", "HandstandPushups/g01")
     write_lists(tmp_path, "Bowling/v_Bowling_g08_c01.avi", f"HandstandPushups/{name}")
@@ -143,9 +142,49 @@ def test_ucf101_folder_called_as_its_files(tmp_path):
     )
 
 
-def test_ucf101_without_lists_numbers_classes_as_the_official_list_does(tmp_path):
-    touch(tmp_path, *(f"{c}/v_{c}_g01_c01.avi" for c in ("HammerThrow", "Hammering")))
-    assert ucf101.read(tmp_path).classes == ("Hammering", "HammerThrow")
+def test_ucf101_is_known_without_lists():
+    names = list(official.ucf101_videos())
+    assert len(names) == len(set(names)) == 13_320
+    assert len(official.ucf101()) == 101
+    sources = [ucf101._source(Path(), name) for name in names]
+    assert not any(source.problem for source in sources)
+    assert len({source.group for source in sources}) == 101 * 25
+    parts = [(source.splits["1"], source.splits["3"]) for source in sources]
+    assert [first for first, _ in parts].count("test") == 3_783
+    assert [third for _, third in parts].count("test") == 3_696
+
+
+def test_ucf101_without_lists_counts_what_is_missing(tmp_path):
+    names = [f"{c}/v_{c}_g01_c01.avi" for c in ("HammerThrow", "Hammering")]
+    touch(tmp_path, *names, "Hammering/v_Hammering_g01_c99.avi")
+    catalog = ucf101.read(tmp_path)
+    assert list(catalog.classes) == sorted(catalog.classes, key=str.lower)
+    assert len(catalog.videos) == 13_320
+    assert {v.name for v in catalog.videos if v.problem is None} == set(names)
+    assert {v.problem for v in catalog.videos} == {None, "missing"}
+    assert catalog.left_alone == (("Hammering/v_Hammering_g01_c99.avi", ucf101._UNKNOWN),)
+    assert catalog.remarks == ()  # the count says it
+
+
+def test_ucf101_of_other_classes(tmp_path):
+    foreign = [f"Foreign{i}" for i in range(6)]
+    touch(tmp_path, *(f"{c}/v_{c}_g{g:02d}_c01.avi" for c in foreign for g in range(1, 11)))
+    with pytest.raises(
+        BuilderError, match=r"6 folders are no classes in UCF-101 \(101 classes\): F"
+    ):
+        ucf101.read(tmp_path)
+    touch(tmp_path / "some", "Biking/v_Biking_g01_c01.avi", "Extra/v_Extra_g01_c01.avi")
+    with pytest.raises(BuilderError, match="Folder Extra is no class in UCF-101"):
+        ucf101.read(tmp_path / "some")
+
+
+def test_ucf101_lists_that_are_cut_are_said(tmp_path):
+    touch(tmp_path, "UCF-101/Biking/v_Biking_g08_c01.avi")
+    write_lists(tmp_path, "Biking/v_Biking_g08_c01.avi", "Archery/v_Archery_g01_c01.avi")
+    assert ucf101.read(tmp_path).remarks == (
+        "Careful: this is not the whole of UCF-101, which has 13 320 videos of 101 classes; "
+        "it is 2 videos of 3 classes.",
+    )
 
 
 @pytest.mark.parametrize("reader", [ucf101.read, folder.read])

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.catalog import hmdb51
+from builder.catalog import hmdb51, official
 from builder.errors import BuilderError
 
 ENDING = "f_cm_np1_ba_med_{}.avi"
@@ -84,6 +84,33 @@ def test_a_name_in_another_unicode_form(listed, there, tmp_path):
     assert (video.name, video.group, video.problem) == (name.format(listed), listed, None)
     assert video.path.is_file()
     assert catalog.left_alone == ()
+
+
+def test_lists_that_are_not_all_of_it_are_said(tmp_path):
+    touch(tmp_path, *ROWS)
+    write_lists(tmp_path / "splits")
+    (remark,) = hmdb51.read(tmp_path).remarks
+    whole = "HMDB-51, which has 6 766 videos of 51 classes"
+    assert remark == f"Careful: this is not the whole of {whole}; it is 4 videos of 2 classes."
+    for split in "123":
+        path = tmp_path / "splits" / f"juggle_test_split{split}.txt"
+        path.write_text(f"Film_juggle_{ENDING.format(1)} 1\n")
+    (remark,) = hmdb51.read(tmp_path).remarks
+    assert remark.endswith("5 videos of 3 classes. Of these, 1 is not among its classes: juggle.")
+
+
+def test_lists_of_another_data_set(tmp_path):
+    touch(tmp_path, f"juggle/Film_juggle_{ENDING.format(1)}")
+    for split in "123":
+        path = tmp_path / f"juggle_test_split{split}.txt"
+        path.write_text(f"Film_juggle_{ENDING.format(1)} 1\n")
+    with pytest.raises(BuilderError, match=r"None of the 1 classes .* is one of HMDB-51: juggle"):
+        hmdb51.read(tmp_path)
+
+
+def test_what_is_known_without_lists():
+    assert len(official.hmdb51()) == 51
+    assert sum(official.hmdb51().values()) == 6_766
 
 
 def test_missing_and_left_alone(tmp_path):

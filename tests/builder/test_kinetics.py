@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.catalog import READERS, kinetics
+from builder.catalog import READERS, kinetics, official
 from builder.catalog.source import Catalog
 from builder.errors import BuilderError
 
@@ -379,3 +379,31 @@ def test_a_class_in_another_unicode_form(tmp_path):
     lists = {"val.csv": [HEAD, f"caf\u00e9 work,{A},5,15,val,0", f"yoga,{B},5,15,val,0"]}
     root = tree(tmp_path, lists, f"val/cafe\u0301_work/{A}.mp4", f"val/yoga/{B}.mp4")
     assert [v.problem for v in kinetics.read(root, 400).videos] == [None, None]
+
+
+def test_a_tree_that_is_not_whole_is_said(tmp_path):
+    names = [f"val/yoga/{A}.mp4", f"val/juggling_plates/{B}.mp4"]
+    first, second = kinetics.read(tree(tmp_path, {}, *names), 400).remarks
+    assert "Kinetics-400, which has 400 classes of at least 400 clips each; it is 2 videos" in first
+    assert first.endswith("2 classes. Of these, 1 is not among its classes: juggling_plates.")
+    assert second.startswith("There is no official list, so clips that are missing are not counted")
+    lists = {"val.csv": [HEAD, f"yoga,{A},5,15,val,0", f"yoga,{C},5,15,val,0"]}
+    (remark,) = kinetics.read(tree(tmp_path, lists), 400).remarks
+    assert remark.endswith("it is 2 videos of 1 classes.")
+
+
+@pytest.mark.parametrize("count", [400, 600, 700])
+def test_classes_that_are_known(count):
+    known = official.kinetics(count)
+    assert len(known) == len({kinetics.letters(name) for name in known}) == count
+
+
+def test_a_whole_tree_is_no_remark():
+    assert kinetics._remarks(400, 240_000, sorted(official.kinetics(400)), has_lists=True) == ()
+    assert kinetics._remarks(600, 390_000, sorted(official.kinetics(400)), has_lists=True) != ()
+
+
+def test_folders_of_another_data_set(tmp_path):
+    names = [f"val/Biking/{A}.mp4", f"val/Diving/{B}.mp4"]
+    said = error(tree(tmp_path, {}, *names), 700)
+    assert "None of the 2 classes" in said and "is one of Kinetics-700: Biking, Diving." in said
