@@ -1,5 +1,6 @@
 """Run a plan: every video accounted for, every shard whole or absent, resumable after any kill."""
 
+import errno
 import shutil
 import time
 from collections import Counter
@@ -31,6 +32,7 @@ from builder.shard import ShardDataset
 from builder.transcode import TIMEOUT, must_have_engine
 from builder.work import Row, Task, build_here
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 Progress = Callable[[int, int, str], None]  # done, total, what is being done
 
 
@@ -104,9 +106,10 @@ def build(
         with only_writer(folder, one_of_many=how.shards is not None):
             return _Build(catalog, folder, settings, how, progress).run()
     except OSError as error:
+        mend = "make room" if error.errno in _FULL else "make it writable"
         raise BuilderError(
-            f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; make "
-            "room or name another folder with --out, and run the same command again."
+            f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; "
+            f"{mend} or name another folder with --out, and run the same command again."
         ) from error
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Generator
 
@@ -36,6 +37,13 @@ def build_on_ray(tasks: list[Task], engine: str) -> Generator[list[Row], None, N
             raise BuilderError(
                 f"Ray's cluster cannot be used (RAY_ADDRESS is {os.environ.get('RAY_ADDRESS')!r}): "
                 f"{error}. Correct RAY_ADDRESS, or unset it to use this machine."
+            ) from error
+        except OSError as error:
+            name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+            raise BuilderError(
+                f"Ray cannot begin in {os.environ.get(name) or tempfile.gettempdir()}: {error}. It "
+                f"keeps its sockets below {name}, and a socket's path has at most 107 bytes: set "
+                f"{name} to a short path with room, such as /tmp, and run the same command again."
             ) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, ours)  # Ray puts its own in place

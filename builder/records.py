@@ -8,15 +8,15 @@ import json
 import os
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from builder.atomic import write_atomically, write_partial
+from builder.atomic import is_not_here, write_atomically, write_partial
 from builder.catalog.source import Catalog, are_numbers
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
@@ -25,6 +25,7 @@ from builder.shard import DATASET_FILE, SCHEMA, VIDEOS_FILE, ShardDataset, parse
 from builder.transcode import engine_version
 
 NOTES = ".build"
+_PATIENCE = 10  # seconds that another machine may take to write its identity
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,52 @@ def _write_first(path: Path, text: str) -> None:
     """The file appears with all of `text`, unless it is there: of several machines that begin at
     the same moment, one writes it."""
     partial = write_partial(path, text)
-    with suppress(FileExistsError):
+    try:
         os.link(partial, path)
-    partial.unlink()
+    except FileExistsError:
+        return
+    except OSError as error:
+        if not is_not_here(error):
+            raise
+        _create_first(path, text)
+    finally:
+        partial.unlink()
+
+
+def _create_first(path: Path, text: str) -> None:
+    """The same without hard links: the one who creates the file writes it, and the others wait
+    until it is whole."""
+    try:
+        file = path.open("x", encoding="utf-8")
+    except FileExistsError:
+        _wait_until_whole(path)
+        return
+    try:
+        with file:
+            file.write(text)
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def _wait_until_whole(path: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not _is_json(path):
+        if time.monotonic() > deadline:
+            raise BuilderError(
+                f"{path} is not whole: a build has stopped as it began, and this file system has "
+                f"no hard links, which prevent that. Take {path.parent} away and run the same "
+                "command again."
+            )
+        time.sleep(0.1)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
 
 
 def _remove_notes(folder: Path) -> None:

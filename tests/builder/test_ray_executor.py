@@ -59,3 +59,19 @@ def test_without_ray(video_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BuilderError, match=r"pip install 'ascnet\[ray\]'"):
         build(folder.read(video_folder), tmp_path / "out", SETTINGS, How(executor="ray"))
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
+def test_a_long_temporary_folder_is_what_has_to_change(name, video_folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv(name, str(tmp_path))
+
+    def refuse(**_: object) -> None:
+        raise OSError(f"AF_UNIX path length cannot exceed 107 bytes: {tmp_path}/ray/plasma_store")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(BuilderError) as caught:
+        build(folder.read(video_folder), tmp_path / "out", SETTINGS, How(executor="ray"))
+    assert f"set {name} to a short path with room, such as /tmp" in str(caught.value)
+    assert f"Ray cannot begin in {tmp_path}: AF_UNIX" in str(caught.value)
+    assert "--out" not in str(caught.value)
