@@ -1,8 +1,13 @@
 """Figures that others published, to stand beside ours. They come from other data, longer training
-and other protocols; each row says where it was read. Only what was read in its source is here."""
+and other protocols; each row says where it was read. Only what was read in its source is here.
 
-from collections.abc import Iterable
+They stand only beside a result on the whole data set, which is told by the number of its classes
+and of the videos in the parts that were used."""
+
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 TASKS = ("retrieval", "linear", "knn", "finetune")
 _RANKS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50")
@@ -28,6 +33,57 @@ class Published:
     def origin(self) -> str:
         """Its source, with the split where that was noted."""
         return f"{self.source}; split {self.split}" if self.split else self.source
+
+
+@dataclass(frozen=True)
+class Whole:
+    """How large an official data set is."""
+
+    classes: int
+    parts: dict[str, dict[str, int]]  # of every split, videos of each part
+    share: float = 1.0  # of them that make it whole; Kinetics loses videos all the time
+
+    def needs(self, split: str, part: str) -> int:
+        """Videos of a part that must be there; 0 if there is no such part."""
+        return math.ceil(self.share * self.parts.get(split, {}).get(part, 0))
+
+
+_WHOLE = {
+    "ucf101": Whole(
+        101,
+        {
+            "1": {"train": 9_537, "test": 3_783},
+            "2": {"train": 9_586, "test": 3_734},
+            "3": {"train": 9_624, "test": 3_696},
+        },
+    ),
+    "hmdb51": Whole(51, {split: {"train": 3_570, "test": 1_530} for split in "123"}),
+    # Rows of the official lists; of Kinetics-600 there is a longer one, too.
+    "kinetics400": Whole(400, {"1": {"train": 246_534, "val": 19_906, "test": 38_685}}, 0.95),
+    "kinetics600": Whole(600, {"1": {"train": 370_582, "val": 28_313, "test": 56_618}}, 0.95),
+}
+
+
+def lacks(dataset: str, classes: int, splits: Mapping[str, Mapping[str, Any]]) -> str:
+    """What keeps published figures from a result, in words; "" if they may stand beside it.
+    `classes` and `splits` are those of the result."""
+    whole = _WHOLE[dataset]
+    said = [] if classes == whole.classes else [f"{classes} of {whole.classes} classes"]
+    for split, own in splits.items():
+        for part, number in (("train", "train"), (str(own.get("test_part", "test")), "test")):
+            have = int((own.get("counts") or {}).get(number, 0))
+            needs, official = whole.needs(split, part), whole.parts.get(split, {}).get(part)
+            if official is None:
+                said.append(f"split {split} has no official {part} part")
+            elif have < needs or (have > official and whole.share == 1):
+                said.append(f"{have} of {official} videos in the {part} part of split {split}")
+    if not splits:
+        said.append("how many videos the result rests on is not known")
+    if not said:
+        return ""
+    return f"published figures are left out, for this is not the whole of {dataset}: " + (
+        "; ".join(said)
+    )
 
 
 def published(task: str, dataset: str) -> tuple[Published, ...]:

@@ -18,7 +18,7 @@ from evaluate.errors import EvaluateError
 from evaluate.parts import ALL
 from evaluate.probe import SOLVERS, ProbeSettings
 from evaluate.protocol import CROPS, POOLINGS, changed, protocol_of
-from evaluate.published import text_rows
+from evaluate.published import lacks, published, text_rows
 from evaluate.question import ON_THE_FLY, TASKS, Question, result_path
 from evaluate.retrieval import CENTRINGS
 from evaluate.subjects import Subjects
@@ -218,8 +218,9 @@ def _evaluate(
             overwrite=overwrite,
         )
     click.echo(results.table(result))
-    if not question.factor:
-        for line in text_rows(question.task, dataset.name):
+    if not question.factor and published(question.task, dataset.name):
+        left_out = lacks(dataset.name, len(result["classes"]), result["splits"])
+        for line in [left_out] if left_out else text_rows(question.task, dataset.name):
             click.echo(f"  {line}")
     click.echo(f"  {result_path(question, subjects, dataset.name)}")
 

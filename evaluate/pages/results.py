@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluate.pages.chart import Chart, Line
 from evaluate.pages.facts import flat, without_secrets
-from evaluate.published import Published, note, published
+from evaluate.published import Published, lacks, note, published
 from evaluate.results import TITLES
 
 _ENCODERS = ("trained", "untrained")
@@ -59,6 +59,7 @@ class Table:
     protocol: dict[str, str]
     warning: str
     chart: Chart | None
+    left_out: str = ""  # why no published rows stand here
     weights: str = ""  # the file that was measured; "": a run
     predictions: list[Predictions] = field(default_factory=list)  # for the splits that have any
     leads: bool = True  # whether it is the first of its task and data set
@@ -111,6 +112,8 @@ def _after(table: Table, before: list[Table]) -> Table:
     """What others published, and the chart, stand with the first table that can have them."""
     if table.published in [other.published for other in before]:
         table = replace(table, published=[])
+    if table.left_out in [other.left_out for other in before]:
+        table = replace(table, left_out="")
     if (table.task, table.dataset) in [(other.task, other.dataset) for other in before]:
         table = replace(table, leads=False, chart=None)
     return table
@@ -131,9 +134,11 @@ def _table(file: str, result: dict[str, Any]) -> Table:
     factor = str(result.get("factor") or "")
     title = f"{TITLES.get(task, task)} on {dataset}" + (f", {factor}" if factor else "")
     title += f", mean of {len(splits)} splits" if several else f", split {split}"
+    known = () if factor else published(task, dataset)
+    left_out = lacks(dataset, len(result.get("classes") or []), splits) if known else ""
     others = [
         (row, [_figure(row.figures.get(column)) for column in columns])
-        for row in (() if factor else published(task, dataset))
+        for row in (() if left_out else known)
     ]
     trained_on = result.get("trained_on") or {}
     return Table(
@@ -155,6 +160,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         | flat({"trained on": _shown(trained_on), "code": result.get("code", "")}),
         warning=_warning(trained_on),
         chart=_recall_chart(columns, rows),
+        left_out=left_out,
         weights=str(trained_on.get("weights") or ""),
         predictions=[] if factor else _predictions(file, result, splits),
     )

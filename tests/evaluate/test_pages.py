@@ -46,8 +46,9 @@ def write_result(run: Path, name: str = "retrieval-ucf101.json", **changes: obje
     figures = {"trained": {"recall@1": 50.0, "recall@5": 75.5, "recall@50": None}}
     figures["untrained"] = {"recall@1": 25.0, "recall@5": 40.0, "recall@50": None}
     spread = {name: dict.fromkeys(figures["trained"], 1.5) for name in figures}
-    counts = {"train": 11, "test": 5, "unlabelled": 1}
+    counts = {"train": 9537, "test": 3783, "unlabelled": 1}
     split = {"test_part": "test", "counts": counts, "results": figures, "details": {}}
+    second = split | {"counts": {"train": 9586, "test": 3734, "unlabelled": 0}}
     result = {
         "schema": 1,
         "task": "retrieval",
@@ -57,7 +58,8 @@ def write_result(run: Path, name: str = "retrieval-ucf101.json", **changes: obje
         "columns": list(figures["trained"]),
         "results": figures,
         "spread": spread,
-        "splits": {"1": split, "2": split},
+        "splits": {"1": split, "2": second},
+        "classes": [f"class {i}" for i in range(101)],
         "counts": {"expected": 17, "built": 16, "failed": {"truncated": 1}},
         "protocol": {"clips": 10, "layer": BAD},
         "trained_on": {"split": "1", "test_videos_seen": True},
@@ -112,10 +114,23 @@ def test_results_with_spread_baseline_splits_and_published_figures(run):
     assert any(row[0].startswith("published, not ours") for row in page.rows)
     assert any(row[0].startswith("RSPNet, C3D") and row[1] == "36.0" for row in page.rows)
     assert ["2", "trained", "50.0", "75.5", "–"] in page.rows
-    assert "split 1: gallery 11, queries 5 (test part), 1 unlabelled left out" in page.text
+    assert "split 1: gallery 9537, queries 3783 (test part), 1 unlabelled left out" in page.text
     assert "1 of 17 source videos missing" in page.text
     assert "Careful: training saw test videos" in page.text
     assert BAD in page.text  # the protocol, escaped
+
+
+def test_published_figures_stand_only_beside_a_whole_data_set(run):
+    few = {"1": {"test_part": "test", "counts": {"train": 14, "test": 8}, "results": {}}}
+    write_result(run, splits=few, split="1", spread=None)
+    write_result(run, "a2.json", splits=few, split="1", spread=None)
+    page = read(run)
+    assert not any(row[0].startswith("published") for row in page.rows if row)
+    said = (
+        "Published figures are left out, for this is not the whole of ucf101: 14 of 9537 videos in "
+        "the train part of split 1; 8 of 3783 videos in the test part of split 1."
+    )
+    assert page.text.count(said) == 1  # for both tables
 
 
 def test_published_figures_stand_once(run):
@@ -139,7 +154,9 @@ def test_published_figures_stand_with_classes_not_with_a_factor(run):
 
 def test_a_probe_on_augmented_clips_has_a_title_and_published_figures(run):
     figures = {"trained": {"top1": 50.0}, "untrained": {"top1": 9.0}}
-    changes = {"columns": ["top1"], "results": figures, "split": "1", "spread": None, "splits": {}}
+    own = {"test_part": "test", "counts": {"train": 9537, "test": 3783}, "results": figures}
+    changes = {"columns": ["top1"], "results": figures, "split": "1", "spread": None}
+    changes["splits"] = {"1": own}
     write_result(run, "b.json", task="linear-on-the-fly", **changes)
     page = read(run)
     heads = [text for _, text in page.headings]
@@ -152,7 +169,8 @@ def test_a_probe_on_augmented_clips_has_a_title_and_published_figures(run):
 
 def test_where_our_own_figures_come_from(run):
     figures = {name: {"recall@1": 50.0} for name in ("trained", "trained, no siblings")}
-    write_result(run, columns=["recall@1"], results=figures, spread=None, splits={})
+    own = {"test_part": "test", "counts": {"train": 9537, "test": 3783}, "results": figures}
+    write_result(run, columns=["recall@1"], results=figures, spread=None, splits={"1": own})
     page = read(run)
     assert ["trained, no siblings", "50.0", "this run"] in page.rows
     assert "fresh weights" not in page.text and "untrained" not in page.text

@@ -1,6 +1,6 @@
 import pytest
 
-from evaluate.published import TASKS, note, published, text_rows
+from evaluate.published import _ROWS, _WHOLE, TASKS, lacks, note, published, text_rows
 
 DATASETS = ("ucf101", "hmdb51", "kinetics400", "kinetics600")
 
@@ -73,3 +73,63 @@ def test_text_is_aligned_and_says_whose_figures_they_are():
     assert text_rows("retrieval", "shapes") == []
     assert text_rows("retrieval", "ucf101", ("top1",)) == []
     assert "recall@50" not in text_rows("retrieval", "ucf101", ("recall@1",))[1]
+
+
+def split(train: int, test: int, part: str = "test") -> dict[str, object]:
+    return {"test_part": part, "counts": {"train": train, "test": test, "unlabelled": 0}}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "classes", "splits"),
+    [
+        ("ucf101", 101, {"1": split(9537, 3783)}),
+        ("ucf101", 101, {"2": split(9586, 3734), "3": split(9624, 3696)}),
+        ("hmdb51", 51, {"3": split(3570, 1530)}),
+        ("kinetics400", 400, {"1": split(240_436, 19_796, "val")}),
+        ("kinetics600", 600, {"1": split(366_006, 27_935, "val")}),
+    ],
+)
+def test_a_whole_data_set_lacks_nothing(dataset, classes, splits):
+    assert lacks(dataset, classes, splits) == ""
+
+
+@pytest.mark.parametrize(
+    ("dataset", "classes", "splits", "said"),
+    [
+        (
+            "ucf101",
+            6,
+            {"1": split(48, 12)},
+            "6 of 101 classes; 48 of 9537 videos in the train part",
+        ),
+        (
+            "ucf101",
+            101,
+            {"1": split(9537, 3782)},
+            "3782 of 3783 videos in the test part of split 1",
+        ),
+        ("ucf101", 101, {"1": split(9538, 3783)}, "9538 of 9537 videos in the train part"),
+        (
+            "ucf101",
+            101,
+            {"1": split(9537, 3783), "2": split(9, 3734)},
+            "9 of 9586 videos in the tr",
+        ),
+        ("ucf101", 101, {"mine": split(9537, 3783)}, "split mine has no official train part"),
+        ("hmdb51", 51, {"1": split(3570, 1530, "val")}, "split 1 has no official val part"),
+        ("hmdb51", 51, {}, "how many videos the result rests on is not known"),
+        ("hmdb51", 51, {"1": {}}, "0 of 3570 videos in the train part of split 1"),
+        ("kinetics400", 400, {"1": split(200_000, 19_900, "val")}, "200000 of 246534 videos in"),
+        ("kinetics400", 399, {"1": split(246_534, 19_906, "val")}, "399 of 400 classes"),
+    ],
+)
+def test_what_a_data_set_lacks_is_said(dataset, classes, splits, said):
+    text = lacks(dataset, classes, splits)
+    assert text.startswith(
+        f"published figures are left out, for this is not the whole of {dataset}"
+    )
+    assert said in text
+
+
+def test_how_large_it_is_is_known_of_every_data_set_with_rows():
+    assert {row.dataset for row in _ROWS} <= set(_WHOLE)
