@@ -147,7 +147,7 @@ def command(
     shapes          the embedded data set: 768 short videos, made here
     ucf101          UCF-101/<Class>/v_<Class>_gNN_cNN.avi
     hmdb51          hmdb51_org/<class>/*.avi and the official split lists
-    kinetics400     train/, val/, test/ and the official csv files (also 600, 700)
+    kinetics400     train/, val/, test/ and the official lists (also 600, 700)
     folder          any tree of videos; the first folder level is the class
     csv             a list of videos: path,label,group,split
 

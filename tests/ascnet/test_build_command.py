@@ -83,3 +83,16 @@ def test_options_that_do_not_fit(video_folder, tmp_path, options, words):
     done = build(video_folder, *options, cwd=tmp_path)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+def test_groups_labels_and_folders_left_alone_are_said(make_video, tmp_path):
+    for name in ("9/a.avi", "10/b.avi", "lost+found/c.avi"):
+        make_video(tmp_path / "in" / name, frames=3)
+    (tmp_path / "in" / "9" / "more").symlink_to("../10")
+    done = build(tmp_path / "in", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second, *others = done.stdout.splitlines()
+    assert first.startswith("2 groups of 1 video: 2 of 2 files have no _gNN_ in their names")
+    assert second.endswith("label 0 for class 9, 1 for class 10.")
+    assert "9/more/ left alone: the same folder as 10/, which is read" in others
+    assert any(line.startswith("lost+found/ left alone: a folder of the file") for line in others)

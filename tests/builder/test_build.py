@@ -3,13 +3,14 @@ import json
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from builder.build import BuildSettings, How, build
 from builder.catalog import folder
-from builder.catalog.source import Catalog
+from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.records import begin, identity_of
@@ -220,3 +221,18 @@ def test_a_shard_that_is_gone_or_another_is_built_anew(video_folder, dataset, tm
     second.write_bytes(second.read_bytes() + b"x")
     assert 0 < build(catalog, out, SETTINGS, How(workers=2)).done_now < 16
     assert content(out) == content(dataset.folder)
+
+
+def test_labels_in_another_order_are_another_build(tmp_path):
+    """Classes that are numbers were once sorted as text; other builds have the identity they had."""
+
+    def videos_of(*classes: str) -> Catalog:
+        videos = tuple(Source(f"{c}/1.mp4", tmp_path, c, c, {}) for c in sorted(classes))
+        return Catalog("folder", tmp_path, videos, classes)
+
+    def identity(catalog: Catalog) -> str:
+        return identity_of(catalog, FrameSettings(), 1)["videos_sha256"]
+
+    assert identity(videos_of("9", "10")) != identity(videos_of("10", "9"))
+    assert identity(videos_of("b", "a")) == identity(videos_of("a", "b"))
+    assert identity(videos_of("1", "2")) == identity(replace(videos_of("1", "2"), remarks=("x",)))
