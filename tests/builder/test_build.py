@@ -224,7 +224,7 @@ def test_a_shard_that_is_gone_or_another_is_built_anew(video_folder, dataset, tm
 
 
 def test_labels_in_another_order_are_another_build(tmp_path):
-    """Classes that are numbers were once sorted as text; other builds have the identity they had."""
+    """Numbers were once sorted as text; other builds keep the identity that they had."""
 
     def videos_of(*classes: str) -> Catalog:
         videos = tuple(Source(f"{c}/1.mp4", tmp_path, c, c, {}) for c in sorted(classes))
