@@ -64,8 +64,16 @@ def read(root: Path) -> Catalog:
         listed = {name: {} for name in official.ucf101_videos()}
     if classes:
         _must_know_classes(found, classes, source)
-    unlisted = {v.name for v in found if v.problem is None and _official(v.name) not in listed}
-    left_alone += [(name, _UNLISTED if lists else _UNKNOWN) for name in unlisted]
+    unlisted = {v.name: v.problem for v in found if _official(v.name) not in listed}
+    reason = _UNLISTED if lists else _UNKNOWN
+    left_alone += [(name, problem or reason) for name, problem in unlisted.items()]
+    if len(unlisted) == len(found):
+        name, reason = min(left_alone)
+        raise BuilderError(
+            f"None of the {len(found)} .avi files in class folders below {tree} is a video of "
+            f"UCF-101; the first of what is there is {name}: {reason}. Use the names of "
+            "UCF101.rar, or build with the data set `folder`."
+        )
     found = [video for video in found if video.name not in unlisted]
     absent = set(listed) - {_official(video.name) for video in found}
     videos = found + [_source(tree, name, problem="missing") for name in sorted(absent)]

@@ -33,10 +33,18 @@ def test_ucf101_labels_groups_and_splits(tmp_path, outer):
 
 def test_ucf101_name_that_is_not_understood(tmp_path):
     touch(tmp_path, "Biking/v_Biking_g01_c01.avi", "Biking/holiday.avi", "Biking/v_Run_g01_c01.avi")
-    problems = {v.name: v.problem for v in ucf101.read(tmp_path).videos}
-    assert problems["Biking/v_Biking_g01_c01.avi"] is None
-    assert problems["Biking/holiday.avi"] == "name not understood"
-    assert problems["Biking/v_Run_g01_c01.avi"] == "name not understood"
+    catalog = ucf101.read(tmp_path)
+    assert [v.name for v in catalog.videos if v.problem is None] == ["Biking/v_Biking_g01_c01.avi"]
+    assert len(catalog.videos) == 13_320
+    assert catalog.left_alone == (
+        ("Biking/holiday.avi", "name not understood"),
+        ("Biking/v_Run_g01_c01.avi", "name not understood"),
+    )
+    (tmp_path / "Biking" / "v_Biking_g01_c01.avi").unlink()
+    with pytest.raises(
+        BuilderError, match=r"None of the 2 .avi files .* is Biking/holiday.avi: na"
+    ):
+        ucf101.read(tmp_path)
 
 
 def write_lists(root: Path, train: str, test: str) -> None:
@@ -119,8 +127,9 @@ def test_ucf101_what_is_left_alone(tmp_path):
 
 def test_ucf101_groups_are_1_to_25(tmp_path):
     touch(tmp_path, *(f"Biking/v_Biking_g{group}_c01.avi" for group in ("00", "01", "25", "26")))
-    problems = [v.problem for v in ucf101.read(tmp_path).videos if v.problem != "missing"]
-    assert problems == ["name not understood", None, None, "name not understood"]
+    catalog = ucf101.read(tmp_path)
+    assert [v.group for v in catalog.videos if v.problem is None] == ["Biking/g01", "Biking/g25"]
+    assert [reason for _, reason in catalog.left_alone] == 2 * ["name not understood"]
 
 
 def test_ucf101_folder_called_as_its_files(tmp_path):
