@@ -8,11 +8,12 @@ import torch
 
 from builder.atomic import only_writer
 from builder.shard import ShardDataset, Video
+from evaluate.disk import UnavailableError
 from evaluate.encode import UNIT, Pooled, encode, to_device
 from evaluate.errors import EvaluateError
 from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol, clips_of
-from evaluate.store import FeatureStore, Identity, Origin, is_complete, unfinished
+from evaluate.store import Features, FeatureStore, Identity, Origin, is_complete, unfinished
 from evaluate.subjects import Subject
 from trainer.config import Device
 from trainer.network import set_backends
@@ -51,8 +52,9 @@ def extract(
 
     False if a store with exactly this identity was there already, and nothing had to be done.
     Raises EvaluateError if there is no video, if one is too short for the policy `error`, or if
-    the store that is there is damaged or made otherwise (`overwrite`: then it is begun anew), and
-    BuilderError if another process is writing to the folder.
+    the store that is there is damaged or made otherwise (`overwrite`: then it is begun anew),
+    UnavailableError if that store is in use (with `overwrite`, too), and BuilderError if another
+    process is writing to the folder.
     """
     identity = identity_of(subject, protocol, dataset, device)
     if not overwrite and is_complete(path, identity):
@@ -87,12 +89,23 @@ def extract(
 
 
 def _drop(path: Path, identity: Identity) -> None:
-    """Take away what is of another identity, or cannot be read."""
-    for file in (path, unfinished(path)):
-        try:
-            is_complete(file, identity)
-        except EvaluateError:
-            file.unlink()
+    """Take away what is of another identity, or damaged. Raises UnavailableError, and takes nothing
+    away, if that cannot be seen now."""
+    useless = [path] * _is_of_no_use(path, identity, has_checksums=True)
+    useless += [unfinished(path)] * _is_of_no_use(unfinished(path), identity, has_checksums=False)
+    for file in useless:
+        file.unlink()
+
+
+def _is_of_no_use(file: Path, identity: Identity, *, has_checksums: bool) -> bool:
+    try:
+        if is_complete(file, identity) and has_checksums:
+            _ = Features(file).clip_features
+    except UnavailableError:
+        raise
+    except EvaluateError:
+        return True
+    return False
 
 
 def _span(clip: ClipRequest, video: Video) -> tuple[int, int]:

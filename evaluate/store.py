@@ -41,7 +41,13 @@ import numpy as np
 
 from builder.atomic import give_name
 from builder.shard import Video
-from evaluate.disk import must_have_room, writing
+from evaluate.disk import (
+    UnavailableError,
+    must_be_available,
+    must_have_room,
+    open_hdf5,
+    writing,
+)
 from evaluate.errors import EvaluateError
 from evaluate.identity import first_difference
 
@@ -85,7 +91,7 @@ class FeatureStore:
         with writing(self._partial):
             if not self._partial.is_file():
                 _lay_out(self._partial, videos, spans, channels, identity, origin)
-            self._file = h5py.File(self._partial, "r+")
+            self._file = open_hdf5(self._partial, "r+")
         self.done: np.ndarray = self._file["done"][:].astype(bool)
         self._first_clip = np.concatenate([[0], np.cumsum([len(own) for own in spans])])
 
@@ -120,11 +126,25 @@ def unfinished(path: Path) -> Path:
 
 def is_complete(path: Path, identity: Identity) -> bool:
     """Whether there is a finished store at `path`. Raises EvaluateError if it is damaged, of
-    another schema, or has another identity."""
+    another schema, or has another identity, and UnavailableError if that cannot be seen now."""
     if not path.is_file():
         return False
     must_be_of(path, identity)
     return True
+
+
+def must_be_free(path: Path) -> None:
+    """Raises UnavailableError if somebody has the store of this path open for writing, finished or
+    not, or if the system does not let it be read."""
+    for file in (path, unfinished(path)):
+        try:
+            if file.is_file():
+                with _opened(file):
+                    continue
+        except UnavailableError:
+            raise
+        except EvaluateError:
+            continue  # what else is wrong with it is told by whoever reads it
 
 
 def must_be_of(path: Path, identity: Identity) -> None:
@@ -142,7 +162,7 @@ class Features:
     """A finished store, read into memory; what is of clips is read when it is first used.
 
     Raises EvaluateError if there is none at `path`, or it is damaged, unfinished or of another
-    schema.
+    schema, and UnavailableError if it is in use.
     """
 
     def __init__(self, path: Path) -> None:
@@ -217,14 +237,15 @@ def _changed(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """A store for reading. Raises EvaluateError if it is none, or cannot be read."""
+    """A store for reading. Raises EvaluateError if it is none, or damaged, and UnavailableError if
+    the system does not let it be read."""
     if not path.is_file():
         raise EvaluateError(
             f"There is no feature store {path}. `ascnet evaluate` writes one for a run, "
             "`ascnet embed` one for any videos."
         )
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "r") as file:
             schema = _plain(file.attrs.get("schema"))
             if schema != SCHEMA and "features" in file:
                 raise EvaluateError(
@@ -239,8 +260,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise
     # What h5py raises for a damaged file depends on where the damage lies.
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
-        if isinstance(error, PermissionError):
-            raise
+        must_be_available(path, error)
         raise EvaluateError(
             f"{path} is damaged, or no HDF5 file. Copy it again, or delete it and extract the "
             "features anew."
@@ -295,7 +315,7 @@ def _lay_out(
     count, clips = len(videos), sum(map(len, spans))
     rows = 4 * channels * (count + clips) + _VIDEO_BYTES * count + _CLIP_BYTES * clips
     must_have_room(path, rows + 2 * _CHUNK_BYTES)
-    with h5py.File(fresh, "w") as file:
+    with open_hdf5(fresh, "w") as file:
         _reserve(file, "features", (count, channels), "f4")
         _reserve(file, "clip_features", (clips, channels), "f4")
         file["done"] = np.zeros(count, np.uint8)

@@ -14,6 +14,7 @@ from ascnet.text import counted
 from builder.info_text import printable
 from builder.shard import ShardDataset, find_datasets
 from evaluate.protocol import Protocol, protocol_of
+from evaluate.store import must_be_free
 from evaluate.subjects import Subjects
 
 
@@ -82,6 +83,8 @@ def command(
             store = out or _default_store(subjects, catalog.dataset, protocol)
             frames = embedding.frame_settings(subjects.record.get("shards", ()), protocol)
             folder, catalog = embedding.shards_beside(store, catalog)
+            if overwrite:  # nor are the frames of a store replaced that cannot be
+                must_be_free(store)
             dataset = embedding.build_shards(catalog, folder, frames, said, overwrite=overwrite)
         found = embedding.embed(
             dataset, store, subjects.trained, protocol, pick_device(), said, overwrite=overwrite

@@ -9,11 +9,13 @@ import pytest
 import safetensors.torch
 from click.testing import CliRunner
 
+import ascnet
 from ascnet.commands.evaluate import command
 from builder.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.frames import FrameSettings
 from evaluate.errors import EvaluateError
+from tests.evaluate.stores import held
 from trainer.backbones import make_backbone
 from trainer.errors import TrainerError
 
@@ -143,3 +145,17 @@ def test_one_task_that_is_refused_leaves_the_others(run):
     assert said.count("is damaged") == 1  # three tasks, one sentence
     assert list((run / "results").glob("finetune-*.json"))
     assert "Retrieval on folder" in evaluate("--overwrite")
+
+
+def test_a_store_in_use_is_not_replaced(run):
+    evaluate("--no-baseline")
+    store = run / "features" / "folder-trained.h5"
+    before = store.read_bytes()
+    with held(store):
+        for words in ((), ("--overwrite",), ("--task", "knn", "--overwrite")):
+            said = refused("--no-baseline", *words)
+            assert "folder-trained.h5 is in use: " in said and "damaged" not in said
+        with pytest.raises(EvaluateError, match="is in use: "):
+            ascnet.open_features(store)
+    assert store.read_bytes() == before
+    evaluate("--no-baseline")

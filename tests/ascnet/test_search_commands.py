@@ -19,8 +19,9 @@ from builder.ffmpeg_engine import find_ffmpeg
 from builder.shard import ShardDataset
 from evaluate.features import extract
 from evaluate.protocol import protocol_of
-from evaluate.store import Features
+from evaluate.store import Features, unfinished
 from evaluate.subjects import of_run
+from tests.evaluate.stores import held
 from trainer.errors import TrainerError
 from trainer.export import export
 
@@ -292,6 +293,53 @@ def test_every_problem_is_one_sentence(says, store, videos, finished_run, tmp_pa
         said = says(*words, fails=True)
         assert wanted in said, (words, said)
         assert len(said.split("Error: ")) == 2, said
+
+
+def test_a_store_in_use_is_waited_for(says, store, videos, finished_run, tmp_path):
+    """No command calls it damaged or touches it, and `embed` leaves its frames, too."""
+    run = tmp_path / "run"
+    shutil.copytree(store.parent.parent, run)
+    own = run / "features" / store.name
+    frames = own.with_suffix(".shards")
+    before = own.read_bytes(), (frames / "dataset.json").read_bytes()
+    commands = [
+        ["search", videos / "part.mp4", "--store", own],
+        ["near-duplicates", own],
+        ["embed", videos, "--run", run, "--every", 0.5],
+        ["embed", videos, "--run", run, "--every", 0.5, "--overwrite"],
+        ["embed", videos / "part.mp4", "--run", run, "--out", own, "--every", 0, "--overwrite"],
+    ]
+    with held(own):
+        for words in commands:
+            said = says(*words, fails=True)
+            assert f"{own} is in use: another process" in said and "damaged" not in said, words
+        assert "is in use: " in open_report(says, run)
+    assert (own.read_bytes(), (frames / "dataset.json").read_bytes()) == before
+    assert "is in use: " not in open_report(says, run)
+    for words in commands[:3]:
+        says(*words)
+
+
+def open_report(says, run) -> str:
+    says("report", run)
+    return (run / "report.html").read_text()
+
+
+def test_an_embedding_that_is_under_way_is_left_alone(says, store, videos, finished_run, tmp_path):
+    out = tmp_path / "x.h5"
+    words = ["embed", videos / "part.mp4", "--run", finished_run, "--out", out]
+    says(*words)
+    unfinished(out).write_bytes(out.read_bytes())
+    out.unlink()
+    frames = (tmp_path / "x.shards" / "dataset.json").read_bytes()
+    before = unfinished(out).read_bytes()
+    with held(unfinished(out)):
+        for more in ([], ["--overwrite"], ["--every", 0, "--overwrite"]):
+            assert "x.partial.h5 is in use: " in says(*words, *more, fails=True)
+        said = says("near-duplicates", unfinished(out), fails=True)
+        assert "x.partial.h5 is in use: " in said
+    assert unfinished(out).read_bytes() == before and not out.exists()
+    assert (tmp_path / "x.shards" / "dataset.json").read_bytes() == frames
 
 
 def test_another_checkpoint_is_named(says, store, videos, finished_run, tmp_path):

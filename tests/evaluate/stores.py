@@ -1,6 +1,9 @@
 """Feature stores of made-up numbers."""
 
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +54,25 @@ def random_store(path: Path, counts: Sequence[int], channels: int, seed: int = 0
         for n in counts
     ]
     return store_of(path, [video(f"{i}.mp4", n) for i, n in enumerate(counts)], clips)
+
+
+_HOLD = """
+import sys, h5py
+with h5py.File(sys.argv[1], "r+"):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another process has the file open for writing."""
+    command = [sys.executable, "-c", _HOLD, str(path)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    try:
+        assert process.stdout.readline() == "open\n"
+        yield
+    finally:
+        process.communicate("")

@@ -1,11 +1,13 @@
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import simplejpeg
@@ -13,12 +15,14 @@ import torch
 
 from builder.errors import BuilderError
 from builder.shard import read_frames, read_offsets
+from evaluate.disk import UnavailableError
 from evaluate.errors import EvaluateError
 from evaluate.features import extract, identity_of
 from evaluate.protocol import protocol_of
 from evaluate.store import Features, unfinished
 from evaluate.subjects import of_run
 from tests.drawn_motion import seconds_of
+from tests.evaluate.stores import held
 
 CPU = torch.device("cpu")
 
@@ -58,6 +62,32 @@ def test_another_encoder_is_refused_unless_overwritten(finished_run, protocol, d
     with pytest.raises(EvaluateError, match="is damaged"):
         extract(path, both.untrained, protocol, dataset, CPU)
     assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_store_in_use_is_never_replaced(finished_run, protocol, dataset, tmp_path, is_finished):
+    """Nor what lies beside it, though it is of another encoder."""
+    path, both = tmp_path / "x.h5", of_run(finished_run)
+    extract(path, both.trained, protocol, dataset, CPU)
+    shutil.copy(path, unfinished(path))
+    before = path.read_bytes()
+    one = path if is_finished else unfinished(path)
+    with held(one), pytest.raises(UnavailableError, match="is in use: "):
+        extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+    assert path.read_bytes() == unfinished(path).read_bytes() == before
+    assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+
+
+def test_a_store_of_another_checksum_is_made_anew(subject, protocol, dataset, tmp_path):
+    path = tmp_path / "x.h5"
+    extract(path, subject, protocol, dataset, CPU)
+    for name in ("features", "clip_features"):
+        with h5py.File(path, "r+") as file:
+            file[name][3] = 7
+        with pytest.raises(EvaluateError, match="changed or damaged"):
+            _ = Features(path).clip_features
+        assert extract(path, subject, protocol, dataset, CPU, overwrite=True)
+        assert not (Features(path).clip_features == 7).all(axis=1).any()
 
 
 def test_a_resumed_extraction_gives_the_same_features(subject, protocol, dataset, tmp_path):

@@ -13,9 +13,19 @@ import h5py
 import numpy as np
 import pytest
 
+from evaluate import disk
+from evaluate.disk import UnavailableError
 from evaluate.errors import EvaluateError
 from evaluate.search import span_text
-from evaluate.store import Features, FeatureStore, Origin, is_complete, unfinished
+from evaluate.store import (
+    Features,
+    FeatureStore,
+    Origin,
+    is_complete,
+    must_be_free,
+    unfinished,
+)
+from tests.evaluate.stores import held
 
 IDENTITY = {"encoder": "trained", "clips": 2, "dataset_counts": '{"expected": 16}'}
 
@@ -295,3 +305,84 @@ def test_stores_of_evenly_spaced_frames_are_as_before(dataset, tmp_path):
     whole(tmp_path / "x.h5", dataset)
     with h5py.File(tmp_path / "x.h5") as file:
         assert "clip_seconds" not in file and file.attrs["schema"] == 2
+
+
+def test_a_store_in_use_is_not_called_damaged(dataset, tmp_path):
+    path = tmp_path / "x.h5"
+    whole(path, dataset)
+    for use in (Features, must_be_free, lambda path: is_complete(path, IDENTITY)):
+        with held(path), pytest.raises(UnavailableError, match=r"x\.h5 is in use: ") as caught:
+            use(path)
+        assert "damaged" not in str(caught.value) and "do not delete it" in str(caught.value)
+    read = Features(path)
+    with held(path), pytest.raises(UnavailableError, match="is in use: "):
+        _ = read.clip_features
+    must_be_free(path)
+    assert len(read.clip_features) == 33
+
+
+def test_an_unfinished_store_that_is_being_written(dataset, tmp_path):
+    path = tmp_path / "x.h5"
+    store = open_store(path, dataset)
+    fill(store, 0, 9)
+    store.close()
+    with held(unfinished(path)):
+        with pytest.raises(UnavailableError, match="is in use: "):
+            Features(unfinished(path))
+        with pytest.raises(UnavailableError, match="is in use: "):
+            must_be_free(path)
+        with pytest.raises(UnavailableError, match="is in use: "):
+            open_store(path, dataset)
+    with pytest.raises(EvaluateError, match="is not finished: it has features of 9 of 16"):
+        Features(unfinished(path))
+    in_use = pytest.raises(UnavailableError, match="is in use: ")
+    with h5py.File(unfinished(path), "r"), in_use:  # open in this very process
+        open_store(path, dataset)
+
+
+@pytest.fixture
+def refuse(monkeypatch):
+    """Opening an HDF5 file fails as it does where the system refuses."""
+
+    def so(number: int, text: str, *, always: bool) -> None:
+        really = h5py.File
+
+        def open_it(path, mode, **how):
+            if always or how.get("locking") is not False:
+                raise OSError(number, text) if number else OSError(text)
+            return really(path, mode, **how)
+
+        monkeypatch.setattr(disk.h5py, "File", open_it)
+
+    return so
+
+
+_LOCK = "Unable to open file (unable to lock file, errno = {}, error message = '{}')"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks(dataset, tmp_path, refuse, monkeypatch, number):
+    """It is read and written all the same; where locks are asked for, the sentence says so."""
+    text = _LOCK.format(number, os.strerror(number))
+    refuse(number, text, always=False)
+    whole(tmp_path / "x.h5", dataset)
+    assert len(Features(tmp_path / "x.h5").clip_features) == 33
+    for by_attribute in (number, 0):  # some versions of h5py say it in their text alone
+        monkeypatch.undo()
+        refuse(by_attribute, text, always=True)
+        with pytest.raises(UnavailableError, match=r"x\.h5 cannot be locked: ") as caught:
+            Features(tmp_path / "x.h5")
+        assert os.strerror(number) in str(caught.value)
+        assert "HDF5_USE_FILE_LOCKING=FALSE" in str(caught.value)
+        assert "damaged" not in str(caught.value)
+        with pytest.raises(UnavailableError, match="cannot be locked"):
+            whole(tmp_path / "y.h5", dataset)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_what_the_system_refuses_is_no_damage(dataset, tmp_path, refuse, number):
+    whole(tmp_path / "x.h5", dataset)
+    why = os.strerror(number)
+    refuse(number, f"Unable to open file (errno = {number}, error message = '{why}')", always=True)
+    with pytest.raises(UnavailableError, match=f"cannot be read: {why}. .* do not delete it"):
+        Features(tmp_path / "x.h5")
