@@ -10,6 +10,8 @@ from evaluate.store import Features
 
 CENTRINGS = ("gallery mean", "none")
 FEWEST = 10  # videos that a mean is taken of; of fewer it is mostly the videos themselves
+ALIKE = 0.998  # cosine of raw features: copies that are encoded again, mostly; seldom others
+_SAMPLE = 1000  # videos that are looked at for how many are alike
 _ROWS = 1 << 15  # gallery clips at a time; bounds memory
 _DIGITS = 1e6  # cosines count to so many parts of 1, which is what float32 knows of features
 
@@ -28,19 +30,54 @@ def centre_of(store: Features, centring: str = CENTRINGS[0]) -> np.ndarray:
     """What to take from every feature before cosines: float32, channels.
 
     `gallery mean`: the mean of the store's videos, each counting the same however long it is.
-    Features after a ReLU are nowhere negative, so without it all cosines are near 1. `none`, or
-    fewer than FEWEST videos: zeros.
+    Features after a ReLU are nowhere negative, so without it all cosines are near 1. Where many
+    videos are nearly the same, these count as one: their mean would be the videos themselves, and
+    little but noise would be left of them. `none`, or fewer than FEWEST different videos: zeros.
     """
     if centring not in CENTRINGS:
         raise EvaluateError(f"centring is {centring!r}; it takes {', '.join(CENTRINGS)}.")
-    if centring == "none" or len(store.features) < FEWEST:
+    weights = _weights(store.features)
+    if centring == "none" or weights.sum() < FEWEST - 0.5:
         return np.zeros(store.features.shape[1], np.float32)
-    mean: np.ndarray = store.features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean
+    if (weights == 1).all():
+        mean: np.ndarray = store.features.mean(axis=0, dtype=np.float64)
+    else:
+        mean = weights @ store.features.astype(np.float64) / weights.sum()
+    return mean.astype(np.float32)
+
+
+def different_videos(store: Features) -> int:
+    """How many videos of a store a mean would be taken of: of copies, where they are many, one."""
+    return round(float(_weights(store.features).sum()))
+
+
+def _weights(features: np.ndarray) -> np.ndarray:
+    """float64, videos: what each counts in a mean. 1, unless more than a third of the videos have
+    a cosine of ALIKE with an earlier one, as they are: then all that are alike count 1 together."""
+    rows = unit_rows(features, np.zeros(features.shape[1], np.float32))
+    sample = rows[:: max(1, -(-len(rows) // _SAMPLE))]  # of a large store a part says enough
+    alike = sample @ sample.T >= ALIKE
+    is_free, leaders = torch.ones(len(sample), dtype=torch.bool), []
+    for i in range(len(sample)):
+        if is_free[i]:
+            leaders.append(i)
+            is_free &= ~alike[i]
+    if 3 * len(leaders) >= 2 * len(sample):
+        return np.ones(len(rows))
+    first = sample[leaders]
+    groups = np.arange(len(rows)) + len(leaders)
+    for start in range(0, len(rows), _ROWS):
+        best = (rows[start : start + _ROWS] @ first.T).max(dim=1)
+        own = groups[start : start + _ROWS]  # a view
+        own[:] = np.where(best.values.numpy() >= ALIKE, best.indices.numpy(), own)
+    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    weights: np.ndarray = 1 / counts[group]
+    return weights
 
 
 def unit_rows(features: np.ndarray, centre: np.ndarray, what: str = "The store") -> torch.Tensor:
-    """float32, N x channels: rows less the centre, of length 1 (0 where nothing is left). Raises
+    """float32, N x channels + 1: rows less the centre, of length 1. The last number is 0, but 1 for
+    rows of which nothing is left: equal rows have the cosine 1, whatever the centre. Raises
     EvaluateError for features that are no numbers."""
     rows = torch.from_numpy(features) - torch.from_numpy(centre)
     if not bool(torch.isfinite(rows).all()):
@@ -48,7 +85,10 @@ def unit_rows(features: np.ndarray, centre: np.ndarray, what: str = "The store")
             f"{what} holds features that are no numbers (NaN or infinite): the network or its "
             "weights are damaged. Extract them anew with other weights."
         )
-    return torch.nn.functional.normalize(rows, dim=1)
+    # Scaled first: squares of very small or large float32 are 0 or infinite.
+    rows = rows / rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    is_nothing = (rows == 0).all(dim=1, keepdim=True)
+    return torch.cat([torch.nn.functional.normalize(rows, dim=1), is_nothing.float()], dim=1)
 
 
 def search(gallery: Features, query: np.ndarray, k: int, centre: np.ndarray) -> list[Match]:

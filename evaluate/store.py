@@ -93,12 +93,18 @@ class FeatureStore:
                 _lay_out(self._partial, videos, spans, channels, identity, origin)
             self._file = open_hdf5(self._partial, "r+")
         self.done: np.ndarray = self._file["done"][:].astype(bool)
+        if self.done.any():  # earlier versions kept what is no number
+            self.done &= np.isfinite(self._file["features"][:]).all(axis=1)
+        self._videos, self._spans = videos, spans
         self._first_clip = np.concatenate([[0], np.cumsum([len(own) for own in spans])])
 
     def write(self, first: int, count: int, clip_features: np.ndarray) -> None:
-        """Features (float32, clips x channels) of all clips of `count` videos from `first` on."""
+        """Features (float32, clips x channels) of all clips of `count` videos from `first` on.
+        Raises EvaluateError, and keeps none of them, if they are not finite."""
         bounds = self._first_clip[first : first + count + 1]
         own = [clip_features[a - bounds[0] : b - bounds[0]] for a, b in pairwise(bounds)]
+        for video, clips in enumerate(own, first):
+            self._must_be_finite(video, clips)
         with writing(self._partial):
             self._file["clip_features"][bounds[0] : bounds[-1]] = clip_features
             self._file["features"][first : first + count] = np.stack([x.mean(axis=0) for x in own])
@@ -106,6 +112,21 @@ class FeatureStore:
             self._file["done"][first : first + count] = 1
             self._file.flush()
         self.done[first : first + count] = True
+
+    def _must_be_finite(self, video: int, clips: np.ndarray) -> None:
+        is_finite = np.isfinite(clips).all(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if is_finite.all() and np.isfinite(clips.mean(axis=0)).all():
+                return
+        clip = int(is_finite.argmin())  # the first; of finite ones whose mean overflows, too
+        first, last = self._spans[video][clip]
+        what = "NaN" if np.isnan(clips[clip]).any() else "infinite or too large"
+        raise EvaluateError(
+            f"The features of {_utf8(self._videos[video].name)}, clip {clip + 1} of "
+            f"{len(clips)} (frames {first} to {last}), are {what}: the weights are damaged, or "
+            "numbers overflow in the network. They are not kept. See whether training diverged "
+            "(its log.jsonl), and take an earlier checkpoint or other weights."
+        )
 
     def close(self) -> None:
         """Give the store its name, with its checksums, if it is complete."""
@@ -162,7 +183,7 @@ class Features:
     """A finished store, read into memory; what is of clips is read when it is first used.
 
     Raises EvaluateError if there is none at `path`, or it is damaged, unfinished or of another
-    schema, and UnavailableError if it is in use.
+    schema, or holds what is no number, and UnavailableError if it is in use.
     """
 
     def __init__(self, path: Path) -> None:
@@ -194,6 +215,7 @@ class Features:
             self.attributes: Identity = _identity_of(file)
             self.shards = Path(str(file.attrs["shards"]))  # where the data set was
             self.code = str(file.attrs["code"])  # the version of ascnet that began it
+        self._must_be_finite(self.features, np.arange(len(self.names)))
 
     @cached_property
     def clip_features(self) -> np.ndarray:
@@ -202,7 +224,24 @@ class Features:
             if file.attrs["clips_sha256"] != _clips_digest(file):
                 raise EvaluateError(_changed(self.path))
             found: np.ndarray = file["clip_features"][:]
-            return found
+        self._must_be_finite(found, self.clip_video)
+        return found
+
+    def _must_be_finite(self, rows: np.ndarray, video_of: np.ndarray) -> None:
+        """Earlier versions stored what is no number; every figure of it would be of no worth."""
+        # Any NaN or infinity makes a sum one, too; it is looked for only where there is one.
+        step = max(1, _CHUNK_BYTES // (4 * max(1, rows.shape[1])))
+        sums = (rows[i : i + step].sum(dtype=np.float64) for i in range(0, len(rows), step))
+        with np.errstate(over="ignore", invalid="ignore"):
+            if all(np.isfinite(total) for total in sums):
+                return
+        videos = np.unique(video_of[~np.isfinite(rows).all(axis=1)])
+        raise EvaluateError(
+            f"{self.path} holds features that are NaN or infinite: of {len(videos)} of "
+            f"{len(self.names)} videos, the first is {self.names[videos[0]]}. The weights it was "
+            "made with are damaged, or numbers overflowed in the network. Extract the features "
+            "anew with other weights, or with --overwrite if the fault was the machine's."
+        )
 
     def part(self, split: str, part: str) -> np.ndarray:
         """Positions (int64) of the labelled videos of one part of a split; none if there is no

@@ -14,7 +14,7 @@ from ascnet.text import counted, table
 from builder.atomic import write_atomically
 from builder.info_text import printable
 from evaluate.duplicates import Pair, find_pairs, groups_of, leaks_of
-from evaluate.search import CENTRINGS, FEWEST, centre_of, span_text
+from evaluate.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
 from evaluate.store import Features
 
 
@@ -75,10 +75,18 @@ def command(
     if show and len(listed) > show:
         click.echo(f"... and {counted(len(listed) - show, 'more pair')} (--show, --csv)")
     click.echo(_summary(features, pairs, groups, leaking, threshold))
-    if not centre.any() and centring != "none":
+    if only_leaks and not features.splits:
         click.echo(
-            f"Careful: the store has fewer than {FEWEST} videos, too few for a mean to take away, "
-            "and raw features are all alike. Raise --threshold."
+            "The store knows no split, so --leaks can find nothing: no pair is listed. Leave "
+            "--leaks out, or embed videos whose splits are known (a splits.csv in the folder, or "
+            "--shards of a data set that has them)."
+        )
+    if not centre.any() and centring != "none":
+        few = counted(different_videos(features), "different video")
+        click.echo(
+            f"Careful: the store has {few}, and a mean to take away needs {FEWEST} (of copies it "
+            "is the copies, and little would be left of them). Raw features were compared, which "
+            "are all alike. Look at the pairs, or raise --threshold."
         )
     if out is not None:
         click.echo(out)

@@ -19,7 +19,15 @@ from ascnet.text import counted, table
 from builder.atomic import write_atomically
 from builder.info_text import printable
 from evaluate.pages.search import search_page
-from evaluate.search import CENTRINGS, FEWEST, Match, centre_of, search, span_text
+from evaluate.search import (
+    CENTRINGS,
+    FEWEST,
+    Match,
+    centre_of,
+    different_videos,
+    search,
+    span_text,
+)
 from evaluate.store import Features
 
 
@@ -134,7 +142,11 @@ def _how(gallery: Features, query: Features, is_centred: bool, centring: str) ->
     """What was compared with what."""
     how = "less the store's mean" if is_centred else "as the network gives them"
     if not is_centred and centring != "none":
-        how += f" (a mean takes {FEWEST} videos or more; cosines of raw features are all near 1)"
+        few = counted(different_videos(gallery), "different video")
+        how += (
+            f" (a mean takes {FEWEST} videos or more, and the store has {few}; cosines of raw "
+            "features are all near 1)"
+        )
     clips = counted(len(query.clip_video), "clip")
     theirs = counted(len(gallery.clip_video), "clip")
     videos = counted(len(gallery.names), "video")

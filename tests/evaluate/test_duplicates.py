@@ -7,6 +7,7 @@ from evaluate.duplicates import Pair, find_pairs, groups_of, leaks_of
 from evaluate.errors import EvaluateError
 from evaluate.search import centre_of, unit_rows
 from tests.evaluate.stores import random_store, store_of, video
+from tests.evaluate.test_search import copies
 
 COUNTS = [3, 1, 7, 2, 5, 4, 1, 1, 9, 2, 6, 3, 3, 8]
 
@@ -102,3 +103,19 @@ def test_too_many_pairs_are_no_duplicates(tmp_path, monkeypatch):
     store = random_store(tmp_path / "x.h5", COUNTS, 8)
     with pytest.raises(EvaluateError, match=r"More than 3 pairs .* cosine of 0\.1: raise the"):
         find_pairs(store, 0.1, centre_of(store))
+
+
+@pytest.mark.parametrize("noise", [0, 0.01, 0.02])
+@pytest.mark.parametrize("kinds", [[12], [12, 1, 1, 1], [30, 30], [40] + [1] * 15])
+def test_copies_are_found_where_most_videos_are_copies(tmp_path, kinds, noise):
+    """As many as are in it, though the mean of all is nearly the copies."""
+    store = copies(tmp_path, kinds, noise)
+    centre = centre_of(store)
+    found = {(p.first, p.second): p.score for p in find_pairs(store, 0.95, centre)}
+    kind = np.repeat(np.arange(len(kinds)), kinds)
+    wanted = {(a, b) for b in range(len(kind)) for a in range(b) if kind[a] == kind[b]}
+    assert set(found) == wanted
+    assert found == pytest.approx(naive(store, 0.95, centre), abs=1e-5)
+    if not noise:
+        assert set(found.values()) == {1.0}
+        assert len(find_pairs(store, 1.0, centre)) == len(wanted)

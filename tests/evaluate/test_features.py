@@ -1,5 +1,6 @@
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -190,3 +191,15 @@ def test_time_codes_are_those_of_the_frames(subject, protocol, motion, tmp_path,
         wanted = taken[last + 1] if last + 1 < video.frames else video.duration
         assert end == pytest.approx(wanted, abs=0.003)
     assert features.duration.tolist() == [video.duration for video in motion.videos]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_network_that_gives_no_numbers_is_refused(
+    subject, protocol, dataset, tmp_path, overwrite
+):
+    with torch.no_grad():
+        next(subject.backbone.parameters()).fill_(torch.nan)
+    name = re.escape(dataset.videos[0].name)
+    with pytest.raises(EvaluateError, match=rf"features of {name}, clip 1 of 5 \(frames .* NaN"):
+        extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, overwrite=overwrite)
+    assert not (tmp_path / "x.h5").exists()

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from evaluate import disk
+from evaluate import store as storing
 from evaluate.disk import UnavailableError
 from evaluate.errors import EvaluateError
 from evaluate.search import span_text
@@ -386,3 +388,60 @@ def test_what_the_system_refuses_is_no_damage(dataset, tmp_path, refuse, number)
     refuse(number, f"Unable to open file (errno = {number}, error message = '{why}')", always=True)
     with pytest.raises(UnavailableError, match=f"cannot be read: {why}. .* do not delete it"):
         Features(tmp_path / "x.h5")
+
+
+def spoil(path, clip: int, value: float) -> None:
+    """What an earlier version stored: a clip, and so its video, that is no number."""
+    with h5py.File(path, "r+") as file:
+        file["clip_features"][clip, 1] = value
+        file["features"][file["clip_video"][clip], 1] = value
+        file.attrs.modify("sha256", storing._digest(file))
+        file.attrs.modify("clips_sha256", storing._clips_digest(file))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_old_store_of_no_numbers_is_refused(dataset, tmp_path, value):
+    path = tmp_path / "x.h5"
+    whole(path, dataset)
+    spoil(path, 7, value)
+    name = re.escape(dataset.videos[3].name)
+    with pytest.raises(EvaluateError, match=f"NaN or infinite: of 1 of 16 videos.* is {name}"):
+        Features(path)
+    with h5py.File(path, "r+") as file:  # in its clips alone
+        file["features"][3, 1] = 1
+        file.attrs.modify("sha256", storing._digest(file))
+    with pytest.raises(EvaluateError, match=f"NaN or infinite: of 1 of 16 videos.* is {name}"):
+        _ = Features(path).clip_features
+
+
+@pytest.mark.parametrize(
+    "value, what", [(np.nan, "NaN"), (np.inf, "infinite"), (3e38, "too large")]
+)
+def test_what_is_no_number_is_not_stored(dataset, tmp_path, value, what):
+    store = open_store(tmp_path / "x.h5", dataset)
+    fill(store, 0, 4)
+    clips = np.ones((6, 3), np.float32)
+    clips[3:, 2] = value
+    number, clip = (6, "1 of 2 (frames 0 to 3)") if value == 3e38 else (5, "2 of 2 (frames 4 to 7)")
+    wanted = (
+        re.escape(f"features of {dataset.videos[number].name}, clip {clip}, are ") + ".*" + what
+    )
+    with pytest.raises(EvaluateError, match=wanted):
+        store.write(4, 3, clips)
+    store.close()
+    store = open_store(tmp_path / "x.h5", dataset)
+    assert store.done.sum() == 4
+    fill(store, 4, 16)
+    store.close()
+    assert len(Features(tmp_path / "x.h5").clip_features) == 33
+
+
+def test_an_unfinished_store_of_no_numbers_is_made_good(dataset, tmp_path):
+    store = open_store(tmp_path / "x.h5", dataset)
+    fill(store, 0, 9)
+    store.close()
+    with h5py.File(unfinished(tmp_path / "x.h5"), "r+") as file:
+        file["features"][3] = np.nan
+    store = open_store(tmp_path / "x.h5", dataset)
+    assert np.flatnonzero(~store.done).tolist() == [3, *range(9, 16)]
+    store.close()
