@@ -68,11 +68,18 @@ def _caption(result: dict[str, Any]) -> str:
     if result["trained_on"]["test_videos_seen"] is None:
         lines.append("  Whether these weights were trained on test videos is not known.")
     elif result["trained_on"]["test_videos_seen"]:
-        lines.append(
-            f"  Careful: the run was trained on split {result['trained_on']['split']} of this data "
-            "set, and its training saw test videos of this one (without their labels)."
-        )
+        lines.append(f"  {seen_text(result['trained_on'])}")
     return "\n".join(lines)
+
+
+def seen_text(trained_on: dict[str, Any]) -> str:
+    """The warning that training saw what is tested."""
+    number = trained_on.get("test_videos_seen_number")
+    how_many = f"{number} of the test videos" if number else "test videos"
+    return (
+        f"Careful: the run was trained on split {trained_on.get('split', '?')} of its data, and "
+        f"its training saw {how_many} (without their labels)."
+    )
 
 
 def _baseline(result: dict[str, Any]) -> str:

@@ -37,7 +37,8 @@ from evaluate.progress import Progress, silent
 from evaluate.question import Question, result_path, store_path
 from evaluate.store import Features
 from evaluate.subjects import Subject, Subjects
-from trainer.provenance import code, fingerprint
+from trainer.provenance import code
+from trainer.seen import count_seen, seen_by, sources_of
 from trainer.sources import shown
 
 SCHEMA = 1
@@ -214,7 +215,7 @@ def _result(
         "classes": list(next(iter(parts.values())).classes),
         "counts": dataset.counts,
         "protocol": asked.choices(subjects),
-        "trained_on": _trained_on(subjects, dataset, list(parts)),
+        "trained_on": _trained_on(subjects, dataset, list(parts.values())),
         "settings": asdict(subjects.settings),
         "code": code(),
     }
@@ -235,18 +236,24 @@ def _over_splits(
     return found
 
 
-def _trained_on(subjects: Subjects, dataset: ShardDataset, splits: list[str]) -> dict[str, Any]:
-    """The run's record of its data, and whether its training saw videos of a tested part: None for
-    a file of weights, of which nobody knows."""
+def _trained_on(subjects: Subjects, dataset: ShardDataset, parts: list[Parts]) -> dict[str, Any]:
+    """The run's record of its data, and whether its training saw tested videos, and how many: None
+    where nobody knows, as of a file of weights."""
     record = subjects.record
     if "weights" in record:
         return dict(record) | {"test_videos_seen": None}
     own = subjects.settings.data.split
-    same = fingerprint(dataset.folder) in record["shards_sha256"]
+    seen = seen_by(subjects.folder, record, own, dataset)
+    number = None
+    if seen is not None:
+        of_name = sources_of(dataset)
+        positions = sorted({int(i) for part in parts for i in part.test})
+        number = count_seen((of_name[dataset.videos[i].name] for i in positions), seen)
     return {
         "split": own,
         "code": record["code"],
         "shards": [shown(place) for place in record["shards"]],
         "counts": record["counts"],
-        "test_videos_seen": same and any(split != own for split in splits),
+        "test_videos_seen": None if number is None else number > 0,
+        "test_videos_seen_number": number,
     }

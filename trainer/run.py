@@ -2,6 +2,7 @@
 
 runs/<time>-<recipe>/
     config.toml       every setting, and under [run] what it was trained on
+    training_videos.jsonl  names and source hashes of the videos (trainer/seen.py)
     log.jsonl         a line every `log_every` steps (trainer/log.py)
     checkpoints/      the last two and the milestones, named by the step they were taken after
     events.out...     the same numbers as log.jsonl, for TensorBoard
@@ -16,6 +17,7 @@ from typing import Any
 import tomli_w
 
 from builder.atomic import only_writer, write_atomically
+from builder.shard import ShardDataset
 from trainer import checkpoint, config
 from trainer.backbones import check_backbone
 from trainer.batches import is_streamed
@@ -23,6 +25,7 @@ from trainer.checkpoint import CONFIG_FILE
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.provenance import code, fingerprint
+from trainer.seen import write_down
 from trainer.sources import shown
 from trainer.training_set import TrainingSet
 
@@ -48,6 +51,7 @@ def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) ->
             "init_sha256": digest_of(settings.model.init),
         }
         text = config.dump(settings) + "\n" + tomli_w.dumps({"run": record})
+        write_down(run, map(ShardDataset, data.sources), settings.data.split)
         write_atomically(run / CONFIG_FILE, text)
 
 

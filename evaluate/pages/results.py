@@ -8,7 +8,7 @@ from typing import Any
 from evaluate.pages.chart import Chart, Line
 from evaluate.pages.facts import flat, without_secrets
 from evaluate.published import Published, lacks, note, published
-from evaluate.results import TITLES
+from evaluate.results import TITLES, seen_text
 
 _ENCODERS = ("trained", "untrained")
 _RANK = "recall@"
@@ -248,10 +248,7 @@ def _shown(trained_on: dict[str, Any]) -> dict[str, Any]:
 def _warning(trained_on: dict[str, Any]) -> str:
     if not trained_on.get("test_videos_seen"):
         return ""
-    return (
-        "Careful: training saw test videos of this split (without their labels), as it was trained "
-        f"on split {trained_on.get('split', '?')} of the same data set."
-    )
+    return seen_text(trained_on)
 
 
 def _recall_chart(columns: list[str], rows: list[Row]) -> Chart | None:

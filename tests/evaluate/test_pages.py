@@ -116,7 +116,7 @@ def test_results_with_spread_baseline_splits_and_published_figures(run):
     assert ["2", "trained", "50.0", "75.5", "–"] in page.rows
     assert "split 1: gallery 9537, queries 3783 (test part), 1 unlabelled left out" in page.text
     assert "1 of 17 source videos missing" in page.text
-    assert "Careful: training saw test videos" in page.text
+    assert "its training saw test videos" in page.text
     assert BAD in page.text  # the protocol, escaped
 
 

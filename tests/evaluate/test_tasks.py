@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -21,6 +22,7 @@ from evaluate.results import table
 from evaluate.subjects import of_file, of_run
 from evaluate.tasks import evaluate
 from trainer.backbones import make_backbone
+from trainer.seen import TRAINING_VIDEOS_FILE
 
 CPU = torch.device("cpu")
 QUICK = ("epochs=2", "batch=4", "lr=0.01")
@@ -92,7 +94,8 @@ def test_all_splits_mean_and_spread(subjects, tiny, shards):
     assert result["results"]["trained"]["recall@5"] is None  # only 4 in the gallery of split 2
     assert "mean of splits 1, 2" in table(result) and " ± " in table(result)
     assert result["trained_on"]["test_videos_seen"]
-    assert "its training saw test videos" in table(result)
+    assert result["trained_on"]["test_videos_seen_number"] == 12  # of split 2
+    assert "its training saw 12 of the test videos" in table(result)
 
 
 def test_siblings_in_the_gallery_give_a_row_without_them(subjects, tiny, shards):
@@ -176,15 +179,53 @@ def test_an_unlabelled_data_set(subjects, tiny, make_video, tmp_path):
         evaluate(asked("linear", tiny), subjects, ShardDataset(tmp_path / "out"), CPU)
 
 
-def test_moved_shards_are_known_again(subjects, tiny, shards, tmp_path):
-    """Training saw test videos of split 2, wherever its shards lie now."""
+FLIP = {"train": "test", "test": "train"}
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("split, number", [("2", 12), ("3", 0)])
+def test_moved_shards_are_known_again(subjects, tiny, shards, tmp_path, is_old, split, number):
+    """Training saw test videos of split 2, wherever its shards lie now, and none of split 3."""
+    if is_old:
+        (subjects.folder / TRAINING_VIDEOS_FILE).unlink()
     shutil.copytree(shards, tmp_path / "moved")
     dataset = ShardDataset(tmp_path / "moved")
     dataset.__dict__["videos"] = tuple(
-        replace(v, splits={"2": v.splits["1"]}) for v in dataset.videos
+        replace(v, splits={"2": FLIP[v.splits["1"]], "3": v.splits["1"]}) for v in dataset.videos
     )
-    result = evaluate(asked("knn", tiny, split="2"), subjects, dataset, CPU)
-    assert result["trained_on"]["test_videos_seen"]
+    result = evaluate(asked("knn", tiny, split=split), subjects, dataset, CPU)
+    assert result["trained_on"]["test_videos_seen"] is (number > 0)
+    assert result["trained_on"]["test_videos_seen_number"] == number
+    assert ("Careful" in table(result)) == (number > 0)
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_videos_that_are_built_anew_are_known_again(
+    subjects, tiny, video_folder, shards, tmp_path, is_old
+):
+    """At another short side, under other names, in another folder, tested where it was trained."""
+    if is_old:
+        (subjects.folder / TRAINING_VIDEOS_FILE).unlink()
+    rows = ["video,split"]
+    for video in ShardDataset(shards).videos:
+        name = f"{video.class_name}/other_{Path(video.name).name}"
+        (tmp_path / "v" / video.class_name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(video_folder / video.name, tmp_path / "v" / name)
+        rows.append(f"{name},{FLIP[video.splits['1']]}")
+    (tmp_path / "v" / "splits.csv").write_text("\n".join(rows))
+    catalog = replace(folder.read(tmp_path / "v"), dataset="mine")
+    build(catalog, tmp_path / "mine", BuildSettings(FrameSettings(short_side=48)), How(workers=1))
+    result = evaluate(asked("knn", tiny), subjects, ShardDataset(tmp_path / "mine"), CPU)
+    assert result["trained_on"]["test_videos_seen_number"] == 12
+    assert "its training saw 12 of the test videos" in table(result)
+
+
+def test_what_an_old_run_saw_is_not_known_without_its_shards(subjects, tiny, dataset):
+    (subjects.folder / TRAINING_VIDEOS_FILE).unlink()
+    subjects.record["shards_sha256"] = ["0" * 64]
+    result = evaluate(asked("knn", tiny), subjects, dataset, CPU)
+    assert result["trained_on"]["test_videos_seen"] is None
+    assert "test videos is not known" in table(result)
 
 
 def test_settings_of_a_classifier_are_in_the_file_name(subjects, tiny):
