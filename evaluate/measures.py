@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from evaluate import precision, retrieval
-from evaluate.knn import knn_accuracy
+from evaluate.knn import NUMBERS, knn_accuracy
 from evaluate.parts import Parts
 from evaluate.probe import ProbeSettings, linear_probe
 from evaluate.progress import Progress
 
+_RECALLS = tuple(f"recall@{k}" for k in retrieval.RANKS)
 NO_SIBLINGS = ", no siblings"  # the row of the gallery without the query's own recording
 
 
@@ -28,7 +29,9 @@ def retrieval_of(
 ) -> dict[str, Measure]:
     """recall@k and mean average precision of test videos among training videos, by suffix of the
     row: "" for the whole gallery and, where any test video has siblings in it, NO_SIBLINGS."""
-    gallery, queries = retrieval.centre(features[parts.train], features[parts.test], centring)
+    asked = features[parts.test]
+    how = centring if len(asked) else "none"  # of no queries there is no mean
+    gallery, queries = retrieval.centre(features[parts.train], asked, how)
     measures = {"": _retrieval(gallery, queries, parts, {}, device, progress)}
     if parts.with_siblings:
         groups = {
@@ -48,6 +51,8 @@ def _retrieval(
     progress: Progress,
 ) -> Measure:
     labels = parts.labels[parts.train], parts.labels[parts.test]
+    if not len(queries):
+        return Measure({**dict.fromkeys(_RECALLS), "mAP": None}, _nothing(parts))
     found = retrieval.nearest(
         gallery, queries, max(retrieval.RANKS), device=device, progress=progress, **groups
     ).positions
@@ -55,15 +60,28 @@ def _retrieval(
         gallery, queries, *labels, device=device, progress=progress, **groups
     )
     without = np.isnan(precisions)
-    figures = retrieval.recall(found, *labels, len(gallery))
-    figures["mAP"] = None if without.all() else float(100 * np.nanmean(precisions))
+    figures: dict[str, float | None] = {**dict.fromkeys(_RECALLS), "mAP": None}
+    if not without.all():  # recall and mAP over the same queries: those that can be answered
+        can = ~without
+        figures = retrieval.recall(found[can], labels[0], labels[1][can], len(gallery))
+        figures["mAP"] = float(100 * precisions[can].mean())
     nearest = np.where(found[:, 0] >= 0, labels[0][found[:, 0]], -1)
     details = {
         "queries_with_siblings": parts.with_siblings,
-        "queries_without_their_class": int(without.sum()),  # not in mAP; a miss in recall
+        "queries_without_their_class": int(without.sum()),
+        "left_out": int(without.sum()),  # of recall and mAP; before, they were misses of recall
         "predictions": nearest.tolist(),  # class of the nearest
     }
     return Measure(figures, details)
+
+
+def _nothing(parts: Parts) -> dict[str, Any]:
+    """The details where there is nothing to ask with."""
+    return {
+        "queries_with_siblings": parts.with_siblings,
+        "queries_without_their_class": 0,
+        "predictions": [],
+    }
 
 
 def linear_of(
@@ -74,6 +92,8 @@ def linear_of(
     progress: Progress,
 ) -> Measure:
     """top-1 and top-5 of a linear classifier on the features."""
+    if not len(parts.test):
+        return Measure({"top1": None, "top5": None}, {"predictions": []})
     found = linear_probe(
         features[parts.train],
         parts.labels[parts.train],
@@ -93,6 +113,8 @@ def knn_of(
     features: np.ndarray, parts: Parts, centring: str, device: torch.device, progress: Progress
 ) -> Measure:
     """top-1 of a vote of the k nearest."""
+    if not len(parts.test):
+        return Measure({f"knn@{k}": None for k in NUMBERS}, {"predictions": []})
     gallery, queries = retrieval.centre(features[parts.train], features[parts.test], centring)
     found = knn_accuracy(
         gallery,

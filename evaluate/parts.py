@@ -20,15 +20,17 @@ class Parts:
     split: str
     test_part: str  # "test", or "val"
     train: np.ndarray  # int64, positions: the gallery
-    test: np.ndarray  # int64, positions: the queries
+    test: np.ndarray  # int64, positions: the queries, of classes that the train part has
     labels: np.ndarray  # int64, of every video; -1: unlabelled
     groups: np.ndarray  # int64, of every video: number of its source recording, by name
     classes: tuple[str, ...]  # names by label
     unlabelled: int  # videos of the two parts that are left out
+    unknown: int = 0  # test videos that are left out, as the train part has none of their class
 
     @property
     def counts(self) -> dict[str, int]:
-        return {"train": len(self.train), "test": len(self.test), "unlabelled": self.unlabelled}
+        counts = {"train": len(self.train), "test": len(self.test), "unlabelled": self.unlabelled}
+        return counts | ({"class_not_in_train": self.unknown} if self.unknown else {})
 
     @property
     def with_siblings(self) -> int:
@@ -53,7 +55,8 @@ def splits_of(dataset: ShardDataset, asked: str) -> list[str]:
 
 def parts_of(dataset: ShardDataset, split: str, factor: str = "") -> Parts:
     """The labelled videos of a split; with `factor` a known factor of the videos (shapes: family,
-    programme, outline, tempo) stands for the class. Raises EvaluateError if there are no labels, or
+    programme, outline, tempo) stands for the class. Test videos of a class that the train part has
+    not are left out: nobody can find or name it. Raises EvaluateError if there are no labels, or
     nothing to train or to test on."""
     videos = dataset.videos
     labels, classes = _of_factor(dataset, factor) if factor else _of_class(dataset)
@@ -67,17 +70,19 @@ def parts_of(dataset: ShardDataset, split: str, factor: str = "") -> Parts:
                 f"{describe_splits(dataset) or 'none'}. Choose one that has train and test with "
                 "--split N."
             )
+    known = np.isin(labels[test], labels[train])
     in_parts = sum(video.splits.get(split) in ("train", test_part) for video in videos)
     numbers = {group: i for i, group in enumerate(sorted({video.group for video in videos}))}
     return Parts(
         split=split,
         test_part=test_part,
         train=train,
-        test=test,
+        test=test[known],
         labels=labels,
         groups=np.array([numbers[video.group] for video in videos], np.int64),
         classes=tuple(classes),
         unlabelled=in_parts - len(train) - len(test),
+        unknown=int((~known).sum()),
     )
 
 

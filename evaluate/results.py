@@ -92,6 +92,7 @@ def _counts(result: dict[str, Any]) -> list[str]:
     whole = result["counts"]
     lost = f"{sum(whole['failed'].values())} of {whole['expected']} source videos missing"
     names = ("gallery", "queries") if result["task"] == "retrieval" else ("train", "test")
+    tested = "queries" if result["task"] == "retrieval" else "test videos"
     lines = []
     for split, own in result["splits"].items():
         counts = own["counts"]
@@ -101,7 +102,27 @@ def _counts(result: dict[str, Any]) -> list[str]:
             f"  {which}{names[0]} {counts['train']} (train part), {names[1]} {counts['test']} "
             f"({own['test_part']} part), {lost}{left_out}"
         )
+        lines += [f"  {which}{text}" for text in not_counted(own, tested)]
     return lines
+
+
+def not_counted(split: dict[str, Any], tested: str) -> list[str]:
+    """Sentences about what is in no figure of a split, as nothing can be found for it; `tested`: a
+    word for test videos. Results of earlier versions have none."""
+    said, counts = [], split.get("counts") or {}
+    if unknown := counts.get("class_not_in_train"):
+        every = unknown + counts["test"]
+        said.append(
+            f"{unknown} of {every} {tested} left out: the train part has none of their class"
+        )
+    for row, own in (split.get("details") or {}).items():
+        left = (own or {}).get("queries_without_their_class")
+        if left and own.get("left_out"):
+            said.append(
+                f"{row}: {left} of {len(own['predictions'])} {tested} left out: no video of their "
+                "class is left in the gallery"
+            )
+    return said
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:

@@ -91,7 +91,8 @@ def evaluate(
     results.write_json(result_path(question, subjects, dataset.name), result)
     if question.task == "retrieval":
         for own in parts.values():
-            asking.draw(own)
+            if len(own.test):
+                asking.draw(own)
     return result
 
 
@@ -144,6 +145,12 @@ class _Asking:
         """Train a classifier on clips, and test it."""
         asked, videos = self.question, self.dataset.videos
         assert asked.finetune is not None
+        if not len(parts.test):
+            raise EvaluateError(
+                f"None of the {parts.unknown} test videos of split {parts.split} is of a class "
+                "that the train part has, so a classifier can name none of them. Choose another "
+                "split, or build with other split lists."
+            )
         learn, test = (
             Labelled([videos[i] for i in own], parts.labels[own])
             for own in (parts.train, parts.test)

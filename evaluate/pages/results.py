@@ -8,7 +8,7 @@ from typing import Any
 from evaluate.pages.chart import Chart, Line
 from evaluate.pages.facts import flat, without_secrets
 from evaluate.published import Published, lacks, note, published
-from evaluate.results import TITLES, seen_text
+from evaluate.results import TITLES, not_counted, seen_text
 
 _ENCODERS = ("trained", "untrained")
 _RANK = "recall@"
@@ -228,6 +228,8 @@ def _counts(task: str, splits: dict[str, dict[str, Any]], counts: dict[str, Any]
         if part.get("unlabelled"):
             words += f", {part['unlabelled']} unlabelled left out"
         said.append(words)
+        tested = "queries" if task == "retrieval" else "test videos"
+        said += [f"{which}{text}" for text in not_counted(own, tested)]
     if "expected" in counts:
         lost = sum((counts.get("failed") or {}).values())
         said.append(f"{lost} of {counts['expected']} source videos missing")

@@ -15,6 +15,7 @@ from builder.shard import ShardDataset
 from evaluate import finetune_config
 from evaluate.errors import EvaluateError
 from evaluate.linear import Sgd
+from evaluate.pages import results
 from evaluate.probe import ProbeSettings
 from evaluate.protocol import changed, protocol_of
 from evaluate.question import ON_THE_FLY, Question, result_path
@@ -111,6 +112,50 @@ def test_siblings_in_the_gallery_give_a_row_without_them(subjects, tiny, shards)
         "untrained, no siblings",
     ]
     assert result["splits"]["1"]["details"]["trained"]["queries_with_siblings"] == 4
+
+
+def test_queries_that_nothing_can_be_found_for_are_counted(subjects, tiny, shards):
+    """Recall and mAP of a row are over the same queries; a row of none has no figures."""
+    dataset = ShardDataset(shards)
+    videos = dataset.videos
+    for groups, left in (({"bars": "a"}, "2 of 4"), ({"bars": "a", "test": "a"}, "4 of 4")):
+        dataset.__dict__["videos"] = tuple(
+            replace(v, group=groups.get(v.class_name, v.group)) for v in videos
+        )
+        result = evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+        row, details = (
+            one["trained, no siblings"]
+            for one in (result["results"], result["splits"]["1"]["details"])
+        )
+        assert f"no siblings: {left} queries left out: no video of their class" in table(result)
+        assert details["left_out"] == int(left[0])
+        if left == "4 of 4":
+            assert set(row.values()) == {None}
+        else:  # the two of class test, all other videos being of their class
+            assert row["recall@1"] == row["recall@10"] == row["mAP"] == 100
+
+
+@pytest.mark.parametrize("task", ["retrieval", "linear", "knn"])
+@pytest.mark.parametrize("every", [False, True])
+def test_classes_that_the_train_part_has_not(subjects, tiny, shards, task, every):
+    dataset = ShardDataset(shards)
+    dataset.__dict__["videos"] = tuple(
+        replace(v, splits={"1": "test"})
+        if v.class_name == "bars"
+        else replace(v, splits={"1": "train"} if every else v.splits)
+        for v in dataset.videos
+    )
+    result = evaluate(asked(task, tiny), subjects, dataset, CPU)
+    tested, text = (0 if every else 2), table(result)
+    counts = result["splits"]["1"]["counts"]
+    assert counts["class_not_in_train"] == 8 and counts["test"] == tested
+    assert f"8 of {8 + tested} {'queries' if task == 'retrieval' else 'test videos'} left" in text
+    assert "left out: the train part has none of their class" in text
+    table_of_page, _ = results.read(subjects.folder)
+    assert f"8 of {8 + tested} " in table_of_page[0].counts
+    first = result["results"]["trained"][result["columns"][0]]
+    assert first == (None if every else None if task == "knn" else 100)
+    assert len(result["splits"]["1"]["details"]["trained"]["predictions"]) == tested
 
 
 def test_other_protocols_have_files_of_their_own(subjects, tiny, dataset):
