@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.atomic import write_atomically
-from builder.errors import BuilderError
-from builder.shard import ShardDataset
+from builder.shard import BuilderError, ShardDataset
 from trainer.provenance import fingerprint
 
 TRAINING_VIDEOS_FILE = "training_videos.jsonl"
