@@ -1,6 +1,7 @@
 """The command `ascnet`. Sub-commands load when they are called, so `ascnet --help` is instant."""
 
 import importlib
+import os
 import signal
 import sys
 from importlib.util import find_spec
@@ -83,8 +84,31 @@ def _end_well(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _open_what_is_closed() -> None:
+    """Give standard input, output and error that the caller closed (`2>&-`) to the null device.
+    Else the first file that is opened gets the number, and with it what is meant for a terminal."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number, inheritable=True)
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False, encoding="utf-8"))  # noqa: SIM115
+
+
 def main() -> None:
     """Entry point. Errors that a user can mend are one message, never a traceback."""
+    _open_what_is_closed()
+    try:
+        _run()
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what comes now finds an end that is near
+
+
+def _run() -> None:
     if sentence := clash():
         click.echo(f"Error: {sentence}", err=True)
         sys.exit(1)

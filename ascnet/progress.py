@@ -1,12 +1,15 @@
 """Progress of long work: a bar on a terminal, plain lines in a log."""
 
+import os
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from tqdm import tqdm
 
 _SECONDS = 10.0  # between lines in a log
+_COLUMNS = 80  # of a terminal that does not say
 
 
 class Progress:
@@ -25,10 +28,11 @@ class Progress:
             self._first, self._began = done, time.monotonic()
             self._close_bar()
         self._last = done
-        if sys.stderr.isatty():
-            self._draw(done, total, text)
-        else:
-            self._print(done, total, text)
+        with suppress(OSError):  # a terminal or a reader that is gone ends no work
+            if sys.stderr.isatty():
+                self._draw(done, total, text)
+            else:
+                self._print(done, total, text)
 
     def _draw(self, done: int, total: int, text: str) -> None:
         if self._bar is None:
@@ -36,8 +40,14 @@ class Progress:
                 total=total, initial=done, desc=self._title, unit=self._unit, dynamic_ncols=True
             )
         if text:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.bar_format = self._with_numbers(text, total)
         self._bar.update(done - self._bar.n)
+
+    def _with_numbers(self, text: str, total: int) -> str:
+        """A line without a bar. Where not all numbers fit the terminal, the last are left out."""
+        longest = f"{self._title} {total}/{total} 00:00:00 left  "
+        numbers = _fitting(text, _columns() - len(longest) - 1)
+        return "{desc} {n_fmt}/{total_fmt} {remaining} left  " + numbers
 
     def _print(self, done: int, total: int, text: str) -> None:
         now = time.monotonic()
@@ -65,6 +75,23 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._close_bar()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+    except (OSError, ValueError):
+        return _COLUMNS
+
+
+def _fitting(text: str, columns: int) -> str:
+    """As many of the numbers, "loss 1.2, std 50%", as fit, and the first in any case."""
+    first, *others = text.split(", ")
+    for other in others:
+        if len(first) + len(", ") + len(other) > columns:
+            break
+        first += f", {other}"
+    return first
 
 
 def _words(rate: float) -> str:

@@ -4,7 +4,8 @@ import io
 import logging
 import os
 import zipfile
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from builder.atomic import give_name
 from trainer.backbones import make_backbone
 from trainer.backbones.base import Backbone
-from trainer.config import Config
+from trainer.config import MAY_CHANGE, Config, differing, parse
 from trainer.config import load as load_config
 from trainer.errors import TrainerError
 
@@ -113,6 +114,39 @@ def read_state(path: Path) -> dict[str, Any] | None:
     return state
 
 
+def must_be_of(text: str | None, settings: Config, run: Path) -> None:
+    """Raises TrainerError, naming what differs, if a run was started with other settings than
+    those in its config.toml. `text`: what it was started with; None: an older version of ascnet
+    did not keep that."""
+    if text is None:
+        return
+    changed = differing(settings, parse(text, f"What {run} was started with"))
+    if changed:
+        said = ", ".join(f"{key} = {now} (was {then})" for key, (now, then) in changed.items())
+        raise TrainerError(
+            f"{run / CONFIG_FILE} was changed since the run was started: {said}. A run keeps its "
+            f"settings ({', '.join(MAY_CHANGE)} excepted): put back what was there, or start a new "
+            f"run with the changed ones: ascnet train --recipe {run / CONFIG_FILE}"
+        )
+
+
+@contextmanager
+def must_fit(path: Path, run: Path) -> Iterator[None]:
+    """Raises TrainerError where a checkpoint has other tensors than the settings of its run ask
+    for."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise TrainerError(
+            f"{path} does not fit the settings in {run / CONFIG_FILE}: the network or the memory "
+            "bank they ask for has other tensors. Put model.backbone, model.hidden, model.dim, "
+            "objective.bank and objective.momentum back to what the run was started with, or start "
+            "a new run."
+        ) from error
+
+
 @dataclass(frozen=True)
 class TrainedBackbone:
     """What evaluation needs of a run."""
@@ -124,13 +158,16 @@ class TrainedBackbone:
 
 
 def load_backbone(run: Path) -> TrainedBackbone:
-    """The backbone of a run's newest checkpoint. Raises TrainerError if there is none."""
+    """The backbone of a run's newest checkpoint. Raises TrainerError if there is none, or if the
+    settings beside it are not those that it was trained with."""
     path, state = load_last(run)
     config = load_config(run / CONFIG_FILE)
+    must_be_of(state.get("settings"), config, run)
     prefix = "encoder.backbone."
     weights = {k.removeprefix(prefix): v for k, v in state["model"].items() if k.startswith(prefix)}
     backbone = make_backbone(config.model.backbone)
-    backbone.load_state_dict(weights)
+    with must_fit(path, run):
+        backbone.load_state_dict(weights)
     return TrainedBackbone(
         config=config,
         backbone=backbone,
@@ -141,15 +178,26 @@ def load_backbone(run: Path) -> TrainedBackbone:
 
 def newest_run(runs: Path, trained: bool = True) -> Path:
     """The run in the folder of runs that was started, or wrote a checkpoint, last; `trained`: of
-    those that have a checkpoint. Raises TrainerError if there is none."""
-    found = {
+    those that have a checkpoint, with a warning that names the newer ones that have none. Raises
+    TrainerError if there is none."""
+    ages = {
         run: max(path.stat().st_mtime_ns for path in (run / CONFIG_FILE, *list_checkpoints(run)))
         for run in runs.glob("*")
-        if (run / CONFIG_FILE).is_file() and (list_checkpoints(run) or not trained)
+        if (run / CONFIG_FILE).is_file()
     }
-    if not found:
-        raise TrainerError(
-            f"No {'trained ' if trained else ''}run in {runs}/. Train one first, for example with "
-            "`ascnet train shards/`, or name one with --run."
-        )
-    return max(found, key=lambda run: found[run])
+    newest_first = sorted(ages, key=lambda run: ages[run], reverse=True)
+    for place, run in enumerate(newest_first):
+        if list_checkpoints(run) or not trained:
+            if skipped := newest_first[:place]:
+                log.warning(
+                    "Note: %s is taken. Newer, but without a checkpoint: %s (--run names another).",
+                    run,
+                    ", ".join(map(str, skipped)),
+                )
+            return run
+    without = ", ".join(map(str, newest_first))
+    raise TrainerError(
+        f"No {'trained ' if trained else ''}run in {runs}/"
+        + (f" ({without} has no checkpoint yet)" if without else "")
+        + ". Train one first, for example with `ascnet train shards/`, or name one with --run."
+    )

@@ -6,6 +6,7 @@ A default is "ours" (our choice) unless its comment names a source: the paper (H
 
 import difflib
 import tomllib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -262,6 +263,49 @@ def _converted(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:
         raise TrainerError(f"{where} is {value!r}; it takes a value of type {kind.__name__}.")
     return value
+
+
+def fixed(config: Config) -> Config:
+    """The settings that a resumed run may not change; the others have their defaults."""
+    changed: Config = _changed(config, _table_of(MAY_CHANGE, Config()))
+    return changed
+
+
+def differing(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """Both values of every setting that differs and may not change on resume, by its key."""
+    mine, theirs = _flat(asdict(fixed(one))), _flat(asdict(fixed(other)))
+    return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}
+
+
+def parse(text: str, source: str) -> Config:
+    """Settings from what `dump` made of them. Raises TrainerError where `source` is damaged."""
+    try:
+        settings: Config = apply(Config(), tomllib.loads(text), source)
+    except (tomllib.TOMLDecodeError, TypeError) as error:
+        raise TrainerError(f"{source} is damaged, or no TOML: {error}.") from error
+    return settings
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"optim": {"lr": 0.1}} as {"optim.lr": 0.1}."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _table_of(keys: Iterable[str], config: Config) -> dict[str, Any]:
+    """The values of some keys, in tables."""
+    flat, table = _flat(asdict(config)), dict[str, Any]()
+    for key in keys:
+        value = flat[key]
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        _merge(table, value)
+    return table
 
 
 def dump(config: Config) -> str:

@@ -2,9 +2,13 @@
 
 from trainer.batches import is_streamed, part_size
 from trainer.config import Config
+from trainer.errors import TrainerError
 from trainer.estimate import estimate
+from trainer.frame_size import enlarged
 from trainer.pretrain import total_steps
 from trainer.training_set import TrainingSet
+
+_CPU_GFLOPS = 100  # a second, in convolutions of fp32; a laptop has less, a server more
 
 
 def data_text(settings: Config, data: TrainingSet) -> str:
@@ -40,6 +44,8 @@ def data_text(settings: Config, data: TrainingSet) -> str:
             "their clips do not play at the speeds that they are labelled with. --set data.fps=25 "
             "follows the frame times."
         )
+    if small := enlarged(data.videos, own.size, own.short_side):
+        lines.append(small)
     if len(set(data.groups)) < 2 and settings.objective.exclude_siblings:
         lines.append(
             "Warning: all training videos come from one source group, so speed consistency finds "
@@ -64,3 +70,27 @@ def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
             "the log projects them after 50 steps.",
         ]
     )
+
+
+def days_on_a_cpu(settings: Config, data: TrainingSet) -> str:
+    """What is to be said of a run that would take a CPU days; "" of one that would not."""
+    gflop = total_steps(settings, len(data.videos)) * estimate(settings).step_gflops
+    days = gflop / _CPU_GFLOPS / 86400
+    if days < 1:
+        return ""
+    return (
+        f"Recipe {settings.recipe} is for a GPU, as it stands: on a CPU that computes "
+        f"{_CPU_GFLOPS} GFLOP a second it takes about {days:,.0f} days. --recipe demo is for a CPU."
+    )
+
+
+def must_be_computable(settings: Config, data: TrainingSet, device_type: str) -> None:
+    """Raises TrainerError for what this device computes wrongly."""
+    if device_type == "cpu" and settings.device.precision == "bf16":
+        sentences = (
+            "device.precision is bf16 and the device is a CPU, where torch's bf16 gradients of "
+            "convolutions are wrong for some shapes.",
+            days_on_a_cpu(settings, data),
+            "To train here all the same, say --set device.precision=fp32.",
+        )
+        raise TrainerError(" ".join(filter(None, sentences)))

@@ -1,8 +1,10 @@
 """What stops a run that would only burn time: a loss that is no number, a collapse."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from torch import nn
 
 from trainer.config import Config
 from trainer.errors import TrainerError
@@ -27,12 +29,45 @@ class EarlyNumber:
         return float(self._value)
 
 
+def not_finite(module: nn.Module) -> list[str]:
+    """Names of the weights and buffers that are not all finite numbers."""
+    return [
+        name
+        for name, values in module.state_dict().items()
+        if values.is_floating_point() and not bool(values.isfinite().all())
+    ]
+
+
+def must_be_finite(backbone: nn.Module, path: Path) -> None:
+    """Raises TrainerError if the weights that a backbone got from a file are not all numbers: no
+    training can begin with them."""
+    if wrong := not_finite(backbone):
+        values = backbone.state_dict()[wrong[0]]
+        count = int((~values.isfinite()).sum())
+        raise TrainerError(
+            f"{path} cannot be started from: NaN or infinity is in {len(wrong)} of its tensors, "
+            f"such as {count} of the {values.numel()} values of {wrong[0]}. Take weights from "
+            "before the training that made them failed, or begin without --init."
+        )
+
+
 def no_number(what: str, step: int, kept: str) -> TrainerError:
     """What to say of a run whose loss or weights are no numbers; `kept`: where to look."""
     return TrainerError(
         f"{what} at step {step}. {kept} Lower the learning rate (--set optim.lr=...), raise the "
         "warm-up (--set optim.warmup=0.1) or limit the gradient (--set optim.clip=1) and start a "
         "new run; a resumed one keeps its settings and comes here again."
+    )
+
+
+def no_number_at_first(loss: float, kept: str, init: str) -> TrainerError:
+    """What to say of a loss that is no number before anything was learnt; `init`: the file of
+    weights that the run began with, if any."""
+    weights = f", at the weights that the run began with ({init})" if init else ""
+    return TrainerError(
+        f"The loss is {loss} at step 1, before any weight was changed, so the learning rate is not "
+        f"to blame. {kept} Look at these clips{weights}, and at device.precision (fp32 has the "
+        "widest range: --set device.precision=fp32), and start a new run."
     )
 
 

@@ -1,6 +1,7 @@
 """The numbers of a run, as JSON lines, TensorBoard events and words."""
 
 import json
+import logging
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,9 @@ from builder.atomic import write_atomically
 LOG_FILE = "log.jsonl"
 # What differs between two runs of the same settings: times.
 TIMES = ("clips_per_second", "data_wait", "hours_in_all")
+log = logging.getLogger(__name__)
+_ALWAYS = ("loss", "std_appearance", "std_speed", "std_healthy")  # in every line, as numbers
+_NAMED = 5  # lines in a warning
 _PROJECT_AFTER = 50  # steps: from then on the hours of the whole run are projected
 
 
@@ -23,12 +27,24 @@ class Log:
     def __init__(self, run: Path, first: int, total: int) -> None:
         self._path = run / LOG_FILE
         self._first, self._total = first, total
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first]
-        write_atomically(self._path, "".join(line + "\n" for line in kept))
+        lines = [line for line in self._lines() if line["step"] <= first]
+        write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in lines))
         self._events = SummaryWriter(str(run), purge_step=first + 1)
         self._began = self._since = time.perf_counter()
-        self.last: dict[str, Any] = json.loads(kept[-1]) if kept else {}
+        self.last: dict[str, Any] = lines[-1] if lines else {}
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """What the log holds so far; a warning names the lines that cannot be read."""
+        texts = self._path.read_bytes().split(b"\n") if self._path.exists() else []
+        lines = [(number, _parsed(text)) for number, text in enumerate(texts, 1) if text]
+        if damaged := [str(number) for number, line in lines if line is None]:
+            more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+            log.warning(
+                "Warning: %s: what cannot be read is dropped, line %s. Training needs none of it.",
+                self._path,
+                ", ".join(damaged[:_NAMED]) + more,
+            )
+        return [line for _, line in lines if line is not None]
 
     def write(self, step: int, numbers: dict[str, float | None], since: tuple[int, float]) -> str:
         """Write a line of `numbers` and times after step `step`; the main ones come back in words.
@@ -64,18 +80,35 @@ class Log:
 
 
 def in_words(line: dict[str, Any]) -> str:
-    """The main numbers of a line."""
-    words = [
-        f"loss {line['loss']:.3f} (appearance {line['loss_appearance']:.3f}, speed "
-        f"{line['loss_speed']:.3f}), correlation {line['correlation']:.2f}",
-        f"std {line['std_appearance']:.3f}/{line['std_speed']:.3f} of {line['std_healthy']:.3f}",
-        f"rank {line['rank_appearance']:.0f}/{line['rank_speed']:.0f} of "
-        f"{line['rank_healthy']:.0f}",
+    """The main numbers of a line, those to watch first: a narrow terminal shows only them. Std and
+    rank are of the appearance/speed embeddings, in percent of what is healthy."""
+    shares = {
+        name: [line[f"{name}_{head}"] / line[f"{name}_healthy"] for head in ("appearance", "speed")]
+        for name in ("std", "rank")
+    }
+    words = [f"{name} {100 * a:.0f}/{s:.0%}" for name, (a, s) in shares.items()]
+    if line["speed_told"] is not None:  # None where all embeddings are one point
+        words.append(f"speed told {line['speed_told']:.0%}")
+    words += [
+        f"loss {line['loss']:.3f}",
+        f"ACP {line['loss_appearance']:.3f}",
+        f"SCP {line['loss_speed']:.3f}",
+        f"correlation {line['correlation']:.2f}",
         f"{line['clips_per_second']:.0f} clips/s",
         f"data wait {line['data_wait']:.0%}",
     ]
-    if line["speed_told"] is not None:  # None where all embeddings are one point
-        words.insert(3, f"speed told {line['speed_told']:.0%}")
     if line["hours_in_all"] is not None:
         words.append(f"{line['hours_in_all']:.2f} h for all {line['steps']} steps")
     return ", ".join(words)
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """A line of the log; None if it is damaged, or was cut while it was written."""
+    try:
+        line: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError):  # no JSON, or no UTF-8
+        return None
+    is_ours = isinstance(line, dict) and type(line.get("step")) is int
+    if is_ours and all(isinstance(line.get(name), int | float) for name in _ALWAYS):
+        return line
+    return None

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from trainer.config import Config
 from trainer.log import Log
 from trainer.monitor import embedding_stds, measured
 from trainer.network import prepare
-from trainer.ranks import ALONE, Rank
+from trainer.ranks import ALONE, Rank, wait_for_all
+from trainer.run import note_launch
 from trainer.state import TrainingState
 from trainer.step import Stepper
+from trainer.stop import Stop
 from trainer.training_set import TrainingSet
 
 Progress = Callable[[int, int, str], None]  # done, total, the numbers in words
@@ -49,13 +52,15 @@ def train(
     rank: Rank = ALONE,
 ) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint if the run has one. The last line of the log
-    comes back (from rank 0; the others write nothing). Raises TrainerError if the loss is no
-    number any more or the embeddings collapse, and BuilderError if another process trains this
-    run."""
-    if rank.number:
-        return _train(run, settings, data, device, progress, rank)
-    with only_writer(run):
-        return _train(run, settings, data, device, progress, rank)
+    comes back (from rank 0; the others write nothing). A signal to end is obeyed after the step
+    that it comes in, when that is saved. Raises TrainerError if the loss is no number any more or
+    the embeddings collapse, and BuilderError if another process trains this run."""
+    with Stop(alone=rank.world == 1) as stop:
+        if rank.number:
+            return _train(run, settings, data, device, progress, rank, stop)
+        with only_writer(run):
+            note_launch(run)
+            return _train(run, settings, data, device, progress, rank, stop)
 
 
 def _train(
@@ -65,6 +70,7 @@ def _train(
     device: torch.device,
     progress: Progress,
     rank: Rank,
+    stop: Stop,
 ) -> dict[str, Any]:
     total = total_steps(settings, len(data.videos))
     state = TrainingState(make_model(settings), settings, device)
@@ -75,9 +81,13 @@ def _train(
     batches = training_batches(settings, data, first, total, rank, device)
     waiting = Waiting(batches, rank.world)
     log = Log(run, first, total) if rank.number == 0 else None
+    done, saved = first, first
     try:
-        for step in range(first, total):
-            losses, videos = stepper.take(step, waiting)
+        while done < total:
+            step, asked_to_stop = done, stop.ask(device)
+            if (batch := stop.next_of(waiting)) is None:
+                break
+            losses, videos = stepper.take(step, chain((batch,), waiting))
             done, text = step + 1, ""
             if done % settings.log_every == 0 or done == total:
                 stds = embedding_stds(losses, settings.objective, stepper.with_speed(step))
@@ -89,14 +99,27 @@ def _train(
                 state.collapse.look(done, stds)
             if log is not None:
                 progress(done, total, text)
-                if done % settings.checkpoint_every == 0 or done in kept or done == total:
-                    state.must_be_finite(done)
-                    checkpoint.save(run, done, state.state_dict(), kept)
+            if done % settings.checkpoint_every == 0 or done in kept or done == total:
+                _save(run, done, state, kept, rank)
+                saved = done
+            if asked_to_stop():
+                break
+        if done < total:
+            if done > saved:
+                _save(run, done, state, kept, rank)
+            wait_for_all()  # the first to end takes the others with it
+            stop.end()
     finally:
         batches.close()
         if log is not None:
             log.close()
     return log.last if log is not None else {}
+
+
+def _save(run: Path, step: int, state: TrainingState, kept: set[int], rank: Rank) -> None:
+    state.must_be_finite(step)
+    if rank.number == 0:
+        checkpoint.save(run, step, state.state_dict(), kept)
 
 
 class Waiting:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,13 @@ import torch.distributed as dist
 from trainer.errors import TrainerError
 
 _PATIENCE = timedelta(minutes=30)  # with ranks that do not answer; longer than a server is tried
+
+
+_LAUNCH = (
+    "Start the processes by torchrun, which sets it (torchrun --nproc-per-node=2 --no-python -- "
+    "ascnet train ...), or train with one process: env -u WORLD_SIZE -u LOCAL_WORLD_SIZE ascnet "
+    "train ..."
+)
 
 
 @dataclass(frozen=True)
@@ -29,13 +37,15 @@ ALONE = Rank()
 @contextmanager
 def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
     """Join the processes that `torchrun` started, if it did; this process's rank and its device.
-    Raises TrainerError where there are fewer GPUs than processes."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    Raises TrainerError where there are fewer GPUs than processes, and where the variables by which
+    torchrun tells a process of the others are missing or wrong."""
+    if _number("WORLD_SIZE", 1, at_least=1) == 1:
         yield ALONE, torch.device(device_type)
         return
+    _must_be_launched()
     device = torch.device(device_type)
     if device_type == "cuda":
-        own = int(os.environ.get("LOCAL_RANK", "0"))
+        own = _number("LOCAL_RANK", None)
         if own >= torch.cuda.device_count():
             raise TrainerError(
                 f"Process {own} of this machine finds no GPU of its own: there are "
@@ -44,11 +54,11 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
             )
         device = torch.device("cuda", own)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=_PATIENCE)
+    _join("nccl" if device_type == "cuda" else "gloo")
     try:
         yield Rank(dist.get_rank(), dist.get_world_size()), device
     except RuntimeError as error:
-        if re.search("closed by peer|reset by peer|NCCL|ProcessGroup", str(error)):
+        if re.search("closed by peer|reset by peer|gloo|NCCL|ProcessGroup", str(error)):
             raise TrainerError(
                 "Another process of this training ended; its message is above or in its log."
             ) from error
@@ -58,7 +68,68 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
 
 def processes_here() -> int:
     """How many of the processes are on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return _number("LOCAL_WORLD_SIZE", 1, at_least=1)
+
+
+def restarts() -> int:
+    """How often torchrun has started these processes again (--max-restarts)."""
+    return _number("TORCHELASTIC_RESTART_COUNT", 0)
+
+
+def launch() -> str:
+    """What tells one call of torchrun from every other, and stays the same when it starts its
+    processes again; "" without torchrun."""
+    error_file = os.environ.get("TORCHELASTIC_ERROR_FILE", "")  # .../attempt_0/1/error.json
+    return str(Path(error_file).parents[2]) if error_file.count("/") > 2 else ""
+
+
+def _number(name: str, default: int | None, at_least: int = 0) -> int:
+    """The number that a variable of the environment holds; `default` where it is not set. Raises
+    TrainerError for anything else."""
+    text = os.environ.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None or not text.isdecimal() or int(text) < at_least:
+        raise TrainerError(
+            f"{name} is {'not set' if text is None else repr(text)}, and it has to be a number, "
+            f"{at_least} or more. {_LAUNCH}"
+        )
+    return int(text)
+
+
+def _must_be_launched() -> None:
+    """Raises TrainerError unless a process of several knows which it is and where they meet."""
+    world = _number("WORLD_SIZE", 1)
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if not os.environ.get(name):
+            raise TrainerError(
+                f"WORLD_SIZE is {world}, so this is one of {world} processes that train together, "
+                f"but {name} is {'empty' if name in os.environ else 'not set'}. {_LAUNCH}"
+            )
+    if (rank := _number("RANK", None)) >= world:
+        raise TrainerError(
+            f"RANK is {rank}, but WORLD_SIZE is {world}: ranks are 0 to {world - 1}. {_LAUNCH}"
+        )
+    if not 1 <= (port := _number("MASTER_PORT", None)) <= 65535:
+        raise TrainerError(f"MASTER_PORT is {port}; ports are 1 to 65535. {_LAUNCH}")
+
+
+def _join(backend: str) -> None:
+    try:
+        dist.init_process_group(backend, timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        is_taken = "EADDRINUSE" in str(error) or "already in use" in str(error)
+        what = "the port is taken by another program" if is_taken else _first_line(error)
+        raise TrainerError(
+            f"The processes of this training cannot meet at {where} (MASTER_ADDR, MASTER_PORT): "
+            f"{what}. Choose a free port (torchrun --master-port=..., or --standalone on one "
+            "machine) and an address that all of them reach."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else repr(error)
 
 
 def wait_for_all() -> None:

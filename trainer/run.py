@@ -3,12 +3,14 @@
 runs/<time>-<recipe>/
     config.toml       every setting, and under [run] what it was trained on
     training_videos.jsonl  names and source hashes of the videos (trainer/seen.py)
+    launch            the call of torchrun that trains it, if one does (trainer/ranks.py)
     log.jsonl         a line every `log_every` steps (trainer/log.py)
     checkpoints/      the last two and the milestones, named by the step they were taken after
     events.out...     the same numbers as log.jsonl, for TensorBoard
     failed-step-...   the clips of the step whose loss was no number, if one was
 """
 
+import time
 import tomllib
 from hashlib import sha256
 from pathlib import Path
@@ -25,9 +27,26 @@ from trainer.checkpoint import CONFIG_FILE
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.provenance import code, fingerprint
+from trainer.ranks import launch
 from trainer.seen import write_down
 from trainer.sources import shown
 from trainer.training_set import TrainingSet
+
+LAUNCH_FILE = "launch"
+
+
+def new_folder(runs: Path, recipe: str) -> Path:
+    """An empty folder for a run, named by the time and the recipe; by a number, too, where another
+    training began in the same second."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe}"
+    number, run = 1, runs / name
+    while True:
+        try:
+            run.mkdir(parents=True)
+            return run
+        except FileExistsError:
+            number += 1
+            run = runs / f"{name}-{number}"
 
 
 def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) -> None:
@@ -36,11 +55,7 @@ def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) ->
     check_backbone(settings.model.backbone)
     run.mkdir(parents=True, exist_ok=True)
     with only_writer(run):
-        if (run / CONFIG_FILE).exists() or checkpoint.list_checkpoints(run):
-            raise TrainerError(
-                f"{run} holds a run already. Go on with it with --resume, or name another with "
-                "--run."
-            )
+        must_be_free(run)
         record = {
             "code": code(),
             "shards": list(data.sources.values()),
@@ -49,10 +64,47 @@ def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) ->
             "streamed": is_streamed(settings.data, data),
             "ranks": ranks,
             "init_sha256": digest_of(settings.model.init),
+            "settings": config.dump(config.fixed(settings)),
         }
+        note_launch(run)
         text = config.dump(settings) + "\n" + tomli_w.dumps({"run": record})
         write_down(run, map(ShardDataset, data.sources), settings.data.split)
         write_atomically(run / CONFIG_FILE, text)
+
+
+def note_launch(run: Path) -> None:
+    """Write down which call of torchrun trains a run, if one does: its restarts look for that."""
+    if launch():
+        write_atomically(run / LAUNCH_FILE, launch() + "\n")
+
+
+def is_of_this_launch(run: Path) -> bool:
+    """Whether it was this call of torchrun that trained a run last."""
+    try:
+        noted = (run / LAUNCH_FILE).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return noted != "" and noted == launch()
+
+
+def run_of_this_launch(runs: Path) -> Path | None:
+    """The run in the folder of runs that this call of torchrun trained last; None: it has begun
+    none yet."""
+    found = [run for run in runs.glob("*") if is_run(run) and is_of_this_launch(run)]
+    return max(found, key=lambda run: (run / LAUNCH_FILE).stat().st_mtime_ns, default=None)
+
+
+def must_be_free(run: Path) -> None:
+    """Raises TrainerError if a folder holds a run."""
+    if holds_run(run):
+        raise TrainerError(
+            f"{run} holds a run already. Go on with it with --resume, or name another with --run."
+        )
+
+
+def holds_run(run: Path) -> bool:
+    """Whether a folder holds a run, or what is left of one."""
+    return (run / CONFIG_FILE).exists() or bool(checkpoint.list_checkpoints(run))
 
 
 def record_of(run: Path) -> dict[str, Any]:
@@ -94,7 +146,8 @@ def must_be_same(run: Path, settings: Config, data: TrainingSet, ranks: int) -> 
     """Raises TrainerError if going on with `data` and so many ranks would give other steps than
     those that the run was started for. The same data may have moved."""
     record = record_of(run)
-    if "ranks" not in record:
+    checkpoint.must_be_of(record.get("settings"), settings, run)
+    if not record.keys() >= {"ranks", "shards_sha256", "streamed", "init_sha256"}:
         raise TrainerError(
             f"{run} was started by another version of ascnet ({record.get('code', 'unknown')}). Go "
             "on with that version, or start a new run without --resume."

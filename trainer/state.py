@@ -11,10 +11,10 @@ import torch
 
 from trainer import checkpoint
 from trainer.ascnet import ASCNet
-from trainer.config import Config
-from trainer.guards import CollapseGuard, no_number
+from trainer.config import Config, dump, fixed
+from trainer.guards import CollapseGuard, must_be_finite, no_number, not_finite
 from trainer.optimiser import make_optimiser
-from trainer.ranks import world
+from trainer.ranks import sum_over_ranks, world
 from trainer.sync_batch_norm import synchronise
 from trainer.weights import load_weights
 
@@ -29,7 +29,7 @@ class TrainingState:
             synchronise(model, device)
         if own.channels_last:
             model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.settings = settings
+        self.settings, self._device = settings, device
         self.model: ASCNet = model.train()
         self.optimiser = make_optimiser(model, settings.optim)
         self.scaler = torch.amp.GradScaler(device.type, enabled=own.precision == "fp16")
@@ -41,12 +41,15 @@ class TrainingState:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "collapse": dict(self.collapse.since),
+            "settings": dump(fixed(self.settings)),
         }
 
     def must_be_finite(self, step: int) -> None:
-        """Raises TrainerError for weights that are no numbers: the gradients of a step overflowed
-        though its loss did not. A checkpoint of them would be of no use."""
-        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+        """Raises TrainerError, on all ranks, for weights that are no numbers on one of them: the
+        gradients of a step overflowed though its loss did not. A checkpoint of them would be of no
+        use."""
+        wrong = torch.tensor(float(bool(not_finite(self.model))), device=self._device)
+        if sum_over_ranks(wrong) > 0:
             raise no_number("Weights are no numbers", step, "The checkpoints before it are whole.")
 
     def restore(self, run: Path) -> int:
@@ -55,8 +58,10 @@ class TrainingState:
         if not checkpoint.list_checkpoints(run):
             self._start()
             return 0
-        _, state = checkpoint.load_last(run)
-        self.model.load_state_dict(state["model"])
+        path, state = checkpoint.load_last(run)
+        checkpoint.must_be_of(state.get("settings"), self.settings, run)
+        with checkpoint.must_fit(path, run):
+            self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.collapse.since.update(state["collapse"])
@@ -66,5 +71,6 @@ class TrainingState:
         if self.settings.model.init:
             path = Path(self.settings.model.init)
             load_weights(self.model.encoder.backbone, path)
+            must_be_finite(self.model.encoder.backbone, path)
             if self.model.target is not None:
                 load_weights(self.model.target.backbone, path)

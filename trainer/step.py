@@ -16,7 +16,7 @@ from trainer.checkpoint import write_state
 from trainer.clips import ClipBatch
 from trainer.config import Config
 from trainer.errors import TrainerError
-from trainer.guards import EarlyNumber, no_number
+from trainer.guards import EarlyNumber, no_number, no_number_at_first
 from trainer.network import last_or_alone, precision
 from trainer.ranks import Rank, own_pairs, wait_for_all
 from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
@@ -133,6 +133,8 @@ class Stepper:
         except TrainerError:
             where = f"Its clips could not be kept: no room for {kept}."
         wait_for_all()  # the first to end takes the others with it
+        if step == 0:
+            raise no_number_at_first(loss, where, self.settings.model.init)
         raise no_number(f"The loss is {loss}", step + 1, where)
 
 

@@ -1,9 +1,10 @@
 """`ascnet train`."""
 
+import shlex
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar, cast
 
 import click
 import torch
@@ -15,15 +16,27 @@ from trainer.backbones import make_backbone
 from trainer.batches import must_be_shareable
 from trainer.checkpoint import CONFIG_FILE, RUNS, list_checkpoints, newest_run
 from trainer.config import Config
-from trainer.dry_run import data_text, forecast
+from trainer.dry_run import data_text, days_on_a_cpu, forecast, must_be_computable
 from trainer.errors import TrainerError
+from trainer.guards import must_be_finite
 from trainer.pretrain import total_steps, train
-from trainer.ranks import Rank, together
-from trainer.run import must_be_same, record_of, shards_of, start_run
+from trainer.ranks import Rank, launch, restarts, together
+from trainer.run import (
+    holds_run,
+    is_of_this_launch,
+    must_be_free,
+    must_be_same,
+    new_folder,
+    record_of,
+    run_of_this_launch,
+    shards_of,
+    start_run,
+)
 from trainer.training_set import TrainingSet, gather, locate
 from trainer.weights import load_weights
 
 Say = Callable[[str], None]
+Chosen = TypeVar("Chosen")
 
 
 def pick_device() -> torch.device:
@@ -54,7 +67,11 @@ def pick_device() -> torch.device:
     type=click.Path(path_type=Path),
     help="Run directory.  [default: runs/<time>-<recipe>; with --resume the newest one]",
 )
-@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the run's last checkpoint; with --run, start the run if there is none yet.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be trained and what it takes.")
 def command(
     shards: str | None,
@@ -81,8 +98,9 @@ def command(
         together(pick_device().type) as (rank, device),
     ):
         say: Say = click.echo if rank.number == 0 else lambda text: None
-        if resume:
-            run = run or newest_run(RUNS, trained=False)
+        run, goes_on = _same_on_all(lambda: _chosen_run(run, resume, say), rank)
+        if goes_on:
+            assert run is not None
             settings = _same_settings(run, recipe, assignments)
             data = gather(
                 locate([shards] if shards else shards_of(run), Path(scratch)), settings.data
@@ -91,27 +109,60 @@ def command(
         else:
             settings = _chosen_settings(recipe, assignments, device, say)
             data = gather(locate([shards or "shards"], Path(scratch)), settings.data)
-        if not (resume and run is not None and list_checkpoints(run)):
+        if not (goes_on and run is not None and list_checkpoints(run)):
             _check_init(settings, say)
         must_be_shareable(settings, data, rank.world)
-        if device.type == "cpu" and settings.device.precision == "bf16" and not dry_run:
-            raise TrainerError(
-                "device.precision is bf16 and the device is a CPU, where torch's bf16 gradients of "
-                "convolutions are wrong for some shapes. Say --set device.precision=fp32."
-            )
         if dry_run:
             say(config.dump(settings))
             say(data_text(settings, data))
             say(forecast(settings, data, rank.world))
+        must_be_computable(settings, data, device.type)
+        if run is not None and not goes_on:
+            must_be_free(run)
+        slow = days_on_a_cpu(settings, data) if device.type == "cpu" else ""
+        if dry_run:
+            say(slow or f"This machine's {device.type} can compute it: nothing speaks against it.")
             return
-        if not resume:
-            run = _same_on_all(run or _new_run(settings), rank)
-            if rank.number == 0:
-                start_run(run, settings, data, rank.world)
+        if not goes_on:
+            run = _same_on_all(lambda: _started(run, settings, data, rank.world), rank)
         assert run is not None
         say(data_text(settings, data))
-        say(_begin_text(run, settings, data, device, rank))
+        if slow:
+            say(slow)
+        say(_begin_text(run, settings, data, device, rank, goes_on))
         _train(run, settings, data, device, rank, say)
+
+
+def _chosen_run(run: Path | None, resume: bool, say: Say) -> tuple[Path | None, bool]:
+    """The run to go on with, and True; or the one to start (None: a new folder), and False."""
+    restart = restarts()
+    own = run_of_this_launch(RUNS) if restart else None
+    if resume:
+        if run is None:
+            return own or newest_run(RUNS, trained=False), True
+        if not holds_run(run):
+            say(f"{run} holds no run yet, so it is started.")
+        return run, holds_run(run)
+    if not restart:
+        return run, False
+    if run is None and not launch():
+        raise TrainerError(
+            f"TORCHELASTIC_RESTART_COUNT is {restart}, so a training goes on here, but nothing "
+            "tells which: name it with --run, or unset the variable."
+        )
+    chosen = run or own
+    if chosen is not None and holds_run(chosen) and (is_of_this_launch(chosen) or not launch()):
+        say(f"Restart {restart} of torchrun: {chosen} goes on.")
+        return chosen, True
+    say(f"Restart {restart} of torchrun: no run was begun before it, so one is started.")
+    return run, False
+
+
+def _started(run: Path | None, settings: Config, data: TrainingSet, ranks: int) -> Path:
+    """The folder of the run that is begun: `run`, or a new one."""
+    run = run or new_folder(RUNS, settings.recipe)
+    start_run(run, settings, data, ranks)
+    return run
 
 
 def _train(
@@ -120,6 +171,10 @@ def _train(
     try:
         with Progress("training", "steps") as progress:
             last = train(run, settings, data, device, progress, rank)
+    except KeyboardInterrupt:
+        if rank.number == 0:
+            click.echo(_stopped_text(run), err=True)
+        raise
     except torch.OutOfMemoryError as error:
         own = settings.optim
         raise TrainerError(
@@ -137,17 +192,13 @@ def _train(
         )
 
 
-def _new_run(settings: Config) -> Path:
-    return RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.recipe}"
-
-
-def _same_on_all(run: Path, rank: Rank) -> Path:
-    """Rank 0's choice: another may have started in another second."""
+def _same_on_all(choose: Callable[[], Chosen], rank: Rank) -> Chosen:
+    """What rank 0 chooses: others look at another moment."""
     if rank.world == 1:
-        return run
-    choice = [str(run)]
+        return choose()
+    choice = [choose()] if rank.number == 0 else [None]
     dist.broadcast_object_list(choice)
-    return Path(choice[0])
+    return cast(Chosen, choice[0])
 
 
 def _chosen_settings(
@@ -182,16 +233,29 @@ def _check_init(settings: Config, say: Say) -> None:
     """Weights that do not fit are named before anything is begun."""
     backbone = make_backbone(settings.model.backbone)
     if settings.model.init:
-        say(load_weights(backbone, Path(settings.model.init)).text())
+        path = Path(settings.model.init)
+        loaded = load_weights(backbone, path)
+        must_be_finite(backbone, path)
+        say(loaded.text())
 
 
 def _begin_text(
-    run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank
+    run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank, goes_on: bool
 ) -> str:
-    done = int(list_checkpoints(run)[-1].stem) if list_checkpoints(run) else 0
+    found = list_checkpoints(run)
     where = device.type if rank.world == 1 else f"{rank.world} x {device.type}"
-    return (
+    text = (
         f"{run}: recipe {settings.recipe}, {settings.model.backbone} on {where}, "
         f"{total_steps(settings, len(data.videos))} steps of {settings.optim.batch} videos"
-        + (f", going on after step {done}" if done else "")
     )
+    if found:
+        return f"{text}, going on after step {int(found[-1].stem)}"
+    if goes_on:
+        return f"{text}. It has no checkpoint yet: it begins at step 0, and so does its log"
+    return text
+
+
+def _stopped_text(run: Path) -> str:
+    found = list_checkpoints(run)
+    kept = f"{found[-1]} is kept" if found else "No step was finished, so there is no checkpoint"
+    return f"{kept}. Go on with: ascnet train --run {shlex.quote(str(run))} --resume"

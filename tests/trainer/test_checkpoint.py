@@ -1,8 +1,12 @@
+import os
+import shutil
+
 import pytest
 import torch
 
-from trainer import checkpoint
+from trainer import checkpoint, config, pretrain
 from trainer.errors import TrainerError
+from trainer.run import must_be_same
 
 
 def test_the_last_two_are_kept(tmp_path):
@@ -112,3 +116,101 @@ def test_backbone_of_a_run(finished_run, tiny):
     own = trained.backbone.state_dict()
     assert len(own) == 72
     assert all(torch.equal(v, weights[f"encoder.backbone.{k}"]) for k, v in own.items())
+
+
+def edited(run, *changes):
+    """A run whose config.toml was changed by hand."""
+    path = run / "config.toml"
+    text = path.read_text()
+    for old, new in changes:
+        assert f"\n{old}\n" in text
+        text = text.replace(f"\n{old}\n", f"\n{new}\n")
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("lr = 0.2", "lr = 0.3", r"optim\.lr = 0\.3 \(was 0\.2\)"),
+        ("seed = 0", "seed = 9", r"seed = 9 \(was 0\)"),
+        ("steps = 8", "steps = 9", r"optim\.steps = 9 \(was 8\)"),
+        ('backbone = "r3d-tiny"', 'backbone = "c3d"', r"model\.backbone = c3d \(was r3d-tiny\)"),
+        ("bank = 32", "bank = 64", r"objective\.bank = 64 \(was 32\)"),
+        ("flip = 0.5", "flip = 0.0", r"augment\.flip = 0\.0 \(was 0\.5\)"),
+    ],
+)
+def test_settings_that_were_changed_by_hand_are_named(
+    old, new, said, finished_run, tiny, training_set, tmp_path
+):
+    """By who goes on with the run, and by who takes its backbone."""
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    edited(run, (old, new))
+    with pytest.raises(TrainerError, match=said):
+        checkpoint.load_backbone(run)
+    changed = config.load(run / "config.toml")
+    with pytest.raises(TrainerError, match=said):
+        pretrain.train(run, changed, training_set, torch.device("cpu"))
+    with pytest.raises(TrainerError, match=said):
+        must_be_same(run, changed, training_set, 1)
+    for path in checkpoint.list_checkpoints(run):
+        path.unlink()
+    with pytest.raises(TrainerError, match=said):  # before the first checkpoint, too
+        must_be_same(run, changed, training_set, 1)
+
+
+def test_settings_that_may_change_may_be_changed_by_hand(finished_run, training_set, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    edited(run, ("checkpoint_every = 3", "checkpoint_every = 1"), ("workers = 1", "workers = 2"))
+    changed = config.load(run / "config.toml")
+    must_be_same(run, changed, training_set, 1)
+    assert pretrain.train(run, changed, training_set, torch.device("cpu"))["step"] == 8
+    assert checkpoint.load_backbone(run).step == 8
+
+
+def test_a_run_of_a_version_that_kept_no_settings(finished_run, training_set, tmp_path):
+    """It is opened as ever; tensors that do not fit are a sentence, not pages."""
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    for path in checkpoint.list_checkpoints(run):
+        state = torch.load(path, weights_only=True)
+        del state["settings"]
+        torch.save(state, path)
+    lines = (run / "config.toml").read_text().splitlines()
+    (run / "config.toml").write_text("\n".join(x for x in lines if not x.startswith("settings =")))
+    assert checkpoint.load_backbone(run).step == 8
+    edited(run, ('backbone = "r3d-tiny"', 'backbone = "r3d18"'), ("bank = 32", "bank = 64"))
+    for fails in (
+        lambda: checkpoint.load_backbone(run),
+        lambda: pretrain.train(
+            run, config.load(run / "config.toml"), training_set, torch.device("cpu")
+        ),
+    ):
+        with pytest.raises(
+            TrainerError, match=r"does not fit the settings in .*Put model.back"
+        ) as e:
+            fails()
+        assert len(str(e.value)) < 500
+
+
+def test_the_newest_run_without_a_checkpoint_is_named(finished_run, tmp_path, caplog):
+    for number, name in enumerate(("old", "taken", "new", "newer")):
+        shutil.copytree(finished_run, tmp_path / name)
+        for path in (
+            tmp_path / name / "config.toml",
+            *checkpoint.list_checkpoints(tmp_path / name),
+        ):
+            os.utime(path, (1000 + number, 1000 + number))
+    assert checkpoint.newest_run(tmp_path) == tmp_path / "newer"
+    assert not caplog.records
+    for name in ("new", "newer"):
+        shutil.rmtree(tmp_path / name / "checkpoints")
+    assert checkpoint.newest_run(tmp_path) == tmp_path / "taken"
+    assert f"{tmp_path / 'taken'} is taken. Newer, but without a checkpoint: " in caplog.text
+    assert f"{tmp_path / 'newer'}, {tmp_path / 'new'} (--run" in caplog.text
+    assert checkpoint.newest_run(tmp_path, trained=False) == tmp_path / "newer"
+    for name in ("old", "taken"):
+        shutil.rmtree(tmp_path / name)
+    with pytest.raises(TrainerError, match=r"No trained run in .*new has no checkpoint yet"):
+        checkpoint.newest_run(tmp_path)

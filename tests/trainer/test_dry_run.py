@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
-from trainer.config import override
-from trainer.dry_run import data_text
+import pytest
+
+from trainer.config import load_recipe, override
+from trainer.dry_run import data_text, days_on_a_cpu, must_be_computable
+from trainer.errors import TrainerError
 from trainer.training_set import gather
 
 
@@ -28,3 +31,24 @@ def test_unevenly_spaced_frames(tiny, training_set, motion):
     said = data_text(timed, gather({motion.folder: "motion"}, timed.data))
     assert "4 videos have unevenly spaced frames: strides follow their frame times" in said
     assert "uneven" not in data_text(tiny, training_set)
+
+
+def test_frames_that_are_smaller_than_the_clips(tiny, training_set):
+    assert "enlarged" not in data_text(override(tiny, ("data.size=32",)), training_set)
+    said = data_text(override(tiny, ("data.size=112",)), training_set)
+    assert "the frames of 12 of 12 videos are enlarged, from 32 pixels" in said
+    assert "ascnet build folder --short-side 128 --out shards-128" in said
+
+
+def test_a_recipe_for_a_gpu_on_a_cpu(tiny, training_set):
+    assert days_on_a_cpu(tiny, training_set) == ""
+    recipe = override(load_recipe("k400-r3d18"), ("optim.steps=100000",))
+    with pytest.raises(TrainerError, match=r"k400-r3d18 is for a GPU.* about [\d,]+ days.*demo"):
+        must_be_computable(recipe, training_set, "cpu")
+    must_be_computable(recipe, training_set, "cuda")
+    whole = override(recipe, ("device.precision=fp32",))
+    must_be_computable(whole, training_set, "cpu")
+    assert "days" in days_on_a_cpu(whole, training_set)
+    short = override(tiny, ("device.precision=bf16",))
+    with pytest.raises(TrainerError, match=r"wrong for some shapes\. To train here"):
+        must_be_computable(short, training_set, "cpu")

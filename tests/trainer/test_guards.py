@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from trainer.backbones import make_backbone
 from trainer.config import override
 from trainer.errors import TrainerError
-from trainer.guards import CollapseGuard, EarlyNumber
+from trainer.guards import CollapseGuard, EarlyNumber, must_be_finite
 from trainer.monitor import healthy_std
 
 
@@ -40,3 +43,13 @@ def test_it_goes_on_if_told_to(tiny):
     watching = guard(tiny, "objective.collapse_steps=0")
     for step in range(10, 1000, 10):
         watching.look(step, {"speed": 0.0})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["stem.0.weight", "stem.1.running_var"])
+def test_weights_to_start_with_that_are_no_numbers(name, value):
+    backbone = make_backbone("r3d-tiny")
+    must_be_finite(backbone, Path("w.pth"))
+    backbone.state_dict()[name].view(-1)[3:5] = value
+    with pytest.raises(TrainerError, match=rf"w\.pth cannot .* 1 of its .* 2 of the \d+ .*{name}"):
+        must_be_finite(backbone, Path("w.pth"))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from builder.errors import BuilderError
-from trainer import pretrain
+from trainer import pretrain, step
 from trainer.ascnet import ASCNet
 from trainer.batches import training_batches
 from trainer.checkpoint import list_checkpoints, load_last
@@ -93,6 +93,100 @@ def test_killed_and_resumed_equals_uninterrupted(
     pretrain.train(run, tiny, training_set, CPU)
     assert log_of(run) == log_of(finished_run)
     assert same(load_last(run)[1], load_last(finished_run)[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_is_obeyed_after_the_step_which_is_saved(
+    number, finished_run, tiny, training_set, tmp_path
+):
+    run, rare = tmp_path / "run", override(tiny, ("checkpoint_every=100", "milestones=1"))
+    start_run(run, rare, training_set)
+    before = signal.getsignal(number)
+
+    def stop(done: int, total: int, text: str) -> None:
+        if done == 3:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.train(run, rare, training_set, CPU, stop)
+    assert signal.getsignal(number) == before
+    assert [path.name for path in list_checkpoints(run)] == ["00000003.pt"]
+    pretrain.train(run, rare, training_set, CPU)
+    assert log_of(run) == log_of(finished_run)
+    for part in ("model", "optimiser"):
+        assert same(load_last(run)[1][part], load_last(finished_run)[1][part])
+
+
+def test_a_signal_while_clips_are_waited_for(tiny, training_set, tmp_path, monkeypatch):
+    """It ends the wait; what was learnt before it is saved."""
+    read = pretrain.training_batches
+
+    def stalled(*arguments):
+        batches = read(*arguments)
+        for _ in range(2):
+            yield next(batches)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr(pretrain, "training_batches", stalled)
+    start_run(tmp_path / "run", tiny, training_set)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.train(tmp_path / "run", tiny, training_set, CPU)
+    assert time.monotonic() - began < 50
+    assert load_last(tmp_path / "run")[1]["step"] == 2
+
+
+def test_a_second_ctrl_c_stops_within_the_step(tiny, training_set, tmp_path, monkeypatch, capsys):
+    def hangs(self, step: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Stepper, "_update", hangs)
+    start_run(tmp_path / "run", tiny, training_set)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.train(tmp_path / "run", tiny, training_set, CPU)
+    assert not list_checkpoints(tmp_path / "run")
+    assert "Ctrl-C again stops at once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\x00\x00\x00}",
+        b"\xff\xfe}",
+        b'{"step": 4, "loss": 1.0',
+        b"[" * 5000 + b"}",
+        b'{"step": 1}',
+        b'{"step": "4"}',
+        b"[4]",
+    ],
+)
+def test_a_damaged_line_of_the_log_is_dropped_with_a_warning(
+    line, finished_run, tiny, training_set, tmp_path, caplog
+):
+    shutil.copytree(finished_run, tmp_path / "run")
+    path = tmp_path / "run" / LOG_FILE
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:2], line, *lines[2:]]) + b"\n")
+    last = pretrain.train(tmp_path / "run", tiny, training_set, CPU)
+    assert last["step"] == 8
+    assert log_of(tmp_path / "run") == log_of(finished_run)
+    assert f"{path}: what cannot be read is dropped, line 3." in caplog.text
+
+
+def test_a_loss_that_is_no_number_at_first_is_not_blamed_on_learning(
+    tiny, training_set, tmp_path, monkeypatch
+):
+    def spoilt(*arguments):
+        return augment(*arguments) * float("nan")
+
+    augment = step.augment
+    monkeypatch.setattr(step, "augment", spoilt)
+    start_run(tmp_path / "run", tiny, training_set)
+    with pytest.raises(TrainerError, match="nan at step 1, before any weight was changed") as said:
+        pretrain.train(tmp_path / "run", tiny, training_set, CPU)
+    assert "optim.lr" not in str(said.value)
 
 
 def test_two_trainings_of_one_run(tiny, training_set, tmp_path):
@@ -307,7 +401,7 @@ def test_hours_are_projected_after_fifty_steps_and_what_is_unknown_is_not_said(t
     ) | dict.fromkeys(("rank_appearance", "rank_speed", "rank_healthy", "speed_told"), 9.0)
     numbers["correlation"] = 0.25
     said = log.write(149, numbers, (10, 0.0))
-    assert "(appearance 1.000, speed 1.000), correlation 0.25, std" in said
+    assert said.startswith("std 100/100%, rank 100/100%, speed told 900%, loss 1.000, ACP 1.000, S")
     assert "h for all" not in said
     assert "h for all 1000 steps" in log.write(150, numbers, (10, 0.0))
     assert "speed told 900%, " in log.write(151, numbers, (10, 0.0))

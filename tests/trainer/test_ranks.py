@@ -67,6 +67,9 @@ with together("cpu") as (rank, device):
 """
 
 
+MASTER = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
 def run_together(count: int, *command: str) -> list[str]:
     """Start `count` processes as torchrun does; what they said comes back."""
     with socket.socket() as free:
@@ -205,6 +208,112 @@ with together("cpu") as (rank, device):
         assert str(kept) in said
         assert len(torch.load(kept, weights_only=True)["videos"]) == 8
     assert not list(run.glob("*.partial"))
+
+
+def test_weights_that_are_no_numbers_on_one_of_two_ranks(settings, training_set, shards, tmp_path):
+    """Both say so before one of them ends: none waits for the other in the next step."""
+    program = """
+import sys
+from pathlib import Path
+import torch
+from trainer import config, pretrain
+from trainer.errors import TrainerError
+from trainer.ranks import together
+from trainer.step import Stepper
+from trainer.training_set import gather
+run, shards = Path(sys.argv[1]), Path(sys.argv[2])
+settings = config.load(run / "config.toml")
+update = Stepper._update
+with together("cpu") as (rank, device):
+    def spoilt(self, step):
+        update(self, step)
+        if rank.number and step == 2:
+            next(self.state.model.parameters()).data.view(-1)[0] = float("inf")
+    Stepper._update = spoilt
+    data = gather({shards: str(shards)}, settings.data)
+    try:
+        pretrain.train(run, settings, data, device, rank=rank)
+    except TrainerError as error:
+        print(error)
+"""
+    run = tmp_path / "run"
+    start_run(run, override(settings, ("milestones=0",)), training_set, ranks=2)
+    for said in run_together(2, "-c", program, str(run), str(shards)):
+        assert "Weights are no numbers at step 3" in said
+    assert not (run / "checkpoints").exists()
+
+
+def test_a_signal_to_one_of_two_ranks_stops_both_and_saves(
+    settings, training_set, shards, tmp_path
+):
+    program = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from trainer import config, pretrain
+from trainer.ranks import together
+from trainer.step import Stepper
+from trainer.training_set import gather
+run, shards = Path(sys.argv[1]), Path(sys.argv[2])
+settings = config.load(run / "config.toml")
+update = Stepper._update
+with together("cpu") as (rank, device):
+    def signalled(self, step):
+        update(self, step)
+        if rank.number and step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+    Stepper._update = signalled
+    data = gather({shards: str(shards)}, settings.data)
+    try:
+        pretrain.train(run, settings, data, device, rank=rank)
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+    run = tmp_path / "run"
+    rare = override(settings, ("milestones=0", "checkpoint_every=100"))
+    start_run(run, rare, training_set, ranks=2)
+    said = run_together(2, "-c", program, str(run), str(shards))
+    assert [text.strip() for text in said] == ["stopped", "stopped"]
+    assert [path.name for path in (run / "checkpoints").glob("*")] == ["00000004.pt"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK is not set"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE is '', and it has to be a number, 1 or more"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
+        ({"WORLD_SIZE": "2", "RANK": ""}, "RANK is empty"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_ADDR is not set"),
+        ({"WORLD_SIZE": "2", "RANK": "2", **MASTER}, "RANK is 2, but WORLD_SIZE is 2: ranks are 0"),
+        ({"WORLD_SIZE": "2", "RANK": "-1", **MASTER}, "RANK is '-1'"),
+        ({"WORLD_SIZE": "2", "RANK": "0", **MASTER, "MASTER_PORT": "x"}, "MASTER_PORT is 'x'"),
+        ({"WORLD_SIZE": "2", "RANK": "0", **MASTER, "MASTER_PORT": "99999"}, "99999; ports are 1"),
+    ],
+)
+def test_variables_of_torchrun_that_are_missing_or_wrong(variables, said, monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrainerError, match=said) as error, together("cpu"):
+        raise AssertionError("joined")
+    assert "env -u WORLD_SIZE" in str(error.value)
+
+
+def test_a_port_that_is_taken(monkeypatch):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        variables = MASTER | {"MASTER_PORT": str(other.getsockname()[1])}
+        for name, value in (variables | {"WORLD_SIZE": "2", "RANK": "0"}).items():
+            monkeypatch.setenv(name, value)
+        with (
+            pytest.raises(TrainerError, match=r"taken by another program\. Choose a free port"),
+            together("cpu"),
+        ):
+            raise AssertionError("joined")
 
 
 def test_ranks_that_cannot_share_the_batch(tiny):

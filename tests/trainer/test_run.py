@@ -4,7 +4,16 @@ import pytest
 
 from trainer.config import override
 from trainer.errors import TrainerError
-from trainer.run import is_run, must_be_same, record_of, shards_of, start_run
+from trainer.run import (
+    is_of_this_launch,
+    is_run,
+    must_be_same,
+    new_folder,
+    record_of,
+    run_of_this_launch,
+    shards_of,
+    start_run,
+)
 from trainer.training_set import gather
 
 
@@ -94,3 +103,25 @@ def test_other_weights_to_start_with_are_refused(tiny, training_set, tmp_path):
     weights.write_bytes(b"others")
     with pytest.raises(TrainerError, match=r"w\.pth was changed since"):
         must_be_same(tmp_path / "run", settings, training_set, 1)
+
+
+def test_runs_of_one_second_have_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda form: "20300101-000000")
+    names = [new_folder(tmp_path / "runs", "demo").name for _ in range(3)]
+    assert names == ["20300101-000000-demo", "20300101-000000-demo-2", "20300101-000000-demo-3"]
+
+
+def test_a_run_knows_the_call_of_torchrun_that_trains_it(tiny, training_set, tmp_path, monkeypatch):
+    variable = "TORCHELASTIC_ERROR_FILE"
+    start_run(tmp_path / "alone", tiny, training_set)
+    monkeypatch.setenv(variable, "/tmp/torchelastic_a/none_b/attempt_0/0/error.json")
+    assert run_of_this_launch(tmp_path) is None
+    start_run(tmp_path / "own", tiny, training_set)
+    monkeypatch.setenv(variable, "/tmp/torchelastic_c/none_d/attempt_0/0/error.json")
+    start_run(tmp_path / "other", tiny, training_set)
+    monkeypatch.setenv(variable, "/tmp/torchelastic_a/none_b/attempt_1/0/error.json")
+    assert run_of_this_launch(tmp_path) == tmp_path / "own"
+    assert is_of_this_launch(tmp_path / "own") and not is_of_this_launch(tmp_path / "other")
+    monkeypatch.delenv(variable)
+    assert run_of_this_launch(tmp_path) is None
+    assert not is_of_this_launch(tmp_path / "alone")
