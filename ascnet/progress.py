@@ -62,7 +62,8 @@ class Progress:
 
     def _close_bar(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
             self._bar = None
 
     def __enter__(self) -> "Progress":

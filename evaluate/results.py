@@ -65,6 +65,8 @@ def _caption(result: dict[str, Any]) -> str:
         f"  {p['backbone']}, recipe {p['recipe']}, seed {p['seed']}, step {p['step']}"
         + (f"; {_baseline(result)}" if "untrained" in result["results"] else ""),
     ]
+    if result.get("enlarged"):
+        lines.append(f"  {result['enlarged']}")
     if result["trained_on"]["test_videos_seen"] is None:
         lines.append("  Whether these weights were trained on test videos is not known.")
     elif result["trained_on"]["test_videos_seen"]:

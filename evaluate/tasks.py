@@ -12,6 +12,7 @@ A result is a dictionary, written as JSON to `results/` of the run:
                                             unlabelled), results as above, details {row: {...}}
     classes                                 names of the classes by label
     counts                                  of the data set: expected, built, failed by reason
+    enlarged                                what is to be said of frames smaller than the clips; ""
     protocol                                every choice that the figures rest on
     trained_on, settings, code, seconds     where the encoder comes from; the only times are seconds
 """
@@ -37,6 +38,7 @@ from evaluate.progress import Progress, silent
 from evaluate.question import Question, result_path, store_path
 from evaluate.store import Features
 from evaluate.subjects import Subject, Subjects
+from trainer.frame_size import enlarged
 from trainer.provenance import code
 from trainer.seen import count_seen, seen_by, sources_of
 from trainer.sources import shown
@@ -221,6 +223,7 @@ def _result(
         },
         "classes": list(next(iter(parts.values())).classes),
         "counts": dataset.counts,
+        "enlarged": enlarged(dataset.videos, asked.protocol.size, asked.protocol.short_side),
         "protocol": asked.choices(subjects),
         "trained_on": _trained_on(subjects, dataset, list(parts.values())),
         "settings": asdict(subjects.settings),

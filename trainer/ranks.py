@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from trainer.errors import TrainerError
 
@@ -116,7 +117,16 @@ def _must_be_launched() -> None:
 
 def _join(backend: str) -> None:
     try:
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        store, rank, world_size = next(rendezvous("env://", timeout=_PATIENCE))
+        # torchrun may keep one store over its restarts: without a prefix the addresses of processes
+        # that are gone are found in it, and none can be reached.
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore(f"restart-{restarts()}", store),
+            rank=rank,
+            world_size=world_size,
+            timeout=_PATIENCE,
+        )
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         is_taken = "EADDRINUSE" in str(error) or "already in use" in str(error)

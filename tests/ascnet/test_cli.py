@@ -1,5 +1,11 @@
+import errno
+import fcntl
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +14,7 @@ import pytest
 import torch
 
 import ascnet
-from ascnet import cli
+from ascnet import cli, progress
 from ascnet.progress import Progress
 from tests.conftest import TINY
 
@@ -158,3 +164,47 @@ def test_progress_on_a_terminal(capsys, monkeypatch, resumed_at):
             time.sleep(0.11)
     text = capsys.readouterr().err
     assert "5/5" in text and "a video" in text and "videos/s" in text
+
+
+def test_a_narrow_terminal_shows_the_first_numbers_whole():
+    text = "std 80/60%, rank 70/5%, speed told 12%, loss 1.234, ACP 1.000"
+    assert progress._fitting(text, 200) == text
+    assert progress._fitting(text, 41) == "std 80/60%, rank 70/5%, speed told 12%"
+    assert progress._fitting(text, 37) == "std 80/60%, rank 70/5%"
+    assert progress._fitting(text, 3) == "std 80/60%"
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_progress_on_a_terminal_is_a_line_of_its_width(columns):
+    """The numbers to watch are seen in 80 columns, with the steps and hours of a long run."""
+    code = (
+        "from ascnet.progress import Progress\n"
+        "text = 'std 80/60%, rank 70/55%, speed told 12%, loss 1.234, ACP 1.000, SCP 0.123, "
+        "correlation 0.12, 1234 clips/s, data wait 12%, 123.45 h for all 12345 steps'\n"
+        "with Progress('training', 'steps') as progress:\n"
+        "    for done in range(12340, 12346): progress(done, 12345, text)\n"
+    )
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True)
+    os.close(theirs)
+    lines = os.read(ours, 1 << 16).decode().replace("\n", "").split("\r")
+    os.close(ours)
+    last = [line.rstrip() for line in lines if line.strip()][-1]
+    assert last.startswith(
+        "training 12345/12345 00:00 left  std 80/60%, rank 70/55%, speed told 12%"
+    )
+    assert len(last) < columns
+    assert ("loss" in last) == (columns == 120)
+
+
+def test_a_terminal_that_is_gone_ends_no_work(monkeypatch):
+    def gone(*text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for is_terminal in (False, True):
+        theirs = SimpleNamespace(isatty=lambda own=is_terminal: own, write=gone, flush=gone)
+        monkeypatch.setattr(sys, "stderr", theirs)
+        with Progress("training", "steps") as telling:
+            for done in range(3):
+                telling(done, 2, "loss 1.0")

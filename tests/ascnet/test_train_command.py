@@ -1,10 +1,12 @@
 """`ascnet train` as people call it."""
 
 import json
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -121,11 +123,16 @@ def test_places_that_give_nothing(words, message, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_two_processes_by_torchrun(shards, tmp_path):
-    """One run directory, one log, one voice."""
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+    return port
+
+
+def test_two_processes_by_torchrun(shards, tmp_path):
+    """One run directory, one log, one voice."""
+    port = _free_port()
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     launch += [f"--master-port={port}", "--no-python", "--", *ASCNET]
     result = subprocess.run(
@@ -145,5 +152,85 @@ def test_two_processes_by_torchrun(shards, tmp_path):
 
 def test_bf16_on_a_cpu_is_refused(shards, tmp_path):
     words = ["train", shards, "--recipe", "k400-r3d18"]
-    assert "--set device.precision=fp32" in ascnet(*words, cwd=tmp_path, fails=True)
+    refused = ascnet(*words, cwd=tmp_path, fails=True)
+    assert "--set device.precision=fp32" in refused
+    assert ascnet(*words, "--dry-run", cwd=tmp_path, fails=True) == refused  # nor is it approved of
     assert not list(tmp_path.iterdir())
+
+
+DIES_ONCE = """
+import os, signal, sys
+from ascnet.cli import main
+from trainer.step import Stepper
+update = Stepper._update
+def dies(self, step):
+    update(self, step)
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and self.rank.number == 1 and step == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+Stepper._update = dies
+main()
+"""
+
+
+def test_a_restart_by_torchrun_goes_on(shards, tmp_path):
+    """Another training's run is newer; the one of this call is found."""
+    (tmp_path / "dies.py").write_text(DIES_ONCE)
+    launch = [sys.executable, "-m", "torch.distributed.run", f"--master-port={_free_port()}"]
+    launch += ["--max-restarts=1", "--nproc-per-node=2", "dies.py", "train", str(shards), *SETTINGS]
+    result = subprocess.run(launch, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert f"Restart 1 of torchrun: {run.relative_to(tmp_path)} goes on." in result.stdout
+    assert "going on after step 4" in result.stdout
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
+
+
+def test_one_command_starts_a_run_and_goes_on_with_it(shards, tmp_path):
+    """As a requeued job says it; a signal keeps what was done, and what differs is refused."""
+    slow = ["--set", "optim.steps=5000", "--set", "checkpoint_every=9000", "--set", "milestones=0"]
+    words = ["train", str(shards), *SETTINGS, *slow, "--run", "runs/job", "--resume"]
+    job = subprocess.Popen(
+        [*ASCNET, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    log = tmp_path / "runs" / "job" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    job.terminate()
+    said, errors = job.communicate(timeout=60)
+    assert job.returncode == 143 and "Traceback" not in errors
+    assert "runs/job holds no run yet, so it is started." in said
+    (kept,) = (tmp_path / "runs" / "job" / "checkpoints").iterdir()
+    assert (
+        f"{kept.relative_to(tmp_path)} is kept. Go on with: ascnet train --run runs/job" in errors
+    )
+
+    more = ["--set", "objective.collapse_steps=0", "--dry-run"]
+    ascnet(*words, *more, cwd=tmp_path)
+    refused = ascnet(*words, "--set", "optim.steps=9", cwd=tmp_path, fails=True)
+    assert "differs from runs/job/config.toml" in refused
+    config = tmp_path / "runs" / "job" / "config.toml"
+    config.write_text(config.read_text().replace("steps = 5000", f"steps = {int(kept.stem) + 1}"))
+    refused = ascnet("train", "--run", "runs/job", "--resume", cwd=tmp_path, fails=True)
+    assert "optim.steps = " in refused and "(was 5000)" in refused
+
+
+def test_stderr_may_be_closed(shards, tmp_path):
+    line = shlex.join([*ASCNET, "train", str(shards), *SETTINGS, "--run", "run"])
+    result = subprocess.run(
+        ["sh", "-c", f"{line} 2>&-"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout
+    assert "run: 8 steps, loss" in result.stdout
+    assert load_last(tmp_path / "run")[1]["step"] == 8
+
+
+def test_weights_to_start_with_that_are_no_numbers(shards, tmp_path):
+    state = make_backbone("r3d-tiny").state_dict()
+    state["stem.0.weight"][0, 0, 0, 0, 0] = float("nan")
+    torch.save(state, tmp_path / "w.pth")
+    words = ["train", shards, *SETTINGS, "--init", "w.pth"]
+    refused = ascnet(*words, cwd=tmp_path, fails=True)
+    assert "w.pth cannot be started from: NaN" in refused and "stem.0.weight" in refused
+    assert not (tmp_path / "runs").exists()

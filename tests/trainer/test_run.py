@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -76,12 +77,16 @@ def test_ways_of_going_on_that_would_give_other_steps(tiny, training_set, tmp_pa
     apart = override(tiny, ("device.sync_bn=false",))
     for name, settings in {"jump": tiny, "stream": streaming, "apart": apart}.items():
         start_run(tmp_path / name, settings, training_set, ranks=2)
+    remote = replace(training_set, sources=dict.fromkeys(training_set.sources, "http://server/x"))
+    start_run(tmp_path / "remote", tiny, remote, ranks=2)
     must_be_same(tmp_path / "jump", tiny, training_set, 1)
     for name, settings in {"stream": streaming, "apart": apart}.items():
         must_be_same(tmp_path / name, settings, training_set, 2)
         with pytest.raises(TrainerError, match="started with 2 processes, and now there are 1"):
             must_be_same(tmp_path / name, settings, training_set, 1)
     with pytest.raises(TrainerError, match=r"were streamed, and these would be read by jumping"):
+        must_be_same(tmp_path / "remote", tiny, training_set, 2)
+    with pytest.raises(TrainerError, match=r"data\.streaming = False \(was True\)"):
         must_be_same(tmp_path / "stream", tiny, training_set, 2)
 
 
