@@ -8,7 +8,8 @@ from trainer.frame_size import enlarged
 from trainer.pretrain import total_steps
 from trainer.training_set import TrainingSet
 
-_CPU_GFLOPS = 100  # a second, in convolutions of fp32; a laptop has less, a server more
+_CPU_GFLOPS = 100  # a second, in convolutions of fp32
+_LONG = 6.0  # hours on a CPU that are not begun without a word
 
 
 def data_text(settings: Config, data: TrainingSet) -> str:
@@ -72,25 +73,32 @@ def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
     )
 
 
-def days_on_a_cpu(settings: Config, data: TrainingSet) -> str:
-    """What is to be said of a run that would take a CPU days; "" of one that would not."""
-    gflop = total_steps(settings, len(data.videos)) * estimate(settings).step_gflops
-    days = gflop / _CPU_GFLOPS / 86400
-    if days < 1:
-        return ""
-    return (
-        f"Recipe {settings.recipe} is for a GPU, as it stands: on a CPU that computes "
-        f"{_CPU_GFLOPS} GFLOP a second it takes about {days:,.0f} days. --recipe demo is for a CPU."
-    )
+def slow_on_a_cpu(settings: Config, data: TrainingSet) -> str:
+    """What is to be said of a run that would take a CPU long; "" of one that would not."""
+    hours = _hours_on_a_cpu(settings, data)
+    return "" if hours < _LONG else _for_a_gpu(settings, hours)
 
 
 def must_be_computable(settings: Config, data: TrainingSet, device_type: str) -> None:
     """Raises TrainerError for what this device computes wrongly."""
     if device_type == "cpu" and settings.device.precision == "bf16":
-        sentences = (
+        raise TrainerError(
             "device.precision is bf16 and the device is a CPU, where torch's bf16 gradients of "
-            "convolutions are wrong for some shapes.",
-            days_on_a_cpu(settings, data),
-            "To train here all the same, say --set device.precision=fp32.",
+            "convolutions are wrong for some shapes. "
+            f"{_for_a_gpu(settings, _hours_on_a_cpu(settings, data))} To train with these settings "
+            "here all the same, say --set device.precision=fp32."
         )
-        raise TrainerError(" ".join(filter(None, sentences)))
+
+
+def _hours_on_a_cpu(settings: Config, data: TrainingSet) -> float:
+    gflop = total_steps(settings, len(data.videos)) * estimate(settings).step_gflops
+    return gflop / _CPU_GFLOPS / 3600
+
+
+def _for_a_gpu(settings: Config, hours: float) -> str:
+    time = f"{hours / 24:,.0f} days" if hours >= 48 else f"{max(hours, 0.1):.1f} hours"
+    return (
+        f"Recipe {settings.recipe} is for a GPU: a CPU that computes {_CPU_GFLOPS} GFLOP a second, "
+        f"as a good laptop does, takes about {time}. --recipe demo is for a "
+        "CPU."
+    )

@@ -16,7 +16,7 @@ from trainer.backbones import make_backbone
 from trainer.batches import must_be_shareable
 from trainer.checkpoint import CONFIG_FILE, RUNS, list_checkpoints, newest_run
 from trainer.config import Config
-from trainer.dry_run import data_text, days_on_a_cpu, forecast, must_be_computable
+from trainer.dry_run import data_text, forecast, must_be_computable, slow_on_a_cpu
 from trainer.errors import TrainerError
 from trainer.guards import must_be_finite
 from trainer.pretrain import total_steps, train
@@ -119,7 +119,7 @@ def command(
         must_be_computable(settings, data, device.type)
         if run is not None and not goes_on:
             must_be_free(run)
-        slow = days_on_a_cpu(settings, data) if device.type == "cpu" else ""
+        slow = slow_on_a_cpu(settings, data) if device.type == "cpu" else ""
         if dry_run:
             say(slow or f"This machine's {device.type} can compute it: nothing speaks against it.")
             return

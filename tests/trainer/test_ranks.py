@@ -228,7 +228,7 @@ with together("cpu") as (rank, device):
     def spoilt(self, step):
         update(self, step)
         if rank.number and step == 2:
-            next(self.state.model.parameters()).data.view(-1)[0] = float("inf")
+            next(self.state.model.parameters()).data.fill_(float("inf"))
     Stepper._update = spoilt
     data = gather({shards: str(shards)}, settings.data)
     try:
