@@ -82,12 +82,14 @@ def slow_on_a_cpu(settings: Config, data: TrainingSet) -> str:
 def must_be_computable(settings: Config, data: TrainingSet, device_type: str) -> None:
     """Raises TrainerError for what this device computes wrongly."""
     if device_type == "cpu" and settings.device.precision == "bf16":
-        raise TrainerError(
-            "device.precision is bf16 and the device is a CPU, where torch's bf16 gradients of "
-            "convolutions are wrong for some shapes. "
-            f"{_for_a_gpu(settings, _hours_on_a_cpu(settings, data))} To train with these settings "
-            "here all the same, say --set device.precision=fp32."
+        hours = _hours_on_a_cpu(settings, data)
+        sentences = (
+            "device.precision is bf16, which is for GPUs, and the device is a CPU, where torch's "
+            "bf16 gradients of convolutions are wrong for some shapes.",
+            _for_a_gpu(settings, hours) if hours >= 1 else "",
+            "To train with these settings here all the same, say --set device.precision=fp32.",
         )
+        raise TrainerError(" ".join(filter(None, sentences)))
 
 
 def _hours_on_a_cpu(settings: Config, data: TrainingSet) -> float:
@@ -96,7 +98,7 @@ def _hours_on_a_cpu(settings: Config, data: TrainingSet) -> float:
 
 
 def _for_a_gpu(settings: Config, hours: float) -> str:
-    time = f"{hours / 24:,.0f} days" if hours >= 48 else f"{max(hours, 0.1):.1f} hours"
+    time = f"{hours / 24:,.0f} days" if hours >= 48 else f"{hours:.0f} hours"
     return (
         f"Recipe {settings.recipe} is for a GPU: a CPU that computes {_CPU_GFLOPS} GFLOP a second, "
         f"as a good laptop does, takes about {time}. --recipe demo is for a "
