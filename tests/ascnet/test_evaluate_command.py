@@ -159,3 +159,12 @@ def test_a_store_in_use_is_not_replaced(run):
             ascnet.open_features(store)
     assert store.read_bytes() == before
     evaluate("--no-baseline")
+
+
+def test_frames_that_are_smaller_than_the_clips_are_said_to_be(run):
+    words = ("--task", "knn", "--no-baseline")
+    assert "enlarged" not in evaluate(*words)
+    output = evaluate(*words, "--set", "size=64")
+    assert "the frames of 16 of 16 videos are enlarged, from 32 pixels" in output
+    (path,) = (run / "results").glob("*size-64*.json")
+    assert "ascnet build folder --short-side 80" in json.loads(path.read_text())["enlarged"]
