@@ -2,6 +2,10 @@
 shape, loaded whole or not at all, and never unpickled."""
 
 import pickle
+import re
+import shlex
+import sys
+import warnings
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
@@ -17,9 +21,10 @@ from trainer.backbones import BACKBONES, make_backbone
 from trainer.backbones.base import Backbone
 from trainer.checkpoint import list_checkpoints
 from trainer.errors import TrainerError
+from trainer.file_kind import TAKEN, is_safetensors, is_torchscript, is_zip, something_else
 from trainer.foreign import rename
 
-# Where files keep their tensors, the likelier first.
+# Where files keep their tensors, the likelier first; they may be anywhere else, too.
 _NESTS = (
     "state_dict",
     "model_state_dict",
@@ -40,6 +45,21 @@ _NESTS = (
 _COPY = {"k", "key", "target", "teacher", "momentum", "ema", "sampler"}
 _COUNTER = "num_batches_tracked"
 _SHOWN = 3  # names in a message
+_DEEPEST = 100  # nests in one another; real files have a few
+_CODE = "and reading it would run code that the file names"
+_TORCH = "torch.load(sys.argv[1], map_location='cpu', weights_only=False)"
+_TORCHSCRIPT = "torch.jit.load(sys.argv[1], map_location='cpu')"
+_PICKLE = "pickle.load(open(sys.argv[1], 'rb'))"
+_MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # in the first bytes of what torch.save wrote before 1.6
+_PICKLES = tuple(pickle.PROTO + bytes([n]) for n in range(2, pickle.HIGHEST_PROTOCOL + 1))
+# Tensors of whatever was unpickled, under the names they have there. For a shell: no ", $, ` or !.
+_TENSORS = (
+    "t = lambda s: s if torch.is_tensor(s) "
+    "else torch.from_numpy(s) if type(s).__name__ == 'ndarray' and s.dtype.kind in 'biuf' "
+    "else t(s.state_dict()) if hasattr(s, 'state_dict') "
+    "else {str(k): t(v) for k, v in s.items()} if hasattr(s, 'items') "
+    "else [t(v) for v in s] if isinstance(s, (list, tuple)) else None"
+)
 
 
 @dataclass(frozen=True)
@@ -52,11 +72,13 @@ class Loaded:
     prefix: str  # what stood before the backbone's own names
     unused: tuple[str, ...]  # names of the file that the backbone has no use for: heads, copies
     project: str = ""  # whose names the file had, if they were not ours: "RSPNet"
+    kind: str = ""  # what the file is, if its name says otherwise
 
     def text(self) -> str:
         """loaded 120/120 tensors of FILE (RSPNet layout; prefix encoder_q.; 4 of the file not used:
         ...)"""
-        notes = [f"{self.project} layout"] if self.project else []
+        notes = [self.kind] if self.kind else []
+        notes += [f"{self.project} layout"] if self.project else []
         notes += [f"prefix {self.prefix}"] if self.prefix else []
         if self.unused:
             notes.append(f"{len(self.unused)} of the file not used: {_few(self.unused)}")
@@ -82,21 +104,25 @@ class _Fit:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` file, or of one by `torch.save`, on the CPU, by name.
+    """The tensors of a safetensors file, or of one by `torch.save`, on the CPU, by name. What it
+    is says its content, not its name.
 
-    If they are nested, as in {"epoch": 3, "state_dict": {...}}, the inner names come back. Raises
-    TrainerError if there is no such file, if it cannot be read without unpickling, or if it holds
-    no named tensors.
+    If they are nested, as in {"epoch": 3, "state_dict": {...}}, the inner names come back; those of
+    what lies beside it follow, after the name of their nest: "ema.conv1.weight". States of
+    optimisers do not count. Raises TrainerError if there is no such file, if it cannot be read
+    without unpickling, or if it holds no named tensors.
     """
     if not path.is_file():
         found = list_checkpoints(path)
         hint = f"Its newest checkpoint is {found[-1]}." if found else "Check the path."
         raise TrainerError(f"{path} is no file of weights. {hint}")
-    if path.suffix == ".safetensors":
-        try:
+    try:
+        if what := something_else(path):
+            raise TrainerError(f"{path} cannot be read as a file of weights: it is {what}")
+        if is_safetensors(path):
             return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise _unreadable(path, error) from error
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
     return _dig(_unpickled_safely(path), path)
 
 
@@ -140,9 +166,9 @@ def backbone_from_file(path: Path, backbone: str | None = None) -> tuple[Backbon
 
 def _declared(path: Path) -> str | None:
     """The backbone that the metadata of a safetensors file name, if it is one of ours."""
-    if path.suffix != ".safetensors" or not path.is_file():
-        return None
     try:
+        if not path.is_file() or not is_safetensors(path):
+            return None
         with safe_open(path, "pt") as file:
             name = (file.metadata() or {}).get("backbone")
     except (SafetensorError, OSError) as error:
@@ -162,24 +188,43 @@ def _load(
     unused = [name for name in tensors if name not in used]
     # What stood beside the backbone, such as its head, first.
     unused.sort(key=lambda name: not name.startswith(fit.prefix))
-    return Loaded(path, len(fit.names), fit.expected, fit.prefix, tuple(unused), project)
+    return Loaded(
+        path, len(fit.names), fit.expected, fit.prefix, tuple(unused), project, _kind(path)
+    )
+
+
+def _kind(path: Path) -> str:
+    if is_safetensors(path) == (path.suffix == ".safetensors"):
+        return ""
+    return "a safetensors file" if is_safetensors(path) else "a file by torch.save"
 
 
 def _unpickled_safely(path: Path) -> Any:
-    is_zip = False
+    zipped = False
     try:
-        if is_zip := zipfile.is_zipfile(path):
+        if zipped := is_zip(path):
             _check_parts(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+            if is_torchscript(path):
+                raise TrainerError(_conversion(path, "is a TorchScript program", _TORCHSCRIPT))
+        # Of an open file, torch does not look at the name.
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of what it may not be able to read
+            return torch.load(file, map_location="cpu", weights_only=True)
     except TrainerError:
         raise
     except OSError as error:
         raise _unreadable(path, error) from error
     except Exception as error:  # whatever a damaged file makes them raise
-        with path.open("rb") as file:
-            is_pickle = is_zip or file.read(1) == pickle.PROTO
-        if is_pickle and isinstance(error, pickle.UnpicklingError):
-            raise TrainerError(_refusal(path)) from error
+        content = path.read_bytes()
+        by_torch = zipped or _MAGIC in content[:64]
+        if not by_torch and content.startswith(_PICKLES) and content.endswith(pickle.STOP):
+            raise TrainerError(_conversion(path, f"is a pickle, {_CODE}", _PICKLE)) from error
+        if isinstance(error, pickle.UnpicklingError) and by_torch:
+            named = re.search(r"GLOBAL ([\w.]+)", str(error))
+            objects = (
+                f"holds Python objects besides tensors ({named[1]})" if named else "is a pickle"
+            )
+            raise TrainerError(_conversion(path, f"{objects}, {_CODE}", _TORCH)) from error
         raise _unreadable(path, error) from error
 
 
@@ -194,41 +239,78 @@ def _check_parts(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> TrainerError:
-    reason = (str(error) or type(error).__name__).partition("\n")[0].rstrip(".")
-    return TrainerError(
-        f"{path} cannot be read as a file of weights ({reason}). It takes .safetensors, or what "
-        "torch.save wrote of a state dict."
+    reason = str(error).partition("\n")[0].rstrip(".")
+    # torch's own advice is to unpickle the file, whatever it is.
+    if (
+        not isinstance(error, OSError | SafetensorError | RuntimeError)
+        or "weights" in reason.lower()
+    ):
+        reason = "damaged, or of a kind that is not known here"
+    return TrainerError(f"{path} cannot be read as a file of weights ({reason}). {TAKEN}")
+
+
+def _conversion(path: Path, what: str, read: str) -> str:
+    """`read`: an expression for what the file sys.argv[1] holds."""
+    file, out = path.absolute(), path.absolute().with_suffix(".weights.pt")
+    python, *words = map(shlex.quote, (sys.executable or "python", str(file), str(out)))
+    code = (
+        f"import pickle, sys, torch; {_TENSORS}; s = t({read}); "
+        "torch.save(s, open(sys.argv[2], 'xb'))"
     )
-
-
-def _refusal(path: Path) -> str:
     return (
-        f"{path} holds Python objects besides tensors, and reading those would run code that the "
-        "file names, so it is refused; if you trust it, convert it once with "
-        f"""python -c "import torch; s = torch.load({str(path)!r}, map_location='cpu', """
-        "weights_only=False); s = s.get('state_dict', s); torch.save({k: v for k, v in s.items() "
-        f"""if torch.is_tensor(v)}}, {str(path.with_suffix(".weights.pt"))!r})"."""
+        f"{path} {what}, so it is refused. If you trust it, convert it once, in the folder of the "
+        f"project that wrote it, and name {out.name} instead: "
+        f'{python} -c "{code}" {" ".join(words)}'
     )
 
 
 def _dig(state: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(state, dict):
-        tensors = {
-            name: value.detach()
-            for name, value in state.items()
-            if isinstance(name, str) and isinstance(value, Tensor)
-        }
-        if tensors:
-            return tensors
-        inner = [state[name] for name in _NESTS if isinstance(state.get(name), dict)]
-        if not inner:
-            break
-        state = inner[0]
-    keys = _few(tuple(map(str, state))) if isinstance(state, dict) else type(state).__name__
-    raise TrainerError(
-        f"{path} holds no named tensors, but {keys or 'nothing'}. They may be at the top, or under "
-        f"one of {', '.join(_NESTS)}."
-    )
+    found = _named(state)
+    if not found:
+        keys = _few(tuple(map(str, state))) if isinstance(state, dict) else type(state).__name__
+        raise TrainerError(
+            f"{path} holds no named tensors, but {keys or 'nothing'}. They may be at the top, or "
+            f"at any depth under names such as {', '.join(_NESTS[:_SHOWN])}."
+        )
+    home: tuple[str, ...] = ()  # where the likeliest of them are
+    while nest := next((n for n in _NESTS if any(_is_in(p, (*home, n)) for p in found)), None):
+        home = (*home, nest)
+    inner = {p[len(home) :]: tensor for p, tensor in found.items() if _is_in(p, home)}
+    beside = {p: tensor for p, tensor in found.items() if not _is_in(p, home)}
+    if not _first_words(inner).isdisjoint(_first_words(beside)):
+        inner, beside = found, {}
+    return {".".join(place): tensor for place, tensor in (inner | beside).items()}
+
+
+def _named(state: Any) -> dict[tuple[str, ...], Tensor]:
+    """All tensors that have a name in a dictionary, by the names that lead to them."""
+    found: dict[tuple[str, ...], Tensor] = {}
+    seen: set[int] = set()  # a file may hold a dictionary that holds itself
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), state)]
+    while waiting:
+        place, own = waiting.pop()
+        if not isinstance(own, dict | list | tuple) or id(own) in seen or len(place) > _DEEPEST:
+            continue
+        if isinstance(own, dict) and "param_groups" in own:  # an optimiser's state
+            continue
+        seen.add(id(own))
+        inner: list[tuple[tuple[str, ...], Any]] = []
+        for name, value in own.items() if isinstance(own, dict) else enumerate(own):
+            at = (*place, str(name))
+            if not isinstance(value, Tensor):
+                inner.append((at, value))
+            elif isinstance(name, str):
+                found[at] = value.detach()
+        waiting += reversed(inner)
+    return found
+
+
+def _is_in(place: tuple[str, ...], nest: tuple[str, ...]) -> bool:
+    return len(place) > len(nest) and place[: len(nest)] == nest
+
+
+def _first_words(places: dict[tuple[str, ...], Tensor]) -> set[str]:
+    return {place[0].partition(".")[0] for place in places}
 
 
 def _best_fit(own: dict[str, Tensor], tensors: dict[str, Tensor]) -> _Fit:
@@ -285,10 +367,12 @@ def _misfit(
 
 
 def _fitting(tensors: dict[str, Tensor]) -> list[str]:
-    """The backbones whose tensors all are there, the one with the most of them last."""
+    """The backbones whose tensors all are there, the one with the most of them last; before it
+    those that only a momentum copy holds."""
     with torch.device("meta"):
         fits = {name: _best_fit(make_backbone(name).state_dict(), tensors) for name in BACKBONES}
-    return sorted((name for name in fits if fits[name].is_full), key=lambda n: fits[n].expected)
+    full = {name: fit for name, fit in fits.items() if fit.is_full}
+    return sorted(full, key=lambda n: (not _is_copy(full[n].prefix), full[n].expected))
 
 
 def _fitting_best(tensors: dict[str, Tensor], path: Path) -> str:

@@ -1,7 +1,12 @@
 import argparse
+import pickle
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -60,6 +65,13 @@ def test_any_prefix(tmp_path, source, prefix):
         lambda t: {"net": t},
         lambda t: {"encoder": t, "head": {"weight": torch.ones(2)}},
         lambda t: {"epoch": 3, **t},
+        lambda t: {"best_acc1": torch.tensor(61.0), "state_dict": t},
+        lambda t: {"epoch": torch.tensor(3), "model": {"step": torch.tensor(7), "net": t}},
+        lambda t: {"a": {"b": {"c": {"d": t}}}},
+        lambda t: {"trained": {"network": t}, "best": torch.tensor(1.0)},
+        lambda t: (3, t),
+        lambda t: [{"x": torch.ones(2)}, {"weights": t}],
+        lambda t: {name: {"leaf": {}} for name in ("model", "net")} | {"own": t},
     ],
 )
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".pth.tar", ".pyth"])
@@ -225,20 +237,157 @@ def test_a_file_of_no_backbone_says_what_was_tried(tmp_path, source):
         backbone_from_file(path, "i3d")
 
 
+def test_what_lies_beside_the_weights_is_named_by_its_nest(tmp_path, source):
+    other = {name: tensor + 1 for name, tensor in source.items()}
+    content = {"best_acc1": torch.tensor(61.0), "ema": other, "model": {"module": source}}
+    path = saved(tmp_path / "x.pth", content)
+    assert list(read_tensors(path)) == [*source, "best_acc1", *named(other, "ema.")]
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, path)
+    assert is_loaded(backbone, source)
+    assert (found.prefix, len(found.unused)) == ("", 73)
+
+
+def test_a_copy_is_taken_only_where_nothing_else_is_there(tmp_path, source):
+    """Whatever its nest is called, and however large it is."""
+    other = make_backbone("r3d18").half().state_dict()
+    path = saved(tmp_path / "x.pth", {"teacher_of_it": other, "trained": source})
+    backbone, found, name = backbone_from_file(path)
+    assert name == "r3d-tiny" and found.prefix == "trained." and is_loaded(backbone, source)
+    path = saved(tmp_path / "y.pth", {"ema": source, "epoch": 3})
+    assert backbone_from_file(path)[1].prefix == "ema."
+
+
+def test_nests_whose_names_are_those_of_layers_stay_apart(tmp_path, source):
+    """What lies beside the weights is not taken for layers of another network."""
+    content = {"state_dict": source, "stem": {"0.bias": torch.ones(16)}}
+    found = load_weights(make_backbone("r3d-tiny"), saved(tmp_path / "x.pth", content))
+    assert (found.prefix, found.unused) == ("state_dict.", ("stem.0.bias",))
+
+
+def test_a_dictionary_that_holds_itself(tmp_path, source):
+    content: dict[str, object] = {"state_dict": source}
+    content["again"] = content
+    assert len(read_tensors(saved(tmp_path / "x.pth", content))) == 72
+
+
+def test_content_counts_and_not_the_name(tmp_path, source):
+    save_file(source, tmp_path / "x.pth", metadata={"backbone": "r3d-tiny"})
+    save_file(source, tmp_path / "blob")
+    torch.save(source, tmp_path / "x.safetensors")
+    torch.save(source, tmp_path / "y.safetensors", _use_new_zipfile_serialization=False)
+    safe, by_torch = "a safetensors file", "a file by torch.save"
+    for name, kind in (
+        ("x.pth", safe),
+        ("blob", safe),
+        ("x.safetensors", by_torch),
+        ("y.safetensors", by_torch),
+    ):
+        backbone, found, _ = backbone_from_file(tmp_path / name)
+        assert is_loaded(backbone, source)
+        assert found.text() == f"loaded 72/72 tensors of {tmp_path / name} ({kind})"
+    assert backbone_of(tmp_path / "x.pth") == "r3d-tiny"
+
+
 class Settings:
     pass
 
 
-@pytest.mark.parametrize("thing", [argparse.Namespace(lr=1), Settings()])
-def test_pickles_are_refused_with_the_way_out(tmp_path, source, thing):
-    path = saved(tmp_path / "x.pth.tar", {"state_dict": source, "args": thing})
-    with pytest.raises(TrainerError, match=r"so it is refused; .* convert it once") as caught:
+class Net(torch.nn.Module):
+    def __init__(self, source: Tensors) -> None:
+        super().__init__()
+        self.backbone = make_backbone("r3d-tiny")
+        self.backbone.load_state_dict(source)
+        self.head = torch.nn.Linear(2, 2)
+
+
+def convert(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the refusal of a file says, done in this process; the file that it makes."""
+    with pytest.raises(TrainerError) as caught:
         read_tensors(path)
-    command = str(caught.value).partition('python -c "')[2].rpartition('".')[0]
-    exec(command)  # what the sentence says, less the shell
+    said = str(caught.value)
+    assert "\n" not in said
+    python, option, code, *files = shlex.split(said.partition(" instead: ")[2])
+    assert (python, option, files[0]) == (sys.executable, "-c", str(path.absolute()))
+    monkeypatch.setattr(sys, "argv", ["-c", *files])
+    exec(code, {})
+    return Path(files[1])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda t: {"state_dict": t, "args": argparse.Namespace(lr=1)},
+        lambda t: {"model": t, "args": Settings()},
+        lambda t: {"model_state": {"module." + n: v for n, v in t.items()}, "best": np.float64(3)},
+        lambda t: {"args": Settings(), **t},
+        lambda t: {
+            "a": {"b": [Settings(), {"own": t}]},
+            "optimizer": torch.optim.SGD([*t.values()]),
+        },
+        Net,
+        lambda t: torch.nn.DataParallel(Net(t)),
+        lambda t: {"net": Net(t), "epoch": 3},
+        lambda t: {n: Settings() for n in t} | {"weights": {n: v.numpy() for n, v in t.items()}},
+    ],
+)
+@pytest.mark.parametrize("how", ["torch", "old torch", "pickle"])
+def test_files_to_unpickle_are_refused_with_the_way_out(
+    tmp_path, source, monkeypatch, content, how
+):
+    path = tmp_path / "x.pth.tar"
+    with path.open("wb") as file:
+        if how == "pickle":
+            pickle.dump(content(source), file)
+        else:
+            torch.save(content(source), file, _use_new_zipfile_serialization=how == "torch")
+    converted = convert(path, monkeypatch)
+    assert converted == tmp_path / "x.pth.weights.pt"
     backbone = make_backbone("r3d-tiny")
-    load_weights(backbone, tmp_path / "x.pth.weights.pt")
+    load_weights(backbone, converted)
     assert is_loaded(backbone, source)
+
+
+def test_a_refusal_says_what_would_run(tmp_path, source):
+    path = saved(tmp_path / "x.pth", {"model": source, "args": argparse.Namespace(lr=1)})
+    with pytest.raises(
+        TrainerError, match=r"x\.pth holds Python objects besides tensors \(argpars"
+    ):
+        read_tensors(path)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_pickle_of_a_newer_protocol(tmp_path, source, monkeypatch):
+    torch.save({"net": source}, tmp_path / "x.pth", pickle_protocol=4)
+    backbone = make_backbone("r3d-tiny")
+    load_weights(backbone, convert(tmp_path / "x.pth", monkeypatch))
+    assert is_loaded(backbone, source)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_torchscript_program(tmp_path, source, monkeypatch):
+    network = make_backbone("r3d-tiny")
+    network.load_state_dict(source)
+    torch.jit.save(torch.jit.trace(network.eval(), torch.ones(1, 3, 8, 16, 16)), tmp_path / "x.pt")
+    with pytest.raises(TrainerError, match=r"x\.pt is a TorchScript program, so it is refused"):
+        read_tensors(tmp_path / "x.pt")
+    backbone = make_backbone("r3d-tiny")
+    load_weights(backbone, convert(tmp_path / "x.pt", monkeypatch))
+    assert is_loaded(backbone, source)
+
+
+def test_the_command_as_a_shell_runs_it(tmp_path, source):
+    """From another folder, for a file whose name a shell would change; no file is replaced."""
+    folder = tmp_path / 'it\'s "$HOME" `x`'
+    folder.mkdir()
+    path = saved(folder / "a b.pth", {"net": source, "args": argparse.Namespace(lr=1)})
+    with pytest.raises(TrainerError) as caught:
+        read_tensors(path)
+    command = str(caught.value).partition(" instead: ")[2]
+    for code in (0, 1):
+        done = subprocess.run(command, shell=True, cwd="/", capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert len(read_tensors(folder / "a b.weights.pt")) == 72
 
 
 @pytest.mark.parametrize("content", [b"hello", b"", b"PK\x03\x04 cut"])
@@ -250,7 +399,7 @@ def test_files_that_are_no_weights(tmp_path, content, name):
 
 
 def test_files_without_tensors(tmp_path):
-    for content in ({"epoch": 3}, {"state_dict": {"a": 1}}, [torch.ones(2)], {}):
+    for content in ({"epoch": 3}, {"state_dict": {"a": 1}}, [torch.ones(2)], {}, torch.ones(2)):
         with pytest.raises(TrainerError, match="holds no named tensors, but"):
             read_tensors(saved(tmp_path / "x.pth", content))
     with pytest.raises(TrainerError, match=r"is no file of weights\. Check the path"):
