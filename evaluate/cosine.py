@@ -11,13 +11,14 @@ the unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, 2nd e
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from hashlib import blake2b
 
 import numpy as np
 import torch
 
 from evaluate.errors import EvaluateError
+from trainer.float32 import float32_products
 
 CPU = torch.device("cpu")
 GALLERY_BLOCK = 1024  # gallery rows that are converted at a time
@@ -126,15 +127,9 @@ class Cosines:
         return np.asarray(cosines.numpy()[which])
 
 
-@contextmanager
-def full_precision() -> Iterator[None]:
+def full_precision() -> AbstractContextManager[None]:
     """Products of float32 matrices as the tolerance takes them to be: no TF32, no bfloat16."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    return float32_products()
 
 
 def _float32(rows: np.ndarray) -> torch.Tensor:

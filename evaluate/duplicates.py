@@ -21,6 +21,7 @@ from evaluate.errors import EvaluateError
 from evaluate.progress import Progress, silent
 from evaluate.search import unit_rows
 from evaluate.store import Features
+from trainer.float32 import float32_products
 
 HEAD = 32
 _BLOCK = 4096  # clips; a block beside a block is 64 MB
@@ -41,6 +42,7 @@ class Pair:
     second_clips: tuple[int, int]  # one that has fewer, and where it fits the other one best
 
 
+@float32_products()
 def find_pairs(
     store: Features,
     threshold: float,

@@ -16,7 +16,7 @@ from evaluate.protocol import Protocol, clips_of
 from evaluate.store import Features, FeatureStore, Identity, Origin, is_complete, unfinished
 from evaluate.subjects import Subject
 from trainer.config import Device
-from trainer.network import set_backends
+from trainer.network import backends
 from trainer.provenance import code, fingerprint
 from trainer.requests import ClipRequest
 
@@ -60,7 +60,8 @@ def extract(
     if not overwrite and is_complete(path, identity):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    with only_writer(path.parent):
+    # In float32, and without cuDNN's trials: they choose by the clock.
+    with only_writer(path.parent), backends(Device(), device, benchmark=False):
         if overwrite:
             _drop(path, identity)
         if is_complete(path, identity):
@@ -69,8 +70,6 @@ def extract(
         if not videos:
             raise EvaluateError(f"{dataset.folder} holds no built video: {dataset.counts}.")
         clips = clips_of(videos, protocol)
-        set_backends(Device(), device)  # fp32, whatever was trained before in this process
-        torch.backends.cudnn.benchmark = False  # it chooses by the clock
         network = Pooled(subject.backbone, protocol.layer, protocol.pooling)
         to_device(network, device)
         channels = network.channels(protocol, device)

@@ -142,7 +142,8 @@ def _finetune(
     if (state := kept.state()) is not None:
         learner.load_state_dict(state)
     try:
-        _train(task, learn, held_out, learner, device, kept, progress)
+        with learner.multiplying():
+            _train(task, learn, held_out, learner, device, kept, progress)
         if learner.best is not None:
             classifier.load(learner.best)
         logits = video_logits(learner, task.test, task.protocol, device, testing)
@@ -233,13 +234,14 @@ def video_logits(
     clips = clips_of(part.videos, protocol)
     workers = learner.settings.workers
     found: list[np.ndarray] = []
-    for first, logits in encode(
-        learner.logits, part.videos, clips, protocol, device, workers=workers
-    ):
-        counts = [len(own) for own in clips[first : first + UNIT]]
-        bounds = np.concatenate([[0], np.cumsum(counts)]).tolist()
-        found += [logits[a:b].mean(dim=0).numpy() for a, b in pairwise(bounds)]
-        progress(len(found), len(part.videos), "")
+    with learner.multiplying(benchmark=False):  # batches of a test are of many sizes
+        for first, logits in encode(
+            learner.logits, part.videos, clips, protocol, device, workers=workers
+        ):
+            counts = [len(own) for own in clips[first : first + UNIT]]
+            bounds = np.concatenate([[0], np.cumsum(counts)]).tolist()
+            found += [logits[a:b].mean(dim=0).numpy() for a, b in pairwise(bounds)]
+            progress(len(found), len(part.videos), "")
     return np.stack(found)
 
 

@@ -1,6 +1,7 @@
 """A classifier that is being trained: one step, and all that decides the steps to come."""
 
 import math
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from evaluate.errors import EvaluateError
 from evaluate.finetune_config import FinetuneSettings
 from trainer.config import Device, Optim
 from trainer.guards import EarlyNumber
-from trainer.network import precision, set_backends
+from trainer.network import backends, precision
 from trainer.optimiser import make_optimiser
 from trainer.schedules import warmup_cosine, warmup_drops
 from trainer.step import seed_of
@@ -39,7 +40,6 @@ class Learner:
         """`total`: steps of the whole training."""
         self.classifier, self.settings, self.total = classifier, settings, total
         self._device, self._how = device, Device(precision=settings.precision)
-        set_backends(self._how, device)
         optim = Optim(
             optimiser=settings.optimiser,
             momentum=settings.momentum,
@@ -75,6 +75,10 @@ class Learner:
         with precision(self._how, self._device):
             found: torch.Tensor = self.classifier(clips)
         return found
+
+    def multiplying(self, benchmark: bool | None = None) -> AbstractContextManager[None]:
+        """How the process multiplies while this learns or is tested (trainer/network.py)."""
+        return backends(self._how, self._device, benchmark)
 
     def end_epoch(self, epoch: int, loss: float, held_out_top1: float | None) -> None:
         """Note what came of an epoch: its mean loss and, where groups are held out, percent of

@@ -154,7 +154,8 @@ def fit_sgd(data: LabelledRows, classes: int, settings: Sgd, progress: Progress)
 
     @torch.no_grad()
     def classify(x: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = model(x)
+        with full_precision():
+            scores: torch.Tensor = model(x)
         return scores
 
     return classify

@@ -113,7 +113,7 @@ class Optim:
 class Device:
     """How it is computed; what fits the machine, not part of the method."""
 
-    precision: str = "fp32"  # fp32 | tf32 | bf16 | fp16; the last two by autocast
+    precision: str = "fp32"  # fp32 | tf32 (of convolutions) | bf16 | fp16; the last two by autocast
     channels_last: bool = True  # memory layout of clips and weights
     compile: bool = False  # torch.compile the encoder
     sync_bn: bool = True  # several ranks: batch norm over all of them (BYOL-video)

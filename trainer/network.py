@@ -1,7 +1,8 @@
 """How the model is computed: precision, compiled or not, on one device or many."""
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer.ascnet import ASCNet
 from trainer.config import Device
+from trainer.float32 import float32_products
 from trainer.ranks import world
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -17,7 +19,6 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def prepare(model: ASCNet, settings: Device, device: torch.device) -> nn.Module:
     """What is called in place of `model`: itself, or with the gradients averaged over all ranks.
     Names of weights in `model` stay what they are."""
-    set_backends(settings, device)
     if settings.compile:
         model.encoder.compile()
         if model.target is not None:
@@ -33,12 +34,21 @@ def prepare(model: ASCNet, settings: Device, device: torch.device) -> nn.Module:
         )
 
 
-def set_backends(settings: Device, device: torch.device) -> None:
-    """How GPUs multiply, for the whole process."""
-    tf32 = settings.precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
-    torch.backends.cudnn.benchmark = device.type == "cuda"  # shapes are always the same
+@contextmanager
+def backends(
+    settings: Device, device: torch.device, benchmark: bool | None = None
+) -> Iterator[None]:
+    """How the process multiplies in the meantime: with "tf32", GPUs convolve in TensorFloat32;
+    matrix products, and so distances, bank and decorrelation, are float32 unless autocast says
+    otherwise. `benchmark`: whether cuDNN tries its algorithms out, once for every shape of its
+    inputs; None: on a GPU, for the shapes of training are always the same."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = device.type == "cuda" if benchmark is None else benchmark
+    try:
+        with float32_products(settings.precision == "tf32"):
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def precision(settings: Device, device: torch.device) -> AbstractContextManager[None]:

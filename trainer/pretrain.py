@@ -18,7 +18,7 @@ from trainer.clips import ClipBatch
 from trainer.config import Config
 from trainer.log import Log
 from trainer.monitor import embedding_stds, measured
-from trainer.network import prepare
+from trainer.network import backends, prepare
 from trainer.ranks import ALONE, Rank, wait_for_all
 from trainer.run import note_launch
 from trainer.state import TrainingState
@@ -55,7 +55,7 @@ def train(
     comes back (from rank 0; the others write nothing). A signal to end is obeyed after the step
     that it comes in, when that is saved. Raises TrainerError if the loss is no number any more or
     the embeddings collapse, and BuilderError if another process trains this run."""
-    with Stop(alone=rank.world == 1) as stop:
+    with Stop(alone=rank.world == 1) as stop, backends(settings.device, device):
         if rank.number:
             return _train(run, settings, data, device, progress, rank, stop)
         with only_writer(run):
