@@ -18,12 +18,13 @@ def pixels(clips: torch.Tensor) -> torch.Tensor:
 
 def colours(clips: torch.Tensor) -> torch.Tensor:
     """The share of a clip's pixels in each of 4 x 4 x 4 boxes of RGB: N x 64, a row's sum 1."""
-    mean, std = (torch.tensor(values)[:, None, None, None] for values in (MEAN, STD))
+    here = clips.device
+    mean, std = (torch.tensor(own, device=here)[:, None, None, None] for own in (MEAN, STD))
     levels = ((clips * std + mean) * _LEVELS).long().clamp(0, _LEVELS - 1)
     red, green, blue = levels.unbind(1)
     boxes = ((red * _LEVELS + green) * _LEVELS + blue).flatten(1)
-    shares = torch.full(boxes.shape, 1 / boxes.shape[1])
-    return torch.zeros(len(clips), _LEVELS**3).scatter_add_(1, boxes, shares)
+    shares = torch.full(boxes.shape, 1 / boxes.shape[1], device=here)
+    return torch.zeros(len(clips), _LEVELS**3, device=here).scatter_add_(1, boxes, shares)
 
 
 @dataclass(frozen=True)

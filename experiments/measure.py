@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from builder.shard import ShardDataset
 from evaluate import measures
@@ -16,6 +17,8 @@ from evaluate.parts import Parts, parts_of
 from evaluate.probe import ProbeSettings, linear_probe
 from evaluate.progress import silent
 from evaluate.protocol import Protocol, clips_of
+from trainer.config import Device
+from trainer.network import backends
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> 
     """float32, videos x channels: the mean over a video's clips, as in a feature store."""
     videos = dataset.videos
     clips = clips_of(videos, protocol)
-    found = np.concatenate(
-        [part.numpy() for _, part in encode(network, videos, clips, protocol, CPU, workers=1)]
-    )
+    with backends(Device(), CPU, benchmark=False):  # as for a feature store
+        parts = [part for _, part in encode(network, videos, clips, protocol, CPU, workers=1)]
+    found = torch.cat(parts).numpy()
     ends = np.cumsum([len(own) for own in clips])[:-1]
     return np.stack([own.mean(axis=0) for own in np.split(found, ends)])
 

@@ -70,4 +70,5 @@ def contrast(
     """InfoNCE: each query is told its key from `others`, all L2-normalised."""
     right = (queries * keys).sum(1, keepdim=True)
     logits = torch.cat([right, queries @ others.T], dim=1) / temperature
-    return cross_entropy(logits, torch.zeros(len(queries), dtype=torch.int64))
+    first = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
+    return cross_entropy(logits, first)

@@ -11,7 +11,7 @@ from trainer.batches import training_batches
 from trainer.clips import ClipBatch, ClipReader, read_batches
 from trainer.config import Config
 from trainer.errors import TrainerError
-from trainer.network import precision
+from trainer.network import backends, precision
 from trainer.optimiser import make_optimiser
 from trainer.pretrain import total_steps
 from trainer.ranks import ALONE
@@ -19,25 +19,38 @@ from trainer.requests import Pairs, pair_requests, stride_times
 from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
 from trainer.step import ANY_LAYER, AUGMENT, seed_of
 from trainer.training_set import TrainingSet
+from trainer.transfer import on_device, send
+
+_CPU = torch.device("cpu")
 
 
-def train_peer(kind: str, settings: Config, data: TrainingSet) -> Backbone:
+def train_peer(
+    kind: str, settings: Config, data: TrainingSet, device: torch.device = _CPU
+) -> Backbone:
     """The backbone after `optim.steps` steps. Raises TrainerError if the loss is no number, or if
     a supervised peer has no labels."""
     labels = torch.tensor(data.labels)
     if kind == "supervised" and bool((labels < 0).any()):
         raise TrainerError("Supervised training needs the class of every training video.")
+    with backends(settings.device, device):
+        return _train(kind, settings, data, labels, device)
+
+
+def _train(
+    kind: str, settings: Config, data: TrainingSet, labels: torch.Tensor, device: torch.device
+) -> Backbone:
     total, own = total_steps(settings, len(data.videos)), settings.optim
     torch.manual_seed(settings.seed)
-    peer: Peer = PEER_OF[kind](settings, max(data.labels) + 1).train()
+    peer: Peer = PEER_OF[kind](settings, max(data.labels) + 1).train().to(device)
     peer = peer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = make_optimiser(peer, own)
-    batches = _long_batches(settings, data, total) if peer.long_clips else None
-    batches = batches or training_batches(settings, data, 0, total, ALONE, torch.device("cpu"))
+    batches = _long_batches(settings, data, total, device) if peer.long_clips else None
+    batches = batches or training_batches(settings, data, 0, total, ALONE, device)
     for step, batch in enumerate(batches):
         torch.manual_seed(seed_of(settings.seed, step, ANY_LAYER, 0))
-        with precision(settings.device, torch.device("cpu")):
-            loss = peer.loss(_augmented(settings, batch, step), labels[batch.videos])
+        with precision(settings.device, device):
+            clips = _augmented(settings, batch, step, device)
+            loss = peer.loss(clips, send(labels[batch.videos], device))
             if settings.objective.decorrelation:
                 loss = loss + settings.objective.decorrelation * peer.correlated
         if not bool(loss.isfinite()):
@@ -51,16 +64,16 @@ def train_peer(kind: str, settings: Config, data: TrainingSet) -> Backbone:
     return peer.backbone
 
 
-def _augmented(settings: Config, batch: ClipBatch, step: int) -> torch.Tensor:
+def _augmented(settings: Config, batch: ClipBatch, step: int, device: torch.device) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed_of(settings.seed, step, AUGMENT))
-    numbers = draw_numbers(len(batch.videos), generator)
-    size = settings.data.size
-    clips = augment(batch.frames, batch.sizes, settings.augment, size, numbers)
+    numbers = send(draw_numbers(len(batch.videos), generator), device)
+    sizes, size = send(batch.sizes, device), settings.data.size
+    clips = augment(batch.frames, sizes, settings.augment, size, numbers)
     return clips.contiguous(memory_format=torch.channels_last_3d)
 
 
 def _long_batches(
-    settings: Config, data: TrainingSet, total: int
+    settings: Config, data: TrainingSet, total: int, device: torch.device
 ) -> Generator[ClipBatch, None, None]:
     """Two clips of every video, both of twice the frames at the lowest stride."""
     own = settings.data
@@ -76,4 +89,5 @@ def _long_batches(
         rank=ALONE,
         times=stride_times(data.videos, own.fps),
     )
-    return read_batches(ClipReader(data.videos, own.short_side), requests, own.workers)
+    reader, pinned = ClipReader(data.videos, own.short_side), device.type == "cuda"
+    return on_device(read_batches(reader, requests, own.workers, pinned), device)

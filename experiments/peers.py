@@ -141,7 +141,7 @@ class RspNet(Peer):
         self.queue = Queue(dim)
 
     def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        fast = (torch.rand(len(clips) // 2) < 0.5).repeat(2)
+        fast = (torch.rand(len(clips) // 2) < 0.5).repeat(2).to(clips.device)
         features = self.features(at_speed(clips, fast))
         appearance, speed = (normalize(h(features), dim=1) for h in (self.appearance, self.speed))
         same, other = (

@@ -25,7 +25,7 @@ from trainer.batches import training_batches
 from trainer.clips import usable_cores
 from trainer.config import Config, load_recipe, override
 from trainer.errors import TrainerError
-from trainer.network import prepare
+from trainer.network import backends, prepare
 from trainer.pretrain import Waiting, make_model
 from trainer.ranks import ALONE
 from trainer.state import TrainingState
@@ -49,6 +49,7 @@ class How:
     device: torch.device
     steps: range  # those that count; the ones before them warm up
     assignments: tuple[str, ...] = ()  # settings to change, such as "data.workers=4"
+    cudnn_benchmark: bool | None = None  # None: as in training
 
 
 def settings_of(
@@ -98,6 +99,7 @@ def measure(setting: Setting, precision: str, batch: int, data: TrainingSet, how
     state = TrainingState(make_model(config), config, device)
     network = prepare(state.model, config.device, device)
     with (
+        backends(config.device, device, how.cudnn_benchmark),
         TemporaryDirectory() as run,
         closing(training_batches(config, data, 0, total, ALONE, device)) as batches,
     ):
@@ -149,7 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warm-up", type=int, default=8, help="steps before those")
     parser.add_argument("--set", nargs="+", default=(), metavar="KEY=VALUE", dest="assignments")
-    parser.add_argument("--cudnn-benchmark", action="store_true")
+    parser.add_argument(
+        "--cudnn-benchmark", action=argparse.BooleanOptionalAction, help="else as in training"
+    )
     asked = parser.parse_args(arguments)
     if asked.device == "cuda" and not torch.cuda.is_available():
         sys.exit(
@@ -159,9 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     if unknown := set(asked.backbones or ()) - set(known):
         parser.error(f"no {', '.join(unknown)} here; there is {', '.join(known)}")
     precisions = asked.precisions or (PRECISIONS[:3] if asked.tiny else PRECISIONS)
-    torch.backends.cudnn.benchmark = asked.cudnn_benchmark
     at = range(asked.warm_up, asked.warm_up + asked.steps)
-    how, rows = How(torch.device(asked.device), at, tuple(asked.assignments)), []
+    device, rows = torch.device(asked.device), []
+    how = How(device, at, tuple(asked.assignments), asked.cudnn_benchmark)
     with TemporaryDirectory() as scratch:
         try:
             data = gather(locate(asked.shards, Path(scratch)), load_recipe("k400-r3d18").data)

@@ -1,9 +1,13 @@
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch.nn.functional import normalize
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from experiments.floors import FLOOR_OF
 from experiments.peer_parts import at_speed, contrast, pooled, swapped
 from experiments.peer_training import train_peer
 from experiments.peers import PEER_OF
@@ -39,6 +43,37 @@ def test_every_peer_begins_with_our_backbone_and_teaches_it(name, tiny, clips):
         after = list(peer.average.backbone.parameters())
         for old, new in zip(before, after, strict=False):
             assert torch.allclose(new, old + 0.1, atol=1e-5)
+
+
+class OneDevice(TorchDispatchMode):
+    """Fails where tensors of two devices meet, as on a GPU; copying from one to the other may."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        values = tree_leaves((args, kwargs or {}))
+        devices = {v.device.type for v in values if isinstance(v, torch.Tensor) and v.dim()}
+        assert len(devices) < 2 or "copy" in str(func), f"{func} of {devices}"
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("name", PEER_OF)
+def test_a_peer_makes_its_tensors_where_the_clips_are(name, tiny, monkeypatch):
+    """Of a device that computes nothing, and has no autocast."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    peer = PEER_OF[name](tiny, 2).train().to("meta")
+    clips = torch.empty(8, 3, 8, 16, 16, device="meta")
+    labels = torch.zeros(8, dtype=torch.int64, device="meta")
+    with OneDevice():
+        for _ in range(2):  # the second finds what the first left in its queue
+            loss = peer.loss(clips, labels)
+            peer.after_step(0.9)
+    assert loss.device.type == "meta"
+
+
+@pytest.mark.parametrize("floor", FLOOR_OF)
+def test_a_floor_makes_its_tensors_where_the_clips_are(floor):
+    clips = torch.empty(2, 3, 4, 8, 8, device="meta")
+    with OneDevice():
+        assert FLOOR_OF[floor].features(clips).device.type == "meta"
 
 
 def test_byol_is_acp_alone(tiny, clips):

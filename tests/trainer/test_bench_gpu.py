@@ -1,10 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests import bench_gpu
 from tests.bench_gpu import How, main
-from tests.gpu_table import Row, table
+from tests.gpu_table import Row, Setting, table
+from trainer.errors import TrainerError
+from trainer.training_set import TrainingSet
 
 
 def test_the_table_has_a_row_for_every_precision(shards: Path, capsys) -> None:
@@ -48,3 +52,38 @@ def test_half_the_batch_is_tried_where_it_does_not_fit(monkeypatch: pytest.Monke
     assert "| s3dg | 16x224 | fp32 | 16 | 10.0 | 1.00 x | 50% | 2.0 GiB |" in table([row])
     fits = 0
     assert "out of memory" in table([bench_gpu.measure_what_fits(*ways)])
+
+
+@pytest.mark.parametrize(
+    ("words", "device", "tries"),
+    [
+        ([], "cuda", True),
+        ([], "cpu", False),
+        (["--cudnn-benchmark"], "cpu", True),
+        (["--no-cudnn-benchmark"], "cuda", False),
+    ],
+)
+def test_cudnn_tries_as_in_training_or_as_it_is_told(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], device: str, tries: bool
+) -> None:
+    """Seen where the steps begin; the device is a name here, and nothing is computed."""
+    seen = []
+
+    def stop(*_: object) -> None:
+        seen.append(bench_gpu.torch.backends.cudnn.benchmark)
+        raise TrainerError("Seen.")
+
+    def measure(setting: Setting, precision: str, batch: int, data: TrainingSet, how: How) -> Row:
+        return whole(setting, precision, batch, data, replace(how, device=named))
+
+    whole, named = bench_gpu.measure, bench_gpu.torch.device(device)
+    monkeypatch.setattr(bench_gpu, "measure", measure)
+    monkeypatch.setattr(bench_gpu, "training_batches", stop)
+    monkeypatch.setattr(bench_gpu, "TrainingState", lambda *_: SimpleNamespace(model=None))
+    monkeypatch.setattr(bench_gpu, "prepare", lambda *_: None)
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(bench_gpu.torch.cuda, name, lambda *_: None)
+    before = bench_gpu.torch.backends.cudnn.benchmark
+    where = ["--device", "cpu", "--tiny", "--shards", str(shards), "--precisions", "fp32"]
+    main([*where, *words])
+    assert seen == [tries] and bench_gpu.torch.backends.cudnn.benchmark is before
