@@ -3,6 +3,8 @@
 from dataclasses import fields
 from pathlib import Path
 
+import click
+
 from builder.info_text import printable
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol
@@ -66,12 +68,20 @@ def newest_store(run: Path | None, weights: Path | None = None) -> Path:
         for path in (folder / "features").glob("*.h5")
         if not path.name.endswith(".partial.h5") and path.is_file()
     ]
+    unread = []
     for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        if Features(path).attributes.get("encoder") == TRAINED:
+        try:
+            encoder = Features(path).attributes.get("encoder")
+        except (EvaluateError, OSError) as error:
+            unread.append(str(error))
+            continue
+        if encoder == TRAINED:
+            for said in unread:  # of what is newer
+                click.echo(f"Left aside: {said}", err=True)
             return path
     raise EvaluateError(
         f"{folder} has no finished store of trained features. Make one of the videos to search in: "
-        "`ascnet embed FOLDER`, or `ascnet embed --shards DIR`."
+        f"`ascnet embed FOLDER`, or `ascnet embed --shards DIR`.{''.join(f' {s}' for s in unread)}"
     )
 
 

@@ -72,8 +72,8 @@ class Shards(ShardDataset):
         also where these are unevenly spaced in time (`video.times`). `short_videos` is what a
         clip does that runs past the end: "loop" starts the video over, "repeat_last" stays at the
         last frame, "error" raises. Raises NoSuchVideoError for another video, BuilderError for
-        numbers that name no clip or a shard that was cut, and TrainerError for a frame that is no
-        JPEG.
+        numbers that name no clip or a shard that is missing or was cut, and TrainerError for a
+        frame that is no JPEG.
         """
         found = video if isinstance(video, Video) else self[video]
         _check(found, start, frames, stride, short_videos)
@@ -86,7 +86,14 @@ class Shards(ShardDataset):
             )
         numbers = clip_frames(start, Place(frames, stride, found.frames), short_videos)
         canvas = np.empty((frames, found.height, found.width, 3), np.uint8)
-        jpegs = read_frames(found, read_offsets(found), numbers)
+        try:
+            jpegs = read_frames(found, read_offsets(found), numbers)
+        except OSError as error:
+            raise BuilderError(
+                f"{found.shard}, which holds {printable(found.name)}, cannot be read "
+                f"({error.strerror or error}). Copy it to where it was; `ascnet verify "
+                f"{self.folder}` names all that is missing."
+            ) from error
         decode_clip(jpegs, numbers, found, canvas, 0)
         return torch.from_numpy(canvas)
 

@@ -128,7 +128,7 @@ def fit_sgd(data: LabelledRows, classes: int, settings: Sgd, progress: Progress)
     if len(data) < 2:
         raise EvaluateError(
             f"The sgd probe has {len(data)} training videos, and batch norm needs 2 or more. "
-            'Take the solver "lbfgs" or more videos.'
+            "Leave --probe sgd out (the other solver is lbfgs), or take more videos."
         )
     dice = torch.Generator().manual_seed(settings.seed)
     linear = nn.utils.skip_init(nn.Linear, data.channels, classes)

@@ -72,7 +72,9 @@ class Table:
     def source(self, row: Row) -> str:
         """Where the figures of one of our rows come from."""
         if row.encoder.startswith(_ENCODERS[1]):
-            return "a network with fresh weights"
+            # A run may have begun with --init.
+            fresh = "a network with fresh weights"
+            return fresh if self.weights else "the network as training began"
         return "these weights" if self.weights else "this run"
 
     @property

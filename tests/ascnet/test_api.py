@@ -1,3 +1,5 @@
+import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -157,3 +159,22 @@ def test_no_backbone(finished_run, shards, tmp_path):
 def test_no_features(tmp_path):
     with pytest.raises(EvaluateError, match=r"There is no feature store .*x\.h5"):
         ascnet.open_features(tmp_path / "x.h5")
+
+
+def test_a_clip_of_a_shard_that_is_gone(shards, tmp_path):
+    """Or that may not be read, or is a folder."""
+    shutil.copytree(shards, tmp_path / "x")
+    opened = ascnet.open_shards(tmp_path / "x")
+    assert opened.clip(0).shape[0] == 16
+    gone = opened[0].shard
+    gone.unlink()
+    said = (
+        rf"^{re.escape(str(gone))}, which holds .*{opened[0].name}, cannot be read \(No such file"
+    )
+    with pytest.raises(BuilderError, match=said):
+        opened.clip(0)
+    gone.mkdir()
+    with pytest.raises(BuilderError, match=r"cannot be read \(Is a directory\)\. Copy it"):
+        opened.clip(opened[0].name)
+    with pytest.raises(BuilderError, match=r"`ascnet verify .*x` names all that is missing"):
+        opened.clip(opened[0])

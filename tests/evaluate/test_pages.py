@@ -179,6 +179,11 @@ def test_where_our_own_figures_come_from(run):
     assert ["trained", "50.0 ± 1.5", "75.5 ± 1.5", "–", "these weights"] in page.rows
     ours = next(row for row in page.rows if row[0] == "untrained")
     assert ours[-1] == "a network with fresh weights"
+    for digest in ("", "4d7a"):  # without and with --init
+        write_result(run, trained_on={"shards": ["shards/ucf101"], "init_sha256": digest})
+        page = read(run)
+        ours = next(row for row in page.rows if row[0] == "untrained")
+        assert ours[-1] == "the network as training began" and "fresh weights" not in page.text
     assert "before training" not in page.text
 
 

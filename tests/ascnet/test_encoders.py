@@ -1,0 +1,47 @@
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from ascnet.encoders import newest_store
+from evaluate.errors import EvaluateError
+from tests.evaluate.stores import random_store
+
+
+def keras(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["layer/kernel"] = np.ones(3)
+
+
+def older_schema(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["features"] = np.ones((2, 2))
+
+
+@pytest.mark.parametrize(
+    ("foreign", "said"),
+    [
+        (keras, "is an HDF5 file, but no feature store of ascnet."),
+        (older_schema, "is a feature store of schema 1, this ascnet reads"),
+        (lambda path: path.write_text("no HDF5"), "is damaged, or no HDF5 file."),
+        (lambda path: path.write_bytes(b""), "is damaged, or no HDF5 file."),
+    ],
+)
+def test_a_newer_file_that_is_no_store_is_left_aside_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], foreign, said: str
+) -> None:
+    folder = tmp_path / "features"
+    folder.mkdir()
+    foreign(folder / "foreign.h5")
+    with pytest.raises(EvaluateError, match=r"has no finished store .*foreign\.h5 is ") as caught:
+        newest_store(tmp_path)
+    assert said in str(caught.value)
+    store = random_store(folder / "ours.h5", [2, 3], 4).path
+    os.utime(folder / "foreign.h5", ns=(store.stat().st_mtime_ns + 10**9,) * 2)
+    assert newest_store(tmp_path) == store
+    assert capsys.readouterr().err.startswith(f"Left aside: {folder / 'foreign.h5'} {said}")
+    os.utime(folder / "foreign.h5", ns=(0, 0))  # an older one does not matter
+    assert newest_store(tmp_path) == store
+    assert not capsys.readouterr().err
