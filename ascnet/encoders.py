@@ -1,9 +1,8 @@
 """Which encoder a command uses: a run's, a file's, or the one that a store was made with."""
 
+import logging
 from dataclasses import fields
 from pathlib import Path
-
-import click
 
 from builder.info_text import printable
 from evaluate.errors import EvaluateError
@@ -16,6 +15,8 @@ from trainer.checkpoint import RUNS, newest_run
 from trainer.errors import TrainerError
 from trainer.run import is_run
 from trainer.weights import backbone_from_file
+
+log = logging.getLogger(__name__)
 
 
 def subjects_of(
@@ -77,7 +78,7 @@ def newest_store(run: Path | None, weights: Path | None = None) -> Path:
             continue
         if encoder == TRAINED:
             for said in unread:  # of what is newer
-                click.echo(f"Left aside: {said}", err=True)
+                log.warning("Left aside: %s", said)
             return path
     raise EvaluateError(
         f"{folder} has no finished store of trained features. Make one of the videos to search in: "

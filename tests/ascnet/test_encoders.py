@@ -30,7 +30,7 @@ def older_schema(path: Path) -> None:
     ],
 )
 def test_a_newer_file_that_is_no_store_is_left_aside_and_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], foreign, said: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, foreign, said: str
 ) -> None:
     folder = tmp_path / "features"
     folder.mkdir()
@@ -41,7 +41,8 @@ def test_a_newer_file_that_is_no_store_is_left_aside_and_named(
     store = random_store(folder / "ours.h5", [2, 3], 4).path
     os.utime(folder / "foreign.h5", ns=(store.stat().st_mtime_ns + 10**9,) * 2)
     assert newest_store(tmp_path) == store
-    assert capsys.readouterr().err.startswith(f"Left aside: {folder / 'foreign.h5'} {said}")
+    assert caplog.messages[0].startswith(f"Left aside: {folder / 'foreign.h5'} {said}")
+    caplog.clear()
     os.utime(folder / "foreign.h5", ns=(0, 0))  # an older one does not matter
     assert newest_store(tmp_path) == store
-    assert not capsys.readouterr().err
+    assert not caplog.messages

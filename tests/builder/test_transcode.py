@@ -11,6 +11,7 @@ import pytest
 import simplejpeg
 
 from builder import ffmpeg_engine, pyav_engine
+from builder import transcode as transcode_module
 from builder.children import Children
 from builder.errors import BuilderError
 from builder.ffmpeg_engine import find_ffmpeg
@@ -281,6 +282,33 @@ def test_a_pyav_worker_does_one_video_after_the_other(make_video, tmp_path):
 def test_time_limit(make_video, tmp_path, settings):
     path = make_video(tmp_path / "a.avi", frames=2000, size="320x240")
     assert failed(path, settings, timeout=0.05).reason == "timeout"
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_file_that_grows_while_it_is_read(make_video, tmp_path, monkeypatch, settings, times):
+    """It is read once more; its frames and its hash are of the same bytes, or it fails."""
+    path, whole = tmp_path / "a.mpg", make_video(tmp_path / "b.mpg", args="-c:v mpeg2video")
+    content = whole.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    parts = [content[len(content) // 2 :], *[b"more"] * 8][:times]
+    decode = transcode_module.ENGINES[settings.engine]
+
+    def growing(*words):
+        result = decode(*words)
+        if parts:
+            with path.open("ab") as file:
+                file.write(parts.pop(0))
+        return result
+
+    monkeypatch.setitem(transcode_module.ENGINES, settings.engine, growing)
+    result = transcode(path, settings)
+    if times == 1:
+        assert isinstance(result, Frames)
+        assert result.blob == built(whole, settings).blob
+        assert result.facts.source_sha256 == hashlib.sha256(content).hexdigest()
+    else:
+        assert isinstance(result, Failure)
+        assert result.reason == "changed"
 
 
 def test_versions_are_part_of_the_engine(monkeypatch):
