@@ -69,9 +69,7 @@ def answer_to(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
             work = _decode(question)
         except av.FFmpegError as error:
             work.complaints.append(_words(error))
-        except MemoryError:
-            raise  # no fault of the video
-        except Exception as error:  # whatever else PyAV makes of damaged files
+        except ValueError as error:  # PyAV, of names and tags of streams
             work.complaints.append(f"{type(error).__name__}: {error}")
             work.marks.add("decoder failed")
     lines = [(level, text.strip()) for level, _, text in said] + [(0, c) for c in work.complaints]
@@ -113,7 +111,7 @@ def _decode(question: dict[str, Any]) -> Work:
             best = sorted(streams, key=lambda s: _worth(s, streams), reverse=True)[len(tried)]
             tried.append(_decode_stream(container, best, question))
             tried[-1].facts = replace(tried[-1].facts, video_streams=len(streams))
-        if len(tried[-1].frames) > 1 or tried[-1].marks & {"too large", "decoder failed"}:
+        if len(tried[-1].frames) > 1 or tried[-1].marks & {"cut", "too large", "decoder failed"}:
             break
     return max(tried, key=lambda work: len(work.frames))
 
@@ -136,57 +134,70 @@ def _decode_stream(
         work.complaints.append("no decoder found for the video stream")
         return work
     stream.codec_context.thread_count = 1
-    side = question["short_side"]
-    scaler, source = VideoReformatter(), None
-    crop, clock = Cropping(container, stream), Clock(container.format.name)
-    total = 0
     try:
-        for decoded in _frames(container, stream, work.complaints):
-            if len(work.frames) == question["max_frames"]:
-                work.marks.add("cut")
-                break
-            if decoded.is_corrupt:
-                work.marks.add("damaged")
-            work.stamps.append(clock.stamp(decoded))
-            frame = crop.cut(decoded)
-            if work.size is None:
-                matrix = _matrix(decoded)
-                sideways = matrix is not None and abs(matrix[1]) > abs(matrix[0])
-                if matrix is not None:
-                    rotation = math.degrees(math.atan2(matrix[1], matrix[0])) % 360 or None
-                    work.facts = replace(work.facts, rotation=rotation)
-                    if rotation and rotation % 90:
-                        work.complaints.append(f"turned by {rotation:g}: needs --engine ffmpeg")
-                        work.marks.add("decoder failed")
-                        break
-                work.size = scaled_size(*_shown_size(frame, stream, sideways), side)
-            width, height = work.size
-            if source not in (None, (frame.width, frame.height)):
-                work.marks.add("size changed")
-            source = (frame.width, frame.height)
-            colours = int(decoded.colorspace), int(decoded.color_trc), frame.format.name
-            work.tag = work.tag or taken_as_unknown(*colours)
-            if not can_convert(colours[0], colours[2]):
-                frame.colorspace = _UNKNOWN
-            picture = scaler.reformat(
-                frame,
-                *((height, width) if sideways else (width, height)),
-                f"yuvj{question['chroma']}p",
-                dst_colorspace=Colorspace.ITU601,
-                interpolation=_SCALING,
-                dst_color_range=ColorRange.JPEG,
-                threads=1,
-            )
-            planes = [_upright(_plane(p), matrix) for p in picture.planes]
-            work.frames.append(simplejpeg.encode_jpeg_yuv_planes(*planes, question["quality"]))
-            total += len(work.frames[-1])
-            if total > question["max_bytes"]:
-                work.marks.add("too large")
-                break
+        _take_frames(work, container, stream, question)
     except av.FFmpegError as error:
         work.complaints.append(_words(error))
+    except MemoryError:
+        raise  # no fault of the video
+    except Exception as error:  # whatever else PyAV makes of damaged files
+        work.complaints.append(f"{type(error).__name__}: {error}")
+        work.marks.add("decoder failed")
     del work.stamps[len(work.frames) :]
     return work
+
+
+def _take_frames(
+    work: Work,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    question: dict[str, Any],
+) -> None:
+    scaler, source, total = VideoReformatter(), None, 0
+    crop, clock = Cropping(container, stream), Clock(container.format.name)
+    for decoded in _frames(container, stream, work.complaints):
+        if len(work.frames) == question["max_frames"]:
+            work.marks.add("cut")
+            return
+        if decoded.is_corrupt:
+            work.marks.add("damaged")
+        work.stamps.append(clock.stamp(decoded))
+        frame = crop.cut(decoded)
+        if work.size is None:
+            matrix = _matrix(decoded)
+            sideways = matrix is not None and abs(matrix[1]) > abs(matrix[0])
+            if matrix is not None:
+                rotation = math.degrees(math.atan2(matrix[1], matrix[0])) % 360 or None
+                work.facts = replace(work.facts, rotation=rotation)
+                if rotation and rotation % 90:
+                    work.complaints.append(f"turned by {rotation:g}: needs --engine ffmpeg")
+                    work.marks.add("decoder failed")
+                    return
+            shown = _shown_size(frame, stream, sideways)
+            work.size = scaled_size(*shown, question["short_side"])
+        width, height = work.size
+        if source not in (None, (frame.width, frame.height)):
+            work.marks.add("size changed")
+        source = (frame.width, frame.height)
+        colours = int(decoded.colorspace), int(decoded.color_trc), frame.format.name
+        work.tag = work.tag or taken_as_unknown(*colours)
+        if not can_convert(colours[0], colours[2]):
+            frame.colorspace = _UNKNOWN
+        picture = scaler.reformat(
+            frame,
+            *((height, width) if sideways else (width, height)),
+            f"yuvj{question['chroma']}p",
+            dst_colorspace=Colorspace.ITU601,
+            interpolation=_SCALING,
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
+        )
+        planes = [_upright(_plane(p), matrix) for p in picture.planes]
+        work.frames.append(simplejpeg.encode_jpeg_yuv_planes(*planes, question["quality"]))
+        total += len(work.frames[-1])
+        if total > question["max_bytes"]:
+            work.marks.add("too large")
+            return
 
 
 def _frames(
