@@ -114,7 +114,7 @@ def decode(
         if output.status > 0 and output.log.says("reinitializing filters"):
             way = _Way(no_matrix=True)
             output = run(way)
-        if output.is_picture:
+        if output.is_picture and output.status >= 0 and output.log.signal is None:
             output = _moving(output, way, run)
     except _TooLargeError:
         return Failure("too large", f"more than {MAX_BLOB} bytes of frames")
