@@ -79,7 +79,9 @@ def catalog_of(paths: Sequence[Path]) -> Catalog:
 
 def _of_folder(root: Path) -> Catalog:
     catalog = folder_reader.read(root)
-    if not (root / "splits.csv").is_file():  # a split that nobody asked for would be a made-up one
+    table = root / "splits.csv"
+    # A split that nobody asked for would be a made-up one.
+    if not table.is_file() or not folder_reader.gives_split(table):
         unsplit = tuple(replace(video, splits={}) for video in catalog.videos)
         catalog = replace(catalog, videos=unsplit)
     return replace(catalog, dataset=_dataset_name(root.resolve().name))

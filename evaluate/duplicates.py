@@ -11,8 +11,9 @@ first, a block of clips beside a block of clips. Most are ruled out by a bound: 
 first HEAD numbers of a feature hold most of it, a . b <= head(a) . head(b) + |rest(a)| |rest(b)|.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ _BLOCK = 4096  # clips; a block beside a block is 64 MB
 _AT_ONCE = 1 << 16  # pairs of clips whose cosines are computed together
 _SLACK = 1e-4  # rounding of float32 must not rule a pair out
 _DIGITS = 1e6
+_T = TypeVar("_T", int, str)  # a video, or a group
 _MANY = 5_000_000  # pairs of videos; more are no duplicates but a threshold that is too low
 
 
@@ -148,20 +150,34 @@ def _place(cosines: torch.Tensor) -> int:
 def groups_of(pairs: Sequence[Pair]) -> dict[int, int]:
     """The group (from 0, numbered in the order of their best pairs) of every video that has a
     near-duplicate: videos that a chain of pairs links are in one."""
-    parent: dict[int, int] = {}
-
-    def root(video: int) -> int:
-        while parent.setdefault(video, video) != video:
-            parent[video] = parent[parent[video]]
-            video = parent[video]
-        return video
-
-    for pair in pairs:
-        parent[root(pair.first)] = root(pair.second)
+    first_of = _linked((pair.first, pair.second) for pair in pairs)
     numbers: dict[int, int] = {}
     for pair in pairs:
-        numbers.setdefault(root(pair.first), len(numbers))
-    return {video: numbers[root(video)] for video in parent}
+        numbers.setdefault(first_of[pair.first], len(numbers))
+    return {video: numbers[first] for video, first in first_of.items()}
+
+
+def joined_groups(groups: Sequence[str], pairs: Sequence[Pair]) -> list[str]:
+    """The group of every video, `groups` before, where the groups that a chain of pairs links are
+    one, under the first of their names: no pair is then of two groups."""
+    first_of = _linked((groups[pair.first], groups[pair.second]) for pair in pairs)
+    return [first_of.get(group, group) for group in groups]
+
+
+def _linked(links: Iterable[tuple[_T, _T]]) -> dict[_T, _T]:
+    """Of everything that is linked, the smallest that a chain of links leads to."""
+    parent: dict[_T, _T] = {}
+
+    def root(one: _T) -> _T:
+        while parent.setdefault(one, one) != one:
+            parent[one] = parent[parent[one]]
+            one = parent[one]
+        return one
+
+    for link in links:
+        low, high = sorted(map(root, link))
+        parent[high] = low
+    return {one: root(one) for one in list(parent)}
 
 
 def leaks_of(store: Features, pair: Pair) -> list[str]:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import click
 
+from ascnet import groups_table
 from ascnet.commands.train import pick_device
 from ascnet.options import NumberRange
 from ascnet.progress import Progress
-from ascnet.text import counted, table
+from ascnet.text import counted
+from ascnet.text import table as text_table
 from builder.atomic import write_atomically
 from builder.info_text import printable
-from evaluate.duplicates import Pair, find_pairs, groups_of, leaks_of
+from evaluate.duplicates import Pair, find_pairs, groups_of, joined_groups, leaks_of
 from evaluate.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
 from evaluate.store import Features
 
@@ -34,6 +36,14 @@ from evaluate.store import Features
     help="Write the pairs here, however many are printed; with --leaks only those.",
 )
 @click.option(
+    "--groups",
+    "table",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write groups for the next build here, the videos of all pairs (also those that are not "
+    "printed) in one each: VIDEOS/splits.csv.",
+)
+@click.option(
     "--show",
     type=click.IntRange(0),
     default=40,
@@ -49,7 +59,13 @@ from evaluate.store import Features
     help="What is taken from all features before cosines: the store's mean, or nothing.",
 )
 def command(
-    store: Path, threshold: float, out: Path | None, show: int, only_leaks: bool, centring: str
+    store: Path,
+    threshold: float,
+    out: Path | None,
+    table: Path | None,
+    show: int,
+    only_leaks: bool,
+    centring: str,
 ) -> None:
     """Videos of STORE that are nearly the same: copies, re-encoded or trimmed ones, parts.
 
@@ -59,9 +75,19 @@ def command(
     group   videos that a chain of pairs links
     split   a warning: the two are in different parts of a split (train and test!)
 
-    Parts of videos are found where the store has a clip every second or so (ascnet embed).
+    Parts of videos are found where the store has a clip every second or so (ascnet embed), mirror
+    images where it was made with --mirrored.
+
+    \b
+    Keep all copies on one side of a split:
+      ascnet near-duplicates STORE --groups VIDEOS/splits.csv
+      ascnet build folder --source VIDEOS --overwrite
     """
     features = Features(store)
+    if table is not None:
+        if table == out:
+            raise click.UsageError(f"--csv and --groups are both {table}; name two files.")
+        groups_table.check(features, table)
     centre = centre_of(features, centring)
     with Progress("comparing", "clips") as progress:
         pairs = find_pairs(features, threshold, centre, pick_device(), progress)
@@ -74,7 +100,8 @@ def command(
         click.echo(_text(features, listed[:show], groups))
     if show and len(listed) > show:
         click.echo(f"... and {counted(len(listed) - show, 'more pair')} (--show, --csv)")
-    click.echo(_summary(features, pairs, groups, leaking, threshold))
+    hint = table is None and groups_table.has_own_groups(features)
+    click.echo(_summary(features, pairs, groups, leaking, threshold, hint=hint))
     if only_leaks and not features.splits:
         click.echo(
             "The store knows no split, so --leaks can find nothing: no pair is listed. Leave "
@@ -90,6 +117,10 @@ def command(
         )
     if out is not None:
         click.echo(out)
+    if table is not None:
+        joined = joined_groups(features.groups, pairs)
+        write_atomically(table, groups_table.table_of(features, joined))
+        click.echo(groups_table.summary_of(features, joined, table))
 
 
 def _cells(features: Features, pair: Pair, groups: dict[int, int]) -> list[str]:
@@ -109,7 +140,7 @@ def _text(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> 
     rows = [[printable(cell) for cell in _cells(features, pair, groups)] for pair in pairs]
     if not features.splits:
         head, rows = head[:-1], [row[:-1] for row in rows]
-    return table([head, *rows], right=(0, 1))
+    return text_table([head, *rows], right=(0, 1))
 
 
 def _csv(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> str:
@@ -129,6 +160,8 @@ def _summary(
     groups: dict[int, int],
     leaking: Sequence[Pair],
     threshold: float,
+    *,
+    hint: bool,
 ) -> str:
     text = (
         f"{counted(len(pairs), 'pair')} of {counted(len(features.names), 'video')} with a score of "
@@ -140,6 +173,8 @@ def _summary(
             f"\nWARNING: {counted(len(leaking), 'pair')} across the parts of a split: what is "
             "measured on one part has been seen in the other"
         )
+        if hint:
+            text += " (--groups: a table that keeps copies in one part at the next build)"
     elif features.splits:
         text += f"; no pair lies in different parts of split {', '.join(sorted(features.splits))}"
     return text

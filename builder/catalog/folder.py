@@ -1,8 +1,8 @@
 """Any tree of videos: the first folder level is the class, or there are no classes at all.
 
 `splits.csv` in the root (`video,split[,group]`, paths below the root) decides the split if it is
-there; otherwise 30 % of every class's groups are test. A group is `_gNN_` in a name where that
-is there, else the video alone.
+there; otherwise 30 % of every class's groups are test, and so they are where it gives groups alone
+(`video,group`). A group is `_gNN_` in a name where that is there, else the video alone.
 
 Folders whose names look the same (`jump` and `jump `, or one in Unicode's NFC and one in NFD) are
 one class. Classes that are all whole numbers are labelled in their
@@ -50,10 +50,17 @@ def read(root: Path) -> Catalog:
             f"{' '.join(sorted(VIDEO_SUFFIXES))}."
         )
     table = root / "splits.csv"
-    videos = _splits_from_csv(table, videos) if table.is_file() else split_by_group(videos)
+    remarks: tuple[str, ...] = ()
+    if not table.is_file():
+        videos = split_by_group(videos)
+    elif gives_split(table):
+        videos = _splits_from_csv(table, videos)
+    else:
+        videos, remark = _groups_from_csv(table, videos)
+        videos, remarks = split_by_group(videos), (remark,)
     classes = in_order(v.class_name for v in videos if v.class_name)
     left_alone += [(name, NO_VIDEO_NAME) for name in others if name != "splits.csv"]
-    remarks = remarks_on(videos, classes, f"{table}, column group")
+    remarks += remarks_on(videos, classes, f"{table}, column group")
     return Catalog("folder", root, tuple(videos), classes, tuple(sorted(left_alone)), remarks)
 
 
@@ -65,16 +72,18 @@ def group_of(name: str, place: str) -> str:
 
 def remarks_on(videos: Sequence[Source], classes: Sequence[str], column: str) -> tuple[str, ...]:
     """What a build says of groups and of labels. `column`: where groups can be named."""
-    sizes = Counter(video.group for video in videos).values()
+    members = Counter(video.group for video in videos)
+    sizes = members.values()
     low, high = min(sizes), max(sizes)
     size = f"{low} video{'s' if low > 1 else ''}" if low == high else f"{low} to {high} videos"
     text = f"{len(sizes)} groups of {size}" if len(sizes) > 1 else f"1 group of {size}"
-    if alone := sum(video.group == video.name for video in videos):
+    if alone := sum(v.group == v.name and members[v.group] == 1 for v in videos):
         text += (
             f": {alone} of {len(videos)} files have no _gNN_ in their names and count as a "
             "recording each. Clips of one recording, or a clip and its mirror image, can then lie "
             f"in both train and test: write _g01_, _g02_, ... into their names, or name groups in "
-            f"{column}. `ascnet near-duplicates` finds copies once features are there."
+            f"{column}. `ascnet near-duplicates --groups` finds copies once features are there "
+            "(mirror images by those of `ascnet embed --mirrored`) and writes such groups."
         )
     else:
         text += "."
@@ -132,33 +141,81 @@ def _source(root: Path, name: str) -> Source:
     return Source(name, root / name, class_name, group_of(name, class_name or ""), {})
 
 
-def _splits_from_csv(table: Path, videos: list[Source]) -> list[Source]:
-    _, lines = read_csv(table, ("video", "split"), ("group",))
+def gives_split(table: Path) -> bool:
+    """Whether a `splits.csv` says the split, or only groups: its column `split` is not there, or
+    empty in all rows. Raises BuilderError if it says neither."""
+    columns, lines = read_csv(table, ("video",), ("split", "group"))
+    if "split" not in columns and "group" not in columns:
+        raise BuilderError(
+            f"{table} has the columns {', '.join(columns)}; it needs video and split, or video and "
+            "group for a split that is made from the groups."
+        )
+    if any(row.get("split") for _, row in lines):
+        return True
+    return "group" not in columns
+
+
+def _rows_of(table: Path) -> dict[str, dict[str, str]]:
+    _, lines = read_csv(table, ("video",), ("split", "group"))
     rows: dict[str, dict[str, str]] = {}
     for _, row in lines:
         if row["video"] in rows:
             raise BuilderError(f"{table} names {row['video']!r} twice; leave one row.")
+        rows[row["video"]] = row
+    return rows
+
+
+def _groups_from_csv(table: Path, videos: list[Source]) -> tuple[list[Source], str]:
+    """The videos with the groups of a table without splits, and what a build says of it. What it
+    does not name keeps its group."""
+    rows = _rows_of(table)
+    here = find_names(rows, (v.name for v in videos), table)
+    unlisted = len({v.name for v in videos} - set(here.values()))
+    videos = _with_rows(table, rows, here, videos)
+    given = sum(bool(row["group"]) for row in rows.values())
+    remark = (
+        f"{table} gives groups of {given} of {len(videos)} videos and no split: 30 % of every "
+        "class's groups are test."
+    )
+    if unlisted:
+        remark += f" The {unlisted} that it does not name are grouped by their names."
+    return videos, remark
+
+
+def _splits_from_csv(table: Path, videos: list[Source]) -> list[Source]:
+    rows = _rows_of(table)
+    for name, row in rows.items():
         if row["split"] not in PARTS:
             raise BuilderError(
-                f"{table}: {row['video']!r} has the split {row['split']!r}; "
-                f"allowed are {', '.join(PARTS)}."
+                f"{table}: {name!r} has the split {row['split']!r}; allowed are "
+                f"{', '.join(PARTS)}, or nothing in all rows where groups are given."
             )
-        rows[row["video"]] = row
     here = find_names(rows, (v.name for v in videos), table)
-    row_of = {there: rows[name] for name, there in here.items()}
-    if unlisted := sorted(v.name for v in videos if v.name not in row_of):
+    if unlisted := sorted({v.name for v in videos} - set(here.values())):
         raise BuilderError(
             f"{table} says nothing of {len(unlisted)} of {len(videos)} videos, the first is "
             f"{unlisted[0]!r}. Give every video a row, or remove the file for an automatic split."
         )
+    return _with_rows(table, rows, here, videos)
+
+
+def _with_rows(
+    table: Path, rows: dict[str, dict[str, str]], here: dict[str, str], videos: list[Source]
+) -> list[Source]:
+    """The videos as a table says, sorted, with those that are missing. `here`: what its names are
+    called on the disk."""
+    row_of = {there: rows[name] for name, there in here.items()}
     absent = [name for name in rows if name not in here]
     row_of |= {name: rows[name] for name in absent}
     missing = [replace(_source(table.parent, name), problem="missing") for name in absent]
-    return [
-        replace(
+
+    def told(video: Source) -> Source:
+        row = row_of.get(video.name, {})
+        split = row.get("split")
+        return replace(
             video,
-            splits={"1": row_of[video.name]["split"]},
-            group=row_of[video.name].get("group") or video.group,
+            splits={"1": split} if split else {},
+            group=row.get("group") or video.group,
         )
-        for video in _one_spelling(sorted(videos + missing, key=lambda v: v.name))
-    ]
+
+    return [told(v) for v in _one_spelling(sorted(videos + missing, key=lambda v: v.name))]

@@ -55,6 +55,14 @@ def test_a_list_of_splits_counts(video_folder, tmp_path):
     assert {video.splits["1"] for video in catalog.videos} == {"train", "test"}
 
 
+def test_a_list_of_groups_makes_no_split(tmp_path):
+    for name in ("1.mp4", "2.mp4", "3.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "splits.csv").write_text("video,group\n1.mp4,x\n3.mp4,x\n")
+    videos = catalog_of([tmp_path]).videos
+    assert [(v.group, v.splits) for v in videos] == [("x", {}), ("2.mp4", {}), ("x", {})]
+
+
 def test_several_paths_are_unlabelled_and_named_below_what_holds_them(video_folder, tmp_path):
     one = video_folder / "test" / "v_test_g01_c01.avi"
     catalog = catalog_of([one, video_folder / "bars", video_folder / "bars" / ".." / "bars"])

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -157,6 +158,49 @@ def test_copies_in_train_and_test_are_a_warning(says, make_video, finished_run, 
     says("embed", folder, "--run", finished_run, "--out", store, "--overwrite")
     text = says("near-duplicates", store, "--threshold", 0.999)
     assert "no pair lies in different parts of split 1" in text and "WARNING" not in text
+
+
+def test_groups_of_copies_mend_the_next_split(says, make_video, finished_run, tmp_path):
+    """A folder without groups in names: a copy lies in train and test; not so after --groups and
+    the command that it prints."""
+    folder = tmp_path / "my videos"
+    for number, pattern in enumerate(PATTERNS):
+        make_video(folder / f"{number % 2}" / f"{number}.mp4", pattern=pattern, frames=25)
+    for name in ("0/again.mp4", "0/copy.mp4", "1/copy of another class.mp4", "1/third.mp4"):
+        shutil.copy(folder / "1" / "3.mp4", folder / name)
+    (folder / "0" / "damaged.mp4").write_bytes(b"no video")  # in no store, and in no table
+    out, store, table = tmp_path / "shards", tmp_path / "x.h5", folder / "splits.csv"
+    words = ["build", "folder", "--source", folder, "--out", out, "--short-side", 48]
+    assert "_gNN_ in their names" in says(*words, "--name", "mine")
+    embed = ["embed", "--shards", out / "mine", "--run", finished_run, "--out", store]
+    says(*embed)
+    look = ["near-duplicates", store, "--threshold", 0.9999, "--show", 0]
+    assert "(--groups: a table that keeps copies" in says(*look)
+    text = says(*look, "--groups", table)
+    assert "WARNING" in text
+    assert (
+        f"{table}: 5 videos joined into 1 group, the largest of 5 videos; 12 groups in all, "
+        in (text)
+    )
+    assert len(table.read_text().splitlines()) == 17
+    command = shlex.split(text.splitlines()[-1])
+    assert command[:6] == ["ascnet", "build", "folder", "--source", str(folder), "--name"]
+    assert command[command.index("--short-side") + 1] == "48" and command[-1] == "--overwrite"
+    built = says(*command[1:])
+    assert "splits.csv gives groups of 16 of 17 videos and no split" in built
+    assert "The 1 that it does not name" in built
+    says(*embed, "--overwrite")
+    after = says(*look)
+    assert "5 videos in 1 group; no pair lies in different parts of split 1" in after
+    features = Features(store)
+    assert set(features.splits["1"]) == {"train", "test"}
+    again = says(*look, "--groups", tmp_path / "again.csv")  # nothing is left to be joined
+    assert "again.csv: 0 videos joined into 0 groups: no pair links videos of two groups" in again
+    assert (tmp_path / "again.csv").read_text() == table.read_text()
+    assert "cp -i" in again and "--source VIDEOS" in again  # it lies elsewhere
+    refused = says(*look, "--groups", table, fails=True)
+    assert f"{table} is there already, and --groups writes groups alone" in refused
+    assert "name two files" in says(*look, "--csv", "x.csv", "--groups", "x.csv", fails=True)
 
 
 def test_shards_that_are_built_are_not_decoded_again(says, shards, finished_run, tmp_path):

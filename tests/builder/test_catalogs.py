@@ -402,6 +402,61 @@ def test_folder_splits_csv(tmp_path):
         folder.read(tmp_path)
 
 
+@pytest.mark.parametrize("head", ["video,group", "video,split,group", "group,video"])
+def test_folder_splits_csv_of_groups_alone(head, tmp_path):
+    """The split is made from its groups; what it does not name has the group of its name."""
+    names = [f"{c}/{i}.mp4" for c in "ab" for i in range(10)] + ["a/v_g01_1.mp4", "a/v_g01_2.mp4"]
+    touch(tmp_path, *names)
+    group_of = {name: f"take {name[2]}" for name in names if name[2] in "0123"}  # in both classes
+    group_of["gone.mp4"] = "take 0"
+    rows = [
+        ",".join({"video": name, "group": group}.get(column, "") for column in head.split(","))
+        for name, group in group_of.items()
+    ]
+    (tmp_path / "splits.csv").write_text("\n".join([head, *rows]))
+    catalog = folder.read(tmp_path)
+    assert {v.name: v.group for v in catalog.videos if v.name in group_of} == group_of
+    others = {v.name: v.group for v in catalog.videos if v.name not in group_of}
+    assert others == {name: folder.group_of(name, "a") for name in names if name not in group_of}
+    assert [v.name for v in catalog.videos if v.problem == "missing"] == ["gone.mp4"]
+    parts: dict[str, set[str]] = {}
+    for video in catalog.videos:
+        parts.setdefault(video.group, set()).add(video.splits["1"])
+    assert all(len(part) == 1 for part in parts.values())
+    assert {part for own in parts.values() for part in own} == {"train", "test"}
+    assert catalog.remarks[0] == (
+        f"{tmp_path / 'splits.csv'} gives groups of 9 of 23 videos and no split: 30 % of every "
+        "class's groups are test. The 14 that it does not name are grouped by their names."
+    )
+    assert "12 of 23 files have no _gNN_" in catalog.remarks[1]  # those that are alone
+    assert folder.gives_split(tmp_path / "splits.csv") is False
+
+
+def test_groups_do_not_depend_on_the_file_that_gives_them_its_name(tmp_path):
+    touch(tmp_path, "bend.avi", "bend_mirror.avi", "jack.avi", "jack_mirror.avi")
+    rows = [f"{name}{end}.avi,{name}.avi" for name in ("bend", "jack") for end in ("", "_mirror")]
+    (tmp_path / "splits.csv").write_text("\n".join(["video,group", *rows]))
+    assert folder.read(tmp_path).remarks[1:] == ("2 groups of 2 videos.",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("video\na/1.mp4\n", "has the columns video; it needs video and split, or video and gro"),
+        ("video,group\na/1.mp4,x\na/1.mp4,y\n", "names 'a/1.mp4' twice"),
+        ("video,split,group\na/1.mp4,test,x\na/2.mp4,,x\n", "has the split ''; allowed are train"),
+        ("video,split\na/1.mp4,\na/2.mp4,\n", "has the split ''; allowed are train, val, test"),
+        ("group\nx\n", "has the columns group; it needs video"),
+    ],
+)
+def test_folder_splits_csv_that_says_neither(text, said, tmp_path):
+    touch(tmp_path, "a/1.mp4", "a/2.mp4")
+    (tmp_path / "splits.csv").write_text(text)
+    with pytest.raises(BuilderError) as caught:
+        folder.read(tmp_path)
+    assert said in str(caught.value)
+
+
 def test_shapes_is_laid_out_like_ucf101():
     clips = shapes.clips()
     assert len(clips) == 768

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from evaluate import duplicates
-from evaluate.duplicates import Pair, find_pairs, groups_of, leaks_of
+from evaluate.duplicates import Pair, find_pairs, groups_of, joined_groups, leaks_of
 from evaluate.errors import EvaluateError
 from evaluate.search import centre_of, unit_rows
 from tests.evaluate.stores import random_store, store_of, video
@@ -87,6 +87,14 @@ def test_groups_are_what_chains_of_pairs_link():
     assert found == {3: 0, 4: 0, 1: 0, 2: 0, 0: 1, 9: 1, 7: 1}
     assert groups_of([pair(1, 2), pair(1, 3), pair(1, 4)]) == {1: 0, 2: 0, 3: 0, 4: 0}
     assert groups_of([]) == {}
+
+
+def test_groups_that_chains_of_pairs_link_are_joined():
+    """Videos that are in no pair go with their group."""
+    groups = ["g3", "g3", "b", "a", "c", "c", "d"]
+    assert joined_groups(groups, [pair(0, 2), pair(2, 3)]) == ["a"] * 4 + ["c", "c", "d"]
+    assert joined_groups(groups, [pair(4, 5)]) == joined_groups(groups, []) == groups
+    assert joined_groups(groups, [pair(3, 6), pair(1, 5), pair(2, 4)]) == [*"bbbabb", "a"]
 
 
 def test_leaks_name_the_split_and_its_parts(tmp_path):

@@ -1,0 +1,183 @@
+"""The table of groups that mends a split: near-duplicates of a store in one group each, in the form
+that the next build reads.
+
+A folder of videos reads `splits.csv` (`video,group`); videos that a list named, or several paths,
+get such a list again (`path,label,group`). Neither says a split, so the build makes one from the
+groups.
+"""
+
+import csv
+import io
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ascnet.text import counted
+from builder.build import BuildSettings
+from builder.catalog import READERS
+from builder.catalog.files import normal
+from builder.errors import BuilderError
+from builder.frames import FrameSettings
+from builder.info_text import printable
+from builder.shard import DATASET_FILE, ShardDataset
+from evaluate.store import Features
+
+_FREE = ("csv", "folder")  # data sets whose groups are the user's
+_NO_UTF8 = re.compile(
+    r"\\udc[89a-f][0-9a-f]"
+)  # how a store writes a byte of a file name that is none
+_FRAMES = ("short_side", "jpeg_quality", "chroma", "fps", "min_frames", "max_frames")
+
+
+def has_own_groups(store: Features) -> bool:
+    """Whether a table can say the groups of the store's data set; else official lists do."""
+    dataset = store.attributes.get("dataset")
+    return dataset not in READERS or dataset in _FREE
+
+
+def check(store: Features, out: Path) -> None:
+    """Raises BuilderError if no table can say the groups of this data set, if `out` is there
+    already, or if its folder is not."""
+    if not has_own_groups(store):
+        raise BuilderError(
+            "--groups is for what `ascnet build folder` and `build csv` build; the groups and "
+            f"splits of {store.attributes['dataset']} are fixed. Write the pairs with --csv."
+        )
+    if not out.parent.is_dir():
+        raise BuilderError(
+            f"There is no folder {printable(str(out.parent))} for --groups. Name the folder of the "
+            "videos: VIDEOS/splits.csv."
+        )
+    if out.exists():
+        raise BuilderError(
+            f"{printable(str(out))} is there already, and --groups writes groups alone: a split in "
+            "it would be lost. Move it away, or name another file."
+        )
+
+
+def table_of(store: Features, groups: Sequence[str]) -> str:
+    """The table, as CSV. A video whose name is no UTF-8 cannot be in it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    is_tree = _is_tree(store)
+    writer.writerow(["video", "group"] if is_tree else ["path", "label", "group"])
+    for name, class_name, group in zip(store.names, store.class_of, groups, strict=True):
+        if not _NO_UTF8.search(name):
+            writer.writerow([name, group] if is_tree else [name, class_name, group])
+    return text.getvalue()
+
+
+def summary_of(store: Features, groups: Sequence[str], out: Path) -> str:
+    """How many videos were joined, what to be careful about, and what to do next."""
+    joined = Counter(group for group in groups if group in _changed(store, groups))
+    text = f"{printable(str(out))}: {counted(joined.total(), 'video')} joined into "
+    text += counted(len(joined), "group")
+    if joined:
+        text += f", the largest of {counted(max(joined.values()), 'video')}"
+    else:
+        text += ": no pair links videos of two groups"
+    text += f"; {counted(len(set(groups)), 'group')} in all, {len(set(store.groups))} before."
+    lines = [text, *_careful(store, groups, joined)]
+    return "\n".join([*lines, *_next(store, out)])
+
+
+def _changed(store: Features, groups: Sequence[str]) -> set[str]:
+    """The groups that were several."""
+    return {new for new, old in zip(groups, store.groups, strict=True) if new != old}
+
+
+def _careful(store: Features, groups: Sequence[str], joined: Counter[str]) -> list[str]:
+    lines = []
+    of_class: dict[str, tuple[set[str], set[str]]] = {}
+    for class_name, new, old in zip(store.class_of, groups, store.groups, strict=True):
+        after, before = of_class.setdefault(class_name, (set(), set()))
+        after.add(new)
+        before.add(old)
+    whole = [name for name, (after, before) in of_class.items() if len(after) == 1 < len(before)]
+    if whole:
+        what = "All videos are" if len(of_class) == 1 else f"All videos of {_classes(whole)} are"
+        lines.append(
+            f"Careful: {what} one group now, so that all of them are train or all are test. If "
+            "they are not copies, raise --threshold."
+        )
+    odd = [
+        name
+        for name, group in zip(store.names, groups, strict=True)
+        if group in joined and _NO_UTF8.search(name)
+    ]
+    if odd:
+        lines.append(
+            f"Careful: {counted(len(odd), 'video')} of these cannot be named in a table, for the "
+            f"name is no UTF-8, such as {odd[0]}. Rename the file, build and embed again."
+        )
+    return lines
+
+
+def _classes(names: Sequence[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more classes" if len(names) > shown else ""
+    return f"{', '.join(printable(name) or '(no class)' for name in names[:shown])}{more}"
+
+
+def _next(store: Features, out: Path) -> list[str]:
+    """The commands that use the table."""
+    is_tree = _is_tree(store)
+    is_there = any((out.parent / name).is_file() for name in store.names)
+    lines = [
+        "The table says no split: a new one is made, 30 % of every class's groups are test. Next:"
+    ]
+    if is_tree:
+        source, place = str(out.parent), "VIDEOS/splits.csv"
+        is_there = is_there and out.name == "splits.csv"
+    else:
+        source, place = str(out), "VIDEOS/videos.csv"
+    if not is_there:  # a name that is to be filled in
+        source = "VIDEOS" if is_tree else place
+        lines.append(
+            f"  cp -i {printable(shlex.quote(str(out)))} {place}    # VIDEOS: their folder"
+        )
+    words = ["ascnet", "build", "folder" if is_tree else "csv", "--source", source]
+    settings = _settings(store)
+    lines.append(f"  {printable(shlex.join([*words, *(settings or [])]))}")
+    if settings is None:
+        lines.append(
+            "(add --name, --out and other options of your build, and --overwrite if it is there)"
+        )
+    return lines
+
+
+def _settings(store: Features) -> list[str] | None:
+    """Options that build the store's data set again; None if it is not here, or was never built
+    but for the store (`ascnet embed VIDEOS`)."""
+    folder = store.shards
+    if folder.suffix == ".shards" or not (folder / DATASET_FILE).is_file():
+        return None
+    dataset = ShardDataset(folder)
+    if dataset.name != folder.name:
+        return None
+    words = ["--name", dataset.name]
+    if folder.parent != Path("shards").resolve():
+        words += ["--out", str(folder.parent)]
+    stored, default = dataset.info["settings"], FrameSettings()
+    for key in _FRAMES:
+        if stored.get(key, getattr(default, key)) != getattr(default, key):
+            words += [f"--{key.replace('_', '-')}", str(stored[key])]
+    if stored["videos_per_shard"] != BuildSettings.videos_per_shard:
+        words += ["--videos-per-shard", str(stored["videos_per_shard"])]
+    if not str(stored["engine"]).startswith("ffmpeg"):
+        words += ["--engine", "pyav"]
+    return [*words, "--overwrite"]
+
+
+def _is_tree(store: Features) -> bool:
+    """Whether all videos have the class that `ascnet build folder` would give them."""
+    first_level = (name.partition("/")[0] if "/" in name else "" for name in store.names)
+    return not any(
+        _look(level) != _look(class_name)
+        for level, class_name in zip(first_level, store.class_of, strict=True)
+    )
+
+
+def _look(class_name: str) -> str:
+    return normal(class_name).strip()
