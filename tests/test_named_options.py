@@ -18,6 +18,7 @@ OTHERS = {  # of programs that messages and commands name
     *("--help", "--no-deps", "--force-reinstall", "--no-cache-dir", "--shm-size"),
     *("--nproc-per-node", "--max-time", "--final_bn", "--error-unmatch", "--always", "--dirty"),
     *("--no-python", "--pdeathsig", "--to-stdout"),
+    *("--master-port", "--max-restarts", "--standalone"),
 }
 
 
