@@ -45,9 +45,14 @@ class Catalog:
 def in_order(classes: Iterable[str]) -> tuple[str, ...]:
     """Classes in the order of their labels: as numbers if all of them are, or else as text."""
     names = sorted(set(classes))
-    return tuple(sorted(names, key=int) if are_numbers(names) else names)
+    return tuple(sorted(names, key=_whole) if are_numbers(names) else names)
 
 
 def are_numbers(classes: Iterable[str]) -> bool:
-    """Whether all classes are named by whole numbers, such as "0", "12" and "-1"."""
-    return all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in classes)
+    """Whether all classes are named by whole numbers, such as "0", "12" and "-1", or as
+    tables with gaps write them, "1.0"."""
+    return all(re.fullmatch(r"-?[0-9]{1,18}(\.0+)?", name) for name in classes)
+
+
+def _whole(name: str) -> int:
+    return int(name.partition(".")[0])

@@ -85,6 +85,9 @@ def test_labels_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
     assert catalog.remarks[1] == "Label N stands for class N, from 0 to 1."
     catalog = table.read(write(tmp_path, "path,label\n0.mp4,10\n1.mp4,9\n2.mp4,x9\n"))
     assert catalog.classes == ("10", "9", "x9") and len(catalog.remarks) == 1
+    catalog = table.read(write(tmp_path, "path,label\n0.mp4,10.0\n1.mp4,1.0\n2.mp4,2.0\n"))
+    assert catalog.classes == ("1.0", "2.0", "10.0")
+    assert "label 0 for class 1.0, 1 for class 2.0, 2 for class 10.0" in catalog.remarks[1]
 
 
 def test_spaces_around_cells_make_no_class_group_or_split(tmp_path):
