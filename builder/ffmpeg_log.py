@@ -163,8 +163,12 @@ class Log:
 
     @cached_property
     def streams(self) -> tuple[Stream, ...]:
-        """The video streams, cover pictures among them, that are described just once."""
+        """The video streams, cover pictures among them, that are described just once. None where
+        ffmpeg's words for one stand elsewhere, too: a language or a key with line ends may have
+        torn its line apart."""
         found = list(_STREAM.finditer(self._input))
+        if self._input.count(": Video: ") != sum(match[2] == "Video" for match in found):
+            return ()
         listed = _LISTED.findall(self._input)
         ends = [*(match.start() for match in found), len(self._input)][1:]
         return tuple(
