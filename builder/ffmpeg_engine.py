@@ -216,7 +216,7 @@ def _read(log: IO[bytes]) -> bytes:
     return text
 
 
-_LOG_BYTES = 1 << 18
+_LOG_BYTES = 1 << 20
 
 
 def _command(path: Path, settings: FrameSettings, way: _Way, times: int) -> list[str]:

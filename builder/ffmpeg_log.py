@@ -30,7 +30,6 @@ _STREAM = re.compile(
 _DURATION = re.compile(r"^\[info\]   Duration: (?:(\d+):(\d\d):([\d.]+)|N/A), ", re.M)
 _ROTATION = re.compile(r"(?i)^\[info\]\s+display ?matrix: rotation of (-?[\d.]+) degrees", re.M)
 _STOPPED = re.compile(r"^\[info\] Exiting normally, received signal (\d+)\.", re.M)
-_OUTPUT = "[info] Output #0, mjpeg, to 'pipe:1':"
 _SIZE = re.compile(r", (\d+)x(\d+)")
 _COLOURS = re.compile(r", (\w+)\(([^()]*)\)")
 
@@ -97,8 +96,11 @@ class Log:
             quoted = bytes(ord("?") if c < 8 or 13 < c < 32 else c for c in os.fsencode(name))
             text = text.replace(quoted, b"the file")
         self._text = _ADDRESS.sub("", text.decode("utf-8", "replace"))
-        before, mark, after = self._info.rpartition(f"\n{_OUTPUT}\n")
+        # What a file says of itself stands before this line, which stands there before any thread
+        # of ffmpeg begins: how threads take turns changes nothing.
+        before, mark, after = self._info.rpartition("\n[info] Stream mapping:\n")
         self._input, self._end = (before, after) if mark else (after, after)
+        self.opened = bool(mark)  # understood as a container with a stream to decode
 
     @cached_property
     def _info(self) -> str:
@@ -136,11 +138,6 @@ class Log:
     def says(self, words: str) -> bool:
         """Whether a warning or an error holds these words."""
         return any(words in m.text for m in self.complaints)
-
-    @property
-    def opened(self) -> bool:
-        """Whether the file was understood as a container with a stream to decode."""
-        return "\n[info] Stream mapping:\n" in f"\n{self._info}"
 
     @cached_property
     def pictures(self) -> tuple[Picture, ...]:
