@@ -147,10 +147,13 @@ def must_be_same(run: Path, settings: Config, data: TrainingSet, ranks: int) -> 
     those that the run was started for. The same data may have moved."""
     record = record_of(run)
     checkpoint.must_be_of(record.get("settings"), settings, run)
-    if not record.keys() >= {"ranks", "shards_sha256", "streamed", "init_sha256"}:
+    lacking = sorted({"ranks", "shards", "shards_sha256", "streamed", "init_sha256"} - set(record))
+    if lacking or len(record["shards"]) != len(record["shards_sha256"]):
         raise TrainerError(
-            f"{run} was started by another version of ascnet ({record.get('code', 'unknown')}). Go "
-            "on with that version, or start a new run without --resume."
+            f"{run}/{CONFIG_FILE} says too little under [run] ({', '.join(lacking) or 'shards'}): "
+            "it was changed by hand, or the run was started by another version of ascnet "
+            f"({record.get('code', 'unknown')}). Restore it, go on with that version, or start a "
+            "new run without --resume."
         )
     named = dict(zip(record["shards"], record["shards_sha256"], strict=True))
     if [fingerprint(folder) for folder in data.sources] != list(named.values()):

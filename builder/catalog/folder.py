@@ -42,7 +42,9 @@ def read(root: Path) -> Catalog:
             "folder, or name another one with --source (make shards: SOURCE=...)."
         )
     names, left_alone = list_files(root)
-    videos = _one_spelling([_source(root, name) for name in names if is_video(name)])
+    named, doubles = _each_once(root, [name for name in names if is_video(name)])
+    left_alone += doubles
+    videos = _one_spelling([_source(root, name) for name in named])
     others = [name for name in names if not is_video(name)]
     if not videos:
         raise BuilderError(
@@ -62,6 +64,23 @@ def read(root: Path) -> Catalog:
     left_alone += [(name, NO_VIDEO_NAME) for name in others if name != "splits.csv"]
     remarks += remarks_on(videos, classes, f"{table}, column group")
     return Catalog("folder", root, tuple(videos), classes, tuple(sorted(left_alone)), remarks)
+
+
+def _each_once(root: Path, names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The names without links to files that are there already, and these links with the reason: a
+    link must not bring a video under a second class, or into training and test."""
+    links = [name for name in names if (root / name).is_symlink()]
+    if not links:
+        return list(names), []
+    is_link = set(links)
+    taken = {os.path.realpath(root / name): name for name in names if name not in is_link}
+    left_alone = []
+    for name in sorted(links, key=lambda name: (name.count("/"), name)):
+        first = taken.setdefault(os.path.realpath(root / name), name)
+        if first != name:
+            left_alone.append((name, f"the same file as {first}, which is read"))
+    again = {name for name, _ in left_alone}
+    return [name for name in names if name not in again], left_alone
 
 
 def group_of(name: str, place: str) -> str:

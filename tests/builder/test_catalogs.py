@@ -502,3 +502,20 @@ def test_shapes_make_and_read(tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "_VERSION", 999)
     shapes.make(tmp_path, workers=2)
     assert [video.path.stat().st_mtime_ns for video in catalog.videos] != times
+
+
+def test_a_link_to_a_file_brings_no_video_under_a_second_class(tmp_path):
+    root, store = tmp_path / "s", tmp_path / "store"
+    for place in (root / "A", root / "B", store):
+        place.mkdir(parents=True)
+    (root / "B" / "own.mp4").touch()
+    (root / "A" / "alias.mp4").symlink_to("../B/own.mp4")  # A comes first, but it is a link
+    (store / "far.mp4").touch()
+    (root / "A" / "far.mp4").symlink_to(store / "far.mp4")
+    (root / "B" / "far.mp4").symlink_to(store / "far.mp4")
+    catalog = folder.read(root)
+    assert [v.name for v in catalog.videos] == ["A/far.mp4", "B/own.mp4"]
+    assert dict(catalog.left_alone) == {
+        "A/alias.mp4": "the same file as B/own.mp4, which is read",
+        "B/far.mp4": "the same file as A/far.mp4, which is read",
+    }

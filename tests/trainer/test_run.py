@@ -1,3 +1,4 @@
+import re
 import shutil
 from dataclasses import replace
 
@@ -90,12 +91,23 @@ def test_ways_of_going_on_that_would_give_other_steps(tiny, training_set, tmp_pa
         must_be_same(tmp_path / "stream", tiny, training_set, 2)
 
 
-def test_a_run_of_another_version_is_not_resumed(tiny, training_set, tmp_path):
+@pytest.mark.parametrize(
+    ("line", "instead", "named"),
+    [
+        ("ranks = 1", "", r"\(ranks\)"),
+        ("shards = ", "shards = []", r"\(shards\)"),
+    ],
+)
+def test_a_run_that_says_too_little_is_not_resumed(
+    tiny, training_set, tmp_path, line, instead, named
+):
     run = tmp_path / "run"
     start_run(run, tiny, training_set)
-    lines = (run / "config.toml").read_text().splitlines()
-    (run / "config.toml").write_text("\n".join(x for x in lines if not x.startswith("ranks")))
-    with pytest.raises(TrainerError, match="was started by another version of ascnet"):
+    text = (run / "config.toml").read_text()
+    changed = re.sub(rf"^{line}(\[[^\]]*\])?$", instead, text, flags=re.MULTILINE)
+    assert changed != text
+    (run / "config.toml").write_text(changed)
+    with pytest.raises(TrainerError, match=rf"{named}: it was changed by hand, or .* version"):
         must_be_same(run, tiny, training_set, 1)
 
 
