@@ -118,8 +118,8 @@ class Log:
                 level = part[1:-2]
             else:
                 source += part
-            if part.endswith("\n"):
-                found.append(Message(source, level, text.strip()))
+            if "\n" in part:
+                found.append(Message(source, level, text.strip().partition("\n")[0]))
                 source = level = text = ""
         return tuple(message for message in found if message.level)
 
