@@ -1,19 +1,13 @@
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-
-def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ascnet.cli", *map(str, words)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
-    return done
+from tests.commands import run_ascnet
 
 
-def build(source: Path, *options: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return run("build", "folder", "--source", source, "--short-side", 32, *options, cwd=cwd)
+def build(source: Path, *options: str | Path, cwd: Path) -> CompletedProcess[str]:
+    return run_ascnet("build", "folder", "--source", source, "--short-side", 32, *options, cwd=cwd)
 
 
 def test_strict(make_video, tmp_path):
@@ -47,18 +41,18 @@ def test_ranges(video_folder, tmp_path):
     build(video_folder, *small, "--shards-range", "2:", cwd=tmp_path)
     done = build(video_folder, *small, "--finish", cwd=tmp_path)
     assert "16 expected, 16 built, 0 failed" in done.stdout
-    assert run("verify", "shards", "--deep", cwd=tmp_path).returncode == 0
+    assert run_ascnet("verify", "shards", "--deep", cwd=tmp_path).returncode == 0
 
 
 def test_verify_names_what_has_changed(video_folder, tmp_path):
     build(video_folder, cwd=tmp_path)
-    whole = run("verify", cwd=tmp_path)
+    whole = run_ascnet("verify", cwd=tmp_path)
     assert "all is as it was built" in whole.stdout
     shard = tmp_path / "shards" / "folder" / "folder-000000.tar"
     content = bytearray(shard.read_bytes())
     content[5000] ^= 1
     shard.write_bytes(content)
-    broken = run("verify", cwd=tmp_path)
+    broken = run_ascnet("verify", cwd=tmp_path)
     assert broken.returncode == 1
     assert "folder-000000.tar: its SHA-256" in broken.stdout
     assert "_g0" in broken.stdout  # the name of the sample

@@ -16,21 +16,15 @@ import torch
 import ascnet
 from ascnet import cli, progress
 from ascnet.progress import Progress
+from tests.commands import refused, run_ascnet
 from tests.conftest import TINY
 
 SETTINGS = [word for change in TINY for word in ("--set", change)]
 
 
-def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def process(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ascnet.cli", *map(str, words)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
-def fails(*words: str | Path, cwd: Path) -> str:
-    result = run(*words, cwd=cwd)
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr
-    return result.stderr
 
 
 def test_help_needs_no_torch(tmp_path):
@@ -47,56 +41,56 @@ def test_help_needs_no_torch(tmp_path):
 
 
 def test_three_commands(video_folder, tmp_path):
-    built = run("build", "folder", "--source", video_folder, "--short-side", 32, cwd=tmp_path)
+    built = process("build", "folder", "--source", video_folder, "--short-side", 32, cwd=tmp_path)
     assert "16 expected, 16 built, 0 failed" in built.stdout, built.stderr
-    again = run("build", "folder", "--source", video_folder, "--short-side", 32, cwd=tmp_path)
+    again = process("build", "folder", "--source", video_folder, "--short-side", 32, cwd=tmp_path)
     assert "is up to date" in again.stdout
 
-    trained = run("train", "shards/", *SETTINGS, cwd=tmp_path)
+    trained = process("train", "shards/", *SETTINGS, cwd=tmp_path)
     assert "Recipe demo, as the device is cpu" in trained.stdout, trained.stderr
     assert "training videos of split 1 (16 of 16 built)" in trained.stdout
     assert "1 videos are too short for 4 frames at stride 2" in trained.stdout
     assert "8 steps, loss" in trained.stdout
     assert "training 8/8 steps" in trained.stderr
 
-    retrieval = run("evaluate", "--task", "retrieval", cwd=tmp_path)
+    retrieval = process("evaluate", "--task", "retrieval", cwd=tmp_path)
     assert "Retrieval on folder, split 1 (%)" in retrieval.stdout, retrieval.stderr
-    linear = run("evaluate", "--task", "linear", cwd=tmp_path)
+    linear = process("evaluate", "--task", "linear", cwd=tmp_path)
     assert "Linear probe on folder" in linear.stdout
     assert "features" not in linear.stderr  # the stores are used again
 
-    more = run("train", "--resume", cwd=tmp_path)
+    more = process("train", "--resume", cwd=tmp_path)
     assert "going on after step 8" in more.stdout
-    wrong = fails("train", "--resume", "--set", "optim.lr=9", cwd=tmp_path)
+    wrong = refused("train", "--resume", "--set", "optim.lr=9", cwd=tmp_path)
     assert "--set optim.lr=9 differs from" in wrong
 
 
 def test_mistakes_are_one_message(tmp_path, shards, make_video):
-    assert "There is no folder data/ucf101" in fails("build", "ucf101", cwd=tmp_path)
-    assert "'kinetics' is not one of" in fails("build", "kinetics", cwd=tmp_path)
-    assert "No shards in shards" in fails("train", cwd=tmp_path)
-    assert "No trained run in runs/" in fails("evaluate", cwd=tmp_path)
-    assert "No recipe 'x'" in fails("train", shards, "--recipe", "x", cwd=tmp_path)
-    assert "no setting optim.x" in fails("train", shards, "--set", "optim.x=1", cwd=tmp_path)
-    refused = fails("train", shards, "--set", "model.backbone=i3d", cwd=tmp_path)
-    assert "'i3d', which this version does not have" in refused
-    assert "no/weights.pth" in fails("train", shards, "--init", "no/weights.pth", cwd=tmp_path)
-    assert "cannot be read" in fails("train", "http://127.0.0.1:9/shards", cwd=tmp_path)
-    assert "{} there" in fails("train", "pipe:cat shards", cwd=tmp_path)
+    assert "There is no folder data/ucf101" in refused("build", "ucf101", cwd=tmp_path)
+    assert "'kinetics' is not one of" in refused("build", "kinetics", cwd=tmp_path)
+    assert "No shards in shards" in refused("train", cwd=tmp_path)
+    assert "No trained run in runs/" in refused("evaluate", cwd=tmp_path)
+    assert "No recipe 'x'" in refused("train", shards, "--recipe", "x", cwd=tmp_path)
+    assert "no setting optim.x" in refused("train", shards, "--set", "optim.x=1", cwd=tmp_path)
+    no_such = refused("train", shards, "--set", "model.backbone=i3d", cwd=tmp_path)
+    assert "'i3d', which this version does not have" in no_such
+    assert "no/weights.pth" in refused("train", shards, "--init", "no/weights.pth", cwd=tmp_path)
+    assert "cannot be read" in refused("train", "http://127.0.0.1:9/shards", cwd=tmp_path)
+    assert "{} there" in refused("train", "pipe:cat shards", cwd=tmp_path)
     assert not (tmp_path / "runs").exists()
     make_video(tmp_path / "videos" / "a.avi", frames=3)
     words = ["build", "folder", "--source", "videos"]
-    run(*words, cwd=tmp_path)
-    changed = fails(*words, "--short-side", 64, cwd=tmp_path)
+    run_ascnet(*words, cwd=tmp_path)
+    changed = refused(*words, "--short-side", 64, cwd=tmp_path)
     assert "short_side = 128, and now it is 64" in changed
-    rebuilt = run(*words, "--short-side", 64, "--overwrite", cwd=tmp_path)
+    rebuilt = run_ascnet(*words, "--short-side", 64, "--overwrite", cwd=tmp_path)
     assert "1 expected, 1 built" in rebuilt.stdout
 
 
 def test_a_package_of_the_same_name_is_named(tmp_path):
     (tmp_path / "evaluate").mkdir()
     (tmp_path / "evaluate" / "__init__.py").write_text("raise RuntimeError('not ours')\n")
-    message = fails("--help", cwd=tmp_path)
+    message = process("--help", cwd=tmp_path).stderr
     assert "ascnet needs its own package `evaluate`" in message
     assert str(tmp_path / "evaluate") in message
     assert len(message.strip().splitlines()) == 1

@@ -1,14 +1,14 @@
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from tests.builder.test_download import Server, no_one, serve
 from tests.builder.test_fetch import LISTS, RAR, VIDEOS, ZIP
 from tests.builder.test_unpack import rar_of, tool, zip_of
+from tests.commands import run_ascnet
 
 
 @pytest.fixture
@@ -18,15 +18,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield running
 
 
-def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(*words: str, cwd: Path) -> CompletedProcess[str]:
     tool(cwd / "bin")
-    environment = os.environ | {"no_proxy": "*", "PATH": f"{cwd / 'bin'}:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "ascnet.cli", "fetch", *words]
-    result = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
-    assert "Traceback" not in result.stderr
-    return result
+    path = f"{cwd / 'bin'}:{os.environ['PATH']}"
+    return run_ascnet("fetch", *words, cwd=cwd, no_proxy="*", PATH=path)
 
 
 def test_fetch_says_what_came_and_what_is_next(server: Server, tmp_path):

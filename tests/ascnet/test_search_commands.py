@@ -5,16 +5,14 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import pytest
 import torch
 
-from ascnet import cli
 from ascnet.encoders import default_run, newest_store
 from builder.ffmpeg_engine import find_ffmpeg
 from builder.shard import ShardDataset
@@ -22,6 +20,7 @@ from evaluate.features import extract
 from evaluate.protocol import protocol_of
 from evaluate.store import Features, unfinished
 from evaluate.subjects import of_run
+from tests.commands import run_ascnet
 from tests.evaluate.stores import held
 from trainer.errors import TrainerError
 from trainer.export import export
@@ -32,25 +31,11 @@ PATTERNS = (
 )
 
 
-@pytest.fixture
-def says(capfd, monkeypatch):
-    """What a command prints; with `fails`, what it says when it cannot, which is no traceback."""
-
-    def say(*words: object, fails: bool = False) -> str:
-        monkeypatch.setattr(sys, "argv", ["ascnet", *map(str, words)])
-        ended, before = 0, signal.getsignal(signal.SIGTERM)
-        try:
-            cli.main()
-        except SystemExit as error:
-            ended = int(error.code)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        assert (ended != 0) == fails, err
-        return err if fails else out
-
-    return say
+def says(*words: object, fails: bool = False) -> str:
+    """What a command prints; with `fails`, what it says when it cannot."""
+    done = run_ascnet(*words, cwd=Path.cwd())
+    assert (done.returncode != 0) == fails, done.stderr
+    return done.stderr if fails else done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +65,11 @@ def store(videos, finished_run, tmp_path_factory):
     """`ascnet embed` of `videos`, in a copy of a run; its default place."""
     run = tmp_path_factory.mktemp("kept") / "run"
     shutil.copytree(finished_run, run)
-    words = ["embed", str(videos), "--run", str(run), "--every", "0.5"]
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ascnet", *words])
-        cli.main()
-    signal.signal(signal.SIGTERM, before)
+    says("embed", videos, "--run", run, "--every", 0.5)
     return run / "features" / f"{videos.name}-0.5s.h5"
 
 
-def test_embed_then_find_a_copy(says, store, videos):
+def test_embed_then_find_a_copy(store, videos):
     features = Features(store)
     assert len(features.names) == 17
     assert features.shards == store.with_suffix(".shards")
@@ -107,7 +87,7 @@ def test_embed_then_find_a_copy(says, store, videos):
     assert sum(".mp4" in line for line in every.splitlines()) == 17
 
 
-def test_copies_are_near_duplicates(says, store, tmp_path):
+def test_copies_are_near_duplicates(store, tmp_path):
     table = tmp_path / "pairs.csv"
     text = says("near-duplicates", store, "--csv", table, "--show", 3)
     with table.open(newline="") as file:
@@ -128,7 +108,7 @@ def test_copies_are_near_duplicates(says, store, tmp_path):
     assert "of 17 videos with a score of 1 or more" in none
 
 
-def test_copies_in_train_and_test_are_a_warning(says, make_video, finished_run, tmp_path):
+def test_copies_in_train_and_test_are_a_warning(make_video, finished_run, tmp_path):
     folder = tmp_path / "v"
     for number, pattern in enumerate(PATTERNS):
         make_video(folder / f"{number}.mp4", pattern=pattern, frames=25)
@@ -160,7 +140,7 @@ def test_copies_in_train_and_test_are_a_warning(says, make_video, finished_run, 
     assert "no pair lies in different parts of split 1" in text and "WARNING" not in text
 
 
-def test_groups_of_copies_mend_the_next_split(says, make_video, finished_run, tmp_path):
+def test_groups_of_copies_mend_the_next_split(make_video, finished_run, tmp_path):
     """A folder without groups in names: a copy lies in train and test; not so after --groups and
     the command that it prints."""
     folder = tmp_path / "my videos"
@@ -203,7 +183,7 @@ def test_groups_of_copies_mend_the_next_split(says, make_video, finished_run, tm
     assert "name two files" in says(*look, "--csv", "x.csv", "--groups", "x.csv", fails=True)
 
 
-def test_shards_that_are_built_are_not_decoded_again(says, shards, finished_run, tmp_path):
+def test_shards_that_are_built_are_not_decoded_again(shards, finished_run, tmp_path):
     out = tmp_path / "x.h5"
     text = says("embed", "--shards", shards, "--run", finished_run, "--out", out, "--every", 0)
     assert "16 videos, 80 clips (5 each)" in text
@@ -212,7 +192,7 @@ def test_shards_that_are_built_are_not_decoded_again(says, shards, finished_run,
     assert found.shards == shards and set(found.class_of) == {"bars", "test"}
 
 
-def test_classes_are_shown_and_five_clips_do(says, video_folder, shards, finished_run, tmp_path):
+def test_classes_are_shown_and_five_clips_do(video_folder, shards, finished_run, tmp_path):
     out, query = tmp_path / "x.h5", video_folder / "test" / "v_test_g02_c01.avi"
     says("embed", "--shards", shards, "--run", finished_run, "--out", out, "--every", 0)
     text = says("search", query, "--store", out, "--run", finished_run, "-k", 3)
@@ -222,7 +202,7 @@ def test_classes_are_shown_and_five_clips_do(says, video_folder, shards, finishe
 
 
 def test_the_newest_store_of_the_newest_run_is_searched(
-    says, store, videos, finished_run, tmp_path, monkeypatch
+    store, videos, finished_run, tmp_path, monkeypatch
 ):
     (tmp_path / "runs").mkdir()
     shutil.copytree(store.parent.parent, tmp_path / "runs" / "run")
@@ -241,7 +221,7 @@ def test_the_newest_store_of_the_newest_run_is_searched(
     assert found.splitlines()[1].split()[:3] == ["1", "1.000", "part.mp4"]
 
 
-def test_a_file_of_weights_in_place_of_a_run(says, videos, finished_run, tmp_path, monkeypatch):
+def test_a_file_of_weights_in_place_of_a_run(videos, finished_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     export(finished_run, "safetensors", tmp_path / "w.safetensors")
     text = says("embed", videos / "life.mp4", videos / "part.mp4", "--weights", "w.safetensors")
@@ -258,7 +238,7 @@ def test_a_file_of_weights_in_place_of_a_run(says, videos, finished_run, tmp_pat
     assert "Name one encoder" in says("embed", videos / "part.mp4", *both, fails=True)
 
 
-def test_the_page(says, store, videos, tmp_path, monkeypatch):
+def test_the_page(store, videos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     strange = tmp_path / "<b>&\"'\udcff.mp4"
     shutil.copy(videos / "part.mp4", strange)
@@ -281,7 +261,7 @@ def test_the_page(says, store, videos, tmp_path, monkeypatch):
     assert "There are no pictures of what was found" in page and "no picture" in page
 
 
-def test_every_problem_is_one_sentence(says, store, videos, finished_run, tmp_path, monkeypatch):
+def test_every_problem_is_one_sentence(store, videos, finished_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     query, run = videos / "part.mp4", ["--run", finished_run]
     (tmp_path / "text.mp4").write_text("hello\n")
@@ -339,7 +319,7 @@ def test_every_problem_is_one_sentence(says, store, videos, finished_run, tmp_pa
         assert len(said.split("Error: ")) == 2, said
 
 
-def test_a_store_in_use_is_waited_for(says, store, videos, finished_run, tmp_path):
+def test_a_store_in_use_is_waited_for(store, videos, finished_run, tmp_path):
     """No command calls it damaged or touches it, and `embed` leaves its frames, too."""
     run = tmp_path / "run"
     shutil.copytree(store.parent.parent, run)
@@ -357,19 +337,19 @@ def test_a_store_in_use_is_waited_for(says, store, videos, finished_run, tmp_pat
         for words in commands:
             said = says(*words, fails=True)
             assert f"{own} is in use: another process" in said and "damaged" not in said, words
-        assert "is in use: " in open_report(says, run)
+        assert "is in use: " in open_report(run)
     assert (own.read_bytes(), (frames / "dataset.json").read_bytes()) == before
-    assert "is in use: " not in open_report(says, run)
+    assert "is in use: " not in open_report(run)
     for words in commands[:3]:
         says(*words)
 
 
-def open_report(says, run) -> str:
+def open_report(run) -> str:
     says("report", run)
     return (run / "report.html").read_text()
 
 
-def test_an_embedding_that_is_under_way_is_left_alone(says, store, videos, finished_run, tmp_path):
+def test_an_embedding_that_is_under_way_is_left_alone(store, videos, finished_run, tmp_path):
     out = tmp_path / "x.h5"
     words = ["embed", videos / "part.mp4", "--run", finished_run, "--out", out]
     says(*words)
@@ -386,7 +366,7 @@ def test_an_embedding_that_is_under_way_is_left_alone(says, store, videos, finis
     assert (tmp_path / "x.shards" / "dataset.json").read_bytes() == frames
 
 
-def test_another_checkpoint_is_named(says, store, videos, finished_run, tmp_path):
+def test_another_checkpoint_is_named(store, videos, finished_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
     last = max((run / "checkpoints").glob("*.pt"))
@@ -398,7 +378,7 @@ def test_another_checkpoint_is_named(says, store, videos, finished_run, tmp_path
     )
 
 
-def test_other_clips_are_refused_unless_overwritten(says, videos, finished_run, tmp_path):
+def test_other_clips_are_refused_unless_overwritten(videos, finished_run, tmp_path):
     words = ["embed", videos / "part.mp4", "--run", finished_run, "--out", tmp_path / "x.h5"]
     says(*words)
     refused = says(*words, "--every", 0.25, fails=True)
@@ -409,7 +389,7 @@ def test_other_clips_are_refused_unless_overwritten(says, videos, finished_run, 
 
 
 def test_a_store_of_an_unknown_rate_is_searched_by_frames(
-    says, shards, video_folder, finished_run, tmp_path, monkeypatch
+    shards, video_folder, finished_run, tmp_path, monkeypatch
 ):
     dataset = ShardDataset(shards)
     unknown = tuple(replace(video, fps=None) for video in dataset.videos)
@@ -423,7 +403,7 @@ def test_a_store_of_an_unknown_rate_is_searched_by_frames(
     assert "frames 0-" in says("near-duplicates", tmp_path / "x.h5", "--threshold", 0.9)
 
 
-def test_a_config_of_another_program_is_no_run(says, store, videos, tmp_path, monkeypatch):
+def test_a_config_of_another_program_is_no_run(store, videos, tmp_path, monkeypatch):
     """A store in a run that lies in a blog, and one in the blog itself."""
     monkeypatch.chdir(tmp_path)
     blog = tmp_path / "blog"

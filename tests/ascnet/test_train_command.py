@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.commands import run_ascnet
 from tests.conftest import TINY
 from trainer.backbones import make_backbone
 from trainer.checkpoint import load_last
@@ -22,10 +23,7 @@ ASCNET = [sys.executable, "-m", "ascnet.cli"]
 
 
 def ascnet(*words: str | Path, cwd: Path, fails: bool = False) -> str:
-    result = subprocess.run(
-        [*ASCNET, *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
-    )
-    assert "Traceback" not in result.stderr
+    result = run_ascnet(*words, cwd=cwd)
     assert (result.returncode != 0) == fails, result.stderr
     return result.stderr if fails else result.stdout
 
@@ -130,26 +128,6 @@ def _free_port() -> int:
     return port
 
 
-def test_two_processes_by_torchrun(shards, tmp_path):
-    """One run directory, one log, one voice."""
-    port = _free_port()
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    launch += [f"--master-port={port}", "--no-python", "--", *ASCNET]
-    result = subprocess.run(
-        [*launch, "train", str(shards), *SETTINGS, "--run", "run"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("r3d-tiny on 2 x cpu, 8 steps") == 1
-    assert result.stderr.count("training 8/8 steps") == 1
-    log = (tmp_path / "run" / "log.jsonl").read_text()
-    lines = [json.loads(line) for line in log.splitlines()]
-    assert [line["step"] for line in lines] == [2, 4, 6, 8]
-
-
 def test_bf16_on_a_cpu_is_refused(shards, tmp_path):
     words = ["train", shards, "--recipe", "k400-r3d18"]
     refused = ascnet(*words, cwd=tmp_path, fails=True)
@@ -172,8 +150,8 @@ main()
 """
 
 
-def test_a_restart_by_torchrun_goes_on(shards, tmp_path):
-    """Another training's run is newer; the one of this call is found."""
+def test_two_processes_by_torchrun_and_a_restart(shards, tmp_path):
+    """One run directory, one log, one voice; the second start finds the run of the first."""
     (tmp_path / "dies.py").write_text(DIES_ONCE)
     launch = [sys.executable, "-m", "torch.distributed.run", f"--master-port={_free_port()}"]
     launch += ["--max-restarts=1", "--nproc-per-node=2", "dies.py", "train", str(shards), *SETTINGS]
@@ -182,6 +160,8 @@ def test_a_restart_by_torchrun_goes_on(shards, tmp_path):
     (run,) = (tmp_path / "runs").iterdir()
     assert f"Restart 1 of torchrun: {run.relative_to(tmp_path)} goes on." in result.stdout
     assert "going on after step 4" in result.stdout
+    assert result.stdout.count("r3d-tiny on 2 x cpu, 8 steps") == 2
+    assert result.stderr.count("training 8/8 steps") == 1
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
 

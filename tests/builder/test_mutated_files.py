@@ -4,6 +4,7 @@ import random
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,28 @@ def test_every_damaged_file_is_accounted_for(mutated, tmp_path, engine):
         BuildSettings(FrameSettings(engine=engine)),
         How(workers=3, timeout=TIMEOUT),
     )
-    for path in out.iterdir():
-        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+    others = differing(rows, list(ShardDataset(again).rows()))
+    print(f"{engine}: other pictures the second time: {others}")
+    assert len(others) <= (FILES // 200 if engine == "ffmpeg" else 0)
+    changed = {row["shard"] for row in rows if row["name"] in others}
+    for path in out.glob("*.tar"):
+        assert path.name in changed or (again / path.name).read_bytes() == path.read_bytes()
     shutil.rmtree(out)
     shutil.rmtree(again)
+
+
+# What is between two pictures of a damaged video is made up by libav, now and then from a buffer
+# that another picture has left; which one depends on how the threads of ffmpeg take turns.
+PICTURES = {"sha256", "bytes"}
+
+
+def differing(rows: list[dict[str, Any]], again: list[dict[str, Any]]) -> list[str]:
+    """Names of the videos whose pictures are others. Only damaged ones may be, and nothing that is
+    said of them is."""
+    others = []
+    for row, second in zip(rows, again, strict=True):
+        unlike = {key for key in row.keys() | second.keys() if row[key] != second[key]}
+        if unlike:
+            assert unlike <= PICTURES and "damaged" in row["warnings"], (row, second)
+            others.append(row["name"])
+    return others

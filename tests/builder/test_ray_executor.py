@@ -1,5 +1,6 @@
 """A two-node Ray cluster on this machine; one node is killed in the middle."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ SETTINGS = BuildSettings(FrameSettings(short_side=32), videos_per_shard=1)
 @pytest.fixture
 def cluster(monkeypatch):
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ours = signal.getsignal(signal.SIGTERM)
     nodes = cluster_utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
@@ -26,6 +28,7 @@ def cluster(monkeypatch):
     yield nodes
     ray.shutdown()
     nodes.shutdown()
+    signal.signal(signal.SIGTERM, ours)  # a node that starts puts its own in place
 
 
 def content(path: Path) -> dict[str, bytes]:

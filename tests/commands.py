@@ -1,0 +1,41 @@
+"""`ascnet` as people call it, but in this process: importing torch takes seconds."""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+from pathlib import Path
+from subprocess import CompletedProcess
+from unittest import mock
+
+from ascnet import cli
+
+
+def run_ascnet(*words: object, cwd: Path, **environment: str) -> CompletedProcess[str]:
+    """Its exit status, and what it prints; never a traceback."""
+    arguments = ["ascnet", *map(str, words)]
+    out, err = io.StringIO(), io.StringIO()
+    status, before = 0, signal.getsignal(signal.SIGTERM)
+    with (
+        contextlib.chdir(cwd),
+        mock.patch.object(sys, "argv", arguments),
+        mock.patch.dict(os.environ, environment),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert "Traceback" not in err.getvalue()
+    return CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
+def refused(*words: object, cwd: Path) -> str:
+    """What it says when it cannot."""
+    result = run_ascnet(*words, cwd=cwd)
+    assert result.returncode != 0, result.stdout
+    return result.stderr
