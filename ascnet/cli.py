@@ -122,11 +122,9 @@ def _run() -> None:
     except (BuilderError, TrainerError, EvaluateError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
-    except click.exceptions.Abort:
-        click.echo(
-            "Stopped. What is finished is kept; the same command goes on (train: with --resume).",
-            err=True,
-        )
+    except click.exceptions.Abort as error:
+        kept = str(error.__cause__ or "") or "What is finished is kept; the same command goes on."
+        click.echo(f"Stopped. {kept}", err=True)
         sys.exit(143 if _ended else 130)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

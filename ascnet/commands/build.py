@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ascnet.progress import Progress
+from ascnet.text import counted
 from builder.build import BuildSettings, How, Summary, build
 from builder.catalog import READERS, shapes
 from builder.errors import BuilderError
@@ -268,7 +269,7 @@ def _say_left_alone(left_alone: tuple[tuple[str, str], ...]) -> None:
     names = [printable(name) for name, _ in left_alone if not name.endswith("/")]
     if names:
         click.echo(
-            f"{len(names)} files left alone: {', '.join(names[:_SHOWN])}"
+            f"{counted(len(names), 'file')} left alone: {', '.join(names[:_SHOWN])}"
             f"{', ...' if len(names) > _SHOWN else ''} (videos.jsonl says why)"
         )
 

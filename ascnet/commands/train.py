@@ -171,10 +171,8 @@ def _train(
     try:
         with Progress("training", "steps") as progress:
             last = train(run, settings, data, device, progress, rank)
-    except KeyboardInterrupt:
-        if rank.number == 0:
-            click.echo(_stopped_text(run), err=True)
-        raise
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(_stopped_text(run)) from error
     except torch.OutOfMemoryError as error:
         own = settings.optim
         raise TrainerError(

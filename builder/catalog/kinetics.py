@@ -32,6 +32,7 @@ from builder.catalog.kinetics_lists import (
     Lists,
     Row,
     letters,
+    not_read,
     part_of,
     part_of_list,
     read_lists,
@@ -71,9 +72,11 @@ def read(root: Path, count: int) -> Catalog:
         )
     names, left_alone = list_files(root)
     lists = {name: part for name in names if (part := part_of_list(name, count))}
+    unread = not_read(names, count)
+    left_alone += unread.items()
     files = []
     for name in names:
-        if name not in lists:
+        if name not in lists and name not in unread:
             file = _parse(name)
             if isinstance(file, _File):
                 files.append(file)
@@ -83,9 +86,10 @@ def read(root: Path, count: int) -> Catalog:
     if lists:
         said = read_lists(root, lists)
         videos, again = _read_by_lists(root, files, said)
-        _must_use_parts(root, names, videos, [*left_alone, *again], said)
+        unread |= said.unread
+        _must_use_parts(root, names, videos, [*left_alone, *again], said, unread)
     else:
-        videos, again = _read_by_folders(root, files, left_alone, count)
+        videos, again = _read_by_folders(root, files, left_alone, count, unread)
     left_alone += again
     if all(video.problem == "missing" for video in videos):
         others = f" ({len(left_alone)} others, {': '.join(min(left_alone))})" if left_alone else ""
@@ -140,7 +144,7 @@ def _parse(name: str) -> _File | str:
     """A file of the tree, or why it is no video of the data set."""
     *folders, file = name.split("/")
     if not is_video(file):
-        is_list = file.lower().endswith(".csv") and "/".join(folders) in FOLDERS
+        is_list = file.lower().endswith(".csv") and len(folders) <= 1
         return _NO_LIST if is_list else NO_VIDEO_NAME
     is_replacement = bool(folders) and folders[0].lower().startswith(_REPLACEMENT)
     part = part_of(folders[0]) if len(folders) in (1, 2) and not is_replacement else None
@@ -237,6 +241,7 @@ def _must_use_parts(
     videos: list[Source],
     left_alone: list[tuple[str, str]],
     said: Lists,
+    unread: dict[str, str],
 ) -> None:
     """Raises BuilderError if a part's folder holds videos, and none of them is used."""
     reasons = dict(left_alone)
@@ -255,23 +260,31 @@ def _must_use_parts(
             what = f"no list speaks of {part}"
         raise BuilderError(
             f"{root} holds {len(unused)} videos of {part}, the first is {unused[0]!r}, and {what}. "
-            + "".join(f"{root / name} is no list: {why}. " for name, why in said.unread.items())
+            + _of_unread(root, unread)
             + f"Put the official {part}.csv or {part}.txt into {root} or {root / FOLDERS[1]}, or "
             "take the folder away."
         )
 
 
+def _of_unread(root: Path, unread: dict[str, str]) -> str:
+    return "".join(f"{root / name} is not read: {why}. " for name, why in unread.items())
+
+
 def _read_by_folders(
-    root: Path, files: list[_File], left_alone: list[tuple[str, str]], count: int
+    root: Path,
+    files: list[_File],
+    left_alone: list[tuple[str, str]],
+    count: int,
+    unread: dict[str, str],
 ) -> tuple[list[Source], list[tuple[str, str]]]:
     homeless = [file.name for file in files if file.part and file.class_name is None]
     homeless += [name for name, reason in left_alone if reason == _NO_PLACE]
     if homeless:
         raise BuilderError(
             f"{root} has no list of Kinetics-{count}, and {len(homeless)} videos are not in "
-            f"<part>/<class>/, the first is {min(homeless)!r}. Put the official train.csv, "
-            f"val.csv, ... (or .txt) into {root} or {root / FOLDERS[1]}, or the videos into "
-            "folders such as train/abseiling."
+            f"<part>/<class>/, the first is {min(homeless)!r}. {_of_unread(root, unread)}Put the "
+            f"official train.csv, val.csv, ... (or .txt) into {root} or {root / FOLDERS[1]}, or "
+            "the videos into folders such as train/abseiling."
         )
     instead: dict[
         str, str

@@ -1,8 +1,10 @@
 """What the lists of a Kinetics tree say: of every clip its part and, where it is known, its class.
 
-A list is a csv or txt with one of the words train, val, validate, validation or test in its name,
-such as `kinetics-400_val.csv`, `train.txt` or `kinetics600_holdout_test.csv`; one whose name has
-another number of classes is not read, nor is a list of archives (`k600_train_path.txt`). It has
+A list is a csv or txt in the source folder, in `annotations/` or in a folder named as DeepMind's
+archives name it (`kinetics400/`, `kinetics700_2020/`), with one of the words train, val, validate,
+validation or test in its name, such as `kinetics-400_val.csv`, `train.txt` or
+`kinetics600_holdout_test.csv`; one whose name has another number of classes is not read, nor is a
+list of archives (`k600_train_path.txt`). It has
 
 - a head with the columns youtube_id, time_start, time_end and, where they are known, label and
   split, separated by commas or tabs (others are not looked at), or
@@ -24,6 +26,7 @@ FOLDERS = ("", "annotations")  # where lists are looked for, below the source fo
 _COLUMNS = ("youtube_id", "time_start", "time_end")
 _OPTIONAL = ("label", "split", "is_cc")
 _ENDINGS = (".csv", ".txt")
+_OTHER_ENDINGS = (".json", ".csv.gz", ".txt.gz", ".csv.zip")
 _WORDS = {
     "train": "train",
     "val": "val",
@@ -80,18 +83,31 @@ def letters(class_name: str) -> str:
     return "".join(filter(str.isalnum, normal(class_name).casefold())) or class_name
 
 
-def part_of_list(name: str, count: int) -> str | None:
+def part_of_list(name: str, count: int, endings: tuple[str, ...] = _ENDINGS) -> str | None:
     """The part that a file is a list of, by its name; None if it is no list of this data set."""
     folder, _, file = name.rpartition("/")
-    stem = file.rpartition(".")[0]
-    if (
-        folder not in FOLDERS
-        or not file.lower().endswith(_ENDINGS)
-        or stem.lower().endswith("_path")
-    ):
+    ending = next((ending for ending in endings if file.lower().endswith(ending)), None)
+    if ending is None or not _is_list_folder(folder, count):
+        return None
+    stem = file.removesuffix(file[-len(ending) :])
+    if stem.lower().endswith("_path"):
         return None
     counts = re.findall("[467]00", file)
     return part_of(stem) if not counts or str(count) in counts else None
+
+
+def _is_list_folder(folder: str, count: int) -> bool:
+    """Whether lists are looked for in a folder; its path is below the source folder."""
+    return folder in FOLDERS or bool(re.fullmatch(rf"kinetics[-_]?{count}(_2020)?", folder.lower()))
+
+
+def not_read(names: list[str], count: int) -> dict[str, str]:
+    """Lists in a form that is not read, and what to do."""
+    return {
+        name: f"lists are read as {' or '.join(_ENDINGS)}; unpack or convert it"
+        for name in names
+        if part_of_list(name, count, _OTHER_ENDINGS)
+    }
 
 
 def read_lists(root: Path, lists: dict[str, str]) -> Lists:

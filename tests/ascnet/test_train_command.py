@@ -182,9 +182,9 @@ def test_one_command_starts_a_run_and_goes_on_with_it(shards, tmp_path):
     assert job.returncode == 143 and "Traceback" not in errors
     assert "runs/job holds no run yet, so it is started." in said
     (kept,) = (tmp_path / "runs" / "job" / "checkpoints").iterdir()
-    assert (
-        f"{kept.relative_to(tmp_path)} is kept. Go on with: ascnet train --run runs/job" in errors
-    )
+    kept_path = kept.relative_to(tmp_path)
+    assert f"Stopped. {kept_path} is kept. Go on with: ascnet train --run runs/job" in errors
+    assert errors.count("Stopped") == 1
 
     more = ["--set", "objective.collapse_steps=0", "--dry-run"]
     ascnet(*words, *more, cwd=tmp_path)

@@ -314,7 +314,9 @@ def test_a_list_that_is_none_is_named(text, tmp_path):
     ((name, reason),) = kinetics.read(root, 600).left_alone
     assert name == "train.txt" and (repr(text) if text else "empty") in reason
     tree(tmp_path, {}, f"train/{A}_5_15.mp4")
-    assert f"no list speaks of train. {root / 'train.txt'} is no list: {reason}" in error(root, 600)
+    assert f"no list speaks of train. {root / 'train.txt'} is not read: {reason}" in error(
+        root, 600
+    )
 
 
 def test_a_list_that_breaks_off_is_an_error(tmp_path):
@@ -407,3 +409,31 @@ def test_folders_of_another_data_set(tmp_path):
     names = [f"val/Biking/{A}.mp4", f"val/Diving/{B}.mp4"]
     said = error(tree(tmp_path, {}, *names), 700)
     assert "None of the 2 classes" in said and "is one of Kinetics-700: Biking, Diving." in said
+
+
+@pytest.mark.parametrize("folder", ["kinetics700", "kinetics700_2020", "Kinetics-700"])
+def test_lists_as_the_archive_unpacks_them(folder, tmp_path):
+    lists = {
+        f"{folder}/train.csv": [HEAD, f"yoga,{A},5,15,train,0"],
+        f"{folder}/train.json": ["{}"],
+    }
+    root = tree(tmp_path, lists, f"train/{A}_000005_000015.mp4")
+    catalog = kinetics.read(root, 700)
+    assert [(v.class_name, v.splits["1"], v.problem) for v in catalog.videos] == [
+        ("yoga", "train", None)
+    ]
+    assert dict(catalog.left_alone) == {f"{folder}/train.json": NOT_READ}
+    assert f"{root} has no list of Kinetics-400" in error(root, 400)  # it is of another data set
+
+
+@pytest.mark.parametrize(
+    "name", ["train.csv.gz", "annotations/train.JSON", "kinetics400/train.json"]
+)
+def test_a_list_in_a_form_that_is_not_read_is_named(name, tmp_path):
+    root = tree(tmp_path, {name: ["x"]}, f"train/{A}_000005_000015.mp4")
+    assert f"{root / name} is not read: {NOT_READ}. Put the official train.csv" in error(root, 400)
+    (root / "val.csv").write_text(f"{HEAD}\nyoga,{B},5,15,val,0\n")
+    assert f"no list speaks of train. {root / name} is not read: {NOT_READ}. " in error(root, 400)
+
+
+NOT_READ = "lists are read as .csv or .txt; unpack or convert it"
