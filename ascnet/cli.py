@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ascnet import __version__
+from ascnet.terminal import safe_streams
 
 ROOMS = ("builder", "trainer", "evaluate")
 COMMANDS = {
@@ -103,7 +104,8 @@ def main() -> None:
     """Entry point. Errors that a user can mend are one message, never a traceback."""
     _open_what_is_closed()
     try:
-        _run()
+        with safe_streams():
+            _run()
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what comes now finds an end that is near
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ascnet.cgroups import cpu_limit, memory_limit
+from builder.shell import command_line
 
 GOOD, MISSING, WARNING, BROKEN = "good", "missing", "warning", "broken"  # states of a finding
 _GB = 1e9  # bytes
@@ -27,7 +28,7 @@ _MEMINFO = Path("/proc/meminfo")
 _SHM = Path("/dev/shm")
 _NVIDIA = Path("/proc/driver/nvidia/version")
 _UNPACKERS = ("unrar", "unar", "7z", "7zz", "bsdtar")
-_PIP = f"{sys.executable} -m pip"
+_PIP = command_line(sys.executable, "-m", "pip")
 # Distribution, module: packages that are needed and of which no more is to be said.
 _SMALL = (
     ("click", "click"),

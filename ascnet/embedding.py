@@ -18,6 +18,7 @@ from builder.frames import FrameSettings
 from builder.info_text import printable
 from builder.records import clear
 from builder.shard import DATASET_FILE, SCHEMA, ShardDataset
+from builder.shell import quoted
 from evaluate.errors import EvaluateError
 from evaluate.features import extract
 from evaluate.progress import Progress, silent
@@ -193,7 +194,7 @@ def check_rates(dataset: ShardDataset, protocol: Protocol) -> None:
             f"{len(unknown)} of {len(dataset.videos)} videos have no known frame rate, such as "
             f"{printable(unknown[0])}, and clips are asked for every {protocol.every:g} seconds. "
             f"Say --every 0 for {protocol.clips} evenly spaced clips of each video instead; with "
-            f"--shards {printable(str(dataset.folder))} nothing is built again."
+            f"--shards {quoted(dataset.folder)} nothing is built again."
         )
 
 

@@ -9,7 +9,6 @@ groups.
 import csv
 import io
 import re
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.info_text import printable
 from builder.shard import DATASET_FILE, ShardDataset
+from builder.shell import command_line, quoted
 from evaluate.store import Features
 
 _FREE = ("csv", "folder")  # data sets whose groups are the user's
@@ -134,12 +134,10 @@ def _next(store: Features, out: Path) -> list[str]:
         source, place = str(out), "VIDEOS/videos.csv"
     if not is_there:  # a name that is to be filled in
         source = "VIDEOS" if is_tree else place
-        lines.append(
-            f"  cp -i {printable(shlex.quote(str(out)))} {place}    # VIDEOS: their folder"
-        )
+        lines.append(f"  cp -i {quoted(out)} {place}    # VIDEOS: their folder")
     words = ["ascnet", "build", "folder" if is_tree else "csv", "--source", source]
     settings = _settings(store)
-    lines.append(f"  {printable(shlex.join([*words, *(settings or [])]))}")
+    lines.append(f"  {command_line(*words, *(settings or []))}")
     if settings is None:
         lines.append(
             "(add --name, --out and other options of your build, and --overwrite if it is there)"

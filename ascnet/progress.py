@@ -8,6 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from ascnet.terminal import shown, steered
+
 _SECONDS = 10.0  # between lines in a log
 _COLUMNS = 80  # of a terminal that does not say
 
@@ -37,7 +39,12 @@ class Progress:
     def _draw(self, done: int, total: int, text: str) -> None:
         if self._bar is None:
             self._bar = tqdm(
-                total=total, initial=done, desc=self._title, unit=self._unit, dynamic_ncols=True
+                total=total,
+                initial=done,
+                desc=self._title,
+                unit=self._unit,
+                dynamic_ncols=True,
+                file=steered(sys.stderr),
             )
         if text:
             self._bar.bar_format = self._with_numbers(text, total)
@@ -46,7 +53,8 @@ class Progress:
     def _with_numbers(self, text: str, total: int) -> str:
         """A line without a bar. Where not all numbers fit the terminal, the last are left out."""
         longest = f"{self._title} {total}/{total} 00:00:00 left  "
-        numbers = _fitting(text, _columns() - len(longest) - 1)
+        numbers = shown(_fitting(text, _columns() - len(longest) - 1))
+        numbers = numbers.replace("{", "{{").replace("}", "}}")  # a name may hold them
         return "{desc} {n_fmt}/{total_fmt} {remaining} left  " + numbers
 
     def _print(self, done: int, total: int, text: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from builder.errors import BuilderError
 from builder.info_text import printable
 from builder.shard import ShardDataset, Video, read_frames, read_offsets
+from builder.shell import quoted
 from trainer.decode import decode_clip
 from trainer.sampling import POLICIES, Place, clip_frames
 
@@ -92,7 +93,7 @@ class Shards(ShardDataset):
             raise BuilderError(
                 f"{found.shard}, which holds {printable(found.name)}, cannot be read "
                 f"({error.strerror or error}). Copy it to where it was; `ascnet verify "
-                f"{self.folder}` names all that is missing."
+                f"{quoted(self.folder)}` names all that is missing."
             ) from error
         decode_clip(jpegs, numbers, found, canvas, 0)
         return torch.from_numpy(canvas)

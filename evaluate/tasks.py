@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from builder.shard import BuilderError, ShardDataset
+from builder.shell import quoted
 from evaluate import measures, picture, results, retrieval
 from evaluate.errors import EvaluateError
 from evaluate.features import extract
@@ -189,7 +190,7 @@ class _Asking:
         except (BuilderError, OSError, ValueError) as error:
             raise EvaluateError(
                 f"The figures are in {path}, but the picture cannot be drawn: {error}. See which "
-                f"frames are damaged with `ascnet verify {self.dataset.folder} --deep`."
+                f"frames are damaged with `ascnet verify {quoted(self.dataset.folder)} --deep`."
             ) from error
 
 

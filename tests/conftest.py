@@ -1,5 +1,6 @@
 """Tiny videos, data sets and training runs, made here."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,11 @@ from trainer.config import Config, load_recipe, override
 from trainer.pretrain import train
 from trainer.run import start_run
 from trainer.training_set import TrainingSet, gather
+
+# What is computed here is small: two threads wait for each other longer than they work, and many
+# times as long where something else runs.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 
 MakeVideo = Callable[..., Path]
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from builder.atomic import give_name
+from builder.shell import quoted
 from trainer.backbones import make_backbone
 from trainer.backbones.base import Backbone
 from trainer.config import MAY_CHANGE, Config, differing, parse
@@ -126,7 +127,7 @@ def must_be_of(text: str | None, settings: Config, run: Path) -> None:
         raise TrainerError(
             f"{run / CONFIG_FILE} was changed since the run was started: {said}. A run keeps its "
             f"settings ({', '.join(MAY_CHANGE)} excepted): put back what was there, or start a new "
-            f"run with the changed ones: ascnet train --recipe {run / CONFIG_FILE}"
+            f"run with the changed ones: ascnet train --recipe {quoted(run / CONFIG_FILE)}"
         )
 
 

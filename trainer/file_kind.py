@@ -5,9 +5,10 @@ Told by its first bytes, whatever its name ends in.
 
 import codecs
 import re
-import shlex
 import zipfile
 from pathlib import Path
+
+from builder.shell import quoted
 
 _LOOKED_AT = 4096  # bytes
 _LONGEST_HEADER = 100_000_000  # bytes; safetensors reads no longer ones
@@ -114,7 +115,7 @@ def _packed(start: bytes, path: Path) -> str:
         return ""
     file = path.absolute()
     name = file.stem if file.suffix in _PACKED else file.name
-    words = map(shlex.quote, (str(file), str(file.with_name(f"unpacked-{name}"))))
+    words = map(quoted, (str(file), str(file.with_name(f"unpacked-{name}"))))
     return (
         f"compressed with {unpack.split()[0]}. Unpack it and name what comes out: "
         f"{unpack} {' > '.join(words)}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from builder.shard import Video
+from builder.shell import quoted
 from trainer.decode import decoded_size
 
 _MARGIN = 8 / 7  # of the short side over the clip's, to crop from: 128 for 112, 256 for 224
@@ -24,7 +25,7 @@ def enlarged(videos: Sequence[Video], size: int, short_side: int) -> str:
     if stored:
         wanted = _recommended(size)
         names = sorted({video.shard.name.rpartition("-")[0] for video in stored})
-        commands = (f"ascnet build {name} --short-side {wanted}" for name in names)
+        commands = (f"ascnet build {quoted(name)} --short-side {wanted}" for name in names)
         text += (
             f" Build with a larger short side, from the same --source: "
             f"{', '.join(f'{command} --out shards-{wanted}' for command in commands)}"

@@ -3,7 +3,6 @@ shape, loaded whole or not at all, and never unpickled."""
 
 import pickle
 import re
-import shlex
 import sys
 import warnings
 import zipfile
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from builder.shell import quoted
 from trainer.backbones import BACKBONES, make_backbone
 from trainer.backbones.base import Backbone
 from trainer.checkpoint import list_checkpoints
@@ -252,7 +252,7 @@ def _unreadable(path: Path, error: Exception) -> TrainerError:
 def _conversion(path: Path, what: str, read: str) -> str:
     """`read`: an expression for what the file sys.argv[1] holds."""
     file, out = path.absolute(), path.absolute().with_suffix(".weights.pt")
-    python, *words = map(shlex.quote, (sys.executable or "python", str(file), str(out)))
+    python, *words = map(quoted, (sys.executable or "python", str(file), str(out)))
     code = (
         f"import pickle, sys, torch; {_TENSORS}; s = t({read}); "
         "torch.save(s, open(sys.argv[2], 'xb'))"

@@ -13,6 +13,7 @@ from ascnet.progress import Progress
 from ascnet.text import counted
 from builder.info_text import printable
 from builder.shard import ShardDataset, find_datasets
+from builder.shell import quoted
 from evaluate.protocol import Protocol, protocol_of
 from evaluate.store import must_be_free
 from evaluate.subjects import Subjects
@@ -97,7 +98,7 @@ def command(
         f"{counted(len(found.clip_video), 'clip')} ({clips}), "
         f"{found.features.shape[1]} features a clip"
     )
-    click.echo(f"  ascnet search QUERY.mp4 --store {printable(str(store))}")
+    click.echo(f"  ascnet search QUERY.mp4 --store {quoted(store)}")
 
 
 def _only_one(shards: Path) -> ShardDataset:

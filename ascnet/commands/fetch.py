@@ -8,6 +8,7 @@ from ascnet.progress import Progress
 from builder.download import DownloadSettings
 from builder.fetch import FetchSettings, fetch
 from builder.places import DATASETS
+from builder.shell import command_line, quoted
 
 
 @click.command("fetch")
@@ -56,11 +57,13 @@ def command(
     folder = to or Path("data") / dataset
     settings = FetchSettings(base_url, keep_archives, DownloadSettings(insecure=insecure))
     summary = fetch(DATASETS[dataset], folder, settings, parts, Progress)
-    source = "" if to is None else f" SOURCE={to}"
+    building = f"make shards DATASET={dataset}{'' if to is None else f' SOURCE={to}'}"
+    if quoted(folder) != str(folder):  # make reads some characters in its own way
+        building = command_line("ascnet", "build", dataset, "--source", folder)
     if not summary.fetched:
         click.echo(f"{folder} is up to date.")
     click.echo(
         f"{folder}: {summary.fetched} of {summary.files} files fetched now, "
         f"{summary.bytes / 1e6:.1f} MB in all, {summary.unpacked} files unpacked; next: "
-        f"make shards DATASET={dataset}{source}"
+        f"{building}"
     )

@@ -1,6 +1,5 @@
 """`ascnet train`."""
 
-import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from ascnet.progress import Progress
+from builder.shell import command_line
 from trainer import config
 from trainer.backbones import make_backbone
 from trainer.batches import must_be_shareable
@@ -256,4 +256,4 @@ def _begin_text(
 def _stopped_text(run: Path) -> str:
     found = list_checkpoints(run)
     kept = f"{found[-1]} is kept" if found else "No step was finished, so there is no checkpoint"
-    return f"{kept}. Go on with: ascnet train --run {shlex.quote(str(run))} --resume"
+    return f"{kept}. Go on with: {command_line('ascnet', 'train', '--run', run, '--resume')}"

@@ -1,6 +1,5 @@
 """What a run was: settings, data sets and counts, as its `config.toml` tells."""
 
-import shlex
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,11 +95,6 @@ def without_secrets(place: str) -> str:
     """A folder or URL without what may be a password; a command may hold anything, and is not
     shown."""
     return "shards from a command" if place.startswith("pipe:") else shown(place)
-
-
-def command(*words: object) -> str:
-    """A command line to copy."""
-    return shlex.join(map(str, words))
 
 
 def _flat(config: dict[str, Any]) -> dict[str, dict[str, str]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.atomic import write_atomically
+from builder.shell import command_line
 from evaluate.pages import (
     chart,
     confusion,
@@ -154,10 +155,10 @@ def _commands(run: Path, is_run: bool, tables: list[results.Table]) -> dict[str,
     weights = next((table.weights for table in tables if table.weights), "")
     what = ("--run", run) if is_run else ("--weights", weights)
     return {
-        "train": facts.command("ascnet", "train", "--run", run, "--resume"),
-        "report": facts.command("ascnet", "report", run),
+        "train": command_line("ascnet", "train", "--run", run, "--resume"),
+        "report": command_line("ascnet", "report", run),
         **{
-            task: facts.command("ascnet", "evaluate", "--task", task, *what)
+            task: command_line("ascnet", "evaluate", "--task", task, *what)
             if is_run or weights
             else ""
             for task in ("retrieval", "linear")
