@@ -16,6 +16,7 @@ from pathlib import Path
 from ascnet.text import counted
 from builder.build import BuildSettings
 from builder.catalog import READERS
+from builder.catalog.cells import written
 from builder.catalog.files import normal
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
@@ -65,7 +66,8 @@ def table_of(store: Features, groups: Sequence[str]) -> str:
     writer.writerow(["video", "group"] if is_tree else ["path", "label", "group"])
     for name, class_name, group in zip(store.names, store.class_of, groups, strict=True):
         if not _NO_UTF8.search(name):
-            writer.writerow([name, group] if is_tree else [name, class_name, group])
+            row = [name, group] if is_tree else [name, class_name, group]
+            writer.writerow(map(written, row))
     return text.getvalue()
 
 

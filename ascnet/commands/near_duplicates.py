@@ -14,6 +14,7 @@ from ascnet.progress import Progress
 from ascnet.text import counted
 from ascnet.text import table as text_table
 from builder.atomic import write_atomically
+from builder.catalog.cells import written
 from builder.info_text import printable
 from evaluate.duplicates import Pair, find_pairs, groups_of, joined_groups, leaks_of
 from evaluate.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
@@ -150,7 +151,8 @@ def _csv(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> s
     writer.writerow([*head, "first_class", "second_class"])
     for pair in pairs:
         classes = [features.class_of[pair.first], features.class_of[pair.second]]
-        writer.writerow(_cells(features, pair, groups) + classes)
+        score, *names = _cells(features, pair, groups) + classes
+        writer.writerow([score, *map(written, names)])
     return text.getvalue()
 
 

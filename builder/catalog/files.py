@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from builder.catalog import cells as cells_of_csv
 from builder.errors import BuilderError
 
 _SUFFIXES = """
@@ -164,7 +165,8 @@ def read_csv(
                         f"{path}, line {reader.line_num}: {len(cells)} cells, and the head has "
                         f"{len(columns)}. Mend the row; a cell with a comma needs quotes."
                     )
-                rows.append((reader.line_num, dict(zip(columns, cells, strict=True))))
+                names = map(cells_of_csv.read, cells)
+                rows.append((reader.line_num, dict(zip(columns, names, strict=True))))
     except csv.Error as error:
         raise BuilderError(f"{path}, line {reader.line_num}, is no CSV: {error}.") from error
     return columns, rows

@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,9 @@ def test_the_page_opens_without_errors_and_requests(page, tmp_path):
     </script>"""
     copy = tmp_path / "page.html"
     text = page.read_text(encoding="utf-8").replace("<title>", f"{probe}<title>", 1)
-    copy.write_text(text, encoding="utf-8")
+    digest = sha256(probe[len("<script>") : -len("</script>")].encode()).digest()
+    allowed = f"script-src 'sha256-{b64encode(digest).decode()}' "
+    copy.write_text(text.replace("script-src ", allowed, 1), encoding="utf-8")
     dom, logged = open_in_browser(copy, tmp_path / "profile")
     assert "CONSOLE" not in logged, logged
     (body,) = Page(dom).all("body")
@@ -64,6 +68,20 @@ def test_the_page_opens_without_errors_and_requests(page, tmp_path):
     assert sorted_by.get("class") is None  # by name, after the click
     assert seen.all("button", **{"aria-pressed": "true"})
     assert "step 8: loss" in seen.text
+
+
+@needs_browser
+def test_a_script_that_got_into_the_page_does_not_run(page, tmp_path):
+    markup = """<script>document.title = "ran"</script><img src="x" onerror="document.title='ran'">
+    <iframe srcdoc="<script>parent.document.title = 'ran'</script>"></iframe>"""
+    copy = tmp_path / "page.html"
+    text = page.read_text(encoding="utf-8")
+    copy.write_text(text.replace('<main id="main"', f'{markup}<main id="main"', 1))
+    dom, logged = open_in_browser(copy, tmp_path / "profile")
+    assert "<title>ran" not in dom and "Content Security Policy" in logged
+    text = text.replace("Content-Security-Policy", "X")  # without it they would
+    copy.write_text(text.replace('<main id="main"', f'{markup}<main id="main"', 1))
+    assert "<title>ran" in open_in_browser(copy, tmp_path / "other")[0]
 
 
 @needs_browser
