@@ -287,7 +287,7 @@ def _av() -> _Said:
 
 
 def _ray() -> _Said:
-    purpose = f"ascnet build --executor ray (builds on many machines): {_PIP} install 'ray>=2.40'"
+    purpose = f"ascnet build --executor ray (builds on many machines): {_PIP} install 'ray>=2.52'"
     return _optional("ray", purpose, lambda: None)  # importing Ray takes a second
 
 

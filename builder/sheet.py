@@ -1,7 +1,6 @@
 """A contact sheet: one video's frames at a glance."""
 
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
@@ -9,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from builder.errors import BuilderError
 from builder.frames import REASONS
 from builder.info_text import printable
+from builder.jpeg import open_jpeg
 from builder.shard import VIDEOS_FILE, ShardDataset, Video, read_frames, read_offsets
 
 _SMALLEST, _LARGEST = 128, 256  # pixels of a frame's long side on the sheet
@@ -131,7 +131,7 @@ def _pictures(video: Video, numbers: list[int]) -> list[Image.Image]:
     for number in numbers:
         jpeg = read_frames(video, offsets, [number])[0]
         try:
-            pictures.append(Image.open(BytesIO(jpeg)).convert("RGB"))
+            pictures.append(open_jpeg(jpeg, video))
         except OSError as error:
             raise BuilderError(
                 f"{video.shard}: frame {number} of {printable(video.name)} is no whole JPEG. The "

@@ -8,6 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from builder.jpeg import open_jpeg
 from builder.shard import Video, read_frames, read_offsets
 from evaluate.errors import EvaluateError
 
@@ -51,7 +52,7 @@ def sprite(video: Video, first: int, last: int, frames: int = 8, width: int = 16
     for i, number in enumerate(numbers):
         jpeg = read_frames(video, offsets, [number])[0]
         try:
-            picture = Image.open(BytesIO(jpeg)).convert("RGB").resize(size, _FILTER)
+            picture = open_jpeg(jpeg, video).resize(size, _FILTER)
         except OSError as error:
             raise EvaluateError(
                 f"{video.shard}: frame {number} of {video.name!r} is no whole JPEG. The file was "

@@ -7,6 +7,7 @@ import pytest
 
 from builder import sheet
 from builder.errors import BuilderError
+from builder.jpeg import open_jpeg
 from builder.shard import VIDEOS_FILE, ShardDataset, read_frames, read_offsets
 from builder.sheet import draw_sheet, evenly_spaced, find_video
 
@@ -72,7 +73,7 @@ def test_the_frames_are_drawn_in_their_order(dataset):
     whole = drawn.tobytes()
     places = []
     for jpeg in jpegs:
-        picture = np.asarray(sheet.Image.open(sheet.BytesIO(jpeg)).convert("RGB"))
+        picture = np.asarray(open_jpeg(jpeg, video))
         line = picture[video.height // 2].repeat(scale, axis=0).tobytes()
         assert whole.count(line) >= scale
         y, x = divmod(whole.index(line), drawn.shape[1] * 3)
