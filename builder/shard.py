@@ -303,12 +303,36 @@ def parse_json(path: Path, text: bytes) -> dict[str, Any]:
 
 
 def read_offsets(video: Video) -> np.ndarray:
-    """int64 array of frames + 1 byte offsets into the video's blob. Reads the JSON member."""
+    """int64 array of frames + 1 byte offsets into the video's blob. Reads the JSON member; raises
+    BuilderError if that is not the video's."""
     where = video.location
     with video.shard.open("rb") as file:
         text = os.pread(file.fileno(), where.json_bytes, where.json_start)
     _must_be_whole(video, len(text), where.json_bytes)
-    return np.asarray(json.loads(text)["offsets"], dtype=np.int64)
+    return _offsets_in(text, video)
+
+
+def _offsets_in(text: bytes, video: Video) -> np.ndarray:
+    """Of the frames, and the end, by a sample's JSON. Raises BuilderError if it is not of this
+    video."""
+    stated: Any = parse_json(video.shard, text)
+    try:
+        offsets = np.asarray(stated["offsets"], dtype=np.int64)
+        name = stated["name"]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise _is_another(video) from None
+    is_whole = offsets.shape == (video.frames + 1,) and bool((np.diff(offsets) > 0).all())
+    ends = (0, video.location.blob_bytes)
+    if not is_whole or name != video.name or (offsets[0], offsets[-1]) != ends:
+        raise _is_another(video)
+    return offsets
+
+
+def _is_another(video: Video) -> BuilderError:
+    return BuilderError(
+        f"{video.shard.name} does not hold {video.name} where {DATASET_FILE} says (byte "
+        f"{video.location.start}): it was changed, or is of another build. Copy both files again."
+    )
 
 
 def read_sample(shard: Path, where: Location) -> tuple[bytes, bytes]:
@@ -345,14 +369,11 @@ def stream_samples(read: ReadInto, videos: Iterable[Video]) -> Iterator[tuple[An
         text = bytes(buffer[_BLOCK : _BLOCK + where.json_bytes])
         first, _, _, second, _, _ = sample_bytes(where.key, text, blob)
         is_same = buffer[:_BLOCK] == first and buffer[head - _BLOCK : head] == second
-        stated = parse_json(video.shard, text) if is_same else {}
-        if (stated.get("name"), stated.get("frames")) != (video.name, video.frames):
-            raise BuilderError(
-                f"{video.shard.name} does not hold {video.name} where {DATASET_FILE} says (byte "
-                f"{where.start}): it was changed, or is of another build. Copy both files again."
-            )
+        if not is_same:
+            raise _is_another(video)
+        offsets = _offsets_in(text, video).tolist()
         position += head + _fill(buffer[head:size], read, video)
-        yield stated["offsets"], blob
+        yield offsets, blob
 
 
 def _fill(view: memoryview, read: ReadInto, video: Video) -> int:

@@ -1,8 +1,10 @@
 """A disk that refuses, in words: it is full, a file is in use, or something is not allowed."""
 
 import errno
+import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,20 @@ _OF_CONTENT = (errno.EINVAL, errno.EFAULT, errno.EOVERFLOW)  # a damaged file as
 class UnavailableError(EvaluateError):
     """A file that cannot be looked at here and now. It may be whole, so nobody may delete or
     replace it."""
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file. Raises UnavailableError if that cannot be seen: then nobody may
+    take it for missing, and write another one in its place."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        must_be_available(path, error)
+        raise
 
 
 def open_hdf5(path: Path, mode: str) -> h5py.File:
@@ -66,7 +82,7 @@ def writing(path: Path) -> Iterator[None]:
     UnavailableError if the file is in use, or cannot be locked."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, KeyError) as error:
         if _number(error) in _IN_USE or "already open" in str(error) or _has_no_locks(error):
             must_be_available(path, error)
         raise EvaluateError(
@@ -76,13 +92,20 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def must_have_room(path: Path, needed: int) -> None:
-    """Raises EvaluateError if the disk of `path` has less than `needed` bytes left."""
+    """Raises EvaluateError if the disk of `path` has less than `needed` bytes left, and OSError if
+    it does not give so many: there may be a quota. HDF5 can crash where it cannot write, so that
+    nobody would be told."""
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise EvaluateError(
             f"{path} will take {needed / 1e6:.1f} MB, and its disk has {free / 1e6:.1f} MB left. "
             "Make room, and give the same command again."
         )
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, needed)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _has_no_locks(error: Exception) -> bool:

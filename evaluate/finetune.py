@@ -229,7 +229,8 @@ def video_logits(
     device: torch.device,
     progress: Progress = silent,
 ) -> np.ndarray:
-    """float32, videos x classes: the mean over a video's clips and their crops."""
+    """float32, videos x classes: the mean over a video's clips and their crops. Raises
+    EvaluateError if those of a video are no numbers: the best of them would be made up."""
     learner.classifier.eval()
     clips = clips_of(part.videos, protocol)
     workers = learner.settings.workers
@@ -241,8 +242,20 @@ def video_logits(
             counts = [len(own) for own in clips[first : first + UNIT]]
             bounds = np.concatenate([[0], np.cumsum(counts)]).tolist()
             found += [logits[a:b].mean(dim=0).numpy() for a, b in pairwise(bounds)]
+            for video in range(first, len(found)):
+                if not np.isfinite(found[video]).all():
+                    raise _no_logits(part.videos[video].name, learner.settings)
             progress(len(found), len(part.videos), "")
     return np.stack(found)
+
+
+def _no_logits(video: str, settings: FinetuneSettings) -> EvaluateError:
+    return EvaluateError(
+        f"The logits of {video} are NaN or infinite, so nothing is said of its class: the weights "
+        "that the classifier began with are damaged, a statistic of batch norm for example, or "
+        "numbers overflow in it. Take other weights, or lower the learning rate (--set "
+        f"classifier.lr=..., now {settings.lr:g}); begin anew with --overwrite."
+    )
 
 
 def _result(task: Task, learn: Labelled, learner: Learner, logits: np.ndarray) -> dict[str, Any]:

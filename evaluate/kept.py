@@ -75,6 +75,11 @@ class Kept:
                 "file again."
             )
         self._must_be_same(path, content["identity"])
+        if name == _RESULT and not bool(content["logits"].isfinite().all()):
+            raise EvaluateError(
+                f"{path} holds logits that are NaN or infinite, which earlier versions kept: its "
+                "figures are of no worth. Say --overwrite to test the classifier anew."
+            )
         return content
 
     def _must_be_same(self, path: Path, own: Identity) -> None:

@@ -75,8 +75,19 @@ class LabelledRows:
         return list(torch.arange(len(self), device=self.device).split(ROWS))
 
     def best(self, classify: Classifier, k: int) -> torch.Tensor:
-        """int64, rows x k: the classes with the highest scores, best first."""
-        found = [classify(self.take(some)[0]).topk(k, dim=1).indices for some in self.blocks()]
+        """int64, rows x k: the classes with the highest scores, best first. Raises EvaluateError
+        if scores are no numbers."""
+        found = []
+        for some in self.blocks():
+            rows = self.take(some)[0]
+            scores = classify(rows)
+            if not bool(scores.isfinite().all()):
+                raise EvaluateError(
+                    "The scores of the linear classifier are NaN or infinite: features as large "
+                    f"as {float(rows.abs().max()):.2g} overflow when it is fitted. Leave --raw "
+                    "out, so that they are standardised, or take features of other weights."
+                )
+            found.append(scores.topk(k, dim=1).indices)
         return torch.cat(found) if found else torch.empty(0, k, dtype=torch.int64)
 
     def share(self, best: torch.Tensor) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluate import finetune_config
-from evaluate.finetune_config import FinetuneSettings, protocol_for
+from evaluate.finetune_config import FinetuneSettings, protocol_for, train_protocol
 from evaluate.knn import TEMPERATURE
 from evaluate.probe import ProbeSettings
 from evaluate.protocol import Protocol, protocol_of
@@ -27,6 +27,13 @@ class Question:
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     finetune: FinetuneSettings | None = None  # of the tasks that train on clips
     baseline: bool = True  # whether the untrained network is measured, too
+
+    @property
+    def size(self) -> int:
+        """Pixels, the side of the largest clips that are tested or trained on."""
+        if self.finetune is None:
+            return self.protocol.size
+        return max(self.protocol.size, train_protocol(self.protocol, self.finetune).size)
 
     def choices(self, subjects: Subjects) -> dict[str, Any]:
         """Every choice that the figures rest on."""

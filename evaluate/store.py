@@ -43,6 +43,7 @@ from builder.atomic import give_name
 from builder.shard import Video
 from evaluate.disk import (
     UnavailableError,
+    is_there,
     must_be_available,
     must_have_room,
     open_hdf5,
@@ -86,15 +87,21 @@ class FeatureStore:
         self.path = path
         self._partial = unfinished(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if self._partial.is_file():
+        is_begun = is_there(self._partial)
+        if is_begun:
             must_be_of(self._partial, identity)
         with writing(self._partial):
-            if not self._partial.is_file():
+            if not is_begun:
                 _lay_out(self._partial, videos, spans, channels, identity, origin)
             self._file = open_hdf5(self._partial, "r+")
-        self.done: np.ndarray = self._file["done"][:].astype(bool)
-        if self.done.any():  # earlier versions kept what is no number
-            self.done &= np.isfinite(self._file["features"][:]).all(axis=1)
+        try:
+            with _reading(self._partial):
+                self.done: np.ndarray = self._file["done"][:].astype(bool)
+                if self.done.any():  # earlier versions kept what is no number
+                    self.done &= np.isfinite(self._file["features"][:]).all(axis=1)
+        except BaseException:
+            self._file.close()
+            raise
         self._videos, self._spans = videos, spans
         self._first_clip = np.concatenate([[0], np.cumsum([len(own) for own in spans])])
 
@@ -148,7 +155,7 @@ def unfinished(path: Path) -> Path:
 def is_complete(path: Path, identity: Identity) -> bool:
     """Whether there is a finished store at `path`. Raises EvaluateError if it is damaged, of
     another schema, or has another identity, and UnavailableError if that cannot be seen now."""
-    if not path.is_file():
+    if not is_there(path):
         return False
     must_be_of(path, identity)
     return True
@@ -159,7 +166,7 @@ def must_be_free(path: Path) -> None:
     not, or if the system does not let it be read."""
     for file in (path, unfinished(path)):
         try:
-            if file.is_file():
+            if is_there(file):
                 with _opened(file):
                     continue
         except UnavailableError:
@@ -278,23 +285,30 @@ def _changed(path: Path) -> str:
 def _opened(path: Path) -> Iterator[h5py.File]:
     """A store for reading. Raises EvaluateError if it is none, or damaged, and UnavailableError if
     the system does not let it be read."""
-    if not path.is_file():
+    if not is_there(path):
         raise EvaluateError(
             f"There is no feature store {path}. `ascnet evaluate` writes one for a run, "
             "`ascnet embed` one for any videos."
         )
+    with _reading(path), open_hdf5(path, "r") as file:
+        schema = _plain(file.attrs.get("schema"))
+        if schema != SCHEMA and "features" in file and "done" in file:
+            raise EvaluateError(
+                f"{path} is a feature store of schema {schema or 1}, this ascnet reads "
+                f"{SCHEMA}. Delete it and extract the features anew, or install the ascnet "
+                "that wrote it."
+            )
+        if schema != SCHEMA:
+            raise EvaluateError(f"{path} is an HDF5 file, but no feature store of ascnet.")
+        yield file
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raises EvaluateError for what h5py raises for a damaged file, and UnavailableError if the
+    system does not let it be read."""
     try:
-        with open_hdf5(path, "r") as file:
-            schema = _plain(file.attrs.get("schema"))
-            if schema != SCHEMA and "features" in file:
-                raise EvaluateError(
-                    f"{path} is a feature store of schema {schema or 1}, this ascnet reads "
-                    f"{SCHEMA}. Delete it and extract the features anew, or install the ascnet "
-                    "that wrote it."
-                )
-            if schema != SCHEMA:
-                raise EvaluateError(f"{path} is an HDF5 file, but no feature store of ascnet.")
-            yield file
+        yield
     except EvaluateError:
         raise
     # What h5py raises for a damaged file depends on where the damage lies.
@@ -353,7 +367,7 @@ def _lay_out(
     fresh = path.with_suffix(".new")
     count, clips = len(videos), sum(map(len, spans))
     rows = 4 * channels * (count + clips) + _VIDEO_BYTES * count + _CLIP_BYTES * clips
-    must_have_room(path, rows + 2 * _CHUNK_BYTES)
+    must_have_room(fresh, rows + 2 * _CHUNK_BYTES)
     with open_hdf5(fresh, "w") as file:
         _reserve(file, "features", (count, channels), "f4")
         _reserve(file, "clip_features", (clips, channels), "f4")

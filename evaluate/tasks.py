@@ -150,9 +150,9 @@ class _Asking:
         assert asked.finetune is not None
         if not len(parts.test):
             raise EvaluateError(
-                f"None of the {parts.unknown} test videos of split {parts.split} is of a class "
-                "that the train part has, so a classifier can name none of them. Choose another "
-                "split, or build with other split lists."
+                f"None of the {parts.unknown} test videos of split {parts.split} of "
+                f"{self.dataset.name} is of a class that the train part has, so a classifier can "
+                "name none of them. Choose another split, or build with other split lists."
             )
         learn, test = (
             Labelled([videos[i] for i in own], parts.labels[own])
@@ -224,7 +224,7 @@ def _result(
         },
         "classes": list(next(iter(parts.values())).classes),
         "counts": dataset.counts,
-        "enlarged": enlarged(dataset.videos, asked.protocol.size, asked.protocol.short_side),
+        "enlarged": enlarged(dataset.videos, asked.size, asked.protocol.short_side),
         "protocol": asked.choices(subjects),
         "trained_on": _trained_on(subjects, dataset, list(parts.values())),
         "settings": asdict(subjects.settings),

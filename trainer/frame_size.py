@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 
 from builder.shard import Video
-from builder.shell import quoted
 from trainer.decode import decoded_size
 
 _MARGIN = 8 / 7  # of the short side over the clip's, to crop from: 128 for 112, 256 for 224
@@ -15,6 +14,9 @@ def enlarged(videos: Sequence[Video], size: int, short_side: int) -> str:
     stored = [video for video in videos if min(video.height, video.width) < size]
     decoded = [min(decoded_size(v.height, v.width, short_side)) for v in videos]
     small = sum(side < size for side in decoded)
+    scaled = any(
+        side < min(v.height, v.width, size) for side, v in zip(decoded, videos, strict=True)
+    )
     if not small:
         return ""
     text = (
@@ -25,12 +27,12 @@ def enlarged(videos: Sequence[Video], size: int, short_side: int) -> str:
     if stored:
         wanted = _recommended(size)
         names = sorted({video.shard.name.rpartition("-")[0] for video in stored})
-        commands = (f"ascnet build {quoted(name)} --short-side {wanted}" for name in names)
+        # Which of the kinds of data sets it was, and its other options, the shards do not say.
         text += (
-            f" Build with a larger short side, from the same --source: "
-            f"{', '.join(f'{command} --out shards-{wanted}' for command in commands)}"
+            f" Build {', '.join(names)} again with a larger short side: by the same `ascnet build` "
+            f"as before, with --short-side {wanted} --out shards-{wanted} after its other options."
         )
-    if small > len(stored):
+    if scaled:
         text += (
             f" They are decoded at a smaller scale than they are stored, as short_side is "
             f"{short_side}: set it to {size} or more, or to 0."

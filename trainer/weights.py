@@ -47,18 +47,24 @@ _COUNTER = "num_batches_tracked"
 _SHOWN = 3  # names in a message
 _DEEPEST = 100  # nests in one another; real files have a few
 _CODE = "and reading it would run code that the file names"
-_TORCH = "torch.load(sys.argv[1], map_location='cpu', weights_only=False)"
+# latin1: files by Python 2, such as Caffe2's, hold numbers as text.
+_TORCH = "torch.load(sys.argv[1], map_location='cpu', weights_only=False, encoding='latin1')"
 _TORCHSCRIPT = "torch.jit.load(sys.argv[1], map_location='cpu')"
-_PICKLE = "pickle.load(open(sys.argv[1], 'rb'))"
+_PICKLE = "pickle.load(open(sys.argv[1], 'rb'), encoding='latin1')"
 _MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # in the first bytes of what torch.save wrote before 1.6
 _PICKLES = tuple(pickle.PROTO + bytes([n]) for n in range(2, pickle.HIGHEST_PROTOCOL + 1))
-# Tensors of whatever was unpickled, under the names they have there. For a shell: no ", $, ` or !.
+# Tensors of whatever was unpickled, under the names they have there. Methods are looked for in the
+# type: many a dictionary of settings has, or says it has, an attribute of any name, and a class is
+# no object. `o`: what `s` lies in, for some things hold themselves. For a shell: no ", $, ` or !.
 _TENSORS = (
-    "t = lambda s: s if torch.is_tensor(s) "
-    "else torch.from_numpy(s) if type(s).__name__ == 'ndarray' and s.dtype.kind in 'biuf' "
-    "else t(s.state_dict()) if hasattr(s, 'state_dict') "
-    "else {str(k): t(v) for k, v in s.items()} if hasattr(s, 'items') "
-    "else [t(v) for v in s] if isinstance(s, (list, tuple)) else None"
+    "a = lambda s: torch.from_numpy(s.astype(s.dtype.newbyteorder('='))) "
+    "if s.dtype.kind in 'biuf' and s.dtype.itemsize < 9 else None; "
+    "t = lambda s, *o: s if torch.is_tensor(s) "
+    "else None if id(s) in o "
+    "else a(s) if type(s).__name__ == 'ndarray' "
+    "else t(s.state_dict(), id(s), *o) if hasattr(type(s), 'state_dict') "
+    "else {str(k): t(v, id(s), *o) for k, v in s.items()} if hasattr(type(s), 'items') "
+    "else [t(v, id(s), *o) for v in s] if isinstance(s, (list, tuple)) else None"
 )
 
 
@@ -115,6 +121,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         found = list_checkpoints(path)
         hint = f"Its newest checkpoint is {found[-1]}." if found else "Check the path."
+        if path.is_symlink() and not path.exists():
+            hint = f"It is a link to {path.readlink()}, which is not there: copy or fetch that."
         raise TrainerError(f"{path} is no file of weights. {hint}")
     try:
         if what := something_else(path):
@@ -183,6 +191,12 @@ def _load(
     fit = _best_fit(own, tensors)
     if not fit.is_full:
         raise TrainerError(_misfit(fit, own, tensors, path, option))
+    if odd := [n for n in fit.names if not _is_plain(tensors[fit.prefix + n])]:
+        raise TrainerError(
+            f"{path} holds tensors whose numbers cannot be copied ({len(odd)} of them), such as "
+            f"{fit.prefix + odd[0]} ({_storage(tensors[fit.prefix + odd[0]])}). Save the network "
+            "again with its numbers in dense tensors."
+        )
     backbone.load_state_dict(own | {name: tensors[fit.prefix + name] for name in fit.names})
     used = {fit.prefix + name for name in fit.names}
     unused = [name for name in tensors if name not in used]
@@ -383,6 +397,17 @@ def _fitting_best(tensors: dict[str, Tensor], path: Path) -> str:
         f"({_few(tuple(tensors))}) fit none of {', '.join(BACKBONES)} fully. --backbone NAME tells "
         "what one of them lacks."
     )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+
+
+def _storage(tensor: Tensor) -> str:
+    """What keeps a tensor from being plain."""
+    if tensor.is_meta:
+        return "on torch's meta device: only its shape was saved"
+    return "quantised" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
 
 
 def _shape(tensor: Tensor) -> str:

@@ -17,6 +17,7 @@ from builder.shell import quoted
 from evaluate.protocol import Protocol, protocol_of
 from evaluate.store import must_be_free
 from evaluate.subjects import Subjects
+from trainer.frame_size import enlarged
 
 
 @click.command("embed")
@@ -87,6 +88,8 @@ def command(
             if overwrite:  # nor are the frames of a store replaced that cannot be
                 must_be_free(store)
             dataset = embedding.build_shards(catalog, folder, frames, said, overwrite=overwrite)
+        if small := enlarged(dataset.videos, protocol.size, protocol.short_side):
+            click.echo(small)
         found = embedding.embed(
             dataset, store, subjects.trained, protocol, pick_device(), said, overwrite=overwrite
         )

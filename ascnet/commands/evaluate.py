@@ -25,6 +25,7 @@ from evaluate.subjects import Subjects
 from evaluate.tasks import Reporters
 from trainer.checkpoint import newest_run
 from trainer.errors import TrainerError
+from trainer.frame_size import enlarged
 from trainer.run import shards_of
 from trainer.sources import is_remote, shown
 
@@ -200,6 +201,9 @@ def _with_classifier(
 def _evaluate(
     question: Question, subjects: Subjects, dataset: ShardDataset, overwrite: bool
 ) -> None:
+    small = enlarged(dataset.videos, question.size, question.protocol.short_side)
+    if small and question.finetune is not None:
+        click.echo(small)  # before hours of training, too
     with ExitStack() as stack:
         videos, fits, steps = (
             stack.enter_context(Progress(title, unit))

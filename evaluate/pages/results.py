@@ -160,7 +160,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         counts=_counts(task, splits, result.get("counts") or {}),
         protocol=flat(result.get("protocol") or {})
         | flat({"trained on": _shown(trained_on), "code": result.get("code", "")}),
-        warning=_warning(trained_on),
+        warning=_warning(trained_on, str(result.get("enlarged") or "")),
         chart=_recall_chart(columns, rows),
         left_out=left_out,
         weights=str(trained_on.get("weights") or ""),
@@ -249,10 +249,9 @@ def _shown(trained_on: dict[str, Any]) -> dict[str, Any]:
     return {key: changed.get(key, value) for key, value in trained_on.items()}
 
 
-def _warning(trained_on: dict[str, Any]) -> str:
-    if not trained_on.get("test_videos_seen"):
-        return ""
-    return seen_text(trained_on)
+def _warning(trained_on: dict[str, Any], enlarged: str) -> str:
+    seen = seen_text(trained_on) if trained_on.get("test_videos_seen") else ""
+    return " ".join(filter(None, (enlarged, seen)))
 
 
 def _recall_chart(columns: list[str], rows: list[Row]) -> Chart | None:

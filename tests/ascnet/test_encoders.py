@@ -18,12 +18,19 @@ def keras(path: Path) -> None:
 def older_schema(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["features"] = np.ones((2, 2))
+        file["done"] = np.ones(2, np.uint8)
+
+
+def features_of_others(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["features"] = np.ones((2, 2))
 
 
 @pytest.mark.parametrize(
     ("foreign", "said"),
     [
         (keras, "is an HDF5 file, but no feature store of ascnet."),
+        (features_of_others, "is an HDF5 file, but no feature store of ascnet."),
         (older_schema, "is a feature store of schema 1, this ascnet reads"),
         (lambda path: path.write_text("no HDF5"), "is damaged, or no HDF5 file."),
         (lambda path: path.write_bytes(b""), "is damaged, or no HDF5 file."),

@@ -15,6 +15,7 @@ from builder.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.frames import FrameSettings
 from evaluate.errors import EvaluateError
+from evaluate.pages.results import read
 from tests.evaluate.stores import held
 from trainer.backbones import make_backbone
 from trainer.errors import TrainerError
@@ -167,4 +168,14 @@ def test_frames_that_are_smaller_than_the_clips_are_said_to_be(run):
     output = evaluate(*words, "--set", "size=64")
     assert "the frames of 16 of 16 videos are enlarged, from 32 pixels" in output
     (path,) = (run / "results").glob("*size-64*.json")
-    assert "ascnet build folder --short-side 80" in json.loads(path.read_text())["enlarged"]
+    said = json.loads(path.read_text())["enlarged"]
+    assert "--short-side 80" in said
+    assert said in [table.warning for table in read(run)[0]]  # what the page says
+
+
+def test_enlarged_frames_are_said_before_a_classifier_is_trained(run):
+    words = ("--task", "finetune", "--no-baseline", "--set", "classifier.steps=1")
+    output = evaluate(*words, "--set", "classifier.train.size=48")
+    said = "are enlarged, from 32 pixels on the short side to clips of 48 x 48"
+    assert output.count(said) == 2
+    assert output.index(said) < output.index("Fine-tuning on")

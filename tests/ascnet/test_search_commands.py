@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ascnet.encoders import default_run, newest_store
 from builder.ffmpeg_engine import find_ffmpeg
@@ -22,6 +23,7 @@ from evaluate.store import Features, unfinished
 from evaluate.subjects import of_run
 from tests.commands import run_ascnet
 from tests.evaluate.stores import held
+from trainer.backbones import make_backbone
 from trainer.errors import TrainerError
 from trainer.export import export
 
@@ -190,6 +192,15 @@ def test_shards_that_are_built_are_not_decoded_again(shards, finished_run, tmp_p
     assert not out.with_suffix(".shards").exists()
     found = Features(out)
     assert found.shards == shards and set(found.class_of) == {"bars", "test"}
+
+
+def test_frames_of_shards_that_are_too_small_are_said_to_be(shards, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_file(make_backbone("r3d-tiny").state_dict(), "x.safetensors")
+    Path("own.toml").write_text("[data]\nsize = 48\nframes = 4\n[evaluate]\nclips = 1\n")
+    words = ("embed", "--shards", shards, "--weights", "x.safetensors", "--recipe", "own.toml")
+    said = says(*words, "--every", 0)
+    assert "16 of 16 videos are enlarged, from 32 pixels on the short side to clips of 48" in said
 
 
 def test_classes_are_shown_and_five_clips_do(video_folder, shards, finished_run, tmp_path):

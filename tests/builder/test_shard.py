@@ -140,6 +140,34 @@ def test_a_cut_shard_is_named(dataset, tmp_path):
         read_frames(cut, read_offsets(cut), [0])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stated: {},
+        lambda stated: [],
+        lambda stated: stated | {"name": "another"},
+        lambda stated: stated | {"offsets": None},
+        lambda stated: stated | {"offsets": stated["offsets"][:3]},
+        lambda stated: stated | {"offsets": [-9, *stated["offsets"][1:]]},
+        lambda stated: stated | {"offsets": stated["offsets"][::-1]},
+        lambda stated: stated | {"offsets": [2**70, *stated["offsets"][1:]]},
+        lambda stated: stated | {"offsets": "12"},
+    ],
+)
+def test_a_sample_that_was_changed_is_named(dataset, tmp_path, change):
+    path, videos = a_shard(dataset)
+    where, content = videos[1].location, bytearray(path.read_bytes())
+    place = slice(where.json_start, where.json_start + where.json_bytes)
+    text = json.dumps(change(json.loads(content[place])), separators=(",", ":")).encode()
+    content[place] = text.ljust(where.json_bytes)[: where.json_bytes]
+    (tmp_path / path.name).write_bytes(content)
+    named = f"{path.name} (does not hold {videos[1].name} where|was changed after it was built)"
+    with pytest.raises(BuilderError, match=named):
+        read_offsets(replace(videos[1], shard=tmp_path / path.name))
+    with pytest.raises(BuilderError, match=named):
+        list(stream_samples(io.BytesIO(content).readinto, videos))
+
+
 def a_shard(dataset):
     """The path of a shard and its videos, as they lie in it."""
     path = dataset.videos[0].shard

@@ -220,6 +220,28 @@ def test_logits_are_averaged_over_clips(task, dataset):
     assert alone.std(dim=1).max() > 0
 
 
+def test_an_old_result_of_no_numbers_is_refused(task, tmp_path, monkeypatch):
+    own, logits = changed(task, epochs=1.0), module.video_logits
+    monkeypatch.setattr(module, "video_logits", lambda *some: np.nan * logits(*some))
+    finetune(own, CPU, tmp_path / "x")
+    monkeypatch.undo()
+    for _ in range(2):
+        with pytest.raises(EvaluateError, match=r"result\.pt holds logits that are NaN .*--overw"):
+            finetune(own, CPU, tmp_path / "x")
+    again = finetune(own, CPU, tmp_path / "x", overwrite=True)
+    assert np.isfinite(again.logits).all()
+
+
+@pytest.mark.parametrize(("name", "value"), [("mean", np.nan), ("var", np.nan), ("var", -1.0)])
+@pytest.mark.parametrize("choose", ["last", "holdout"])
+def test_logits_that_are_no_numbers_give_no_figure(dataset, tmp_path, name, value, choose):
+    """In training batch norm takes no statistic from the weights, and the loss is a number."""
+    own = toy_task(dataset)
+    getattr(own.subject.backbone.stem[1], f"running_{name}")[0] = value
+    with pytest.raises(EvaluateError, match=r"The logits of .*\.avi are NaN or infinite"):
+        finetune(changed(own, choose=choose, epochs=1.0), CPU, tmp_path / "x")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

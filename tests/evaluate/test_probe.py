@@ -234,6 +234,18 @@ def test_without_standardising_the_scale_matters():
     )
 
 
+@pytest.mark.parametrize("scale", [1e38, 2e38])
+def test_scores_that_are_no_numbers_give_no_figure(scale):
+    """Batch norm's mean overflows; standardised features are of any size."""
+    (x, labels), (other, theirs) = blobs(60, 1, 0.1), blobs(20, 2, 0.1)
+    x, other = (np.abs(v) / 6 * np.float32(scale) for v in (x, other))
+    parts = (x, labels, groups(60), other, theirs)
+    raw = ProbeSettings(standardise=False, solver="sgd")
+    with pytest.raises(EvaluateError, match=r"features as large as \d\.\de\+\d\d overflow .*--raw"):
+        linear_probe(*parts, settings=raw)
+    assert linear_probe(*parts, settings=replace(raw, standardise=True)).top1 == 100.0
+
+
 def test_settings_that_are_refused():
     with pytest.raises(EvaluateError, match=r"no solver 'adam' .* lbfgs, sgd"):
         ProbeSettings(solver="adam")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -275,6 +276,17 @@ def test_a_full_disk_is_one_sentence(dataset, tmp_path, monkeypatch):
     assert len(Features(tmp_path / "x.h5").names) == 16
 
 
+def test_a_quota_is_told_before_hdf5_begins(dataset, tmp_path, monkeypatch):
+    def refuse(*place: int) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(h5py, "File", lambda *_: pytest.fail("HDF5 began to write"))
+    with pytest.raises(EvaluateError, match=r"Cannot write .*: (Disk q|Q)uota exceeded. Make room"):
+        open_store(tmp_path / "x.h5", dataset)
+    assert not list(tmp_path.iterdir())
+
+
 def test_all_space_is_taken_before_the_first_feature(dataset, tmp_path):
     store = open_store(tmp_path / "x.h5", dataset)
     file = unfinished(tmp_path / "x.h5").stat()
@@ -387,6 +399,71 @@ def test_what_the_system_refuses_is_no_damage(dataset, tmp_path, refuse, number)
     why = os.strerror(number)
     refuse(number, f"Unable to open file (errno = {number}, error message = '{why}')", always=True)
     with pytest.raises(UnavailableError, match=f"cannot be read: {why}. .* do not delete it"):
+        Features(tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_file_that_cannot_be_seen_is_not_taken_for_missing(
+    dataset, tmp_path, monkeypatch, number
+):
+    """A folder of a network file system that is gone for a while: nothing is written in its
+    place."""
+    path = tmp_path / "x.h5"
+    whole(path, dataset)
+    really = Path.stat
+
+    def no_stat(self, **how):
+        if self.suffix == ".h5":
+            raise OSError(number, os.strerror(number), str(self))
+        return really(self, **how)
+
+    monkeypatch.setattr(Path, "stat", no_stat)
+    for use in (Features, must_be_free, lambda path: is_complete(path, IDENTITY)):
+        with pytest.raises(UnavailableError, match=r"x\.h5 cannot be read: .* do not delete it"):
+            use(path)
+    with pytest.raises(UnavailableError, match=r"x\.partial\.h5 cannot be read: "):
+        open_store(path, dataset)
+
+
+class Refusing:
+    """A file of which what is called `done` cannot be read."""
+
+    def __init__(self, file: h5py.File, error: Exception) -> None:
+        self._file, self._error = file, error
+        self.close = file.close
+
+    def __getitem__(self, name: str) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize("kind", [OSError, KeyError])
+@pytest.mark.parametrize(("number", "is_refused"), [(errno.EIO, True), (errno.EINVAL, False)])
+def test_an_unfinished_store_that_cannot_be_read(
+    dataset, tmp_path, monkeypatch, kind, number, is_refused
+):
+    path = tmp_path / "x.h5"
+    store = open_store(path, dataset)
+    fill(store, 0, 9)
+    store.close()
+    text = f"Can't read (errno = {number}, error message = '{os.strerror(number)}')"
+    really = storing.open_hdf5
+
+    def open_it(path, mode):
+        return Refusing(really(path, mode), kind(text)) if mode == "r+" else really(path, mode)
+
+    monkeypatch.setattr(storing, "open_hdf5", open_it)
+    with pytest.raises(EvaluateError, match=r"x\.partial\.h5 (cannot be read: |is dam)") as caught:
+        open_store(path, dataset)
+    assert isinstance(caught.value, UnavailableError) is is_refused
+    monkeypatch.undo()
+    assert open_store(path, dataset).done.sum() == 9
+
+
+def test_features_of_others_are_no_store_of_an_earlier_version(tmp_path):
+    """Nobody is told to delete them."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["features"] = np.ones((3, 2))
+    with pytest.raises(EvaluateError, match=r"x\.h5 is an HDF5 file, but no feature store"):
         Features(tmp_path / "x.h5")
 
 

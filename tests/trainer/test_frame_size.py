@@ -21,7 +21,26 @@ def test_the_short_side_that_mends_it(training_set, size, wanted):
     said = enlarged(some, size, 0)
     small = 1 if size == 112 else 2
     assert f"of {small} of 3 videos are enlarged, from 96" in said
-    assert f"ascnet build folder --short-side {wanted} --out shards-{wanted}" in said
+    assert "Build folder again" in said and "short_side" not in said
+    assert f"--short-side {wanted} --out shards-{wanted}" in said
+
+
+def test_no_kind_of_data_set_is_made_up(training_set):
+    """`ascnet build folder --name my-clips`: there is no `ascnet build my-clips`."""
+    (one,) = videos(training_set, (96, 96))
+    ours, other = (replace(one, shard=one.shard.with_name(f"{name}-000000.tar")) for name in "ab")
+    named = replace(one, shard=one.shard.with_name("my-clips-000003.tar"))
+    said = enlarged([named, other, ours, ours], 112, 0)
+    assert "Build a, b, my-clips again with a larger short side: by the same `ascnet build`" in said
+    assert "ascnet build my" not in said
+
+
+def test_frames_that_are_stored_small_and_decoded_smaller(training_set):
+    """Both are said at once: a build alone would not mend it."""
+    said = enlarged(videos(training_set, (96, 96)), 112, 40)
+    assert "from 48 pixels" in said and "--short-side 128" in said
+    assert "short_side is 40: set it to 112 or more" in said
+    assert "short_side is" not in enlarged(videos(training_set, (96, 96)), 112, 96)
 
 
 def test_frames_that_are_decoded_too_small(training_set):

@@ -301,6 +301,28 @@ class Net(torch.nn.Module):
         self.head = torch.nn.Linear(2, 2)
 
 
+class AnyName(dict):
+    """Settings as many projects keep them."""
+
+    __getattr__ = dict.get
+
+
+class ItsNames(dict):
+    __getattr__ = dict.__getitem__
+
+
+class Nothing:
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+def holding_itself(tensors: Tensors) -> dict[str, object]:
+    settings: dict[str, object] = {"own": Settings()}
+    settings["self"] = settings["again"] = settings
+    return {"settings": settings, "net": tensors}
+
+
 def convert(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the refusal of a file says, done in this process; the file that it makes."""
     with pytest.raises(TrainerError) as caught:
@@ -329,6 +351,12 @@ def convert(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lambda t: torch.nn.DataParallel(Net(t)),
         lambda t: {"net": Net(t), "epoch": 3},
         lambda t: {n: Settings() for n in t} | {"weights": {n: v.numpy() for n, v in t.items()}},
+        lambda t: {"state_dict": t, "hyper_parameters": {"optimizer": torch.optim.Adam, "t": dict}},
+        lambda t: AnyName(state_dict=t, config=AnyName(lr=1)),
+        lambda t: {"net": t, "config": ItsNames(lr=1), "args": Nothing()},
+        holding_itself,
+        lambda t: {n: v.numpy().astype(v.numpy().dtype.newbyteorder(">")) for n, v in t.items()},
+        lambda t: {"net": t, "lr": np.ones(2, np.longdouble), "names": np.array(["a"])},
     ],
 )
 @pytest.mark.parametrize("how", ["torch", "old torch", "pickle"])
@@ -346,6 +374,66 @@ def test_files_to_unpickle_are_refused_with_the_way_out(
     backbone = make_backbone("r3d-tiny")
     load_weights(backbone, converted)
     assert is_loaded(backbone, source)
+
+
+def of_python_2(tensors: Tensors) -> bytes:
+    """A pickle of arrays as Python 2 writes it: their numbers are text."""
+
+    def text(content: bytes) -> bytes:
+        return b"T" + len(content).to_bytes(4, "little") + content
+
+    def array(values: np.ndarray) -> bytes:
+        shape = b"".join(b"J" + n.to_bytes(4, "little") for n in values.shape)
+        kind = text(values.dtype.str[1:].encode())
+        return (
+            b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+            b"(K\x01(" + shape + b"tcnumpy\ndtype\n" + kind + b"K\x00K\x01\x87R(K\x03U\x01<NNN"
+            b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89" + text(values.tobytes()) + b"tb"
+        )
+
+    arrays = b"".join(text(name.encode()) + array(v.numpy()) for name, v in tensors.items())
+    return b"\x80\x02}" + text(b"blobs") + b"}(" + arrays + b"us."
+
+
+def test_a_pickle_by_python_2(tmp_path, source, monkeypatch):
+    (tmp_path / "x.pkl").write_bytes(of_python_2(source))
+    backbone = make_backbone("r3d-tiny")
+    load_weights(backbone, convert(tmp_path / "x.pkl", monkeypatch))
+    assert is_loaded(backbone, source)
+
+
+def sparse(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_sparse()
+
+
+def quantised(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (sparse, "copied .1 of them., such as x.stem.0.weight .sparse_coo"),
+        (quantised, "such as x.stem.0.weight .quantised"),
+        (lambda tensor: tensor.to("meta"), "such as x.stem.0.weight .on torch's meta device"),
+    ],
+)
+def test_tensors_without_plain_numbers_load_nothing(tmp_path, source, made, said):
+    path = saved(
+        tmp_path / "x.pth", named(source | {"stem.0.weight": made(source["stem.0.weight"])}, "x.")
+    )
+    backbone = make_backbone("r3d-tiny")
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    with pytest.raises(TrainerError, match=said):
+        load_weights(backbone, path)
+    assert is_loaded(backbone, before)
+
+
+def test_a_link_to_what_is_not_there(tmp_path):
+    (tmp_path / "x.pth").symlink_to("../objects/x")
+    with pytest.raises(TrainerError, match=r"x.pth is no file .* link to ../objects/x, which is"):
+        read_tensors(tmp_path / "x.pth")
 
 
 def test_a_refusal_says_what_would_run(tmp_path, source):
