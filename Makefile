@@ -3,6 +3,7 @@ SHARDS ?= shards
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: help setup demo test test-slow check shards bench bench-gpu evidence clean
 
@@ -32,7 +33,7 @@ shards: $(READY)  ## DATASET=... [SOURCE=...] [SHARDS=shards] [ARGS=...]: build 
 	$(BIN)/ascnet build $(DATASET) --out $(SHARDS) $(if $(SOURCE),--source '$(SOURCE)') $(ARGS)
 
 test: $(READY)  ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-slow: $(READY)  ## run the tests that take minutes: a thousand damaged files
 	$(BIN)/pytest -m slow -s
@@ -41,7 +42,7 @@ check: $(READY)  ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming, building and retrieval beside the usual ways
 	$(BIN)/python -m tests.bench $(PARTS)
