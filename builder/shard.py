@@ -25,6 +25,8 @@ import numpy as np
 
 from builder.atomic import give_name, partial_of
 from builder.errors import BuilderError
+from builder.names import is_plain_name  # noqa: F401
+from builder.regular import open_regular  # noqa: F401
 
 # Schema 3 has frame times where frames are unevenly spaced, and its colours are converted to
 # BT.601, as JPEGs are understood; schema 2 took all for even, and kept a file's own matrix.
