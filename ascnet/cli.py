@@ -126,6 +126,9 @@ def _run() -> None:
         kept = str(error.__cause__ or "") or "What is finished is kept; the same command goes on."
         click.echo(f"Stopped. {kept}", err=True)
         sys.exit(143 if _ended else 130)
+    except MemoryError:
+        click.echo("Error: The memory of this machine does not hold what is asked for.", err=True)
+        sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {where}{error.strerror or error}.", err=True)

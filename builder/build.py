@@ -194,7 +194,14 @@ class _Build:
         for row in self._rows_so_far():
             if row["status"] == "failed":
                 self.failures[row["reason"]] += 1
-            if row["key"] is None or row["source_bytes"] == self.sizes[row["key"]]:
+            if row["status"] == "ignored":
+                continue
+            if row["key"] >= len(self.sizes):
+                raise BuilderError(
+                    f"{self.folder} has a row of a video number {row['key']}, and there are "
+                    f"{len(self.sizes)}: it was changed. Give --overwrite to build all anew."
+                )
+            if row["source_bytes"] == self.sizes[row["key"]]:
                 continue
             if row["status"] == "built":
                 raise BuilderError(

@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import simplejpeg
 
 from builder.atomic import give_name, partial_of
 from builder.errors import BuilderError
-from builder.names import is_plain_name  # noqa: F401
-from builder.regular import open_regular  # noqa: F401
+from builder.names import is_plain_name  # noqa: F401 (the trainer has it from here)
+from builder.regular import open_regular
+from builder.tables import LARGEST_INFO, LARGEST_ROW, wrong_info, wrong_row, wrong_times
 
 # Schema 3 has frame times where frames are unevenly spaced, and its colours are converted to
 # BT.601, as JPEGs are understood; schema 2 took all for even, and kept a file's own matrix.
@@ -214,13 +216,15 @@ class ShardDataset:
                 f"{folder} holds no finished shards ({DATASET_FILE} is not there). Build them "
                 f"with `ascnet build`; an interrupted build goes on with the same command."
             )
-        self.info: dict[str, Any] = parse_json(path, path.read_bytes())
+        self.info: dict[str, Any] = parse_json(path, _content(path, LARGEST_INFO))
         if self.info.get("schema") not in READABLE:
             raise BuilderError(
                 f"{path} has schema {self.info.get('schema')}, this ascnet reads "
                 f"{' and '.join(map(str, READABLE))}. "
                 "Build the shards anew, or install the ascnet that they were built with."
             )
+        if wrong := wrong_info(self.info):
+            raise changed(path, wrong)
 
     @property
     def name(self) -> str:
@@ -243,36 +247,37 @@ class ShardDataset:
             for shard in self.info["shards"]
             for row in shard["index"]
         }
-        same = ("name", "label", "group", "splits", "fps", "frames", "width", "height", "factors")
-        return tuple(
-            Video(
-                **{name: row[name] for name in same},
-                class_name=row["class"],
-                shard=places[row["key"]][0],
-                location=places[row["key"]][1],
-                times=self._times_of(row),
-            )
-            for row in self.rows()
-            if row["status"] == "built"
-        )
+        built = (row for row in self.rows() if row["status"] == "built")
+        return tuple(self._video(row, places.pop(row["key"], None)) for row in built)
 
-    def _times_of(self, row: dict[str, Any]) -> tuple[float, ...] | None:
-        times = _times(row)
-        if times and len(times) != row["frames"]:
-            raise BuilderError(
-                f"{self.folder / VIDEOS_FILE} was changed after it was built: {row['name']} has "
-                f"{row['frames']} frames and {len(times)} frame times. Copy it again, or delete "
-                "the folder and build anew."
-            )
-        return times
+    def _video(self, row: dict[str, Any], place: tuple[Path, Location] | None) -> Video:
+        path, name = self.folder / VIDEOS_FILE, ascii(row["name"])[1:-1]
+        if place is None:
+            raise changed(path, f"{name} has a key ({row['key']}) of no sample, or of two videos")
+        if not row["frames"] <= row["bytes"] == place[1].blob_bytes:
+            said = f"{row['frames']} frames and {row['bytes']} bytes"
+            raise changed(path, f"{name} has {said}, and {DATASET_FILE} {place[1].blob_bytes}")
+        if row.get("times") and (wrong := wrong_times(row["times"], row["frames"])):
+            raise changed(path, f"{name} {wrong}")
+        same = ("name", "label", "group", "splits", "fps", "frames", "width", "height", "factors")
+        return Video(
+            **{name: row[name] for name in same},
+            class_name=row["class"],
+            shard=place[0],
+            location=place[1],
+            times=_times(row),
+        )
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Rows of `videos.jsonl`: every source file with its status, "built", "failed" or "ignored"
         (no video by its name)."""
         path = self.folder / VIDEOS_FILE
-        with path.open("rb") as file:
-            for line in file:
-                yield parse_json(path, line)
+        with open_regular(path) as file:
+            while line := file.readline(LARGEST_ROW):
+                row = parse_json(path, line)
+                if wrong := wrong_row(row):
+                    raise changed(path, wrong)
+                yield row
 
     def splits(self) -> dict[str, set[str]]:
         """The splits that have videos, and their parts: {"1": {"train", "test"}, ...}."""
@@ -295,27 +300,64 @@ def _times(row: dict[str, Any]) -> tuple[float, ...] | None:
 def parse_json(path: Path, text: bytes) -> dict[str, Any]:
     """The object that `text`, of the file `path`, says. Raises BuilderError if it is none."""
     try:
-        found: dict[str, Any] = json.loads(text)
-        return found
+        found = json.loads(text)
     except ValueError as error:
-        raise BuilderError(
-            f"{path} was changed after it was built: {error}. Copy it again, or delete the folder "
-            "and build anew."
-        ) from error
+        raise changed(path, str(error)) from error
+    except RecursionError as error:
+        raise changed(path, "it is nested too deeply") from error
+    if not isinstance(found, dict):
+        raise changed(path, "there is something else than a JSON object")
+    return found
+
+
+def changed(path: Path, what: str) -> BuilderError:
+    """The error of a file that is not what a build wrote."""
+    return BuilderError(
+        f"{path} was changed after it was built: {what}. Copy it again, or delete the folder and "
+        "build anew."
+    )
+
+
+def _content(path: Path, most: int) -> bytes:
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise changed(path, f"it has more than {most >> 20} MB")
+    return content
 
 
 def read_offsets(video: Video) -> np.ndarray:
-    """int64 array of frames + 1 byte offsets into the video's blob. Reads the JSON member."""
+    """int64 array of frames + 1 byte offsets into the video's blob. Reads the JSON member. Raises
+    BuilderError if the shard does not hold the video."""
     where = video.location
-    with video.shard.open("rb") as file:
+    with open_regular(video.shard) as file:
         text = os.pread(file.fileno(), where.json_bytes, where.json_start)
     _must_be_whole(video, len(text), where.json_bytes)
-    return np.asarray(json.loads(text)["offsets"], dtype=np.int64)
+    return _offsets(video, parse_json(video.shard, text))
+
+
+def _offsets(video: Video, stated: dict[str, Any]) -> np.ndarray:
+    """The offsets that a JSON member states, which rise from 0 to the end of the blob."""
+    try:
+        found = np.asarray(stated.get("offsets"))
+    except ValueError:  # lists of unequal length
+        found = np.empty(0)
+    is_fine = (
+        found.shape == (video.frames + 1,)
+        and found.dtype == np.int64
+        and found[0] == 0
+        and found[-1] == video.location.blob_bytes
+        and bool((found[1:] > found[:-1]).all())
+    )
+    if not is_fine:
+        name = ascii(video.name)[1:-1]
+        raise changed(video.shard, f"the offsets of {name} are not those of {video.frames} frames")
+    return found
 
 
 def read_sample(shard: Path, where: Location) -> tuple[bytes, bytes]:
     """JSON and frames of one sample, as they lie there: nothing is checked."""
-    with shard.open("rb") as file:
+    with open_regular(shard) as file:
         text = os.pread(file.fileno(), where.json_bytes, where.json_start)
         return text, os.pread(file.fileno(), where.blob_bytes, where.blob_start)
 
@@ -327,6 +369,22 @@ def read_frames(video: Video, offsets: np.ndarray, frames: Sequence[int]) -> lis
         span = os.pread(file.fileno(), end - first, video.location.blob_start + first)
     _must_be_whole(video, len(span), end - first)
     return [span[offsets[i] - first : offsets[i + 1] - first] for i in frames]
+
+
+def must_be_frame(video: Video, number: int, jpeg: bytes) -> None:
+    """Raises BuilderError unless `jpeg` is a JPEG of the size that frames of `video` have: what is
+    large, or of another format, is not decoded."""
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+        said = f"{width} x {height} pixels"
+    except ValueError as error:
+        height, width, said = 0, 0, str(error)
+    if (width, height) != (video.width, video.height):
+        raise BuilderError(
+            f"{video.shard}: frame {number} of {ascii(video.name)[1:-1]} is no whole JPEG of "
+            f"{video.width} x {video.height} pixels ({said}). The file was changed after it was "
+            "built; copy it again, or delete the folder and build anew."
+        )
 
 
 def stream_samples(read: ReadInto, videos: Iterable[Video]) -> Iterator[tuple[Any, memoryview]]:
@@ -353,6 +411,7 @@ def stream_samples(read: ReadInto, videos: Iterable[Video]) -> Iterator[tuple[An
                 f"{video.shard.name} does not hold {video.name} where {DATASET_FILE} says (byte "
                 f"{where.start}): it was changed, or is of another build. Copy both files again."
             )
+        _offsets(video, stated)
         position += head + _fill(buffer[head:size], read, video)
         yield stated["offsets"], blob
 

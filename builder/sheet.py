@@ -9,7 +9,14 @@ from PIL import Image, ImageDraw, ImageFont
 from builder.errors import BuilderError
 from builder.frames import REASONS
 from builder.info_text import printable
-from builder.shard import VIDEOS_FILE, ShardDataset, Video, read_frames, read_offsets
+from builder.shard import (
+    VIDEOS_FILE,
+    ShardDataset,
+    Video,
+    must_be_frame,
+    read_frames,
+    read_offsets,
+)
 
 _SMALLEST, _LARGEST = 128, 256  # pixels of a frame's long side on the sheet
 _HEADER_WIDTH = 560  # pixels; a sheet is at least so wide
@@ -130,6 +137,7 @@ def _pictures(video: Video, numbers: list[int]) -> list[Image.Image]:
     pictures = []
     for number in numbers:
         jpeg = read_frames(video, offsets, [number])[0]
+        must_be_frame(video, number, jpeg)
         try:
             pictures.append(Image.open(BytesIO(jpeg)).convert("RGB"))
         except OSError as error:

@@ -6,7 +6,7 @@ from io import BytesIO
 
 from PIL import Image, ImageDraw
 
-from builder.shard import Video, read_frames, read_offsets
+from builder.shard import Video, must_be_frame, read_frames, read_offsets
 
 _CELL_WIDTH, _CELL_HEIGHT, _LINE = 160, 120, 16  # pixels
 _RIGHT, _WRONG, _QUERY = "#2a9d4a", "#c0392b", "#444444"
@@ -38,6 +38,7 @@ def retrieval_grid(rows: Sequence[tuple[Labelled, Sequence[Labelled]]]) -> Image
 def _cell(shown: Labelled, colour: str) -> Image.Image:
     video = shown.video
     jpeg = read_frames(video, read_offsets(video), [video.frames // 2])[0]
+    must_be_frame(video, video.frames // 2, jpeg)
     picture = Image.open(BytesIO(jpeg))
     picture.thumbnail((_CELL_WIDTH - 10, _CELL_HEIGHT - 10))
     cell = Image.new("RGB", (_CELL_WIDTH, _CELL_HEIGHT + _LINE), "white")

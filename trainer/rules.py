@@ -40,7 +40,7 @@ def name_rule(key: str, name: str) -> Rule:
         is_plain_name(name),
         key,
         name,
-        "a plain name, for files are called by it: no /, no . at its beginning, 200 bytes at most",
+        "a plain name (it is part of a file's): no /, no control character, 255 bytes at most",
     )
 
 

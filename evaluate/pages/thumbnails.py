@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from builder.shard import Video, read_frames, read_offsets
+from builder.shard import Video, must_be_frame, read_frames, read_offsets
 from evaluate.errors import EvaluateError
 
 _QUALITY = 55
@@ -50,6 +50,7 @@ def sprite(video: Video, first: int, last: int, frames: int = 8, width: int = 16
     strip = Image.new("RGB", (len(numbers) * size[0], size[1]))
     for i, number in enumerate(numbers):
         jpeg = read_frames(video, offsets, [number])[0]
+        must_be_frame(video, number, jpeg)
         try:
             picture = Image.open(BytesIO(jpeg)).convert("RGB").resize(size, _FILTER)
         except OSError as error:
