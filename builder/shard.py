@@ -28,7 +28,14 @@ from builder.atomic import give_name, partial_of
 from builder.errors import BuilderError
 from builder.names import is_plain_name  # noqa: F401 (the trainer has it from here)
 from builder.regular import open_regular
-from builder.tables import LARGEST_INFO, LARGEST_ROW, wrong_info, wrong_row, wrong_times
+from builder.tables import (
+    LARGEST_INFO,
+    LARGEST_ROW,
+    largest_videos_file,  # noqa: F401 (the trainer has it from here)
+    wrong_info,
+    wrong_row,
+    wrong_times,
+)
 
 # Schema 3 has frame times where frames are unevenly spaced, and its colours are converted to
 # BT.601, as JPEGs are understood; schema 2 took all for even, and kept a file's own matrix.

@@ -15,6 +15,7 @@ from builder.names import is_plain_name
 LARGEST_INFO = 1 << 28  # bytes of dataset.json; 50 bytes a video
 LARGEST_ROW = 1 << 28  # bytes of a row or a JSON member; they hold the times or offsets of frames
 MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192
+_PER_ROW, _PER_TIME, _SLACK = 1 << 16, 40, 1 << 20  # bytes of videos.jsonl, more than they take
 _MOST_BYTES = 1 << 60
 _MOST_SECONDS = 1e9
 _BLOCK = 512  # bytes; tar's unit
@@ -31,6 +32,17 @@ def wrong_info(info: dict[str, Any]) -> str:
         or _broken(_SETTINGS, info["settings"], "settings.")
         or _first(wrong_shard(shard) for shard in info["shards"])
     )
+
+
+def largest_videos_file(info: dict[str, Any]) -> int:
+    """Bytes that `videos.jsonl` has at most, by what `dataset.json` counts."""
+    counts = info.get("counts")
+    if not isinstance(counts, dict):
+        return _SLACK
+    rows, others, frames = (counts.get(name, 0) for name in ("expected", "ignored", "frames"))
+    if not all(map(_is_size, (rows, others, frames))):
+        return _SLACK
+    return int(_SLACK + _PER_ROW * (rows + others) + _PER_TIME * frames)
 
 
 def wrong_shard(shard: Any) -> str:
