@@ -258,14 +258,16 @@ class ShardDataset:
         return tuple(self._video(row, places.pop(row["key"], None)) for row in built)
 
     def _video(self, row: dict[str, Any], place: tuple[Path, Location] | None) -> Video:
-        path, name = self.folder / VIDEOS_FILE, ascii(row["name"])[1:-1]
+        wrong = ""
         if place is None:
-            raise changed(path, f"{name} has a key ({row['key']}) of no sample, or of two videos")
-        if not row["frames"] <= row["bytes"] == place[1].blob_bytes:
+            wrong = f"has a key ({row['key']}) of no sample, or of two videos"
+        elif not row["frames"] <= row["bytes"] == place[1].blob_bytes:
             said = f"{row['frames']} frames and {row['bytes']} bytes"
-            raise changed(path, f"{name} has {said}, and {DATASET_FILE} {place[1].blob_bytes}")
-        if row.get("times") and (wrong := wrong_times(row["times"], row["frames"])):
-            raise changed(path, f"{name} {wrong}")
+            wrong = f"has {said}, and {DATASET_FILE} {place[1].blob_bytes}"
+        elif row.get("times"):
+            wrong = wrong_times(row["times"], row["frames"])
+        if wrong or place is None:
+            raise changed(self.folder / VIDEOS_FILE, f"{ascii(row['name'])[1:-1]} {wrong}")
         same = ("name", "label", "group", "splits", "fps", "frames", "width", "height", "factors")
         return Video(
             **{name: row[name] for name in same},

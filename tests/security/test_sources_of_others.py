@@ -140,7 +140,7 @@ def test_nothing_in_a_shown_source_moves_the_cursor():
 
 
 @pytest.mark.parametrize(
-    "name", ["x/../../ESCAPED", "../ESCAPED", "/ESCAPED", "..", ".hidden", "", "a\nb", "x" * 300]
+    "name", ["x/../../ESCAPED", "../ESCAPED", "/ESCAPED", "..", ".", "", "a\nb", "x" * 300]
 )
 def test_names_that_become_paths_are_plain(tiny, tmp_path, name):
     with pytest.raises(TrainerError, match=r"recipe is .* plain name"):
@@ -157,7 +157,7 @@ def test_a_recipe_makes_no_run_outside_runs(shards, tmp_path):
     assert not list((tmp_path / "in").iterdir())
 
 
-@pytest.mark.parametrize("name", ["my recipe", "r3d18+flips", "日本", "v1.2"])
+@pytest.mark.parametrize("name", ["my recipe", "r3d18+flips", "日本", "v1.2", ".hidden"])
 def test_other_names_may_stay(tiny, tmp_path, name):
     changed = override(tiny, (f'recipe="{name}"',))
     assert new_folder(tmp_path, changed.recipe).parent == tmp_path
@@ -188,3 +188,11 @@ def test_a_folder_s_name_is_no_command(dataset, trap, tmp_path, monkeypatch):
     videos = [replace(v, shard=parent / v.shard.name) for v in dataset.videos]
     (shard, *_) = stream_shards(videos, {})
     assert shard.url.startswith("/")
+
+
+def test_nothing_in_an_error_moves_the_cursor(tmp_path):
+    (tmp_path / "t.csv").write_text("path,label\n\x1b[2Jgone.avi,a\n")
+    said = refused("build", "csv", "--source", "t.csv", cwd=tmp_path)
+    assert "\\x1b[2Jgone.avi" in said and "\x1b" not in said
+    said = refused("show", "a\x1b[2J", "--video", "0", cwd=tmp_path)
+    assert "a\\x1b[2J" in said and "\x1b" not in said

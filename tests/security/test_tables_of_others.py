@@ -15,6 +15,7 @@ import pytest
 import simplejpeg
 import torch
 
+from builder import tables
 from builder.build import BuildSettings, How, build
 from builder.catalog import folder as folder_reader
 from builder.errors import BuilderError
@@ -210,6 +211,24 @@ def test_what_a_build_writes_is_taken(dataset, motion):
             if row.get("times"):
                 assert wrong_times(row["times"], row["frames"]) == ""
     assert MOST_PIXELS >= 7680 * 4320
+
+
+ODD = [None, True, -1, 0, 7, 1 << 40, 65536, 1.5, float("nan"), "", "x", "../x", [], ["x"], {}]
+
+
+def test_a_usual_row_keeps_every_rule(dataset):
+    row = next(dataset.rows())
+    assert tables._is_usual(row)
+    for key in row:
+        for value in ODD:
+            changed = row | {key: value}
+            if tables._is_usual(changed):
+                assert tables._broken(tables._BUILT, changed) == ""
+        assert not tables._is_usual({k: v for k, v in row.items() if k != key}) or (
+            tables._broken(tables._BUILT, {k: v for k, v in row.items() if k != key}) == ""
+        )
+    assert not tables._is_usual(row | {"width": 65500, "height": 65500})
+    assert not tables._is_usual(row | {"splits": {"../1": "train"}})
 
 
 def json_member(folder: Path, change: Callable[[dict[str, Any]], bytes]) -> None:
