@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from stat import S_ISREG
 from threading import Event
 from typing import Any
 
@@ -137,10 +136,8 @@ def _check_shard(
     """Frames decoded, and what is wrong. When `stop` is set, it ends soon."""
     problems = []
     try:
-        found = path.stat()
-        if not S_ISREG(found.st_mode):
-            return 0, [f"{path.name}: it is no regular file"]
-        if (size := found.st_size) != shard["bytes"]:  # then nothing need be hashed
+        open_regular(path).close()
+        if (size := path.stat().st_size) != shard["bytes"]:  # then nothing need be hashed
             problems = [f"{path.name}: it has {size} bytes, and {shard['bytes']} were written down"]
         elif _hash(path, stop) != shard["sha256"]:
             problems = [f"{path.name}: its SHA-256 is not the one that was written down"]
