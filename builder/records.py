@@ -245,7 +245,7 @@ def finish(
             "ignored": len(left_alone),
             "frames": sum(row["frames"] for row in built),
             "bytes": sum(shard["bytes"] for shard in shards),
-            "source_bytes": sum(row["source_bytes"] or 0 for row in rows),
+            "source_bytes": sum(row.get("source_bytes") or 0 for row in rows),
         },
         "classes": list(catalog.classes),
         "settings": identity,

@@ -233,7 +233,7 @@ _is_size = _whole(0, _MOST_BYTES)
 
 
 def _is_size_or_none(value: Any) -> bool:
-    return value is None or _is_size(value)
+    return value is None or value is _MISSING or _is_size(value)
 
 
 _USUAL_NUMBERS = ("frames", "width", "height", "key", "label", "bytes", "source_bytes")
