@@ -110,6 +110,11 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what comes now finds an end that is near
 
 
+def _plain(text: str) -> str:
+    """A message whose names, which may be another's, do not move the cursor."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def _run() -> None:
     if sentence := clash():
         click.echo(f"Error: {sentence}", err=True)
@@ -122,15 +127,18 @@ def _run() -> None:
     try:
         cli(standalone_mode=False)
     except (BuilderError, TrainerError, EvaluateError) as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {_plain(str(error))}", err=True)
         sys.exit(1)
     except click.exceptions.Abort as error:
         kept = str(error.__cause__ or "") or "What is finished is kept; the same command goes on."
         click.echo(f"Stopped. {kept}", err=True)
         sys.exit(143 if _ended else 130)
+    except MemoryError:
+        click.echo("Error: The memory of this machine does not hold what is asked for.", err=True)
+        sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {where}{error.strerror or error}.", err=True)
+        click.echo(f"Error: {_plain(f'{where}{error.strerror or error}')}.", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

@@ -86,7 +86,14 @@ def only_writer(folder: Path, *, one_of_many: bool = False) -> Iterator[None]:
     (or another part of this one) holds it. Where the file system has no locks, nothing is held, and
     a line on stderr says so."""
     # A file, for network file systems pass the locks of files on, but not those of folders.
-    lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise BuilderError(
+            f"{folder / LOCK_FILE} is a link, and would be made where it leads. Take it away."
+        ) from error
     try:
         fcntl.flock(lock, (fcntl.LOCK_SH if one_of_many else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

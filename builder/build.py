@@ -194,13 +194,20 @@ class _Build:
         for row in self._rows_so_far():
             if row["status"] == "failed":
                 self.failures[row["reason"]] += 1
-            if row["key"] is None or row["source_bytes"] == self.sizes[row["key"]]:
+            if row["status"] == "ignored":
+                continue
+            if row["key"] >= len(self.sizes):
+                raise BuilderError(
+                    f"{self.folder} has a row of a video number {row['key']}, and there are "
+                    f"{len(self.sizes)}: it was changed. Give --overwrite to build all anew."
+                )
+            if row.get("source_bytes") == self.sizes[row["key"]]:
                 continue
             if row["status"] == "built":
                 raise BuilderError(
-                    f"{self.folder} was built when {row['name']} had {row['source_bytes']} bytes, "
-                    f"and now it has {self.sizes[row['key']] or 'none'}. Restore the file, name "
-                    "another folder with --out, or give --overwrite to build all anew."
+                    f"{self.folder} was built when {row['name']} had {row.get('source_bytes')} "
+                    f"bytes, and now it has {self.sizes[row['key']] or 'none'}. Restore the file, "
+                    "name another folder with --out, or give --overwrite to build all anew."
                 )
             changed += 1
         return changed

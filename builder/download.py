@@ -9,12 +9,12 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from builder.atomic import write_atomically
 from builder.errors import BuilderError
@@ -47,9 +47,12 @@ class Note:
     @classmethod
     def read(cls, path: Path) -> "Note | None":
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            note = cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        tag = note.validator
+        is_fine = tag is None or (isinstance(tag, str) and tag.isascii() and tag.isprintable())
+        return note if is_fine and type(note.total) in (int, type(None)) else None
 
 
 def part_of(path: Path) -> Path:
@@ -86,18 +89,23 @@ def download(
     settings: DownloadSettings,
     otherwise: str,
     progress: Progress = lambda done, total, text: None,
+    limit: int | None = None,
 ) -> None:
     """Bring the file at `url` to `path`. It grows as NAME.part, and the file `note` says what the
     server said of it, so that a later call goes on, or starts anew if the server's file changed.
 
-    Raises BuilderError if the server refuses, or if `settings.tries` tries in a row bring nothing;
-    `otherwise` ends the message. Raises OSError if the disk refuses.
+    Raises BuilderError if the server refuses, or if `settings.tries` tries in a row bring nothing,
+    or if the file has more than `limit` bytes, or nobody knows how many; `otherwise` ends the
+    message. Raises OSError if the disk refuses.
     """
     part = part_of(path)
+    for own in (part, note):
+        if own.is_symlink():
+            raise BuilderError(f"{own} is a link, and would be written where it leads: delete it.")
     part.parent.mkdir(parents=True, exist_ok=True)
     note.parent.mkdir(parents=True, exist_ok=True)
     most, idle = _size(part), 0
-    while why := _receive(url, part, note, settings, otherwise, progress):
+    while why := _receive(url, part, note, settings, otherwise, progress, limit):
         size = _size(part)
         idle = 0 if size > most else idle + 1
         most = max(most, size)
@@ -120,6 +128,7 @@ def _receive(
     settings: DownloadSettings,
     otherwise: str,
     progress: Progress,
+    limit: int | None,
 ) -> str | None:
     """One request for what is missing. None if the part is whole now, else why it is not."""
     known, have = Note.read(note), _size(part)
@@ -136,9 +145,10 @@ def _receive(
             part.unlink(missing_ok=True)
         elif error.code not in (408, 429) and error.code < 500:
             raise BuilderError(
-                f"The server does not give {url} ({error.code} {error.reason}): {otherwise}."
+                f"The server does not give {url} ({error.code} {_plain(error.reason)}): "
+                f"{otherwise}."
             ) from error
-        return f"the server said {error.code} {error.reason}"
+        return f"the server said {error.code} {_plain(error.reason)}"
     except (OSError, HTTPException) as error:
         _must_be_trusted(url, error, otherwise)
         return _words(error)
@@ -148,15 +158,46 @@ def _receive(
                 part.unlink(missing_ok=True)
                 return "the server sent another range than asked for"
             total = known.total
+            if limit is not None and total is not None and total > limit:
+                raise _too_large(url, limit, otherwise)
         else:
             have, total = 0, _length(response)
+            _must_be_bounded(url, response, total, limit, otherwise)
             part.write_bytes(b"")  # before the note: no note may speak of other bytes
             write_atomically(note, json.dumps(asdict(Note(url, _validator(response), total))))
-        return _append(response, part, have, total, progress)
+        why = _append(response, part, have, total, progress, limit)
+    if limit is not None and _size(part) > limit:
+        part.unlink()
+        raise _too_large(url, limit, otherwise)
+    return why
+
+
+def _must_be_bounded(
+    url: str, response: HTTPResponse, total: int | None, limit: int | None, otherwise: str
+) -> None:
+    """Raises BuilderError for an answer that is too long, or whose end could be any."""
+    if total is None and not response.chunked:
+        raise BuilderError(
+            f"The server does not say how long {url} is (neither Content-Length nor chunks), so a "
+            f"file that was cut off would look whole: {otherwise}."
+        )
+    if limit is not None and total is not None and total > limit:
+        raise _too_large(url, limit, otherwise)
+
+
+def _too_large(url: str, limit: int, otherwise: str) -> BuilderError:
+    return BuilderError(
+        f"{url} has more than {megabytes(limit)} MB, and the official file has less: {otherwise}."
+    )
 
 
 def _append(
-    response: HTTPResponse, part: Path, have: int, total: int | None, progress: Progress
+    response: HTTPResponse,
+    part: Path,
+    have: int,
+    total: int | None,
+    progress: Progress,
+    limit: int | None,
 ) -> str | None:
     """Write the answer's body to the end of the part; the result is that of `_receive`."""
     name = part.name.removesuffix(".part")
@@ -167,7 +208,7 @@ def _append(
 
     report()
     with part.open("ab") as file:
-        while total is None or have < total:
+        while have < total if total is not None else limit is None or have <= limit:
             try:
                 block = response.read1(_BLOCK if total is None else min(_BLOCK, total - have))
             except (OSError, HTTPException) as error:
@@ -196,7 +237,25 @@ def _open(
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     own = {"User-Agent": "ascnet", "Accept-Encoding": "identity"}
     request = Request(_quoted(url), headers=own | dict(headers), method=method)
-    response: HTTPResponse = urlopen(request, timeout=settings.timeout, context=context)
+    return urlopen(request, timeout=settings.timeout, context=context)
+
+
+class _SafeRedirects(HTTPRedirectHandler):
+    """An address is sent on to https, or from http to http, and to nothing else."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        kinds = ("https",) if req.type == "https" else ("http", "https")
+        if urlsplit(newurl).scheme not in kinds:
+            raise HTTPError(newurl, 403, f"sent on from {req.type} to {newurl}", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def urlopen(request: Request, timeout: float, context: ssl.SSLContext | None) -> HTTPResponse:
+    """As urllib's, but that no address turns into less than it was."""
+    opener = build_opener(_SafeRedirects, HTTPSHandler(context=context))
+    response: HTTPResponse = opener.open(request, timeout=timeout)
     return response
 
 
@@ -234,6 +293,11 @@ def _must_be_trusted(url: str, error: Any, otherwise: str) -> None:
             f"({reason.verify_message}): give --insecure to take the files from whoever answers "
             f"there, with the checksums inside the archives as the only check, or {otherwise}."
         ) from error
+
+
+def _plain(text: object) -> str:
+    """What a server said, without what moves a terminal's cursor."""
+    return str(text) if str(text).isprintable() else ascii(str(text))[1:-1]
 
 
 def _words(error: Exception) -> str:

@@ -21,11 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from builder.atomic import only_writer, write_atomically
+from builder import places
+from builder.atomic import LOCK_FILE, only_writer, write_atomically
 from builder.download import DownloadSettings, ask_size, download, megabytes, part_of
 from builder.errors import BuilderError
+from builder.names import is_plain_name
 from builder.places import DataSet, File, Part
 from builder.unpack import no_rar_unpacker, rar_program, unpack
+
+_MOST_PART = 20 * 10**9  # bytes of an archive of Kinetics; they have about 2 GB
 
 Progress = Callable[[int, int, str], None]
 MakeProgress = Callable[[str, str], AbstractContextManager[Progress]]  # (title, unit)
@@ -66,6 +70,18 @@ class _Job:
     def record_path(self, file: File) -> Path:
         return self.folder / ".fetch" / f"{file.name}.json"
 
+    def must_be_inside(self, path: Path) -> None:
+        """Raises BuilderError if a part of a path below the folder is a link: what is written there
+        would be somewhere else."""
+        for place in (path, *path.parents):
+            if place == self.folder:
+                return
+            if place.is_symlink():
+                raise BuilderError(
+                    f"{place} is a link to {os.path.realpath(place)}, and files are not written "
+                    "through it. Take it away, or name the folder that is meant with --to."
+                )
+
     def is_done(self, file: File) -> bool:
         return self.record_path(file).is_file() and (self.folder / file.makes).exists()
 
@@ -102,6 +118,7 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with only_writer(folder):
+            job.must_be_inside(folder / ".fetch" / "unpacking")
             shutil.rmtree(folder / ".fetch" / "unpacking", ignore_errors=True)
             first = [
                 *dataset.files,
@@ -110,7 +127,7 @@ def fetch(
             fetched = _fetch_all(job, first)
             rest = [file for part in asked for file in _listed(job, part)]
             fetched += _fetch_all(job, rest)
-            records = [json.loads(job.record_path(file).read_text()) for file in first + rest]
+            records = [_record(job.record_path(file)) for file in first + rest]
     except OSError as error:
         raise BuilderError(
             f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; mend "
@@ -123,6 +140,17 @@ def fetch(
         bytes=sum(record["bytes"] for record in records),
         unpacked=sum(record["files"] for record in records),
     )
+
+
+def _record(path: Path) -> dict[str, int]:
+    """Of a file that is here and unpacked."""
+    try:
+        found = json.loads(path.read_bytes())
+        return {name: int(found[name]) for name in ("bytes", "files")}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BuilderError(
+            f"{path} is not what a fetch wrote. Delete it, and give the same command again."
+        ) from error
 
 
 def _must_be_a_place(base_url: str | None) -> None:
@@ -157,14 +185,32 @@ def _listed(job: _Job, part: Part) -> list[File]:
         url = line.strip()
         if not url:
             continue
-        name = PurePosixPath(unquote(urlsplit(url).path)).name
-        if urlsplit(url).scheme not in ("http", "https") or not name.endswith((".tar.gz", ".tgz")):
+        name, official = _name_in(url), urlsplit(part.archives.url)
+        if not name.endswith((".tar.gz", ".tgz")) or not is_plain_name(name):
             raise BuilderError(
                 f"{path}, line {number}: {url[:80]!r} is no URL of a .tar.gz. Delete the file and "
                 "give the same command again: it is downloaded anew."
             )
-        files.append(File(url, name=f"{part.name}/{name}", makes=part.name, into=part.name))
+        if not url.startswith(f"{official.scheme}://{official.netloc}/"):
+            raise BuilderError(
+                f"{path}, line {number}: {url[:80]!r} is not on {official.netloc}, where the "
+                "official archives are. Delete the file and give the same command again: it is "
+                "downloaded anew. (A mirror: --base-url)"
+            )
+        files.append(
+            File(url, f"{part.name}/{name}", makes=part.name, into=part.name, most=_MOST_PART)
+        )
     return files
+
+
+def _name_in(url: str) -> str:
+    """Of the file at an address; "" if it is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    is_known = parts.scheme in ("http", "https")
+    return PurePosixPath(unquote(parts.path)).name if is_known else ""
 
 
 def _fetch_all(job: _Job, files: list[File]) -> int:
@@ -233,6 +279,8 @@ def _url(job: _Job, file: File) -> str:
 def _fetch_file(job: _Job, file: File, place: str, todo: list[File]) -> None:
     """Download, unpack, move into place, and write down that it is done: in this order."""
     path, note = job.folder / file.name, job.note_path(file)
+    for own in (part_of(path), note, job.record_path(file)):
+        job.must_be_inside(own)
     if not path.is_file():
         absent = [f for f in todo if not (job.folder / f.name).is_file() and not job.is_done(f)]
         with job.progress("fetching", "MB") as progress:
@@ -243,7 +291,9 @@ def _fetch_file(job: _Job, file: File, place: str, todo: list[File]) -> None:
                 job.settings.download,
                 job.by_hand(absent),
                 lambda done, total, text: progress(done, total, text + place),
+                file.most,
             )
+    _must_be_as_published(path, file)
     with path.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     record = {
@@ -262,6 +312,20 @@ def _fetch_file(job: _Job, file: File, place: str, todo: list[File]) -> None:
         note.unlink()
 
 
+def _must_be_as_published(path: Path, file: File) -> None:
+    known = places.PUBLISHED.get(file.url)
+    if known is None:
+        return
+    with path.open("rb") as content:
+        found = hashlib.file_digest(content, known.algorithm).hexdigest()
+    if found != known.digest:
+        raise BuilderError(
+            f"{path} is not the official file: its {known.algorithm} is {found}, and "
+            f"{known.by} published {known.digest}. Delete it and give the same command again; if "
+            "you know that it is good, unpack it by hand."
+        )
+
+
 def _unpack(job: _Job, file: File, path: Path, place: str) -> int:
     """Unpack beside, then move; returns how many files came out."""
     assert file.into is not None
@@ -273,6 +337,7 @@ def _unpack(job: _Job, file: File, path: Path, place: str) -> int:
                 staging,
                 file.holds_rars,
                 lambda done, total, text: progress(done, total, text + place),
+                taken=_taken(job, file.into),
             )
         inside = PurePosixPath(file.makes).relative_to(PurePosixPath(file.into))
         if not (staging / inside).is_dir():
@@ -281,18 +346,30 @@ def _unpack(job: _Job, file: File, path: Path, place: str) -> int:
                 f"{path} holds no folder {inside} (but {held}): it is not the official archive. "
                 "Delete it and give the same command again: it is downloaded anew."
             )
-        _move(staging, job.folder / file.into)
+        _move(job, staging, job.folder / file.into)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return count
 
 
-def _move(source: Path, target: Path) -> None:
+def _taken(job: _Job, into: str) -> set[str]:
+    """What no archive may bring into the folder `into`: our own files, and other archives."""
+    if into == ".":
+        files = list(job.dataset.files)
+    else:
+        files = [f for part in job.dataset.parts if part.name == into for f in _listed(job, part)]
+    names = [PurePosixPath(file.name).name for file in files]
+    own = {".fetch", LOCK_FILE, *names, *(f"{name}.part" for name in names)}
+    return {name.casefold() for name in own}
+
+
+def _move(job: _Job, source: Path, target: Path) -> None:
     """Move a file or folder to `target`. What is there under the same name is replaced, other files
     of a folder stay."""
     if source.is_dir() and target.is_dir():
+        job.must_be_inside(target)
         for path in sorted(source.iterdir()):
-            _move(path, target / path.name)
+            _move(job, path, target / path.name)
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)

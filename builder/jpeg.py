@@ -2,21 +2,25 @@
 
 from io import BytesIO
 
+import simplejpeg
 from PIL import Image
 
+from builder.errors import BuilderError
 from builder.shard import Video
 
 
-def open_jpeg(jpeg: bytes, video: Video) -> Image.Image:
-    """A frame of `video`, RGB. Raises OSError if it is no whole JPEG of the video's size: a shard
-    that others made may hold any other kind of picture, for some of which programs are started."""
+def open_frame(video: Video, number: int, jpeg: bytes) -> Image.Image:
+    """A frame of `video`, RGB. Raises BuilderError unless `jpeg` is a whole JPEG of the size that
+    frames of the video have: what is large is not decoded, and neither is any other kind of
+    picture, for some of which programs are started."""
     try:
-        picture = Image.open(BytesIO(jpeg), formats=("JPEG",))
-    except Image.DecompressionBombError as error:
-        raise OSError(str(error)) from error
-    if picture.size != (video.width, video.height):
-        raise OSError(
-            f"it has {picture.width} x {picture.height} pixels, and its row says "
-            f"{video.width} x {video.height}"
-        )
-    return picture.convert("RGB")
+        height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+        if (width, height) != (video.width, video.height):
+            raise ValueError(f"{width} x {height} pixels")
+        return Image.open(BytesIO(jpeg), formats=("JPEG",)).convert("RGB")
+    except (OSError, ValueError) as error:
+        raise BuilderError(
+            f"{video.shard}: frame {number} of {ascii(video.name)[1:-1]} is no whole JPEG of "
+            f"{video.width} x {video.height} pixels ({error}). The file was changed after it was "
+            "built; copy it again, or delete the folder and build anew."
+        ) from error

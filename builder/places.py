@@ -12,6 +12,16 @@ class File:
     makes: str  # what is there when it is unpacked; of a file that is no archive, its name
     into: str | None = None  # the folder that it is unpacked into; None: no archive
     holds_rars: bool = False  # archives in the archive
+    most: int = 10 * 10**6  # bytes; more is not taken from a server
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others wrote down of an official file when they had it."""
+
+    algorithm: str  # sha256 | md5
+    digest: str
+    by: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ UCF101 = DataSet(
             name="UCF101.rar",
             makes="UCF-101",
             into=".",
+            most=8 * 10**9,
         ),
         File(
             "https://www.crcv.ucf.edu/data/UCF101/UCF101TrainTestSplits-RecognitionTask.zip",
@@ -65,6 +76,7 @@ HMDB51 = DataSet(
             makes="hmdb51_org",
             into="hmdb51_org",
             holds_rars=True,
+            most=3 * 10**9,
         ),
         File(
             "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10/test_train_splits.rar",
@@ -82,7 +94,9 @@ def _kinetics400_part(name: str) -> Part:
     return Part(
         name,
         archives=File(f"{place}/{name}/{listing}", name=listing, makes=listing),
-        annotations=File(f"{place}/{annotations}", name=annotations, makes=annotations),
+        annotations=File(
+            f"{place}/{annotations}", name=annotations, makes=annotations, most=100 * 10**6
+        ),
     )
 
 
@@ -93,5 +107,16 @@ KINETICS400 = DataSet(
     parts=tuple(_kinetics400_part(name) for name in ("train", "val", "test")),
     default_parts=("train", "val"),
 )
+
+# By URL. Of UCF101.rar and of Kinetics' archives, lists and annotations none is known.
+PUBLISHED = {
+    UCF101.files[1].url: Published(
+        "sha256",
+        "5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27",
+        by="TensorFlow Datasets",
+    ),
+    HMDB51.files[0].url: Published("md5", "517d6f1f19f215c45cdd4d25356be1fb", by="MediaPipe"),
+    HMDB51.files[1].url: Published("md5", "15e67781e70dcfbdce2d7dbb9b3344b5", by="torchvision"),
+}
 
 DATASETS = {dataset.name: dataset for dataset in (UCF101, HMDB51, KINETICS400)}

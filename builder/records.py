@@ -21,7 +21,9 @@ from builder.catalog.source import Catalog, are_numbers
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
 from builder.plan import ShardPlan
-from builder.shard import DATASET_FILE, SCHEMA, VIDEOS_FILE, ShardDataset, parse_json
+from builder.regular import open_regular
+from builder.shard import DATASET_FILE, SCHEMA, VIDEOS_FILE, ShardDataset, changed, parse_json
+from builder.tables import wrong_record
 from builder.transcode import engine_version
 
 NOTES = ".build"
@@ -46,8 +48,17 @@ def save_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path, index: int) -> Record:
+    """Raises BuilderError if the record is not what a build writes."""
     path = record_path(folder, index)
-    return Record(**parse_json(path, path.read_bytes()))
+    found = parse_json(path, _text(path))
+    if wrong := wrong_record(found, index):
+        raise changed(path, wrong)
+    return Record(**found)
+
+
+def _text(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
 
 
 def keep_whole(folder: Path, index: int) -> bool:
@@ -93,17 +104,24 @@ def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
     """Say what is built here. Raises BuilderError if it is something else. `alone`: nobody else is
     at work in this folder."""
     path = folder / NOTES / "identity.json"
+    if path.parent.is_symlink():
+        raise BuilderError(
+            f"{path.parent} is a link, and a build would write where it leads: to "
+            f"{os.path.realpath(path.parent)}. Take the link away."
+        )
     if is_finished(folder):
         done = folder / DATASET_FILE
-        earlier = parse_json(done, done.read_bytes())["settings"]
+        earlier = parse_json(done, _text(done)).get("settings")
     else:
         if alone and not path.is_file():
             _remove_notes(folder)  # records of an unknown build are no use
         (folder / NOTES).mkdir(exist_ok=True)
         _write_first(path, json.dumps(identity))
-        earlier = parse_json(path, path.read_bytes())
-    if changed := [key for key in identity if earlier.get(key) != identity[key]]:
-        what = _difference(changed[0], earlier, identity)
+        earlier = parse_json(path, _text(path))
+    if not isinstance(earlier, dict):
+        raise changed(folder / DATASET_FILE, "it has no settings")
+    if other := [key for key in identity if earlier.get(key) != identity[key]]:
+        what = _difference(other[0], earlier, identity)
         raise BuilderError(
             f"{folder} was built {what}. Restore that, name another folder with --out, or give "
             "--overwrite to build it anew."
@@ -167,8 +185,8 @@ def _wait_until_whole(path: Path) -> None:
 
 def _is_json(path: Path) -> bool:
     try:
-        json.loads(path.read_bytes())
-    except ValueError:
+        json.loads(_text(path))
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -227,7 +245,7 @@ def finish(
             "ignored": len(left_alone),
             "frames": sum(row["frames"] for row in built),
             "bytes": sum(shard["bytes"] for shard in shards),
-            "source_bytes": sum(row["source_bytes"] or 0 for row in rows),
+            "source_bytes": sum(row.get("source_bytes") or 0 for row in rows),
         },
         "classes": list(catalog.classes),
         "settings": identity,
@@ -264,8 +282,10 @@ def reopen(folder: Path, identity: dict[str, Any], plans: Sequence[ShardPlan]) -
     _remove_notes(folder)
     (folder / NOTES).mkdir()
     for plan in plans:
-        own = [rows[key] for key in plan.keys]
-        name = next((row["shard"] for row in own if row["status"] == "built"), None)
+        own = [rows[key] for key in plan.keys if key in rows]
+        name = next((row.get("shard") for row in own if row["status"] == "built"), None)
+        if len(own) < len(plan.keys) or (name and name not in shards):
+            raise changed(folder / VIDEOS_FILE, f"it lacks videos of shard {plan.index}")
         save_record(folder, Record(plan.index, shards[name] if name else None, own))
     write_atomically(folder / NOTES / "identity.json", json.dumps(identity))
     (folder / DATASET_FILE).unlink()

@@ -68,11 +68,12 @@ def _mend(task: Task, made: dict[int, Made]) -> None:
 def _copy(folder: Path, record: Record, row: Row) -> Made:
     if row["status"] == "failed" or record.shard is None:
         return row, b"", b""
-    place = next(place for place in record.shard["index"] if place[0] == row["key"])
-    _, blob = read_sample(folder / row["shard"], Location(*place))
+    file = folder / record.shard["name"]
+    place = next((place for place in record.shard["index"] if place[0] == row["key"]), None)
+    blob = read_sample(file, Location(*place))[1] if place else b""
     if sha256(blob).hexdigest() != row["sha256"]:
         raise BuilderError(
-            f"{row['name']} in {folder / row['shard']} is not what was built: the file was changed "
+            f"{row['name']} in {file} is not what was built: the file was changed "
             "or damaged. `ascnet verify` says more; the same command without --retry-failed builds "
             "that shard anew."
         )

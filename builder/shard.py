@@ -25,6 +25,16 @@ import numpy as np
 
 from builder.atomic import give_name, partial_of
 from builder.errors import BuilderError
+from builder.names import is_plain_name  # noqa: F401 (the trainer has it from here)
+from builder.regular import open_regular
+from builder.tables import (
+    LARGEST_INFO,
+    LARGEST_ROW,
+    largest_videos_file,  # noqa: F401 (the trainer has it from here)
+    wrong_info,
+    wrong_row,
+    wrong_times,
+)
 
 # Schema 3 has frame times where frames are unevenly spaced, and its colours are converted to
 # BT.601, as JPEGs are understood; schema 2 took all for even, and kept a file's own matrix.
@@ -212,13 +222,15 @@ class ShardDataset:
                 f"{folder} holds no finished shards ({DATASET_FILE} is not there). Build them "
                 f"with `ascnet build`; an interrupted build goes on with the same command."
             )
-        self.info: dict[str, Any] = parse_json(path, path.read_bytes())
+        self.info: dict[str, Any] = parse_json(path, _content(path, LARGEST_INFO))
         if self.info.get("schema") not in READABLE:
             raise BuilderError(
                 f"{path} has schema {self.info.get('schema')}, this ascnet reads "
                 f"{' and '.join(map(str, READABLE))}. "
                 "Build the shards anew, or install the ascnet that they were built with."
             )
+        if wrong := wrong_info(self.info):
+            raise changed(path, wrong)
 
     @property
     def name(self) -> str:
@@ -241,36 +253,39 @@ class ShardDataset:
             for shard in self.info["shards"]
             for row in shard["index"]
         }
-        same = ("name", "label", "group", "splits", "fps", "frames", "width", "height", "factors")
-        return tuple(
-            Video(
-                **{name: row[name] for name in same},
-                class_name=row["class"],
-                shard=places[row["key"]][0],
-                location=places[row["key"]][1],
-                times=self._times_of(row),
-            )
-            for row in self.rows()
-            if row["status"] == "built"
-        )
+        built = (row for row in self.rows() if row["status"] == "built")
+        return tuple(self._video(row, places.pop(row["key"], None)) for row in built)
 
-    def _times_of(self, row: dict[str, Any]) -> tuple[float, ...] | None:
-        times = _times(row)
-        if times and len(times) != row["frames"]:
-            raise BuilderError(
-                f"{self.folder / VIDEOS_FILE} was changed after it was built: {row['name']} has "
-                f"{row['frames']} frames and {len(times)} frame times. Copy it again, or delete "
-                "the folder and build anew."
-            )
-        return times
+    def _video(self, row: dict[str, Any], place: tuple[Path, Location] | None) -> Video:
+        wrong = ""
+        if place is None:
+            wrong = f"has a key ({row['key']}) of no sample, or of two videos"
+        elif not row["frames"] <= row["bytes"] == place[1].blob_bytes:
+            said = f"{row['frames']} frames and {row['bytes']} bytes"
+            wrong = f"has {said}, and {DATASET_FILE} {place[1].blob_bytes}"
+        elif row.get("times"):
+            wrong = wrong_times(row["times"], row["frames"])
+        if wrong or place is None:
+            raise changed(self.folder / VIDEOS_FILE, f"{ascii(row['name'])[1:-1]} {wrong}")
+        same = ("name", "label", "group", "splits", "fps", "frames", "width", "height", "factors")
+        return Video(
+            **{name: row[name] for name in same},
+            class_name=row["class"],
+            shard=place[0],
+            location=place[1],
+            times=_times(row),
+        )
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Rows of `videos.jsonl`: every source file with its status, "built", "failed" or "ignored"
         (no video by its name)."""
         path = self.folder / VIDEOS_FILE
-        with path.open("rb") as file:
-            for line in file:
-                yield parse_json(path, line)
+        with open_regular(path) as file:
+            while line := file.readline(LARGEST_ROW):
+                row = parse_json(path, line)
+                if wrong := wrong_row(row):
+                    raise changed(path, wrong)
+                yield row
 
     def splits(self) -> dict[str, set[str]]:
         """The splits that have videos, and their parts: {"1": {"train", "test"}, ...}."""
@@ -293,20 +308,37 @@ def _times(row: dict[str, Any]) -> tuple[float, ...] | None:
 def parse_json(path: Path, text: bytes) -> dict[str, Any]:
     """The object that `text`, of the file `path`, says. Raises BuilderError if it is none."""
     try:
-        found: dict[str, Any] = json.loads(text)
-        return found
+        found = json.loads(text)
     except ValueError as error:
-        raise BuilderError(
-            f"{path} was changed after it was built: {error}. Copy it again, or delete the folder "
-            "and build anew."
-        ) from error
+        raise changed(path, str(error)) from error
+    except RecursionError as error:
+        raise changed(path, "it is nested too deeply") from error
+    if not isinstance(found, dict):
+        raise changed(path, "there is something else than a JSON object")
+    return found
+
+
+def changed(path: Path, what: str) -> BuilderError:
+    """The error of a file that is not what a build wrote."""
+    return BuilderError(
+        f"{path} was changed after it was built: {what}. Copy it again, or delete the folder and "
+        "build anew."
+    )
+
+
+def _content(path: Path, most: int) -> bytes:
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise changed(path, f"it has more than {most >> 20} MB")
+    return content
 
 
 def read_offsets(video: Video) -> np.ndarray:
     """int64 array of frames + 1 byte offsets into the video's blob. Reads the JSON member; raises
     BuilderError if that is not the video's."""
     where = video.location
-    with video.shard.open("rb") as file:
+    with open_regular(video.shard) as file:
         text = os.pread(file.fileno(), where.json_bytes, where.json_start)
     _must_be_whole(video, len(text), where.json_bytes)
     return _offsets_in(text, video)
@@ -314,18 +346,25 @@ def read_offsets(video: Video) -> np.ndarray:
 
 def _offsets_in(text: bytes, video: Video) -> np.ndarray:
     """Of the frames, and the end, by a sample's JSON. Raises BuilderError if it is not of this
-    video."""
-    stated: Any = parse_json(video.shard, text)
-    try:
-        offsets = np.asarray(stated["offsets"], dtype=np.int64)
-        name = stated["name"]
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise _is_another(video) from None
-    is_whole = offsets.shape == (video.frames + 1,) and bool((np.diff(offsets) > 0).all())
-    ends = (0, video.location.blob_bytes)
-    if not is_whole or name != video.name or (offsets[0], offsets[-1]) != ends:
+    video, or if they do not rise from 0 to the end of the blob."""
+    stated = parse_json(video.shard, text)
+    if stated.get("name") != video.name:
         raise _is_another(video)
-    return offsets
+    try:
+        found = np.asarray(stated.get("offsets"))
+    except ValueError:  # lists of unequal length
+        found = np.empty(0)
+    is_fine = (
+        found.shape == (video.frames + 1,)
+        and found.dtype == np.int64
+        and found[0] == 0
+        and found[-1] == video.location.blob_bytes
+        and bool((found[1:] > found[:-1]).all())
+    )
+    if not is_fine:
+        name = ascii(video.name)[1:-1]
+        raise changed(video.shard, f"the offsets of {name} are not those of {video.frames} frames")
+    return found
 
 
 def _is_another(video: Video) -> BuilderError:
@@ -337,7 +376,7 @@ def _is_another(video: Video) -> BuilderError:
 
 def read_sample(shard: Path, where: Location) -> tuple[bytes, bytes]:
     """JSON and frames of one sample, as they lie there: nothing is checked."""
-    with shard.open("rb") as file:
+    with open_regular(shard) as file:
         text = os.pread(file.fileno(), where.json_bytes, where.json_start)
         return text, os.pread(file.fileno(), where.blob_bytes, where.blob_start)
 

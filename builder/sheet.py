@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from builder.errors import BuilderError
 from builder.frames import REASONS
 from builder.info_text import printable
-from builder.jpeg import open_jpeg
+from builder.jpeg import open_frame
 from builder.shard import VIDEOS_FILE, ShardDataset, Video, read_frames, read_offsets
 
 _SMALLEST, _LARGEST = 128, 256  # pixels of a frame's long side on the sheet
@@ -130,14 +130,7 @@ def _pictures(video: Video, numbers: list[int]) -> list[Image.Image]:
     pictures = []
     for number in numbers:
         jpeg = read_frames(video, offsets, [number])[0]
-        try:
-            pictures.append(open_jpeg(jpeg, video))
-        except OSError as error:
-            raise BuilderError(
-                f"{video.shard}: frame {number} of {printable(video.name)} is no whole JPEG. The "
-                "file was changed after it was built; copy it again, or delete the folder and "
-                "build anew."
-            ) from error
+        pictures.append(open_frame(video, number, jpeg))
     return pictures
 
 

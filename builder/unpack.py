@@ -5,12 +5,14 @@ import shutil
 import stat
 import subprocess
 import tarfile
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +23,9 @@ from builder.errors import BuilderError
 Progress = Callable[[int, int, str], None]  # files done, files in all, what is being done
 
 _BLOCK = 1 << 20  # bytes
+# Videos are hardly compressed, and lists are small: what grows by more is no data set's archive.
+MOST_GROWTH, SMALL = 10, 100 * 10**6  # times its bytes, and bytes that any archive may bring
+MOST_MEMBERS = 2_000_000
 _DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -38,6 +43,7 @@ class Member:
 
     name: str  # with forward slashes
     kind: str  # "file", "folder", or "link" for all else (links, devices)
+    size: int  # bytes that it will have
     blocks: Callable[[], Iterator[bytes]]  # of a file; checked against its checksum, if it has one
 
 
@@ -46,27 +52,46 @@ def unpack(
     folder: Path,
     holds_rars: bool = False,
     progress: Progress = lambda done, total, text: None,
+    taken: Collection[str] = (),
 ) -> int:
     """Unpack `archive` into `folder` (made if need be); returns how many files it brought. With
-    `holds_rars`, the .rar files that it holds at its top are unpacked in their place.
+    `holds_rars`, the .rar files that it holds at its top are unpacked in their place. `taken`:
+    names at the top that are another's.
 
-    Raises BuilderError, before anything is written, if a member's path would leave the folder or
-    if a member is a link; further if the archive is damaged, or if it is a rar and no program that
-    unpacks it is installed. Raises OSError if the disk refuses.
+    Raises BuilderError, before anything is written, if a member's path would leave the folder, if
+    its name is taken or moves a terminal's cursor, if it is a link, or if the members together have
+    more than MOST_GROWTH times the archive's bytes (and more than SMALL), or than the disk has
+    free; further if the archive is damaged, or if it is a rar and no program that unpacks it is
+    installed. Raises OSError if the disk refuses.
     """
-    files = _unpack(archive, archive.name, folder, f"Delete {archive}", progress)
+    room = max(MOST_GROWTH * archive.stat().st_size, SMALL)
+    one = partial(_unpack, folder=folder, remedy=f"Delete {archive}", progress=progress)
+    files, used = one(archive, archive.name, room, taken=taken)
     for inner in sorted(folder.glob("*.rar")) if holds_rars else ():
         name = f"{inner.name} in {archive.name}"
-        files += _unpack(inner, name, folder, f"Delete {archive}", progress) - 1
+        more, bytes_of_it = one(inner, name, room - used, taken=taken)
+        files, used = files + more - 1, used + bytes_of_it
         inner.unlink()
     return files
 
 
-def _unpack(archive: Path, name: str, folder: Path, remedy: str, progress: Progress) -> int:
+def _unpack(
+    archive: Path,
+    name: str,
+    room: int,
+    *,
+    folder: Path,
+    remedy: str,
+    progress: Progress,
+    taken: Collection[str],
+) -> tuple[int, int]:
+    """Files that came, and their bytes: at most `room`."""
     try:
-        with _open(archive) as members:
+        with _open(archive, room) as members:
             for member in members:
-                _must_stay_inside(name, member)
+                _must_stay_inside(name, member, taken)
+            size = sum(member.size for member in members)
+            _must_fit(name, size, room, folder.parent)
             folder.mkdir(parents=True, exist_ok=True)
             files = [member for member in members if member.kind == "file"]
             for done, member in enumerate(files):
@@ -89,12 +114,32 @@ def _unpack(archive: Path, name: str, folder: Path, remedy: str, progress: Progr
             f"{name} holds no file that can be read (it is empty, or locked by a password). "
             f"{remedy} and give the same command again: it is downloaded anew."
         )
-    return len(files)
+    return len(files), size
 
 
-def _must_stay_inside(archive: str, member: Member) -> None:
+def _must_fit(archive: str, size: int, room: int, folder: Path) -> None:
+    if size > room:
+        raise BuilderError(
+            f"{archive} is refused, and nothing of it was written: unpacked it has "
+            f"{size / 1e6:.0f} MB, and no more than {room / 1e6:.0f} MB are taken from an archive "
+            "of its size. This is not the official archive: look where it came from."
+        )
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if size > (free := shutil.disk_usage(existing).free):
+        raise BuilderError(
+            f"The disk of {folder} has not enough room: {archive} has {size / 1e6:.0f} MB "
+            f"unpacked, and {free // 1_000_000} MB are free. Make room, and give the same command "
+            "again."
+        )
+
+
+def _must_stay_inside(archive: str, member: Member, taken: Collection[str]) -> None:
     path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts:
+    if any(unicodedata.category(letter) == "Cc" for letter in member.name):
+        problem = "has control characters in its name"
+    elif path.parts and path.parts[0].casefold() in taken:
+        problem = "has the name of something that is not an archive's to bring"
+    elif path.is_absolute() or ".." in path.parts:
         problem = "would be written outside the folder that it is unpacked to"
     elif member.kind == "link":
         problem = "is a link or a device; files and folders alone are taken"
@@ -106,9 +151,10 @@ def _must_stay_inside(archive: str, member: Member) -> None:
     )
 
 
-def _open(archive: Path) -> AbstractContextManager[list[Member]]:
+def _open(archive: Path, room: int) -> AbstractContextManager[list[Member]]:
     """The members of an archive, by what its first bytes say that it is. Their blocks must be read
-    in order, and while the context is open."""
+    in order, and while the context is open. What is compressed is not looked at much beyond `room`
+    bytes."""
     with archive.open("rb") as file:
         start = file.read(512)
     if start.startswith(b"PK"):
@@ -116,9 +162,9 @@ def _open(archive: Path) -> AbstractContextManager[list[Member]]:
     if start.startswith(b"Rar!"):
         return _open_rar(archive)
     if start.startswith(b"\x1f\x8b"):
-        return _open_tar(archive, gzip.open)
+        return _open_tar(archive, gzip.open, room)
     if start[257:262] == b"ustar":  # Kinetics once had a plain tar under the name .tar.gz
-        return _open_tar(archive, open)
+        return _open_tar(archive, open, room)
     begins = start[:40].decode("ascii", "replace")
     raise tarfile.ReadError(f"it is no zip, tar or rar, it begins with {begins!r}")
 
@@ -133,27 +179,54 @@ def _blocks(open_member: Callable[[], Any]) -> Iterator[bytes]:
 def _open_zip(archive: Path) -> Iterator[list[Member]]:
     with zipfile.ZipFile(archive) as opened:
         members = []
-        for info in opened.infolist():
+        for info in _counted(opened.infolist()):
             mode = info.external_attr >> 16  # 0 unless a Unix wrote it
             kind = "folder" if info.is_dir() else "file"
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "link"
             members.append(
-                Member(info.filename, kind, partial(_blocks, partial(opened.open, info)))
+                Member(
+                    info.filename,
+                    kind,
+                    info.file_size,
+                    partial(_blocks, partial(opened.open, info)),
+                )
             )
         yield members
 
 
+def _counted(infos: Iterable[Any]) -> list[Any]:
+    found = list(islice(infos, MOST_MEMBERS + 1))
+    if len(found) > MOST_MEMBERS:
+        raise BuilderError(
+            f"An archive has more than {MOST_MEMBERS} members, and no official one has: look where "
+            "it came from."
+        )
+    return found
+
+
+def _within(infos: Iterable[tarfile.TarInfo], room: int) -> Iterator[tarfile.TarInfo]:
+    """Up to the first member that begins beyond `room` and the headers that there may be."""
+    for info in infos:
+        yield info
+        if info.offset > room + MOST_MEMBERS * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it does not end where an archive of its size does")
+
+
 @contextmanager
-def _open_tar(archive: Path, open_file: Callable[..., Any]) -> Iterator[list[Member]]:
+def _open_tar(archive: Path, open_file: Callable[..., Any], room: int) -> Iterator[list[Member]]:
     with open_file(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
-        infos = opened.getmembers()
-        while stream.read(_BLOCK):  # to the end, where gzip keeps its checksum
-            pass
+        infos = _counted(_within(opened, room))
+        if sum(info.size for info in infos) <= room:
+            end = stream.tell() + SMALL
+            while stream.read(_BLOCK):  # to the end, where gzip keeps its checksum
+                if stream.tell() > max(end, room + SMALL):
+                    raise tarfile.ReadError("it goes on and on after its last member")
         yield [
             Member(
                 info.name,
                 "file" if info.isreg() else "folder" if info.isdir() else "link",
+                info.size,
                 partial(_blocks, partial(opened.extractfile, info)),
             )
             for info in infos
@@ -165,7 +238,7 @@ def _open_rar(archive: Path) -> Iterator[list[Member]]:
     with rarfile.RarFile(archive, errors="strict") as opened:
         if opened.needs_password():
             raise rarfile.BadRarFile("it is locked by a password")
-        infos = opened.infolist()
+        infos = _counted(opened.infolist())
         pipe = None
         if any(info.is_file() and info.compress_type != rarfile.RAR_M0 for info in infos):
             pipe = _print_all_files(archive)
@@ -174,6 +247,7 @@ def _open_rar(archive: Path) -> Iterator[list[Member]]:
                 Member(
                     info.filename,
                     "file" if info.is_file() else "folder" if info.is_dir() else "link",
+                    info.file_size or 0,
                     partial(_blocks_of_pipe, pipe.stdout, info)
                     if pipe
                     else partial(_blocks, partial(opened.open, info)),

@@ -6,8 +6,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+import numpy as np
 import simplejpeg
 
 from builder.errors import BuilderError
@@ -20,6 +22,7 @@ from builder.shard import (
     Location,
     Sample,
     ShardDataset,
+    open_regular,
     sample_bytes,
     shard_end,
 )
@@ -38,6 +41,9 @@ class Report:
     frames: int  # decoded; 0 unless deep
     bytes: int
     problems: tuple[str, ...]  # a sentence each
+    links: tuple[
+        str, ...
+    ] = ()  # shards that are links, and where they lead: "a.tar -> /disk/a.tar"
 
 
 def verify(
@@ -48,9 +54,10 @@ def verify(
 ) -> Report:
     """Compare a data set with what its build wrote down.
 
-    The hash of every shard and of videos.jsonl, and the counts; a shard with another hash is
-    searched for the samples that have changed. With `deep`, every sample is rebuilt from its frames
-    and its row, and compared byte for byte, and every JPEG is decoded to the stated size.
+    The size and hash of every shard and the hash of videos.jsonl, and the counts; a shard with
+    another one is searched for the samples that have changed. With `deep`, every sample is rebuilt
+    from its frames and its row, and compared byte for byte, and every JPEG is decoded to the stated
+    size. A shard is a regular file, or a link to one, which is followed and named.
 
     Raises BuilderError if `folder` holds no finished data set of a known schema, or one whose
     tables can no longer be understood.
@@ -69,22 +76,29 @@ def _verify(folder: Path, deep: bool, workers: int, progress: Progress) -> Repor
     rows = {row["key"]: row for row in dataset.rows() if row["status"] == "built"}
     problems = _check_tables(dataset, rows)
     total, done, frames = dataset.counts["bytes"], 0, 0
+    stop = Event()
 
     def check(shard: dict[str, Any]) -> tuple[dict[str, Any], int, list[str]]:
-        return shard, *_check_shard(folder / shard["name"], shard, rows, deep)
+        return shard, *_check_shard(folder / shard["name"], shard, rows, deep, stop)
 
-    with closing(run_local(check, dataset.info["shards"], workers)) as results:
+    shards = dataset.info["shards"]
+    with closing(run_local(check, shards, workers, stop=stop.set)) as results:
         for shard, decoded, found in results:
             done, frames = done + shard["bytes"], frames + decoded
             problems += found
             progress(done, total, shard["name"])
     return Report(
         folder=folder,
-        shards=len(dataset.info["shards"]),
+        shards=len(shards),
         samples=len(rows),
         frames=frames,
         bytes=total,
         problems=tuple(sorted(problems)),
+        links=tuple(
+            f"{name} -> {os.path.realpath(folder / name)}"
+            for name in (shard["name"] for shard in shards)
+            if (folder / name).is_symlink()
+        ),
     )
 
 
@@ -93,7 +107,7 @@ def _check_tables(dataset: ShardDataset, rows: dict[int, Row]) -> list[str]:
     info, folder, problems = dataset.info, dataset.folder, []
     if not is_as_written((folder / DATASET_FILE).read_bytes()):
         problems.append(f"{DATASET_FILE}: it is not what the build wrote")
-    if sha256((folder / VIDEOS_FILE).read_bytes()).hexdigest() != info["videos_jsonl_sha256"]:
+    if _hash(folder / VIDEOS_FILE) != info["videos_jsonl_sha256"]:
         problems.append(f"{VIDEOS_FILE}: it is not what the build wrote")
     indexed = [place[0] for shard in info["shards"] for place in shard["index"]]
     counts = {
@@ -117,40 +131,47 @@ def _check_tables(dataset: ShardDataset, rows: dict[int, Row]) -> list[str]:
 
 
 def _check_shard(
-    path: Path, shard: dict[str, Any], rows: dict[int, Row], deep: bool
+    path: Path, shard: dict[str, Any], rows: dict[int, Row], deep: bool, stop: Event
 ) -> tuple[int, list[str]]:
-    """Frames decoded, and what is wrong."""
+    """Frames decoded, and what is wrong. When `stop` is set, it ends soon."""
+    problems = []
     try:
-        size, is_same = path.stat().st_size, _hash(path) == shard["sha256"]
+        open_regular(path).close()
+        if (size := path.stat().st_size) != shard["bytes"]:  # then nothing need be hashed
+            problems = [f"{path.name}: it has {size} bytes, and {shard['bytes']} were written down"]
+        elif _hash(path, stop) != shard["sha256"]:
+            problems = [f"{path.name}: its SHA-256 is not the one that was written down"]
     except OSError as error:
         return 0, [f"{path.name}: {error.strerror}"]
-    if is_same and not deep:
+    if not problems and not deep:
         return 0, []
-    problems = [] if is_same else [f"{path.name}: its SHA-256 is not the one that was written down"]
     decoded, end, name = 0, 0, "the beginning"
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for place in shard["index"]:
+            if stop.is_set():
+                break
             where = Location(*place)
             row = rows.get(where.key)
             if row is None:
                 continue  # said already
             name = row["name"]
             raw = os.pread(file.fileno(), where.end - where.start, where.start)
-            count, found = _check_sample(raw, where, row, deep)
+            count, wrong = _check_sample(raw, where, row, deep and not stop.is_set())
             decoded += count
-            problems += [f"{path.name}: {name} (sample {where.key:09d}): {what}" for what in found]
+            problems += [f"{path.name}: {name} (sample {where.key:09d}): {what}" for what in wrong]
             if where.start != end:
                 problems.append(f"{path.name}: {name} does not begin where the one before it ends")
             end = where.end
-        if os.pread(file.fileno(), max(size - end, 0) + 1, end) != shard_end(end):
+        last = shard_end(end)
+        if size - end != len(last) or os.pread(file.fileno(), len(last), end) != last:
             problems.append(f"{path.name}: what follows {name}, the last sample, has changed")
     return decoded, problems
 
 
-def _hash(path: Path) -> str:
+def _hash(path: Path, stop: Event | None = None) -> str:
     digest = sha256()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(1 << 20):
+    with open_regular(path) as file:
+        while not (stop and stop.is_set()) and (block := file.read(1 << 20)):
             digest.update(block)
     return digest.hexdigest()
 
@@ -174,16 +195,17 @@ def _check_sample(raw: bytes, where: Location, row: Row, deep: bool) -> tuple[in
     text = Sample.of_row(row, offsets).to_json()
     if b"".join(sample_bytes(where.key, text, blob)) != raw:
         problems.append("its tar headers or its JSON have changed")
-    if not deep:
+    if not deep or sizes != {(row["width"], row["height"])}:
         return 0, problems
     return len(offsets) - 1, problems + list(_undecodable(blob, offsets, row))
 
 
 def _undecodable(blob: bytes, offsets: list[int], row: Row) -> Iterator[str]:
     shape = (row["height"], row["width"], 3)
+    canvas = np.empty(shape, np.uint8)  # no picture gets more memory, whatever it says
     for i in range(len(offsets) - 1):
         try:
-            picture = simplejpeg.decode_jpeg(blob[offsets[i] : offsets[i + 1]])
+            picture = simplejpeg.decode_jpeg(blob[offsets[i] : offsets[i + 1]], buffer=canvas)
         except ValueError as error:
             yield f"frame {i} cannot be decoded: {error}"
             continue

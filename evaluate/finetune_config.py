@@ -5,7 +5,6 @@ A default is "ours" unless its comment names a source: RSPNet (the configuration
 al., AAAI 2021, by ASCNet's authors) or SlowFast (those of Feichtenhofer et al., CVPR 2021).
 """
 
-import tomllib
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -15,7 +14,8 @@ from evaluate.protocol import CROPS, Protocol
 from trainer import config
 from trainer.config import Augment
 from trainer.errors import TrainerError
-from trainer.rules import PRECISIONS, Rule, any_of, augment_rules, check_rules
+from trainer.rules import PRECISIONS, Rule, any_of, augment_rules, check_rules, name_rule
+from trainer.toml_text import read_toml
 
 RECIPES = Path(__file__).parent / "recipes"
 OPTIMISERS = ("sgd", "adamw")
@@ -99,6 +99,7 @@ class FinetuneSettings:
 def _rules(own: FinetuneSettings) -> list[Rule]:
     rising = list(own.drops) == sorted(set(own.drops)) and all(0 < drop < 1 for drop in own.drops)
     return [
+        name_rule("recipe", own.recipe),
         (0 <= own.seed < 2**32, "seed", own.seed, "0 to 4294967295"),
         (0 < own.epochs < 1e6, "epochs", own.epochs, "positive, below a million"),
         (own.steps >= 0, "steps", own.steps, "0 (then epochs count) or more"),
@@ -163,11 +164,11 @@ def load_recipe(name: str, assignments: tuple[str, ...] = (), prefix: str = "") 
                 "a .toml file."
             )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = read_toml(path)
         table.setdefault("recipe", path.stem)
         settings: FinetuneSettings = config.apply(FinetuneSettings(), table, str(path))
         return config.override(settings, assignments, prefix)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise EvaluateError(f"{path} is no TOML: {error}.") from error
     except TrainerError as error:
         raise EvaluateError(str(error)) from error

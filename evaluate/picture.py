@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from builder.jpeg import open_jpeg
+from builder.jpeg import open_frame
 from builder.shard import Video, read_frames, read_offsets
 
 _CELL_WIDTH, _CELL_HEIGHT, _LINE = 160, 120, 16  # pixels
@@ -38,7 +38,7 @@ def retrieval_grid(rows: Sequence[tuple[Labelled, Sequence[Labelled]]]) -> Image
 def _cell(shown: Labelled, colour: str) -> Image.Image:
     video = shown.video
     jpeg = read_frames(video, read_offsets(video), [video.frames // 2])[0]
-    picture = open_jpeg(jpeg, video)
+    picture = open_frame(video, video.frames // 2, jpeg)
     picture.thumbnail((_CELL_WIDTH - 10, _CELL_HEIGHT - 10))
     cell = Image.new("RGB", (_CELL_WIDTH, _CELL_HEIGHT + _LINE), "white")
     pen = ImageDraw.Draw(cell)

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 
 from builder.shard import Video, read_frames, read_offsets
 from trainer.decode import canvas_of, decode_clip
+from trainer.errors import TrainerError
 from trainer.requests import ClipRequest
 
 _AHEAD = 3  # batches that are being filled while one is in use
@@ -125,7 +127,22 @@ def read_batches(
                 requests.close()  # what is streamed holds threads and connections
 
 
+def _must_fit(shape: tuple[int, ...]) -> None:
+    """Raises TrainerError for canvases that no memory of this machine holds."""
+    needed = (_AHEAD + 1) * prod(shape)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        clips, frames, height, width, _ = shape
+        raise TrainerError(
+            f"The largest frames are {width} x {height} pixels: {clips} clips of {frames} of them, "
+            f"{_AHEAD + 1} times, take {needed / 1e9:.0f} GB, and this machine has "
+            f"{there / 1e9:.0f} GB. Build the videos with a smaller --short-side, or take fewer "
+            "frames or a smaller batch."
+        )
+
+
 def _new_buffer(shape: tuple[int, ...], pinned: bool) -> torch.Tensor:
+    _must_fit(shape)
     if pinned:
         return torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
     # numpy asks the system for huge pages, torch does not; fewer page faults and TLB misses.

@@ -5,7 +5,6 @@ A default is "ours" (our choice) unless its comment names a source: the paper (H
 """
 
 import difflib
-import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import tomli_w
 
 from trainer.errors import TrainerError
 from trainer.rules import check
+from trainer.toml_text import parse_toml, read_toml
 
 Settings = TypeVar("Settings")  # a frozen dataclass
 RECIPES = Path(__file__).parent / "recipes"
@@ -166,8 +166,8 @@ def load_recipe(name: str) -> Config:
 def load(path: Path) -> Config:
     """Settings from a TOML file; what it does not name keeps its default."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = read_toml(path)
+    except ValueError as error:
         raise TrainerError(f"{path} is no TOML: {error}.") from error
     table.setdefault("recipe", path.stem)
     table.pop("run", None)  # a run's own record, see trainer.run
@@ -185,7 +185,7 @@ def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -
         if not equals:
             raise TrainerError(f"--set {assignment} has no '='; write --set optim.lr=0.05.")
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
+            value = parse_toml(f"value = {text}")["value"]
         except ValueError:  # no TOML, or more digits than Python reads
             value = text
         for part in reversed(key.strip().removeprefix(prefix).split(".")):
@@ -280,8 +280,8 @@ def differing(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
 def parse(text: str, source: str) -> Config:
     """Settings from what `dump` made of them. Raises TrainerError where `source` is damaged."""
     try:
-        settings: Config = apply(Config(), tomllib.loads(text), source)
-    except (tomllib.TOMLDecodeError, TypeError) as error:
+        settings: Config = apply(Config(), parse_toml(text), source)
+    except (ValueError, TypeError, AttributeError) as error:
         raise TrainerError(f"{source} is damaged, or no TOML: {error}.") from error
     return settings
 

@@ -15,11 +15,19 @@ def decoded_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     """Height and width of a frame of height x width pixels decoded at the smallest of libjpeg's
     scales that leaves at least `short_side` pixels on both sides; 0: whole. Scales between 1/2 and
     1 are not taken: they cost more than whole frames."""
-    blank = simplejpeg.encode_jpeg(np.zeros((height, width, 3), np.uint8))
-    found = simplejpeg.decode_jpeg_header(blank, min_height=short_side, min_width=short_side)
+    header = _header_of(height, width)
+    found = simplejpeg.decode_jpeg_header(header, min_height=short_side, min_width=short_side)
     if short_side == 0 or 2 * found[0] > height + 1:
         return height, width
     return int(found[0]), int(found[1])
+
+
+def _header_of(height: int, width: int) -> bytes:
+    """A JPEG that says that it has so many pixels: what large ones decode to costs no large one."""
+    blank = bytearray(simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8)))
+    at = blank.index(b"\xff\xc0") + 5  # of the frame header (ITU T.81, B.2.2)
+    blank[at : at + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(blank)
 
 
 def canvas_of(videos: Sequence[Video], short_side: int) -> tuple[int, int]:
@@ -36,6 +44,7 @@ def decode_clip(
     video's size."""
     height, width = decoded_size(video.height, video.width, short_side)
     fills = canvas.shape[1:3] == (height, width)
+    own = None if fills else np.empty((height, width, 3), np.uint8)  # a larger picture fits neither
     for t, jpeg in enumerate(jpegs):
         try:
             picture = simplejpeg.decode_jpeg(
@@ -44,7 +53,7 @@ def decode_clip(
                 min_width=width,
                 fastdct=True,
                 fastupsample=True,
-                buffer=canvas[t] if fills else None,
+                buffer=canvas[t] if own is None else own,
             )
         except ValueError as error:
             raise _unreadable(video, frames[t], str(error)) from error

@@ -1,6 +1,6 @@
 """Files that come from elsewhere, whatever happens on the way."""
 
-import json
+import shutil
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,7 +9,14 @@ from threading import Event
 from typing import Any
 
 from builder.atomic import give_name, partial_of
-from builder.shard import DATASET_FILE, VIDEOS_FILE
+from builder.shard import (
+    DATASET_FILE,
+    LARGEST_INFO,
+    VIDEOS_FILE,
+    BuilderError,
+    largest_videos_file,
+    parse_json,
+)
 from trainer.errors import TrainerError
 from trainer.sources import (
     Broken,
@@ -114,9 +121,11 @@ def fetch_metadata(source: str, folder: Path, patience: Patience = AT_START) -> 
     info, videos = folder / DATASET_FILE, folder / VIDEOS_FILE
     partial = partial_of(info)  # it has its name when both are here
     try:
-        _copy(url, partial, patience)
-        digest = _copy(url_of(source, VIDEOS_FILE), videos, patience)
-        if _stated_digest(partial, url) != digest:
+        _copy(url, partial, patience, LARGEST_INFO)
+        info_says = _stated(partial, url)
+        most = largest_videos_file(info_says)
+        digest = _copy(url_of(source, VIDEOS_FILE), videos, patience, most)
+        if info_says["videos_jsonl_sha256"] != digest:
             raise TrainerError(
                 f"{VIDEOS_FILE} beside {shown(url)} is not the one that {DATASET_FILE} was written "
                 "with. Perhaps it is being built or copied: try again, or copy both again."
@@ -126,21 +135,43 @@ def fetch_metadata(source: str, folder: Path, patience: Patience = AT_START) -> 
         partial.unlink(missing_ok=True)
 
 
-def _copy(url: str, path: Path, patience: Patience) -> str:
-    """The SHA-256 of the file comes back."""
-    digest, piece = sha256(), memoryview(bytearray(_PIECE))
+def _copy(url: str, path: Path, patience: Patience, most: int) -> str:
+    """The SHA-256 of the file comes back. Raises TrainerError if it has more than `most` bytes, or
+    more than half of what the disk has free."""
+    digest, piece, got_all = sha256(), memoryview(bytearray(_PIECE)), 0
+    free = shutil.disk_usage(path.parent).free
     with path.open("wb") as file, closing(Stream(url, 0, patience, Event())) as stream:
         while got := stream.readinto(piece):
+            got_all += got
+            if got_all > min(most, free // 2):
+                raise TrainerError(_too_long(url, most, free, path.parent))
             file.write(piece[:got])
             digest.update(piece[:got])
     return digest.hexdigest()
 
 
-def _stated_digest(path: Path, url: str) -> Any:
+def _too_long(url: str, most: int, free: int, folder: Path) -> str:
+    if most > free // 2:
+        return (
+            f"{shown(url)} does not fit on the disk of {folder}, half of which it may take: "
+            f"{free / 1e6:.0f} MB are free. Make room, or name another folder in TMPDIR."
+        )
+    return (
+        f"{shown(url)} has more than {most / 1e6:.0f} MB, which no such table has: it is not read "
+        "on. Name the folder of a data set, as `ascnet build` made it."
+    )
+
+
+def _stated(path: Path, url: str) -> dict[str, Any]:
+    """What a dataset.json says."""
+    no_table = TrainerError(
+        f"What {shown(url)} gives is no {DATASET_FILE}. Name the folder that holds it, as it was "
+        "built by `ascnet build`."
+    )
     try:
-        return json.loads(path.read_bytes())["videos_jsonl_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrainerError(
-            f"What {shown(url)} gives is no {DATASET_FILE}. Name the folder that holds it, as it "
-            "was built by `ascnet build`."
-        ) from error
+        found = parse_json(path, path.read_bytes())
+    except BuilderError as error:
+        raise no_table from error
+    if not isinstance(found.get("videos_jsonl_sha256"), str):
+        raise no_table
+    return found

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from builder.shard import is_plain_name
 from trainer.errors import TrainerError
 from trainer.sampling import POLICIES
 
@@ -33,9 +34,20 @@ def check_rules(rules: Iterable[Rule]) -> None:
             raise TrainerError(f"{key} is {value!r}; allowed: {allowed}.")
 
 
+def name_rule(key: str, name: str) -> Rule:
+    """What becomes part of a path is one part of it."""
+    return (
+        is_plain_name(name),
+        key,
+        name,
+        "a plain name (it is part of a file's): no /, no control character, 255 bytes at most",
+    )
+
+
 def _data(config: "Config") -> list[Rule]:
     data = config.data
     return [
+        name_rule("data.split", data.split),
         (1 <= data.frames <= 512, "data.frames", data.frames, "1 to 512"),
         (min(data.strides, default=0) >= 1, "data.strides", data.strides, "positive numbers"),
         (
@@ -153,6 +165,7 @@ def _optim(config: "Config") -> list[Rule]:
 def _rest(config: "Config") -> list[Rule]:
     precision = config.device.precision
     return [
+        name_rule("recipe", config.recipe),
         (0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295"),
         (config.log_every >= 1, "log_every", config.log_every, "at least 1"),
         (config.checkpoint_every >= 1, "checkpoint_every", config.checkpoint_every, "at least 1"),

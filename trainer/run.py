@@ -10,16 +10,16 @@ runs/<time>-<recipe>/
     failed-step-...   the clips of the step whose loss was no number, if one was
 """
 
+import shlex
 import time
-import tomllib
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from builder.atomic import only_writer, write_atomically
-from builder.shard import ShardDataset
+from builder.shard import ShardDataset, open_regular
 from trainer import checkpoint, config
 from trainer.backbones import check_backbone
 from trainer.batches import is_streamed
@@ -29,7 +29,8 @@ from trainer.errors import TrainerError
 from trainer.provenance import code, fingerprint
 from trainer.ranks import launch
 from trainer.seen import write_down
-from trainer.sources import shown
+from trainer.sources import is_remote, shown, without_password
+from trainer.toml_text import read_toml
 from trainer.training_set import TrainingSet
 
 LAUNCH_FILE = "launch"
@@ -58,7 +59,9 @@ def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) ->
         must_be_free(run)
         record = {
             "code": code(),
-            "shards": list(data.sources.values()),
+            # A run is shown, copied and shared: no password goes into it.
+            "shards": [without_password(source) for source in data.sources.values()],
+            "secrets_left_out": any(without_password(s) != s for s in data.sources.values()),
             "shards_sha256": [fingerprint(folder) for folder in data.sources],
             "counts": data.counts,
             "streamed": is_streamed(settings.data, data),
@@ -114,13 +117,13 @@ def record_of(run: Path) -> dict[str, Any]:
     if not path.is_file():
         raise TrainerError(f"{run} is no run: there is no {path}. Name one with --run.")
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8")).get("run")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        record = read_toml(path).get("run")
+    except ValueError as error:
         raise TrainerError(
             f"{path} is damaged, or no TOML: {error}. Copy it again, or name another run with "
             "--run."
         ) from error
-    if not isinstance(record, dict) or not isinstance(record.get("shards"), list):
+    if not isinstance(record, dict) or not _are_texts(record.get("shards")):
         raise TrainerError(
             f"{run} is no run: {path} does not say under [run] what was trained on. Name one with "
             "--run."
@@ -140,6 +143,33 @@ def is_run(folder: Path) -> bool:
 def shards_of(run: Path) -> list[str]:
     """The data sets that a run was trained on: folders, URLs or `pipe:` commands."""
     return list(record_of(run)["shards"])
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def sources_to_resume(run: Path, trusted: bool) -> list[str]:
+    """The same, to be read from. Raises TrainerError for a server or a command unless it is
+    `trusted`: a file, which may be another's, would decide what is asked or run."""
+    record = record_of(run)
+    sources = list(record["shards"])
+    remote = next(filter(is_remote, sources), None)
+    if remote is None:
+        return sources
+    again = f"ascnet train {shlex.quote(shown(remote))} --run {shlex.quote(str(run))} --resume"
+    if record.get("secrets_left_out"):
+        raise TrainerError(
+            f"{run} was trained on {shown(remote)}, and the password in that address is not kept. "
+            f"Give the address again, with it: {again}"
+        )
+    if not trusted:
+        raise TrainerError(
+            f"{run} was trained on {shown(remote)}, as {run / CONFIG_FILE} says: a server would be "
+            "asked, or a program started, because a file says so. If that is what you want, give "
+            f"it again ({again}), or say --trust-source."
+        )
+    return sources
 
 
 def must_be_same(run: Path, settings: Config, data: TrainingSet, ranks: int) -> None:
@@ -179,7 +209,8 @@ def must_be_same(run: Path, settings: Config, data: TrainingSet, ranks: int) -> 
 
 
 def _other_data(run: Path, named: dict[str, str], data: TrainingSet) -> str:
-    for folder, source in data.sources.items():
+    for folder, place in data.sources.items():
+        source = without_password(place)
         if source in named and fingerprint(folder) != named[source]:
             return (
                 f"{shown(source)} was built anew since {run} was started: its steps would see "
@@ -201,7 +232,8 @@ def digest_of(path: str) -> str:
     if not path:
         return ""
     try:
-        return sha256(Path(path).read_bytes()).hexdigest()
+        with open_regular(Path(path)) as file:
+            return file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise TrainerError(
             f"model.init is {path}, which cannot be read: {error.strerror}. Name a file of "

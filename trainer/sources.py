@@ -3,6 +3,7 @@
 
 import fcntl
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -15,13 +16,18 @@ from threading import Event
 from typing import IO, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from webdataset.gopen import Pipe, gopen
+from webdataset.gopen import Pipe
 
+from builder.shard import open_regular
 from trainer.errors import TrainerError
 
 _PIPE, _HTTP = "pipe:", ("http://", "https://")
 _PIPE_SIZE = 1 << 20  # bytes; in small pieces a reader wakes up too often
 _TURN = 0.1  # seconds after which one who waits looks up
+# As gopen's curl (it tries again what may help), but https never turns into less, nor any address
+# into a file or FTP.
+_CURL = ("curl", "--globoff", "--connect-timeout", "30", "--retry", "30", "--retry-delay", "2")
+_SECRET = re.compile(r"(?<=://)[^/?#\s'\"]*@")  # user:password@ of a URL
 # Exit statuses that another try would not change. Of curl: the URL, the certificate, an HTTP status
 # such as 404 (where it may help, curl tried again itself). Of a shell: no such command.
 _LASTING = {"curl": (1, 3, 22, 60), "the command": (126, 127)}
@@ -55,27 +61,42 @@ def url_of(source: str, name: str) -> str:
     if source.startswith(_PIPE):
         if "{}" not in source:
             raise TrainerError(
-                f"{source!r} does not say where the name of the file goes. Write {{}} there, as in "
-                "'pipe:aws s3 cp s3://bucket/ucf101/{} -'."
+                f"{shown(source)!r} does not say where the name of the file goes. Write {{}} "
+                "there, as in 'pipe:aws s3 cp s3://bucket/ucf101/{} -'."
             )
         return source.replace("{}", shlex.quote(name))
     if is_on_server(source):
-        parts = urlsplit(source)
+        try:
+            parts = urlsplit(source)
+        except ValueError as error:
+            raise TrainerError(f"{shown(source)!r} is no address ({error}). Mend it.") from error
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
     if is_remote(source):
         raise TrainerError(
-            f"{source!r} is no place to read from. Name a folder, http://..., https://... or a "
-            "command that writes a file to its output: 'pipe:aws s3 cp s3://bucket/ucf101/{} -'."
+            f"{shown(source)!r} is no place to read from. Name a folder, http://..., https://... "
+            "or a command that writes a file to its output: 'pipe:aws s3 cp s3://bucket/ucf101/{} "
+            "-'."
         )
-    return str(Path(source).resolve() / name)
+    return path_of(Path(source), name)
 
 
-def shown(url: str) -> str:
-    """A URL for people, without what may be a password."""
-    if not is_on_server(url):
-        return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+def path_of(folder: Path, name: str) -> str:
+    """The absolute path of a file, which nothing takes for a URL or a command."""
+    return str(folder.resolve() / name)
+
+
+def without_password(source: str) -> str:
+    """A source without what may be a password: of an address the name and password before the host,
+    and what follows a `?`; in a command the former alone."""
+    if is_on_server(source):
+        source = source.partition("?")[0]
+    return _SECRET.sub("", source) if is_remote(source) else source
+
+
+def shown(source: str) -> str:
+    """The same for people: nothing in it moves the cursor of a terminal."""
+    text = without_password(source)
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 class Opened:
@@ -99,7 +120,7 @@ class Opened:
                 start_new_session=True,
             )
         else:
-            self._file = _gopen(url)
+            self._file = _by_curl(url) if is_on_server(url) else _local(url)
         self._child: subprocess.Popen[bytes] | None = getattr(self._file, "proc", None)
         self._raw = self._file.stream if self._child else self._file
         if self._child:
@@ -148,13 +169,24 @@ class Opened:
             self._said.close()
 
 
-def _gopen(url: str) -> Any:
+def _by_curl(url: str) -> Any:
     try:
-        return gopen(url, bufsize=0)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        if is_on_server(url):
-            raise no_curl(url) from error
+        return Pipe([*_CURL, *_followed(url), "-f", "-s", "-L", url], mode="rb", bufsize=0)
+    except (FileNotFoundError, PermissionError) as error:
+        raise no_curl(url) from error
+
+
+def _local(path: str) -> Any:
+    try:
+        return open_regular(Path(path))
+    except OSError as error:
         raise Broken(str(error.strerror), lasts=True) from error
+
+
+def _followed(url: str) -> tuple[str, ...]:
+    """What curl may be sent on to."""
+    kinds = "=https" if url.startswith("https:") else "=http,https"
+    return ("--proto", "=http,https", "--proto-redir", kinds)
 
 
 def no_curl(url: str) -> TrainerError:
@@ -165,8 +197,9 @@ def no_curl(url: str) -> TrainerError:
 
 
 def curl_says(url: str) -> str:
-    """What is wrong with a URL, in curl's words; "" if nothing is. (gopen's curl keeps silent.)"""
-    command = ["curl", "-sSfL", "-r", "0-0", "-o", os.devnull, "--max-time", "10", url]
+    """What is wrong with a URL, in curl's words; "" if nothing is. (The other one keeps silent.)"""
+    command = ["curl", "--globoff", "-sSfL", *_followed(url), "-r", "0-0", "-o", os.devnull]
+    command += ["--max-time", "10", url]
     try:
         ended = subprocess.run(command, stderr=subprocess.PIPE, check=False)
     except FileNotFoundError as error:

@@ -20,7 +20,7 @@ from trainer.ranks import Rank
 from trainer.read_ahead import ReadAhead
 from trainer.remote import Patience, Stream
 from trainer.requests import ClipRequest, Pairs, Times, draw_pair, draws_of
-from trainer.sources import shown, url_of
+from trainer.sources import path_of, shown, url_of
 from trainer.stream_order import Order, choose_streams, emitted_at, reads_of, visits
 
 
@@ -80,7 +80,9 @@ def stream_shards(videos: Sequence[Video], sources: Mapping[Path, str]) -> tuple
         found.setdefault(video.shard, []).append(position)
     return tuple(
         StreamShard(
-            url_of(sources.get(path.parent, str(path.parent)), path.name),
+            url_of(sources[path.parent], path.name)
+            if path.parent in sources
+            else path_of(path.parent, path.name),
             tuple(sorted(positions, key=lambda i: videos[i].location.start)),
         )
         for path, positions in found.items()

@@ -7,7 +7,7 @@ import click
 from ascnet.progress import Progress
 from builder.download import DownloadSettings
 from builder.fetch import FetchSettings, fetch
-from builder.places import DATASETS
+from builder.places import DATASETS, PUBLISHED
 from builder.shell import command_line, quoted
 
 
@@ -62,6 +62,12 @@ def command(
         building = command_line("ascnet", "build", dataset, "--source", folder)
     if not summary.fetched:
         click.echo(f"{folder} is up to date.")
+    if unknown := [file.name for file in DATASETS[dataset].files if file.url not in PUBLISHED]:
+        click.echo(
+            f"No checksum of {', '.join(unknown)} is published: checked by those in the archive."
+        )
+    if DATASETS[dataset].parts:
+        click.echo("No checksums of these files are published: checked by those in the archives.")
     click.echo(
         f"{folder}: {summary.fetched} of {summary.files} files fetched now, "
         f"{summary.bytes / 1e6:.1f} MB in all, {summary.unpacked} files unpacked; next: "

@@ -30,8 +30,10 @@ from trainer.run import (
     record_of,
     run_of_this_launch,
     shards_of,
+    sources_to_resume,
     start_run,
 )
+from trainer.sources import is_remote
 from trainer.training_set import TrainingSet, gather, locate
 from trainer.weights import load_weights
 
@@ -72,6 +74,11 @@ def pick_device() -> torch.device:
     is_flag=True,
     help="Go on from the run's last checkpoint; with --run, start the run if there is none yet.",
 )
+@click.option(
+    "--trust-source",
+    is_flag=True,
+    help="With --resume: ask the server, or run the command, that the run's config.toml names.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be trained and what it takes.")
 def command(
     shards: str | None,
@@ -80,6 +87,7 @@ def command(
     init: Path | None,
     run: Path | None,
     resume: bool,
+    trust_source: bool,
     dry_run: bool,
 ) -> None:
     """Train on the training videos of all data sets in SHARDS.
@@ -102,9 +110,8 @@ def command(
         if goes_on:
             assert run is not None
             settings = _same_settings(run, recipe, assignments)
-            data = gather(
-                locate([shards] if shards else shards_of(run), Path(scratch)), settings.data
-            )
+            places = [shards] if shards else sources_to_resume(run, trust_source)
+            data = gather(locate(places, Path(scratch)), settings.data)
             must_be_same(run, settings, data, rank.world)
         else:
             settings = _chosen_settings(recipe, assignments, device, say)
@@ -256,4 +263,7 @@ def _begin_text(
 def _stopped_text(run: Path) -> str:
     found = list_checkpoints(run)
     kept = f"{found[-1]} is kept" if found else "No step was finished, so there is no checkpoint"
-    return f"{kept}. Go on with: {command_line('ascnet', 'train', '--run', run, '--resume')}"
+    source = [source for source in shards_of(run) if is_remote(source)][:1]
+    return (
+        f"{kept}. Go on with: {command_line('ascnet', 'train', *source, '--run', run, '--resume')}"
+    )

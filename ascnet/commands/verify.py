@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ascnet.progress import Progress
+from builder.info_text import printable
 from builder.shard import find_datasets
 from builder.verify import Report, verify
 
@@ -43,9 +44,12 @@ def command(shards: Path, deep: bool, workers: int) -> None:
 
 def _say(report: Report) -> None:
     for problem in report.problems[:_SHOWN]:
-        click.echo(problem)
+        click.echo(printable(problem))
     if len(report.problems) > _SHOWN:
         click.echo(f"... and {len(report.problems) - _SHOWN} more")
+    if report.links:
+        more = f" and {len(report.links) - 1} more" if len(report.links) > 1 else ""
+        click.echo(f"{report.folder}: shards that are links: {report.links[0]}{more}")
     what = f"{report.shards} shards, {report.samples} videos, {report.bytes / 1e6:.1f} MB"
     if report.frames:
         what += f", {report.frames} frames decoded"

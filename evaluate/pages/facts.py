@@ -1,6 +1,5 @@
 """What a run was: settings, data sets and counts, as its `config.toml` tells."""
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from evaluate.errors import EvaluateError
 from evaluate.pages.template import count
 from trainer.checkpoint import CONFIG_FILE
 from trainer.sources import is_remote, shown
+from trainer.toml_text import read_toml
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,14 @@ def read(run: Path) -> Facts:
             "one in runs/."
         )
     try:
-        config = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return _facts(read_toml(path))
+    except (ValueError, TypeError, AttributeError) as error:  # no TOML, or other tables
         raise EvaluateError(
             f"{path} cannot be read: {error}. Copy the run again, or name another."
         ) from error
+
+
+def _facts(config: dict[str, Any]) -> Facts:
     record = config.pop("run", {})
     counts = record.get("counts", {})
     optim, model = config.get("optim", {}), config.get("model", {})

@@ -8,9 +8,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from builder.jpeg import open_jpeg
+from builder.jpeg import open_frame
 from builder.shard import Video, read_frames, read_offsets
-from evaluate.errors import EvaluateError
 
 _QUALITY = 55
 _FILTER = Image.Resampling.BILINEAR
@@ -42,8 +41,7 @@ def sprite(video: Video, first: int, last: int, frames: int = 8, width: int = 16
     """`frames` frames of a video, evenly spaced in time from `first` to `last` (both included),
     each scaled to fit `width` x 3/4 `width` pixels.
 
-    Raises BuilderError if the shard is cut, OSError if it is gone, and EvaluateError if a frame is
-    no whole JPEG.
+    Raises BuilderError if the shard is cut or a frame is no whole JPEG, OSError if it is gone.
     """
     offsets = read_offsets(video)
     size = fitting(video.width, video.height, width)
@@ -51,13 +49,7 @@ def sprite(video: Video, first: int, last: int, frames: int = 8, width: int = 16
     strip = Image.new("RGB", (len(numbers) * size[0], size[1]))
     for i, number in enumerate(numbers):
         jpeg = read_frames(video, offsets, [number])[0]
-        try:
-            picture = open_jpeg(jpeg, video).resize(size, _FILTER)
-        except OSError as error:
-            raise EvaluateError(
-                f"{video.shard}: frame {number} of {video.name!r} is no whole JPEG. The file was "
-                "changed after it was built; copy it again, or build anew."
-            ) from error
+        picture = open_frame(video, number, jpeg).resize(size, _FILTER)
         strip.paste(picture, (i * size[0], 0))
     content = BytesIO()
     strip.save(content, format="JPEG", quality=_QUALITY, optimize=True)

@@ -5,10 +5,17 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from builder import places
 from tests.builder.test_download import Server, no_one, serve
 from tests.builder.test_fetch import LISTS, RAR, VIDEOS, ZIP
 from tests.builder.test_unpack import rar_of, tool, zip_of
 from tests.commands import run_ascnet
+
+
+@pytest.fixture(autouse=True)
+def nothing_published(monkeypatch):
+    """The archives here are none of the official ones."""
+    monkeypatch.setattr(places, "PUBLISHED", {})
 
 
 @pytest.fixture

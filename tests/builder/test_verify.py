@@ -99,7 +99,7 @@ def test_a_picture_that_cannot_be_decoded_is_found_by_deep_alone(make_video, tmp
     assert len(problems(dataset.folder, deep=True)) == video.frames
 
 
-def _spoilt(jpeg: bytes) -> None:
+def _spoilt(jpeg: bytes, **options: object) -> None:
     raise ValueError("premature end")
 
 

@@ -69,9 +69,9 @@ def run(finished_run: Path, shards: Path, copy: Path, tmp_path: Path) -> Path:
     ("damage", "problem"),
     [
         (cut_tars, "Some pictures cannot be read."),
-        (spoil_members, "Some pictures cannot be read. (JSONDecodeError"),
+        (spoil_members, "tar was changed after it was built: "),
         (cut_rows, "cannot be read."),
-        (rows_without_keys, "cannot be read. (KeyError"),
+        (rows_without_keys, "videos.jsonl was changed after it was built: "),
         (other_frames, "has another number of frames"),
         (cut_info, "cannot be read."),
         (shutil.rmtree, "The shards are no longer at"),
