@@ -348,7 +348,7 @@ def _offsets_in(text: bytes, video: Video) -> np.ndarray:
     """Of the frames, and the end, by a sample's JSON. Raises BuilderError if it is not of this
     video, or if they do not rise from 0 to the end of the blob."""
     stated = parse_json(video.shard, text)
-    if stated.get("name") != video.name:
+    if (stated.get("name"), stated.get("frames")) != (video.name, video.frames):
         raise _is_another(video)
     try:
         found = np.asarray(stated.get("offsets"))
@@ -369,8 +369,9 @@ def _offsets_in(text: bytes, video: Video) -> np.ndarray:
 
 def _is_another(video: Video) -> BuilderError:
     return BuilderError(
-        f"{video.shard.name} does not hold {video.name} where {DATASET_FILE} says (byte "
-        f"{video.location.start}): it was changed, or is of another build. Copy both files again."
+        f"{video.shard.name} does not hold {ascii(video.name)[1:-1]} where {DATASET_FILE} says "
+        f"(byte {video.location.start}): it was changed, or is of another build. Copy both files "
+        "again."
     )
 
 
@@ -427,8 +428,9 @@ def _fill(view: memoryview, read: ReadInto, video: Video) -> int:
 def _must_be_whole(video: Video, got: int, wanted: int) -> None:
     if got != wanted:
         raise BuilderError(
-            f"{video.shard} ends inside {video.name}: {got} of {wanted} bytes are there. The file "
-            "was cut after it was built; copy it again, or delete the folder and build anew."
+            f"{video.shard} ends inside {ascii(video.name)[1:-1]}: {got} of {wanted} bytes are "
+            "there. The file was cut after it was built; copy it again, or delete the folder and "
+            "build anew."
         )
 
 

@@ -127,7 +127,7 @@ def _count(video: Video, rate: float, protocol: Protocol) -> int:
         return protocol.clips
     if not video.fps:
         raise EvaluateError(
-            f"{video.name} has no known frame rate, and clips are asked for every "
+            f"{ascii(video.name)[1:-1]} has no known frame rate, and clips are asked for every "
             f"{protocol.every:g} seconds. Ask for a number of clips, or build with --fps."
         )
     room = video.frames - clip_span(protocol.frames, protocol.stride * rate)

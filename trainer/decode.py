@@ -66,7 +66,7 @@ def decode_clip(
 
 def _unreadable(video: Video, frame: int, why: str) -> TrainerError:
     return TrainerError(
-        f"Frame {frame} of {video.name} in {video.shard} is no readable JPEG of "
+        f"Frame {frame} of {ascii(video.name)[1:-1]} in {video.shard} is no readable JPEG of "
         f"{video.height} x {video.width} pixels ({why}). The shard was changed after it was "
         "built; build it anew."
     )

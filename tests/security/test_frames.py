@@ -8,9 +8,8 @@ import simplejpeg
 from PIL import Image
 
 from builder.errors import BuilderError
-from builder.jpeg import open_jpeg
+from builder.jpeg import open_frame
 from builder.sheet import draw_sheet
-from evaluate.errors import EvaluateError
 from evaluate.pages.thumbnails import sprite
 
 # A program is started for PostScript, and PSD and FITS have had faults of their own.
@@ -43,8 +42,10 @@ FRAMES = [
 
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: ascii(frame[:4]))
 def test_another_picture_is_refused(frame, dataset):
-    with pytest.raises(OSError):
-        open_jpeg(frame, dataset.videos[0])
+    video = dataset.videos[0]
+    size = f"{video.width} x {video.height}"
+    with pytest.raises(BuilderError, match=rf"frame 3 of .* is no whole JPEG of {size} pixels"):
+        open_frame(video, 3, frame)
 
 
 @pytest.mark.parametrize("frame", [POSTSCRIPT, with_header(65500, 65500)], ids=["eps", "huge"])
@@ -54,5 +55,5 @@ def test_sheets_and_thumbnails(frame, dataset, monkeypatch):
         monkeypatch.setattr(f"{room}.read_frames", lambda *_: [frame])
     with pytest.raises(BuilderError, match=r"frame 0 of .* is no whole JPEG"):
         draw_sheet(video, 4)
-    with pytest.raises(EvaluateError, match=r"frame 0 of .* is no whole JPEG"):
+    with pytest.raises(BuilderError, match=r"frame 0 of .* is no whole JPEG"):
         sprite(video, 0, video.frames)
