@@ -19,6 +19,19 @@ from builder.children import Children, time_limit
 from builder.errors import BuilderError
 from builder.frames import MAX_BLOB, Facts, Failure, Frames, FrameSettings, crash
 
+# How a worker starts: by the `builder` that runs here, wherever that is, and for all else as any
+# program. With -P, the working directory, which may be full of other people's files, is never
+# among the places that modules come from.
+_HOME = Path(__file__).resolve().parent.parent
+_START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import builder
+sys.path.append(sys.path.pop(0))
+from builder.pyav_worker import main
+main()
+"""
+
 # libjpeg's quality at the same PSNR as ffmpeg's -q:v (measured on ten clips of UCF-101, HMDB-51
 # and Kinetics-400 at short side 128; libjpeg needs 15-30 % more bytes for it).
 LIBJPEG_QUALITY = {2: 93, 3: 88, 4: 83, 5: 78, 6: 72, 7: 65, 8: 58, 9: 51, 10: 45}
@@ -52,7 +65,7 @@ def decode(
     path: Path, settings: FrameSettings, timeout: float, children: Children
 ) -> Frames | Failure:
     """The frames of a video file. Raises BuilderError if the worker is stopped from outside."""
-    command = [sys.executable, "-m", "builder.pyav_worker"]
+    command = [sys.executable, "-P", "-c", _START, str(_HOME)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with (
         children.borrow(command, **pipes) as worker,
@@ -69,7 +82,7 @@ def decode(
         if status >= 0:
             raise BuilderError(
                 f"The PyAV worker ended by itself (status {status}). See what "
-                f"`{sys.executable} -m builder.pyav_worker` says, or leave --engine pyav away."
+                f"`{sys.executable} -P -m builder.pyav_worker` says, or leave --engine pyav away."
             )
         return crash("PyAV", -status)
     facts = Facts(**answer["facts"])

@@ -1,4 +1,4 @@
-"""A process that decodes one video after the other: `python -m builder.pyav_worker`.
+"""A process that decodes one video after the other: `python -P -m builder.pyav_worker`.
 
 A line of JSON comes in for every video; a line of JSON goes out, followed by the frames. Started
 and watched by builder.pyav_engine.
