@@ -22,6 +22,7 @@ from builder.children import Children, ending_with_parent, time_limit
 from builder.colour_tags import taken_as_unknown
 from builder.errors import BuilderError
 from builder.ffmpeg_log import COLOURED, UNWANTED, Log, Stream
+from builder.formats import NOT_READ, ONLY_READ, PROTOCOL
 from builder.frame_times import setpts, spacing
 from builder.frames import (
     MAX_BLOB,
@@ -250,7 +251,9 @@ def _command(path: Path, settings: FrameSettings, way: _Way, times: int) -> list
         options["frames:v"] = settings.max_frames + 1  # one more, to know that there are more
     if way.stream is not None:
         options["map"] = f"0:{way.stream}"
-    stream = ffmpeg.input(_INPUT, threads=1).output(
+    # What a file says opens no other: ffmpeg reads playlists and much else, if it is let.
+    only = {"format_whitelist": ONLY_READ, "protocol_whitelist": PROTOCOL}
+    stream = ffmpeg.input(_INPUT, threads=1, **only).output(
         "pipe:1",
         map_metadata=-1,
         map_chapters=-1,
@@ -296,8 +299,7 @@ def _judge(output: _Output, settings: FrameSettings) -> Frames | Failure:
         return Failure("no video stream", "only a cover picture", facts)
     offsets, sizes = index_frames(blob)
     if len(offsets) < 2:
-        said = [message.text for message in log.complaints]
-        return Failure(reason_for_no_frames(said, has_video=log.opened), detail, facts)
+        return _without_frames(log, detail, facts)
     if not log.pictures:
         raise BuilderError(
             f"{find_ffmpeg()} made frames and said nothing of them; it must say what it reads "
@@ -335,6 +337,14 @@ def _judge(output: _Output, settings: FrameSettings) -> Frames | Failure:
         facts=facts,
         detail=detail or tag,
     )
+
+
+def _without_frames(log: Log, detail: str, facts: Facts) -> Failure:
+    """Why no frame came."""
+    if not log.opened and log.says(NOT_READ):
+        return Failure("not a video", NOT_READ, facts)
+    said = [message.text for message in log.complaints]
+    return Failure(reason_for_no_frames(said, has_video=log.opened), detail, facts)
 
 
 def _stream_of(log: Log) -> Stream | None:

@@ -13,6 +13,7 @@ REASONS = {
     "unreadable": "the file cannot be opened (permissions?)",
     "empty file": "the file holds no bytes",
     "not a video": "no known video format, or its header is destroyed",
+    "a playlist": "the file names other files, which are not read; build these themselves",
     "truncated": "the end of the file is missing, and no frame can be decoded without it",
     "no video stream": "the file holds sound or data, but no pictures",
     "no frames": "the video stream gives no frame; the detail has the decoder's first complaint",

@@ -20,6 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from builder.children import end_with_parent
 from builder.colour_tags import can_convert, taken_as_unknown
+from builder.formats import NOT_READ, ONLY_READ, PROTOCOL
 from builder.frame_times import spacing
 from builder.frames import WARNINGS, Facts, reason_for_no_frames, scaled_size
 from builder.pyav_cropping import Cropping
@@ -31,6 +32,8 @@ _SCALING = (
     | Interpolation.BITEXACT
     | Interpolation.FULL_CHR_H_INT
 )
+# What a file says opens no other: libav reads playlists and much else, if it is let.
+_ONLY = {"format_whitelist": ONLY_READ, "protocol_whitelist": PROTOCOL}
 _UNKNOWN = 2  # ITU-T H.273's matrix and transfer function of untagged frames
 
 
@@ -82,6 +85,8 @@ def answer_to(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         if reason in work.marks:
             return answer | {"reason": reason}, b""
     if work.size is None or not work.frames:
+        if any(text.startswith(NOT_READ) for _, text in lines):
+            return answer | {"reason": "not a video", "detail": NOT_READ}, b""
         has_video = bool(work.facts.video_streams)
         reason = reason_for_no_frames([text for _, text in lines], has_video=has_video)
         return answer | {"reason": reason}, b""
@@ -103,7 +108,8 @@ def _decode(question: dict[str, Any]) -> Work:
     """What comes of the video stream that a player plays: of the best one that moves."""
     tried: list[Work] = []
     while not tried or len(tried) < (tried[-1].facts.video_streams or 0):
-        with av.open(f"file:{question['path']}", metadata_errors="ignore") as container:
+        name = f"file:{question['path']}"
+        with av.open(name, metadata_errors="ignore", options=_ONLY) as container:
             covers = av.stream.Disposition.attached_pic
             streams = [s for s in container.streams.video if not s.disposition & covers]
             if not streams:

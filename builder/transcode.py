@@ -10,6 +10,7 @@ from pathlib import Path
 from builder import ffmpeg_engine, pyav_engine
 from builder.children import Children
 from builder.errors import BuilderError
+from builder.formats import without_reading
 from builder.frames import Facts, Failure, Frames, FrameSettings
 
 Engine = Callable[[Path, FrameSettings, float, Children], Frames | Failure]
@@ -56,6 +57,8 @@ def _transcode_once(
     if isinstance(known, Failure):
         return known
     result = ENGINES[settings.engine](path, settings, timeout, children)
+    if isinstance(result, Failure) and result.reason == "not a video":
+        result = without_reading(result, path)
     facts = replace(
         result.facts, source_bytes=known.source_bytes, source_sha256=known.source_sha256
     )
