@@ -14,6 +14,7 @@ from builder.atomic import only_writer
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
+from builder.limits import Limits
 from builder.plan import ShardPlan, order_of_work, plan_shards
 from builder.records import (
     NOTES,
@@ -29,7 +30,7 @@ from builder.records import (
 )
 from builder.retry import retry_failed
 from builder.shard import ShardDataset
-from builder.transcode import TIMEOUT, must_have_engine
+from builder.transcode import must_have_engine
 from builder.work import Row, Task, build_here
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -49,7 +50,7 @@ class How:
     """How to go about a build. Nothing here changes its bytes."""
 
     workers: int = 1
-    timeout: float = TIMEOUT  # seconds a video
+    limits: Limits = field(default_factory=Limits)  # of each video
     overwrite: bool = False  # take an earlier build away first
     retry_failed: bool = False  # try the failed videos of an earlier build again
     max_failures: int | None = None  # give up when more videos have failed
@@ -181,7 +182,7 @@ class _Build:
                 plan=plan,
                 videos=tuple(map(item, keys)),
                 frames=self.settings.frames,
-                timeout=self.how.timeout,
+                limits=self.how.limits,
             )
             for plan, keys in order_of_work(
                 plans, [size or 0 for size in self.sizes], at_once=at_once

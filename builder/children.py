@@ -1,6 +1,7 @@
 """The processes that decode: none outlives its time limit, or the build."""
 
 import ctypes
+import resource
 import shutil
 import signal
 import subprocess
@@ -122,6 +123,16 @@ def time_limit(process: Process, seconds: float) -> Iterator[threading.Event]:
         yield expired
     finally:
         timer.cancel()
+
+
+def limit_memory(process: Process, memory: int) -> None:
+    """Let a process take so many bytes and no more. Counted is what it asks for to write to (Linux,
+    RLIMIT_DATA): not its code, and not what allocators and threads only set aside."""
+    # It may have ended, and some containers do not let it.
+    with suppress(OSError, ValueError):
+        hard = resource.prlimit(process.pid, resource.RLIMIT_DATA)[1]
+        soft = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, (soft, hard))
 
 
 @cache

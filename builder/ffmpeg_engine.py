@@ -8,23 +8,23 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 import ffmpeg
 import imageio_ffmpeg
 
-from builder.children import Children, ending_with_parent, time_limit
+from builder.children import Children, ending_with_parent, limit_memory, time_limit
 from builder.colour_tags import taken_as_unknown
 from builder.errors import BuilderError
 from builder.ffmpeg_log import COLOURED, UNWANTED, Log, Stream
+from builder.formats import NOT_READ, ONLY_READ, PROTOCOL
 from builder.frame_times import setpts, spacing
 from builder.frames import (
-    MAX_BLOB,
     WARNINGS,
     Facts,
     Failure,
@@ -34,6 +34,8 @@ from builder.frames import (
     index_frames,
     reason_for_no_frames,
 )
+from builder.limits import MEMORY_SAID, PIXELS_SAID, Limits
+from builder.log_pipe import LogPipe
 
 _PIPE_BYTES = 1 << 18  # larger pipes mean fewer switches between ffmpeg and us
 _OLDEST = (5, 1)  # -fps_mode
@@ -101,13 +103,13 @@ class _Output:
 
 
 def decode(
-    path: Path, settings: FrameSettings, timeout: float, children: Children
+    path: Path, settings: FrameSettings, limits: Limits, children: Children
 ) -> Frames | Failure:
     """The frames of a video file. Raises BuilderError if ffmpeg is stopped from outside."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + limits.seconds
 
     def run(way: _Way) -> _Output:
-        return _run(path, settings, way, deadline, children)
+        return _run(path, settings, way, limits, deadline, children)
 
     try:
         way, output = _Way(), run(_Way())
@@ -116,11 +118,11 @@ def decode(
             output = run(way)
         if output.is_picture and output.status >= 0 and output.log.signal is None:
             output = _moving(output, way, run)
-    except _TooLargeError:
-        return Failure("too large", f"more than {MAX_BLOB} bytes of frames")
+    except _TooLargeError as error:
+        return Failure("too large", str(error))
     except _ExpiredError:
-        return Failure("timeout", f"stopped after {timeout:g} s")
-    return _judge(output, settings)
+        return Failure("timeout", f"stopped after {limits.seconds:g} s")
+    return _judge(output, settings, limits)
 
 
 def _moving(output: _Output, way: _Way, run: Callable[[_Way], _Output]) -> _Output:
@@ -148,53 +150,79 @@ class _ExpiredError(Exception):
 
 
 def _run(
-    path: Path, settings: FrameSettings, way: _Way, deadline: float, children: Children
+    path: Path,
+    settings: FrameSettings,
+    way: _Way,
+    limits: Limits,
+    deadline: float,
+    children: Children,
 ) -> _Output:
     """Start ffmpeg and take what it writes. Raises _TooLargeError and _ExpiredError."""
-    read_end, write_end = os.pipe()
     with (
-        os.fdopen(read_end, "rb", buffering=0) as stamps,
-        os.fdopen(write_end, "wb", buffering=0) as times,
-        os.fdopen(os.memfd_create("log"), "rb") as log,  # unlike a pipe, it need not be emptied
+        _pipe() as (stamps, times),
+        _pipe() as (log, words),
         children.start(
-            [*ending_with_parent(), *_command(path, settings, way, times.fileno())],
+            [*ending_with_parent(), *_command(path, settings, limits, way, times.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=words,
             pass_fds=(times.fileno(),),
             env=_environment(),
         ) as process,
         time_limit(process, max(0.0, deadline - time.monotonic())) as expired,
     ):
+        limit_memory(process, limits.memory)
         times.close()  # ffmpeg has its own
+        words.close()
         assert process.stdout is not None
         with suppress(OSError):  # only a matter of speed
             fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        blob, said = _read_both(process.stdout.fileno(), stamps.fileno())
+        log_pipe = LogPipe(log.fileno())
+        blob, said = _read_both(process.stdout.fileno(), stamps.fileno(), log_pipe, limits)
+        text = log_pipe.take_all()
         status = process.wait()
-        words = _read(log)
     if expired.is_set():
         raise _ExpiredError
-    return _Output(blob, _stamps(said), Log(words, path), status)
+    return _Output(blob, _stamps(said), Log(text, path), status)
 
 
-def _read_both(pictures: int, times: int) -> tuple[bytearray, bytearray]:
-    """All that comes from two pipes. Raises _TooLargeError."""
+@contextmanager
+def _pipe() -> Iterator[tuple[FileIO, FileIO]]:
+    """Both ends of a pipe, to read and to write."""
+    read_end, write_end = os.pipe()
+    with FileIO(read_end, "r") as reader, FileIO(write_end, "w") as writer:
+        yield reader, writer
+
+
+def _read_both(
+    pictures: int, times: int, log: LogPipe, limits: Limits
+) -> tuple[bytearray, bytearray]:
+    """All that comes from two pipes; the log is kept flowing. Raises _TooLargeError."""
     got = {pictures: bytearray(), times: bytearray()}
     poll = select.poll()
     for pipe in got:
         poll.register(pipe, select.POLLIN)
-    left = set(got)
+    left, lines = set(got), 0
     while left:
-        for pipe, _ in poll.poll():
+        # The log has a pipe to fill, so there is no need to wake up for each of its words.
+        for pipe, _ in poll.poll(_LOOK):
             chunk = os.read(pipe, _PIPE_BYTES)
             got[pipe] += chunk
             if not chunk:
                 poll.unregister(pipe)
                 left.remove(pipe)
-        if len(got[pictures]) > MAX_BLOB:
-            raise _TooLargeError
+            if pipe == times:
+                lines += chunk.count(b"\n")
+        log.take()
+        if len(got[pictures]) > limits.stored:
+            raise _TooLargeError(limits.too_many_bytes)
+        if lines > _LINES * limits.frames:
+            raise _TooLargeError(limits.too_many_frames)
     return got[pictures], got[times]
+
+
+_LOOK = 20  # milliseconds after which the log is looked at, whatever else comes
+_LINES = 2  # that the filter `metadata` prints of a frame
 
 
 def _environment() -> dict[str, str]:
@@ -207,19 +235,9 @@ def _stamps(said: bytes | bytearray) -> tuple[float | None, ...]:
     return tuple(None if b"N" in stamp else float(stamp) for stamp in found)
 
 
-def _read(log: IO[bytes]) -> bytes:
-    """What ffmpeg said: the beginning, which describes the file, and the end."""
-    size = os.fstat(log.fileno()).st_size
-    text = os.pread(log.fileno(), _LOG_BYTES, 0)
-    if size > _LOG_BYTES:
-        text += b"\n" + os.pread(log.fileno(), _LOG_BYTES, max(_LOG_BYTES, size - _LOG_BYTES))
-    return text
-
-
-_LOG_BYTES = 1 << 20
-
-
-def _command(path: Path, settings: FrameSettings, way: _Way, times: int) -> list[str]:
+def _command(
+    path: Path, settings: FrameSettings, limits: Limits, way: _Way, times: int
+) -> list[str]:
     side = settings.short_side
     unknown = ["color_primaries=unknown", "color_trc=unknown"]  # used by no conversion here
     if way.no_matrix:
@@ -250,7 +268,9 @@ def _command(path: Path, settings: FrameSettings, way: _Way, times: int) -> list
         options["frames:v"] = settings.max_frames + 1  # one more, to know that there are more
     if way.stream is not None:
         options["map"] = f"0:{way.stream}"
-    stream = ffmpeg.input(_INPUT, threads=1).output(
+    # What a file says opens no other: ffmpeg reads playlists and much else, if it is let.
+    only = {"format_whitelist": ONLY_READ, "protocol_whitelist": PROTOCOL}
+    stream = ffmpeg.input(_INPUT, threads=1, max_pixels=limits.pixels, **only).output(
         "pipe:1",
         map_metadata=-1,
         map_chapters=-1,
@@ -267,6 +287,7 @@ def _command(path: Path, settings: FrameSettings, way: _Way, times: int) -> list
     )
     stream = stream.global_args("-hide_banner", "-nostdin", "-nostats")
     stream = stream.global_args("-loglevel", "level+verbose")
+    stream = stream.global_args("-benchmark")  # says at the end how much memory it took
     # Frames that can be decoded count, however many others cannot.
     stream = stream.global_args("-max_error_rate", "1")
     words = [str(word) for word in stream.compile(cmd=find_ffmpeg())]
@@ -279,7 +300,7 @@ _INPUT = "<the video>"
 _STOPPED = 255  # ffmpeg's exit status after a signal, and after an error of number 1
 
 
-def _judge(output: _Output, settings: FrameSettings) -> Frames | Failure:
+def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames | Failure:
     """ffmpeg's output, what it said, and its exit status, made into one answer.
 
     Raises BuilderError if ffmpeg was stopped from outside: that says nothing of the video.
@@ -295,9 +316,8 @@ def _judge(output: _Output, settings: FrameSettings) -> Frames | Failure:
     if stream is not None and stream.is_cover:
         return Failure("no video stream", "only a cover picture", facts)
     offsets, sizes = index_frames(blob)
-    if len(offsets) < 2:
-        said = [message.text for message in log.complaints]
-        return Failure(reason_for_no_frames(said, has_video=log.opened), detail, facts)
+    if len(offsets) < 2 or _ran_out(log, limits):  # what lacks of the frames then is chance
+        return _without_frames(log, limits, detail, facts)
     if not log.pictures:
         raise BuilderError(
             f"{find_ffmpeg()} made frames and said nothing of them; it must say what it reads "
@@ -335,6 +355,23 @@ def _judge(output: _Output, settings: FrameSettings) -> Frames | Failure:
         facts=facts,
         detail=detail or tag,
     )
+
+
+def _without_frames(log: Log, limits: Limits, detail: str, facts: Facts) -> Failure:
+    """Why no frames are kept."""
+    if _ran_out(log, limits):
+        return Failure("too large", limits.too_much_memory, facts)
+    for error in log.errors:
+        if large := re.search(PIXELS_SAID, error):
+            return Failure("too large", limits.too_many_pixels(large[1]), facts)
+    if not log.opened and log.says(NOT_READ):
+        return Failure("not a video", NOT_READ, facts)
+    said = [message.text for message in log.complaints]
+    return Failure(reason_for_no_frames(said, has_video=log.opened), detail, facts)
+
+
+def _ran_out(log: Log, limits: Limits) -> bool:
+    return log.says(MEMORY_SAID) and limits.ran_out(log.peak)
 
 
 def _stream_of(log: Log) -> Stream | None:

@@ -30,6 +30,7 @@ _STREAM = re.compile(
 _DURATION = re.compile(r"^\[info\]   Duration: (?:(\d+):(\d\d):([\d.]+)|N/A), ", re.M)
 _ROTATION = re.compile(r"(?i)^\[info\]\s+display ?matrix: rotation of (-?[\d.]+) degrees", re.M)
 _STOPPED = re.compile(r"^\[info\] Exiting normally, received signal (\d+)\.", re.M)
+_PEAK = re.compile(r"^\[info\] bench: maxrss=(\d+)[Kk]i?B$", re.M)
 _SIZE = re.compile(r", (\d+)x(\d+)")
 _COLOURS = re.compile(r", (\w+)\(([^()]*)\)")
 
@@ -182,6 +183,12 @@ class Log:
             return None
         hours, minutes, seconds = found[0]
         return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 3)
+
+    @property
+    def peak(self) -> int:
+        """Bytes of memory that ffmpeg has used at the most; 0 where it does not say."""
+        found = _PEAK.findall(self._end)
+        return int(found[-1]) * 1024 if found else 0
 
     @property
     def signal(self) -> int | None:

@@ -13,6 +13,7 @@ REASONS = {
     "unreadable": "the file cannot be opened (permissions?)",
     "empty file": "the file holds no bytes",
     "not a video": "no known video format, or its header is destroyed",
+    "a playlist": "the file names other files, which are not read; build these themselves",
     "truncated": "the end of the file is missing, and no frame can be decoded without it",
     "no video stream": "the file holds sound or data, but no pictures",
     "no frames": "the video stream gives no frame; the detail has the decoder's first complaint",
@@ -20,7 +21,7 @@ REASONS = {
     "decoder failed": "the decoder gave up or crashed in the middle",
     "timeout": "decoding took longer than --timeout allows",
     "too short": "fewer frames than --min-frames asks for",
-    "too large": "its frames come to more than 2 GB; --max-frames, --fps or --short-side help",
+    "too large": "it takes more memory than is allowed; the detail says of what, and the option",
 }
 # The closed list of remarks on a video that is in the shards all the same.
 WARNINGS = {
@@ -30,7 +31,6 @@ WARNINGS = {
     "colour tag": "the file names colours that cannot be converted; taken as untagged (BT.601)",
     "time jumps": "time stamps run backwards or leave a hole; time goes on, a hole is 10 s at most",
 }
-MAX_BLOB = 2 * 10**9  # bytes of one video's frames: they are in memory, and a tar member is limited
 CHROMA = ("420", "422", "444")
 
 

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,21 @@ from typing import Any
 
 from builder.children import Children, time_limit
 from builder.errors import BuilderError
-from builder.frames import MAX_BLOB, Facts, Failure, Frames, FrameSettings, crash
+from builder.frames import Facts, Failure, Frames, FrameSettings, crash
+from builder.limits import Limits
+
+# How a worker starts: by the `builder` that runs here, wherever that is, and for all else as any
+# program. With -P, the working directory, which may be full of other people's files, is never
+# among the places that modules come from.
+_HOME = Path(__file__).resolve().parent.parent
+_START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import builder
+sys.path.append(sys.path.pop(0))
+from builder.pyav_worker import main
+main()
+"""
 
 # libjpeg's quality at the same PSNR as ffmpeg's -q:v (measured on ten clips of UCF-101, HMDB-51
 # and Kinetics-400 at short side 128; libjpeg needs 15-30 % more bytes for it).
@@ -49,27 +64,29 @@ def must_be_able(settings: FrameSettings) -> None:
 
 
 def decode(
-    path: Path, settings: FrameSettings, timeout: float, children: Children
+    path: Path, settings: FrameSettings, limits: Limits, children: Children
 ) -> Frames | Failure:
     """The frames of a video file. Raises BuilderError if the worker is stopped from outside."""
-    command = [sys.executable, "-m", "builder.pyav_worker"]
+    command = [sys.executable, "-P", "-c", _START, str(_HOME)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with (
         children.borrow(command, **pipes) as worker,
-        time_limit(worker, timeout) as expired,
+        time_limit(worker, limits.seconds) as expired,
     ):
-        answer, blob = _ask(worker, path, settings)
+        answer, blob = _ask(worker, path, settings, limits)
         if answer is None:
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(10)  # it ends by itself, and why is the question
             status = children.end(worker)
+        elif answer["exhausted"]:
+            children.end(worker)  # what is left of it after that, nobody knows
     if answer is None:
         if expired.is_set():
-            return Failure("timeout", f"stopped after {timeout:g} s")
+            return Failure("timeout", f"stopped after {limits.seconds:g} s")
         if status >= 0:
             raise BuilderError(
                 f"The PyAV worker ended by itself (status {status}). See what "
-                f"`{sys.executable} -m builder.pyav_worker` says, or leave --engine pyav away."
+                f"`{sys.executable} -P -m builder.pyav_worker` says, or leave --engine pyav away."
             )
         return crash("PyAV", -status)
     facts = Facts(**answer["facts"])
@@ -90,7 +107,7 @@ def decode(
 
 
 def _ask(
-    worker: subprocess.Popen[bytes], path: Path, settings: FrameSettings
+    worker: subprocess.Popen[bytes], path: Path, settings: FrameSettings, limits: Limits
 ) -> tuple[dict[str, Any] | None, bytes]:
     """The worker's answer and the frames; None if the worker died over it."""
     assert worker.stdin is not None and worker.stdout is not None
@@ -100,7 +117,7 @@ def _ask(
         "quality": LIBJPEG_QUALITY[settings.jpeg_quality],
         "chroma": settings.chroma,
         "max_frames": settings.max_frames,
-        "max_bytes": MAX_BLOB,
+        "limits": asdict(limits),
     }
     try:
         worker.stdin.write(json.dumps(question).encode("ascii") + b"\n")

@@ -1,4 +1,4 @@
-"""A process that decodes one video after the other: `python -m builder.pyav_worker`.
+"""A process that decodes one video after the other: `python -P -m builder.pyav_worker`.
 
 A line of JSON comes in for every video; a line of JSON goes out, followed by the frames. Started
 and watched by builder.pyav_engine.
@@ -7,10 +7,14 @@ and watched by builder.pyav_engine.
 import json
 import math
 import os
+import re
+import resource
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import av
@@ -20,9 +24,12 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from builder.children import end_with_parent
 from builder.colour_tags import can_convert, taken_as_unknown
+from builder.formats import NOT_READ, ONLY_READ, PROTOCOL
 from builder.frame_times import spacing
 from builder.frames import WARNINGS, Facts, reason_for_no_frames, scaled_size
+from builder.limits import MEMORY_SAID, PIXELS_SAID, Limits
 from builder.pyav_cropping import Cropping
+from builder.said import Said, add_line
 
 # FULL_CHR_H_INT: frames of another colour matrix go by way of RGB, in full resolution.
 _SCALING = (
@@ -31,6 +38,8 @@ _SCALING = (
     | Interpolation.BITEXACT
     | Interpolation.FULL_CHR_H_INT
 )
+# What a file says opens no other: libav reads playlists and much else, if it is let.
+_ONLY = {"format_whitelist": ONLY_READ, "protocol_whitelist": PROTOCOL}
 _UNKNOWN = 2  # ITU-T H.273's matrix and transfer function of untagged frames
 
 
@@ -42,49 +51,80 @@ class Work:
     size: tuple[int, int] | None = None  # of the frames, pixels
     complaints: list[str] = field(default_factory=list)
     marks: set[str] = field(default_factory=set)  # a warning, or a reason to give it up
+    too_large: str = ""  # which limit it passes
     facts: Facts = field(default_factory=Facts)
     stamps: list[float | None] = field(default_factory=list)  # seconds, of the frames
     tag: str = ""  # a colour tag that is passed over
 
+    def complain(self, words: str) -> None:
+        add_line(self.complaints, words)
+
 
 def main() -> None:
     end_with_parent()
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", 1 << 20)  # many frames at once
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody else writes there
     av.logging.set_level(av.logging.WARNING)
     av.logging.set_skip_repeated(False)  # it would tell of one video with the next
+    own = _memory("VmData")  # what RLIMIT_DATA limits
     for line in sys.stdin.buffer:
         question = json.loads(line)
-        answer, blob = answer_to(question)
-        answers.write(json.dumps(answer | {"bytes": len(blob)}).encode("ascii") + b"\n")
-        answers.write(blob)
+        limits = Limits(**question.pop("limits"))
+        # The frames that wait to be handed over do not count: with ffmpeg they are not its own.
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        soft = own + limits.memory + limits.stored
+        soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+        try:
+            answer, frames = answer_to(question, limits)
+            size = sum(map(len, frames))
+            text = json.dumps(answer | {"bytes": size, "exhausted": False})
+        except MemoryError:
+            failure = {"reason": "too large", "detail": limits.too_much_memory}
+            frames = []
+            text = json.dumps({"facts": {}, "bytes": 0, "exhausted": True} | failure)
+        answers.write(text.encode("ascii") + b"\n")
+        answers.writelines(frames)
         answers.flush()
 
 
-def answer_to(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """The frames of a video, or the reason why there are none; never raises for a bad video."""
+def _memory(name: str) -> int:
+    """Bytes of memory of this process, by one of Linux's counts of it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{name}:")[2].split()[0]) * 1024
+
+
+def answer_to(question: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], list[bytes]]:
+    """The frames of a video, or the reason why there are none; never raises for a bad video.
+
+    Raises MemoryError if `limits` do not allow the memory that it takes.
+    """
     work = Work()
-    with av.logging.Capture() as said:
+    with Said() as said:
         try:
-            work = _decode(question)
+            work = _decode(question, limits)
         except av.FFmpegError as error:
-            work.complaints.append(_words(error))
+            work.complain(_words(error))
         except ValueError as error:  # PyAV, of names and tags of streams
-            work.complaints.append(f"{type(error).__name__}: {error}")
+            work.complain(f"{type(error).__name__}: {error}")
             work.marks.add("decoder failed")
-    lines = [(level, text.strip()) for level, _, text in said] + [(0, c) for c in work.complaints]
-    lines = [line for line in lines if "deprecated pixel format" not in line[1]]  # it means ours
-    log = [text for level, text in lines if level <= av.logging.ERROR]
+    lines, log = (
+        [text for text in [*part, *work.complaints] if "deprecated pixel format" not in text]
+        for part in (said.lines, said.errors)  # it means ours
+    )
+    if any(MEMORY_SAID in text for text in log) and limits.ran_out(_memory("VmHWM")):
+        raise MemoryError  # what lacks of the frames then is chance
     detail = log[0][:200] if log else ""
-    facts = asdict(work.facts) | {"last_line": lines[-1][1][:200] if lines else ""}
+    facts = asdict(work.facts) | {"last_line": lines[-1][:200] if lines else ""}
     answer: dict[str, Any] = {"facts": facts, "detail": detail or work.tag}
-    for reason in ("too large", "decoder failed"):
-        if reason in work.marks:
-            return answer | {"reason": reason}, b""
+    if work.too_large:
+        return answer | {"reason": "too large", "detail": work.too_large}, []
+    if "decoder failed" in work.marks:
+        return answer | {"reason": "decoder failed"}, []
     if work.size is None or not work.frames:
-        has_video = bool(work.facts.video_streams)
-        reason = reason_for_no_frames([text for _, text in lines], has_video=has_video)
-        return answer | {"reason": reason}, b""
+        return answer | _why_none(lines, limits, has_video=bool(work.facts.video_streams)), []
     lie = spacing(work.stamps, work.facts.fps)
     found = {"damaged": bool(log), "colour tag": bool(work.tag), "time jumps": lie.jumps}
     marks = work.marks | {mark for mark, is_so in found.items() if is_so}
@@ -96,23 +136,36 @@ def answer_to(question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         "fps": lie.fps,
         "times": lie.times,
     }
-    return answer, b"".join(work.frames)
+    return answer, work.frames
 
 
-def _decode(question: dict[str, Any]) -> Work:
+def _why_none(lines: list[str], limits: Limits, *, has_video: bool) -> dict[str, str]:
+    """Reason, and detail where it is not the first error, of a video without frames."""
+    if any(text.startswith(NOT_READ) for text in lines):
+        return {"reason": "not a video", "detail": NOT_READ}
+    for text in lines:
+        if large := re.search(PIXELS_SAID, text):
+            return {"reason": "too large", "detail": limits.too_many_pixels(large[1])}
+    return {"reason": reason_for_no_frames(lines, has_video=has_video)}
+
+
+def _decode(question: dict[str, Any], limits: Limits) -> Work:
     """What comes of the video stream that a player plays: of the best one that moves."""
     tried: list[Work] = []
     while not tried or len(tried) < (tried[-1].facts.video_streams or 0):
-        with av.open(f"file:{question['path']}", metadata_errors="ignore") as container:
+        name = f"file:{question['path']}"
+        options = _ONLY | {"max_pixels": str(limits.pixels)}
+        with av.open(name, metadata_errors="ignore", options=options) as container:
             covers = av.stream.Disposition.attached_pic
             streams = [s for s in container.streams.video if not s.disposition & covers]
             if not streams:
                 return Work(complaints=["Stream map matches no streams"])
             best = sorted(streams, key=lambda s: _worth(s, streams), reverse=True)[len(tried)]
-            tried.append(_decode_stream(container, best, question))
+            tried.append(_decode_stream(container, best, question, limits))
             tried[-1].facts = replace(tried[-1].facts, video_streams=len(streams))
-        if len(tried[-1].frames) > 1 or tried[-1].marks & {"cut", "too large", "decoder failed"}:
-            break
+        last = tried[-1]
+        if len(last.frames) > 1 or last.too_large or last.marks & {"cut", "decoder failed"}:
+            return last
     return max(tried, key=lambda work: len(work.frames))
 
 
@@ -127,21 +180,25 @@ def _worth(stream: av.VideoStream, streams: Sequence[av.VideoStream]) -> tuple[b
 
 
 def _decode_stream(
-    container: av.container.InputContainer, stream: av.VideoStream, question: dict[str, Any]
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    question: dict[str, Any],
+    limits: Limits,
 ) -> Work:
     work = Work(facts=_facts(container, stream))
     if stream.codec_context is None:
-        work.complaints.append("no decoder found for the video stream")
+        work.complain("no decoder found for the video stream")
         return work
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"max_pixels": str(limits.pixels)}
     try:
-        _take_frames(work, container, stream, question)
+        _take_frames(work, container, stream, question, limits)
     except av.FFmpegError as error:
-        work.complaints.append(_words(error))
+        work.complain(_words(error))
     except MemoryError:
-        raise  # no fault of the video
+        raise
     except Exception as error:  # whatever else PyAV makes of damaged files
-        work.complaints.append(f"{type(error).__name__}: {error}")
+        work.complain(f"{type(error).__name__}: {error}")
         work.marks.add("decoder failed")
     del work.stamps[len(work.frames) :]
     return work
@@ -152,12 +209,16 @@ def _take_frames(
     container: av.container.InputContainer,
     stream: av.VideoStream,
     question: dict[str, Any],
+    limits: Limits,
 ) -> None:
     scaler, source, total = VideoReformatter(), None, 0
     crop, clock = Cropping(container, stream), Clock(container.format.name)
-    for decoded in _frames(container, stream, work.complaints):
+    for decoded in _frames(container, stream, work.complain):
         if len(work.frames) == question["max_frames"]:
             work.marks.add("cut")
+            return
+        if len(work.frames) == limits.frames:
+            work.too_large = limits.too_many_frames
             return
         if decoded.is_corrupt:
             work.marks.add("damaged")
@@ -170,7 +231,7 @@ def _take_frames(
                 rotation = math.degrees(math.atan2(matrix[1], matrix[0])) % 360 or None
                 work.facts = replace(work.facts, rotation=rotation)
                 if rotation and rotation % 90:
-                    work.complaints.append(f"turned by {rotation:g}: needs --engine ffmpeg")
+                    work.complain(f"turned by {rotation:g}: needs --engine ffmpeg")
                     work.marks.add("decoder failed")
                     return
             shown = _shown_size(frame, stream, sideways)
@@ -195,13 +256,13 @@ def _take_frames(
         planes = [_upright(_plane(p), matrix) for p in picture.planes]
         work.frames.append(simplejpeg.encode_jpeg_yuv_planes(*planes, question["quality"]))
         total += len(work.frames[-1])
-        if total > question["max_bytes"]:
-            work.marks.add("too large")
+        if total > limits.stored:
+            work.too_large = limits.too_many_bytes
             return
 
 
 def _frames(
-    container: av.container.InputContainer, stream: av.VideoStream, complaints: list[str]
+    container: av.container.InputContainer, stream: av.VideoStream, complain: Callable[[str], None]
 ) -> Iterator[av.VideoFrame]:
     """Every frame that can be decoded. As with ffmpeg, a packet that cannot is passed over, and a
     file that breaks off ends there."""
@@ -212,13 +273,13 @@ def _frames(
         except StopIteration:
             return
         except av.FFmpegError as error:
-            complaints.append(_words(error))
+            complain(_words(error))
             packet = None
         try:
             yield from stream.codec_context.decode(packet)
         except av.FFmpegError as error:
             if not isinstance(error, av.EOFError):
-                complaints.append(_words(error))
+                complain(_words(error))
         if packet is None:
             return
 

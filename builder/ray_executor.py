@@ -3,9 +3,12 @@
 import logging
 import os
 import signal
+import sysconfig
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
 
 from builder.errors import BuilderError, DecoderKilledError
 from builder.transcode import engine_version
@@ -32,7 +35,7 @@ def build_on_ray(tasks: list[Task], engine: str) -> Generator[list[Row], None, N
     if mine:
         ours = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(log_to_driver=False, logging_level=logging.WARNING, job_config=_job_config())
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise BuilderError(
                 f"Ray's cluster cannot be used (RAY_ADDRESS is {os.environ.get('RAY_ADDRESS')!r}): "
@@ -68,6 +71,28 @@ def build_on_ray(tasks: list[Task], engine: str) -> Generator[list[Row], None, N
             ray.cancel(reference, force=True)
         if mine:
             ray.shutdown()
+
+
+class _Fixed(list[str]):
+    """A list that nobody makes longer."""
+
+    def extend(self, more: Iterable[str]) -> None:
+        pass
+
+
+def _job_config() -> Any:
+    """What tells Ray's workers where modules come from: of themselves, and from where this package
+    lies. Ray would put the working directory before all others, and it may be full of other
+    people's files."""
+    from ray.job_config import JobConfig
+
+    if os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
+        return None  # a client's directory is of no use on a cluster: Ray does not hand it on
+    config = JobConfig()
+    home = Path(__file__).resolve().parent.parent
+    installed = home == Path(sysconfig.get_path("purelib")).resolve()
+    config._py_driver_sys_path = _Fixed([] if installed else [str(home)])
+    return config
 
 
 def _build_shard(task: Task, engine: str) -> list[Row]:

@@ -10,11 +10,13 @@ from pathlib import Path
 from builder import ffmpeg_engine, pyav_engine
 from builder.children import Children
 from builder.errors import BuilderError
+from builder.formats import without_reading
 from builder.frames import Facts, Failure, Frames, FrameSettings
+from builder.limits import Limits
 
-Engine = Callable[[Path, FrameSettings, float, Children], Frames | Failure]
+Engine = Callable[[Path, FrameSettings, Limits, Children], Frames | Failure]
 ENGINES: dict[str, Engine] = {"ffmpeg": ffmpeg_engine.decode, "pyav": pyav_engine.decode}
-TIMEOUT = 600.0  # seconds a video
+_DEFAULT = Limits()
 
 
 def engine_version(engine: str) -> str:
@@ -29,7 +31,7 @@ def engine_version(engine: str) -> str:
 def transcode(
     path: Path,
     settings: FrameSettings,
-    timeout: float = TIMEOUT,
+    limits: Limits = _DEFAULT,
     children: Children | None = None,
 ) -> Frames | Failure:
     """The frames of a video, short side scaled to `settings.short_side`, aspect kept, rotation
@@ -40,22 +42,24 @@ def transcode(
     """
     if children is None:
         with Children() as own:
-            return transcode(path, settings, timeout, own)
+            return transcode(path, settings, limits, own)
     for _ in range(2):  # a file that is being written may be whole a moment later
         before = _state(path)
-        result = _transcode_once(path, settings, timeout, children)
+        result = _transcode_once(path, settings, limits, children)
         if _state(path) == before:
             return result
     return Failure("changed", f"{result.facts.source_bytes} bytes, then others", result.facts)
 
 
 def _transcode_once(
-    path: Path, settings: FrameSettings, timeout: float, children: Children
+    path: Path, settings: FrameSettings, limits: Limits, children: Children
 ) -> Frames | Failure:
     known = _look_at(path)
     if isinstance(known, Failure):
         return known
-    result = ENGINES[settings.engine](path, settings, timeout, children)
+    result = ENGINES[settings.engine](path, settings, limits, children)
+    if isinstance(result, Failure) and result.reason == "not a video":
+        result = without_reading(result, path)
     facts = replace(
         result.facts, source_bytes=known.source_bytes, source_sha256=known.source_sha256
     )

@@ -13,6 +13,7 @@ from builder.children import Children
 from builder.errors import BuilderError
 from builder.executors import run_local
 from builder.frames import Failure, Frames, FrameSettings
+from builder.limits import Limits
 from builder.plan import ShardPlan
 from builder.shard import shard_name
 from builder.transcode import transcode
@@ -30,7 +31,7 @@ class Task:
     plan: ShardPlan
     videos: tuple[tuple[int, Source, int | None], ...]  # key, video, label
     frames: FrameSettings
-    timeout: float  # seconds a video
+    limits: Limits  # of each video
 
 
 def make_sample(task: Task, key: int, video: Source, label: int | None, by: Children) -> Made:
@@ -38,7 +39,7 @@ def make_sample(task: Task, key: int, video: Source, label: int | None, by: Chil
     if video.problem:
         result: Frames | Failure = Failure(video.problem, "")
     else:
-        result = transcode(video.path, task.frames, task.timeout, by)
+        result = transcode(video.path, task.frames, task.limits, by)
         if isinstance(result, Failure) and result.reason == "missing":
             raise BuilderError(
                 f"{video.path} was there when the build began and is gone now (or the machine "

@@ -16,7 +16,8 @@ from builder.catalog import READERS, shapes
 from builder.errors import BuilderError
 from builder.frames import CHROMA, REASONS, WARNINGS, FrameSettings
 from builder.info_text import printable
-from builder.transcode import ENGINES, TIMEOUT
+from builder.limits import GB, Limits
+from builder.transcode import ENGINES
 
 _SHOWN = 5  # names of what is left alone
 
@@ -98,9 +99,23 @@ _SHOWN = 5  # names of what is left alone
 @click.option(
     "--timeout",
     type=click.FloatRange(min=1),
-    default=TIMEOUT,
+    default=Limits.seconds,
     show_default=True,
     help="Seconds that one video may take.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 2**31 - 1),
+    default=Limits.pixels,
+    show_default="8192 x 8192",
+    help="Pixels that a frame of a video may have; larger ones fail: too large.",
+)
+@click.option(
+    "--max-memory",
+    type=click.FloatRange(0.25),
+    default=Limits.memory / GB,
+    show_default=True,
+    help="GB of memory that the decoder of one video may take; what needs more fails: too large.",
 )
 @click.option("--retry-failed", is_flag=True, help="Try failed videos again, on this machine.")
 @click.option("--strict", is_flag=True, help="Exit status 1 if any video failed.")
@@ -134,6 +149,8 @@ def command(
     engine: str,
     workers: int,
     timeout: float,
+    max_pixels: int,
+    max_memory: float,
     retry_failed: bool,
     strict: bool,
     max_failures: int | None,
@@ -154,7 +171,8 @@ def command(
 
     A build that was interrupted goes on with the same command.
     """
-    for option, number in (("--fps", fps), ("--timeout", timeout)):
+    numbers = (("--fps", fps), ("--timeout", timeout), ("--max-memory", max_memory))
+    for option, number in numbers:
         if number is not None and not math.isfinite(number):
             raise BuilderError(f"{option} is {number}; it must be a number above 0.")
     shards = _range(shards_range)
@@ -183,7 +201,7 @@ def command(
     )
     how = How(
         workers=workers,
-        timeout=timeout,
+        limits=Limits(timeout, max_pixels, round(max_memory * GB)),
         overwrite=overwrite,
         retry_failed=retry_failed,
         max_failures=max_failures,

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,9 @@ def _clear_other_version(root: Path) -> None:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, initializer=end_with_parent)
+    # Forked, as is Python's default up to 3.13: what other ways start is a new Python, which looks
+    # for modules in the working directory first.
+    return ProcessPoolExecutor(workers, get_context("fork"), initializer=end_with_parent)
 
 
 def read(root: Path) -> Catalog:

@@ -11,6 +11,7 @@ import pytest
 from builder.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.frames import REASONS, WARNINGS, FrameSettings
+from builder.limits import Limits
 from builder.shard import ShardDataset
 from builder.verify import verify
 
@@ -84,7 +85,7 @@ def mutated(make_video, tmp_path_factory) -> Path:
 def test_every_damaged_file_is_accounted_for(mutated, tmp_path, engine):
     out = tmp_path / "out"
     began = time.monotonic()
-    how = How(workers=2, timeout=TIMEOUT)
+    how = How(workers=2, limits=Limits(seconds=TIMEOUT))
     summary = build(folder.read(mutated), out, BuildSettings(FrameSettings(engine=engine)), how)
     counts, rows = summary.counts, list(ShardDataset(out).rows())
     print(f"\n{engine}: {summary.sentence()}, {time.monotonic() - began:.0f} s")
@@ -100,7 +101,7 @@ def test_every_damaged_file_is_accounted_for(mutated, tmp_path, engine):
         folder.read(mutated),
         again,
         BuildSettings(FrameSettings(engine=engine)),
-        How(workers=3, timeout=TIMEOUT),
+        How(workers=3, limits=Limits(seconds=TIMEOUT)),
     )
     others = differing(rows, list(ShardDataset(again).rows()))
     print(f"{engine}: other pictures the second time: {others}")

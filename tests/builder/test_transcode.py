@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from builder import ffmpeg_engine, pyav_engine
 from builder import transcode as transcode_module
 from builder.children import Children
 from builder.errors import BuilderError
 from builder.ffmpeg_engine import find_ffmpeg
 from builder.frames import REASONS, Failure, Frames, FrameSettings
-from builder.transcode import TIMEOUT, engine_version, must_have_engine, transcode
+from builder.limits import Limits
+from builder.transcode import engine_version, must_have_engine, transcode
 
 HERE = sys.executable
+LIMITS = Limits()
 
 
 @pytest.fixture(params=["ffmpeg", "pyav"])
@@ -33,8 +34,8 @@ def built(path: Path, settings: FrameSettings) -> Frames:
     return result
 
 
-def failed(path: Path, settings: FrameSettings, timeout: float = TIMEOUT) -> Failure:
-    result = transcode(path, settings, timeout)
+def failed(path: Path, settings: FrameSettings, limits: Limits = LIMITS) -> Failure:
+    result = transcode(path, settings, limits)
     assert isinstance(result, Failure), result
     assert result.reason in REASONS
     return result
@@ -202,10 +203,9 @@ def test_too_short_and_cut(make_video, tmp_path, settings):
     assert built(path, replace(settings, max_frames=20)) == whole
 
 
-def test_too_large(make_video, tmp_path, settings, monkeypatch):
-    for engine in (ffmpeg_engine, pyav_engine):
-        monkeypatch.setattr(engine, "MAX_BLOB", 5000)
-    assert failed(make_video(tmp_path / "a.avi"), settings).reason == "too large"
+def test_too_large(make_video, tmp_path, settings):
+    result = failed(make_video(tmp_path / "a.avi"), settings, Limits(stored=5000))
+    assert (result.reason, result.detail) == ("too large", Limits(stored=5000).too_many_bytes)
 
 
 def test_quality_and_chroma(make_video, tmp_path, settings):
@@ -256,16 +256,16 @@ def test_a_pyav_worker_that_dies(make_video, tmp_path, monkeypatch, sign, expect
         worker.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(worker))
         if expected:
-            result = transcode(path, settings, TIMEOUT, children)
+            result = transcode(path, settings, LIMITS, children)
             assert (result.reason, result.detail) == (
                 "decoder failed",
                 f"PyAV crashed ({expected})",
             )
         else:
             with pytest.raises(BuilderError, match="stopped by signal 9"):
-                transcode(path, settings, TIMEOUT, children)
+                transcode(path, settings, LIMITS, children)
         monkeypatch.setattr(sys, "executable", HERE)
-        assert isinstance(transcode(path, settings, TIMEOUT, children), Frames)
+        assert isinstance(transcode(path, settings, LIMITS, children), Frames)
 
 
 def test_a_pyav_worker_does_one_video_after_the_other(make_video, tmp_path):
@@ -273,7 +273,7 @@ def test_a_pyav_worker_does_one_video_after_the_other(make_video, tmp_path):
     (tmp_path / "b.avi").write_bytes(b"nothing" * 99)
     with Children() as children:
         for path in (make_video(tmp_path / "a.avi"), tmp_path / "b.avi", tmp_path / "a.avi"):
-            transcode(path, settings, TIMEOUT, children)
+            transcode(path, settings, LIMITS, children)
             assert len(children.idle) == 1
         (worker,) = children.idle
     assert worker.poll() is not None
@@ -281,7 +281,7 @@ def test_a_pyav_worker_does_one_video_after_the_other(make_video, tmp_path):
 
 def test_time_limit(make_video, tmp_path, settings):
     path = make_video(tmp_path / "a.avi", frames=2000, size="320x240")
-    assert failed(path, settings, timeout=0.05).reason == "timeout"
+    assert failed(path, settings, Limits(seconds=0.05)).reason == "timeout"
 
 
 @pytest.mark.parametrize("times", [1, 9])

@@ -1,0 +1,46 @@
+"""What one video may cost: a few bytes can ask for gigabytes, hours, or a log without end."""
+
+from dataclasses import dataclass
+
+GB = 10**9  # bytes
+LOG_BYTES = 1 << 20  # kept of the decoder's words: so many of the beginning, and of the end
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one video. They decide whether it is built, and nothing of its bytes."""
+
+    seconds: float = 600.0
+    pixels: int = 1 << 26  # of a decoded frame: 8192 x 8192; 8K has half as many
+    memory: int = 4 * GB  # bytes that the decoder may take; 8K takes 1 GB
+    frames: int = 4_000_000  # that are decoded: 37 hours at 30 a second
+    stored: int = 2 * GB  # bytes of all frames: they are in memory, and a tar member is limited
+
+    @property
+    def too_much_memory(self) -> str:
+        return f"its decoder needs more than {self.memory / GB:g} GB of memory (--max-memory)"
+
+    @property
+    def too_many_frames(self) -> str:
+        return f"it has more than {self.frames} frames; --max-frames keeps the first of them"
+
+    @property
+    def too_many_bytes(self) -> str:
+        return (
+            f"its frames come to more than {self.stored / GB:g} GB; --max-frames, --fps or "
+            "--short-side helps"
+        )
+
+    def too_many_pixels(self, size: str) -> str:
+        """`size`: such as "16000x16000", with the margin that some decoders work with."""
+        return f"a frame takes {size} pixels, and {self.pixels} are allowed (--max-pixels)"
+
+    def ran_out(self, peak: int) -> bool:
+        """Whether a decoder that was refused memory, and had `peak` bytes at the most, was refused
+        it for these limits. (libav itself refuses damaged files that ask for 2 GB at once.)"""
+        return peak > self.memory / 4
+
+
+# What libav says of two of them.
+PIXELS_SAID = r"Picture size (\d+x\d+) exceeds specified max pixel count"
+MEMORY_SAID = "Cannot allocate memory"
