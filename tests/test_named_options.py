@@ -19,6 +19,7 @@ OTHERS = {  # of programs that messages and commands name
     *("--nproc-per-node", "--max-time", "--final_bn", "--error-unmatch", "--always", "--dirty"),
     *("--no-python", "--pdeathsig", "--to-stdout"),
     *("--master-port", "--max-restarts", "--standalone"),
+    *("--connect-timeout", "--globoff", "--proto", "--proto-redir", "--retry", "--retry-delay"),
 }
 
 
