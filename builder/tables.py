@@ -9,7 +9,8 @@ from functools import lru_cache, partial
 from math import isfinite
 from typing import Any
 
-from builder.frames import CHROMA, MAX_BLOB
+from builder.frames import CHROMA
+from builder.limits import Limits
 from builder.names import is_plain_name
 
 LARGEST_INFO = 1 << 28  # bytes of dataset.json; 50 bytes a video
@@ -64,7 +65,7 @@ def _wrong_index(shard: dict[str, Any]) -> str:
             0 <= key <= _MOST_KEYS
             and end <= start
             and 0 <= json_bytes <= LARGEST_ROW
-            and 0 <= blob_bytes <= MAX_BLOB
+            and 0 <= blob_bytes <= Limits.stored
         )
         if is_fine:
             blocks = 2 - (-json_bytes // _BLOCK) - (-blob_bytes // _BLOCK)
@@ -103,7 +104,7 @@ def _is_usual(row: dict[str, Any]) -> bool:
             and 0 < width < 65536
             and 0 < height < 65536
             and width * height <= MOST_PIXELS
-            and max(numbers) <= MAX_BLOB
+            and max(numbers) <= Limits.stored
             and type(row["fps"]) is float
             and 1e-9 <= row["fps"] <= 1e9
             and row["factors"] is row["times"] is None
@@ -280,10 +281,10 @@ _BUILT: Rules = {
     "group": _is_text,
     "splits": _are_splits,
     "fps": _is_rate,
-    "frames": _whole(1, MAX_BLOB),
+    "frames": _whole(1, Limits.stored),
     "width": _whole(1, 65535),
     "height": _whole(1, 65535),
-    "bytes": _whole(0, MAX_BLOB),
+    "bytes": _whole(0, Limits.stored),
     "sha256": _is_text,
     "factors": _are_factors,
     "warnings": _are_texts,
