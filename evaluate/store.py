@@ -50,6 +50,7 @@ from evaluate.disk import (
 )
 from evaluate.errors import EvaluateError
 from evaluate.identity import first_difference
+from evaluate.layout import attributes, must_be_ours, no_plugins
 
 SCHEMA = 2
 Identity = dict[str, str | int | float]
@@ -58,6 +59,17 @@ Spans = Sequence[Sequence[tuple[int, int]]]  # of every video's clips: first and
 _OWN = ("schema", "shards", "code", "sha256", "clips_sha256")  # attributes that are no identity
 _CHUNK_BYTES = 1 << 20
 _VIDEO_BYTES, _CLIP_BYTES = 512, 28  # of names and numbers, about
+# What h5py raises for a damaged file depends on where the damage lies.
+_OF_DAMAGE = (
+    OSError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+)
 _UNKNOWN = "0" * 64  # a checksum that is not there yet, of the length of one
 
 
@@ -284,9 +296,9 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             "`ascnet embed` one for any videos."
         )
     try:
-        with open_hdf5(path, "r") as file:
-            schema = _plain(file.attrs.get("schema"))
-            if schema != SCHEMA and "features" in file:
+        with no_plugins(), open_hdf5(path, "r") as file:
+            schema = attributes(file, path).get("schema")
+            if schema != SCHEMA and file.id.links.exists(b"features"):
                 raise EvaluateError(
                     f"{path} is a feature store of schema {schema or 1}, this ascnet reads "
                     f"{SCHEMA}. Delete it and extract the features anew, or install the ascnet "
@@ -294,11 +306,11 @@ def _opened(path: Path) -> Iterator[h5py.File]:
                 )
             if schema != SCHEMA:
                 raise EvaluateError(f"{path} is an HDF5 file, but no feature store of ascnet.")
+            must_be_ours(file, path)
             yield file
     except EvaluateError:
         raise
-    # What h5py raises for a damaged file depends on where the damage lies.
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
+    except _OF_DAMAGE as error:
         must_be_available(path, error)
         raise EvaluateError(
             f"{path} is damaged, or no HDF5 file. Copy it again, or delete it and extract the "
