@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from builder.atomic import write_atomically
+from builder.atomic import open_own, write_atomically
 from builder.errors import BuilderError
 
 Progress = Callable[[int, int, str], None]  # MB done, MB in all, what is being done
@@ -150,7 +150,7 @@ def _receive(
             total = known.total
         else:
             have, total = 0, _length(response)
-            part.write_bytes(b"")  # before the note: no note may speak of other bytes
+            part.unlink(missing_ok=True)  # before the note: no note may speak of other bytes
             write_atomically(note, json.dumps(asdict(Note(url, _validator(response), total))))
         return _append(response, part, have, total, progress)
 
@@ -166,7 +166,7 @@ def _append(
         progress(done, done + 1 if total is None else megabytes(total), name)
 
     report()
-    with part.open("ab") as file:
+    with os.fdopen(open_own(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
         while total is None or have < total:
             try:
                 block = response.read1(_BLOCK if total is None else min(_BLOCK, total - have))

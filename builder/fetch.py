@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from builder.atomic import only_writer, write_atomically
+from builder.atomic import must_be_own, only_writer, write_atomically
 from builder.download import DownloadSettings, ask_size, download, megabytes, part_of
 from builder.errors import BuilderError
 from builder.places import DataSet, File, Part
@@ -102,6 +102,9 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with only_writer(folder):
+            for place in (folder / ".fetch", folder / ".fetch" / "unpacking"):
+                if place.is_symlink():
+                    must_be_own(place)
             shutil.rmtree(folder / ".fetch" / "unpacking", ignore_errors=True)
             first = [
                 *dataset.files,

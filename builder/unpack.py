@@ -16,6 +16,7 @@ from typing import Any
 
 import rarfile
 
+from builder.atomic import open_new
 from builder.errors import BuilderError
 
 Progress = Callable[[int, int, str], None]  # files done, files in all, what is being done
@@ -73,7 +74,8 @@ def _unpack(archive: Path, name: str, folder: Path, remedy: str, progress: Progr
                 progress(done, len(files), name)
                 path = folder / member.name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("wb") as file:
+                path.unlink(missing_ok=True)  # of two members of one name the last one counts
+                with open_new(path) as file:
                     for block in member.blocks():
                         file.write(block)
             progress(len(files), len(files), name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from builder.atomic import give_name, write_partial
+from builder.atomic import give_name, partials_in, write_partial
 from evaluate.errors import EvaluateError
 from evaluate.identity import first_difference
 from trainer.checkpoint import read_state
@@ -27,7 +27,7 @@ class Kept:
     def __init__(self, folder: Path, identity: Identity, overwrite: bool = False) -> None:
         """`overwrite`: take away what is of another identity, or damaged."""
         self._folder, self._identity = folder, identity
-        for unfinished in folder.glob("*.partial"):
+        for unfinished in partials_in(folder):
             unfinished.unlink()
         for name in (_STATE, _RESULT) if overwrite else ():
             try:

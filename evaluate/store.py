@@ -39,7 +39,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from builder.atomic import give_name
+from builder.atomic import give_name, must_be_own, partial_of, partials_in
 from builder.shard import Video
 from evaluate.disk import (
     UnavailableError,
@@ -99,10 +99,15 @@ class FeatureStore:
         self._partial = unfinished(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if self._partial.is_file():
+            must_be_own(self._partial)
             must_be_of(self._partial, identity)
         with writing(self._partial):
             if not self._partial.is_file():
-                _lay_out(self._partial, videos, spans, channels, identity, origin)
+                _clear(self._partial)  # of what was killed
+                try:
+                    _lay_out(self._partial, videos, spans, channels, identity, origin)
+                finally:
+                    _clear(self._partial)
             self._file = open_hdf5(self._partial, "r+")
         self.done: np.ndarray = self._file["done"][:].astype(bool)
         if self.done.any():  # earlier versions kept what is no number
@@ -354,6 +359,13 @@ def _clips_digest(file: h5py.File) -> str:
     return digest.hexdigest()
 
 
+def _clear(path: Path) -> None:
+    """Take away beginnings of the store that will be at `path`."""
+    for begun in partials_in(path.parent):
+        if begun.name.startswith(f"{path.name}."):
+            begun.unlink()
+
+
 def _lay_out(
     path: Path,
     videos: Sequence[Video],
@@ -362,11 +374,11 @@ def _lay_out(
     identity: Identity,
     origin: Origin,
 ) -> None:
-    fresh = path.with_suffix(".new")
+    fresh = partial_of(path)
     count, clips = len(videos), sum(map(len, spans))
     rows = 4 * channels * (count + clips) + _VIDEO_BYTES * count + _CLIP_BYTES * clips
     must_have_room(path, rows + 2 * _CHUNK_BYTES)
-    with open_hdf5(fresh, "w") as file:
+    with open_hdf5(fresh, "x") as file:
         _reserve(file, "features", (count, channels), "f4")
         _reserve(file, "clip_features", (clips, channels), "f4")
         file["done"] = np.zeros(count, np.uint8)

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 import zipfile
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-from builder.atomic import give_name
+from builder.atomic import give_name, partials_in, write_partial
 from builder.shell import quoted
 from trainer.backbones import make_backbone
 from trainer.backbones.base import Backbone
@@ -22,6 +21,7 @@ from trainer.config import load as load_config
 from trainer.errors import TrainerError
 
 _KEPT = 2  # checkpoints of a run, beside its milestones
+_OLDER_PARTIAL = "[0-9]" * 8 + ".partial"  # as earlier versions called them
 CONFIG_FILE = "config.toml"
 RUNS = Path("runs")  # where runs are, and are looked for, unless it is said
 
@@ -47,7 +47,7 @@ def save(run: Path, step: int, state: dict[str, Any], kept: Set[int] = frozenset
     folder = folder_of(run)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{step:08d}.pt"
-    for unfinished in set(folder.glob("*.partial")) - {path.with_suffix(".partial")}:
+    for unfinished in (*partials_in(folder), *folder.glob(_OLDER_PARTIAL)):
         unfinished.unlink()
     write_state(path, state | {"step": step})
     found = {int(path.stem): path for path in list_checkpoints(run)}
@@ -61,17 +61,15 @@ def save(run: Path, step: int, state: dict[str, Any], kept: Set[int] = frozenset
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """A file of tensors, numbers and names, whole or not at all. Raises TrainerError if the disk
     refuses."""
-    partial = path.with_suffix(".partial")
     content = io.BytesIO()  # torch.save hides what the disk says
     torch.save(state, content)
     try:
-        with partial.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        give_name(partial, path)
+        partial = write_partial(path, content.getbuffer())
+        try:
+            give_name(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise TrainerError(
             f"Cannot write {path}: {error.strerror}. The checkpoints before it are kept: make "
             "room, then go on with --resume."
