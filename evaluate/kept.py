@@ -7,6 +7,8 @@ Both hold the identity: everything that decides the numbers. Neither needs a pic
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +71,27 @@ class Kept:
         if not path.is_file():
             return None
         content = read_state(path)
-        if content is None or "identity" not in content:
+        with self._must_be_whole(path):
+            if content is None:
+                raise ValueError
+            self._must_be_same(path, dict(content["identity"]))
+        return content
+
+    def must_fit(self) -> AbstractContextManager[None]:
+        """Raises EvaluateError where what was kept is not what training needs, or its result."""
+        return self._must_be_whole(self._folder)
+
+    @contextmanager
+    def _must_be_whole(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
             raise EvaluateError(
                 f"{path} is damaged. Say --overwrite to train the classifier anew, or copy the "
                 "file again."
-            )
-        self._must_be_same(path, content["identity"])
-        return content
+            ) from error
 
     def _must_be_same(self, path: Path, own: Identity) -> None:
         if difference := first_difference(own, self._identity, digits=12):

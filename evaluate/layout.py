@@ -96,11 +96,8 @@ def must_be_ours(file: h5py.File, path: Path) -> None:
             raise _RefusedError(
                 f"what it holds would fill {sum(sizes)} bytes, and the file has {whole}"
             )
-    except _RefusedError as refused:
-        raise EvaluateError(
-            f"{path} is refused: {refused}, as in no feature store of ascnet. It is damaged, or "
-            "was made to do harm: do not use it, and extract the features anew."
-        ) from None
+    except _RefusedError as error:
+        raise EvaluateError(refused(path, str(error))) from None
 
 
 def attributes(file: h5py.File, path: Path) -> dict[str, str | int | float]:
@@ -125,12 +122,17 @@ def attributes(file: h5py.File, path: Path) -> dict[str, str | int | float]:
             if left < 0:
                 raise _RefusedError(f"its attributes would fill more than the {whole} bytes it has")
             found[name] = value
-    except _RefusedError as refused:
-        raise EvaluateError(
-            f"{path} is refused: {refused}, as in no feature store of ascnet. It is damaged, or "
-            "was made to do harm: do not use it, and extract the features anew."
-        ) from None
+    except _RefusedError as error:
+        raise EvaluateError(refused(path, str(error))) from None
     return found
+
+
+def refused(path: Path, what: str) -> str:
+    """What is said of a store that was never one of ours; `what`: the middle of a sentence."""
+    return (
+        f"{path} is refused: {what}, as in no feature store of ascnet. It is damaged, or was made "
+        "to do harm: do not use it, and extract the features anew."
+    )
 
 
 class _RefusedError(Exception):
