@@ -1,6 +1,7 @@
 """What torch.save wrote, looked at before torch reads it: a small file may ask for much memory."""
 
 import pickletools
+import warnings
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -49,10 +50,12 @@ def _what_fills(path: Path) -> str:
 def _calls(file: IO[bytes], name: str) -> bool:
     """Whether pickles at the beginning of a file name a function."""
     try:
-        for _ in range(_PICKLES):
-            for operation, argument, _ in pickletools.genops(file):
-                if operation.name == "GLOBAL" and str(argument).split(" ")[-1] == name:
-                    return True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what stands in a damaged one
+            for _ in range(_PICKLES):
+                for operation, argument, _ in pickletools.genops(file):
+                    if operation.name == "GLOBAL" and str(argument).split(" ")[-1] == name:
+                        return True
     except Exception:  # no pickle, or the end of the file: torch says what is wrong
         return False
     return False
