@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
-from builder.atomic import write_atomically
+from builder.atomic import open_own, write_atomically
 from builder.errors import BuilderError
 
 Progress = Callable[[int, int, str], None]  # MB done, MB in all, what is being done
@@ -163,7 +163,7 @@ def _receive(
         else:
             have, total = 0, _length(response)
             _must_be_bounded(url, response, total, limit, otherwise)
-            part.write_bytes(b"")  # before the note: no note may speak of other bytes
+            part.unlink(missing_ok=True)  # before the note: no note may speak of other bytes
             write_atomically(note, json.dumps(asdict(Note(url, _validator(response), total))))
         why = _append(response, part, have, total, progress, limit)
     if limit is not None and _size(part) > limit:
@@ -207,7 +207,7 @@ def _append(
         progress(done, done + 1 if total is None else megabytes(total), name)
 
     report()
-    with part.open("ab") as file:
+    with os.fdopen(open_own(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
         while have < total if total is not None else limit is None or have <= limit:
             try:
                 block = response.read1(_BLOCK if total is None else min(_BLOCK, total - have))

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from builder import places
-from builder.atomic import LOCK_FILE, only_writer, write_atomically
+from builder.atomic import LOCK_FILE, must_be_own, only_writer, write_atomically
 from builder.download import DownloadSettings, ask_size, download, megabytes, part_of
 from builder.errors import BuilderError
 from builder.names import is_plain_name
@@ -119,6 +119,9 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
         with only_writer(folder):
             job.must_be_inside(folder / ".fetch" / "unpacking")
+            for place in (folder / ".fetch", folder / ".fetch" / "unpacking"):
+                if place.is_symlink():
+                    must_be_own(place)
             shutil.rmtree(folder / ".fetch" / "unpacking", ignore_errors=True)
             first = [
                 *dataset.files,

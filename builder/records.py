@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from builder.atomic import is_not_here, write_atomically, write_partial
+from builder.atomic import is_not_here, partials_in, write_atomically, write_partial
 from builder.catalog.source import Catalog, are_numbers
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
@@ -214,7 +214,7 @@ def shard_files(folder: Path, dataset: str) -> list[Path]:
 def clear_partials(folder: Path) -> None:
     """Take away what killed builds left behind."""
     for place in (folder, folder / NOTES):
-        for path in place.glob("*.partial"):
+        for path in partials_in(place):
             path.unlink(missing_ok=True)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from builder.atomic import give_name, partial_of
+from builder.atomic import give_name, open_new, partial_of
 from builder.errors import BuilderError
 from builder.names import is_plain_name  # noqa: F401 (the trainer has it from here)
 from builder.regular import open_regular
@@ -149,7 +149,7 @@ class ShardWriter:
         self.path = path
         self.locations: list[Location] = []
         self._partial = partial_of(path)
-        self._file = self._partial.open("wb", buffering=0)
+        self._file = open_new(self._partial, buffering=0)
         self._size = 0
         self._digest = sha256()
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import rarfile
 
+from builder.atomic import open_new
 from builder.errors import BuilderError
 
 Progress = Callable[[int, int, str], None]  # files done, files in all, what is being done
@@ -98,7 +99,8 @@ def _unpack(
                 progress(done, len(files), name)
                 path = folder / member.name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("wb") as file:
+                path.unlink(missing_ok=True)  # of two members of one name the last one counts
+                with open_new(path) as file:
                     for block in member.blocks():
                         file.write(block)
             progress(len(files), len(files), name)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import h5py
 
+from builder.atomic import partial_of
 from evaluate.errors import EvaluateError
 
 _IN_USE = (errno.EAGAIN, errno.EBUSY, errno.ETXTBSY)
@@ -101,11 +102,12 @@ def must_have_room(path: Path, needed: int) -> None:
             f"{path} will take {needed / 1e6:.1f} MB, and its disk has {free / 1e6:.1f} MB left. "
             "Make room, and give the same command again."
         )
+    trial = partial_of(path)
     try:
-        with path.open("wb") as file:
+        with trial.open("xb") as file:
             os.posix_fallocate(file.fileno(), 0, needed)
     finally:
-        path.unlink(missing_ok=True)
+        trial.unlink(missing_ok=True)
 
 
 def _has_no_locks(error: Exception) -> bool:

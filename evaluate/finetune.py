@@ -108,7 +108,8 @@ def finetune(
         if (finished := kept.result()) is None:
             finished = _finetune(task, device, kept, progress, testing)
             kept.write_result(finished)
-    return Finetuned(finished["result"], finished["logits"].numpy())
+        with kept.must_fit():
+            return Finetuned(dict(finished["result"]), finished["logits"].numpy())
 
 
 def _must_be_possible(task: Task, device: torch.device) -> None:
@@ -140,7 +141,8 @@ def _finetune(
     total = total_steps(len(learn.videos), own.batch, own.epochs, own.steps)
     learner = Learner(classifier, own, total, device)
     if (state := kept.state()) is not None:
-        learner.load_state_dict(state)
+        with kept.must_fit():
+            learner.load_state_dict(state)
     try:
         with learner.multiplying():
             _train(task, learn, held_out, learner, device, kept, progress)

@@ -7,12 +7,14 @@ Both hold the identity: everything that decides the numbers. Neither needs a pic
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from builder.atomic import give_name, write_partial
+from builder.atomic import give_name, partials_in, write_partial
 from evaluate.errors import EvaluateError
 from evaluate.identity import first_difference
 from trainer.checkpoint import read_state
@@ -27,7 +29,7 @@ class Kept:
     def __init__(self, folder: Path, identity: Identity, overwrite: bool = False) -> None:
         """`overwrite`: take away what is of another identity, or damaged."""
         self._folder, self._identity = folder, identity
-        for unfinished in folder.glob("*.partial"):
+        for unfinished in partials_in(folder):
             unfinished.unlink()
         for name in (_STATE, _RESULT) if overwrite else ():
             try:
@@ -69,18 +71,32 @@ class Kept:
         if not path.is_file():
             return None
         content = read_state(path)
-        if content is None or "identity" not in content:
+        with self._must_be_whole(path):
+            if content is None:
+                raise ValueError
+            self._must_be_same(path, dict(content["identity"]))
+            if name == _RESULT and not bool(content["logits"].isfinite().all()):
+                raise EvaluateError(
+                    f"{path} holds logits that are NaN or infinite, which earlier versions kept: "
+                    "its figures are of no worth. Say --overwrite to test the classifier anew."
+                )
+        return content
+
+    def must_fit(self) -> AbstractContextManager[None]:
+        """Raises EvaluateError where what was kept is not what training needs, or its result."""
+        return self._must_be_whole(self._folder)
+
+    @contextmanager
+    def _must_be_whole(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
             raise EvaluateError(
                 f"{path} is damaged. Say --overwrite to train the classifier anew, or copy the "
                 "file again."
-            )
-        self._must_be_same(path, content["identity"])
-        if name == _RESULT and not bool(content["logits"].isfinite().all()):
-            raise EvaluateError(
-                f"{path} holds logits that are NaN or infinite, which earlier versions kept: its "
-                "figures are of no worth. Say --overwrite to test the classifier anew."
-            )
-        return content
+            ) from error
 
     def _must_be_same(self, path: Path, own: Identity) -> None:
         if difference := first_difference(own, self._identity, digits=12):

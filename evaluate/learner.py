@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from evaluate.classifier import Classifier
 from evaluate.errors import EvaluateError
 from evaluate.finetune_config import FinetuneSettings
+from trainer.checkpoint import step_of
 from trainer.config import Device, Optim
 from trainer.guards import EarlyNumber
 from trainer.network import backends, precision
@@ -113,7 +114,7 @@ class Learner:
         self.classifier.load(state["learned"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
-        self.step, self.epochs, self.best = state["step"], state["epochs"], state["best"]
+        self.step, self.epochs, self.best = step_of(state), list(state["epochs"]), state["best"]
 
     def _no_number(self, what: str) -> EvaluateError:
         own = self.settings

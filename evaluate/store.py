@@ -39,7 +39,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from builder.atomic import give_name
+from builder.atomic import give_name, must_be_own, partial_of, partials_in
 from builder.shard import Video
 from evaluate.disk import (
     UnavailableError,
@@ -51,6 +51,7 @@ from evaluate.disk import (
 )
 from evaluate.errors import EvaluateError
 from evaluate.identity import first_difference
+from evaluate.layout import attributes, must_be_ours, no_plugins, refused
 
 SCHEMA = 2
 Identity = dict[str, str | int | float]
@@ -58,7 +59,19 @@ Spans = Sequence[Sequence[tuple[int, int]]]  # of every video's clips: first and
 
 _OWN = ("schema", "shards", "code", "sha256", "clips_sha256")  # attributes that are no identity
 _CHUNK_BYTES = 1 << 20
+_MOST_FRAMES = 2**31 - 1  # of a video; more do not fit their numbers
 _VIDEO_BYTES, _CLIP_BYTES = 512, 28  # of names and numbers, about
+# What h5py raises for a damaged file depends on where the damage lies.
+_OF_DAMAGE = (
+    OSError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+)
 _UNKNOWN = "0" * 64  # a checksum that is not there yet, of the length of one
 
 
@@ -89,13 +102,19 @@ class FeatureStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_begun = is_there(self._partial)
         if is_begun:
+            must_be_own(self._partial)
             must_be_of(self._partial, identity)
         with writing(self._partial):
             if not is_begun:
-                _lay_out(self._partial, videos, spans, channels, identity, origin)
+                _clear(self._partial)  # of what was killed
+                try:
+                    _lay_out(self._partial, videos, spans, channels, identity, origin)
+                finally:
+                    _clear(self._partial)
             self._file = open_hdf5(self._partial, "r+")
         try:
             with _reading(self._partial):
+                self._must_be_of_these(videos, sum(map(len, spans)), channels)
                 self.done: np.ndarray = self._file["done"][:].astype(bool)
                 if self.done.any():  # earlier versions kept what is no number
                     self.done &= np.isfinite(self._file["features"][:]).all(axis=1)
@@ -104,6 +123,16 @@ class FeatureStore:
             raise
         self._videos, self._spans = videos, spans
         self._first_clip = np.concatenate([[0], np.cumsum([len(own) for own in spans])])
+
+    def _must_be_of_these(self, videos: Sequence[Video], clips: int, channels: int) -> None:
+        """Its identity may be right, and what it holds of others."""
+        names, shape = self._file["name"].asstr()[:].tolist(), self._file["clip_features"].shape
+        if shape == (clips, channels) and names == [_utf8(video.name) for video in videos]:
+            return
+        raise EvaluateError(
+            f"{self._partial} was changed: it is not of these {len(videos)} videos and {clips} "
+            f"clips with {channels} features. Delete it, and give the same command again."
+        )
 
     def write(self, first: int, count: int, clip_features: np.ndarray) -> None:
         """Features (float32, clips x channels) of all clips of `count` videos from `first` on.
@@ -216,13 +245,35 @@ class Features:
             self.clip_video: np.ndarray = file["clip_video"][:]  # int32, clips
             self.clip_frames: np.ndarray = file["clip_frames"][:]  # int32, clips x 2
             self._clip_seconds = file["clip_seconds"][:] if "clip_seconds" in file else None
-            even = self.frames / self.fps  # float64, videos
+            with np.errstate(divide="ignore"):  # told below
+                even = self.frames / self.fps  # float64, videos
             timed = file["duration"][:] if "duration" in file else np.nan
             self.duration: np.ndarray = np.where(np.isnan(timed), even, timed)  # NaN: unknown
             self.attributes: Identity = _identity_of(file)
             self.shards = Path(str(file.attrs["shards"]))  # where the data set was
             self.code = str(file.attrs["code"])  # the version of ascnet that began it
+            if wrong := self._wrong_number():
+                raise EvaluateError(refused(path, wrong))
         self._must_be_finite(self.features, np.arange(len(self.names)))
+
+    def _wrong_number(self) -> str:
+        """What is no position, time or label, for the middle of a sentence; "" if all are."""
+        of, (first, last) = self.clip_video, self.clip_frames.T
+        if not ((of >= 0) & (of < len(self.names))).all() or (of[1:] < of[:-1]).any():
+            return "its clips are of videos that it does not have"
+        spans = np.empty((0, 2)) if self._clip_seconds is None else self._clip_seconds
+        begin, end = spans.T
+        are_fine = {
+            "numbers of frames": (self.frames > 0) & (self.frames <= _MOST_FRAMES),
+            "first and last frames": (first >= 0) & (first <= last) & (last < self.frames[of]),
+            "labels": self.labels >= -1,
+            "frame rates": np.isnan(self.fps) | ((self.fps > 0) & (self.fps < np.inf)),
+            "durations": np.isnan(self.duration)
+            | ((self.duration >= 0) & (self.duration < np.inf)),
+            "times": np.isnan(spans).all(axis=1) | ((begin >= 0) & (begin <= end) & (end < np.inf)),
+        }
+        wrong = [name for name, fine in are_fine.items() if not fine.all()]
+        return f"its {wrong[0]} are none" if wrong else ""
 
     @cached_property
     def clip_features(self) -> np.ndarray:
@@ -271,7 +322,13 @@ class Features:
     @property
     def counts(self) -> dict[str, Any]:
         """The data set's counts: expected, built, failed by reason."""
-        return dict(json.loads(str(self.attributes["dataset_counts"])))
+        try:
+            counts = json.loads(str(self.attributes["dataset_counts"]))
+        except (ValueError, RecursionError):
+            counts = None
+        if not isinstance(counts, dict):
+            raise EvaluateError(_changed(self.path))
+        return counts
 
 
 def _changed(path: Path) -> str:
@@ -290,9 +347,10 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             f"There is no feature store {path}. `ascnet evaluate` writes one for a run, "
             "`ascnet embed` one for any videos."
         )
-    with _reading(path), open_hdf5(path, "r") as file:
-        schema = _plain(file.attrs.get("schema"))
-        if schema != SCHEMA and "features" in file and "done" in file:
+    with _reading(path), no_plugins(), open_hdf5(path, "r") as file:
+        schema = attributes(file, path).get("schema")
+        is_store = all(file.id.links.exists(name) for name in (b"features", b"done"))
+        if schema != SCHEMA and is_store:
             raise EvaluateError(
                 f"{path} is a feature store of schema {schema or 1}, this ascnet reads "
                 f"{SCHEMA}. Delete it and extract the features anew, or install the ascnet "
@@ -300,6 +358,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             )
         if schema != SCHEMA:
             raise EvaluateError(f"{path} is an HDF5 file, but no feature store of ascnet.")
+        must_be_ours(file, path)
         yield file
 
 
@@ -311,8 +370,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except EvaluateError:
         raise
-    # What h5py raises for a damaged file depends on where the damage lies.
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
+    except _OF_DAMAGE as error:
         must_be_available(path, error)
         raise EvaluateError(
             f"{path} is damaged, or no HDF5 file. Copy it again, or delete it and extract the "
@@ -356,6 +414,13 @@ def _clips_digest(file: h5py.File) -> str:
     return digest.hexdigest()
 
 
+def _clear(path: Path) -> None:
+    """Take away beginnings of the store that will be at `path`."""
+    for begun in partials_in(path.parent):
+        if begun.name.startswith(f"{path.name}."):
+            begun.unlink()
+
+
 def _lay_out(
     path: Path,
     videos: Sequence[Video],
@@ -364,11 +429,11 @@ def _lay_out(
     identity: Identity,
     origin: Origin,
 ) -> None:
-    fresh = path.with_suffix(".new")
+    fresh = partial_of(path)
     count, clips = len(videos), sum(map(len, spans))
     rows = 4 * channels * (count + clips) + _VIDEO_BYTES * count + _CLIP_BYTES * clips
-    must_have_room(fresh, rows + 2 * _CHUNK_BYTES)
-    with open_hdf5(fresh, "w") as file:
+    must_have_room(path, rows + 2 * _CHUNK_BYTES)
+    with open_hdf5(fresh, "x") as file:
         _reserve(file, "features", (count, channels), "f4")
         _reserve(file, "clip_features", (clips, channels), "f4")
         file["done"] = np.zeros(count, np.uint8)

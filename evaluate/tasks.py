@@ -17,6 +17,7 @@ A result is a dictionary, written as JSON to `results/` of the run:
     trained_on, settings, code, seconds     where the encoder comes from; the only times are seconds
 """
 
+import io
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from typing import Any
 
 import torch
 
+from builder.atomic import write_atomically
 from builder.shard import BuilderError, ShardDataset
 from builder.shell import quoted
 from evaluate import measures, picture, results, retrieval
@@ -186,7 +188,9 @@ class _Asking:
         ]
         path = result_path(self.question, self.subjects, self.dataset.name, parts.split)
         try:
-            picture.retrieval_grid(rows).save(path.with_suffix(".png"))
+            content = io.BytesIO()
+            picture.retrieval_grid(rows).save(content, format="PNG")
+            write_atomically(path.with_suffix(".png"), content.getbuffer())
         except (BuilderError, OSError, ValueError) as error:
             raise EvaluateError(
                 f"The figures are in {path}, but the picture cannot be drawn: {error}. See which "

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 import zipfile
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
@@ -13,15 +12,18 @@ from typing import Any
 
 import torch
 
-from builder.atomic import give_name
+from builder.atomic import give_name, partials_in, write_partial
 from builder.shell import quoted
+from trainer.archive import is_plain, what_it_fills
 from trainer.backbones import make_backbone
 from trainer.backbones.base import Backbone
 from trainer.config import MAY_CHANGE, Config, differing, parse
 from trainer.config import load as load_config
 from trainer.errors import TrainerError
 
+_ENDLESS = 10**15  # steps
 _KEPT = 2  # checkpoints of a run, beside its milestones
+_OLDER_PARTIAL = "[0-9]" * 8 + ".partial"  # as earlier versions called them
 CONFIG_FILE = "config.toml"
 RUNS = Path("runs")  # where runs are, and are looked for, unless it is said
 
@@ -47,7 +49,7 @@ def save(run: Path, step: int, state: dict[str, Any], kept: Set[int] = frozenset
     folder = folder_of(run)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{step:08d}.pt"
-    for unfinished in set(folder.glob("*.partial")) - {path.with_suffix(".partial")}:
+    for unfinished in (*partials_in(folder), *folder.glob(_OLDER_PARTIAL)):
         unfinished.unlink()
     write_state(path, state | {"step": step})
     found = {int(path.stem): path for path in list_checkpoints(run)}
@@ -61,17 +63,15 @@ def save(run: Path, step: int, state: dict[str, Any], kept: Set[int] = frozenset
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """A file of tensors, numbers and names, whole or not at all. Raises TrainerError if the disk
     refuses."""
-    partial = path.with_suffix(".partial")
     content = io.BytesIO()  # torch.save hides what the disk says
     torch.save(state, content)
     try:
-        with partial.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        give_name(partial, path)
+        partial = write_partial(path, content.getbuffer())
+        try:
+            give_name(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise TrainerError(
             f"Cannot write {path}: {error.strerror}. The checkpoints before it are kept: make "
             "room, then go on with --resume."
@@ -102,17 +102,20 @@ def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """What a checkpoint holds; None if it was cut or changed since it was written."""
+    """What a checkpoint holds; None if it was cut or changed since it was written, or would fill
+    more memory than its file has bytes."""
     try:
+        if what_it_fills(path):
+            return None
         with zipfile.ZipFile(path) as members:
             if members.testzip() is not None:  # torch.load does not look at the checksums
                 return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
     except Exception:  # whatever a damaged file makes them raise
         return None
-    return state
+    return state if isinstance(state, dict) and is_plain(state) else None
 
 
 def must_be_of(text: str | None, settings: Config, run: Path) -> None:
@@ -121,6 +124,11 @@ def must_be_of(text: str | None, settings: Config, run: Path) -> None:
     did not keep that."""
     if text is None:
         return
+    if not isinstance(text, str):
+        raise TrainerError(
+            f"The newest checkpoint of {run} was changed: its settings are no text. Copy it again, "
+            "or start a new run."
+        )
     changed = differing(settings, parse(text, f"What {run} was started with"))
     if changed:
         said = ", ".join(f"{key} = {now} (was {then})" for key, (now, then) in changed.items())
@@ -137,7 +145,7 @@ def must_fit(path: Path, run: Path) -> Iterator[None]:
     for."""
     try:
         yield
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise TrainerError(
@@ -146,6 +154,14 @@ def must_fit(path: Path, run: Path) -> Iterator[None]:
             "objective.bank and objective.momentum back to what the run was started with, or start "
             "a new run."
         ) from error
+
+
+def step_of(state: dict[str, Any]) -> int:
+    """The step a checkpoint was taken after. Raises ValueError if it says none."""
+    step = state["step"]
+    if type(step) is not int or not 0 <= step < _ENDLESS:
+        raise ValueError(f"step {step!r:.40}")
+    return step
 
 
 @dataclass(frozen=True)
@@ -165,14 +181,16 @@ def load_backbone(run: Path) -> TrainedBackbone:
     config = load_config(run / CONFIG_FILE)
     must_be_of(state.get("settings"), config, run)
     prefix = "encoder.backbone."
-    weights = {k.removeprefix(prefix): v for k, v in state["model"].items() if k.startswith(prefix)}
     backbone = make_backbone(config.model.backbone)
     with must_fit(path, run):
+        model = state["model"].items()
+        weights = {k.removeprefix(prefix): v for k, v in model if k.startswith(prefix)}
         backbone.load_state_dict(weights)
+        step = step_of(state)
     return TrainedBackbone(
         config=config,
         backbone=backbone,
-        step=int(state["step"]),
+        step=step,
         sha256=sha256(path.read_bytes()).hexdigest(),
     )
 

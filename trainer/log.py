@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from builder.atomic import write_atomically
+from builder.atomic import open_own, write_atomically
 
 LOG_FILE = "log.jsonl"
 # What differs between two runs of the same settings: times.
@@ -29,13 +31,15 @@ class Log:
         self._first, self._total = first, total
         lines = [line for line in self._lines() if line["step"] <= first]
         write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in lines))
-        self._events = SummaryWriter(str(run), purge_step=first + 1)
+        # It opens what is there: nobody may know the name before.
+        suffix = f".{secrets.token_hex(6)}"
+        self._events = SummaryWriter(str(run), purge_step=first + 1, filename_suffix=suffix)
         self._began = self._since = time.perf_counter()
         self.last: dict[str, Any] = lines[-1] if lines else {}
 
     def _lines(self) -> list[dict[str, Any]]:
         """What the log holds so far; a warning names the lines that cannot be read."""
-        texts = self._path.read_bytes().split(b"\n") if self._path.exists() else []
+        texts = self._path.read_bytes().split(b"\n") if self._path.is_file() else []
         lines = [(number, _parsed(text)) for number, text in enumerate(texts, 1) if text]
         if damaged := [str(number) for number, line in lines if line is None]:
             more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
@@ -60,7 +64,9 @@ class Log:
         }
         self._since = now
         self.last = line
-        with self._path.open("a", encoding="utf-8") as file:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        own = open_own(self._path, flags, may_have_names=True)  # a backup may have linked it since
+        with os.fdopen(own, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         for name, value in line.items():
             if name not in ("step", "steps") and value is not None:

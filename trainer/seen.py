@@ -78,9 +78,11 @@ def _read(path: Path) -> list[Source] | None:
     """None where it is not there, or damaged: the shards may say it."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [(row["name"], row["source_sha256"]) for row in rows] or None
-    except (OSError, ValueError, KeyError, TypeError):
+        found = [(row["name"], row["source_sha256"]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    is_fine = all(isinstance(n, str) and isinstance(s, str | None) for n, s in found)
+    return found if found and is_fine else None
 
 
 def _built(dataset: ShardDataset) -> Iterable[dict[str, Any]]:

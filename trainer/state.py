@@ -62,10 +62,11 @@ class TrainingState:
         checkpoint.must_be_of(state.get("settings"), self.settings, run)
         with checkpoint.must_fit(path, run):
             self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.collapse.since.update(state["collapse"])
-        return int(state["step"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            _must_be_shaped(self.optimiser)
+            self.scaler.load_state_dict(state["scaler"])
+            self.collapse.since.update({str(k): int(v) for k, v in state["collapse"].items()})
+            return checkpoint.step_of(state)
 
     def _start(self) -> None:
         if self.settings.model.init:
@@ -74,3 +75,11 @@ class TrainingState:
             must_be_finite(self.model.encoder.backbone, path)
             if self.model.target is not None:
                 load_weights(self.model.target.backbone, path)
+
+
+def _must_be_shaped(optimiser: torch.optim.Optimizer) -> None:
+    """Raises ValueError where what it keeps of a weight has another shape: torch does not look."""
+    for weight, kept in optimiser.state.items():
+        for name, value in kept.items():
+            if isinstance(value, torch.Tensor) and value.dim() and value.shape != weight.shape:
+                raise ValueError(f"{name} of another shape")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from builder.shell import quoted
+from trainer.archive import what_it_fills
 from trainer.backbones import BACKBONES, make_backbone
 from trainer.backbones.base import Backbone
 from trainer.checkpoint import list_checkpoints
@@ -216,7 +217,13 @@ def _kind(path: Path) -> str:
 def _unpickled_safely(path: Path) -> Any:
     zipped = False
     try:
-        if zipped := is_zip(path):
+        zipped = is_zip(path)
+        if what := what_it_fills(path):
+            raise TrainerError(
+                f"{path} is refused: it {what}, as no weights do. Take it from where it is known "
+                "to be whole, or do not use it."
+            )
+        if zipped:
             _check_parts(path)
             if is_torchscript(path):
                 raise TrainerError(_conversion(path, "is a TorchScript program", _TORCHSCRIPT))

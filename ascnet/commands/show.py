@@ -1,9 +1,11 @@
 """`ascnet show`."""
 
+import io
 from pathlib import Path
 
 import click
 
+from builder.atomic import write_atomically
 from builder.errors import BuilderError
 from builder.shard import ShardDataset, find_datasets
 from builder.sheet import draw_sheet, find_video
@@ -36,5 +38,7 @@ def command(shards: Path, video: str, out: Path | None, frames: int) -> None:
         raise BuilderError(f"--out is {str(out)!r}; sheets are PNG, so end the name in .png.")
     sheet = draw_sheet(found, frames)
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, format="PNG")
+    content = io.BytesIO()
+    sheet.save(content, format="PNG")
+    write_atomically(out, content.getbuffer())
     click.echo(out)

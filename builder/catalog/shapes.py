@@ -9,7 +9,6 @@ directions are drawn per group, so neither colour nor a single texture gives the
 import hashlib
 import json
 import math
-import os
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from builder.atomic import write_atomically
+from builder.atomic import partial_of, write_atomically
 from builder.catalog.source import Catalog, Source
 from builder.children import end_with_parent
 from builder.errors import BuilderError
@@ -155,7 +154,7 @@ def read(root: Path) -> Catalog:
 def _write(root: Path, clip: Clip) -> Clip:
     path = root / clip.name
     if not path.is_file():
-        partial_path = path.with_suffix(f".{os.getpid()}.partial")
+        partial_path = partial_of(path)
         command = [find_ffmpeg(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
         command += ["-s", f"{_WIDTH}x{_HEIGHT}", "-r", str(_FPS), "-i", "pipe:0", "-threads", "1"]
         command += ["-fflags", "+bitexact", "-flags", "+bitexact", "-c:v", "mpeg4", "-q:v", "3"]

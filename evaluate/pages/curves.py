@@ -1,13 +1,15 @@
 """How training went: charts from `log.jsonl` of a run."""
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evaluate.pages.chart import Chart, Level, Line
 from trainer.log import LOG_FILE
+
+_ENDLESS = 10**15  # steps
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,15 @@ def read(run: Path) -> Training:
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:  # cut while it was written, or damaged: no UTF-8
+    except (ValueError, RecursionError):  # cut while it was written, or damaged: no UTF-8
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+    if not isinstance(row, dict):
+        return None
+    return row if _is_step(row.get("step")) and _is_step(row.get("steps") or 0) else None
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < _ENDLESS
 
 
 def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
@@ -123,6 +131,6 @@ def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
 
 
 def _number(value: Any, scale: float = 1.0) -> float | None:
-    if isinstance(value, int | float) and math.isfinite(value):
+    if isinstance(value, int | float) and -_LARGEST < value < _LARGEST:  # no NaN is
         return float(value) * scale
     return None

@@ -98,9 +98,14 @@ def read(run: Path) -> tuple[list[Table], list[Unread]]:
     """All results of a run, by task and data set."""
     tables, unread = [], []
     for path in sorted((run / "results").glob("*.json")):
+        if not path.is_file():
+            unread.append(Unread(path.name, "It is no file."))
+            continue
         try:
             tables.append(_table(path.name, json.loads(path.read_text(encoding="utf-8"))))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except RecursionError:
+            unread.append(Unread(path.name, "It is no result of this ascnet (nested too deeply)."))
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             said = f"{type(error).__name__}: {error}"
             unread.append(Unread(path.name, f"It is no result of this ascnet ({said})."))
     order = {task: i for i, task in enumerate(TITLES)}

@@ -36,7 +36,10 @@ IDENTITY = {"encoder": "trained", "clips": 2, "dataset_counts": '{"expected": 16
 def open_store(path, dataset, identity=IDENTITY, videos=None) -> FeatureStore:
     """Two clips of every video, but three of the second one."""
     videos = dataset.videos if videos is None else videos
-    spans = [[(0, 3), (4, 7)] + [(8, 11)] * (i == 1) for i in range(len(videos))]
+    spans = [
+        [(0, 3), (4, min(7, video.frames - 1))] + [(8, 11)] * (i == 1)
+        for i, video in enumerate(videos)
+    ]
     return FeatureStore(path, videos, spans, 3, identity, Origin(dataset.folder, "1.2"))
 
 

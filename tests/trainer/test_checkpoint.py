@@ -1,9 +1,11 @@
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+from builder import atomic
 from trainer import checkpoint, config, pretrain
 from trainer.errors import TrainerError
 from trainer.run import must_be_same
@@ -79,10 +81,11 @@ def test_milestones_are_kept_beside_the_last_two(tmp_path):
     assert [int(path.stem) for path in checkpoint.list_checkpoints(tmp_path)] == [4, 7, 8]
 
 
-def test_a_full_disk_is_named_and_costs_no_checkpoint(tmp_path):
+def test_a_full_disk_is_named_and_costs_no_checkpoint(tmp_path, monkeypatch):
     """/dev/full refuses every write, as a full disk does."""
     checkpoint.save(tmp_path, 3, {"model": {}})
-    (checkpoint.folder_of(tmp_path) / "00000006.partial").symlink_to("/dev/full")
+    full = Path("/dev/full")
+    monkeypatch.setattr(atomic, "open_new", lambda path: full.open("wb"))
     with pytest.raises(TrainerError, match=r"Cannot write .*00000006.pt: No space left on device"):
         checkpoint.save(tmp_path, 6, {"model": {}})
     assert [path.name for path in checkpoint.folder_of(tmp_path).iterdir()] == ["00000003.pt"]

@@ -1,0 +1,83 @@
+"""What torch.save wrote, looked at before torch reads it: a small file may ask for much memory."""
+
+import pickletools
+import warnings
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+# Numbers of a network are hardly compressible, and torch does not try; some zip the file again.
+_MOST_TIMES, _MOST_MORE = 8, 64 << 20  # times the size of the file, and bytes more
+_PICKLES = 5  # of a file by torch before 1.6: marks, then what was saved, then names
+_PICKLE_BYTES = 256 << 20  # of names and numbers beside tensors
+# It makes as many bytes as a file says; torch lets it be called. Nobody saves such a thing.
+_FILLS = "bytearray"
+
+
+def what_it_fills(path: Path) -> str:
+    """What of a file by torch.save would fill the memory, as the end of a sentence ("it ..."); ""
+    if nothing would, or the file is damaged."""
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+        file.seek(0)
+        if not is_zip:
+            return "asks for memory by a number" if _calls(file, _FILLS) else ""
+    try:
+        return _what_fills(path)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError):
+        return ""
+
+
+def _what_fills(path: Path) -> str:
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as parts:
+        unpacked = sum(part.file_size for part in parts.infolist())
+        if unpacked > _MOST_TIMES * size + _MOST_MORE:
+            return f"would fill {unpacked / 1e6:.0f} MB, and has {size / 1e6:.1f} MB"
+        for part in parts.infolist():
+            if part.filename.endswith("data.pkl"):
+                if part.file_size > _PICKLE_BYTES:
+                    return f"has {part.file_size / 1e6:.0f} MB beside its tensors"
+                with parts.open(part) as content:
+                    if _calls(content, _FILLS):
+                        return "asks for memory by a number"
+    return ""
+
+
+def _calls(file: IO[bytes], name: str) -> bool:
+    """Whether pickles at the beginning of a file name a function."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what stands in a damaged one
+            for _ in range(_PICKLES):
+                for operation, argument, _ in pickletools.genops(file):
+                    if operation.name == "GLOBAL" and str(argument).split(" ")[-1] == name:
+                        return True
+    except Exception:  # no pickle, or the end of the file: torch says what is wrong
+        return False
+    return False
+
+
+def is_plain(state: Any) -> bool:
+    """Whether all tensors in dictionaries and lists have their numbers in memory of their own, as
+    those of our checkpoints do."""
+    seen: set[int] = set()  # one may hold itself
+    waiting = [state]
+    while waiting:
+        own = waiting.pop()
+        if isinstance(own, Tensor):
+            if not _is_plain(own):
+                return False
+        elif isinstance(own, dict | list | tuple) and id(own) not in seen:
+            seen.add(id(own))
+            waiting += own.values() if isinstance(own, dict) else own
+    return True
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
