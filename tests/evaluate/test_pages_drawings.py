@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluate.errors import EvaluateError
+from builder.errors import BuilderError
 from evaluate.pages import chart, confusion, found, landscape
 from evaluate.pages.chart import Chart, Level, Line
 from evaluate.pages.confusion import Confusion
@@ -96,7 +96,7 @@ def test_a_frame_that_is_no_jpeg_is_named(dataset, tmp_path):
     start = video.location.blob_start
     content[start : start + video.location.blob_bytes] = bytes(video.location.blob_bytes)
     copy.write_bytes(content)
-    with pytest.raises(EvaluateError, match=r"frame 0 of .* is no whole JPEG"):
+    with pytest.raises(BuilderError, match=r"frame 0 of .* is no whole JPEG"):
         sprite(type(video)(**(vars(video) | {"shard": copy})), 0, 3)
 
 

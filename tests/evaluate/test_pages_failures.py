@@ -13,10 +13,11 @@ def test_failures_are_counted_and_listed_to_a_limit(finished_run, shards, tmp_pa
     shutil.copytree(finished_run, run)
     shutil.copytree(shards, copy)
     failed = {"status": "failed", "reason": "truncated", "detail": "the end is missing"}
+    ignored = {"status": "ignored", "name": "x.txt", "key": None, "reason": "no video"}
     with (copy / VIDEOS_FILE).open("a") as file:
         for i in range(53):
             file.write(json.dumps(failed | {"key": 100 + i, "name": f"bad{i}.avi"}) + "\n")
-        file.write(json.dumps({"status": "ignored", "name": "x.txt", "key": None}) + "\n")
+        file.write(json.dumps(ignored) + "\n")
     config = (run / "config.toml").read_text().replace(str(shards), str(copy))
     (run / "config.toml").write_text(config)
     page = Page(make_report(run))

@@ -127,7 +127,8 @@ def test_an_unfinished_store_is_not_gone_on_with(path):
 
 def test_a_schema_behind_a_link_is_not_followed(path):
     with h5py.File(path, "w") as file:
-        file["features"] = h5py.ExternalLink(str(path.parent / "other.h5"), "secret")
+        for name in ("features", "done"):
+            file[name] = h5py.ExternalLink(str(path.parent / "other.h5"), "secret")
     with pytest.raises(EvaluateError, match="schema 1"):
         Features(path)
 
