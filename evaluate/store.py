@@ -41,6 +41,7 @@ import numpy as np
 
 from builder.atomic import give_name, must_be_own, partial_of, partials_in
 from builder.shard import Video
+from evaluate.counts import are_counts
 from evaluate.disk import (
     UnavailableError,
     is_there,
@@ -323,10 +324,10 @@ class Features:
     def counts(self) -> dict[str, Any]:
         """The data set's counts: expected, built, failed by reason."""
         try:
-            counts = json.loads(str(self.attributes["dataset_counts"]))
+            counts: dict[str, Any] = json.loads(str(self.attributes["dataset_counts"]))
         except (ValueError, RecursionError):
-            counts = None
-        if not isinstance(counts, dict):
+            counts = {"": None}
+        if not are_counts(counts):
             raise EvaluateError(_changed(self.path))
         return counts
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evaluate.counts import are_counts
 from evaluate.errors import EvaluateError
 from evaluate.pages.template import count
 from trainer.checkpoint import CONFIG_FILE
@@ -80,6 +81,8 @@ def _facts(config: dict[str, Any]) -> Facts:
     record = config.pop("run", {})
     counts = record.get("counts", {})
     optim, model = config.get("optim", {}), config.get("model", {})
+    if not all(map(are_counts, counts.values())):
+        raise ValueError("the counts of its data sets are no numbers")
     return Facts(
         settings=_flat(config),
         # Training writes its counts down by what it shows of a place.
