@@ -160,11 +160,11 @@ def test_a_download_on_its_way(precious, tmp_path):
     part = part_of(tmp_path / "a.zip")
     part.symlink_to(precious)
     with pytest.raises(BuilderError, match=r"a\.zip\.part is a link"):
-        _append(io.BytesIO(b"content"), part, 0, 7, lambda *_: None)  # type: ignore[arg-type]
+        _append(io.BytesIO(b"content"), part, 0, 7, lambda *_: None, 7)  # type: ignore[arg-type]
     part.unlink()
     part.hardlink_to(precious)
     with pytest.raises(BuilderError, match="second name"):
-        _append(io.BytesIO(b"content"), part, 0, 7, lambda *_: None)  # type: ignore[arg-type]
+        _append(io.BytesIO(b"content"), part, 0, 7, lambda *_: None, 7)  # type: ignore[arg-type]
     part.unlink()
 
 
