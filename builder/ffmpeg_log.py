@@ -111,8 +111,11 @@ class Log:
     @cached_property
     def messages(self) -> tuple[Message, ...]:
         """All coloured lines, in their order."""
-        found, source, level, text = [], "", "", ""
-        for part in _COLOURED.findall(self._text):
+        found, source, level, text, end = [], "", "", "", 0
+        for match in _COLOURED.finditer(self._text):
+            if not level and "\n" in self._text[end : match.start()]:
+                source = ""  # it was that of a line of level info, which has no colour
+            part, end = match[1], match.end()
             if level:
                 text += part
             elif part in _LEVELS:
