@@ -19,20 +19,7 @@ from builder.shard import ShardDataset
 from builder.transcode import transcode
 from tests.commands import refused, run_ascnet
 
-SYSTEM_FFMPEG = "/usr/bin/ffmpeg"
 MB = 10**6
-
-
-@pytest.fixture(params=["ffmpeg", "the system's ffmpeg", "pyav"])
-def settings(request, monkeypatch) -> FrameSettings:
-    """Each engine; ffmpeg in the version that comes along, and the one of the system."""
-    if request.param == "the system's ffmpeg":
-        if not Path(SYSTEM_FFMPEG).exists():
-            pytest.skip(f"no {SYSTEM_FFMPEG}")
-        monkeypatch.setattr(ffmpeg_engine, "find_ffmpeg", lambda: SYSTEM_FFMPEG)
-    if request.param == "pyav":
-        pytest.importorskip("av")
-    return FrameSettings(short_side=16, engine="pyav" if request.param == "pyav" else "ffmpeg")
 
 
 def gif(path: Path, width: int, height: int, frames: int) -> Path:

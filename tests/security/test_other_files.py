@@ -5,27 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from builder import ffmpeg_engine
 from builder.formats import READ
-from builder.frames import REASONS, Failure, Frames, FrameSettings
+from builder.frames import REASONS, Failure, Frames
 from builder.transcode import transcode
 from tests.commands import run_ascnet
 
-SYSTEM_FFMPEG = "/usr/bin/ffmpeg"
-WAYS = ["ffmpeg", "the system's ffmpeg", "pyav"]
 PRIVATE = 7  # frames of the video that nobody may read
-
-
-@pytest.fixture(params=WAYS)
-def settings(request, monkeypatch) -> FrameSettings:
-    """Each engine; ffmpeg in the version that comes along, and the one of the system."""
-    if request.param == "the system's ffmpeg":
-        if not Path(SYSTEM_FFMPEG).exists():
-            pytest.skip(f"no {SYSTEM_FFMPEG}")
-        monkeypatch.setattr(ffmpeg_engine, "find_ffmpeg", lambda: SYSTEM_FFMPEG)
-    if request.param == "pyav":
-        pytest.importorskip("av")
-    return FrameSettings(short_side=16, engine="pyav" if request.param == "pyav" else "ffmpeg")
 
 
 @pytest.fixture(scope="module")
