@@ -202,10 +202,10 @@ def _read_both(
     poll = select.poll()
     for pipe in got:
         poll.register(pipe, select.POLLIN)
-    left, lines = set(got), 0
+    left, lines, looked = set(got), 0, time.monotonic()
     while left:
         # The log has a pipe to fill, so there is no need to wake up for each of its words.
-        for pipe, _ in poll.poll(_LOOK):
+        for pipe, _ in poll.poll(_LOOK * 1000):
             chunk = os.read(pipe, _PIPE_BYTES)
             got[pipe] += chunk
             if not chunk:
@@ -213,7 +213,9 @@ def _read_both(
                 left.remove(pipe)
             if pipe == times:
                 lines += chunk.count(b"\n")
-        log.take()
+        if (now := time.monotonic()) - looked >= _LOOK:
+            log.take()
+            looked = now
         if len(got[pictures]) > limits.stored:
             raise _TooLargeError(limits.too_many_bytes)
         if lines > _LINES * limits.frames:
@@ -221,7 +223,7 @@ def _read_both(
     return got[pictures], got[times]
 
 
-_LOOK = 20  # milliseconds after which the log is looked at, whatever else comes
+_LOOK = 0.02  # seconds between two looks at the log, whatever else comes
 _LINES = 2  # that the filter `metadata` prints of a frame
 
 

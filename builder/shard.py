@@ -249,8 +249,9 @@ class ShardDataset:
     def videos(self) -> tuple[Video, ...]:
         """Every built video, in the order of the source."""
         places = {
-            row[0]: (self.folder / shard["name"], Location(*row))
+            row[0]: (path, Location(*row))
             for shard in self.info["shards"]
+            for path in [self.folder / shard["name"]]
             for row in shard["index"]
         }
         built = (row for row in self.rows() if row["status"] == "built")
@@ -267,10 +268,17 @@ class ShardDataset:
             wrong = wrong_times(row["times"], row["frames"])
         if wrong or place is None:
             raise changed(self.folder / VIDEOS_FILE, f"{ascii(row['name'])[1:-1]} {wrong}")
-        same = ("name", "label", "group", "splits", "fps", "frames", "width", "height", "factors")
         return Video(
-            **{name: row[name] for name in same},
+            name=row["name"],
+            label=row["label"],
             class_name=row["class"],
+            group=row["group"],
+            splits=row["splits"],
+            fps=row["fps"],
+            frames=row["frames"],
+            width=row["width"],
+            height=row["height"],
+            factors=row["factors"],
             shard=place[0],
             location=place[1],
             times=_times(row),
@@ -308,7 +316,7 @@ def _times(row: dict[str, Any]) -> tuple[float, ...] | None:
 def parse_json(path: Path, text: bytes) -> dict[str, Any]:
     """The object that `text`, of the file `path`, says. Raises BuilderError if it is none."""
     try:
-        found = json.loads(text)
+        found = json.loads(text.decode())
     except ValueError as error:
         raise changed(path, str(error)) from error
     except RecursionError as error:

@@ -7,6 +7,7 @@ function says what is wrong in words, such as "frames is -3", or nothing ("").
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from math import isfinite
+from operator import itemgetter
 from typing import Any
 
 from builder.frames import CHROMA
@@ -92,13 +93,11 @@ def _is_usual(row: dict[str, Any]) -> bool:
     """Whether a row keeps all rules of a built video, as most do: in one expression, for there may
     be a million. Of others the rules say more."""
     try:
-        numbers = [row[name] for name in _USUAL_NUMBERS]
-        texts = [row[name] for name in _USUAL_TEXTS]
-        frames, width, height = numbers[:3]
+        frames, width, height, *_ = numbers = _usual_numbers(row)
         return (
             row["status"] == "built"
-            and set(map(type, numbers)) == {int}
-            and set(map(type, texts)) == {str}
+            and {*map(type, numbers)} == _INT
+            and {*map(type, _usual_texts(row))} == _TEXT
             and min(numbers) >= 0
             and frames > 0
             and 0 < width < 65536
@@ -237,8 +236,9 @@ def _is_size_or_none(value: Any) -> bool:
     return value is None or value is _MISSING or _is_size(value)
 
 
-_USUAL_NUMBERS = ("frames", "width", "height", "key", "label", "bytes", "source_bytes")
-_USUAL_TEXTS = ("name", "class", "group", "sha256", "source_sha256")
+_usual_numbers = itemgetter("frames", "width", "height", "key", "label", "bytes", "source_bytes")
+_usual_texts = itemgetter("name", "class", "group", "sha256", "source_sha256")
+_INT, _TEXT = {int}, {str}
 _INFO: Rules = {
     "dataset": is_plain_name,
     "classes": _are_texts,
