@@ -150,6 +150,43 @@ def test_a_server_sends_no_reader_to_a_file(tmp_path, to):
         assert ask_size(f"{url}/x", QUICK, "") is None
 
 
+@pytest.mark.parametrize("to", ["http://[::1/x", "http://127.0.0.1:70000/x", "http://a:b/x"])
+def test_a_server_sends_to_an_address_that_is_none(tmp_path, to):
+    with answering(sent_on(to)) as url, pytest.raises(BuilderError, match="does not come: 2 tries"):
+        get(f"{url}/x", tmp_path)
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "\xb2", "-5", "+5", "1_0"])
+def test_a_length_that_is_no_number(tmp_path, length):
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(
+            f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nx".encode("latin-1")
+        )
+
+    with answering(answer) as url, pytest.raises(BuilderError, match="does not say how long"):
+        get(f"{url}/x", tmp_path)
+
+
+def test_a_range_that_is_no_number(tmp_path):
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        is_more = bool(handler.headers["Range"])
+        handler.send_response(206 if is_more else 200)
+        handler.send_header("ETag", '"a"')
+        handler.send_header("Content-Length", "5")
+        handler.send_header("Content-Range", f"bytes {'9' * 5000}-5/*")
+        handler.end_headers()
+        handler.wfile.write(b"x")
+
+    with answering(answer) as url, pytest.raises(BuilderError, match="does not come: 2 tries"):
+        get(f"{url}/x", tmp_path)
+
+
+@pytest.mark.parametrize("place", ["http://[::1", "http://a:b", "http://:80", "http://a:70000"])
+def test_a_mirror_whose_address_is_none(tmp_path, place):
+    said = refused("fetch", "kinetics400", "--base-url", place, cwd=tmp_path)
+    assert f"--base-url is '{place}'; it must begin with http" in said
+
+
 @pytest.mark.parametrize("to", ["http://h/x", "ftp://h/x", "file:///x"])
 def test_https_is_never_sent_on_to_less(to):
     with pytest.raises(HTTPError, match="sent on from https"):
