@@ -299,6 +299,41 @@ def test_an_archive_that_grows_too_much_is_refused(tmp_path, kind):
     assert not (tmp_path / "out").exists()
 
 
+def tar_with(**headers: str) -> bytes:
+    buffer, info = io.BytesIO(), tarfile.TarInfo("a.mp4")
+    info.pax_headers = {name.replace("_", "."): value for name, value in headers.items()}
+    with tarfile.TarFile(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+    return buffer.getvalue()
+
+
+def zip_with_a_name_that_is_no_text() -> bytes:
+    return zip_of({"\u00fc.mp4": b"x"}).replace("\u00fc".encode(), b"\xff\xff")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tar_with(GNU_sparse_map="x"),
+        tar_with(GNU_sparse_major="1", GNU_sparse_minor="0", GNU_sparse_realsize="x"),
+        tar_with(GNU_sparse_major="1", GNU_sparse_minor="0", GNU_sparse_realsize="5"),
+        zip_with_a_name_that_is_no_text(),
+    ],
+)
+def test_headers_that_are_nonsense(tmp_path, content):
+    with pytest.raises(BuilderError, match=r"a\.bin cannot be unpacked \("):
+        out_of(content, tmp_path)
+
+
+def test_headers_that_fill_the_memory(tmp_path):
+    for content in (tar_with(comment="x" * (1 << 20)), tar_of({"a" * (1 << 21): b"x"})):
+        with pytest.raises(BuilderError, match=r"a header has \d+ bytes, and 1048576 are allowed"):
+            out_of(gzip.compress(content), tmp_path)
+    assert out_of(tar_with(comment="x" * 100_000), tmp_path) == {"a.mp4": b""}
+    large = {"a.mp4": bytes(5 << 20)}  # of what is in a file, blocks are read, too
+    assert out_of(tar_of(large), tmp_path) == large
+
+
 def test_what_official_archives_grow_by_is_fine(tmp_path, monkeypatch):
     monkeypatch.setattr(unpack, "SMALL", 1000)
     lists = {f"ucfTrainTestlist/{i}.txt": b"ApplyEyeMakeup/v_1_g0_c0.avi 1\n" * 9 for i in range(9)}
