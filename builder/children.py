@@ -86,6 +86,11 @@ class Children:
             self._running.discard(process)
         return status
 
+    def must_go_on(self) -> None:
+        """Raises BuilderError after `stop`; for work that takes long without a process."""
+        if self._stopped:
+            raise BuilderError("The build was stopped.")
+
     def stop(self) -> None:
         """Kill every process that runs, and let no other start."""
         with self._lock:

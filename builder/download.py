@@ -18,10 +18,13 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_ope
 
 from builder.atomic import open_own, write_atomically
 from builder.errors import BuilderError
+from builder.regular import open_regular
 
 Progress = Callable[[int, int, str], None]  # MB done, MB in all, what is being done
 
 _BLOCK = 1 << 20  # bytes
+_SIZE = r"[0-9]{1,18}"  # bytes, as a server says them
+_LARGEST_NOTE = 1 << 16  # bytes
 _MEGABYTE = 1_000_000
 _NOT_THERE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
 
@@ -47,7 +50,8 @@ class Note:
     @classmethod
     def read(cls, path: Path) -> "Note | None":
         try:
-            note = cls(**json.loads(path.read_text(encoding="utf-8")))
+            with open_regular(path) as file:
+                note = cls(**json.loads(file.read(_LARGEST_NOTE)))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
         tag = note.validator
@@ -237,7 +241,10 @@ def _open(
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     own = {"User-Agent": "ascnet", "Accept-Encoding": "identity"}
     request = Request(_quoted(url), headers=own | dict(headers), method=method)
-    return urlopen(request, timeout=settings.timeout, context=context)
+    try:
+        return urlopen(request, timeout=settings.timeout, context=context)
+    except (ValueError, OverflowError) as error:  # of where it is sent on to
+        raise URLError(f"an address that is none: {error}") from error
 
 
 class _SafeRedirects(HTTPRedirectHandler):
@@ -267,7 +274,7 @@ def _quoted(url: str) -> str:
 
 def _length(response: HTTPResponse) -> int | None:
     length = response.headers["Content-Length"]
-    return int(length) if length and length.isdigit() else None
+    return int(length) if re.fullmatch(_SIZE, length or "") else None
 
 
 def _validator(response: HTTPResponse) -> str | None:
@@ -281,7 +288,7 @@ def _validator(response: HTTPResponse) -> str | None:
 
 def _goes_on(response: HTTPResponse, have: int, total: int | None) -> bool:
     """Whether a 206 answer begins where the part ends, in a file of the same length."""
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers["Content-Range"] or "")
+    match = re.fullmatch(rf"bytes ({_SIZE})-\d+/(\d+|\*)", response.headers["Content-Range"] or "")
     return match is not None and int(match[1]) == have and match[2] in (str(total), "*")
 
 

@@ -23,12 +23,15 @@ from urllib.parse import unquote, urlsplit
 
 from builder import places
 from builder.atomic import LOCK_FILE, must_be_own, only_writer, write_atomically
+from builder.catalog.files import read_text
 from builder.download import DownloadSettings, ask_size, download, megabytes, part_of
 from builder.errors import BuilderError
 from builder.names import is_plain_name
 from builder.places import DataSet, File, Part
+from builder.regular import open_regular
 from builder.unpack import no_rar_unpacker, rar_program, unpack
 
+_LARGEST_RECORD = 1 << 16  # bytes
 _MOST_PART = 20 * 10**9  # bytes of an archive of Kinetics; they have about 2 GB
 
 Progress = Callable[[int, int, str], None]
@@ -148,7 +151,8 @@ def fetch(
 def _record(path: Path) -> dict[str, int]:
     """Of a file that is here and unpacked."""
     try:
-        found = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            found = json.loads(file.read(_LARGEST_RECORD))
         return {name: int(found[name]) for name in ("bytes", "files")}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BuilderError(
@@ -157,13 +161,19 @@ def _record(path: Path) -> dict[str, int]:
 
 
 def _must_be_a_place(base_url: str | None) -> None:
-    if base_url is not None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise BuilderError(
-                f"--base-url is {base_url!r}; it must begin with http:// or https:// and a host, "
-                "such as https://mirror.example/data."
-            )
+    if base_url is not None and not _is_place(base_url):
+        raise BuilderError(
+            f"--base-url is {base_url!r}; it must begin with http:// or https:// and a host, "
+            "such as https://mirror.example/data."
+        )
+
+
+def _is_place(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no number between brackets, or no port
+        return False
 
 
 def _parts(dataset: DataSet, names: tuple[str, ...]) -> list[Part]:
@@ -182,9 +192,7 @@ def _listed(job: _Job, part: Part) -> list[File]:
     """The archives of a part, by its list."""
     path = job.folder / part.archives.name
     files = []
-    for number, line in enumerate(
-        path.read_text(encoding="utf-8", errors="replace").split("\n"), 1
-    ):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         url = line.strip()
         if not url:
             continue

@@ -19,7 +19,7 @@ REASONS = {
     "no frames": "the video stream gives no frame; the detail has the decoder's first complaint",
     "changed": "the file changed while it was read; build it again when it is complete",
     "decoder failed": "the decoder gave up or crashed in the middle",
-    "timeout": "decoding took longer than --timeout allows",
+    "timeout": "reading or decoding took longer than --timeout allows",
     "too short": "fewer frames than --min-frames asks for",
     "too large": "it takes more memory than is allowed; the detail says of what, and the option",
 }

@@ -321,7 +321,12 @@ def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
 def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
     """How a player turns the picture: a pixel at (x, y) goes to (ax + cy, bx + dy), for the a, b,
     c, d returned (1 is 65536). None where the file does not say, or says nonsense."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # there is more beside it, of a kind that PyAV has no name for, such as EXIF
+        turn = math.radians(frame.rotation)  # against the clock
+        x, y = (round(65536 * f(turn)) for f in (math.cos, math.sin))
+        return x, -y, y, x
     if data is None:
         return None
     a, b, _, c, d, *_ = struct.unpack("<9i", bytes(data))

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,7 @@ def transcode(
 def _transcode_once(
     path: Path, settings: FrameSettings, limits: Limits, children: Children
 ) -> Frames | Failure:
-    known = _look_at(path)
+    known = _look_at(path, limits, children)
     if isinstance(known, Failure):
         return known
     result = ENGINES[settings.engine](path, settings, limits, children)
@@ -77,7 +78,7 @@ def _state(path: Path) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _look_at(path: Path) -> Facts | Failure:
+def _look_at(path: Path, limits: Limits, children: Children) -> Facts | Failure:
     """Size and hash of a file, or what keeps it from being decoded."""
     size = None
     try:
@@ -85,7 +86,12 @@ def _look_at(path: Path) -> Facts | Failure:
         size = status.st_size
         if not stat.S_ISREG(status.st_mode):
             return Failure("unreadable", "it is no regular file", Facts(size))
-        size, digest = _hash(path)
+        if not size:  # not even opened: some of what the system makes up is waited for for ever
+            return Failure("empty file", "0 bytes", Facts(0, hashlib.sha256().hexdigest()))
+        size, digest = _hash(path, limits.seconds, children)
+    except _TooLongError:
+        what = f"reading its {size} bytes was stopped after {limits.seconds:g} s"
+        return Failure("timeout", what, Facts(size))
     except FileNotFoundError:
         return Failure("missing", "no such file")
     except OSError as error:
@@ -94,12 +100,21 @@ def _look_at(path: Path) -> Facts | Failure:
     return facts if size else Failure("empty file", "0 bytes", facts)
 
 
-def _hash(path: Path) -> tuple[int, str]:
+class _TooLongError(Exception):
+    """A file of holes has as many bytes as it likes to say, and takes hours to read."""
+
+
+def _hash(path: Path, seconds: float, children: Children) -> tuple[int, str]:
     """Size (bytes) and SHA-256 of a file. Also brings it into memory, so that the decoder, which
-    reads it next, does not wait for the disk; other workers decode meanwhile."""
+    reads it next, does not wait for the disk; other workers decode meanwhile. Raises _TooLongError
+    when `seconds` have passed, and BuilderError when the build is stopped."""
     digest, size = hashlib.sha256(), 0
+    end = time.monotonic() + seconds
     with path.open("rb", buffering=0) as file:
         while block := file.read(1 << 20):
+            children.must_go_on()
+            if time.monotonic() > end:
+                raise _TooLongError
             digest.update(block)
             size += len(block)
     return size, digest.hexdigest()

@@ -3,6 +3,7 @@
 import gzip
 import shutil
 import stat
+import struct
 import subprocess
 import tarfile
 import unicodedata
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import rarfile
 
@@ -35,6 +36,9 @@ _DAMAGED = (
     zlib.error,
     EOFError,
     RuntimeError,  # zipfile: locked by a password, or a compression that it does not know
+    ValueError,  # names that are no text, and numbers that are none: zipfile and tarfile let them
+    OverflowError,  # pass, as they come
+    struct.error,
 )
 
 
@@ -210,14 +214,32 @@ def _counted(infos: Iterable[Any]) -> list[Any]:
 def _within(infos: Iterable[tarfile.TarInfo], room: int) -> Iterator[tarfile.TarInfo]:
     """Up to the first member that begins beyond `room` and the headers that there may be."""
     for info in infos:
+        info.pax_headers = {}  # what they say has been read; all of them fill the memory
         yield info
         if info.offset > room + MOST_MEMBERS * tarfile.BLOCKSIZE:
             raise tarfile.ReadError("it does not end where an archive of its size does")
 
 
+class _InBlocks:
+    """A file of which tarfile reads no more than a block at once. It would take a header (a long
+    name, an extended header) into memory whatever size it says."""
+
+    def __init__(self, file: Any) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _BLOCK:
+            raise tarfile.ReadError(f"a header has {size} bytes, and {_BLOCK} are allowed")
+        content: bytes = self._read(size)
+        return content
+
+
 @contextmanager
 def _open_tar(archive: Path, open_file: Callable[..., Any], room: int) -> Iterator[list[Member]]:
-    with open_file(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
+    with (
+        open_file(archive, "rb") as stream,
+        tarfile.open(fileobj=cast(Any, _InBlocks(stream)), mode="r:") as opened,
+    ):
         infos = _counted(_within(opened, room))
         if sum(info.size for info in infos) <= room:
             end = stream.tell() + SMALL

@@ -9,7 +9,11 @@ from pathlib import Path
 
 from builder.catalog import cells as cells_of_csv
 from builder.errors import BuilderError
+from builder.regular import open_regular
 
+LARGEST_LIST = 1 << 27  # bytes; that of Kinetics-700 has a fifth of it
+MOST_LINES = 4_000_000  # ends of them, "\r\n" is two; the list of Kinetics-700 has half a million
+_TWO_LISTS = "no list has so many: see what it is, or build its videos in parts."
 _SUFFIXES = """
     .3g2 .3gp .asf .avi .divx .dv .flv .gif .m1v .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts
     .mxf .ogv .qt .rm .rmvb .ts .vob .webm .wmv .y4m
@@ -133,13 +137,22 @@ def find_names(listed: Iterable[str], present: Iterable[str], source: Path) -> d
 
 
 def read_text(path: Path) -> str:
-    """The text of a list, which must be in UTF-8 (a byte order mark is dropped)."""
+    """The text of a list, which must be in UTF-8 (a byte order mark is dropped), and no larger than
+    any list is."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size  # 0 of what the system makes up, and may not end
+            content = file.read(LARGEST_LIST + 1) if size else b""
+        if max(size, len(content)) > LARGEST_LIST:
+            raise BuilderError(f"{path} has more than {LARGEST_LIST >> 20} MiB; {_TWO_LISTS}")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BuilderError(f"{path} is not in UTF-8 (byte {error.start}); save it so.") from error
     except OSError as error:
         raise BuilderError(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
+    if text.count("\n") + text.count("\r") > MOST_LINES:
+        raise BuilderError(f"{path} has more than {MOST_LINES} lines; {_TWO_LISTS}")
+    return text
 
 
 def read_csv(

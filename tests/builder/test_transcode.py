@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
+from PIL import Image
 
 from builder import transcode as transcode_module
 from builder.children import Children
@@ -135,6 +136,21 @@ def test_rotation_is_honoured(make_video, tmp_path, degrees, mirrored, settings)
     assert difference(picture(frames, 5)[:32, :32], picture(original, 5)[:32, :32]) > 20
     if not mirrored:
         assert frames.facts.rotation == (360 - degrees) % 360
+
+
+def test_a_camera_writes_more_than_how_it_was_held(tmp_path, settings):
+    """EXIF stays with the frame; PyAV has no name for it."""
+    picture_of, exif = Image.new("RGB", (64, 48), "red"), Image.Exif()
+    exif[0x112] = 6  # the top is on the right: turn with the clock
+    picture_of.paste("blue", (0, 0, 64, 24))
+    with (tmp_path / "a.mjpeg").open("wb") as file:
+        for _ in range(3):
+            picture_of.save(file, "JPEG", exif=exif)
+    ffmpeg("-f", "mjpeg", "-i", tmp_path / "a.mjpeg", "-c", "copy", tmp_path / "a.avi")
+    frames = built(tmp_path / "a.avi", settings)
+    assert (count(frames), frames.width, frames.height) == (3, 32, 42)
+    left, right = picture(frames, 0)[:, 4], picture(frames, 0)[:, -4]
+    assert (left[:, 0] > left[:, 2]).all() and (right[:, 2] > right[:, 0]).all()
 
 
 @pytest.mark.parametrize(

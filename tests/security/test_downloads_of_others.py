@@ -150,6 +150,43 @@ def test_a_server_sends_no_reader_to_a_file(tmp_path, to):
         assert ask_size(f"{url}/x", QUICK, "") is None
 
 
+@pytest.mark.parametrize("to", ["http://[::1/x", "http://127.0.0.1:70000/x", "http://a:b/x"])
+def test_a_server_sends_to_an_address_that_is_none(tmp_path, to):
+    with answering(sent_on(to)) as url, pytest.raises(BuilderError, match="does not come: 2 tries"):
+        get(f"{url}/x", tmp_path)
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "\xb2", "-5", "+5", "1_0"])
+def test_a_length_that_is_no_number(tmp_path, length):
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(
+            f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nx".encode("latin-1")
+        )
+
+    with answering(answer) as url, pytest.raises(BuilderError, match="does not say how long"):
+        get(f"{url}/x", tmp_path)
+
+
+def test_a_range_that_is_no_number(tmp_path):
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        is_more = bool(handler.headers["Range"])
+        handler.send_response(206 if is_more else 200)
+        handler.send_header("ETag", '"a"')
+        handler.send_header("Content-Length", "5")
+        handler.send_header("Content-Range", f"bytes {'9' * 5000}-5/*")
+        handler.end_headers()
+        handler.wfile.write(b"x")
+
+    with answering(answer) as url, pytest.raises(BuilderError, match="does not come: 2 tries"):
+        get(f"{url}/x", tmp_path)
+
+
+@pytest.mark.parametrize("place", ["http://[::1", "http://a:b", "http://:80", "http://a:70000"])
+def test_a_mirror_whose_address_is_none(tmp_path, place):
+    said = refused("fetch", "kinetics400", "--base-url", place, cwd=tmp_path)
+    assert f"--base-url is '{place}'; it must begin with http" in said
+
+
 @pytest.mark.parametrize("to", ["http://h/x", "ftp://h/x", "file:///x"])
 def test_https_is_never_sent_on_to_less(to):
     with pytest.raises(HTTPError, match="sent on from https"):
@@ -260,6 +297,41 @@ def test_an_archive_that_grows_too_much_is_refused(tmp_path, kind):
     with pytest.raises(BuilderError, match=r"is refused, and nothing of it was written: unpacked"):
         out_of(BOMBS[kind](), tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def tar_with(**headers: str) -> bytes:
+    buffer, info = io.BytesIO(), tarfile.TarInfo("a.mp4")
+    info.pax_headers = {name.replace("_", "."): value for name, value in headers.items()}
+    with tarfile.TarFile(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+    return buffer.getvalue()
+
+
+def zip_with_a_name_that_is_no_text() -> bytes:
+    return zip_of({"\u00fc.mp4": b"x"}).replace("\u00fc".encode(), b"\xff\xff")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tar_with(GNU_sparse_map="x"),
+        tar_with(GNU_sparse_major="1", GNU_sparse_minor="0", GNU_sparse_realsize="x"),
+        tar_with(GNU_sparse_major="1", GNU_sparse_minor="0", GNU_sparse_realsize="5"),
+        zip_with_a_name_that_is_no_text(),
+    ],
+)
+def test_headers_that_are_nonsense(tmp_path, content):
+    with pytest.raises(BuilderError, match=r"a\.bin cannot be unpacked \("):
+        out_of(content, tmp_path)
+
+
+def test_headers_that_fill_the_memory(tmp_path):
+    for content in (tar_with(comment="x" * (1 << 20)), tar_of({"a" * (1 << 21): b"x"})):
+        with pytest.raises(BuilderError, match=r"a header has \d+ bytes, and 1048576 are allowed"):
+            out_of(gzip.compress(content), tmp_path)
+    assert out_of(tar_with(comment="x" * 100_000), tmp_path) == {"a.mp4": b""}
+    large = {"a.mp4": bytes(5 << 20)}  # of what is in a file, blocks are read, too
+    assert out_of(tar_of(large), tmp_path) == large
 
 
 def test_what_official_archives_grow_by_is_fine(tmp_path, monkeypatch):
