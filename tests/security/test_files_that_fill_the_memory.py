@@ -297,7 +297,7 @@ def test_a_pickle_of_very_many_steps(step, kind, tmp_path, monkeypatch):
             parts.writestr("a/version", "3\n")
     else:
         path.write_bytes(steps)
-    with pytest.raises(TrainerError, match="a.pt is refused: it has more than 1000 things beside"):
+    with pytest.raises(TrainerError, match=r"a\.pt is refused: it has more than 1000"):
         read_tensors(path)
 
 
