@@ -76,6 +76,7 @@ def clash() -> str | None:
     return None
 
 
+_LONGEST = 4000  # characters of a message
 _ended: list[int] = []  # the signal that asked us to end
 
 
@@ -111,8 +112,17 @@ def main() -> None:
 
 
 def _plain(text: str) -> str:
-    """A message whose names, which may be another's, do not move the cursor."""
+    """A message whose names, which may be another's, move no cursor and fill no screen."""
+    if len(text) > _LONGEST:
+        begin, end = text[: _LONGEST // 2], text[-_LONGEST // 2 :]
+        text = f"{begin} ... ({len(text) - _LONGEST} characters) ... {end}"
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether an error says that the memory does not hold something; torch's are of no kind."""
+    said = ("allocate memory", "out of memory", "size calculation overflowed")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 def _run() -> None:
@@ -133,7 +143,9 @@ def _run() -> None:
         kept = str(error.__cause__ or "") or "What is finished is kept; the same command goes on."
         click.echo(f"Stopped. {kept}", err=True)
         sys.exit(143 if _ended else 130)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
         click.echo("Error: The memory of this machine does not hold what is asked for.", err=True)
         sys.exit(1)
     except OSError as error:

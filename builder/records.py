@@ -23,7 +23,7 @@ from builder.frames import FrameSettings
 from builder.plan import ShardPlan
 from builder.regular import open_regular
 from builder.shard import DATASET_FILE, SCHEMA, VIDEOS_FILE, ShardDataset, changed, parse_json
-from builder.tables import wrong_record
+from builder.tables import LARGEST_INFO, wrong_record
 from builder.transcode import engine_version
 
 NOTES = ".build"
@@ -58,7 +58,10 @@ def read_record(folder: Path, index: int) -> Record:
 
 def _text(path: Path) -> bytes:
     with open_regular(path) as file:
-        return file.read()
+        text = file.read(LARGEST_INFO + 1)
+    if len(text) > LARGEST_INFO:
+        raise changed(path, f"it has more than {LARGEST_INFO} bytes")
+    return text
 
 
 def keep_whole(folder: Path, index: int) -> bool:

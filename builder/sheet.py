@@ -1,5 +1,6 @@
 """A contact sheet: one video's frames at a glance."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,6 @@ def draw_sheet(video: Video, frames: int) -> Image.Image:
     Raises BuilderError if the shard is damaged.
     """
     numbers = evenly_spaced(video.frames, frames)
-    pictures = _pictures(video, numbers)
     captions = [_caption(number, video.fps, video.times) for number in numbers]
     title, text = _font(_TITLE), _font(_TEXT)
     grid = _grid(video, captions, text)
@@ -86,10 +86,11 @@ def draw_sheet(video: Video, frames: int) -> Image.Image:
     for line, font, colour in header:
         pen.text((_MARGIN, y), _shortened(line, font, width - 2 * _MARGIN), fill=colour, font=font)
         y += _height(font)
+    pictures = _pictures(video, numbers, grid)
     for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         x = _MARGIN + i % grid.columns * (grid.width + _GAP)
         y = top + i // grid.columns * (grid.height + _GAP)
-        sheet.paste(picture.resize(grid.picture, grid.filter), (x, y))
+        sheet.paste(picture, (x, y))
         pen.text((x, y + grid.picture[1] + 2), caption, fill=_INK, font=text)
     return sheet
 
@@ -125,13 +126,13 @@ def _columns(cells: int, height: float) -> int:
     return min(near, key=lambda columns: (-cells % columns, abs(columns - ideal), -columns))
 
 
-def _pictures(video: Video, numbers: list[int]) -> list[Image.Image]:
+def _pictures(video: Video, numbers: list[int], grid: _Grid) -> Iterator[Image.Image]:
+    """The frames in the size of the sheet, one after the other: whole, they may be as large
+    as the memory."""
     offsets = read_offsets(video)
-    pictures = []
     for number in numbers:
         jpeg = read_frames(video, offsets, [number])[0]
-        pictures.append(open_frame(video, number, jpeg))
-    return pictures
+        yield open_frame(video, number, jpeg).resize(grid.picture, grid.filter)
 
 
 def _facts(video: Video) -> list[str]:

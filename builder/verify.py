@@ -16,6 +16,7 @@ from builder.errors import BuilderError
 from builder.executors import run_local
 from builder.frames import split_frames
 from builder.records import is_as_written, shard_files
+from builder.scans import must_have_few_scans
 from builder.shard import (
     DATASET_FILE,
     VIDEOS_FILE,
@@ -204,8 +205,10 @@ def _undecodable(blob: bytes, offsets: list[int], row: Row) -> Iterator[str]:
     shape = (row["height"], row["width"], 3)
     canvas = np.empty(shape, np.uint8)  # no picture gets more memory, whatever it says
     for i in range(len(offsets) - 1):
+        jpeg = blob[offsets[i] : offsets[i + 1]]
         try:
-            picture = simplejpeg.decode_jpeg(blob[offsets[i] : offsets[i + 1]], buffer=canvas)
+            must_have_few_scans(jpeg)
+            picture = simplejpeg.decode_jpeg(jpeg, buffer=canvas)
         except ValueError as error:
             yield f"frame {i} cannot be decoded: {error}"
             continue

@@ -14,7 +14,24 @@ from evaluate.protocol import CROPS, Protocol
 from trainer import config
 from trainer.config import Augment
 from trainer.errors import TrainerError
-from trainer.rules import PRECISIONS, Rule, any_of, augment_rules, check_rules, name_rule
+from trainer.rules import (
+    LEAST_RATE,
+    MOST_BATCH,
+    MOST_CLIPS,
+    MOST_FRAMES,
+    MOST_RATE,
+    MOST_SIZE,
+    MOST_STEPS,
+    MOST_STRIDE,
+    MOST_WORKERS,
+    PRECISIONS,
+    Rule,
+    any_of,
+    augment_rules,
+    check_rules,
+    name_rule,
+    range_rule,
+)
 from trainer.toml_text import read_toml
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -90,7 +107,7 @@ class FinetuneSettings:
         crops = (0, *CROPS)
         check_rules(
             [
-                (self.test.clips >= 0, "test.clips", self.test.clips, "0 (as the run's) or more"),
+                range_rule("test.clips", self.test.clips, 0, MOST_CLIPS),  # 0: as the run's
                 (self.test.crops in crops, "test.crops", self.test.crops, "0 (as the run's), 1, 3"),
             ]
         )
@@ -102,8 +119,18 @@ def _rules(own: FinetuneSettings) -> list[Rule]:
         name_rule("recipe", own.recipe),
         (0 <= own.seed < 2**32, "seed", own.seed, "0 to 4294967295"),
         (0 < own.epochs < 1e6, "epochs", own.epochs, "positive, below a million"),
-        (own.steps >= 0, "steps", own.steps, "0 (then epochs count) or more"),
-        (own.batch >= 2, "batch", own.batch, "at least 2 (batch norm needs two)"),
+        (
+            0 <= own.steps <= MOST_STEPS,
+            "steps",
+            own.steps,
+            f"0 (then epochs count) to {MOST_STEPS}",
+        ),
+        (
+            2 <= own.batch <= MOST_BATCH,
+            "batch",
+            own.batch,
+            f"2 to {MOST_BATCH} (batch norm needs two)",
+        ),
         (own.optimiser in OPTIMISERS, "optimiser", own.optimiser, any_of(OPTIMISERS)),
         (0 < own.lr < inf, "lr", own.lr, "positive"),
         (0 <= own.momentum < 1, "momentum", own.momentum, "in [0, 1)"),
@@ -115,20 +142,23 @@ def _rules(own: FinetuneSettings) -> list[Rule]:
         (0 <= own.dropout < 1, "dropout", own.dropout, "in [0, 1)"),
         (own.choose in CHOICES, "choose", own.choose, any_of(CHOICES)),
         (own.precision in PRECISIONS, "precision", own.precision, any_of(PRECISIONS)),
-        (own.workers >= 0, "workers", own.workers, "0 or more"),
+        range_rule("workers", own.workers, 0, MOST_WORKERS),
     ]
 
 
 def _clips_rules(prefix: str, clips: Clips) -> list[Rule]:
-    as_elsewhere = "0 (as elsewhere) or more"
-    whole = [(name, getattr(clips, name)) for name in ("frames", "stride", "size")]
+    most = {"frames": MOST_FRAMES, "stride": MOST_STRIDE, "size": MOST_SIZE}
+    whole = [(name, getattr(clips, name), end) for name, end in most.items()]
     return [
-        *((value >= 0, f"{prefix}.{name}", value, as_elsewhere) for name, value in whole),
+        *(
+            (0 <= value <= end, f"{prefix}.{name}", value, f"0 (as elsewhere) to {end}")
+            for name, value, end in whole
+        ),
         (
-            clips.fps == -1 or 0 <= clips.fps <= 1000,
+            clips.fps in (-1, 0) or LEAST_RATE <= clips.fps <= MOST_RATE,
             f"{prefix}.fps",
             clips.fps,
-            "-1 (as elsewhere), 0 (stored frames) to 1000",
+            f"-1 (as elsewhere), 0 (stored frames), or {LEAST_RATE:g} to {MOST_RATE}",
         ),
     ]
 

@@ -5,6 +5,7 @@ Nothing is read before it was looked at: its link, its kind, where its bytes lie
 """
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -16,6 +17,7 @@ import numpy as np
 from h5py import h5a, h5d, h5pl, h5s
 
 from evaluate.errors import EvaluateError
+from evaluate.heaps import HeapError, check_attributes, check_collections
 
 _NUMBERS = {  # how many columns; 0: a list. -1: as many as the features have channels
     "features": ("f4", -1),
@@ -35,7 +37,8 @@ _TEXTS = ("name", "class", "group")
 _GROUPS = ("splits", "factors")
 _MAY_LACK = ("clip_seconds", "duration", *_GROUPS)
 _ATTRIBUTES = 1000  # most; a store has some thirty
-_MEMBERS = 100_000  # most of a group; a store has a dozen
+_MEMBERS = 1000  # most of a group; a store has a dozen
+_LOOK_BYTES = 512 << 20  # for a look at what a file holds; of a store it takes a few MB
 # How a text lies in its list: length, and where in the file it is.
 _PLACE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 
@@ -60,6 +63,30 @@ def no_plugins() -> Iterator[None]:
             _within.pop()
             while _paths and not _within:
                 h5pl.append(_paths.pop(0))
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """While it lasts, this process gets no more than `_LOOK_BYTES` on top of what it has: a forged
+    file may say that its list of names is gigabytes long."""
+    with _lock:
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + _LOOK_BYTES
+        if soft == resource.RLIM_INFINITY or soft > most:
+            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def must_have_sound_texts(path: Path) -> None:
+    """Raises EvaluateError, naming what, for a file whose attributes HDF5 must not read."""
+    try:
+        check_attributes(path)
+    except HeapError as error:
+        raise EvaluateError(refused(path, str(error))) from None
 
 
 def must_be_ours(file: h5py.File, path: Path) -> None:
@@ -201,4 +228,10 @@ def _letters(file: h5py.File, texts: h5py.Dataset) -> int:
     places = os.pread(file.id.get_vfd_handle(), size, texts.id.get_offset())
     if len(places) != size:
         raise _RefusedError(f"its {texts.name[1:41]} is cut short")
-    return int(np.frombuffer(places, _PLACE)["length"].sum(dtype=np.uint64))
+    rows = np.frombuffer(places, _PLACE)
+    whole = os.fstat(file.id.get_vfd_handle()).st_size
+    try:
+        check_collections(file.id.get_vfd_handle(), whole, np.unique(rows["address"]).tolist())
+    except HeapError as error:
+        raise _RefusedError(str(error)) from None
+    return int(rows["length"].sum(dtype=np.uint64))

@@ -1,6 +1,5 @@
 """What is taken of a video, and what of the network: everything that decides a feature."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,11 +15,23 @@ from trainer.requests import (
     stride_rates,
     stride_times,
 )
+from trainer.rules import (
+    MOST_CLIPS,
+    MOST_FRAMES,
+    MOST_SIDE,
+    MOST_SIZE,
+    MOST_STRIDE,
+    check_rules,
+    pixels_rule,
+    range_rule,
+    rate_rule,
+)
 from trainer.sampling import POLICIES, Place, clip_frames, clip_span, clock_of, starts_apart
 
 LAST = "last"  # the backbone's own output
 POOLINGS = ("average", "max")  # over the feature map; RSPNet's code, and its supplement
 CROPS = (1, 3)
+_LEAST_EVERY, _MOST_EVERY = 0.001, 1e6  # seconds between clips
 
 
 @dataclass(frozen=True)
@@ -44,12 +55,22 @@ class Protocol:
         _must_be_one_of("pooling", self.pooling, POOLINGS)
         _must_be_one_of("crops", self.crops, CROPS)
         _must_be_one_of("short_videos", self.short_videos, tuple(POLICIES))
-        for name in ("frames", "stride", "size", "clips"):
-            if getattr(self, name) < 1:
-                raise EvaluateError(f"{name} is {getattr(self, name)}; it takes 1 or more.")
-        for name in ("fps", "every", "short_side"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise EvaluateError(f"{name} is {getattr(self, name):g}; it takes 0 or more.")
+        apart = f"0 (so many as `clips` says), or {_LEAST_EVERY:g} to {_MOST_EVERY:g} seconds"
+        is_apart = self.every == 0 or _LEAST_EVERY <= self.every <= _MOST_EVERY
+        rules = [
+            range_rule("frames", self.frames, 1, MOST_FRAMES),
+            range_rule("stride", self.stride, 1, MOST_STRIDE),
+            range_rule("size", self.size, 1, MOST_SIZE),
+            pixels_rule("", self.frames, self.size),
+            range_rule("clips", self.clips, 1, MOST_CLIPS),
+            range_rule("short_side", self.short_side, 0, MOST_SIDE),
+            rate_rule("fps", self.fps),
+            (is_apart, "every", self.every, apart),
+        ]
+        try:
+            check_rules(rules)
+        except TrainerError as error:
+            raise EvaluateError(str(error)) from error
 
 
 def _must_be_one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -131,4 +152,5 @@ def _count(video: Video, rate: float, protocol: Protocol) -> int:
             f"{protocol.every:g} seconds. Ask for a number of clips, or build with --fps."
         )
     room = video.frames - clip_span(protocol.frames, protocol.stride * rate)
-    return 1 + max(0, round(room / video.fps / protocol.every))
+    # A clip at every frame is all there is, however small `every` is.
+    return 1 + max(0, round(min(room / video.fps / protocol.every, room)))

@@ -28,7 +28,7 @@ readable and costs the videos that were under way. It has its final name only wh
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -52,7 +52,14 @@ from evaluate.disk import (
 )
 from evaluate.errors import EvaluateError
 from evaluate.identity import first_difference
-from evaluate.layout import attributes, must_be_ours, no_plugins, refused
+from evaluate.layout import (
+    attributes,
+    little_memory,
+    must_be_ours,
+    must_have_sound_texts,
+    no_plugins,
+    refused,
+)
 
 SCHEMA = 2
 Identity = dict[str, str | int | float]
@@ -246,7 +253,7 @@ class Features:
             self.clip_video: np.ndarray = file["clip_video"][:]  # int32, clips
             self.clip_frames: np.ndarray = file["clip_frames"][:]  # int32, clips x 2
             self._clip_seconds = file["clip_seconds"][:] if "clip_seconds" in file else None
-            with np.errstate(divide="ignore"):  # told below
+            with np.errstate(divide="ignore", over="ignore"):  # told below
                 even = self.frames / self.fps  # float64, videos
             timed = file["duration"][:] if "duration" in file else np.nan
             self.duration: np.ndarray = np.where(np.isnan(timed), even, timed)  # NaN: unknown
@@ -348,19 +355,25 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             f"There is no feature store {path}. `ascnet evaluate` writes one for a run, "
             "`ascnet embed` one for any videos."
         )
-    with _reading(path), no_plugins(), open_hdf5(path, "r") as file:
-        schema = attributes(file, path).get("schema")
-        is_store = all(file.id.links.exists(name) for name in (b"features", b"done"))
-        if schema != SCHEMA and is_store:
-            raise EvaluateError(
-                f"{path} is a feature store of schema {schema or 1}, this ascnet reads "
-                f"{SCHEMA}. Delete it and extract the features anew, or install the ascnet "
-                "that wrote it."
-            )
-        if schema != SCHEMA:
-            raise EvaluateError(f"{path} is an HDF5 file, but no feature store of ascnet.")
-        must_be_ours(file, path)
+    with _reading(path), no_plugins(), ExitStack() as opened:
+        must_have_sound_texts(path)
+        with little_memory():
+            file = opened.enter_context(open_hdf5(path, "r"))
+            _must_be_a_store(file, path)
         yield file
+
+
+def _must_be_a_store(file: h5py.File, path: Path) -> None:
+    schema = attributes(file, path).get("schema")
+    is_store = all(file.id.links.exists(name) for name in (b"features", b"done"))
+    if schema != SCHEMA and is_store:
+        raise EvaluateError(
+            f"{path} is a feature store of schema {schema or 1}, this ascnet reads {SCHEMA}. "
+            "Delete it and extract the features anew, or install the ascnet that wrote it."
+        )
+    if schema != SCHEMA:
+        raise EvaluateError(f"{path} is an HDF5 file, but no feature store of ascnet.")
+    must_be_ours(file, path)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {
     "builder": set(),
-    "trainer": {"builder.shard", "builder.atomic", "builder.shell"},
+    "trainer": {"builder.shard", "builder.atomic", "builder.scans", "builder.shell"},
     "evaluate": {"trainer", "builder.shard", "builder.atomic", "builder.jpeg", "builder.shell"},
     "ascnet": {"builder", "trainer", "evaluate"},
     "experiments": {"builder", "trainer", "evaluate", "ascnet"},  # and nobody calls them

@@ -13,6 +13,7 @@ from torch import Tensor
 _MOST_TIMES, _MOST_MORE = 8, 64 << 20  # times the size of the file, and bytes more
 _PICKLES = 5  # of a file by torch before 1.6: marks, then what was saved, then names
 _PICKLE_BYTES = 256 << 20  # of names and numbers beside tensors
+_STEPS = 2_000_000  # of a pickle, each of which makes an object or less; a network takes thousands
 # It makes as many bytes as a file says; torch lets it be called. Nobody saves such a thing.
 _FILLS = "bytearray"
 
@@ -24,7 +25,7 @@ def what_it_fills(path: Path) -> str:
         is_zip = file.read(2) == b"PK"
         file.seek(0)
         if not is_zip:
-            return "asks for memory by a number" if _calls(file, _FILLS) else ""
+            return _what_steps_fill(file)
     try:
         return _what_fills(path)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError):
@@ -42,23 +43,28 @@ def _what_fills(path: Path) -> str:
                 if part.file_size > _PICKLE_BYTES:
                     return f"has {part.file_size / 1e6:.0f} MB beside its tensors"
                 with parts.open(part) as content:
-                    if _calls(content, _FILLS):
-                        return "asks for memory by a number"
+                    if what := _what_steps_fill(content):
+                        return what
     return ""
 
 
-def _calls(file: IO[bytes], name: str) -> bool:
-    """Whether pickles at the beginning of a file name a function."""
+def _what_steps_fill(file: IO[bytes]) -> str:
+    """The same of the pickles at the beginning of a file: a step of one byte may make an object of
+    some hundred, and the steps of a small packed file may be many."""
+    steps = 0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what stands in a damaged one
             for _ in range(_PICKLES):
                 for operation, argument, _ in pickletools.genops(file):
-                    if operation.name == "GLOBAL" and str(argument).split(" ")[-1] == name:
-                        return True
+                    steps += 1
+                    if steps > _STEPS:
+                        return f"has more than {_STEPS} things beside its tensors"
+                    if operation.name == "GLOBAL" and str(argument).split(" ")[-1] == _FILLS:
+                        return "asks for memory by a number"
     except Exception:  # no pickle, or the end of the file: torch says what is wrong
-        return False
-    return False
+        return ""
+    return ""
 
 
 def is_plain(state: Any) -> bool:

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import simplejpeg
 
+from builder.scans import must_have_few_scans
 from builder.shard import Video
 from trainer.errors import TrainerError
 
@@ -47,6 +48,7 @@ def decode_clip(
     own = None if fills else np.empty((height, width, 3), np.uint8)  # a larger picture fits neither
     for t, jpeg in enumerate(jpegs):
         try:
+            must_have_few_scans(jpeg)
             picture = simplejpeg.decode_jpeg(
                 jpeg,
                 min_height=height,

@@ -18,6 +18,22 @@ NEIGHBOURS = ("appearance", "random")
 SPEED_TARGETS = ("place", "direction")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
+# A recipe or a run may be another's: what is far above all that anybody trains with would only fill
+# the memory, or never end.
+MOST_FRAMES = 512  # of a clip
+MOST_SIZE = 1024  # pixels, side of a clip
+MOST_PIXELS = 1 << 25  # of a clip: 512 frames of 256 x 256, or 32 of 1024 x 1024
+MOST_SIDE = 65_535  # pixels of a JPEG
+MOST_STRIDE = 10_000  # frames
+MOST_RATE, LEAST_RATE = 1000, 0.001  # frames a second
+MOST_CLIPS = 1000  # of a video
+MOST_WORKERS = 1024  # threads
+MOST_BATCH = 65_536
+MOST_STEPS = 10**9
+_STRIDES = 64  # different ones
+_WIDTH = 16_384  # of a layer
+_BANK_NUMBERS = 1 << 28  # of one memory bank: 1 GB
+
 
 def check(config: "Config") -> None:
     """Raises TrainerError for the first setting that has a value it may not have."""
@@ -44,25 +60,55 @@ def name_rule(key: str, name: str) -> Rule:
     )
 
 
+def range_rule(key: str, value: int, least: int, most: int) -> Rule:
+    """A number with two ends."""
+    return (least <= value <= most, key, value, f"{least} to {most}")
+
+
+def rate_rule(key: str, fps: float) -> Rule:
+    """At how many frames a second strides count."""
+    allowed = f"0 (stored frames), or {LEAST_RATE:g} to {MOST_RATE}"
+    return (fps == 0 or LEAST_RATE <= fps <= MOST_RATE, key, fps, allowed)
+
+
+def pixels_rule(prefix: str, frames: int, size: int) -> Rule:
+    """What a clip is in all. `prefix`: of the names of the settings."""
+    pixels = frames * size * size
+    name = f"{prefix}frames x {prefix}size x {prefix}size"
+    return (pixels <= MOST_PIXELS, name, pixels, f"{MOST_PIXELS} pixels at most")
+
+
 def _data(config: "Config") -> list[Rule]:
     data = config.data
     return [
         name_rule("data.split", data.split),
-        (1 <= data.frames <= 512, "data.frames", data.frames, "1 to 512"),
-        (min(data.strides, default=0) >= 1, "data.strides", data.strides, "positive numbers"),
+        range_rule("data.frames", data.frames, 1, MOST_FRAMES),
+        (
+            len(data.strides) <= _STRIDES,
+            "data.strides",
+            f"a list of {len(data.strides)}",
+            f"{_STRIDES} speeds at most",
+        ),
+        (
+            all(1 <= stride <= MOST_STRIDE for stride in data.strides),
+            "data.strides",
+            data.strides,
+            f"positive numbers, {MOST_STRIDE} at most",
+        ),
         (
             len(set(data.strides)) == len(data.strides) >= 2,
             "data.strides",
             data.strides,
             "two different speeds or more, each once",
         ),
-        (data.size >= 16, "data.size", data.size, "at least 16"),
-        (data.short_side >= 0, "data.short_side", data.short_side, "0 or more"),
+        range_rule("data.size", data.size, 16, MOST_SIZE),
+        pixels_rule("data.", data.frames, data.size),
+        range_rule("data.short_side", data.short_side, 0, MOST_SIDE),
         (data.short_videos in POLICIES, "data.short_videos", data.short_videos, any_of(POLICIES)),
-        (0 <= data.fps <= 1000, "data.fps", data.fps, "0 (stored frames) to 1000"),
-        (data.workers >= 0, "data.workers", data.workers, "0 or more"),
-        (data.streams >= 0, "data.streams", data.streams, "0 (a few) or more"),
-        (data.shuffle_buffer >= 1, "data.shuffle_buffer", data.shuffle_buffer, "at least 1"),
+        rate_rule("data.fps", data.fps),
+        range_rule("data.workers", data.workers, 0, MOST_WORKERS),
+        range_rule("data.streams", data.streams, 0, MOST_WORKERS),
+        range_rule("data.shuffle_buffer", data.shuffle_buffer, 1, 1_000_000),
     ]
 
 
@@ -70,7 +116,7 @@ def augment_rules(augment: "Augment") -> list[Rule]:
     """What the settings of the augmentation may be, wherever they are used."""
     area, ratio = augment.area, augment.ratio
     two_shares = "two shares in (0, 1], the smaller first"
-    two_numbers = "two positive numbers, the smaller first"
+    two_ratios = "two numbers from 0.01 to 100, the smaller first"
     shares = ("flip", "jitter", "hue", "gray", "blur")
     chances = [(name, getattr(augment, name)) for name in shares]
     spreads = ("brightness", "contrast", "saturation")
@@ -79,9 +125,9 @@ def augment_rules(augment: "Augment") -> list[Rule]:
     return [
         *((0 <= value <= 1, f"augment.{name}", value, "0 to 1") for name, value in chances),
         *((0 <= value < inf, f"augment.{name}", value, "0 or more") for name, value in factors),
-        (0 <= sigma[0] <= sigma[1] < inf, "augment.blur_sigma", sigma, "0 or more, smaller first"),
+        (0 <= sigma[0] <= sigma[1] <= 100, "augment.blur_sigma", sigma, "0 to 100, smaller first"),
         (0 < area[0] <= area[1] <= 1, "augment.area", area, two_shares),
-        (0 < ratio[0] <= ratio[1], "augment.ratio", ratio, two_numbers),
+        (0.01 <= ratio[0] <= ratio[1] <= 100, "augment.ratio", ratio, two_ratios),
     ]
 
 
@@ -109,6 +155,12 @@ def _objective(config: "Config") -> list[Rule]:
         ),
         (0 <= own.momentum < 1, "objective.momentum", own.momentum, "in [0, 1)"),
         (own.bank >= 1, "objective.bank", own.bank, "at least 1"),
+        (
+            own.bank * config.model.dim <= _BANK_NUMBERS,
+            "objective.bank x model.dim",
+            own.bank * config.model.dim,
+            f"{_BANK_NUMBERS} numbers at most (a GB for each space)",
+        ),
         (
             1 <= own.neighbours <= own.bank,
             "objective.neighbours",
@@ -143,7 +195,12 @@ def _optim(config: "Config") -> list[Rule]:
     two_each = own.accumulate >= 1 and own.batch % own.accumulate == 0
     two_each = two_each and own.batch // own.accumulate >= 2
     return [
-        (own.batch >= 2, "optim.batch", own.batch, "at least 2 (batch norm needs two)"),
+        (
+            2 <= own.batch <= MOST_BATCH,
+            "optim.batch",
+            own.batch,
+            f"2 to {MOST_BATCH} (batch norm needs two)",
+        ),
         (
             two_each,
             "optim.accumulate",
@@ -151,7 +208,12 @@ def _optim(config: "Config") -> list[Rule]:
             f"what divides optim.batch ({own.batch}) into parts of two videos or more",
         ),
         (0 < own.epochs < 1e6, "optim.epochs", own.epochs, "positive, below a million"),
-        (own.steps >= 0, "optim.steps", own.steps, "0 (then epochs count) or more"),
+        (
+            0 <= own.steps <= MOST_STEPS,
+            "optim.steps",
+            own.steps,
+            f"0 (then epochs count) to {MOST_STEPS}",
+        ),
         (own.optimiser in OPTIMISERS, "optim.optimiser", own.optimiser, any_of(OPTIMISERS)),
         (0 < own.lr < inf, "optim.lr", own.lr, "positive"),
         (0 <= own.momentum < 1, "optim.momentum", own.momentum, "in [0, 1)"),
@@ -169,12 +231,12 @@ def _rest(config: "Config") -> list[Rule]:
         (0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295"),
         (config.log_every >= 1, "log_every", config.log_every, "at least 1"),
         (config.checkpoint_every >= 1, "checkpoint_every", config.checkpoint_every, "at least 1"),
-        (config.milestones >= 0, "milestones", config.milestones, "0 (none) or more"),
-        (config.model.hidden >= 1, "model.hidden", config.model.hidden, "at least 1"),
-        (config.model.dim >= 2, "model.dim", config.model.dim, "at least 2"),
+        range_rule("milestones", config.milestones, 0, 10_000),
+        range_rule("model.hidden", config.model.hidden, 1, _WIDTH),
+        range_rule("model.dim", config.model.dim, 2, _WIDTH),
         (precision in PRECISIONS, "device.precision", precision, any_of(PRECISIONS)),
-        (config.evaluate.clips >= 1, "evaluate.clips", config.evaluate.clips, "at least 1"),
-        (config.evaluate.stride >= 1, "evaluate.stride", config.evaluate.stride, "at least 1"),
+        range_rule("evaluate.clips", config.evaluate.clips, 1, MOST_CLIPS),
+        range_rule("evaluate.stride", config.evaluate.stride, 1, MOST_STRIDE),
     ]
 
 

@@ -177,7 +177,9 @@ def must_be_same(run: Path, settings: Config, data: TrainingSet, ranks: int) -> 
     those that the run was started for. The same data may have moved."""
     record = record_of(run)
     checkpoint.must_be_of(record.get("settings"), settings, run)
-    lacking = sorted({"ranks", "shards", "shards_sha256", "streamed", "init_sha256"} - set(record))
+    kinds = {"ranks": int, "shards": list, "shards_sha256": list, "streamed": bool}
+    kinds |= {"init_sha256": str}
+    lacking = sorted(key for key, kind in kinds.items() if type(record.get(key)) is not kind)
     if lacking or len(record["shards"]) != len(record["shards_sha256"]):
         raise TrainerError(
             f"{run}/{CONFIG_FILE} says too little under [run] ({', '.join(lacking) or 'shards'}): "

@@ -256,6 +256,11 @@ def _datasets(subjects: Subjects, shards: Path | None, names: tuple[str, ...]) -
 def _local(run: Path) -> list[Path]:
     """The data sets of a run, which have to be here."""
     sources = shards_of(run)
+    if not sources:
+        raise EvaluateError(
+            f"{run} does not say what it was trained on. Name the folder of the data set with "
+            "--shards."
+        )
     remote = [source for source in sources if is_remote(source)]
     if remote:
         raise EvaluateError(

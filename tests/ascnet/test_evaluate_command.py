@@ -117,7 +117,7 @@ def test_shards_that_were_moved(run, shards, tmp_path):
         (("--factor", "tempo"), "no known factor 'tempo'"),
         (("--layer", "head"), "no layer 'head'. It has stem, layer1"),
         (("--set", "clip=3"), "no setting clip. Did you mean clips?"),
-        (("--set", "every=nan"), "every is nan; it takes 0 or more"),
+        (("--set", "every=nan"), "every is nan; allowed: 0"),
         (("--task", "finetune", "--classifier", "x"), "No recipe 'x' for a classifier"),
         (
             ("--task", "finetune", "--set", "classifier.lrr=1"),

@@ -89,7 +89,7 @@ def test_changes_by_name():
         ("learning=1", r"there is no setting learning.*Settings here: augment"),
         ("epoch=1", r"Did you mean epochs\?"),
         ("batch=many", "'many'; it takes a value of type int"),
-        ("batch=1", r"batch is 1; allowed: at least 2 \(batch norm"),
+        ("batch=1", r"batch is 1; allowed: 2 to 65536 \(batch norm"),
         ("lr=0", "lr is 0.0; allowed: positive"),
         ("epochs=0", "epochs is 0.0"),
         ("steps=-1", "steps is -1"),

@@ -19,9 +19,9 @@ def test_a_run_is_evaluated_on_clips_like_its_own(tiny):
     [
         ("pooling=sum", "pooling is 'sum'; it takes average, max"),
         ("crops=2", "crops is 2; it takes 1, 3"),
-        ("clips=0", "clips is 0; it takes 1 or more"),
-        ("every=-1.0", "every is -1; it takes 0 or more"),
-        ("every=nan", "every is nan; it takes 0 or more"),
+        ("clips=0", "clips is 0; allowed: 1 to 1000"),
+        ("every=-1.0", "every is -1.0; allowed: 0"),
+        ("every=nan", "every is nan; allowed: 0"),
         ("short_videos=drop", "short_videos is 'drop'; it takes loop, repeat_last, error"),
         ("clip=3", r"there is no setting clip\. Did you mean clips\?"),
     ],

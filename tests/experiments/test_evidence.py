@@ -183,7 +183,7 @@ def test_a_recipe_of_its_own_lies_beside_the_plan(shards, tmp_path, monkeypatch)
         ("seeds = [0]", "seeds = [0, 0]", "each once"),
         ("[variants.ascnet]", '[variants.ascnet]\nkind = "trained"', "'trained' takes a run"),
         ("[variants.ascnet]", '[variants.ascnet]\nrun = "runs/mine"', "and no other kind does"),
-        ("[data.toy]", '[data.toy]\nprotocol = ["size=0"]', "size is 0; it takes 1 or more"),
+        ("[data.toy]", '[data.toy]\nprotocol = ["size=0"]', "size is 0; allowed: 1 to 1024"),
         ("at_once = 2", "at_once = 0", "at_once is 0"),
         ("at_once = 2", "at_once = 2\nspeeds = [2]", "two strides or more"),
         ("[data.toy]", "[data.toy]\nfolds = 1", "folds of toy is 1"),

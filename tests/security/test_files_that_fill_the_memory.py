@@ -23,7 +23,7 @@ from evaluate.pages import curves, results
 from evaluate.store import Features, is_complete, unfinished
 from tests.commands import run_ascnet
 from tests.evaluate.stores import random_store, store_of, video
-from trainer import checkpoint, seen
+from trainer import archive, checkpoint, seen
 from trainer.errors import TrainerError
 from trainer.weights import read_tensors
 
@@ -282,6 +282,23 @@ def test_weights_that_fill_the_memory(tmp_path):
     older.write_bytes(content[:start] + body)
     with pytest.raises(TrainerError, match=r"c\.pt is refused: it asks"):
         read_tensors(older)
+
+
+@pytest.mark.parametrize("step", [b"]", b"}", b"(", b"h\x00)R"], ids=ascii)
+@pytest.mark.parametrize("kind", ["zip", "older"])
+def test_a_pickle_of_very_many_steps(step, kind, tmp_path, monkeypatch):
+    """Sixty million empty lists are 4 GB, and 60 KB on the disk."""
+    monkeypatch.setattr(archive, "_STEPS", 1000)
+    steps = b"\x80\x02ccollections\nOrderedDict\nq\x00" + step * 2000 + b"."
+    path = tmp_path / "a.pt"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as parts:
+            parts.writestr("a/data.pkl", steps)
+            parts.writestr("a/version", "3\n")
+    else:
+        path.write_bytes(steps)
+    with pytest.raises(TrainerError, match=r"a\.pt is refused: it has more than 1000"):
+        read_tensors(path)
 
 
 def test_weights_that_were_zipped_again_are_read(tmp_path):
