@@ -21,6 +21,7 @@ from builder.children import Children, time_limit
 from builder.errors import BuilderError
 from builder.frames import Facts, Failure, Frames, FrameSettings, crash
 from builder.limits import Limits
+from builder.shell import quoted
 
 # How a worker starts: by the `builder` that runs here, wherever that is, and for all else as any
 # program. With -P, the working directory, which may be full of other people's files, is never
@@ -89,8 +90,9 @@ def decode(
             return Failure("timeout", f"stopped after {limits.seconds:g} s")
         if status >= 0:
             raise BuilderError(
-                f"The PyAV worker ended by itself (status {status}). See what "
-                f"`{sys.executable} -P -m builder.pyav_worker` says, or leave --engine pyav away."
+                f"The PyAV worker ended by itself (status {status}). See what `"
+                f"{quoted(sys.executable)} -P -m builder.pyav_worker` says, or leave --engine pyav "
+                "away."
             )
         return crash("PyAV", -status)
     facts = Facts(**answer["facts"])
