@@ -5,6 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist worksteal
 
+# As they were given, and to the shell as variables: a folder may be called anything, `$` and `'` too.
+override DATASET := $(value DATASET)
+override SOURCE := $(value SOURCE)
+override SHARDS := $(value SHARDS)
+export DATASET SOURCE SHARDS
+
 .PHONY: help setup demo test test-slow check shards bench bench-gpu evidence clean
 
 help:  ## say what the targets do (default)
@@ -29,8 +35,8 @@ demo: $(READY)  ## build the embedded data set, train on it, evaluate, report; a
 	$(BIN)/ascnet report
 
 shards: $(READY)  ## DATASET=... [SOURCE=...] [SHARDS=shards] [ARGS=...]: build a data set's shards
-	@test -n "$(DATASET)" || { echo "Say which: make shards DATASET=ucf101 (or hmdb51, kinetics400, shapes, folder, csv)"; exit 2; }
-	$(BIN)/ascnet build $(DATASET) --out $(SHARDS) $(if $(SOURCE),--source '$(SOURCE)') $(ARGS)
+	@test -n "$$DATASET" || { echo "Say which: make shards DATASET=ucf101 (or hmdb51, kinetics400, shapes, folder, csv)"; exit 2; }
+	$(BIN)/ascnet build "$$DATASET" --out "$$SHARDS" $${SOURCE:+--source "$$SOURCE"} $(ARGS)
 
 test: $(READY)  ## run the tests
 	$(BIN)/pytest $(SIDE_BY_SIDE)
@@ -48,7 +54,7 @@ bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming, building and ret
 	$(BIN)/python -m tests.bench $(PARTS)
 
 bench-gpu: $(READY)  ## [SHARDS=shards] [ARGS=...]: training steps on a GPU by backbone and precision
-	$(BIN)/python -m tests.bench_gpu --shards $(SHARDS) $(ARGS)
+	$(BIN)/python -m tests.bench_gpu --shards "$$SHARDS" $(ARGS)
 
 evidence: $(READY)  ## measure what each objective teaches; hours, goes on where it was stopped
 	$(BIN)/ascnet build shapes --out shards

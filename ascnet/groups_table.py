@@ -6,8 +6,6 @@ get such a list again (`path,label,group`). Neither says a split, so the build m
 groups.
 """
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from pathlib import Path
 from ascnet.text import counted
 from builder.build import BuildSettings
 from builder.catalog import READERS
-from builder.catalog.cells import written
+from builder.catalog.cells import line, written
 from builder.catalog.files import normal
 from builder.errors import BuilderError
 from builder.frames import FrameSettings
@@ -60,15 +58,13 @@ def check(store: Features, out: Path) -> None:
 
 def table_of(store: Features, groups: Sequence[str]) -> str:
     """The table, as CSV. A video whose name is no UTF-8 cannot be in it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     is_tree = _is_tree(store)
-    writer.writerow(["video", "group"] if is_tree else ["path", "label", "group"])
+    rows = ["video,group\n" if is_tree else "path,label,group\n"]
     for name, class_name, group in zip(store.names, store.class_of, groups, strict=True):
         if not _NO_UTF8.search(name):
             row = [name, group] if is_tree else [name, class_name, group]
-            writer.writerow(map(written, row))
-    return text.getvalue()
+            rows.append(line(map(written, row)))
+    return "".join(rows)
 
 
 def summary_of(store: Features, groups: Sequence[str], out: Path) -> str:

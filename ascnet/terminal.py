@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 # Control characters but tab and line ends; what turns the direction of writing; line ends that are
-# none to most programs; halves of pairs, as a name that is no UTF-8 has them.
+# none to most programs; halves of pairs, as a name that is no UTF-8 has them; and what nobody sees,
+# so that two names would look the same (but for the joiners, which Persian and pictures need).
 _STEERING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
 

@@ -1,6 +1,7 @@
 """The processes that decode: none outlives its time limit, or the build."""
 
 import ctypes
+import os
 import resource
 import shutil
 import signal
@@ -148,7 +149,10 @@ def ending_with_parent() -> list[str]:
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int | None = None) -> None:
     """The same for a process of ours, which calls this first (Linux, prctl(2),
-    PR_SET_PDEATHSIG = 1)."""
+    PR_SET_PDEATHSIG = 1). If `parent`, the process that started it, is gone already, the system
+    says nothing more: it ends at once."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)

@@ -7,6 +7,7 @@ file is one worker, and the video is a counted failure as with ffmpeg.
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -20,16 +21,20 @@ from builder.children import Children, time_limit
 from builder.errors import BuilderError
 from builder.frames import Facts, Failure, Frames, FrameSettings, crash
 from builder.limits import Limits
+from builder.shell import quoted
 
 # How a worker starts: by the `builder` that runs here, wherever that is, and for all else as any
 # program. With -P, the working directory, which may be full of other people's files, is never
-# among the places that modules come from.
+# among the places that modules come from. Before it imports what decodes, which takes a while, it
+# sees to it that it ends with us.
 _HOME = Path(__file__).resolve().parent.parent
 _START = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import builder
 sys.path.append(sys.path.pop(0))
+from builder.children import end_with_parent
+end_with_parent(int(sys.argv[2]))
 from builder.pyav_worker import main
 main()
 """
@@ -67,7 +72,7 @@ def decode(
     path: Path, settings: FrameSettings, limits: Limits, children: Children
 ) -> Frames | Failure:
     """The frames of a video file. Raises BuilderError if the worker is stopped from outside."""
-    command = [sys.executable, "-P", "-c", _START, str(_HOME)]
+    command = [sys.executable, "-P", "-c", _START, str(_HOME), str(os.getpid())]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with (
         children.borrow(command, **pipes) as worker,
@@ -85,8 +90,9 @@ def decode(
             return Failure("timeout", f"stopped after {limits.seconds:g} s")
         if status >= 0:
             raise BuilderError(
-                f"The PyAV worker ended by itself (status {status}). See what "
-                f"`{sys.executable} -P -m builder.pyav_worker` says, or leave --engine pyav away."
+                f"The PyAV worker ended by itself (status {status}). See what `"
+                f"{quoted(sys.executable)} -P -m builder.pyav_worker` says, or leave --engine pyav "
+                "away."
             )
         return crash("PyAV", -status)
     facts = Facts(**answer["facts"])

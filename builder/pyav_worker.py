@@ -22,7 +22,6 @@ import numpy as np
 import simplejpeg
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from builder.children import end_with_parent
 from builder.colour_tags import can_convert, taken_as_unknown
 from builder.formats import NOT_READ, ONLY_READ, PROTOCOL
 from builder.frame_times import spacing
@@ -61,7 +60,6 @@ class Work:
 
 
 def main() -> None:
-    end_with_parent()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", 1 << 20)  # many frames at once
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody else writes there
     av.logging.set_level(av.logging.WARNING)

@@ -21,6 +21,12 @@ def command_line(*words: object) -> str:
     return " ".join(map(quoted, words))
 
 
+def in_python(name: object) -> str:
+    """`name` as a text in a line of Python that can be pasted."""
+    text = repr(str(name))
+    return f'"{text[1:-1]}"' if '"' not in text and "\\'" not in text else text
+
+
 def _escaped(byte: int) -> str:
     letter = chr(byte)
     return letter if " " <= letter <= "~" and letter not in "'\\" else f"\\x{byte:02x}"

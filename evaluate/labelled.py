@@ -29,7 +29,7 @@ class Labelled:
             f"{v.location.blob_bytes}{v.times or ''}\n"
             for v, label in zip(self.videos, self.labels.tolist(), strict=True)
         ]
-        return sha256("".join(lines).encode()).hexdigest()
+        return sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()
 
     def where(self, wanted: np.ndarray) -> "Labelled":
         """The videos for which `wanted` (bool, one a video) holds."""

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from builder.atomic import give_name, write_partial
+from builder.shell import in_python
 from trainer.augment import MEAN, STD
 from trainer.backbones.base import Backbone
 from trainer.checkpoint import TrainedBackbone, load_backbone
@@ -122,7 +123,7 @@ def _torchvision(trained: TrainedBackbone, path: Path) -> tuple[bytes, str]:
         f"The {len(trained.backbone.state_dict())} tensors of torchvision.models.video.{twin}. Its "
         f"classifier ({head}) is not among them, so:\n"
         f"  model = torchvision.models.video.{twin}()\n"
-        f'  model.load_state_dict(torch.load("{path}"), strict=False)'
+        f"  model.load_state_dict(torch.load({in_python(path)}), strict=False)"
     )
 
 
@@ -131,7 +132,7 @@ def _safetensors(trained: TrainedBackbone, path: Path) -> tuple[bytes, str]:
     content = safetensors.torch.save(tensors, metadata=facts(trained) | {"format": "pt"})
     return _sorted_metadata(content), (
         f"The {len(tensors)} tensors of {trained.config.model.backbone}, with what they come from "
-        f'in the metadata:\n  tensors = safetensors.torch.load_file("{path}")'
+        f"in the metadata:\n  tensors = safetensors.torch.load_file({in_python(path)})"
     )
 
 

@@ -10,7 +10,6 @@ runs/<time>-<recipe>/
     failed-step-...   the clips of the step whose loss was no number, if one was
 """
 
-import shlex
 import time
 from hashlib import file_digest
 from pathlib import Path
@@ -20,6 +19,7 @@ import tomli_w
 
 from builder.atomic import only_writer, write_atomically
 from builder.shard import ShardDataset, open_regular
+from builder.shell import command_line
 from trainer import checkpoint, config
 from trainer.backbones import check_backbone
 from trainer.batches import is_streamed
@@ -157,7 +157,7 @@ def sources_to_resume(run: Path, trusted: bool) -> list[str]:
     remote = next(filter(is_remote, sources), None)
     if remote is None:
         return sources
-    again = f"ascnet train {shlex.quote(shown(remote))} --run {shlex.quote(str(run))} --resume"
+    again = command_line("ascnet", "train", shown(remote), "--run", run, "--resume")
     if record.get("secrets_left_out"):
         raise TrainerError(
             f"{run} was trained on {shown(remote)}, and the password in that address is not kept. "

@@ -183,9 +183,10 @@ def command(
             shapes.make(source, workers, progress)
     catalog = READERS[dataset](source)
     if name is not None:
-        if not re.fullmatch(r"[\w.-]+", name):
+        if not re.fullmatch(r"[\w.-]+", name) or name in (".", ".."):
             raise BuilderError(
-                f"--name is {name!r}; letters, digits, '_', '.' and '-' are allowed."
+                f"--name is {name!r}; letters, digits, '_', '.' and '-' are allowed, and no '.' or "
+                "'..' alone. Name the folder that the shards are to have in --out."
             )
         catalog = replace(catalog, dataset=name)
     for remark in catalog.remarks:

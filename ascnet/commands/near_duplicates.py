@@ -1,7 +1,5 @@
 """`ascnet near-duplicates`."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from ascnet.progress import Progress
 from ascnet.text import counted
 from ascnet.text import table as text_table
 from builder.atomic import write_atomically
-from builder.catalog.cells import written
+from builder.catalog.cells import line, written
 from builder.info_text import printable
 from evaluate.duplicates import Pair, find_pairs, groups_of, joined_groups, leaks_of
 from evaluate.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
@@ -145,15 +143,13 @@ def _text(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> 
 
 
 def _csv(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     head = ["score", "group", "first", "first_time", "second", "second_time", "different_parts"]
-    writer.writerow([*head, "first_class", "second_class"])
+    rows = [line([*head, "first_class", "second_class"])]
     for pair in pairs:
         classes = [features.class_of[pair.first], features.class_of[pair.second]]
         score, *names = _cells(features, pair, groups) + classes
-        writer.writerow([score, *map(written, names)])
-    return text.getvalue()
+        rows.append(line([score, *map(written, names)]))
+    return "".join(rows)
 
 
 def _summary(

@@ -9,6 +9,7 @@ directions are drawn per group, so neither colour nor a single texture gives the
 import hashlib
 import json
 import math
+import os
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -126,7 +127,7 @@ def _clear_other_version(root: Path) -> None:
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Forked, as is Python's default up to 3.13: what other ways start is a new Python, which looks
     # for modules in the working directory first.
-    return ProcessPoolExecutor(workers, get_context("fork"), initializer=end_with_parent)
+    return ProcessPoolExecutor(workers, get_context("fork"), end_with_parent, (os.getpid(),))
 
 
 def read(root: Path) -> Catalog:

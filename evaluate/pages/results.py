@@ -133,6 +133,8 @@ def label(column: str) -> str:
 
 def _table(file: str, result: dict[str, Any]) -> Table:
     task, dataset, split = result["task"], result["dataset"], str(result["split"])
+    if not (isinstance(task, str) and isinstance(dataset, str)):
+        raise TypeError("its task and its data set are no texts")
     columns = list(result["columns"])
     spread = result.get("spread") or {}
     rows = _rows(result["results"], spread, columns)

@@ -71,6 +71,7 @@ def test_verify_names_what_has_changed(video_folder, tmp_path):
         (["--fps", "nan"], "--fps is nan"),
         (["--shards-range", "0:1", "--strict"], "--shards-range and --strict cannot"),
         (["--name", "a/b"], "--name is 'a/b'"),
+        (["--name", ".."], "--name is '..'"),
     ],
 )
 def test_options_that_do_not_fit(video_folder, tmp_path, options, words):

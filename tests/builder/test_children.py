@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import time
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from builder import pyav_engine
 from builder.children import Children, time_limit
 from builder.errors import BuilderError
 
@@ -92,6 +94,21 @@ def test_a_child_ends_with_its_parent():
     while time.monotonic() < deadline and _runs(pid):
         time.sleep(0.02)
     assert not _runs(pid)
+
+
+def test_a_worker_whose_parent_is_gone_before_it_began_takes_no_video(make_video, tmp_path):
+    # It imports for a second, and the question is in its pipe by then: it would decode to the end,
+    # however long that takes, for nobody is left who keeps the time.
+    make_video(tmp_path / "a.avi", frames=3)
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    home = str(Path(pyav_engine.__file__).parent.parent)
+    started = time.monotonic()
+    command = [sys.executable, "-P", "-c", pyav_engine._START, home, str(gone.pid)]
+    question = json.dumps({"path": str(tmp_path / "a.avi")}).encode() + b"\n"
+    done = subprocess.run(command, input=question, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+    assert time.monotonic() - started < 10
 
 
 def _runs(pid: int) -> bool:

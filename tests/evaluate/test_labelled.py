@@ -67,6 +67,13 @@ def test_the_digest_is_of_videos_and_labels_not_of_places(dataset, tmp_path):
         assert other.digest() != part.digest()
 
 
+def test_a_name_that_is_no_utf_8_has_a_digest(dataset):
+    odd = replace(dataset.videos[0], name="a\udcff.avi", group="a\udcff")
+    part = Labelled([odd], np.zeros(1, np.int64))
+    other = Labelled([replace(odd, name="a\udcfe.avi")], part.labels)
+    assert len({part.digest(), other.digest()}) == 2
+
+
 def test_total_steps():
     assert total_steps(9537, 32, 30.0, 0) == 8941
     assert total_steps(9537, 32, 30.0, 7) == 7

@@ -8,6 +8,7 @@ import pytest
 
 from builder.shard import DATASET_FILE, VIDEOS_FILE, ShardDataset
 from evaluate.pages.report import make_report
+from evaluate.pages.results import read as read_results
 from evaluate.pages.search import search_page
 from evaluate.search import search
 from evaluate.store import Features
@@ -109,3 +110,16 @@ def test_damaged_rows_leave_the_counts_that_were_written_down(run, copy):
     text = Page(make_report(run)).text
     assert f"The rows of {copy} cannot be read, so there is no list" in text
     assert "16 videos expected, 16 built, 0 failed" in text
+
+
+@pytest.mark.parametrize("value", [None, 7, [], {}, float("nan")])
+@pytest.mark.parametrize("key", ["task", "dataset"])
+def test_a_result_whose_names_are_no_names_is_left_out(tmp_path, key, value):
+    result = {"task": "retrieval", "dataset": "d", "split": "1", "columns": [], "results": {}}
+    run = tmp_path / "run"
+    (run / "results").mkdir(parents=True)
+    for file, own in (("a.json", result), ("b.json", result | {key: value})):
+        (run / "results" / file).write_text(json.dumps(own))
+    tables, (unread,) = read_results(run)
+    assert [table.file for table in tables] == ["a.json"]
+    assert unread.file == "b.json" and "no result of this ascnet" in unread.reason

@@ -1,6 +1,7 @@
 """A command that is printed does what it says, whatever the names in it are."""
 
 import argparse
+import ast
 import gzip
 import os
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from builder.shell import command_line, quoted
+from builder.shell import command_line, in_python, quoted
 from tests.commands import run_ascnet
 from trainer.errors import TrainerError
 from trainer.weights import read_tensors
@@ -44,6 +45,20 @@ def test_a_name_is_one_word_and_itself(name, tmp_path):
     assert got == [b"ascnet", b"verify", os.fsencode(name), os.fsencode(path)]
     assert quoted(name).isprintable()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, '"); open("X", "w") #', "\\", '\\"); open("X", "w") #'])
+def test_a_name_in_a_line_of_python_is_a_text_and_itself(name):
+    text = in_python(Path(name))
+    assert ast.literal_eval(text) == str(Path(name)) and text.isprintable()
+
+
+def test_what_is_printed_of_an_export_runs_nothing_of_a_name(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / '"); open("X", "w") #')
+    printed = run_ascnet("export", run, "--to", "safetensors", cwd=tmp_path).stdout
+    (line,) = (line.strip() for line in printed.splitlines() if "load_file" in line)
+    (call,) = (node for node in ast.walk(ast.parse(line)) if isinstance(node, ast.Call))
+    assert Path(ast.literal_eval(call.args[0])).parent == run
 
 
 @pytest.mark.parametrize("name", ["$(touch X)", "a'\"$(touch X)\n", "`touch X`"])

@@ -11,9 +11,10 @@ from tests.commands import run_ascnet
 
 CLIPBOARD = "\x1b]52;c;eHl6\x07"  # writes the clipboard of many terminals
 STEERING = (CLIPBOARD, "\x9b2J", "\rError: all is well", "\x08", "\u202egnp.exe", "\x7f", "\u2028")
+UNSEEN = ("\u200b", "\u2060", "\ufeff", "\U000e0041")
 
 
-@pytest.mark.parametrize("text", STEERING)
+@pytest.mark.parametrize("text", [*STEERING, *UNSEEN])
 def test_what_steers_is_shown_as_its_escape(text):
     safe = shown(f"a{text}b")
     assert safe.isprintable() and safe[0] == "a" and safe[-1] == "b"
@@ -24,7 +25,13 @@ def test_escapes_are_those_of_python():
 
 
 def test_what_people_write_is_left_as_it_is():
-    for text in ("tab\tand\nline", "é 日本 עברית العربية", "emoji \U0001f600", "soft\xadhyphen"):
+    for text in (
+        "tab\tand\nline",
+        "é 日本 עברית العربية",
+        "emoji \U0001f600",
+        "soft\xadhyphen",
+        "می\u200cخواهم",
+    ):
         assert shown(text) == text
 
 

@@ -1,6 +1,7 @@
 """Nothing that lies in the working directory is run: videos are often built where they lie."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,7 +75,7 @@ def start_worker(cwd: Path, *, environment: dict[str, str], switches: tuple[str,
     """Which `builder` and which path a worker has."""
     say = "import sys; print(builder.__file__, sys.path, sep='\\n')"
     program = pyav_engine._START.partition("from builder.pyav_worker")[0] + say
-    command = [sys.executable, *switches, "-P", "-c", program, str(ROOT)]
+    command = [sys.executable, *switches, "-P", "-c", program, str(ROOT), str(os.getpid())]
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=True
     )
