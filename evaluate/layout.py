@@ -198,6 +198,8 @@ def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     wanted = h5d.CHUNKED if group.name == "/" and name in _CHUNKED else h5d.CONTIGUOUS
     if how.get_layout() != wanted:
         raise _RefusedError(f"its {name[:40]} is laid out in another way")
+    if wanted == h5d.CHUNKED and len(how.get_chunk()) != own.id.rank:  # HDF5 does not compare them
+        raise _RefusedError(f"its {name[:40]} has blocks of {len(how.get_chunk())} dimensions")
     return own
 
 

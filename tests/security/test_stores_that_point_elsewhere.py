@@ -114,6 +114,20 @@ def test_what_points_elsewhere_is_refused(said, change, path):
     must_be_free(path.with_name("y.h5"))  # nobody has it open
 
 
+def test_blocks_of_fewer_dimensions_than_the_rows(path):
+    """HDF5 writes past its own memory as it reads them (CVE-2026-19025)."""
+    content = path.read_bytes()
+    layout = bytes((3, 2, 3))  # version, in blocks, dimensions and one
+    places = [i for i in range(len(content)) if content.startswith(layout, i)]
+    refused = 0
+    for place in places:
+        path.write_bytes(content[: place + 2] + b"\2" + content[place + 3 :])
+        with pytest.raises(EvaluateError) as error:
+            Features(path)
+        refused += "has blocks of 1 dimensions" in str(error.value)
+    assert refused
+
+
 def test_an_unfinished_store_is_not_gone_on_with(path):
     unfinished_store = unfinished(path)
     path.rename(unfinished_store)
