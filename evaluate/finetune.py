@@ -25,16 +25,16 @@ from evaluate.labelled import (
     epoch_ends,
     hold_out,
     must_be_usable,
-    total_steps,
     train_requests,
 )
-from evaluate.learner import AUGMENT, Learner
+from evaluate.learner import Learner
 from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol, clips_of
 from evaluate.subjects import Subject
 from trainer.augment import augment, draw_numbers
 from trainer.clips import ClipBatch, ClipReader, read_batches
-from trainer.step import seed_of
+from trainer.random_streams import AUGMENTATION, torch_seed
+from trainer.schedules import total_steps
 from trainer.transfer import on_device, send
 
 LAST = "last epoch"
@@ -138,7 +138,7 @@ def _finetune(
         dropout=own.dropout,
         seed=own.seed,
     )
-    total = total_steps(len(learn.videos), own.batch, own.epochs, own.steps)
+    total = total_steps(own, len(learn.videos))
     learner = Learner(classifier, own, total, device)
     if (state := kept.state()) is not None:
         with kept.must_fit():
@@ -209,7 +209,7 @@ def _latest(learner: Learner) -> str:
 def _augmented(
     batch: ClipBatch, settings: FinetuneSettings, size: int, step: int, device: torch.device
 ) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed_of(settings.seed, step, AUGMENT))
+    generator = torch.Generator().manual_seed(torch_seed(settings.seed, step, AUGMENTATION))
     numbers = send(draw_numbers(settings.batch, generator), device)
     clips = augment(batch.frames, send(batch.sizes, device), settings.augment, size, numbers)
     return clips.contiguous(memory_format=torch.channels_last_3d)

@@ -9,6 +9,7 @@ import numpy as np
 from builder.shard import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, clips_of
+from trainer.random_streams import CLIPS, generator_of
 from trainer.requests import ClipRequest, Permutations, stride_rates, stride_times
 from trainer.sampling import Place, clip_frames, clock_of, random_start
 
@@ -99,13 +100,8 @@ def _requests(
 
 def _draw(draw: int, video: int, place: Place, protocol: Protocol, seed: int) -> ClipRequest:
     policy = protocol.short_videos
-    start = random_start(np.random.default_rng([seed, draw, 1]), place, policy)
+    start = random_start(generator_of(seed, draw, CLIPS), place, policy)
     return ClipRequest(video, clip_frames(start, place, policy), protocol.stride)
-
-
-def total_steps(videos: int, batch: int, epochs: float, steps: int) -> int:
-    """`steps`, or if that is 0 as many as `epochs` passes over the videos take."""
-    return steps or max(1, round(epochs * videos / batch))
 
 
 def epoch_ends(videos: int, batch: int, total: int) -> dict[int, int]:

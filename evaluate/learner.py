@@ -15,11 +15,8 @@ from trainer.config import Device, Optim
 from trainer.guards import EarlyNumber
 from trainer.network import backends, precision
 from trainer.optimiser import make_optimiser
+from trainer.random_streams import LAYERS, torch_seed
 from trainer.schedules import warmup_cosine, warmup_drops
-from trainer.step import seed_of
-
-# What random numbers are for. 0 (order) is in trainer.requests, 1 (clips) in evaluate.labelled.
-AUGMENT, _DROPOUT = 4, 5
 
 
 def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
@@ -56,7 +53,7 @@ class Learner:
         """One step on N clips (N x 3 x T x S x S) with their labels (int64, N): its loss. Raises
         EvaluateError if that is no number; it has not reached the weights then."""
         self.classifier.train()
-        torch.manual_seed(seed_of(self.settings.seed, self.step, _DROPOUT))
+        torch.manual_seed(torch_seed(self.settings.seed, self.step, LAYERS))
         self.optimiser.zero_grad(set_to_none=True)
         loss = cross_entropy(self.logits(clips), labels)
         early = EarlyNumber(loss)

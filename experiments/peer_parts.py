@@ -1,12 +1,54 @@
-"""What several peers are made of: a moving average, a queue of keys, the contrastive loss."""
+"""What peers are made of: interface, moving average, queue of keys, contrastive loss."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
+from trainer.backbones import make_backbone
+from trainer.bank import ClipLabels
+from trainer.config import Config
+from trainer.decorrelation import correlation
+
 _QUEUE = 512  # keys; less than an epoch of a small data set, or most clips meet themselves in it
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an objective gets in a step: two clips of each of B videos."""
+
+    clips: torch.Tensor
+    """float32 2B x 3 x T x H x W, the first clips of the videos, then the second ones."""
+    classes: torch.Tensor
+    """int64 2B."""
+    labels: ClipLabels
+    share: float
+    """Of the steps that are taken, 0 to 1."""
+
+
+class Peer(nn.Module):
+    """An objective with its backbone."""
+
+    long_clips = False  # whether clips have twice the frames, all at the lowest stride
+    loss: Callable[[Batch], torch.Tensor]
+    correlated: torch.Tensor  # of the latest features
+
+    def __init__(self, settings: Config) -> None:
+        super().__init__()
+        self.settings = settings
+        self.backbone = make_backbone(settings.model.backbone)  # first: as ASCNet draws it
+
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        """N x channels; `correlated` is what the recipe's `decorrelation` weighs of them."""
+        found = pooled(self.backbone, clips)
+        self.correlated = correlation(found)
+        return found
+
+    def after_step(self, momentum: float) -> None:
+        """What follows the optimiser: moving averages."""
 
 
 class Average(nn.Module):

@@ -4,20 +4,21 @@ from collections.abc import Generator
 
 import torch
 
-from experiments.peers import PEER_OF, Peer
+from experiments.peer_parts import Batch, Peer
+from experiments.peers import PEER_OF
 from trainer.augment import augment, draw_numbers
 from trainer.backbones.base import Backbone
+from trainer.bank import ClipLabels
 from trainer.batches import training_batches
 from trainer.clips import ClipBatch, ClipReader, read_batches
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.network import backends, precision
 from trainer.optimiser import make_optimiser
-from trainer.pretrain import total_steps
+from trainer.random_streams import AUGMENTATION, LAYERS, torch_seed
 from trainer.ranks import ALONE
 from trainer.requests import Pairs, pair_requests, stride_times
-from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
-from trainer.step import ANY_LAYER, AUGMENT, seed_of
+from trainer.schedules import scaled_lr, target_momentum, total_steps, warmup_cosine
 from trainer.training_set import TrainingSet
 from trainer.transfer import on_device, send
 
@@ -29,17 +30,19 @@ def train_peer(
 ) -> Backbone:
     """The backbone after `optim.steps` steps. Raises TrainerError if the loss is no number, or if
     a supervised peer has no labels."""
-    labels = torch.tensor(data.labels)
-    if kind == "supervised" and bool((labels < 0).any()):
+    classes = torch.tensor(data.labels)
+    if kind == "supervised" and bool((classes < 0).any()):
         raise TrainerError("Supervised training needs the class of every training video.")
     with backends(settings.device, device):
-        return _train(kind, settings, data, labels, device)
+        return _train(kind, settings, data, classes, device)
 
 
 def _train(
-    kind: str, settings: Config, data: TrainingSet, labels: torch.Tensor, device: torch.device
+    kind: str, settings: Config, data: TrainingSet, classes: torch.Tensor, device: torch.device
 ) -> Backbone:
-    total, own = total_steps(settings, len(data.videos)), settings.optim
+    own = settings.optim
+    total = total_steps(own, len(data.videos))
+    groups = torch.tensor(data.groups)
     torch.manual_seed(settings.seed)
     peer: Peer = PEER_OF[kind](settings, max(data.labels) + 1).train().to(device)
     peer = peer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -47,10 +50,20 @@ def _train(
     batches = _long_batches(settings, data, total, device) if peer.long_clips else None
     batches = batches or training_batches(settings, data, 0, total, ALONE, device)
     for step, batch in enumerate(batches):
-        torch.manual_seed(seed_of(settings.seed, step, ANY_LAYER, 0))
+        torch.manual_seed(torch_seed(settings.seed, step, LAYERS, 0))
         with precision(settings.device, device):
-            clips = _augmented(settings, batch, step, device)
-            loss = peer.loss(clips, send(labels[batch.videos], device))
+            loss = peer.loss(
+                Batch(
+                    clips=_augmented(settings, batch, step, device),
+                    classes=send(classes[batch.videos], device),
+                    labels=ClipLabels(
+                        stride=send(batch.strides, device),
+                        video=send(batch.videos, device),
+                        group=send(groups[batch.videos], device),
+                    ),
+                    share=step / total,
+                )
+            )
             if settings.objective.decorrelation:
                 loss = loss + settings.objective.decorrelation * peer.correlated
         if not bool(loss.isfinite()):
@@ -65,7 +78,7 @@ def _train(
 
 
 def _augmented(settings: Config, batch: ClipBatch, step: int, device: torch.device) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed_of(settings.seed, step, AUGMENT))
+    generator = torch.Generator().manual_seed(torch_seed(settings.seed, step, AUGMENTATION))
     numbers = send(draw_numbers(len(batch.videos), generator), device)
     sizes, size = send(batch.sizes, device), settings.data.size
     clips = augment(batch.frames, sizes, settings.augment, size, numbers)

@@ -5,40 +5,14 @@ The learning rate, its schedule, the width of the heads and the momentum of a mo
 those of the recipe, whatever the paper had, for the budget to be equal.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from experiments.peer_parts import Average, Queue, at_speed, contrast, pooled, swapped
+from experiments.peer_parts import Average, Batch, Peer, Queue, at_speed, contrast, swapped
+from experiments.random_neighbours import RandomNeighbours
 from trainer.ascnet import distance, mlp
-from trainer.backbones import make_backbone
 from trainer.config import Config
-from trainer.decorrelation import correlation
-
-
-class Peer(nn.Module):
-    """An objective with its backbone. A batch is float32 2B x 3 x T x H x W, the first clips of B
-    videos, then the second ones; labels int64 2B."""
-
-    long_clips = False  # whether clips have twice the frames, all at the lowest stride
-    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of clips and labels
-    correlated: torch.Tensor  # of the latest features
-
-    def __init__(self, settings: Config) -> None:
-        super().__init__()
-        self.settings = settings
-        self.backbone = make_backbone(settings.model.backbone)  # first: as ASCNet draws it
-
-    def features(self, clips: torch.Tensor) -> torch.Tensor:
-        """N x channels; `correlated` is what the recipe's `decorrelation` weighs of them."""
-        found = pooled(self.backbone, clips)
-        self.correlated = correlation(found)
-        return found
-
-    def after_step(self, momentum: float) -> None:
-        """What follows the optimiser: moving averages."""
 
 
 class Supervised(Peer):
@@ -48,8 +22,8 @@ class Supervised(Peer):
         super().__init__(settings)
         self.classify = nn.Linear(self.backbone.channels, classes)
 
-    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(self.classify(self.features(clips)), labels)
+    def loss(self, batch: Batch) -> torch.Tensor:
+        return cross_entropy(self.classify(self.features(batch.clips)), batch.classes)
 
 
 class Byol(Peer):
@@ -63,9 +37,9 @@ class Byol(Peer):
         self.predict = mlp(model.dim, model.hidden, model.dim)
         self.average = Average(self.backbone, self.project)
 
-    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        predicted = self.predict(self.project(self.features(clips)))
-        (target,) = self.average(clips)
+    def loss(self, batch: Batch) -> torch.Tensor:
+        predicted = self.predict(self.project(self.features(batch.clips)))
+        (target,) = self.average(batch.clips)
         return distance(predicted, swapped(target)).mean()
 
     def after_step(self, momentum: float) -> None:
@@ -89,8 +63,8 @@ class SimSiam(Peer):
         )
         self.predict = mlp(dim, max(1, dim // 4), dim)
 
-    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        projected = self.project(self.features(clips))
+    def loss(self, batch: Batch) -> torch.Tensor:
+        projected = self.project(self.features(batch.clips))
         return distance(self.predict(projected), swapped(projected.detach())).mean()
 
 
@@ -110,9 +84,9 @@ class Moco(Peer):
         self.average = Average(self.backbone, self.project)
         self.queue = Queue(model.dim)
 
-    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        queries = normalize(self.project(self.features(clips)), dim=1)
-        keys = normalize(self.average(clips)[0], dim=1)
+    def loss(self, batch: Batch) -> torch.Tensor:
+        queries = normalize(self.project(self.features(batch.clips)), dim=1)
+        keys = normalize(self.average(batch.clips)[0], dim=1)
         loss = contrast(queries, swapped(keys), self.queue.keys, self.temperature)
         self.queue.append(keys)
         return loss
@@ -140,7 +114,8 @@ class RspNet(Peer):
         self.average = Average(self.backbone, self.appearance, self.speed)
         self.queue = Queue(dim)
 
-    def loss(self, clips: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor:
+        clips = batch.clips
         fast = (torch.rand(len(clips) // 2) < 0.5).repeat(2).to(clips.device)
         features = self.features(at_speed(clips, fast))
         appearance, speed = (normalize(h(features), dim=1) for h in (self.appearance, self.speed))
@@ -165,5 +140,6 @@ PEER_OF = {
     "simsiam": SimSiam,
     "moco": Moco,
     "rspnet": RspNet,
+    "random-neighbours": RandomNeighbours,
     "supervised": Supervised,
 }

@@ -1,5 +1,6 @@
 """What is measured: data sets x variants x seeds, read from a TOML file."""
 
+import re
 import tomllib
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -121,7 +122,7 @@ class Plan:
             "folds": cell.data.folds,
             "speeds": list(self.speeds),
             "sha256": {place: fingerprint(Path(place)) for place in cell.data.folders},
-            "settings": dump(settings),
+            "settings": _as_written_before(dump(settings)),
         }
         if settings.model.init:
             there = Path(settings.model.init).is_file()
@@ -133,6 +134,12 @@ class Plan:
             asked["run"] = str(cell.run)
             asked["checkpoint"] = [sha256(p.read_bytes()).hexdigest() for p in checkpoints[-1:]]
         return asked
+
+
+def _as_written_before(text: str) -> str:
+    """A recipe's text with a setting that it had when cells were first computed, and that had this
+    value in them: cells keep their identity, and are not computed again."""
+    return re.sub(r"^(neighbours = .*)$", r'\1\nneighbour = "appearance"', text, flags=re.MULTILINE)
 
 
 def load(path: Path) -> Plan:

@@ -1,24 +1,26 @@
 """The method on one page: ASCNet (Huang et al., ICCV 2021, arXiv 2106.02342).
 
-One encoder maps a clip into an appearance space and a speed space. Pairs are positive:
+One video encoder maps a clip into an appearance space and a speed space. All pairs are positive:
 
-ACP  two clips of the same video at different speeds agree in appearance.
-SCP  two clips of different videos at the same speed agree in speed. The other video is the one in
-     the memory bank that is nearest in appearance.
+ACP  appearance consistency perception: two clips of the same video at different playback speeds
+     agree in appearance. Loss L_a.
+SCP  speed consistency perception: two clips of different videos at the same playback speed agree in
+     speed. Loss L_m. The other video is the nearest in appearance among the memory bank's clips of
+     that speed.
 
-What two videos that look alike share is their look, more than their speed, and that is what SCP
-finds first. So it can be asked for the difference that speed makes (`speed_target = "direction"`,
-ours): from the nearest in appearance at other speeds to the nearest at the clip's own. That pushes
-a clip away from the mean of those at other speeds, which the paper does not.
+The loss is lambda_a L_a + lambda_m L_m. Each is || p - z ||^2 of L2-normalised vectors: p is
+predicted from the encoder's embedding, z is the target network's, and no gradient flows through z.
+With momentum = 0 the encoder is its own target network, as the caption of the paper's figure says
+("all of the video encoders share the parameters"); a moving average is ours, from BYOL for video
+(Feichtenhofer et al., CVPR 2021).
 
-Each agreement is || p - z ||^2 of L2-normalised vectors, p predicted from the online encoder, z
-from the target, through which no gradient flows. The target is a moving average of the online
-encoder (momentum > 0) or the online encoder itself (momentum = 0).
+Three additions of ours, all off in the paper's objective:
 
-Pairs can agree by one thing that they see first, and the features fill with it. Two settings of
-ours are against it, both 0 in the paper's objective. `appearance_contrast`: ACP asks for the other
-clip less so much of the mean of the clips that look most like it: what they share is seen already,
-and counts less. `decorrelation`: a penalty on the correlation of the features' channels.
+appearance_contrast  ACP's target minus a share of the mean of its nearest neighbours.
+speed_target         "direction": SCP's target is the difference between playback speeds. The
+                     neighbour's embedding ("place") encodes appearance as well as speed.
+decorrelation        a penalty on correlated channels. Positive-only objectives invite shortcuts:
+                     the first cue that is learnt dominates the features.
 """
 
 import copy
@@ -29,42 +31,61 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from trainer.backbones import make_backbone
-from trainer.bank import MemoryBank, Strides
+from trainer.bank import ClipLabels, MemoryBank, Speed
 from trainer.config import Model, Objective
 from trainer.decorrelation import correlation
 from trainer.ranks import gather_pairs, sum_over_ranks, world
 
-
-@dataclass(frozen=True)
-class Embeddings:
-    """N clips in both spaces: float32, N x dim each, L2-normalised."""
-
-    appearance: torch.Tensor
-    speed: torch.Tensor
+# The paper's two losses. Of 2B clips, the first B are of B videos, the second B of the same videos.
 
 
-@dataclass(frozen=True)
-class Losses:
-    """What one batch costs, and what the monitor wants to know of it. The mean of `total` over the
-    ranks is the loss of the joint batch; the numbers after it are of the joint batch already."""
-
-    total: torch.Tensor  # with gradient
-    loss: torch.Tensor
-    appearance: torch.Tensor  # ACP, 0 .. 4
-    speed: torch.Tensor  # SCP, 0 .. 4; 0 as long as no clip has a target
-    correlation: torch.Tensor  # of the features' channels, mean square, 0 .. 1
-    with_neighbour: torch.Tensor  # share of clips that have one: another video, or a direction
-    target: Embeddings  # of the joint batch
-    neighbours: "Neighbours"  # of this rank's clips
+def distance(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """|| p - z ||^2 = 2 - 2 cos(p, z) of each pair of rows, the rows L2-normalised first."""
+    return 2 - 2 * (normalize(prediction, dim=-1) * normalize(target, dim=-1)).sum(-1)
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """The "other videos" at the clip's own speed that SCP found for N clips; all N x k."""
+def appearance_losses(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """L_a of 2B clips, each with the other clip of its video: 2B x dim both, to 2B."""
+    first, second = target.chunk(2)
+    return distance(prediction, torch.cat([second, first]))
 
-    found: torch.Tensor  # bool; where False, the other two say nothing
-    video: torch.Tensor  # int64
-    age: torch.Tensor  # int64: clips that came after it
+
+def speed_losses(
+    prediction: torch.Tensor, neighbours: torch.Tensor, found: torch.Tensor
+) -> torch.Tensor:
+    """L_m of N clips, each with its k neighbours: N x dim and N x k x dim, to N x k. It is 0 where
+    no neighbour was `found` (bool, N x k)."""
+    return distance(prediction[:, None], neighbours) * found
+
+
+# Our additions.
+
+
+def contrasted(
+    target: torch.Tensor, neighbours: torch.Tensor, found: torch.Tensor, share: float
+) -> torch.Tensor:
+    """`appearance_contrast`: ACP's targets (N x dim) minus a share of the mean of their neighbours
+    (N x k x dim) at any speed. What similar videos have in common then counts less."""
+    return target - share * _mean_of(neighbours, found)
+
+
+def direction(
+    same: torch.Tensor, same_found: torch.Tensor, other: torch.Tensor, other_found: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`speed_target = "direction"`: from the mean of the neighbours at other speeds to the mean of
+    those at the clip's own (N x k x dim both). N x 1 x dim, and bool N x 1: whether both exist.
+    Unlike the paper's, this target pushes a clip away from clips at other speeds."""
+    both = same_found.any(1, keepdim=True) & other_found.any(1, keepdim=True)
+    return (_mean_of(same, same_found) - _mean_of(other, other_found))[:, None], both
+
+
+def _mean_of(rows: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """Mean of those of the k rows that were found: float32 N x k x dim, bool N x k, to N x dim."""
+    found = found[..., None]
+    return (rows * found).sum(1) / found.sum(1).clamp(min=1)
+
+
+# The networks.
 
 
 def mlp(inside: int, hidden: int, outside: int) -> nn.Sequential:
@@ -79,7 +100,7 @@ def mlp(inside: int, hidden: int, outside: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Backbone, global average pooling, and a projector for each space."""
+    """Backbone, global average pooling, and a projection head for each space."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -94,18 +115,59 @@ class Encoder(nn.Module):
         return features, self.appearance(features), self.speed(features)
 
 
-def distance(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """|| p - z ||^2 = 2 - 2 cos(p, z) of each pair of rows, the rows L2-normalised first."""
-    return 2 - 2 * (normalize(prediction, dim=-1) * normalize(target, dim=-1)).sum(-1)
+@dataclass(frozen=True)
+class Embeddings:
+    """N clips in both spaces: float32, N x dim each, L2-normalised."""
+
+    appearance: torch.Tensor
+    speed: torch.Tensor
 
 
-def _mean_of(rows: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-    """float32 N x k x dim, bool N x k: the mean of those of the k that are there, N x dim."""
-    there = there[..., None]
-    return (rows * there).sum(1) / there.sum(1).clamp(min=1)
+@dataclass(frozen=True)
+class Neighbours:
+    """SCP's neighbours of N clips at their own speed, k of each; all N x k."""
+
+    found: torch.Tensor
+    """bool; where it is False, the other two mean nothing."""
+    video: torch.Tensor
+    """int64."""
+    age: torch.Tensor
+    """int64: clips that were added to the bank after it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the networks made of this rank's N clips."""
+
+    features: torch.Tensor
+    """N x channels, with gradient."""
+    target: Embeddings
+    """By the target network."""
+    neighbours: Neighbours
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of a batch. The mean of `total` over the ranks is the loss of the joint batch; all
+    that follows it, but for `seen`, is of the joint batch and without gradient."""
+
+    total: torch.Tensor
+    loss: torch.Tensor
+    appearance: torch.Tensor
+    """L_a, 0 to 4."""
+    speed: torch.Tensor
+    """L_m, 0 to 4; 0 as long as no clip has a target."""
+    correlation: torch.Tensor | None
+    """Mean squared correlation of the features' channels, 0 to 1; None if it is no part of the
+    loss."""
+    with_neighbour: torch.Tensor
+    """Share of the clips that have a target in SCP."""
+    seen: Seen
 
 
 class ASCNet(nn.Module):
+    """Encoder, predictors, target network and memory bank."""
+
     def __init__(self, model: Model, objective: Objective) -> None:
         super().__init__()
         self.objective = objective
@@ -117,114 +179,42 @@ class ASCNet(nn.Module):
             self.target = copy.deepcopy(self.encoder).requires_grad_(False)
         self.bank = MemoryBank(objective.bank, model.dim)
 
-    def forward(
-        self,
-        clips: torch.Tensor,
-        stride: torch.Tensor,
-        video: torch.Tensor,
-        group: torch.Tensor,
-        with_speed: bool = True,
-        scores: torch.Tensor | None = None,
-    ) -> Losses:
-        """`clips`: float32 2B x 3 x T x H x W, the first clips of B videos, then the second ones.
-        `stride`, `video`, `group`: int64 2B. `with_speed`: False leaves SCP out (warm-up).
-        `scores`: float32 2B x bank, what SCP's neighbours are the highest of; None: similarity in
-        appearance."""
+    def forward(self, clips: torch.Tensor, labels: ClipLabels, with_speed: bool = True) -> Losses:
+        """The losses of float32 2B x 3 x T x H x W clips: the first clips of B videos, then the
+        second ones. `with_speed`: False leaves SCP out (warm-up). Nothing changes but the running
+        statistics of batch norm; `remember` and `update_target` come after the backward pass."""
         features, appearance, speed = self.encoder(clips)
         target = self._target(clips, appearance, speed)
         predicted_appearance = self.predict_appearance(appearance)
         predicted_speed = self.predict_speed(speed)
         with torch.autocast(clips.device.type, enabled=False):  # distances want all their digits
-            return self._losses(
-                correlation(gather_pairs(features)),
+            similarity = self.bank.similarity(target.appearance)
+            acp = appearance_losses(
                 predicted_appearance.float(),
-                predicted_speed.float(),
-                target,
-                torch.stack([stride, video, group], 1),
-                with_speed,
-                scores,
+                self._appearance_target(target.appearance, similarity, labels),
             )
-
-    def _losses(
-        self,
-        correlated: torch.Tensor,
-        appearance: torch.Tensor,
-        speed: torch.Tensor,
-        target: Embeddings,
-        labels: torch.Tensor,
-        with_speed: bool,
-        scores: torch.Tensor | None,
-    ) -> Losses:
-        settings = self.objective
-        similar = self.bank.similarity(target.appearance)
-        first, second = self._appearance_targets(target.appearance, similar, labels).chunk(2)
-        acp = distance(appearance, torch.cat([second, first]))
-
-        scores = similar if scores is None else scores
-        targets, found, neighbours = self._speed_targets(scores, labels)
-        scp = distance(speed[:, None], targets) * found
-
-        # Ranks find unequal numbers of neighbours: shares of the joint batch, not of the rank's.
-        counts = torch.stack([acp.sum(), scp.sum(), found.sum(), found.any(1).sum()]).detach()
-        joint_acp, joint_scp, joint_found, joint_any = sum_over_ranks(counts).unbind()
-        clips, pairs = len(acp) * world(), joint_found.clamp(min=1)
-        weight = settings.speed_weight if with_speed else 0.0
-        total = settings.appearance_weight * acp.mean() + weight * scp.sum() * world() / pairs
-        loss = settings.appearance_weight * joint_acp / clips + weight * joint_scp / pairs
-        if settings.decorrelation:
-            # All ranks have its value, each the gradient of its own clips; and these are averaged.
-            of_joint = world() * correlated - (world() - 1) * correlated.detach()
-            total = total + settings.decorrelation * of_joint
-            loss = loss + settings.decorrelation * correlated.detach()
-
-        joint = Embeddings(gather_pairs(target.appearance), gather_pairs(target.speed))
-        self.bank.append(joint.appearance, joint.speed, *gather_pairs(labels).unbind(1))
-        return Losses(
-            total=total,
-            loss=loss,
-            appearance=joint_acp / clips,
-            speed=joint_scp / pairs,
-            correlation=correlated.detach(),
-            with_neighbour=joint_any / clips,
-            target=joint,
-            neighbours=neighbours,
-        )
+            speed_target, found, neighbours = self._speed_target(similarity, labels)
+            scp = speed_losses(predicted_speed.float(), speed_target, found)
+            return self._weighted(acp, scp, found, with_speed, Seen(features, target, neighbours))
 
     @torch.no_grad()
-    def _nearest(
-        self, scores: torch.Tensor, labels: torch.Tensor, strides: Strides
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Places in the bank and whether there is one, both N x k."""
-        own, (stride, video, group) = self.objective, labels.unbind(1)
-        k, exclude = own.neighbours, own.exclude_siblings
-        return self.bank.neighbours(scores, stride, video, group, k, exclude, strides)
+    def remember(self, embeddings: Embeddings, labels: ClipLabels) -> Embeddings:
+        """Add this batch to the memory bank: the target network's embeddings of this rank's clips.
+        Those of the joint batch come back."""
+        joint = Embeddings(gather_pairs(embeddings.appearance), gather_pairs(embeddings.speed))
+        rows = gather_pairs(torch.stack([labels.stride, labels.video, labels.group], 1))
+        self.bank.append(joint.appearance, joint.speed, ClipLabels(*rows.unbind(1)))
+        return joint
 
     @torch.no_grad()
-    def _appearance_targets(
-        self, appearance: torch.Tensor, similar: torch.Tensor, labels: torch.Tensor
-    ) -> torch.Tensor:
-        """What the other clip of its video shall agree with, for N clips: float32 N x dim."""
-        contrast = self.objective.appearance_contrast
-        if not contrast:
-            return appearance
-        places, found = self._nearest(similar, labels, "any")
-        return appearance - contrast * _mean_of(self.bank.appearance[places], found)
-
-    @torch.no_grad()
-    def _speed_targets(
-        self, scores: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, Neighbours]:
-        """What N clips shall agree with in speed: float32 N x T x dim, bool N x T whether it is
-        there, and the neighbours it comes from. T is k, or 1 for a direction."""
-        places, found = self._nearest(scores, labels, "own")
-        neighbours = Neighbours(found, self.bank.video[places], self.bank.age(places))
-        speeds = self.bank.speed[places]
-        if self.objective.speed_target == "place":
-            return speeds, found, neighbours
-        others, there = self._nearest(scores, labels, "other")
-        away = _mean_of(self.bank.speed[others], there)
-        both = found.any(1, keepdim=True) & there.any(1, keepdim=True)
-        return (_mean_of(speeds, found) - away)[:, None], both, neighbours
+    def update_target(self, momentum: float) -> None:
+        """target = momentum * target + (1 - momentum) * encoder, batch-norm statistics copied."""
+        if self.target is None:
+            return
+        averages: list[torch.Tensor] = list(self.target.parameters())
+        latest: list[torch.Tensor] = list(self.encoder.parameters())
+        torch._foreach_lerp_(averages, latest, 1 - momentum)
+        torch._foreach_copy_(list(self.target.buffers()), list(self.encoder.buffers()))
 
     @torch.no_grad()
     def _target(
@@ -235,11 +225,70 @@ class ASCNet(nn.Module):
         return Embeddings(normalize(appearance.float(), dim=1), normalize(speed.float(), dim=1))
 
     @torch.no_grad()
-    def update_target(self, momentum: float) -> None:
-        """target = momentum * target + (1 - momentum) * encoder, batch-norm statistics copied."""
-        if self.target is None:
-            return
-        kept: list[torch.Tensor] = list(self.target.parameters())
-        latest: list[torch.Tensor] = list(self.encoder.parameters())
-        torch._foreach_lerp_(kept, latest, 1 - momentum)
-        torch._foreach_copy_(list(self.target.buffers()), list(self.encoder.buffers()))
+    def _appearance_target(
+        self, target: torch.Tensor, similarity: torch.Tensor, labels: ClipLabels
+    ) -> torch.Tensor:
+        """What ACP asks of the other clip of each clip's video: float32 N x dim."""
+        if not self.objective.appearance_contrast:
+            return target
+        slots, found = self._nearest(similarity, labels, "any")
+        nearest = self.bank.appearance[slots]
+        return contrasted(target, nearest, found, self.objective.appearance_contrast)
+
+    @torch.no_grad()
+    def _speed_target(
+        self, similarity: torch.Tensor, labels: ClipLabels
+    ) -> tuple[torch.Tensor, torch.Tensor, Neighbours]:
+        """What SCP asks of N clips: float32 N x T x dim; whether there is a target, bool N x T; and
+        the neighbours at the clips' own speed. T is k, or 1 for a direction."""
+        slots, found = self._nearest(similarity, labels, "same")
+        neighbours = Neighbours(found, self.bank.video[slots], self.bank.age(slots))
+        if self.objective.speed_target == "place":
+            return self.bank.speed[slots], found, neighbours
+        other_slots, other_found = self._nearest(similarity, labels, "other")
+        speed = self.bank.speed
+        return *direction(speed[slots], found, speed[other_slots], other_found), neighbours
+
+    def _nearest(
+        self, similarity: torch.Tensor, labels: ClipLabels, speed: Speed
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        settings = self.objective
+        k, exclude = settings.neighbours, settings.exclude_siblings
+        return self.bank.nearest(similarity, labels, k, speed, exclude)
+
+    def _weighted(
+        self,
+        acp: torch.Tensor,
+        scp: torch.Tensor,
+        found: torch.Tensor,
+        with_speed: bool,
+        seen: Seen,
+    ) -> Losses:
+        """lambda_a L_a + lambda_m L_m, and the penalty. Ranks find unequal numbers of neighbours,
+        so L_m is a mean over those of the joint batch, not over the rank's."""
+        settings = self.objective
+        counts = torch.stack([acp.sum(), scp.sum(), found.sum(), found.any(1).sum()]).detach()
+        joint_acp, joint_scp, joint_found, joint_any = sum_over_ranks(counts).unbind()
+        clips, pairs = len(acp) * world(), joint_found.clamp(min=1)
+        weight = settings.speed_weight if with_speed else 0.0
+        total = settings.appearance_weight * acp.mean() + weight * scp.sum() * world() / pairs
+        loss = settings.appearance_weight * joint_acp / clips + weight * joint_scp / pairs
+        correlated: torch.Tensor | None = None
+        if settings.decorrelation:
+            of_joint = correlation(gather_pairs(seen.features))
+            correlated = of_joint.detach()
+            # Every rank has the same value but the gradient of its own clips only, and gradients
+            # are averaged over the ranks.
+            total = total + settings.decorrelation * (
+                world() * of_joint - (world() - 1) * correlated
+            )
+            loss = loss + settings.decorrelation * correlated
+        return Losses(
+            total=total,
+            loss=loss,
+            appearance=joint_acp / clips,
+            speed=joint_scp / pairs,
+            correlation=correlated,
+            with_neighbour=joint_any / clips,
+            seen=seen,
+        )

@@ -1,11 +1,23 @@
-"""The memory bank: embeddings of recent clips, to find "another video" in."""
+"""The memory bank: embeddings of recent clips, among which SCP finds "another video"."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
 
-Strides = Literal["own", "other", "any"]  # of a clip's neighbours
+Speed = Literal["same", "other", "any"]  # of a clip's neighbours, beside its own
+
+
+@dataclass(frozen=True)
+class ClipLabels:
+    """What is known of N clips without any label of a person: int64, N each."""
+
+    stride: torch.Tensor
+    """Frame stride, which is the playback speed; 1 or more."""
+    video: torch.Tensor
+    group: torch.Tensor
+    """The source recording. Videos of one group are no "other video" to each other."""
 
 
 class MemoryBank(nn.Module):
@@ -27,65 +39,57 @@ class MemoryBank(nn.Module):
         self.register_buffer("head", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def append(
-        self,
-        appearance: torch.Tensor,
-        speed: torch.Tensor,
-        stride: torch.Tensor,
-        video: torch.Tensor,
-        group: torch.Tensor,
-    ) -> None:
-        """Put N clips in; the oldest go. Of more clips than there is room, the last stay."""
+    def append(self, appearance: torch.Tensor, speed: torch.Tensor, labels: ClipLabels) -> None:
+        """Add N clips; the oldest are overwritten. If N exceeds `size`, the last `size` stay."""
         size = len(self.stride)
-        count = min(len(stride), size)
-        places = (self.head + torch.arange(count, device=self.head.device)) % size
+        count = min(len(labels.stride), size)
+        slots = (self.head + torch.arange(count, device=self.head.device)) % size
         for ring, values in (
             (self.appearance, appearance),
             (self.speed, speed),
-            (self.stride, stride),
-            (self.video, video),
-            (self.group, group),
+            (self.stride, labels.stride),
+            (self.video, labels.video),
+            (self.group, labels.group),
         ):
-            ring[places] = values[-count:].to(ring.dtype)
+            ring[slots] = values[-count:].to(ring.dtype)
         self.head.add_(count).remainder_(size)
 
+    @torch.no_grad()
     def similarity(self, appearance: torch.Tensor) -> torch.Tensor:
         """Cosine of each of N clips with every entry, by appearance: float32, N x size."""
         return appearance @ self.appearance.mT
 
     @torch.no_grad()
-    def neighbours(
+    def nearest(
         self,
-        scores: torch.Tensor,
-        stride: torch.Tensor,
-        video: torch.Tensor,
-        group: torch.Tensor,
+        similarity: torch.Tensor,
+        labels: ClipLabels,
         k: int,
+        speed: Speed,
         exclude_siblings: bool = True,
-        strides: Strides = "own",
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """For each of N clips the k entries that `scores` (float32, N x size) puts highest, of
-        another video, and of another group too if siblings are excluded; of the clip's `own`
-        stride, of any `other` one, or of `any`. Empty places never count.
+        """The k entries of highest `similarity` (float32, N x size) for each of N clips: of another
+        video, of another group too if siblings are excluded, and of the clip's own stride
+        ("same"), of any "other", or of "any". Empty slots never count.
 
-        Returns int64 N x k places and bool N x k: whether there is such an entry at all.
+        Returns slots, int64 N x k, and bool N x k: whether there is such an entry at all.
         """
-        allowed = (self.stride > 0) & (self.video != video[:, None])
-        if strides != "any":
-            allowed &= (self.stride == stride[:, None]) == (strides == "own")
+        allowed = (self.stride > 0) & (self.video != labels.video[:, None])
+        if speed != "any":
+            allowed &= (self.stride == labels.stride[:, None]) == (speed == "same")
         if exclude_siblings:
-            allowed &= self.group != group[:, None]
-        best, places = scores.masked_fill(~allowed, -torch.inf).topk(min(k, scores.shape[1]), dim=1)
-        return places, best > -torch.inf
+            allowed &= self.group != labels.group[:, None]
+        masked = similarity.masked_fill(~allowed, -torch.inf)
+        best, slots = masked.topk(min(k, masked.shape[1]), dim=1)
+        return slots, best > -torch.inf
 
-    def age(self, places: torch.Tensor) -> torch.Tensor:
-        """How many clips were put in after each of the entries at `places`: int64, same shape."""
-        return (self.head - 1 - places) % len(self.stride)
+    def age(self, slots: torch.Tensor) -> torch.Tensor:
+        """How many clips were added after each of these entries: int64, same shape."""
+        return (self.head - 1 - slots) % len(self.stride)
 
     def latest(self, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Appearance, speed and stride of the last `count` clips, fewer if there are not so many
-        yet."""
+        """Appearance, speed and stride of the last `count` clips, or of all if there are fewer."""
         size = len(self.stride)
-        places = (self.head - 1 - torch.arange(min(count, size), device=self.head.device)) % size
-        places = places[self.stride[places] > 0]
-        return self.appearance[places], self.speed[places], self.stride[places]
+        slots = (self.head - 1 - torch.arange(min(count, size), device=self.head.device)) % size
+        slots = slots[self.stride[slots] > 0]
+        return self.appearance[slots], self.speed[slots], self.stride[slots]

@@ -81,8 +81,8 @@ class Objective:
     # Over the clips of all ranks; of each part, where `optim.accumulate` is more than 1.
     decorrelation: float = 0.0
     bank: int = 16384  # clips; RSPNet's queue
-    neighbours: int = 1  # k nearest in appearance, of SCP and of the contrast; paper: top-1
-    neighbour: str = "appearance"  # how SCP finds them; "random": any, to see what retrieval is for
+    neighbours: int = 1  # k nearest in appearance, of SCP and of the contrast; top-1 is a reader's
+    # note on the paper, whose figure draws three
     # What SCP's target is: "place", the neighbour's embedding (paper), or "direction", from
     # the mean of the k nearest at other speeds to that of the k nearest at the clip's own (ours).
     speed_target: str = "place"
@@ -200,7 +200,19 @@ def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -
 
 def apply(settings: Any, table: dict[str, Any], source: str) -> Any:
     """`settings` with the values of `table`, types checked, unknown keys refused."""
+    _without_retired(table, source)
     return _changed(settings, _checked(settings, table, source))
+
+
+def _without_retired(table: dict[str, Any], source: str) -> None:
+    """Take a setting out that older runs wrote and that no longer exists."""
+    objective = table.get("objective")
+    if isinstance(objective, dict) and objective.pop("neighbour", "appearance") != "appearance":
+        raise TrainerError(
+            f"{source}: objective.neighbour is not 'appearance'. SCP's neighbours are the nearest "
+            "in appearance; random ones are in experiments/ (random_neighbours.py), and a run that "
+            "was made with them is opened by the ascnet that made it."
+        )
 
 
 def _changed(settings: Any, changes: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.estimate import estimate
 from trainer.frame_size import enlarged
-from trainer.pretrain import total_steps
+from trainer.schedules import total_steps
 from trainer.training_set import TrainingSet
 
 _CPU_GFLOPS = 100  # a second, in convolutions of fp32
@@ -60,7 +60,7 @@ def data_text(settings: Config, data: TrainingSet) -> str:
 def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
     """Steps, weights, operations and memory of a run on so many ranks."""
     cost, videos = estimate(settings, ranks), len(data.videos)
-    steps, batch = total_steps(settings, videos), settings.optim.batch
+    steps, batch = total_steps(settings.optim, videos), settings.optim.batch
     here = part_size(settings, ranks) // ranks
     return "\n".join(
         [
@@ -93,7 +93,7 @@ def must_be_computable(settings: Config, data: TrainingSet, device_type: str) ->
 
 
 def _hours_on_a_cpu(settings: Config, data: TrainingSet) -> float:
-    gflop = total_steps(settings, len(data.videos)) * estimate(settings).step_gflops
+    gflop = total_steps(settings.optim, len(data.videos)) * estimate(settings).step_gflops
     return gflop / _CPU_GFLOPS / 3600
 
 

@@ -2,13 +2,16 @@
 training."""
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 
-from trainer.ascnet import Losses, Neighbours
+from trainer.ascnet import Embeddings, Losses, Neighbours
 from trainer.bank import MemoryBank
 from trainer.config import Objective
+from trainer.decorrelation import correlation
+from trainer.ranks import gather_pairs
 from trainer.training_set import TrainingSet
 
 _LATEST = 1024  # clips in the bank that are looked at
@@ -48,39 +51,43 @@ def healthy_rank(count: int, dim: int) -> float:
     return effective_rank(torch.randn(count, dim, generator=generator))
 
 
-def embedding_stds(losses: Losses, settings: Objective, with_speed: bool) -> dict[str, float]:
+def embedding_stds(joint: Embeddings, settings: Objective, with_speed: bool) -> dict[str, float]:
     """`embedding_std` of the heads that are trained in this step."""
     stds = {}
     if settings.appearance_weight:
-        stds["appearance"] = embedding_std(losses.target.appearance)
+        stds["appearance"] = embedding_std(joint.appearance)
     if settings.speed_weight and with_speed:
-        stds["speed"] = embedding_std(losses.target.speed)
+        stds["speed"] = embedding_std(joint.speed)
     return stds
 
 
-def measured(
-    losses: Losses, bank: MemoryBank, videos: torch.Tensor, data: TrainingSet, clips_a_step: int
-) -> dict[str, float | None]:
-    """All numbers of a step that are logged; of its last part, where it is computed in several.
-    `videos`: int64 N, of this rank's clips. `clips_a_step`: of all ranks and parts."""
+@torch.no_grad()
+def with_correlation(losses: Losses) -> Losses:
+    """The same with the correlation of the joint batch's channels, which is computed in training
+    only where it is penalised. All ranks call this together."""
+    if losses.correlation is not None:
+        return losses
+    return replace(losses, correlation=correlation(gather_pairs(losses.seen.features)))
+
+
+def loss_numbers(losses: Losses, joint: Embeddings) -> dict[str, float | None]:
+    """What is logged of the losses and of the joint batch's embeddings."""
     return {
         "loss": float(losses.loss),
         "loss_appearance": float(losses.appearance),
         "loss_speed": float(losses.speed),
-        "correlation": float(losses.correlation),
+        "correlation": None if losses.correlation is None else float(losses.correlation),
         "with_neighbour": float(losses.with_neighbour),
-        "std_appearance": embedding_std(losses.target.appearance),
-        "std_speed": embedding_std(losses.target.speed),
-        "std_healthy": healthy_std(losses.target.speed.shape[1]),
-        **_of_bank(bank),
-        **neighbour_report(losses.neighbours, videos, data, clips_a_step),
+        "std_appearance": embedding_std(joint.appearance),
+        "std_speed": embedding_std(joint.speed),
+        "std_healthy": healthy_std(joint.speed.shape[1]),
     }
 
 
 def told_by_speed(embeddings: torch.Tensor, stride: torch.Tensor) -> float | None:
-    """Share of the variance of embeddings (N x dim) that is between the clips' strides (int64, N),
-    0 to 1: 1 - (variance within a stride) / (variance), the correlation ratio. Near 0 the space
-    knows nothing of speed, whatever its loss says. None if all are one point."""
+    """Share of the variance of embeddings (N x dim) that is explained by the clips' strides (int64,
+    N), 0 to 1: 1 - (variance within a stride) / (variance), the correlation ratio. Near 0, speed is
+    not encoded, whatever the loss says. None if all are one point."""
     rows = embeddings.double() - embeddings.double().mean(0)
     total = float(rows.square().sum())
     if total < 1e-9:
@@ -90,7 +97,7 @@ def told_by_speed(embeddings: torch.Tensor, stride: torch.Tensor) -> float | Non
     return float((means.square().sum(1) * same.sum(0)).sum()) / total
 
 
-def _of_bank(bank: MemoryBank) -> dict[str, float | None]:
+def bank_numbers(bank: MemoryBank) -> dict[str, float | None]:
     """Effective rank of both heads over the latest clips, and what it should be about; and whether
     the speed space tells speeds."""
     appearance, speed, stride = (rows.cpu() for rows in bank.latest(_LATEST))
@@ -102,7 +109,7 @@ def _of_bank(bank: MemoryBank) -> dict[str, float | None]:
     }
 
 
-def neighbour_report(
+def neighbour_numbers(
     neighbours: Neighbours, videos: torch.Tensor, data: TrainingSet, clips_a_step: int
 ) -> dict[str, float | None]:
     """What SCP took for "the other video" of each clip (`videos`: int64, N), as shares of what it

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,23 @@ from trainer.batches import training_batches
 from trainer.clips import ClipBatch
 from trainer.config import Config
 from trainer.log import Log
-from trainer.monitor import embedding_stds, measured
+from trainer.monitor import (
+    bank_numbers,
+    embedding_stds,
+    loss_numbers,
+    neighbour_numbers,
+    with_correlation,
+)
 from trainer.network import backends, prepare
 from trainer.ranks import ALONE, Rank, wait_for_all
 from trainer.run import note_launch
+from trainer.schedules import total_steps
 from trainer.state import TrainingState
-from trainer.step import Stepper
+from trainer.step import Stepper, Taken
 from trainer.stop import Stop
 from trainer.training_set import TrainingSet
 
 Progress = Callable[[int, int, str], None]  # done, total, the numbers in words
-
-
-def total_steps(settings: Config, videos: int) -> int:
-    """Steps of a run: `optim.steps`, or as many as `optim.epochs` passes over the videos take."""
-    optim = settings.optim
-    return optim.steps or max(1, round(optim.epochs * videos / optim.batch))
 
 
 def make_model(settings: Config) -> ASCNet:
@@ -57,56 +59,56 @@ def train(
     the embeddings collapse, and BuilderError if another process trains this run."""
     with Stop(alone=rank.world == 1) as stop, backends(settings.device, device):
         if rank.number:
-            return _train(run, settings, data, device, progress, rank, stop)
+            return _loop(*_begin(run, settings, data, device, rank), progress, stop)
         with only_writer(run):
             note_launch(run)
-            return _train(run, settings, data, device, progress, rank, stop)
+            return _loop(*_begin(run, settings, data, device, rank), progress, stop)
 
 
-def _train(
-    run: Path,
-    settings: Config,
-    data: TrainingSet,
-    device: torch.device,
-    progress: Progress,
-    rank: Rank,
-    stop: Stop,
-) -> dict[str, Any]:
-    total = total_steps(settings, len(data.videos))
+def _begin(
+    run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank
+) -> tuple[Stepper, int]:
+    """What takes the steps, and the step to go on with."""
+    total = total_steps(settings.optim, len(data.videos))
     state = TrainingState(make_model(settings), settings, device)
     first = state.restore(run)
     network = prepare(state.model, settings.device, device)
-    stepper = Stepper(run, settings, data, state, network, total, rank, device)
-    kept = checkpoint.milestones(total, settings.milestones)
-    batches = training_batches(settings, data, first, total, rank, device)
+    return Stepper(run, settings, data, state, network, total, rank, device), first
+
+
+def _loop(stepper: Stepper, first: int, progress: Progress, stop: Stop) -> dict[str, Any]:
+    run, settings, state, rank = stepper.run, stepper.settings, stepper.state, stepper.rank
+    total, device = stepper.total, stepper.device
+    milestones = checkpoint.milestones(total, settings.milestones)
+    batches = training_batches(settings, stepper.data, first, total, rank, device)
     waiting = Waiting(batches, rank.world)
     log = Log(run, first, total) if rank.number == 0 else None
     done, saved = first, first
     try:
         while done < total:
-            step, asked_to_stop = done, stop.ask(device)
+            asked_to_stop = stop.ask(device)
             if (batch := stop.next_of(waiting)) is None:
                 break
-            losses, videos = stepper.take(step, chain((batch,), waiting))
-            done, text = step + 1, ""
+            taken = stepper.take(done, chain((batch,), waiting))
+            done, text = done + 1, ""
             if done % settings.log_every == 0 or done == total:
-                stds = embedding_stds(losses, settings.objective, stepper.with_speed(step))
+                losses = with_correlation(taken.losses)
                 if log is not None:
-                    clips_a_step = 2 * settings.optim.batch
-                    numbers = measured(losses, state.model.bank, videos, data, clips_a_step)
-                    numbers["lr"] = stepper.learning_rate(step)
+                    numbers = _numbers(stepper, replace(taken, losses=losses), done - 1)
                     text = log.write(done, numbers, waiting.take_count())
+                with_speed = stepper.with_speed(done - 1)
+                stds = embedding_stds(taken.joint, settings.objective, with_speed)
                 state.collapse.look(done, stds)
             if log is not None:
                 progress(done, total, text)
-            if done % settings.checkpoint_every == 0 or done in kept or done == total:
-                _save(run, done, state, kept, rank)
+            if done % settings.checkpoint_every == 0 or done in milestones or done == total:
+                _save(stepper, done, milestones)
                 saved = done
             if asked_to_stop():
                 break
         if done < total:
             if done > saved:
-                _save(run, done, state, kept, rank)
+                _save(stepper, done, milestones)
             wait_for_all()  # the first to end takes the others with it
             stop.end()
     finally:
@@ -116,10 +118,22 @@ def _train(
     return log.last if log is not None else {}
 
 
-def _save(run: Path, step: int, state: TrainingState, kept: set[int], rank: Rank) -> None:
-    state.must_be_finite(step)
-    if rank.number == 0:
-        checkpoint.save(run, step, state.state_dict(), kept)
+def _numbers(stepper: Stepper, taken: Taken, step: int) -> dict[str, float | None]:
+    """All numbers of a step that are logged."""
+    clips_a_step = 2 * stepper.settings.optim.batch
+    neighbours = taken.losses.seen.neighbours
+    return {
+        **loss_numbers(taken.losses, taken.joint),
+        **bank_numbers(stepper.state.model.bank),
+        **neighbour_numbers(neighbours, taken.videos, stepper.data, clips_a_step),
+        "lr": stepper.learning_rate(step),
+    }
+
+
+def _save(stepper: Stepper, step: int, milestones: set[int]) -> None:
+    stepper.state.must_be_finite(step)
+    if stepper.rank.number == 0:
+        checkpoint.save(stepper.run, step, stepper.state.state_dict(), milestones)
 
 
 class Waiting:

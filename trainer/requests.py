@@ -7,6 +7,7 @@ import numpy as np
 
 from builder.shard import Video
 from trainer.errors import TrainerError
+from trainer.random_streams import CLIPS, ORDER, generator_of
 from trainer.ranks import Rank
 from trainer.sampling import (
     Place,
@@ -51,7 +52,7 @@ def draw_pair(
     unless strides are in seconds. `times`: of a video of unevenly spaced frames, where strides are
     in seconds. The result depends on the arguments alone.
     """
-    rng = np.random.default_rng([pairs.seed, draw, 1])
+    rng = generator_of(pairs.seed, draw, CLIPS)
     clock = clock_of(times)
     first, second = (
         _draw_clip(rng, video, Place(pairs.length, stride * rate, frames, clock), stride, pairs)
@@ -113,7 +114,7 @@ class Permutations:
         epoch, place = divmod(draw, self._count)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = np.random.default_rng([self._seed, epoch, 0]).permutation(self._count)
+            self._order = generator_of(self._seed, epoch, ORDER).permutation(self._count)
         return int(self._order[place])
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 Rule = tuple[bool, str, Any, str]  # is it fine, its name, its value, what is allowed
 
 OPTIMISERS = ("sgd", "lars", "adamw")
-NEIGHBOURS = ("appearance", "random")
 SPEED_TARGETS = ("place", "direction")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
@@ -166,12 +165,6 @@ def _objective(config: "Config") -> list[Rule]:
             "objective.neighbours",
             own.neighbours,
             "from 1 to objective.bank",
-        ),
-        (
-            own.neighbour in NEIGHBOURS,
-            "objective.neighbour",
-            own.neighbour,
-            any_of(NEIGHBOURS),
         ),
         (
             own.speed_target in SPEED_TARGETS,

@@ -2,6 +2,23 @@
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
+
+
+class Length(Protocol):
+    """How long a training is, by its settings."""
+
+    @property
+    def batch(self) -> int: ...
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def steps(self) -> int: ...
+
+
+def total_steps(length: Length, videos: int) -> int:
+    """`steps`, or if that is 0 as many as `epochs` passes over the videos take."""
+    return length.steps or max(1, round(length.epochs * videos / length.batch))
 
 
 def warmup_cosine(step: int, total: int, warmup: float) -> float:

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from trainer.ascnet import Losses
+from trainer.ascnet import Embeddings, Losses
 from trainer.augment import augment, draw_numbers
+from trainer.bank import ClipLabels
 from trainer.batches import part_size
 from trainer.checkpoint import write_state
 from trainer.clips import ClipBatch
@@ -18,15 +18,23 @@ from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.guards import EarlyNumber, no_number, no_number_at_first
 from trainer.network import last_or_alone, precision
+from trainer.random_streams import AUGMENTATION, LAYERS, torch_seed
 from trainer.ranks import Rank, own_pairs, wait_for_all
 from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
 from trainer.state import TrainingState
 from trainer.training_set import TrainingSet
 from trainer.transfer import send
 
-# What random numbers are for. 0 (order) and 1 (clips) are in trainer.requests, 2 and 3 in
-# trainer.stream_order.
-AUGMENT, ANY_LAYER, NEIGHBOUR = 4, 5, 6
+
+@dataclass(frozen=True)
+class Taken:
+    """What a step leaves to be logged: of its last part, where it is computed in several."""
+
+    losses: Losses
+    joint: Embeddings
+    """By the target network, of the clips of all ranks."""
+    videos: torch.Tensor
+    """int64 N: numbers of this rank's videos."""
 
 
 @dataclass(frozen=True)
@@ -42,49 +50,28 @@ class Stepper:
     rank: Rank
     device: torch.device
 
-    def take(self, step: int, batches: Iterator[ClipBatch]) -> tuple[Losses, torch.Tensor]:
-        """Update the state with the next `optim.accumulate` batches; what the last of them cost,
-        and its videos (int64, N), come back. Raises TrainerError if a loss is no number."""
+    def take(self, step: int, batches: Iterator[ClipBatch]) -> Taken:
+        """Update the state with the next `optim.accumulate` batches. Raises TrainerError if a loss
+        is no number."""
         state, parts = self.state, self.settings.optim.accumulate
-        torch.manual_seed(seed_of(self.settings.seed, step, ANY_LAYER, self.rank.number))
+        torch.manual_seed(torch_seed(self.settings.seed, step, LAYERS, self.rank.number))
         state.optimiser.zero_grad(set_to_none=True)
         for part in range(parts):
             batch = next(batches)
+            clips, labels = self._augmented(batch, step * parts + part), self._labels(batch)
             with last_or_alone(self.network, part == parts - 1):
-                losses = self._losses(batch, step, part)
+                with precision(self.settings.device, self.device):
+                    losses: Losses = self.network(clips, labels, self.with_speed(step))
                 loss = EarlyNumber(losses.loss)
                 state.scaler.scale(losses.total / parts).backward()
+            joint = state.model.remember(losses.seen.target, labels)
             self._must_be_finite(loss.read(), batch, step)
         self._update(step)
-        return losses, batch.videos
+        return Taken(losses, joint, batch.videos)
 
-    def _losses(self, batch: ClipBatch, step: int, part: int) -> Losses:
-        settings = self.settings
-        number = step * settings.optim.accumulate + part
-        clips = self._augmented(batch, number)
-        groups = torch.tensor([self.data.groups[v] for v in batch.videos.tolist()])
-        with precision(settings.device, self.device):
-            losses: Losses = self.network(
-                clips,
-                send(batch.strides, self.device),
-                send(batch.videos, self.device),
-                send(groups, self.device),
-                with_speed=self.with_speed(step),
-                scores=self._scores(number),
-            )
-        return losses
-
-    def _scores(self, number: int) -> torch.Tensor | None:
-        """float32, this rank's clips of the joint batch with this number x bank: what SCP goes by
-        where its neighbour is any other video. Drawn for the joint batch, on the CPU: ranks share
-        it, and every device draws the same."""
-        own = self.settings.objective
-        if own.neighbour != "random":
-            return None
-        generator = torch.Generator().manual_seed(seed_of(self.settings.seed, number, NEIGHBOUR))
-        clips = 2 * part_size(self.settings, self.rank.world)
-        joint = torch.rand(clips, own.bank, generator=generator)
-        return send(own_pairs(joint, self.rank), self.device)
+    def _labels(self, batch: ClipBatch) -> ClipLabels:
+        groups = torch.tensor([self.data.groups[video] for video in batch.videos.tolist()])
+        return ClipLabels(*(send(x, self.device) for x in (batch.strides, batch.videos, groups)))
 
     def with_speed(self, step: int) -> bool:
         """Whether SCP has started."""
@@ -92,29 +79,29 @@ class Stepper:
 
     def _augmented(self, batch: ClipBatch, number: int) -> torch.Tensor:
         """This rank's clips of the joint batch with this number."""
-        seed = seed_of(self.settings.seed, number, AUGMENT)
+        seed = torch_seed(self.settings.seed, number, AUGMENTATION)
         generator = torch.Generator().manual_seed(seed)
         joint = draw_numbers(2 * part_size(self.settings, self.rank.world), generator)
         numbers = send(own_pairs(joint, self.rank), self.device)
         sizes = send(batch.sizes, self.device)
-        own = self.settings.data
-        clips = augment(batch.frames, sizes, self.settings.augment, own.size, numbers)
+        size = self.settings.data.size
+        clips = augment(batch.frames, sizes, self.settings.augment, size, numbers)
         if self.settings.device.channels_last:
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
         return clips
 
     def learning_rate(self, step: int) -> float:
-        own = self.settings.optim
-        return scaled_lr(own.lr, own.batch) * warmup_cosine(step, self.total, own.warmup)
+        optim = self.settings.optim
+        return scaled_lr(optim.lr, optim.batch) * warmup_cosine(step, self.total, optim.warmup)
 
     def _update(self, step: int) -> None:
-        state, own = self.state, self.settings.optim
+        state, clip = self.state, self.settings.optim.clip
         for group in state.optimiser.param_groups:
             group["lr"] = self.learning_rate(step)
-        if own.clip:
+        if clip:
             state.scaler.unscale_(state.optimiser)
             trained = [p for p in state.model.parameters() if p.requires_grad]
-            nn.utils.clip_grad_norm_(trained, own.clip)
+            nn.utils.clip_grad_norm_(trained, clip)
         state.scaler.step(state.optimiser)
         state.scaler.update()
         momentum = target_momentum(step, self.total, self.settings.objective.momentum)
@@ -136,8 +123,3 @@ class Stepper:
         if step == 0:
             raise no_number_at_first(loss, where, self.settings.model.init)
         raise no_number(f"The loss is {loss}", step + 1, where)
-
-
-def seed_of(*numbers: int) -> int:
-    """A seed for torch that is a function of the numbers: seed, step, what for, rank."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

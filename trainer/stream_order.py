@@ -18,6 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from trainer.errors import TrainerError
+from trainer.random_streams import BUFFER_ORDER, SHARD_ORDER, generator_of
 from trainer.ranks import Rank
 
 DEFAULT_STREAMS = 4  # of a rank
@@ -103,7 +104,7 @@ def reads_of(order: Order, emitted: range) -> range:
 
 @lru_cache(maxsize=8)
 def _epoch_order(seed: int, epoch: int, shards: int) -> tuple[int, ...]:
-    return tuple(np.random.default_rng([seed, epoch, 2]).permutation(shards).tolist())
+    return tuple(generator_of(seed, epoch, SHARD_ORDER).permutation(shards).tolist())
 
 
 def _block(order: Order, block: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -115,5 +116,5 @@ def _block_order(
     seed: int, rank: int, buffer: int, block: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Of a block: what is read as which, at the places of coming out; and the other way round."""
-    reads = np.random.default_rng([seed, rank, block, 3]).permutation(buffer)
+    reads = generator_of(seed, rank, block, BUFFER_ORDER).permutation(buffer)
     return tuple(reads.tolist()), tuple(np.argsort(reads).tolist())

@@ -19,7 +19,7 @@ from trainer.config import Config
 from trainer.dry_run import data_text, forecast, must_be_computable, slow_on_a_cpu
 from trainer.errors import TrainerError
 from trainer.guards import must_be_finite
-from trainer.pretrain import total_steps, train
+from trainer.pretrain import train
 from trainer.ranks import Rank, launch, restarts, together
 from trainer.run import (
     holds_run,
@@ -33,6 +33,7 @@ from trainer.run import (
     sources_to_resume,
     start_run,
 )
+from trainer.schedules import total_steps
 from trainer.sources import is_remote
 from trainer.training_set import TrainingSet, gather, locate
 from trainer.weights import load_weights
@@ -251,7 +252,7 @@ def _begin_text(
     where = device.type if rank.world == 1 else f"{rank.world} x {device.type}"
     text = (
         f"{run}: recipe {settings.recipe}, {settings.model.backbone} on {where}, "
-        f"{total_steps(settings, len(data.videos))} steps of {settings.optim.batch} videos"
+        f"{total_steps(settings.optim, len(data.videos))} steps of {settings.optim.batch} videos"
     )
     if found:
         return f"{text}, going on after step {int(found[-1].stem)}"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from evaluate.errors import EvaluateError
-from evaluate.labelled import Labelled, epoch_ends, hold_out, total_steps, train_requests
+from evaluate.labelled import Labelled, epoch_ends, hold_out, train_requests
 from evaluate.protocol import Protocol
 
 PROTOCOL = Protocol(frames=4, stride=2, size=16)
@@ -74,18 +74,12 @@ def test_a_name_that_is_no_utf_8_has_a_digest(dataset):
     assert len({part.digest(), other.digest()}) == 2
 
 
-def test_total_steps():
-    assert total_steps(9537, 32, 30.0, 0) == 8941
-    assert total_steps(9537, 32, 30.0, 7) == 7
-    assert total_steps(1, 32, 0.1, 0) == 1
-
-
 def test_epoch_ends():
     assert epoch_ends(100, 32, 9) == {3: 1, 6: 2, 9: 3}
     assert epoch_ends(100, 32, 10) == {3: 1, 6: 2, 9: 3, 10: 4}
     assert epoch_ends(10, 5, 1) == {1: 1}
     assert epoch_ends(1, 8, 2) == {1: 11, 2: 12}  # many epochs a step
-    ends = epoch_ends(9537, 32, total_steps(9537, 32, 30.0, 0))
+    ends = epoch_ends(9537, 32, 8941)
     assert len(ends) == 30 and list(ends)[-1] == 8941 and ends[8941] == 30
 
 

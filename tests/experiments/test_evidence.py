@@ -34,7 +34,7 @@ def write_plan(path: Path, shards: Path, variants: str, seeds: str = "[0]") -> P
 
 
 def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys):
-    variants = '[variants.ascnet]\n[variants.random]\nset = ["objective.neighbour=random"]\n'
+    variants = '[variants.ascnet]\n[variants.random]\nkind = "random-neighbours"\n'
     path, out = write_plan(tmp_path / "plan.toml", shards, variants), tmp_path / "out"
     evidence.main([str(path), str(out)])
     said, progress = capsys.readouterr()
@@ -46,7 +46,7 @@ def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys):
         names = ("class recall@1", "class linear", "speed linear")
         assert set(result["figures"]) == {f"folder {name}" for name in names}
         assert all(0 <= value <= 100 for value in result["figures"].values())
-        assert result["last"]["step"] == 2
+    assert found["ascnet-seed0"]["last"]["step"] == 2
     assert (out / "figure.svg").read_text().count("<circle") == 6
     written = (out / "table.md").read_text()
 
@@ -54,7 +54,7 @@ def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys):
     assert "toy, " not in capsys.readouterr().err
     assert (out / "table.md").read_text() == written
 
-    write_plan(path, shards, variants.replace('random"]', 'random", "optim.lr=0.1"]'))
+    write_plan(path, shards, variants + 'set = ["optim.lr=0.1"]\n')
     changed = load(path)
     done = [evidence.is_done(changed, own, out) for own in changed.cells[:2]]
     assert done == [True, False]  # what changed would be
@@ -160,7 +160,8 @@ def test_the_usual_plan_asks_for_all_of_it():
     only = {v.name: plan.settings(c).objective for c in plan.cells for v in [c.variant]}
     assert only["SCP only"].appearance_weight == 0 and only["SCP only"].speed_warmup == 0
     assert only["ACP only"].speed_weight == 0
-    assert only["random neighbours"].neighbour == "random"
+    kinds = {variant.name: variant.kind for variant in plan.variants}
+    assert kinds["random neighbours"] == "random-neighbours"
     assert only["ascnet"].speed_target == "direction"
     assert only["one encoder, place"].speed_target == "place"
 

@@ -1,5 +1,6 @@
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,18 +9,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from experiments.floors import FLOOR_OF
-from experiments.peer_parts import at_speed, contrast, pooled, swapped
+from experiments.peer_parts import Batch, at_speed, contrast, pooled, swapped
 from experiments.peer_training import train_peer
 from experiments.peers import PEER_OF
 from trainer.ascnet import distance
+from trainer.bank import ClipLabels
 from trainer.config import override
 from trainer.decorrelation import correlation
+from trainer.errors import TrainerError
 from trainer.pretrain import make_model
 
 
 @pytest.fixture
 def clips() -> torch.Tensor:
     return torch.randn(8, 3, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def batch_of(clips: torch.Tensor, classes: torch.Tensor | None = None, share: float = 1.0) -> Batch:
+    videos = torch.arange(len(clips) // 2, device=clips.device).repeat(2)
+    stride = torch.ones_like(videos)
+    stride[len(clips) // 2 :] = 2
+    classes = torch.zeros_like(videos) if classes is None else classes
+    return Batch(clips, classes, ClipLabels(stride, videos, videos), share)
 
 
 @pytest.mark.parametrize("name", PEER_OF)
@@ -29,7 +40,7 @@ def test_every_peer_begins_with_our_backbone_and_teaches_it(name, tiny, clips):
     ours = make_model(tiny).encoder.backbone
     for own, other in zip(peer.backbone.parameters(), ours.parameters(), strict=True):
         assert torch.equal(own, other)
-    loss = peer.loss(clips, torch.tensor([0, 1] * 4))
+    loss = peer.loss(batch_of(clips, torch.tensor([0, 1] * 4)))
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad is not None and p.grad.any() for p in peer.backbone.parameters())
@@ -61,10 +72,9 @@ def test_a_peer_makes_its_tensors_where_the_clips_are(name, tiny, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     peer = PEER_OF[name](tiny, 2).train().to("meta")
     clips = torch.empty(8, 3, 8, 16, 16, device="meta")
-    labels = torch.zeros(8, dtype=torch.int64, device="meta")
     with OneDevice():
         for _ in range(2):  # the second finds what the first left in its queue
-            loss = peer.loss(clips, labels)
+            loss = peer.loss(batch_of(clips))
             peer.after_step(0.9)
     assert loss.device.type == "meta"
 
@@ -89,10 +99,9 @@ def test_byol_is_acp_alone(tiny, clips):
         (peer.average.heads[0], net.target.appearance),
     ):
         own.load_state_dict(other.state_dict())
-    ids = torch.arange(4).repeat(2)
-    stride = torch.tensor([1, 2]).repeat_interleave(4)
-    ours = net.train()(clips, stride, ids, ids).total
-    loss = peer.train().loss(clips, ids)
+    batch = batch_of(clips)
+    ours = net.train()(clips, batch.labels).total
+    loss = peer.train().loss(batch)
     assert float(loss.detach()) == pytest.approx(float(ours.detach()), abs=1e-5)
 
 
@@ -107,7 +116,7 @@ def test_a_peer_has_the_penalty_of_the_recipe(tiny, training_set):
 
 def test_a_peer_tells_how_correlated_its_features_are(tiny, clips):
     peer = PEER_OF["byol"](tiny, 2).train()
-    peer.loss(clips, torch.zeros(8, dtype=torch.int64))
+    peer.loss(batch_of(clips))
     expected = correlation(pooled(peer.backbone, clips))
     assert float(peer.correlated.detach()) == pytest.approx(float(expected.detach()), abs=1e-5)
 
@@ -121,7 +130,7 @@ def test_contrast_is_the_softmax_of_the_right_key():
 
 def test_moco_queues_its_keys(tiny, clips):
     peer = PEER_OF["moco"](tiny, 2).train()
-    peer.loss(clips, torch.zeros(8, dtype=torch.int64))
+    peer.loss(batch_of(clips))
     keys = normalize(peer.average(clips)[0], dim=1)
     assert torch.allclose(peer.queue.keys[-8:], keys, atol=1e-5) and len(peer.queue.keys) == 512
 
@@ -138,7 +147,7 @@ def test_contrastive_peers_learn_to_tell_videos_apart(name, heads, tiny):
     for _ in range(30):
         pattern = torch.randn(16, 3, 1, 4, 4).repeat_interleave(4, 3).repeat_interleave(4, 4)
         clips = torch.cat([pattern, pattern]) + 0.3 * torch.randn(32, 3, 4 * heads, 16, 16)
-        loss = peer.loss(clips, torch.zeros(32, dtype=torch.int64))
+        loss = peer.loss(batch_of(clips))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -156,7 +165,7 @@ def test_speeds_of_a_long_clip():
 def test_simsiam_stops_the_gradient_of_the_other_clip(tiny, clips):
     peer = PEER_OF["simsiam"](tiny, 2).train()
     torch.nn.init.zeros_(peer.predict[0].weight)
-    peer.loss(clips, torch.zeros(8, dtype=torch.int64)).backward()
+    peer.loss(batch_of(clips)).backward()
     assert all(p.grad is None or not p.grad.any() for p in peer.backbone.parameters())
 
 
@@ -164,3 +173,24 @@ def test_swapped():
     assert swapped(torch.tensor([1, 2, 3, 4])).tolist() == [3, 4, 1, 2]
     rows = torch.randn(4, 3)
     assert torch.allclose(distance(rows, swapped(swapped(rows))), torch.zeros(4), atol=1e-5)
+
+
+def test_random_neighbours_are_any_other_video_of_the_same_speed(tiny):
+    """And as in the product all else: the losses are those of its neighbours."""
+    settings = override(tiny, ("objective.neighbours=1", "objective.bank=64"))
+    torch.manual_seed(0)
+    peer = PEER_OF["random-neighbours"](settings, 2).train()
+    batch = batch_of(torch.randn(32, 3, 8, 16, 16))
+    peer.loss(batch)
+    taken = [peer.model(batch.clips, batch.labels).seen.neighbours for _ in range(8)]
+    videos = torch.cat([neighbours.video for neighbours in taken], 1)
+    assert all(bool(neighbours.found.all()) for neighbours in taken)
+    assert not (videos == batch.labels.video[:, None]).any()
+    assert len(videos.unique()) == 16 and all(len(row.unique()) > 2 for row in videos)
+    with_speed, without = (peer.loss(replace(batch, share=share)).detach() for share in (1.0, -1.0))
+    assert float(with_speed - without) > 0.5
+
+
+def test_random_neighbours_are_of_scp_only(tiny):
+    with pytest.raises(TrainerError, match=r"appearance_contrast is 0\.7 and must be 0"):
+        PEER_OF["random-neighbours"](override(tiny, ("objective.appearance_contrast=0.7",)), 2)

@@ -1,19 +1,31 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from trainer.ascnet import ASCNet, distance
+from trainer import ascnet
+from trainer.ascnet import ASCNet, Losses, distance
+from trainer.bank import ClipLabels
 from trainer.config import Model, Objective
 from trainer.decorrelation import correlation
+from trainer.monitor import with_correlation
 
 MODEL = Model(backbone="r3d-tiny", hidden=32, dim=16)
 
 
-def batch(videos: int = 4) -> dict[str, torch.Tensor]:
+def batch(videos: int = 4) -> tuple[torch.Tensor, ClipLabels]:
     ids = torch.arange(videos).repeat(2)
     stride = torch.tensor([1, 2]).repeat_interleave(videos)
     clips = torch.randn(2 * videos, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    return {"clips": clips, "stride": stride, "video": ids, "group": ids}
+    return clips, ClipLabels(stride, ids, ids)
+
+
+def step(net: ASCNet, clips: torch.Tensor, labels: ClipLabels, with_speed: bool = True) -> Losses:
+    """The losses, and the clips in the bank."""
+    losses = net(clips, labels, with_speed)
+    net.remember(losses.seen.target, labels)
+    return losses
 
 
 def model(**changes) -> ASCNet:
@@ -33,19 +45,19 @@ def test_distance_is_two_minus_two_cosines():
 def test_losses_against_the_definition(momentum):
     net = model(momentum=momentum)
     data = batch()
-    net(**data)  # fills the bank
+    step(net, *data)  # fills the bank
     bank = {name: value.clone() for name, value in net.bank.state_dict().items()}
 
-    losses = net(**data)
+    losses = step(net, *data)
     encoder = net.encoder if momentum == 0 else net.target
     with torch.no_grad():
-        z = normalize(encoder(data["clips"])[1], dim=1)
-        _, appearance, speed = net.encoder(data["clips"])
+        z = normalize(encoder(data[0])[1], dim=1)
+        _, appearance, speed = net.encoder(data[0])
         p, m = net.predict_appearance(appearance), net.predict_speed(speed)
     acp, scp = [], []
     for i in range(8):
         acp.append(float(distance(p[i], z[(i + 4) % 8])))
-        fits = (bank["stride"] == data["stride"][i]) & (bank["group"] != data["group"][i])
+        fits = (bank["stride"] == data[1].stride[i]) & (bank["group"] != data[1].group[i])
         similar = torch.where(fits, bank["appearance"] @ z[i], torch.tensor(-9.0))
         scp.append(float(distance(m[i], bank["speed"][similar.argmax()])))
     assert float(losses.appearance) == pytest.approx(sum(acp) / 8, abs=1e-4)
@@ -60,8 +72,8 @@ def test_weights_and_warm_up():
         ({}, False, (1.0, 0.0)),
     ):
         net = model(**changes)
-        net(**data)
-        losses = net(**data, with_speed=with_speed)
+        step(net, *data)
+        losses = step(net, *data, with_speed=with_speed)
         total = expected[0] * losses.appearance + expected[1] * losses.speed
         assert float(losses.total.detach()) == pytest.approx(float(total), abs=1e-5)
 
@@ -72,19 +84,19 @@ def test_contrast_takes_the_mean_of_the_nearest_from_the_target(k, siblings):
     """20 are more than there are."""
     changes = {"neighbours": k, "exclude_siblings": not siblings}
     net, plain, data = model(appearance_contrast=0.7, **changes), model(**changes), batch()
-    data["group"] = data["group"] // 2  # two videos of a recording
-    first, unlike = net(**data), plain(**data)
+    data = data[0], replace(data[1], group=data[1].group // 2)  # two videos of a recording
+    first, unlike = step(net, *data), step(plain, *data)
     assert float(first.appearance) == float(unlike.appearance)  # the bank was empty
     bank = {name: value.clone() for name, value in net.bank.state_dict().items()}
-    losses, plainly = net(**data), plain(**data)
+    losses, plainly = step(net, *data), step(plain, *data)
     with torch.no_grad():
-        z = normalize(net.target(data["clips"])[1], dim=1)
-        p = net.predict_appearance(net.encoder(data["clips"])[1])
+        z = normalize(net.target(data[0])[1], dim=1)
+        p = net.predict_appearance(net.encoder(data[0])[1])
     apart = "video" if siblings else "group"
     expected = []
     for i in range(8):
         other = (i + 4) % 8
-        fits = (bank["stride"] > 0) & (bank[apart] != data[apart][i])
+        fits = (bank["stride"] > 0) & (bank[apart] != getattr(data[1], apart)[i])
         similar = torch.where(fits, bank["appearance"] @ z[other], torch.tensor(-9.0))
         nearest = bank["appearance"][similar.topk(min(k, int(fits.sum()))).indices]
         expected.append(float(distance(p[i], z[other] - 0.7 * nearest.mean(0))))
@@ -96,11 +108,11 @@ def test_contrast_takes_the_mean_of_the_nearest_from_the_target(k, siblings):
 def test_decorrelation_is_added_to_the_losses():
     data = batch()
     nets = [model(decorrelation=weight) for weight in (0.0, 3.0)]
-    plain, penalised = (net(**data) for net in nets)
-    features = nets[0].encoder(data["clips"])[0].detach()
-    assert float(plain.correlation) == pytest.approx(float(correlation(features)), abs=1e-5)
-    assert float(plain.correlation) == pytest.approx(float(penalised.correlation), abs=1e-5)
-    more = 3 * float(plain.correlation)
+    plain, penalised = (step(net, *data) for net in nets)
+    expected = float(correlation(nets[0].encoder(data[0])[0].detach()))
+    assert float(penalised.correlation) == pytest.approx(expected, abs=1e-5)
+    assert float(with_correlation(plain).correlation) == pytest.approx(expected, abs=1e-5)
+    more = 3 * expected
     assert (
         float((penalised.total - plain.total).detach()) == pytest.approx(more, abs=1e-4)
         and more > 0.1
@@ -112,8 +124,28 @@ def test_decorrelation_is_added_to_the_losses():
     assert not torch.allclose(without, with_it, rtol=0.01)
 
 
+@pytest.mark.parametrize("changes", [{}, {"speed_target": "direction", "decorrelation": 1.0}])
+def test_a_second_forward_changes_nothing(changes):
+    """Only batch norm counts what it saw, which nothing in training is computed from."""
+    net, data = model(**changes), batch()
+    step(net, *data)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    first, second = net(*data), net(*data)
+    assert all(torch.equal(getattr(first, n), getattr(second, n)) for n in ("total", "loss"))
+    counted = ("running_mean", "running_var", "num_batches_tracked")
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]) or name.endswith(counted), name
+
+
+def test_the_correlation_of_channels_is_computed_only_where_it_is_penalised(monkeypatch):
+    calls = []
+    monkeypatch.setattr(ascnet, "correlation", lambda rows: calls.append(1) or correlation(rows))
+    assert step(model(), *batch()).correlation is None and not calls
+    assert step(model(decorrelation=1.0), *batch()).correlation is not None and calls
+
+
 def test_the_first_batch_finds_no_neighbour():
-    losses = model()(**batch())
+    losses = step(model(), *batch())
     assert float(losses.speed) == 0.0
     assert float(losses.with_neighbour) == 0.0
     assert torch.isfinite(losses.total)
@@ -122,8 +154,8 @@ def test_the_first_batch_finds_no_neighbour():
 @pytest.mark.parametrize("momentum", [0.0, 0.99])
 def test_no_gradient_flows_through_the_target(momentum):
     net = model(momentum=momentum)
-    net(**batch())
-    net(**batch()).total.backward()
+    step(net, *batch())
+    step(net, *batch()).total.backward()
     assert all(p.grad is not None for p in net.encoder.parameters())
     if net.target is not None:
         assert all(p.grad is None for p in net.target.parameters())
@@ -131,7 +163,7 @@ def test_no_gradient_flows_through_the_target(momentum):
     net = model(momentum=momentum)
     for predictor in (net.predict_appearance, net.predict_speed):
         torch.nn.init.zeros_(predictor[0].weight)
-    net(**batch()).total.backward()
+    step(net, *batch()).total.backward()
     assert all(p.grad is None or not p.grad.any() for p in net.encoder.parameters())
 
 
@@ -149,39 +181,22 @@ def test_target_moves_slowly():
 def test_top_k_neighbours_are_averaged():
     net = model(neighbours=3)
     data = batch()
-    net(**data)
+    step(net, *data)
     with torch.no_grad():
-        z = normalize(net.target(data["clips"])[1], dim=1)
-        m = net.predict_speed(net.encoder(data["clips"])[2])
-    places, found = net.bank.neighbours(
-        net.bank.similarity(z), data["stride"], data["video"], data["group"], 3
-    )
+        z = normalize(net.target(data[0])[1], dim=1)
+        m = net.predict_speed(net.encoder(data[0])[2])
+    places, found = net.bank.nearest(net.bank.similarity(z), data[1], 3, "same")
     assert found.all()
     expected = sum(float(distance(m[i], net.bank.speed[p])) for i in range(8) for p in places[i])
-    assert float(net(**data).speed) == pytest.approx(expected / 24, abs=1e-4)
-
-
-def test_scores_take_the_place_of_appearance():
-    net = model()
-    data = batch()
-    net(**data)
-    scores = torch.rand(8, 64, generator=torch.Generator().manual_seed(1))
-    labels = data["stride"], data["video"], data["group"]
-    places, found = net.bank.neighbours(scores, *labels, 1)
-    with torch.no_grad():
-        m = net.predict_speed(net.encoder(data["clips"])[2])
-    expected = distance(m, net.bank.speed[places[:, 0]]).mean()
-    losses = net(**data, scores=scores)
-    assert float(losses.speed) == pytest.approx(float(expected), abs=1e-4)
-    assert found.all() and (losses.neighbours.video[:, 0] != data["video"]).all()
+    assert float(step(net, *data).speed) == pytest.approx(expected / 24, abs=1e-4)
 
 
 @pytest.mark.parametrize("off, own", [("appearance", "speed"), ("speed", "appearance")])
 def test_one_of_the_two_is_enough(off, own):
     """The other's heads get no gradient but zeros, the backbone gets one."""
     net = model(**{f"{off}_weight": 0.0})
-    net(**batch())
-    losses = net(**batch())
+    step(net, *batch())
+    losses = step(net, *batch())
     losses.total.backward()
     assert float(losses.total.detach()) == pytest.approx(float(getattr(losses, own)), abs=1e-5)
     idle = [*getattr(net, f"predict_{off}").parameters(), *getattr(net.encoder, off).parameters()]
@@ -194,7 +209,7 @@ def test_it_learns_to_agree():
     optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     history = []
     for _ in range(25):
-        losses = net(**batch())
+        losses = step(net, *batch())
         optimiser.zero_grad()
         losses.total.backward()
         optimiser.step()
@@ -202,42 +217,40 @@ def test_it_learns_to_agree():
     assert history[-1] < history[0] - 0.3
 
 
-@pytest.mark.parametrize("k, scored", [(2, False), (2, True), (20, False)])
-def test_a_direction_is_from_the_nearest_at_other_speeds_to_those_at_the_own(k, scored):
+@pytest.mark.parametrize("k", [2, 20])
+def test_a_direction_is_from_the_nearest_at_other_speeds_to_those_at_the_own(k):
     """Three speeds; 20 are more than there are."""
     net = model(momentum=0.0, neighbours=k, speed_target="direction")
     data = batch(5)
-    data["stride"][-2:] = 4
-    scores = torch.rand(10, 64, generator=torch.Generator().manual_seed(1)) if scored else None
-    net(**data)
+    data[1].stride[-2:] = 4
+    step(net, *data)
     bank = {name: value.clone() for name, value in net.bank.state_dict().items()}
-    losses = net(**data, scores=scores)
+    losses = step(net, *data)
     with torch.no_grad():
-        _, appearance, speed = net.encoder(data["clips"])
+        _, appearance, speed = net.encoder(data[0])
         z, m = normalize(appearance, dim=1), net.predict_speed(speed)
     expected = []
     for i in range(10):
         means = []
         for same in (True, False):
-            fits = ((bank["stride"] == data["stride"][i]) == same) & (bank["stride"] > 0)
-            fits &= bank["video"] != data["video"][i]
-            similar = bank["appearance"] @ z[i] if scores is None else scores[i]
-            similar = torch.where(fits, similar, torch.tensor(-9.0))
+            fits = ((bank["stride"] == data[1].stride[i]) == same) & (bank["stride"] > 0)
+            fits &= bank["video"] != data[1].video[i]
+            similar = torch.where(fits, bank["appearance"] @ z[i], torch.tensor(-9.0))
             nearest = similar.topk(min(k, int(fits.sum()))).indices
             means.append(bank["speed"][nearest].mean(0))
         expected.append(float(distance(m[i], means[0] - means[1])))
     assert float(losses.speed) == pytest.approx(sum(expected) / 10, abs=1e-4)
-    assert losses.neighbours.video.shape == (10, k)
+    assert losses.seen.neighbours.video.shape == (10, k)
 
 
 def test_there_is_no_direction_without_another_speed():
     net = model(speed_target="direction")
     data = batch()
-    data["stride"] = torch.ones_like(data["stride"])
-    net(**data)
-    losses = net(**data)
+    data = data[0], replace(data[1], stride=torch.ones_like(data[1].stride))
+    step(net, *data)
+    losses = step(net, *data)
     assert float(losses.speed) == 0.0 and float(losses.with_neighbour) == 0.0
-    assert losses.neighbours.found.all()  # there would be a place
+    assert losses.seen.neighbours.found.all()  # there would be a place
     losses.total.backward()
 
 
@@ -252,12 +265,12 @@ def test_a_direction_is_learnt_where_a_place_is_not():
         change = torch.outer(2.0 * stride - 3, 0.3 * torch.linspace(-1, 1, 4))[
             :, None, :, None, None
         ]
-        for step in range(60):
+        for number in range(60):
             looks = torch.randn(8, 3, 1, 1, 1, generator=generator).repeat(2, 1, 1, 1, 1)
             noise = torch.randn(16, 3, 4, 16, 16, generator=generator)
             clips = looks + noise + change
-            video = torch.arange(8).repeat(2) + 8 * step
-            losses = net(clips, stride, video, video)
+            video = torch.arange(8).repeat(2) + 8 * number
+            losses = step(net, clips, ClipLabels(stride, video, video))
             optimiser.zero_grad()
             losses.total.backward()
             optimiser.step()

@@ -1,14 +1,18 @@
 import torch
 from torch.nn.functional import normalize
 
-from trainer.bank import MemoryBank
+from trainer.bank import ClipLabels, MemoryBank
 
 
-def entries(*rows: tuple[float, int, int, int]) -> tuple[torch.Tensor, ...]:
+def entries(*rows: tuple[float, int, int, int]) -> tuple[torch.Tensor, torch.Tensor, ClipLabels]:
     """(angle, stride, video, group) to what `append` takes; speed is the angle's negative."""
     angle = torch.tensor([row[0] for row in rows])
     vectors = torch.stack([torch.cos(angle), torch.sin(angle)], 1)
-    return (vectors, -vectors, *(torch.tensor([row[i] for row in rows]) for i in (1, 2, 3)))
+    return vectors, -vectors, labels_of([row[1:] for row in rows])
+
+
+def labels_of(rows: list[tuple[int, int, int]]) -> ClipLabels:
+    return ClipLabels(*(torch.tensor(column) for column in zip(*rows, strict=True)))
 
 
 def mixed_bank(size: int) -> MemoryBank:
@@ -26,54 +30,46 @@ def mixed_bank(size: int) -> MemoryBank:
     return bank
 
 
+CLIP = (0.0, 1, 0, 0)
+
+
+def nearest(bank: MemoryBank, row: tuple[float, int, int, int], k: int, speed="same", **how):
+    """Slots and found of one clip."""
+    query, _, labels = entries(row)
+    slots, found = bank.nearest(bank.similarity(query), labels, k, speed, **how)
+    return slots[0].tolist(), found[0].tolist()
+
+
 def test_the_nearest_of_the_same_speed_and_another_recording():
     bank = mixed_bank(8)
-    query, _, stride, video, group = entries((0.0, 1, 0, 0))
-    places, found = bank.neighbours(bank.similarity(query), stride, video, group, 2)
-    assert places.tolist() == [[3, 4]] and found.all()
-    places, found = bank.neighbours(
-        bank.similarity(query), stride, video, group, 1, exclude_siblings=False
-    )
-    assert places.tolist() == [[1]] and found.all()
+    assert nearest(bank, CLIP, 2) == ([3, 4], [True, True])
+    assert nearest(bank, CLIP, 1, exclude_siblings=False) == ([1], [True])
 
 
 def test_nothing_is_found_in_an_empty_bank_or_among_siblings_only():
     bank = MemoryBank(4, 2)
-    query, speed, stride, video, group = entries((0.0, 1, 0, 0))
-    assert not bank.neighbours(bank.similarity(query), stride, video, group, 1)[1].any()
-    bank.append(query, speed, stride, video + 1, group)
-    assert not bank.neighbours(bank.similarity(query), stride, video, group, 3)[1].any()
-    places, found = bank.neighbours(bank.similarity(query), stride, video, group + 1, 3)
-    assert found.tolist() == [[True, False, False]] and places[0, 0] == 0
-
-
-def test_random_scores_find_any_entry_that_is_allowed_and_none_else():
-    bank = mixed_bank(6)
-    _, _, *labels = entries(*[(0.0, 1, 0, 0)] * 400)
-    scores = torch.rand(400, 6, generator=torch.Generator().manual_seed(0))
-    places, found = bank.neighbours(scores, *labels, 1)
-    assert found.all() and set(places.flatten().tolist()) == {3, 4}
-    assert 150 < int((places == 3).sum()) < 250  # both as often
-    places, found = bank.neighbours(scores, *labels, 2)
-    assert found.all() and (places.sort().values == torch.tensor([3, 4])).all()  # each once
-    places, found = bank.neighbours(scores, *labels, 1, exclude_siblings=False)
-    assert set(places.flatten().tolist()) == {1, 3, 4}
+    assert not any(nearest(bank, CLIP, 1)[1])
+    bank.append(*entries((0.0, 1, 1, 0)))
+    assert not any(nearest(bank, CLIP, 3)[1])
+    slots, found = nearest(bank, (0.0, 1, 0, 1), 3)
+    assert found == [True, False, False] and slots[0] == 0
 
 
 def test_against_brute_force():
     generator = torch.Generator().manual_seed(0)
 
-    def draw(n: int) -> tuple[torch.Tensor, ...]:
+    def draw(n: int) -> tuple[torch.Tensor, torch.Tensor, ClipLabels]:
         vectors = normalize(torch.randn(n, 5, generator=generator), dim=1)
         ids = [
             torch.randint(lo, hi, (n,), generator=generator) for lo, hi in ((1, 3), (0, 9), (0, 4))
         ]
-        return (vectors, vectors, *ids)
+        return vectors, vectors, ClipLabels(*ids)
 
     bank = MemoryBank(30, 5)
     bank.append(*draw(30))
-    query, _, stride, video, group = draw(12)
-    places, found = bank.neighbours(bank.similarity(query), stride, video, group, 1)
+    query, _, labels = draw(12)
+    stride, video, group = labels.stride, labels.video, labels.group
+    slots, found = bank.nearest(bank.similarity(query), labels, 1, "same")
     for i in range(12):
         best, where = -2.0, None
         for j in range(30):
@@ -83,7 +79,7 @@ def test_against_brute_force():
                 best, where = similar, j
         assert (where is not None) == bool(found[i, 0])
         if where is not None:
-            assert places[i, 0] == where
+            assert slots[i, 0] == where
 
 
 def test_the_oldest_go():
@@ -104,23 +100,18 @@ def test_the_bank_is_in_the_state_dict():
     assert int(again.head) == 1
 
 
-def test_the_nearest_at_other_speeds_but_no_empty_places():
+def test_the_nearest_at_other_speeds_but_no_empty_slots():
     bank = mixed_bank(8)
-    query, _, stride, video, group = entries((0.0, 1, 0, 0))
-    scores = bank.similarity(query)
-    places, found = bank.neighbours(scores, stride, video, group, 2, strides="other")
-    assert places[0, 0] == 2 and found.tolist() == [[True, False]]
-    assert not bank.neighbours(scores, stride, video, group + 1, 1, strides="other")[1].any()
+    slots, found = nearest(bank, CLIP, 2, "other")
+    assert slots[0] == 2 and found == [True, False]
+    assert not any(nearest(bank, (0.0, 1, 0, 1), 1, "other")[1])
 
 
-def test_the_nearest_at_any_speed_but_no_empty_places():
+def test_the_nearest_at_any_speed_but_no_empty_slots():
     bank = mixed_bank(8)
-    query, _, stride, video, group = entries((0.0, 1, 0, 0))
-    scores = bank.similarity(query)
-    found = {
-        strides: set(places[there].tolist())
-        for strides in ("own", "other", "any")
-        for places, there in [bank.neighbours(scores, stride, video, group, 8, True, strides)]
+    by_speed = {
+        speed: {slot for slot, found in zip(*nearest(bank, CLIP, 8, speed), strict=True) if found}
+        for speed in ("same", "other", "any")
     }
-    assert found["own"] and found["other"]
-    assert found["any"] == found["own"] | found["other"]
+    assert by_speed["same"] and by_speed["other"]
+    assert by_speed["any"] == by_speed["same"] | by_speed["other"]

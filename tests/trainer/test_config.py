@@ -140,7 +140,6 @@ def test_what_a_later_change_replaces_is_checked_too():
         ("augment.ratio=[-1,1]", "two numbers from 0.01 to 100"),
         ("augment.area=[0.5,0.2]", "the smaller first"),
         ("model.dim=0", "model.dim is 0"),
-        ("objective.neighbour=nearest", "appearance or random"),
         ("objective.speed_target=nowhere", "place or direction"),
         ("objective.speed_warmup=3", r"in \[0, 1\]"),
     ],
@@ -167,3 +166,16 @@ def test_a_recipe_of_one_s_own(tmp_path):
     own.write_bytes(b"\xff\xfe")
     with pytest.raises(TrainerError, match=r"mine\.toml is no TOML: .*utf-8"):
         load_recipe(str(own))
+
+
+def test_a_setting_that_older_runs_wrote_and_that_is_gone(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(
+        config.dump(Config()).replace(
+            "\nneighbours = 1", '\nneighbours = 1\nneighbour = "appearance"'
+        )
+    )
+    assert "neighbour =" in path.read_text() and config.load(path) == Config()
+    path.write_text(path.read_text().replace('"appearance"', '"random"'))
+    with pytest.raises(TrainerError, match=r"toml: objective\.neighbour is not 'appearance'"):
+        config.load(path)

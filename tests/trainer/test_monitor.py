@@ -10,7 +10,7 @@ from trainer.monitor import (
     embedding_std,
     healthy_rank,
     healthy_std,
-    neighbour_report,
+    neighbour_numbers,
     told_by_speed,
 )
 
@@ -57,13 +57,13 @@ def test_what_the_neighbours_are(training_set):
     found = torch.tensor([[True], [True], [True], [False]])
     other = torch.tensor([[1], [0], [3], [2]])  # same class, same class, unknown, nothing found
     neighbours = Neighbours(found, other, torch.tensor([[8], [16], [24], [999]]))
-    report = neighbour_report(neighbours, torch.tensor([0, 2, 0, 0]), data, 8)
+    report = neighbour_numbers(neighbours, torch.tensor([0, 2, 0, 0]), data, 8)
     assert report == {
         "neighbour_same_group": pytest.approx(1 / 3),  # videos 2 and 0
         "neighbour_same_class": pytest.approx(1 / 2),  # 0 and 1, but not 2 and 0
         "neighbour_age": pytest.approx(2),
     }
-    nothing = neighbour_report(
+    nothing = neighbour_numbers(
         replace(neighbours, found=~found & False), torch.tensor([0, 2, 0, 0]), data, 8
     )
     assert set(nothing.values()) == {None}

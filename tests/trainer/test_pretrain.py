@@ -18,9 +18,8 @@ from trainer.checkpoint import list_checkpoints, load_last
 from trainer.config import override
 from trainer.errors import TrainerError
 from trainer.log import LOG_FILE, TIMES, Log
-from trainer.ranks import ALONE, Rank
+from trainer.ranks import ALONE
 from trainer.run import start_run
-from trainer.state import TrainingState
 from trainer.step import Stepper
 from trainer.training_set import gather
 
@@ -203,13 +202,6 @@ def test_two_trainings_of_one_run(tiny, training_set, tmp_path):
     assert seen
 
 
-def test_total_steps(tiny):
-    assert pretrain.total_steps(tiny, 1000) == 8
-    epochs = override(tiny, ("optim.steps=0", "optim.epochs=2", "optim.batch=4"))
-    assert pretrain.total_steps(epochs, 10) == 5
-    assert pretrain.total_steps(epochs, 1) == 1
-
-
 def test_a_damaged_last_checkpoint_costs_steps_but_not_the_run(
     finished_run, tiny, training_set, tmp_path, caplog
 ):
@@ -223,25 +215,6 @@ def test_a_damaged_last_checkpoint_costs_steps_but_not_the_run(
     assert steps == [7, 8]
     assert log_of(run) == log_of(finished_run)
     assert same(load_last(run)[1], load_last(finished_run)[1])
-
-
-def test_the_scores_of_random_neighbours_are_shared_by_the_ranks(tiny, training_set, tmp_path):
-    """And are others in every step and with every seed; none where appearance decides."""
-
-    def scores(number: int, rank: Rank, *changes: str) -> torch.Tensor:
-        settings = override(tiny, ("objective.neighbour=random", *changes))
-        state = TrainingState(pretrain.make_model(settings), settings, CPU)
-        stepper = Stepper(tmp_path, settings, training_set, state, state.model, 8, rank, CPU)
-        return stepper._scores(number)
-
-    joint = scores(3, ALONE)
-    assert joint.shape == (8, 32)
-    first, second = (scores(3, Rank(number, 2)).chunk(2) for number in (0, 1))
-    assert torch.equal(torch.cat([first[0], second[0], first[1], second[1]]), joint)
-    assert torch.equal(scores(3, ALONE), joint)
-    assert not torch.equal(scores(4, ALONE), joint)
-    assert not torch.equal(scores(3, ALONE, "seed=1"), joint)
-    assert scores(3, ALONE, "objective.neighbour=appearance") is None
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tiny, training_set, tmp_path):
@@ -263,7 +236,7 @@ def test_a_loss_that_is_no_number_never_reaches_the_weights(
 ):
     """The loss of step 3 is made NaN; the weights that are kept are those after step 2."""
     settings = override(tiny, ("milestones=0", "checkpoint_every=2"))
-    run, calls, whole = tmp_path / "run", [], ASCNet._losses
+    run, calls, whole = tmp_path / "run", [], ASCNet.forward
 
     def third_is_nan(self, *arguments):
         losses = whole(self, *arguments)
@@ -271,7 +244,7 @@ def test_a_loss_that_is_no_number_never_reaches_the_weights(
         bad = losses.loss * float("nan")
         return replace(losses, loss=bad, total=losses.total * bad) if len(calls) == 3 else losses
 
-    monkeypatch.setattr(ASCNet, "_losses", third_is_nan)
+    monkeypatch.setattr(ASCNet, "forward", third_is_nan)
     start_run(run, settings, training_set)
     with pytest.raises(TrainerError, match="The loss is nan at step 3"):
         pretrain.train(run, settings, training_set, CPU)
@@ -335,7 +308,6 @@ def test_a_collapse_stops_the_run(tiny, training_set, tmp_path, monkeypatch):
         ("device.precision=fp16",),
         ("data.fps=12.5", "data.replacement=true", "objective.neighbours=3"),
         ("data.streaming=true", "data.shuffle_buffer=3"),
-        ("objective.neighbour=random", "objective.neighbours=2"),
         ("objective.appearance_weight=0",),
         ("objective.speed_weight=0",),
     ],

@@ -44,7 +44,7 @@ with together("cpu") as (rank, device):
     batches = training_batches(settings, data, 0, 8, rank, device)
     seen = []
     for step in range(3):
-        losses, videos = stepper.take(step, batches)
+        losses = stepper.take(step, batches).losses
         seen.append((losses.loss, losses.appearance, losses.speed, losses.with_neighbour))
     gradients = {n: p.grad for n, p in state.model.named_parameters() if p.grad is not None}
     saved = {"gradients": gradients, "state": state.state_dict(), "seen": torch.tensor(seen)}

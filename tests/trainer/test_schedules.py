@@ -1,6 +1,22 @@
 import pytest
 
-from trainer.schedules import scaled_lr, target_momentum, warmup_cosine, warmup_drops
+from evaluate.finetune_config import FinetuneSettings
+from trainer.config import Optim
+from trainer.schedules import scaled_lr, target_momentum, total_steps, warmup_cosine, warmup_drops
+
+
+@pytest.mark.parametrize(
+    "videos, settings, expected",
+    [
+        (9537, Optim(batch=32, epochs=30.0), 8941),
+        (9537, Optim(batch=32, epochs=30.0, steps=7), 7),
+        (10, Optim(batch=4, epochs=2), 5),
+        (1, Optim(batch=32, epochs=0.1), 1),
+        (9537, FinetuneSettings(batch=32, epochs=30.0), 8941),
+    ],
+)
+def test_total_steps(videos, settings, expected):
+    assert total_steps(settings, videos) == expected
 
 
 def test_learning_rate():

@@ -1,0 +1,51 @@
+"""ASCNet with any other video in place of the nearest in appearance, to see what SCP's retrieval is
+for."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from experiments.peer_parts import Batch, Peer
+from trainer.ascnet import ASCNet
+from trainer.bank import MemoryBank
+from trainer.config import Config
+from trainer.decorrelation import correlation
+from trainer.errors import TrainerError
+
+
+class RandomBank(MemoryBank):
+    """All entries are equally near: which ones are taken is drawn from torch's generator."""
+
+    @torch.no_grad()
+    def similarity(self, appearance: torch.Tensor) -> torch.Tensor:
+        drawn = torch.rand(len(appearance), len(self.stride))  # on the CPU: the same everywhere
+        return drawn.to(appearance.device)
+
+
+class RandomNeighbours(Peer):
+    """The recipe's objective."""
+
+    def __init__(self, settings: Config, classes: int) -> None:
+        """Raises TrainerError for a recipe whose ACP needs neighbours in appearance, too."""
+        nn.Module.__init__(self)  # ASCNet makes the backbone
+        self.objective = settings.objective
+        if self.objective.appearance_contrast:
+            raise TrainerError(
+                "Random neighbours are for SCP; objective.appearance_contrast is "
+                f"{self.objective.appearance_contrast:g} and must be 0."
+            )
+        self.model = ASCNet(settings.model, replace(self.objective, decorrelation=0.0))
+        self.model.bank = RandomBank(self.objective.bank, settings.model.dim)
+        self.backbone = self.model.encoder.backbone
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        with_speed = batch.share >= self.objective.speed_warmup
+        losses = self.model(batch.clips, batch.labels, with_speed)
+        self.model.remember(losses.seen.target, batch.labels)
+        self.correlated = correlation(losses.seen.features)
+        total: torch.Tensor = losses.total
+        return total
+
+    def after_step(self, momentum: float) -> None:
+        self.model.update_target(momentum)
