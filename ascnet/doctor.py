@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ascnet.cgroups import cpu_limit, memory_limit
-from builder.shell import command_line
+from builder.command_line import command_line
 
 GOOD, MISSING, WARNING, BROKEN = "good", "missing", "warning", "broken"  # states of a finding
 _GB = 1e9  # bytes
@@ -270,7 +270,7 @@ def _ffmpeg() -> _Said:
     named = os.environ.get("ASCNET_FFMPEG")
     fix = "Set ASCNET_FFMPEG to an ffmpeg of 5.1 or newer, or unset it to use the bundled one"
     try:
-        engine = import_module("builder.ffmpeg_engine")
+        engine = import_module("builder.decode.ffmpeg")
         path, version = engine.find_ffmpeg(), engine.ffmpeg_version()
     except Exception as error:
         return BROKEN, _sentence(error), fix

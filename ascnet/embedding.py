@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
-from builder.build import BuildSettings, How, Summary, build
+from builder.build.build import BuildSettings, How, Summary, build
+from builder.build.records import clear
 from builder.catalog import folder as folder_reader
 from builder.catalog.files import is_video, list_files
 from builder.catalog.source import Catalog, Source
+from builder.command_line import quoted
+from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.frames import FrameSettings
-from builder.info_text import printable
-from builder.records import clear
-from builder.shard import DATASET_FILE, SCHEMA, ShardDataset
-from builder.shell import quoted
+from builder.shards.format import DATASET_FILE, SCHEMA, ShardDataset
+from builder.shards.info_text import printable
 from evaluate.errors import EvaluateError
 from evaluate.features import extract
 from evaluate.progress import Progress, silent

@@ -4,7 +4,7 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
-from builder.info_text import printable
+from builder.shards.info_text import printable
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol
 from evaluate.store import Features

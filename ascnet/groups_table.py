@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ascnet.text import counted
-from builder.build import BuildSettings
+from builder.build.build import BuildSettings
 from builder.catalog import READERS
 from builder.catalog.cells import line, written
 from builder.catalog.files import normal
+from builder.command_line import command_line, quoted
+from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.frames import FrameSettings
-from builder.info_text import printable
-from builder.shard import DATASET_FILE, ShardDataset
-from builder.shell import command_line, quoted
+from builder.shards.format import DATASET_FILE, ShardDataset
+from builder.shards.info_text import printable
 from evaluate.store import Features
 
 _FREE = ("csv", "folder")  # data sets whose groups are the user's

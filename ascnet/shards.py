@@ -7,10 +7,10 @@ from typing import overload
 import numpy as np
 import torch
 
+from builder.command_line import quoted
 from builder.errors import BuilderError
-from builder.info_text import printable
-from builder.shard import ShardDataset, Video, read_frames, read_offsets
-from builder.shell import quoted
+from builder.shards.format import ShardDataset, Video, read_frames, read_offsets
+from builder.shards.info_text import printable
 from trainer.decode import decode_clip
 from trainer.sampling import POLICIES, Place, clip_frames
 
@@ -20,7 +20,7 @@ class NoSuchVideoError(BuilderError, IndexError):
 
 
 class Shards(ShardDataset):
-    """A built data set: a sequence of `builder.shard.Video` in the order of the source, and all
+    """A built data set: a sequence of `builder.shards.format.Video` in the order of the source, and all
     that `ShardDataset` offers (name, classes, counts, splits(), subset(split, part), rows()).
 
     Safe to use from several threads.

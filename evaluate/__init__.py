@@ -1,1 +1,1 @@
-"""Checkpoints to honest numbers. Imports `trainer` and `builder.shard`."""
+"""Checkpoints to honest numbers. Imports `trainer` and `builder.shards.format`."""

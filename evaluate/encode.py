@@ -6,7 +6,7 @@ from itertools import groupby
 import torch
 from torch import nn
 
-from builder.shard import Video
+from builder.shards.format import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import LAST, Protocol
 from trainer.augment import square_crop

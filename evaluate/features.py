@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from builder.atomic import only_writer
-from builder.shard import ShardDataset, Video
+from builder.shards.format import ShardDataset, Video
 from evaluate.disk import UnavailableError
 from evaluate.encode import UNIT, Pooled, encode, to_device
 from evaluate.errors import EvaluateError

@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from builder.shard import Video
+from builder.shards.format import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, clips_of
 from trainer.random_streams import CLIPS, generator_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from builder.jpeg import open_frame
-from builder.shard import Video, read_frames, read_offsets
+from builder.shards.format import Video, read_frames, read_offsets
+from builder.shards.jpeg import open_frame
 
 _CELL_WIDTH, _CELL_HEIGHT, _LINE = 160, 120, 16  # pixels
 _RIGHT, _WRONG, _QUERY = "#2a9d4a", "#c0392b", "#444444"

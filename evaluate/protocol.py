@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from builder.shard import Video
+from builder.shards.format import Video
 from evaluate.errors import EvaluateError
 from trainer.config import Config, override
 from trainer.errors import TrainerError

@@ -27,8 +27,8 @@ from typing import Any
 import torch
 
 from builder.atomic import write_atomically
-from builder.shard import BuilderError, ShardDataset
-from builder.shell import quoted
+from builder.command_line import quoted
+from builder.shards.format import BuilderError, ShardDataset
 from evaluate import measures, picture, results, retrieval
 from evaluate.errors import EvaluateError
 from evaluate.features import extract

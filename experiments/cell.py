@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from builder.atomic import write_atomically
-from builder.children import end_with_parent
+from builder.decode.processes import end_with_parent
 from builder.errors import BuilderError
-from builder.shard import ShardDataset
+from builder.shards.format import ShardDataset
 from evaluate.encode import Network, Pooled, to_device
 from evaluate.errors import EvaluateError
 from experiments.even_tempo import at_even_tempo

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from builder.shard import ShardDataset
+from builder.shards.format import ShardDataset
 from evaluate import measures
 from evaluate.cosine import CPU
 from evaluate.encode import Network, encode

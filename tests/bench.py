@@ -14,10 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from builder.build import BuildSettings, How, build
+from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder, shapes
 from builder.catalog.source import Catalog
-from builder.shard import ShardDataset
+from builder.shards.format import ShardDataset
 from tests.bench_building import bench_building
 from tests.bench_loading import bench_loading
 from tests.bench_retrieval import bench_retrieval

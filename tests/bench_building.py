@@ -15,12 +15,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from builder.build import BuildSettings, How, build
+from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.catalog.source import Catalog
-from builder.ffmpeg_engine import find_ffmpeg
-from builder.frames import FrameSettings
-from builder.transcode import engine_version
+from builder.decode.engine import engine_version
+from builder.decode.ffmpeg import find_ffmpeg
+from builder.decode.frames import FrameSettings
 from tests.side_by_side import measure, on_one_core, side_by_side
 
 CORES = len(os.sched_getaffinity(0))

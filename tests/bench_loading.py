@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from builder.shard import ShardDataset, Video
+from builder.shards.format import ShardDataset, Video
 from tests.bench_decoders import LIBRARIES, Pair
 from tests.loading_ways import BATCH, START, Floor, OnTheFly, Ours, Webdataset
 from tests.side_by_side import Measured, Runs, alternate, cores, measure, rate, ratio

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from builder.build import BuildSettings, How, build
+from builder.build.build import BuildSettings, How, build
 from builder.catalog.source import Catalog
 from tests.loading_ways import BATCH, START
 from tests.side_by_side import Measured, alternate, measure, rate, ratio

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from builder.build import BuildSettings, How, build
+from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
-from builder.ffmpeg_engine import find_ffmpeg
-from builder.frames import FrameSettings
-from builder.shard import ShardDataset
+from builder.decode.ffmpeg import find_ffmpeg
+from builder.decode.frames import FrameSettings
+from builder.shards.format import ShardDataset
 from tests.drawn_motion import build_drawn, even_times, uneven_times
 from trainer.config import Config, load_recipe, override
 from trainer.pretrain import train

@@ -11,11 +11,11 @@ from unittest.mock import patch
 import numpy as np
 import simplejpeg
 
-from builder.build import BuildSettings, How, build
+from builder.build.build import BuildSettings, How, build
+from builder.build.records import _readable
 from builder.catalog import folder
-from builder.frames import Facts, Frames
-from builder.records import _readable
-from builder.shard import DATASET_FILE, VIDEOS_FILE, ShardDataset
+from builder.decode.frames import Facts, Frames
+from builder.shards.format import DATASET_FILE, VIDEOS_FILE, ShardDataset
 
 SPEED = 60  # pixels a second
 WIDTH, HEIGHT = 320, 16  # pixels of a frame, so at most 5 seconds
@@ -84,7 +84,7 @@ def build_drawn(
     def decode(path: Path, *more: Any) -> Frames:
         return draw(*json.loads(path.read_text()), source_bytes=path.stat().st_size)
 
-    with patch("builder.work.transcode", decode):
+    with patch("builder.build.job.transcode", decode):
         build(folder.read(source), out, BuildSettings(), How(workers=1))
     return ShardDataset(out)
 

@@ -16,7 +16,7 @@ import torch
 import webdataset
 from PIL import Image
 
-from builder.shard import Video, read_frames, read_offsets
+from builder.shards.format import Video, read_frames, read_offsets
 from tests.bench_decoders import Library, Pair, difference
 from tests.side_by_side import Measured, measure
 from trainer.clips import ClipReader, read_batches

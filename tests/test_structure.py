@@ -8,8 +8,19 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {
     "builder": set(),
-    "trainer": {"builder.shard", "builder.atomic", "builder.scans", "builder.shell"},
-    "evaluate": {"trainer", "builder.shard", "builder.atomic", "builder.jpeg", "builder.shell"},
+    "trainer": {
+        "builder.shards.format",
+        "builder.atomic",
+        "builder.shards.scans",
+        "builder.command_line",
+    },
+    "evaluate": {
+        "trainer",
+        "builder.shards.format",
+        "builder.atomic",
+        "builder.shards.jpeg",
+        "builder.command_line",
+    },
     "ascnet": {"builder", "trainer", "evaluate"},
     "experiments": {"builder", "trainer", "evaluate", "ascnet"},  # and nobody calls them
 }
@@ -54,9 +65,9 @@ def test_the_import_check_sees_wrong_imports(tmp_path: Path) -> None:
     names = imported(file)
     assert names == {"trainer.bank.MemoryBank", "evaluate.store"}
     assert not is_allowed("builder", "trainer.bank.MemoryBank")
-    assert not is_allowed("trainer", "builder.build.build")
+    assert not is_allowed("trainer", "builder.build.build.build")
     assert not is_allowed("trainer", "evaluate.store")
-    assert is_allowed("trainer", "builder.shard.Video")
+    assert is_allowed("trainer", "builder.shards.format.Video")
     assert is_allowed("experiments", "trainer.bank") and not is_allowed(
         "ascnet", "experiments.plan"
     )
@@ -69,4 +80,7 @@ def test_only_shard_knows_the_format() -> None:
         for path in (ROOT / room).rglob("*.py")
         if any(name.split(".")[0] == "tarfile" for name in imported(path))
     }
-    assert knowing == {"builder/shard.py", "builder/unpack.py"}  # unpack: downloaded archives
+    assert knowing == {
+        "builder/shards/format.py",
+        "builder/download/unpack.py",
+    }  # unpack: downloaded archives

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from builder.shard import ShardDataset
+from builder.shards.format import ShardDataset
 from evaluate.finetune import Task
 from evaluate.finetune_config import FinetuneSettings
 from evaluate.labelled import Labelled

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from builder.atomic import give_name, partials_in, write_partial
-from builder.shell import quoted
+from builder.command_line import quoted
 from trainer.archive import is_plain, what_it_fills
 from trainer.backbones import make_backbone
 from trainer.backbones.base import Backbone

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from builder.shard import Video, read_frames, read_offsets
+from builder.shards.format import Video, read_frames, read_offsets
 from trainer.decode import canvas_of, decode_clip
 from trainer.errors import TrainerError
 from trainer.requests import ClipRequest

@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 import simplejpeg
 
-from builder.scans import must_have_few_scans
-from builder.shard import Video
+from builder.shards.format import Video
+from builder.shards.scans import must_have_few_scans
 from trainer.errors import TrainerError
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from builder.atomic import give_name, write_partial
-from builder.shell import in_python
+from builder.command_line import in_python
 from trainer.augment import MEAN, STD
 from trainer.backbones.base import Backbone
 from trainer.checkpoint import TrainedBackbone, load_backbone

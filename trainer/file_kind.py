@@ -8,7 +8,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from builder.shell import quoted
+from builder.command_line import quoted
 
 _LOOKED_AT = 4096  # bytes
 _LONGEST_HEADER = 100_000_000  # bytes; safetensors reads no longer ones

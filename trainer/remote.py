@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 from builder.atomic import give_name, partial_of
-from builder.shard import (
+from builder.shards.format import (
     DATASET_FILE,
     LARGEST_INFO,
     VIDEOS_FILE,

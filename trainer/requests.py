@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from builder.shard import Video
+from builder.shards.format import Video
 from trainer.errors import TrainerError
 from trainer.random_streams import CLIPS, ORDER, generator_of
 from trainer.ranks import Rank

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from builder.shard import is_plain_name
+from builder.shards.format import is_plain_name
 from trainer.errors import TrainerError
 from trainer.sampling import POLICIES
 

@@ -18,8 +18,8 @@ from typing import Any
 import tomli_w
 
 from builder.atomic import only_writer, write_atomically
-from builder.shard import ShardDataset, open_regular
-from builder.shell import command_line
+from builder.command_line import command_line
+from builder.shards.format import ShardDataset, open_regular
 from trainer import checkpoint, config
 from trainer.backbones import check_backbone
 from trainer.batches import is_streamed

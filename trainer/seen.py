@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.atomic import write_atomically
-from builder.shard import BuilderError, ShardDataset
+from builder.shards.format import BuilderError, ShardDataset
 from trainer.provenance import fingerprint
 
 TRAINING_VIDEOS_FILE = "training_videos.jsonl"

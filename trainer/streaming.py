@@ -13,7 +13,7 @@ from threading import Event
 
 import numpy as np
 
-from builder.shard import BuilderError, Video, stream_samples
+from builder.shards.format import BuilderError, Video, stream_samples
 from trainer.decode import canvas_of, decode_clip
 from trainer.errors import TrainerError
 from trainer.ranks import Rank

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.shard import ShardDataset, Video, find_datasets
+from builder.shards.format import ShardDataset, Video, find_datasets
 from trainer.config import Data
 from trainer.errors import TrainerError
 from trainer.remote import fetch_metadata

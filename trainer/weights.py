@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from builder.shell import quoted
+from builder.command_line import quoted
 from trainer.archive import what_it_fills
 from trainer.backbones import BACKBONES, make_backbone
 from trainer.backbones.base import Backbone

@@ -11,13 +11,13 @@ import click
 
 from ascnet.progress import Progress
 from ascnet.text import counted
-from builder.build import BuildSettings, How, Summary, build
+from builder.build.build import BuildSettings, How, Summary, build
 from builder.catalog import READERS, shapes
+from builder.decode.engine import ENGINES
+from builder.decode.frames import CHROMA, REASONS, WARNINGS, FrameSettings
 from builder.errors import BuilderError
-from builder.frames import CHROMA, REASONS, WARNINGS, FrameSettings
-from builder.info_text import printable
 from builder.limits import GB, Limits
-from builder.transcode import ENGINES
+from builder.shards.info_text import printable
 
 _SHOWN = 5  # names of what is left alone
 

@@ -11,9 +11,9 @@ from ascnet.encoders import default_run, subjects_of
 from ascnet.options import NumberRange, with_weights
 from ascnet.progress import Progress
 from ascnet.text import counted
-from builder.info_text import printable
-from builder.shard import ShardDataset, find_datasets
-from builder.shell import quoted
+from builder.command_line import quoted
+from builder.shards.format import ShardDataset, find_datasets
+from builder.shards.info_text import printable
 from evaluate.protocol import Protocol, protocol_of
 from evaluate.store import must_be_free
 from evaluate.subjects import Subjects

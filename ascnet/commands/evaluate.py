@@ -12,7 +12,7 @@ from ascnet.encoders import subjects_of
 from ascnet.options import with_weights
 from ascnet.progress import Progress
 from builder.errors import BuilderError
-from builder.shard import DATASET_FILE, ShardDataset, find_datasets
+from builder.shards.format import DATASET_FILE, ShardDataset, find_datasets
 from evaluate import finetune_config, results, tasks
 from evaluate.errors import EvaluateError
 from evaluate.parts import ALL

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from ascnet.progress import Progress
-from builder.download import DownloadSettings
-from builder.fetch import FetchSettings, fetch
-from builder.places import DATASETS, PUBLISHED
-from builder.shell import command_line, quoted
+from builder.command_line import command_line, quoted
+from builder.download.fetch import FetchSettings, fetch
+from builder.download.http import DownloadSettings
+from builder.download.official import DATASETS, PUBLISHED
 
 
 @click.command("fetch")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from builder.info import overview
-from builder.info_text import render
-from builder.shard import ShardDataset, find_datasets
+from builder.shards.format import ShardDataset, find_datasets
+from builder.shards.info import overview
+from builder.shards.info_text import render
 
 
 @click.command("info")

@@ -13,7 +13,7 @@ from ascnet.text import counted
 from ascnet.text import table as text_table
 from builder.atomic import write_atomically
 from builder.catalog.cells import line, written
-from builder.info_text import printable
+from builder.shards.info_text import printable
 from evaluate.duplicates import Pair, find_pairs, groups_of, joined_groups, leaks_of
 from evaluate.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
 from evaluate.store import Features

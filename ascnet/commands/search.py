@@ -17,7 +17,7 @@ from ascnet.encoders import (
 )
 from ascnet.text import counted, table
 from builder.atomic import write_atomically
-from builder.info_text import printable
+from builder.shards.info_text import printable
 from evaluate.pages.search import search_page
 from evaluate.search import (
     CENTRINGS,

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from ascnet.progress import Progress
-from builder.shell import command_line
+from builder.command_line import command_line
 from trainer import config
 from trainer.backbones import make_backbone
 from trainer.batches import must_be_shareable

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from ascnet.progress import Progress
-from builder.info_text import printable
-from builder.shard import find_datasets
-from builder.verify import Report, verify
+from builder.shards.format import find_datasets
+from builder.shards.info_text import printable
+from builder.shards.verify import Report, verify
 
 _SHOWN = 50  # problems
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder.catalog import cells as cells_of_csv
 from builder.errors import BuilderError
-from builder.regular import open_regular
+from builder.regular_file import open_regular
 
 LARGEST_LIST = 1 << 27  # bytes; that of Kinetics-700 has a fifth of it
 MOST_LINES = 4_000_000  # ends of them, "\r\n" is two; the list of Kinetics-700 has half a million

@@ -24,10 +24,10 @@ from PIL import Image, ImageDraw
 
 from builder.atomic import partial_of, write_atomically
 from builder.catalog.source import Catalog, Source
-from builder.children import end_with_parent
+from builder.decode.ffmpeg import find_ffmpeg
+from builder.decode.processes import end_with_parent
 from builder.errors import BuilderError
-from builder.executors import run_local
-from builder.ffmpeg_engine import find_ffmpeg
+from builder.workers import run_local
 
 FAMILIES = ("Stripes", "Checks", "Dots", "Clouds")
 PROGRAMMES = ("Slide", "Orbit", "Spin", "Pulse", "Bounce", "Swing")

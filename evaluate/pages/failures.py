@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.shard import DATASET_FILE, VIDEOS_FILE, ShardDataset
+from builder.shards.format import DATASET_FILE, VIDEOS_FILE, ShardDataset
 from evaluate.pages.pictures import UNREADABLE, said
 
 SHOWN = 50  # failed videos

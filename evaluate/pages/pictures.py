@@ -1,6 +1,6 @@
 """Pictures of the videos of a feature store, from the shards that it was made of."""
 
-from builder.shard import DATASET_FILE, BuilderError, ShardDataset, Video
+from builder.shards.format import DATASET_FILE, BuilderError, ShardDataset, Video
 from evaluate.errors import EvaluateError
 from evaluate.pages.thumbnails import Sprite, sprite
 from evaluate.store import Features

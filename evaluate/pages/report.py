@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.atomic import write_atomically
-from builder.shell import command_line
+from builder.command_line import command_line
 from evaluate.pages import (
     chart,
     confusion,

@@ -8,8 +8,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from builder.jpeg import open_frame
-from builder.shard import Video, read_frames, read_offsets
+from builder.shards.format import Video, read_frames, read_offsets
+from builder.shards.jpeg import open_frame
 
 _QUALITY = 55
 _FILTER = Image.Resampling.BILINEAR

@@ -80,7 +80,7 @@ def test_plain_pillow_is_told_by_its_version(monkeypatch):
     ],
 )
 def test_ffmpeg(tmp_path, monkeypatch, script, said):
-    engine = __import__("builder.ffmpeg_engine", fromlist=["x"])
+    engine = __import__("builder.decode.ffmpeg", fromlist=["x"])
     for cached in (engine.find_ffmpeg, engine.ffmpeg_version):
         monkeypatch.setattr(engine, cached.__name__, cached.__wrapped__)
     program = tmp_path / "ffmpeg"

@@ -18,9 +18,9 @@ from ascnet.embedding import (
     shards_beside,
 )
 from ascnet.encoders import newest_store
+from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.frames import FrameSettings
-from builder.shard import ShardDataset
+from builder.shards.format import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.protocol import protocol_of
 from evaluate.subjects import of_run

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 import ascnet
 from ascnet.commands.evaluate import command
-from builder.build import BuildSettings, How, build
+from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
-from builder.frames import FrameSettings
+from builder.decode.frames import FrameSettings
 from evaluate.errors import EvaluateError
 from evaluate.pages.results import read
 from tests.evaluate.stores import held

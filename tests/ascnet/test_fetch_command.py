@@ -5,10 +5,10 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from builder import places
-from tests.builder.test_download import Server, no_one, serve
-from tests.builder.test_fetch import LISTS, RAR, VIDEOS, ZIP
-from tests.builder.test_unpack import rar_of, tool, zip_of
+from builder.download import official as places
+from tests.builder.download.test_fetch import LISTS, RAR, VIDEOS, ZIP
+from tests.builder.download.test_http import Server, no_one, serve
+from tests.builder.download.test_unpack import rar_of, tool, zip_of
 from tests.commands import run_ascnet
 
 

@@ -3,7 +3,7 @@ import shutil
 
 from PIL import Image
 
-from builder.ffmpeg_engine import find_ffmpeg
+from builder.decode.ffmpeg import find_ffmpeg
 from tests.commands import refused, run_ascnet
 
 

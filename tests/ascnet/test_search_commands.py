@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from ascnet.encoders import default_run, newest_store
-from builder.ffmpeg_engine import find_ffmpeg
-from builder.shard import ShardDataset
+from builder.decode.ffmpeg import find_ffmpeg
+from builder.shards.format import ShardDataset
 from evaluate.features import extract
 from evaluate.protocol import protocol_of
 from evaluate.store import Features, unfinished

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from builder import atomic, records
+from builder import atomic
 from builder.atomic import only_writer, write_atomically
-from builder.build import BuildSettings, How, build
+from builder.build import records
+from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
+from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.frames import FrameSettings
 
 NOT_HERE = ["EPERM", "EOPNOTSUPP", "ENOLCK", "ENOSYS", "EINVAL"]
 SETTINGS = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from builder.shard import Location, Video
+from builder.shards.format import Location, Video
 from evaluate.store import Features, FeatureStore, Identity, Origin, Spans
 
 FRAMES = 25  # a clip a second

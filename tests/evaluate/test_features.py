@@ -15,7 +15,7 @@ import simplejpeg
 import torch
 
 from builder.errors import BuilderError
-from builder.shard import read_frames, read_offsets
+from builder.shards.format import read_frames, read_offsets
 from evaluate.disk import UnavailableError
 from evaluate.errors import EvaluateError
 from evaluate.features import extract, identity_of
@@ -116,7 +116,7 @@ def same_content(x: Features, y: Features) -> None:
 _PROGRAM = """
 import sys, time, torch
 from pathlib import Path
-from builder.shard import ShardDataset
+from builder.shards.format import ShardDataset
 from evaluate.features import extract
 from evaluate.protocol import protocol_of
 from evaluate.subjects import of_run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.shard import DATASET_FILE, VIDEOS_FILE, ShardDataset
+from builder.shards.format import DATASET_FILE, VIDEOS_FILE, ShardDataset
 from evaluate.pages.report import make_report
 from evaluate.pages.results import read as read_results
 from evaluate.pages.search import search_page

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.shard import ShardDataset
+from builder.shards.format import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.parts import parts_of, splits_of
 

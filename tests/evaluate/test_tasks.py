@@ -8,10 +8,10 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from builder.build import BuildSettings, How, build
+from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
-from builder.frames import FrameSettings
-from builder.shard import ShardDataset
+from builder.decode.frames import FrameSettings
+from builder.shards.format import ShardDataset
 from evaluate import finetune_config
 from evaluate.errors import EvaluateError
 from evaluate.linear import Sgd

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from builder.shard import ShardDataset
+from builder.shards.format import ShardDataset
 from evaluate.encode import Pooled, to_device
 from evaluate.errors import EvaluateError
 from evaluate.parts import parts_of

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from builder import ffmpeg_engine
-from builder.frames import FrameSettings
+from builder.decode import ffmpeg as ffmpeg_engine
+from builder.decode.frames import FrameSettings
 
 SYSTEM_FFMPEG = "/usr/bin/ffmpeg"  # often older than the one that comes along; not everywhere there
 

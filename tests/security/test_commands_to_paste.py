@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from builder.shell import command_line, in_python, quoted
+from builder.command_line import command_line, in_python, quoted
 from tests.commands import run_ascnet
 from trainer.errors import TrainerError
 from trainer.weights import read_tensors

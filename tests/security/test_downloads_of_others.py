@@ -17,15 +17,16 @@ from urllib.request import Request
 
 import pytest
 
-from builder import places, unpack
-from builder.download import DownloadSettings, _SafeRedirects, ask_size, download
+from builder.download import official as places
+from builder.download import unpack
+from builder.download.fetch import FetchSettings, fetch
+from builder.download.http import DownloadSettings, _SafeRedirects, ask_size, download
+from builder.download.official import KINETICS400, UCF101
 from builder.errors import BuilderError
-from builder.fetch import FetchSettings, fetch
-from builder.places import KINETICS400, UCF101
-from tests.builder.test_download import Server
-from tests.builder.test_download import serve as serve_files
-from tests.builder.test_fetch import LISTS, RAR, VIDEOS, ZIP
-from tests.builder.test_unpack import found, rar_of, tar_of, tool, zip_of
+from tests.builder.download.test_fetch import LISTS, RAR, VIDEOS, ZIP
+from tests.builder.download.test_http import Server
+from tests.builder.download.test_http import serve as serve_files
+from tests.builder.download.test_unpack import found, rar_of, tar_of, tool, zip_of
 from tests.commands import refused
 from trainer import remote
 from trainer.errors import TrainerError

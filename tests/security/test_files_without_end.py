@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from builder.catalog import files, hmdb51
-from builder.children import Children
+from builder.decode.engine import transcode
+from builder.decode.frames import Failure
+from builder.decode.processes import Children
 from builder.errors import BuilderError
-from builder.frames import Failure
 from builder.limits import Limits
-from builder.transcode import transcode
 from tests.commands import refused, run_ascnet
 
 HOLE = 1 << 42  # bytes, none of them on the disk

@@ -8,8 +8,8 @@ import simplejpeg
 from PIL import Image
 
 from builder.errors import BuilderError
-from builder.jpeg import open_frame
-from builder.sheet import draw_sheet
+from builder.shards.contact_sheet import draw_sheet
+from builder.shards.jpeg import open_frame
 from evaluate.pages.thumbnails import sprite
 
 # A program is started for PostScript, and PSD and FITS have had faults of their own.
@@ -51,7 +51,7 @@ def test_another_picture_is_refused(frame, dataset):
 @pytest.mark.parametrize("frame", [POSTSCRIPT, with_header(65500, 65500)], ids=["eps", "huge"])
 def test_sheets_and_thumbnails(frame, dataset, monkeypatch):
     video = dataset.videos[0]
-    for room in ("builder.sheet", "evaluate.pages.thumbnails"):
+    for room in ("builder.shards.contact_sheet", "evaluate.pages.thumbnails"):
         monkeypatch.setattr(f"{room}.read_frames", lambda *_: [frame])
     with pytest.raises(BuilderError, match=r"frame 0 of .* is no whole JPEG"):
         draw_sheet(video, 4)

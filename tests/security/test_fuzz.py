@@ -21,9 +21,9 @@ import h5py
 import numpy as np
 import pytest
 
+from builder.download.unpack import unpack
 from builder.errors import BuilderError
-from builder.shard import ShardDataset
-from builder.unpack import unpack
+from builder.shards.format import ShardDataset
 from evaluate.store import Features
 from tests.commands import run_ascnet
 from tests.conftest import TINY

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from builder import ffmpeg_engine
-from builder.children import Children, limit_memory
-from builder.ffmpeg_engine import find_ffmpeg
-from builder.frames import Failure, Frames, FrameSettings
+from builder.decode import ffmpeg as ffmpeg_engine
+from builder.decode.engine import transcode
+from builder.decode.ffmpeg import find_ffmpeg
+from builder.decode.frames import Failure, Frames, FrameSettings
+from builder.decode.libav_log import add_line
+from builder.decode.log_pipe import LogPipe
+from builder.decode.processes import Children, limit_memory
 from builder.limits import LOG_BYTES, Limits
-from builder.log_pipe import LogPipe
-from builder.said import add_line
-from builder.shard import ShardDataset
-from builder.transcode import transcode
+from builder.shards.format import ShardDataset
 from tests.commands import refused, run_ascnet
 
 MB = 10**6

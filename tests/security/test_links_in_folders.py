@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from builder.atomic import must_be_own, only_writer, open_new, open_own, write_atomically
-from builder.download import _append, part_of
+from builder.download.fetch import FetchSettings, fetch
+from builder.download.http import _append, part_of
+from builder.download.official import DATASETS
 from builder.errors import BuilderError
-from builder.fetch import FetchSettings, fetch
-from builder.places import DATASETS
 from evaluate.kept import Kept
 from evaluate.results import write_json
 from evaluate.store import Features, unfinished

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from builder import records
+from builder.build import records
 from builder.errors import BuilderError
 
 

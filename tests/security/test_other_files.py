@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.formats import READ
-from builder.frames import REASONS, Failure, Frames
-from builder.transcode import transcode
+from builder.decode.engine import transcode
+from builder.decode.formats import READ
+from builder.decode.frames import REASONS, Failure, Frames
 from tests.commands import run_ascnet
 
 PRIVATE = 7  # frames of the video that nobody may read

@@ -7,11 +7,11 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from builder import sheet
 from builder.errors import BuilderError
-from builder.jpeg import open_frame
-from builder.scans import MOST_SCANS, must_have_few_scans
-from builder.verify import _undecodable
+from builder.shards import contact_sheet as sheet
+from builder.shards.jpeg import open_frame
+from builder.shards.scans import MOST_SCANS, must_have_few_scans
+from builder.shards.verify import _undecodable
 from trainer.decode import decode_clip
 from trainer.errors import TrainerError
 

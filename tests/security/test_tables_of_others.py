@@ -15,14 +15,14 @@ import pytest
 import simplejpeg
 import torch
 
-from builder import tables
-from builder.build import BuildSettings, How, build
+from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder as folder_reader
+from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.frames import FrameSettings
-from builder.shard import ShardDataset, read_frames, read_offsets
-from builder.tables import MOST_PIXELS, wrong_row, wrong_times
-from builder.verify import verify
+from builder.shards import rules as tables
+from builder.shards.format import ShardDataset, read_frames, read_offsets
+from builder.shards.rules import MOST_PIXELS, wrong_row, wrong_times
+from builder.shards.verify import verify
 from evaluate.pages.thumbnails import sprite
 from tests.commands import refused, run_ascnet
 from tests.security.traps import Trap

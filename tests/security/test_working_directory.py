@@ -8,20 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from builder import ffmpeg_engine, pyav_engine
 from builder.catalog import shapes
-from builder.children import Children, ending_with_parent
+from builder.decode import ffmpeg as ffmpeg_engine
+from builder.decode import pyav as pyav_engine
+from builder.decode.engine import transcode
+from builder.decode.frames import Frames, FrameSettings
+from builder.decode.processes import Children, ending_with_parent
+from builder.download.unpack import rar_program
 from builder.errors import BuilderError
-from builder.frames import Frames, FrameSettings
-from builder.transcode import transcode
-from builder.unpack import rar_program
 from tests.commands import run_ascnet
 
-ROOT = Path(pyav_engine.__file__).resolve().parent.parent
+ROOT = Path(pyav_engine.__file__).resolve().parents[2]
 MODULES = (
     "av",
     "builder",
-    "builder.pyav_worker",
+    "builder.decode.pyav_worker",
     "ctypes",
     "importlib",
     "json",
@@ -74,7 +75,7 @@ def test_a_worker_finds_a_video_by_its_name_below_the_working_directory(trap, mo
 def start_worker(cwd: Path, *, environment: dict[str, str], switches: tuple[str, ...] = ()) -> str:
     """Which `builder` and which path a worker has."""
     say = "import sys; print(builder.__file__, sys.path, sep='\\n')"
-    program = pyav_engine._START.partition("from builder.pyav_worker")[0] + say
+    program = pyav_engine._START.partition("from builder.decode.pyav_worker")[0] + say
     command = [sys.executable, *switches, "-P", "-c", program, str(ROOT), str(os.getpid())]
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=True
@@ -126,7 +127,7 @@ def test_the_processes_that_draw_are_forked_whatever_the_default_is():
 
 def test_a_ray_worker_has_no_working_directory_on_its_path(trap, monkeypatch):
     pytest.importorskip("ray")
-    from builder.ray_executor import _job_config  # noqa: PLC0415  (slow to import)
+    from builder.build.ray import _job_config  # noqa: PLC0415  (slow to import)
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.chdir(trap)

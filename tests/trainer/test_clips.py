@@ -4,7 +4,7 @@ import pytest
 import simplejpeg
 import torch
 
-from builder.shard import read_frames, read_offsets
+from builder.shards.format import read_frames, read_offsets
 from trainer.clips import ClipReader, read_batches
 from trainer.decode import decoded_size
 from trainer.errors import TrainerError

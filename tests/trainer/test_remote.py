@@ -12,7 +12,7 @@ from threading import Event
 
 import pytest
 
-from builder.shard import ShardDataset
+from builder.shards.format import ShardDataset
 from trainer.errors import TrainerError
 from trainer.remote import Patience, Stream, fetch_metadata
 from trainer.sources import Stopped

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from builder.shard import ShardDataset, Video
+from builder.shards.format import ShardDataset, Video
 from tests.trainer.test_remote import QUICK, SLEEP, Server, children, is_gone, serve
 from trainer import streaming
 from trainer.clips import ClipReader, read_batches

@@ -1,0 +1,280 @@
+"""Run a plan: every video accounted for, every shard whole or absent, resumable after any kill."""
+
+import errno
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from builder.atomic import only_writer
+from builder.build.job import Row, Task, build_here
+from builder.build.plan import ShardPlan, order_of_work, plan_shards
+from builder.build.records import (
+    NOTES,
+    begin,
+    clear,
+    clear_partials,
+    finish,
+    identity_of,
+    is_finished,
+    keep_whole,
+    read_record,
+    reopen,
+)
+from builder.build.retry import retry_failed
+from builder.catalog.source import Catalog, Source
+from builder.decode.engine import must_have_engine
+from builder.decode.frames import FrameSettings
+from builder.errors import BuilderError
+from builder.limits import Limits
+from builder.shards.format import ShardDataset
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+Progress = Callable[[int, int, str], None]  # done, total, what is being done
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """Everything that decides the bytes of a build, the videos aside."""
+
+    frames: FrameSettings = field(default_factory=FrameSettings)
+    videos_per_shard: int = 128
+
+
+@dataclass(frozen=True)
+class How:
+    """How to go about a build. Nothing here changes its bytes."""
+
+    workers: int = 1
+    limits: Limits = field(default_factory=Limits)  # of each video
+    overwrite: bool = False  # take an earlier build away first
+    retry_failed: bool = False  # try the failed videos of an earlier build again
+    max_failures: int | None = None  # give up when more videos have failed
+    shards: slice | None = None  # build only these, and leave the rest to other machines
+    finish_only: bool = False  # build nothing: put together what other machines have built
+    executor: str = "local"  # or "ray"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a build came to."""
+
+    folder: Path
+    counts: dict[str, Any] | None  # of dataset.json; None while shards are left to be built
+    done_now: int  # videos transcoded by this run
+    seconds: float  # that they took
+    changed: int  # failed videos whose file has changed since: --retry-failed may build them
+    shards_built: int
+    shards_planned: int
+    left_alone: tuple[tuple[str, str], ...]  # (file, why it is no video of the data set)
+
+    def sentence(self) -> str:
+        """ "60 expected, 59 built, 1 failed: truncated 1"."""
+        if self.counts is None:
+            return f"{self.shards_built} of {self.shards_planned} shards are built"
+        failed, warnings = self.counts["failed"], self.counts["warnings"]
+        built = f"{self.counts['expected']} expected, {self.counts['built']} built"
+        if warnings:
+            built += f" ({_list_counts(warnings)})"
+        text = f"{built}, {sum(failed.values())} failed"
+        return f"{text}: {_list_counts(failed)}" if failed else text
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{word} {count}" for word, count in counts.items())
+
+
+def build(
+    catalog: Catalog,
+    folder: Path,
+    settings: BuildSettings,
+    how: How,
+    progress: Progress = lambda done, total, text: None,
+) -> Summary:
+    """Build the shards of a catalog into `folder`, or go on with a build that was interrupted.
+
+    The unit of work is a shard: a kill costs the shards that were being written. Raises
+    BuilderError if `folder` holds a build of other videos or settings (unless overwritten), if
+    another build is writing there, if a video vanishes, if too many fail, or if the disk refuses.
+    """
+    must_have_engine(settings.frames)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(folder, one_of_many=how.shards is not None):
+            return _Build(catalog, folder, settings, how, progress).run()
+    except OSError as error:
+        mend = "make room" if error.errno in _FULL else "make it writable"
+        raise BuilderError(
+            f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; "
+            f"{mend} or name another folder with --out, and run the same command again."
+        ) from error
+
+
+class _Build:
+    """One call of `build`, which holds the lock."""
+
+    def __init__(
+        self, catalog: Catalog, folder: Path, settings: BuildSettings, how: How, progress: Progress
+    ) -> None:
+        self.catalog, self.folder, self.settings, self.how = catalog, folder, settings, how
+        self.progress = progress
+        self.identity = identity_of(catalog, settings.frames, settings.videos_per_shard)
+        self.plans = plan_shards(catalog.videos, settings.videos_per_shard)
+        self.sizes = [_size(video) for video in catalog.videos]
+        self.failures: Counter[str] = Counter()
+        self.done_now = 0
+
+    def run(self) -> Summary:
+        began = time.monotonic()
+        if self.how.overwrite:
+            clear(self.folder, self.catalog.dataset)
+        alone = self.how.shards is None
+        begin(self.folder, self.identity, alone=alone)
+        if alone and not self.how.finish_only:
+            clear_partials(self.folder)
+        changed = self._must_be_same_files()
+        if self.how.retry_failed:
+            changed = 0
+            self._retry()
+        else:
+            self._must_not_fail_too_often("of an earlier run")
+        if not is_finished(self.folder):
+            self._build_missing()
+            if alone:
+                finish(self.catalog, self.folder, self.identity, self.plans)
+        if is_finished(self.folder):
+            shutil.rmtree(self.folder / NOTES, ignore_errors=True)
+            counts, built = ShardDataset(self.folder).counts, len(self.plans)
+        else:
+            counts, built = None, sum(map(self._is_built, self.plans))
+        return Summary(
+            folder=self.folder,
+            counts=counts,
+            done_now=self.done_now,
+            seconds=time.monotonic() - began,
+            changed=changed,
+            shards_built=built,
+            shards_planned=len(self.plans),
+            left_alone=self.catalog.left_alone,
+        )
+
+    def _is_built(self, plan: ShardPlan) -> bool:
+        return keep_whole(self.folder, plan.index)
+
+    def _tasks(self, plans: list[ShardPlan]) -> list[Task]:
+        """The work on some shards, in the order in which to do it."""
+        catalog = self.catalog
+        here = Path.cwd()  # a task may be done elsewhere
+        at_once = self.how.executor == "local" and self.how.workers > 1
+
+        def item(key: int) -> tuple[int, Source, int | None]:
+            video = catalog.videos[key]
+            return key, replace(video, path=here / video.path), catalog.label(video)
+
+        return [
+            Task(
+                folder=here / self.folder,
+                dataset=catalog.dataset,
+                plan=plan,
+                videos=tuple(map(item, keys)),
+                frames=self.settings.frames,
+                limits=self.how.limits,
+            )
+            for plan, keys in order_of_work(
+                plans, [size or 0 for size in self.sizes], at_once=at_once
+            )
+        ]
+
+    def _must_be_same_files(self) -> int:
+        """How many failed videos have another file now. Raises BuilderError if a built one has."""
+        changed = 0
+        for row in self._rows_so_far():
+            if row["status"] == "failed":
+                self.failures[row["reason"]] += 1
+            if row["status"] == "ignored":
+                continue
+            if row["key"] >= len(self.sizes):
+                raise BuilderError(
+                    f"{self.folder} has a row of a video number {row['key']}, and there are "
+                    f"{len(self.sizes)}: it was changed. Give --overwrite to build all anew."
+                )
+            if row.get("source_bytes") == self.sizes[row["key"]]:
+                continue
+            if row["status"] == "built":
+                raise BuilderError(
+                    f"{self.folder} was built when {row['name']} had {row.get('source_bytes')} "
+                    f"bytes, and now it has {self.sizes[row['key']] or 'none'}. Restore the file, "
+                    "name another folder with --out, or give --overwrite to build all anew."
+                )
+            changed += 1
+        return changed
+
+    def _rows_so_far(self) -> Iterator[Row]:
+        if is_finished(self.folder):
+            yield from ShardDataset(self.folder).rows()
+        else:
+            for plan in filter(self._is_built, self.plans):
+                yield from read_record(self.folder, plan.index).rows
+
+    def _retry(self) -> None:
+        if is_finished(self.folder):
+            reopen(self.folder, self.identity, self.plans)
+        tasks = self._tasks([plan for plan in self.plans if self._is_built(plan)])
+        total = self.failures.total()
+        self.failures.clear()
+        self._follow(retry_failed(tasks, self.how.workers), 0, total)
+
+    def _build_missing(self) -> None:
+        mine = self.plans if self.how.shards is None else self.plans[self.how.shards]
+        open_plans = [plan for plan in mine if not self._is_built(plan)]
+        total = sum(len(plan.keys) for plan in mine)
+        done = total - sum(len(plan.keys) for plan in open_plans)
+        if not open_plans:
+            return
+        if self.how.finish_only:
+            raise BuilderError(
+                f"{len(open_plans)} of {len(self.plans)} shards are not built, the first is number "
+                f"{open_plans[0].index}: build them with --shards-range, or leave --finish away."
+            )
+        tasks = self._tasks(open_plans)
+        if self.how.executor == "ray":
+            from builder.build.ray import build_on_ray  # Ray is optional, and slow to import
+
+            self._follow(build_on_ray(tasks, self.identity["engine"]), done, total)
+        else:
+            self._follow(build_here(tasks, self.how.workers), done, total)
+
+    def _follow(self, results: Generator[list[Row], None, None], done: int, total: int) -> None:
+        """Report progress, and give up when too many videos have failed."""
+        with closing(results):  # should we leave early, all work has stopped when we do
+            for rows in results:
+                done, self.done_now = done + len(rows), self.done_now + len(rows)
+                self.progress(done, total, rows[-1]["name"])
+                for row in rows:
+                    if row["status"] == "failed":
+                        self.failures[row["reason"]] += 1
+                        last = f"{row['name']}: {row['reason']} ({row['detail']})"
+                        self._must_not_fail_too_often(last)
+
+    def _must_not_fail_too_often(self, last: str) -> None:
+        limit, failed = self.how.max_failures, self.failures.total()
+        if limit is not None and failed > limit:
+            raise BuilderError(
+                f"{failed} videos have failed, more than --max-failures {limit} allows "
+                f"({_list_counts(self.failures)}); the last is {last}. What is finished is kept; "
+                "look at them, or allow more."
+            )
+
+
+def _size(video: Source) -> int | None:
+    """Bytes of a source file; None if there is none to decode."""
+    if video.problem:
+        return None
+    try:
+        return video.path.stat().st_size
+    except OSError:
+        return None

@@ -1,0 +1,84 @@
+"""The work on one shard: all that is needed to do it, here or on another machine."""
+
+import socket
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.build.assemble import OpenShard, row_of
+from builder.build.plan import ShardPlan
+from builder.catalog.source import Source
+from builder.decode.engine import transcode
+from builder.decode.frames import Failure, Frames, FrameSettings
+from builder.decode.processes import Children
+from builder.errors import BuilderError
+from builder.limits import Limits
+from builder.shards.format import shard_name
+from builder.workers import run_local
+
+Row = dict[str, Any]
+Made = tuple[Row, bytes, bytes | bytearray]  # a row of videos.jsonl, the sample's JSON and frames
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard to build, with its videos in the order in which to decode them."""
+
+    folder: Path
+    dataset: str
+    plan: ShardPlan
+    videos: tuple[tuple[int, Source, int | None], ...]  # key, video, label
+    frames: FrameSettings
+    limits: Limits  # of each video
+
+
+def make_sample(task: Task, key: int, video: Source, label: int | None, by: Children) -> Made:
+    """Decode one video. Raises BuilderError if it has vanished since the build began."""
+    if video.problem:
+        result: Frames | Failure = Failure(video.problem, "")
+    else:
+        result = transcode(video.path, task.frames, task.limits, by)
+        if isinstance(result, Failure) and result.reason == "missing":
+            raise BuilderError(
+                f"{video.path} was there when the build began and is gone now (or the machine "
+                f"{socket.gethostname()} does not see it). What is finished is kept: bring it back "
+                "and run the same command again, or build without it with --overwrite."
+            )
+    shard = shard_name(task.dataset, task.plan.index)
+    row, text = row_of(key, video, label, result, shard)
+    return row, text, result.blob if isinstance(result, Frames) else b""
+
+
+def build_here(tasks: list[Task], workers: int) -> Generator[list[Row], None, None]:
+    """Build shards on this machine, `workers` videos at a time; the row of each finished video."""
+    open_shards: dict[int, OpenShard] = {}
+    # Some more threads than decoders: while one hashes or writes, no core waits for work.
+    threads = workers + -(-workers // 8)
+    with Children(at_once=workers) as children:
+
+        def build_video(item: tuple[Task, int, Source, int | None]) -> list[Row]:
+            task, key, video, label = item
+            row, text, blob = make_sample(task, key, video, label, children)
+            if open_shards[task.plan.index].deliver(row, text, blob):
+                del open_shards[task.plan.index]
+            return [row]
+
+        def items() -> Iterator[tuple[Task, int, Source, int | None]]:
+            for task in tasks:
+                open_shards[task.plan.index] = OpenShard(task.folder, task.dataset, task.plan)
+                for video in task.videos:
+                    yield task, *video
+
+        try:
+            with closing(run_local(build_video, items(), threads, stop=children.stop)) as results:
+                yield from results
+        finally:
+            for shard in list(open_shards.values()):
+                shard.discard()
+
+
+def build_shard(task: Task) -> list[Row]:
+    """Build one shard, a video at a time; its rows."""
+    return [row for rows in build_here([task], workers=1) for row in rows]

@@ -1,0 +1,105 @@
+"""Building on many machines with Ray: a task a shard, output on a file system that all share."""
+
+import logging
+import os
+import signal
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+from builder.build.job import Row, Task, build_shard
+from builder.decode.engine import engine_version
+from builder.errors import BuilderError, DecoderKilledError
+
+_TRIES = 5  # of a shard whose machine or process was lost
+
+
+def build_on_ray(tasks: list[Task], engine: str) -> Generator[list[Row], None, None]:
+    """Build shards on the Ray cluster that RAY_ADDRESS names, or the one that runs here, or else
+    one started for this; the rows of each finished shard.
+
+    A lost machine costs its shards in flight, which Ray gives to others. Raises BuilderError if
+    Ray is not installed, or for what building here raises.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise BuilderError(
+            "--executor ray needs Ray, which is not installed: pip install 'ascnet[ray]'."
+        ) from error
+
+    mine = not ray.is_initialized()
+    if mine:
+        ours = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.WARNING, job_config=_job_config())
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise BuilderError(
+                f"Ray's cluster cannot be used (RAY_ADDRESS is {os.environ.get('RAY_ADDRESS')!r}): "
+                f"{error}. Correct RAY_ADDRESS, or unset it to use this machine."
+            ) from error
+        except OSError as error:
+            name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+            raise BuilderError(
+                f"Ray cannot begin in {os.environ.get(name) or tempfile.gettempdir()}: {error}. It "
+                f"keeps its sockets below {name}, and a socket's path has at most 107 bytes: set "
+                f"{name} to a short path with room, such as /tmp, and run the same command again."
+            ) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)  # Ray puts its own in place
+    remote = ray.remote(_build_shard).options(
+        num_cpus=1, max_retries=_TRIES, retry_exceptions=[DecoderKilledError]
+    )
+    waiting = [remote.remote(task, engine) for task in tasks]
+    try:
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            for reference in done:
+                yield ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise BuilderError(
+            f"Ray lost a shard {_TRIES + 1} times, or the whole cluster: {error} What is finished "
+            "is kept; run the same command again."
+        ) from error
+    finally:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+        if mine:
+            ray.shutdown()
+
+
+class _Fixed(list[str]):
+    """A list that nobody makes longer."""
+
+    def extend(self, more: Iterable[str]) -> None:
+        pass
+
+
+def _job_config() -> Any:
+    """What tells Ray's workers where modules come from: of themselves, and from where this package
+    lies. Ray would put the working directory before all others, and it may be full of other
+    people's files."""
+    from ray.job_config import JobConfig
+
+    if os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
+        return None  # a client's directory is of no use on a cluster: Ray does not hand it on
+    config = JobConfig()
+    home = Path(__file__).resolve().parents[2]
+    installed = home == Path(sysconfig.get_path("purelib")).resolve()
+    config._py_driver_sys_path = _Fixed([] if installed else [str(home)])
+    return config
+
+
+def _build_shard(task: Task, engine: str) -> list[Row]:
+    here = engine_version(task.frames.engine)
+    if here != engine:
+        raise BuilderError(
+            f"A machine of the cluster has {here}, the build began with {engine}: install the same "
+            "on all of them."
+        )
+    return build_shard(task)

@@ -1,0 +1,301 @@
+"""What a build knows of itself: its identity, the records of finished shards, and dataset.json.
+
+A record (`.build/000007.json`) is a shard's done-marker. When every shard has one, they are put
+together into videos.jsonl and, last of all, dataset.json; then they are taken away.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from builder.atomic import is_not_here, partials_in, write_atomically, write_partial
+from builder.build.plan import ShardPlan
+from builder.catalog.source import Catalog, are_numbers
+from builder.decode.engine import engine_version
+from builder.decode.frames import FrameSettings
+from builder.errors import BuilderError
+from builder.regular_file import open_regular
+from builder.shards.format import (
+    DATASET_FILE,
+    SCHEMA,
+    VIDEOS_FILE,
+    ShardDataset,
+    changed,
+    parse_json,
+)
+from builder.shards.rules import LARGEST_INFO, wrong_record
+
+NOTES = ".build"
+_PATIENCE = 10  # seconds that another machine may take to write its identity
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished shard."""
+
+    index: int  # of the plan
+    shard: dict[str, Any] | None  # its entry of dataset.json; None if no video of it was built
+    rows: list[dict[str, Any]]  # of videos.jsonl
+
+
+def record_path(folder: Path, index: int) -> Path:
+    return folder / NOTES / f"{index:06d}.json"
+
+
+def save_record(folder: Path, record: Record) -> None:
+    write_atomically(record_path(folder, record.index), json.dumps(asdict(record)))
+
+
+def read_record(folder: Path, index: int) -> Record:
+    """Raises BuilderError if the record is not what a build writes."""
+    path = record_path(folder, index)
+    found = parse_json(path, _text(path))
+    if wrong := wrong_record(found, index):
+        raise changed(path, wrong)
+    return Record(**found)
+
+
+def _text(path: Path) -> bytes:
+    with open_regular(path) as file:
+        text = file.read(LARGEST_INFO + 1)
+    if len(text) > LARGEST_INFO:
+        raise changed(path, f"it has more than {LARGEST_INFO} bytes")
+    return text
+
+
+def keep_whole(folder: Path, index: int) -> bool:
+    """Whether a shard has a record, and is as large as it says. If not, the record is taken away:
+    somebody has removed the shard, or two machines that both built it disagreed."""
+    path = record_path(folder, index)
+    if not path.is_file():
+        return False
+    shard = read_record(folder, index).shard
+    if shard is not None:
+        file = folder / shard["name"]
+        if not file.is_file() or file.stat().st_size != shard["bytes"]:
+            path.unlink()
+            return False
+    return True
+
+
+def is_finished(folder: Path) -> bool:
+    return (folder / DATASET_FILE).is_file()
+
+
+def identity_of(catalog: Catalog, frames: FrameSettings, videos_per_shard: int) -> dict[str, Any]:
+    """What must be equal for a build to go on: settings, and what the catalog says of the videos.
+    (Their sizes are in their rows.)"""
+    videos = sha256()
+    for video in catalog.videos:
+        row = [video.name, video.class_name, video.group, video.splits, video.factors]
+        videos.update(json.dumps(row).encode())
+    if are_numbers(catalog.classes) and list(catalog.classes) != sorted(catalog.classes):
+        videos.update(json.dumps(catalog.classes).encode())  # labels were once in another order
+    return {
+        "schema": SCHEMA,
+        "dataset": catalog.dataset,
+        **asdict(frames),
+        "engine": engine_version(frames.engine),
+        "videos_per_shard": videos_per_shard,
+        "videos": len(catalog.videos),
+        "videos_sha256": videos.hexdigest(),
+    }
+
+
+def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
+    """Say what is built here. Raises BuilderError if it is something else. `alone`: nobody else is
+    at work in this folder."""
+    path = folder / NOTES / "identity.json"
+    if path.parent.is_symlink():
+        raise BuilderError(
+            f"{path.parent} is a link, and a build would write where it leads: to "
+            f"{os.path.realpath(path.parent)}. Take the link away."
+        )
+    if is_finished(folder):
+        done = folder / DATASET_FILE
+        earlier = parse_json(done, _text(done)).get("settings")
+    else:
+        if alone and not path.is_file():
+            _remove_notes(folder)  # records of an unknown build are no use
+        (folder / NOTES).mkdir(exist_ok=True)
+        _write_first(path, json.dumps(identity))
+        earlier = parse_json(path, _text(path))
+    if not isinstance(earlier, dict):
+        raise changed(folder / DATASET_FILE, "it has no settings")
+    if other := [key for key in identity if earlier.get(key) != identity[key]]:
+        what = _difference(other[0], earlier, identity)
+        raise BuilderError(
+            f"{folder} was built {what}. Restore that, name another folder with --out, or give "
+            "--overwrite to build it anew."
+        )
+
+
+def _difference(key: str, earlier: dict[str, Any], identity: dict[str, Any]) -> str:
+    if key in ("videos", "videos_sha256"):
+        return "of other source videos (names, classes, groups or splits have changed)"
+    if key == "schema":
+        return (
+            f"by another ascnet, in schema {earlier.get(key)} of the format; this one reads it, "
+            f"but writes {identity[key]}"
+        )
+    return f"with {key} = {earlier.get(key)}, and now it is {identity[key]}"
+
+
+def _write_first(path: Path, text: str) -> None:
+    """The file appears with all of `text`, unless it is there: of several machines that begin at
+    the same moment, one writes it."""
+    partial = write_partial(path, text)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if not is_not_here(error):
+            raise
+        _create_first(path, text)
+    finally:
+        partial.unlink()
+
+
+def _create_first(path: Path, text: str) -> None:
+    """The same without hard links: the one who creates the file writes it, and the others wait
+    until it is whole."""
+    try:
+        file = path.open("x", encoding="utf-8")
+    except FileExistsError:
+        _wait_until_whole(path)
+        return
+    try:
+        with file:
+            file.write(text)
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def _wait_until_whole(path: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not _is_json(path):
+        if time.monotonic() > deadline:
+            raise BuilderError(
+                f"{path} is not whole: a build has stopped as it began, and this file system has "
+                f"no hard links, which prevent that. Take {path.parent} away and run the same "
+                "command again."
+            )
+        time.sleep(0.1)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(_text(path))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _remove_notes(folder: Path) -> None:
+    if (folder / NOTES).exists():
+        shutil.rmtree(folder / NOTES)
+
+
+def clear(folder: Path, dataset: str) -> None:
+    """Take an earlier build away: its done-marker first, then all that it is made of."""
+    (folder / DATASET_FILE).unlink(missing_ok=True)
+    _remove_notes(folder)
+    for path in (*shard_files(folder, dataset), folder / VIDEOS_FILE):
+        path.unlink(missing_ok=True)
+    clear_partials(folder)
+
+
+def shard_files(folder: Path, dataset: str) -> list[Path]:
+    """The files that are called as this data set's shards are."""
+    pattern = re.escape(f"{dataset}-") + r"\d{6}\.tar"
+    return [path for path in folder.iterdir() if re.fullmatch(pattern, path.name)]
+
+
+def clear_partials(folder: Path) -> None:
+    """Take away what killed builds left behind."""
+    for place in (folder, folder / NOTES):
+        for path in partials_in(place):
+            path.unlink(missing_ok=True)
+
+
+def finish(
+    catalog: Catalog, folder: Path, identity: dict[str, Any], plans: Sequence[ShardPlan]
+) -> None:
+    """Put the shards' records together: videos.jsonl, then dataset.json, the done-marker."""
+    clear_partials(folder)  # of machines that were lost
+    records = [read_record(folder, plan.index) for plan in plans]
+    rows = sorted((row for record in records for row in record.rows), key=lambda r: r["key"])
+    shards = [record.shard for record in records if record.shard]
+    built = [row for row in rows if row["status"] == "built"]
+    failed = Counter(row["reason"] for row in rows if row["status"] == "failed")
+    warnings = Counter(word for row in built for word in row["warnings"])
+    left_alone = [
+        {"key": None, "name": name, "status": "ignored", "reason": reason}
+        for name, reason in catalog.left_alone
+    ]
+    table = "".join(json.dumps(row) + "\n" for row in [*rows, *left_alone])
+    info = {
+        "schema": SCHEMA,
+        "dataset": catalog.dataset,
+        "counts": {
+            "expected": len(rows),
+            "built": len(built),
+            "failed": dict(sorted(failed.items())),
+            "warnings": dict(sorted(warnings.items())),
+            "ignored": len(left_alone),
+            "frames": sum(row["frames"] for row in built),
+            "bytes": sum(shard["bytes"] for shard in shards),
+            "source_bytes": sum(row.get("source_bytes") or 0 for row in rows),
+        },
+        "classes": list(catalog.classes),
+        "settings": identity,
+        "videos_jsonl_sha256": sha256(table.encode()).hexdigest(),
+        "shards": shards,
+    }
+    names = {shard["name"] for shard in shards}
+    for path in shard_files(folder, catalog.dataset):
+        if path.name not in names:  # of an earlier, larger build
+            path.unlink()
+    write_atomically(folder / VIDEOS_FILE, table)
+    write_atomically(folder / DATASET_FILE, _readable(info))
+
+
+def _readable(info: dict[str, Any]) -> str:
+    """JSON with a line a key and a line a shard; the last line is the SHA-256 of those above."""
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in info.items()]
+    lines[-1] = '"shards": [\n' + ",\n".join(json.dumps(s) for s in info["shards"]) + "\n]"
+    text = "{\n" + ",\n".join(lines) + ",\n"
+    return f'{text}"sha256_above": "{sha256(text.encode()).hexdigest()}"\n}}\n'
+
+
+def is_as_written(text: bytes) -> bool:
+    """Whether a dataset.json is what `finish` wrote, by its last line."""
+    above, mark, rest = text.rpartition(b'"sha256_above": ')
+    return rest == f'"{sha256(above).hexdigest()}"\n}}\n'.encode() and bool(mark)
+
+
+def reopen(folder: Path, identity: dict[str, Any], plans: Sequence[ShardPlan]) -> None:
+    """Make a finished data set a build with all its records again."""
+    dataset = ShardDataset(folder)
+    rows = {row["key"]: row for row in dataset.rows()}
+    shards = {shard["name"]: shard for shard in dataset.info["shards"]}
+    _remove_notes(folder)
+    (folder / NOTES).mkdir()
+    for plan in plans:
+        own = [rows[key] for key in plan.keys if key in rows]
+        name = next((row.get("shard") for row in own if row["status"] == "built"), None)
+        if len(own) < len(plan.keys) or (name and name not in shards):
+            raise changed(folder / VIDEOS_FILE, f"it lacks videos of shard {plan.index}")
+        save_record(folder, Record(plan.index, shards[name] if name else None, own))
+    write_atomically(folder / NOTES / "identity.json", json.dumps(identity))
+    (folder / DATASET_FILE).unlink()

@@ -1,0 +1,80 @@
+"""Trying the failed videos of a build again, without decoding the others anew."""
+
+from collections.abc import Generator
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+from builder.build.assemble import OpenShard
+from builder.build.job import Made, Row, Task, make_sample
+from builder.build.records import Record, read_record, record_path, save_record
+from builder.catalog.source import Source
+from builder.decode.frames import split_frames
+from builder.decode.processes import Children
+from builder.errors import BuilderError
+from builder.shards.format import Location, Sample, read_sample
+from builder.workers import run_local
+
+Again = tuple[Task, int, Source, int | None]  # a video to try again: task, key, video, label
+
+
+def retry_failed(tasks: list[Task], workers: int) -> Generator[list[Row], None, None]:
+    """Decode the failed videos of shards that have a record; the row of each comes back.
+
+    A shard that gains a video is written anew, its other samples copied. Raises BuilderError if one
+    of those is not what was built.
+    """
+    failed = {
+        task.plan.index: {
+            row["key"]
+            for row in read_record(task.folder, task.plan.index).rows
+            if row["status"] == "failed"
+        }
+        for task in tasks
+    }
+    again = [(t, *video) for t in tasks for video in t.videos if video[0] in failed[t.plan.index]]
+    made: dict[int, dict[int, Made]] = {}
+    with Children(at_once=workers) as children:
+
+        def make(item: Again) -> tuple[Task, Made]:
+            return item[0], make_sample(*item, children)
+
+        with closing(run_local(make, again, workers, stop=children.stop)) as results:
+            for task, one in results:
+                done = made.setdefault(task.plan.index, {})
+                done[one[0]["key"]] = one
+                if done.keys() == failed[task.plan.index]:
+                    _mend(task, made.pop(task.plan.index))
+                yield [one[0]]
+
+
+def _mend(task: Task, made: dict[int, Made]) -> None:
+    """Bring a shard and its record up to date."""
+    record = read_record(task.folder, task.plan.index)
+    if all(row["status"] == "failed" for row, _, _ in made.values()):
+        rows = [made[row["key"]][0] if row["key"] in made else row for row in record.rows]
+        save_record(task.folder, Record(record.index, record.shard, rows))
+        return
+    # From here to the end the shard has no record: if it is cut short, it is built from nothing.
+    record_path(task.folder, record.index).unlink()
+    shard = OpenShard(task.folder, task.dataset, task.plan)
+    try:
+        for row in record.rows:
+            shard.deliver(*(made.get(row["key"]) or _copy(task.folder, record, row)))
+    finally:
+        shard.discard()
+
+
+def _copy(folder: Path, record: Record, row: Row) -> Made:
+    if row["status"] == "failed" or record.shard is None:
+        return row, b"", b""
+    file = folder / record.shard["name"]
+    place = next((place for place in record.shard["index"] if place[0] == row["key"]), None)
+    blob = read_sample(file, Location(*place))[1] if place else b""
+    if sha256(blob).hexdigest() != row["sha256"]:
+        raise BuilderError(
+            f"{row['name']} in {file} is not what was built: the file was changed "
+            "or damaged. `ascnet verify` says more; the same command without --retry-failed builds "
+            "that shard anew."
+        )
+    return row, Sample.of_row(row, split_frames(blob)[0]).to_json(), blob

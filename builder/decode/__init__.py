@@ -1,0 +1,1 @@
+"""Decode a video into JPEG frames, whatever its file is."""

@@ -1,0 +1,366 @@
+"""A process that decodes one video after the other: `python -P -m builder.decode.pyav_worker`.
+
+A line of JSON comes in for every video; a line of JSON goes out, followed by the frames. Started
+and watched by builder.decode.pyav.
+"""
+
+import json
+import math
+import os
+import re
+import resource
+import struct
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import simplejpeg
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from builder.decode.colour_tags import can_convert, taken_as_unknown
+from builder.decode.formats import NOT_READ, ONLY_READ, PROTOCOL
+from builder.decode.frame_times import spacing
+from builder.decode.frames import WARNINGS, Facts, reason_for_no_frames, scaled_size
+from builder.decode.libav_log import Said, add_line
+from builder.decode.pyav_cropping import Cropping
+from builder.limits import MEMORY_SAID, PIXELS_SAID, Limits
+
+# FULL_CHR_H_INT: frames of another colour matrix go by way of RGB, in full resolution.
+_SCALING = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INT
+)
+# What a file says opens no other: libav reads playlists and much else, if it is let.
+_ONLY = {"format_whitelist": ONLY_READ, "protocol_whitelist": PROTOCOL}
+_UNKNOWN = 2  # ITU-T H.273's matrix and transfer function of untagged frames
+
+
+@dataclass
+class Work:
+    """What has come of a video so far."""
+
+    frames: list[bytes] = field(default_factory=list)
+    size: tuple[int, int] | None = None  # of the frames, pixels
+    complaints: list[str] = field(default_factory=list)
+    marks: set[str] = field(default_factory=set)  # a warning, or a reason to give it up
+    too_large: str = ""  # which limit it passes
+    facts: Facts = field(default_factory=Facts)
+    stamps: list[float | None] = field(default_factory=list)  # seconds, of the frames
+    tag: str = ""  # a colour tag that is passed over
+
+    def complain(self, words: str) -> None:
+        add_line(self.complaints, words)
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", 1 << 20)  # many frames at once
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody else writes there
+    av.logging.set_level(av.logging.WARNING)
+    av.logging.set_skip_repeated(False)  # it would tell of one video with the next
+    own = _memory("VmData")  # what RLIMIT_DATA limits
+    for line in sys.stdin.buffer:
+        question = json.loads(line)
+        limits = Limits(**question.pop("limits"))
+        # The frames that wait to be handed over do not count: with ffmpeg they are not its own.
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        soft = own + limits.memory + limits.stored
+        soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+        try:
+            answer, frames = answer_to(question, limits)
+            size = sum(map(len, frames))
+            text = json.dumps(answer | {"bytes": size, "exhausted": False})
+        except MemoryError:
+            failure = {"reason": "too large", "detail": limits.too_much_memory}
+            frames = []
+            text = json.dumps({"facts": {}, "bytes": 0, "exhausted": True} | failure)
+        answers.write(text.encode("ascii") + b"\n")
+        answers.writelines(frames)
+        answers.flush()
+
+
+def _memory(name: str) -> int:
+    """Bytes of memory of this process, by one of Linux's counts of it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{name}:")[2].split()[0]) * 1024
+
+
+def answer_to(question: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], list[bytes]]:
+    """The frames of a video, or the reason why there are none; never raises for a bad video.
+
+    Raises MemoryError if `limits` do not allow the memory that it takes.
+    """
+    work = Work()
+    with Said() as said:
+        try:
+            work = _decode(question, limits)
+        except av.FFmpegError as error:
+            work.complain(_words(error))
+        except ValueError as error:  # PyAV, of names and tags of streams
+            work.complain(f"{type(error).__name__}: {error}")
+            work.marks.add("decoder failed")
+    lines, log = (
+        [text for text in [*part, *work.complaints] if "deprecated pixel format" not in text]
+        for part in (said.lines, said.errors)  # it means ours
+    )
+    if any(MEMORY_SAID in text for text in log) and limits.ran_out(_memory("VmHWM")):
+        raise MemoryError  # what lacks of the frames then is chance
+    detail = log[0][:200] if log else ""
+    facts = asdict(work.facts) | {"last_line": lines[-1][:200] if lines else ""}
+    answer: dict[str, Any] = {"facts": facts, "detail": detail or work.tag}
+    if work.too_large:
+        return answer | {"reason": "too large", "detail": work.too_large}, []
+    if "decoder failed" in work.marks:
+        return answer | {"reason": "decoder failed"}, []
+    if work.size is None or not work.frames:
+        return answer | _why_none(lines, limits, has_video=bool(work.facts.video_streams)), []
+    lie = spacing(work.stamps, work.facts.fps)
+    found = {"damaged": bool(log), "colour tag": bool(work.tag), "time jumps": lie.jumps}
+    marks = work.marks | {mark for mark, is_so in found.items() if is_so}
+    answer |= {
+        "offsets": np.cumsum([0, *map(len, work.frames)]).tolist(),
+        "width": work.size[0],
+        "height": work.size[1],
+        "warnings": [word for word in WARNINGS if word in marks],
+        "fps": lie.fps,
+        "times": lie.times,
+    }
+    return answer, work.frames
+
+
+def _why_none(lines: list[str], limits: Limits, *, has_video: bool) -> dict[str, str]:
+    """Reason, and detail where it is not the first error, of a video without frames."""
+    if any(text.startswith(NOT_READ) for text in lines):
+        return {"reason": "not a video", "detail": NOT_READ}
+    for text in lines:
+        if large := re.search(PIXELS_SAID, text):
+            return {"reason": "too large", "detail": limits.too_many_pixels(large[1])}
+    return {"reason": reason_for_no_frames(lines, has_video=has_video)}
+
+
+def _decode(question: dict[str, Any], limits: Limits) -> Work:
+    """What comes of the video stream that a player plays: of the best one that moves."""
+    tried: list[Work] = []
+    while not tried or len(tried) < (tried[-1].facts.video_streams or 0):
+        name = f"file:{question['path']}"
+        options = _ONLY | {"max_pixels": str(limits.pixels)}
+        with av.open(name, metadata_errors="ignore", options=options) as container:
+            covers = av.stream.Disposition.attached_pic
+            streams = [s for s in container.streams.video if not s.disposition & covers]
+            if not streams:
+                return Work(complaints=["Stream map matches no streams"])
+            best = sorted(streams, key=lambda s: _worth(s, streams), reverse=True)[len(tried)]
+            tried.append(_decode_stream(container, best, question, limits))
+            tried[-1].facts = replace(tried[-1].facts, video_streams=len(streams))
+        last = tried[-1]
+        if len(last.frames) > 1 or last.too_large or last.marks & {"cut", "decoder failed"}:
+            return last
+    return max(tried, key=lambda work: len(work.frames))
+
+
+def _worth(stream: av.VideoStream, streams: Sequence[av.VideoStream]) -> tuple[bool, int]:
+    """How much a player prefers a stream to others, as ffmpeg rates them: one with pictures, the
+    default, the larger picture."""
+    context = stream.codec_context
+    has_frames = stream.frames > 0 or not any(other.frames for other in streams)
+    default = bool(stream.disposition & av.stream.Disposition.default)
+    size = context.width * context.height if context is not None else 0
+    return has_frames, size + 5_000_000 * default
+
+
+def _decode_stream(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    question: dict[str, Any],
+    limits: Limits,
+) -> Work:
+    work = Work(facts=_facts(container, stream))
+    if stream.codec_context is None:
+        work.complain("no decoder found for the video stream")
+        return work
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+    try:
+        _take_frames(work, container, stream, question, limits)
+    except av.FFmpegError as error:
+        work.complain(_words(error))
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever else PyAV makes of damaged files
+        work.complain(f"{type(error).__name__}: {error}")
+        work.marks.add("decoder failed")
+    del work.stamps[len(work.frames) :]
+    return work
+
+
+def _take_frames(
+    work: Work,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    question: dict[str, Any],
+    limits: Limits,
+) -> None:
+    scaler, source, total = VideoReformatter(), None, 0
+    crop, clock = Cropping(container, stream), Clock(container.format.name)
+    for decoded in _frames(container, stream, work.complain):
+        if len(work.frames) == question["max_frames"]:
+            work.marks.add("cut")
+            return
+        if len(work.frames) == limits.frames:
+            work.too_large = limits.too_many_frames
+            return
+        if decoded.is_corrupt:
+            work.marks.add("damaged")
+        work.stamps.append(clock.stamp(decoded))
+        frame = crop.cut(decoded)
+        if work.size is None:
+            matrix = _matrix(decoded)
+            sideways = matrix is not None and abs(matrix[1]) > abs(matrix[0])
+            if matrix is not None:
+                rotation = math.degrees(math.atan2(matrix[1], matrix[0])) % 360 or None
+                work.facts = replace(work.facts, rotation=rotation)
+                if rotation and rotation % 90:
+                    work.complain(f"turned by {rotation:g}: needs --engine ffmpeg")
+                    work.marks.add("decoder failed")
+                    return
+            shown = _shown_size(frame, stream, sideways)
+            work.size = scaled_size(*shown, question["short_side"])
+        width, height = work.size
+        if source not in (None, (frame.width, frame.height)):
+            work.marks.add("size changed")
+        source = (frame.width, frame.height)
+        colours = int(decoded.colorspace), int(decoded.color_trc), frame.format.name
+        work.tag = work.tag or taken_as_unknown(*colours)
+        if not can_convert(colours[0], colours[2]):
+            frame.colorspace = _UNKNOWN
+        picture = scaler.reformat(
+            frame,
+            *((height, width) if sideways else (width, height)),
+            f"yuvj{question['chroma']}p",
+            dst_colorspace=Colorspace.ITU601,
+            interpolation=_SCALING,
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
+        )
+        planes = [_upright(_plane(p), matrix) for p in picture.planes]
+        work.frames.append(simplejpeg.encode_jpeg_yuv_planes(*planes, question["quality"]))
+        total += len(work.frames[-1])
+        if total > limits.stored:
+            work.too_large = limits.too_many_bytes
+            return
+
+
+def _frames(
+    container: av.container.InputContainer, stream: av.VideoStream, complain: Callable[[str], None]
+) -> Iterator[av.VideoFrame]:
+    """Every frame that can be decoded. As with ffmpeg, a packet that cannot is passed over, and a
+    file that breaks off ends there."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError as error:
+            complain(_words(error))
+            packet = None
+        try:
+            yield from stream.codec_context.decode(packet)
+        except av.FFmpegError as error:
+            if not isinstance(error, av.EOFError):
+                complain(_words(error))
+        if packet is None:
+            return
+
+
+class Clock:
+    """Tells when frames are shown. Files may say it of frames, or only when packets are to be
+    decoded: the more trustworthy of both is taken, as libav's `best_effort_timestamp`. AVI knows of
+    packets only, and what libav makes of B-frames there is out of order."""
+
+    def __init__(self, container: str) -> None:
+        self._packets_only = container == "avi"
+        self._last: dict[str, int | None] = {"pts": None, "dts": None}
+        self._faults = {"pts": 0, "dts": 0}
+
+    def stamp(self, frame: av.VideoFrame) -> float | None:
+        """Seconds; None: the file does not say. To be asked of every frame once, in their order."""
+        stamps = {"pts": None if self._packets_only else frame.pts, "dts": frame.dts}
+        for name, other in (("pts", "dts"), ("dts", "pts")):
+            now, last = stamps[name], self._last[name]
+            if now is not None and last is not None:
+                self._faults[name] += now <= last
+            self._last[name] = stamps[other] if now is None else now
+        best = stamps["pts"]
+        if best is None or self._faults["pts"] > self._faults["dts"]:
+            best = best if stamps["dts"] is None else stamps["dts"]
+        return None if best is None else float(best * frame.time_base)
+
+
+def _words(error: av.FFmpegError) -> str:
+    """What was wrong, without the path, which is another one on every machine."""
+    return error.strerror or type(error).__name__
+
+
+def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
+    rows: np.ndarray = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]
+
+
+def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    """How a player turns the picture: a pixel at (x, y) goes to (ax + cy, bx + dy), for the a, b,
+    c, d returned (1 is 65536). None where the file does not say, or says nonsense."""
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # there is more beside it, of a kind that PyAV has no name for, such as EXIF
+        turn = math.radians(frame.rotation)  # against the clock
+        x, y = (round(65536 * f(turn)) for f in (math.cos, math.sin))
+        return x, -y, y, x
+    if data is None:
+        return None
+    a, b, _, c, d, *_ = struct.unpack("<9i", bytes(data))
+    return (a, b, c, d) if a * d != b * c else None
+
+
+def _upright(plane: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np.ndarray:
+    """The plane, turned and mirrored by a matrix whose angle is a multiple of 90 degrees."""
+    if matrix is not None:
+        a, b, c, d = matrix
+        sideways = abs(b) > abs(a)
+        plane = plane.T if sideways else plane
+        x, y = (c, b) if sideways else (a, d)
+        plane = plane[:: -1 if y < 0 else 1, :: -1 if x < 0 else 1]
+    return np.ascontiguousarray(plane)
+
+
+def _shown_size(
+    frame: av.VideoFrame, stream: av.VideoStream, sideways: bool
+) -> tuple[float, float]:
+    """Width and height (pixels) as a player shows a frame: square pixels, upright."""
+    width = frame.width * float(stream.sample_aspect_ratio or 1)
+    return (frame.height, width) if sideways else (width, frame.height)
+
+
+def _facts(container: av.container.InputContainer, stream: av.VideoStream) -> Facts:
+    def rate(value: Any) -> float | None:
+        return round(float(value), 2) if value else None
+
+    return Facts(
+        fps=rate(stream.average_rate),
+        nominal_fps=rate(stream.base_rate),
+        stream=stream.index,
+        duration=round(container.duration / av.time_base, 3) if container.duration else None,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Fetch the official archives and unpack them."""

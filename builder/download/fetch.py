@@ -1,0 +1,386 @@
+"""Bring a data set from its official place: download, check, unpack. (`places.py` has the URLs.)
+
+data/ucf101/
+    UCF-101/, ucfTrainTestlist/   what the archives hold
+    UCF101.rar                    an archive: while it is needed, with keep_archives, or put by hand
+    UCF101.rar.part               one that is on its way
+    .fetch/UCF101.rar.json        written last: it is here and unpacked, with its sha256
+    .fetch/UCF101.rar.note        what the server said of it; gone when the record is there
+    .fetch/unpacking/             what is not whole yet
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from builder.atomic import LOCK_FILE, must_be_own, only_writer, write_atomically
+from builder.catalog.files import read_text
+from builder.download import official as places
+from builder.download.http import DownloadSettings, ask_size, download, megabytes, part_of
+from builder.download.official import DataSet, File, Part
+from builder.download.unpack import no_rar_unpacker, rar_program, unpack
+from builder.errors import BuilderError
+from builder.plain_name import is_plain_name
+from builder.regular_file import open_regular
+
+_LARGEST_RECORD = 1 << 16  # bytes
+_MOST_PART = 20 * 10**9  # bytes of an archive of Kinetics; they have about 2 GB
+
+Progress = Callable[[int, int, str], None]
+MakeProgress = Callable[[str, str], AbstractContextManager[Progress]]  # (title, unit)
+
+
+@dataclass(frozen=True)
+class FetchSettings:
+    """How a data set is brought."""
+
+    base_url: str | None = None  # of a mirror, in place of scheme and host of every URL
+    keep_archives: bool = False
+    download: DownloadSettings = field(default_factory=DownloadSettings)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a fetch came to."""
+
+    folder: Path
+    files: int  # that the data set (the parts asked for) is downloaded as
+    fetched: int  # of them, by this run
+    bytes: int  # of all of them, as downloaded
+    unpacked: int  # files that came out of them
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every step of a fetch needs."""
+
+    dataset: DataSet
+    folder: Path
+    settings: FetchSettings
+    progress: MakeProgress
+
+    def note_path(self, file: File) -> Path:
+        return self.folder / ".fetch" / f"{file.name}.note"
+
+    def record_path(self, file: File) -> Path:
+        return self.folder / ".fetch" / f"{file.name}.json"
+
+    def must_be_inside(self, path: Path) -> None:
+        """Raises BuilderError if a part of a path below the folder is a link: what is written there
+        would be somewhere else."""
+        for place in (path, *path.parents):
+            if place == self.folder:
+                return
+            if place.is_symlink():
+                raise BuilderError(
+                    f"{place} is a link to {os.path.realpath(place)}, and files are not written "
+                    "through it. Take it away, or name the folder that is meant with --to."
+                )
+
+    def is_done(self, file: File) -> bool:
+        return self.record_path(file).is_file() and (self.folder / file.makes).exists()
+
+    def by_hand(self, files: list[File]) -> str:
+        """What can be done without a network, for the end of a message."""
+        wanted = [f"{file.url} to {self.folder / file.name}" for file in files[:4]]
+        more = f" (and {len(files) - 4} more files)" if len(files) > 4 else ""
+        return (
+            f"download {' and '.join(wanted)}{more} by other means (page: {self.dataset.page}; "
+            "a mirror: --base-url)"
+        )
+
+
+def _silent(title: str, unit: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda done, total, text: None)
+
+
+def fetch(
+    dataset: DataSet,
+    folder: Path,
+    settings: FetchSettings,
+    parts: tuple[str, ...] = (),
+    progress: MakeProgress = _silent,
+) -> Summary:
+    """Bring `dataset`, or the given parts of it, into `folder`; what is there is not brought again,
+    and what was put there by hand is used. `progress` is asked for one progress a file.
+
+    Raises BuilderError if there is no way to the files, if one is damaged or not the official one,
+    if the disk has no room, if no program unpacks rar, or if another fetch runs there.
+    """
+    _must_be_a_place(settings.base_url)
+    asked = _parts(dataset, parts)
+    job = _Job(dataset, folder, settings, progress)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(folder):
+            job.must_be_inside(folder / ".fetch" / "unpacking")
+            for place in (folder / ".fetch", folder / ".fetch" / "unpacking"):
+                if place.is_symlink():
+                    must_be_own(place)
+            shutil.rmtree(folder / ".fetch" / "unpacking", ignore_errors=True)
+            first = [
+                *dataset.files,
+                *(f for part in asked for f in (part.annotations, part.archives)),
+            ]
+            fetched = _fetch_all(job, first)
+            rest = [file for part in asked for file in _listed(job, part)]
+            fetched += _fetch_all(job, rest)
+            records = [_record(job.record_path(file)) for file in first + rest]
+    except OSError as error:
+        raise BuilderError(
+            f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; mend "
+            "that or name another folder with --to, and give the same command again."
+        ) from error
+    return Summary(
+        folder,
+        files=len(records),
+        fetched=fetched,
+        bytes=sum(record["bytes"] for record in records),
+        unpacked=sum(record["files"] for record in records),
+    )
+
+
+def _record(path: Path) -> dict[str, int]:
+    """Of a file that is here and unpacked."""
+    try:
+        with open_regular(path) as file:
+            found = json.loads(file.read(_LARGEST_RECORD))
+        return {name: int(found[name]) for name in ("bytes", "files")}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BuilderError(
+            f"{path} is not what a fetch wrote. Delete it, and give the same command again."
+        ) from error
+
+
+def _must_be_a_place(base_url: str | None) -> None:
+    if base_url is not None and not _is_place(base_url):
+        raise BuilderError(
+            f"--base-url is {base_url!r}; it must begin with http:// or https:// and a host, "
+            "such as https://mirror.example/data."
+        )
+
+
+def _is_place(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no number between brackets, or no port
+        return False
+
+
+def _parts(dataset: DataSet, names: tuple[str, ...]) -> list[Part]:
+    known = [part.name for part in dataset.parts]
+    for name in names:
+        if name not in known:
+            allowed = f"its parts are {', '.join(known)}" if known else "it has no parts"
+            raise BuilderError(
+                f"--part is {name!r}, and of {dataset.name} {allowed}. Leave the option out for "
+                f"{' and '.join(dataset.default_parts) or 'all of it'}."
+            )
+    return [part for part in dataset.parts if part.name in (names or dataset.default_parts)]
+
+
+def _listed(job: _Job, part: Part) -> list[File]:
+    """The archives of a part, by its list."""
+    path = job.folder / part.archives.name
+    files = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        url = line.strip()
+        if not url:
+            continue
+        name, official = _name_in(url), urlsplit(part.archives.url)
+        if not name.endswith((".tar.gz", ".tgz")) or not is_plain_name(name):
+            raise BuilderError(
+                f"{path}, line {number}: {url[:80]!r} is no URL of a .tar.gz. Delete the file and "
+                "give the same command again: it is downloaded anew."
+            )
+        if not url.startswith(f"{official.scheme}://{official.netloc}/"):
+            raise BuilderError(
+                f"{path}, line {number}: {url[:80]!r} is not on {official.netloc}, where the "
+                "official archives are. Delete the file and give the same command again: it is "
+                "downloaded anew. (A mirror: --base-url)"
+            )
+        files.append(
+            File(url, f"{part.name}/{name}", makes=part.name, into=part.name, most=_MOST_PART)
+        )
+    return files
+
+
+def _name_in(url: str) -> str:
+    """Of the file at an address; "" if it is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    is_known = parts.scheme in ("http", "https")
+    return PurePosixPath(unquote(parts.path)).name if is_known else ""
+
+
+def _fetch_all(job: _Job, files: list[File]) -> int:
+    """Bring what is not there yet; returns how many files that were."""
+    todo = [file for file in files if not job.is_done(file)]
+    absent = [file for file in todo if not (job.folder / file.name).is_file()]
+    for file in absent:
+        if file.name.endswith(".rar") and rar_program() is None:
+            raise no_rar_unpacker(
+                file.name,
+                f"unpack {file.url} elsewhere and copy it here so that {job.folder / file.makes} "
+                "is there",
+            )
+    needed = _bytes_needed(job, todo, absent)
+    free = shutil.disk_usage(job.folder).free
+    room = (
+        f"about {megabytes(needed)} MB are needed to download and unpack the rest of "
+        f"{job.dataset.name}, and {free // 1_000_000} MB were free. Make room, or name a folder on "
+        "another disk with --to, and give the same command again"
+    )
+    if needed > free:
+        raise BuilderError(f"The disk of {job.folder} has not enough room: {room}.")
+    try:
+        for number, file in enumerate(todo, 1):
+            _fetch_file(job, file, f" ({number} of {len(todo)})" if len(todo) > 1 else "", todo)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise BuilderError(
+            f"The disk of {job.folder} is full: {room}; what came is kept."
+        ) from error
+    return len(todo)
+
+
+def _bytes_needed(job: _Job, todo: list[File], absent: list[File]) -> int:
+    """Bytes that the disk must still take, as far as the servers say: what is to be downloaded, and
+    once more for what is unpacked (videos are hardly compressed in an archive). An archive that
+    goes when it is unpacked counts while it is there."""
+    otherwise = job.by_hand(absent)
+
+    def size(file: File) -> int:
+        if file in absent:
+            return ask_size(_url(job, file), job.settings.download, otherwise) or 0
+        return (job.folder / file.name).stat().st_size
+
+    with ThreadPoolExecutor(8) as pool:
+        sizes = dict(zip(todo, pool.map(size, todo), strict=True))
+    there = sum(_part_size(job, file) for file in absent)
+    unpacked = sum(sizes[file] for file in todo if file.into is not None)
+    archives = [sizes[file] for file in absent if file.into is not None]
+    plain = sum(sizes[file] for file in absent if file.into is None)
+    passing = sum(archives) if job.settings.keep_archives else max(archives, default=0)
+    return max(plain + unpacked + passing - there, 0)
+
+
+def _part_size(job: _Job, file: File) -> int:
+    part = part_of(job.folder / file.name)
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _url(job: _Job, file: File) -> str:
+    base = job.settings.base_url
+    return file.url if base is None else base.rstrip("/") + urlsplit(file.url).path
+
+
+def _fetch_file(job: _Job, file: File, place: str, todo: list[File]) -> None:
+    """Download, unpack, move into place, and write down that it is done: in this order."""
+    path, note = job.folder / file.name, job.note_path(file)
+    for own in (part_of(path), note, job.record_path(file)):
+        job.must_be_inside(own)
+    if not path.is_file():
+        absent = [f for f in todo if not (job.folder / f.name).is_file() and not job.is_done(f)]
+        with job.progress("fetching", "MB") as progress:
+            download(
+                _url(job, file),
+                path,
+                note,
+                job.settings.download,
+                job.by_hand(absent),
+                lambda done, total, text: progress(done, total, text + place),
+                file.most,
+            )
+    _must_be_as_published(path, file)
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    record = {
+        "url": _url(job, file) if note.is_file() else None,  # None: put there by hand
+        "bytes": path.stat().st_size,
+        "sha256": digest,
+        "files": 1 if file.into is None else _unpack(job, file, path, place),
+    }
+    os.sync()  # no power cut may leave the record without what it speaks of
+    job.record_path(file).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(job.record_path(file), json.dumps(record, indent=1) + "\n")
+    part_of(path).unlink(missing_ok=True)
+    if note.is_file():
+        if file.into is not None and not job.settings.keep_archives:
+            path.unlink()
+        note.unlink()
+
+
+def _must_be_as_published(path: Path, file: File) -> None:
+    known = places.PUBLISHED.get(file.url)
+    if known is None:
+        return
+    with path.open("rb") as content:
+        found = hashlib.file_digest(content, known.algorithm).hexdigest()
+    if found != known.digest:
+        raise BuilderError(
+            f"{path} is not the official file: its {known.algorithm} is {found}, and "
+            f"{known.by} published {known.digest}. Delete it and give the same command again; if "
+            "you know that it is good, unpack it by hand."
+        )
+
+
+def _unpack(job: _Job, file: File, path: Path, place: str) -> int:
+    """Unpack beside, then move; returns how many files came out."""
+    assert file.into is not None
+    staging = job.folder / ".fetch" / "unpacking"
+    try:
+        with job.progress("unpacking", "files") as progress:
+            count = unpack(
+                path,
+                staging,
+                file.holds_rars,
+                lambda done, total, text: progress(done, total, text + place),
+                taken=_taken(job, file.into),
+            )
+        inside = PurePosixPath(file.makes).relative_to(PurePosixPath(file.into))
+        if not (staging / inside).is_dir():
+            held = ", ".join(sorted(p.name for p in staging.iterdir())[:5])
+            raise BuilderError(
+                f"{path} holds no folder {inside} (but {held}): it is not the official archive. "
+                "Delete it and give the same command again: it is downloaded anew."
+            )
+        _move(job, staging, job.folder / file.into)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return count
+
+
+def _taken(job: _Job, into: str) -> set[str]:
+    """What no archive may bring into the folder `into`: our own files, and other archives."""
+    if into == ".":
+        files = list(job.dataset.files)
+    else:
+        files = [f for part in job.dataset.parts if part.name == into for f in _listed(job, part)]
+    names = [PurePosixPath(file.name).name for file in files]
+    own = {".fetch", LOCK_FILE, *names, *(f"{name}.part" for name in names)}
+    return {name.casefold() for name in own}
+
+
+def _move(job: _Job, source: Path, target: Path) -> None:
+    """Move a file or folder to `target`. What is there under the same name is replaced, other files
+    of a folder stay."""
+    if source.is_dir() and target.is_dir():
+        job.must_be_inside(target)
+        for path in sorted(source.iterdir()):
+            _move(job, path, target / path.name)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)

@@ -1,0 +1,1 @@
+"""The shard format: write it, read it, check it, show it."""

@@ -1,0 +1,28 @@
+"""A stored frame as a picture."""
+
+from io import BytesIO
+
+import simplejpeg
+from PIL import Image
+
+from builder.errors import BuilderError
+from builder.shards.format import Video
+from builder.shards.scans import must_have_few_scans
+
+
+def open_frame(video: Video, number: int, jpeg: bytes) -> Image.Image:
+    """A frame of `video`, RGB. Raises BuilderError unless `jpeg` is a whole JPEG of the size that
+    frames of the video have: what is large is not decoded, and neither is any other kind of
+    picture, for some of which programs are started."""
+    try:
+        must_have_few_scans(jpeg)
+        height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+        if (width, height) != (video.width, video.height):
+            raise ValueError(f"{width} x {height} pixels")
+        return Image.open(BytesIO(jpeg), formats=("JPEG",)).convert("RGB")
+    except (OSError, ValueError) as error:
+        raise BuilderError(
+            f"{video.shard}: frame {number} of {ascii(video.name)[1:-1]} is no whole JPEG of "
+            f"{video.width} x {video.height} pixels ({error}). The file was changed after it was "
+            "built; copy it again, or delete the folder and build anew."
+        ) from error

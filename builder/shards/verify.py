@@ -1,0 +1,216 @@
+"""Whether shards are still what was built: every byte of them, and on demand every picture."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import simplejpeg
+
+from builder.build.records import is_as_written, shard_files
+from builder.decode.frames import split_frames
+from builder.errors import BuilderError
+from builder.shards.format import (
+    DATASET_FILE,
+    VIDEOS_FILE,
+    Location,
+    Sample,
+    ShardDataset,
+    open_regular,
+    sample_bytes,
+    shard_end,
+)
+from builder.shards.scans import must_have_few_scans
+from builder.workers import run_local
+
+Row = dict[str, Any]
+Progress = Callable[[int, int, str], None]  # bytes done, total, shard
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verification came to."""
+
+    folder: Path
+    shards: int
+    samples: int
+    frames: int  # decoded; 0 unless deep
+    bytes: int
+    problems: tuple[str, ...]  # a sentence each
+    links: tuple[
+        str, ...
+    ] = ()  # shards that are links, and where they lead: "a.tar -> /disk/a.tar"
+
+
+def verify(
+    folder: Path,
+    deep: bool,
+    workers: int,
+    progress: Progress = lambda done, total, text: None,
+) -> Report:
+    """Compare a data set with what its build wrote down.
+
+    The size and hash of every shard and the hash of videos.jsonl, and the counts; a shard with
+    another one is searched for the samples that have changed. With `deep`, every sample is rebuilt
+    from its frames and its row, and compared byte for byte, and every JPEG is decoded to the stated
+    size. A shard is a regular file, or a link to one, which is followed and named.
+
+    Raises BuilderError if `folder` holds no finished data set of a known schema, or one whose
+    tables can no longer be understood.
+    """
+    try:
+        return _verify(folder, deep, workers, progress)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise BuilderError(
+            f"{folder / DATASET_FILE} or {folder / VIDEOS_FILE} was changed after it was built: "
+            f"{type(error).__name__} {error}. Copy them again, or build anew with --overwrite."
+        ) from error
+
+
+def _verify(folder: Path, deep: bool, workers: int, progress: Progress) -> Report:
+    dataset = ShardDataset(folder)
+    rows = {row["key"]: row for row in dataset.rows() if row["status"] == "built"}
+    problems = _check_tables(dataset, rows)
+    total, done, frames = dataset.counts["bytes"], 0, 0
+    stop = Event()
+
+    def check(shard: dict[str, Any]) -> tuple[dict[str, Any], int, list[str]]:
+        return shard, *_check_shard(folder / shard["name"], shard, rows, deep, stop)
+
+    shards = dataset.info["shards"]
+    with closing(run_local(check, shards, workers, stop=stop.set)) as results:
+        for shard, decoded, found in results:
+            done, frames = done + shard["bytes"], frames + decoded
+            problems += found
+            progress(done, total, shard["name"])
+    return Report(
+        folder=folder,
+        shards=len(shards),
+        samples=len(rows),
+        frames=frames,
+        bytes=total,
+        problems=tuple(sorted(problems)),
+        links=tuple(
+            f"{name} -> {os.path.realpath(folder / name)}"
+            for name in (shard["name"] for shard in shards)
+            if (folder / name).is_symlink()
+        ),
+    )
+
+
+def _check_tables(dataset: ShardDataset, rows: dict[int, Row]) -> list[str]:
+    """dataset.json against videos.jsonl, and against the files that are there."""
+    info, folder, problems = dataset.info, dataset.folder, []
+    if not is_as_written((folder / DATASET_FILE).read_bytes()):
+        problems.append(f"{DATASET_FILE}: it is not what the build wrote")
+    if _hash(folder / VIDEOS_FILE) != info["videos_jsonl_sha256"]:
+        problems.append(f"{VIDEOS_FILE}: it is not what the build wrote")
+    indexed = [place[0] for shard in info["shards"] for place in shard["index"]]
+    counts = {
+        "built": (len(rows), len(indexed)),
+        "frames": (
+            sum(row["frames"] for row in rows.values()),
+            sum(shard["frames"] for shard in info["shards"]),
+        ),
+    }
+    for name, (in_rows, in_shards) in counts.items():
+        if not in_rows == in_shards == info["counts"][name]:
+            problems.append(
+                f"{DATASET_FILE}: {name} is {info['counts'][name]}, {in_rows} in {VIDEOS_FILE}, "
+                f"{in_shards} in the shards"
+            )
+    if sorted(indexed) != sorted(rows):
+        problems.append(f"{DATASET_FILE}: its index names other videos than {VIDEOS_FILE}")
+    known = {shard["name"] for shard in info["shards"]}
+    there = {path.name for path in shard_files(folder, dataset.name)}
+    return problems + [f"{name}: no shard of this data set" for name in there - known]
+
+
+def _check_shard(
+    path: Path, shard: dict[str, Any], rows: dict[int, Row], deep: bool, stop: Event
+) -> tuple[int, list[str]]:
+    """Frames decoded, and what is wrong. When `stop` is set, it ends soon."""
+    problems = []
+    try:
+        open_regular(path).close()
+        if (size := path.stat().st_size) != shard["bytes"]:  # then nothing need be hashed
+            problems = [f"{path.name}: it has {size} bytes, and {shard['bytes']} were written down"]
+        elif _hash(path, stop) != shard["sha256"]:
+            problems = [f"{path.name}: its SHA-256 is not the one that was written down"]
+    except OSError as error:
+        return 0, [f"{path.name}: {error.strerror}"]
+    if not problems and not deep:
+        return 0, []
+    decoded, end, name = 0, 0, "the beginning"
+    with open_regular(path) as file:
+        for place in shard["index"]:
+            if stop.is_set():
+                break
+            where = Location(*place)
+            row = rows.get(where.key)
+            if row is None:
+                continue  # said already
+            name = row["name"]
+            raw = os.pread(file.fileno(), where.end - where.start, where.start)
+            count, wrong = _check_sample(raw, where, row, deep and not stop.is_set())
+            decoded += count
+            problems += [f"{path.name}: {name} (sample {where.key:09d}): {what}" for what in wrong]
+            if where.start != end:
+                problems.append(f"{path.name}: {name} does not begin where the one before it ends")
+            end = where.end
+        last = shard_end(end)
+        if size - end != len(last) or os.pread(file.fileno(), len(last), end) != last:
+            problems.append(f"{path.name}: what follows {name}, the last sample, has changed")
+    return decoded, problems
+
+
+def _hash(path: Path, stop: Event | None = None) -> str:
+    digest = sha256()
+    with open_regular(path) as file:
+        while not (stop and stop.is_set()) and (block := file.read(1 << 20)):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_sample(raw: bytes, where: Location, row: Row, deep: bool) -> tuple[int, list[str]]:
+    """Frames decoded, and what is wrong with the bytes of one sample."""
+    if len(raw) < where.end - where.start:
+        return 0, ["the shard ends inside it"]
+    begin = where.blob_start - where.start
+    blob = raw[begin : begin + where.blob_bytes]
+    if sha256(blob).hexdigest() != row["sha256"]:
+        return 0, ["its frames are not those that were built"]
+    offsets, sizes = split_frames(blob)
+    problems = []
+    if len(offsets) - 1 != row["frames"] or offsets[-1] != len(blob):
+        problems.append(f"{len(offsets) - 1} frames are in it, {row['frames']} are stated")
+    if sizes != {(row["width"], row["height"])}:
+        problems.append(f"its frames are of {sorted(sizes)}, not {row['width']} x {row['height']}")
+    if (times := row.get("times")) and len(times) != row["frames"]:
+        problems.append(f"{row['frames']} frames are stated, and {len(times)} frame times")
+    text = Sample.of_row(row, offsets).to_json()
+    if b"".join(sample_bytes(where.key, text, blob)) != raw:
+        problems.append("its tar headers or its JSON have changed")
+    if not deep or sizes != {(row["width"], row["height"])}:
+        return 0, problems
+    return len(offsets) - 1, problems + list(_undecodable(blob, offsets, row))
+
+
+def _undecodable(blob: bytes, offsets: list[int], row: Row) -> Iterator[str]:
+    shape = (row["height"], row["width"], 3)
+    canvas = np.empty(shape, np.uint8)  # no picture gets more memory, whatever it says
+    for i in range(len(offsets) - 1):
+        jpeg = blob[offsets[i] : offsets[i + 1]]
+        try:
+            must_have_few_scans(jpeg)
+            picture = simplejpeg.decode_jpeg(jpeg, buffer=canvas)
+        except ValueError as error:
+            yield f"frame {i} cannot be decoded: {error}"
+            continue
+        if picture.shape != shape:
+            yield f"frame {i} has the shape {picture.shape}, not {shape}"
