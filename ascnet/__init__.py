@@ -40,8 +40,8 @@ def load_backbone(run_or_file: str | Path, backbone: str | None = None) -> "Back
     """A trained backbone, in evaluation mode, on the CPU: a torch module from float32 clips
     N x 3 x T x S x S to a float32 feature map N x C x T' x S' x S', C = its `channels`.
 
-    The clips are RGB in [0, 1], less `trainer.augment.MEAN`, over `trainer.augment.STD`, as
-    `trainer.augment.square_crop` makes them of uint8 frames. Of a run directory it is the newest
+    The clips are RGB in [0, 1], less `trainer.data.augment.MEAN`, over `trainer.data.augment.STD`, as
+    `trainer.data.augment.square_crop` makes them of uint8 frames. Of a run directory it is the newest
     checkpoint. Of a file (`ascnet export`, torchvision, RSPNet, CoCLR, ...) it is the one that the
     file names or that all its tensors fit, unless `backbone` says which, such as "r3d18". Raises
     TrainerError if there is none, or if not every tensor fits.

@@ -100,7 +100,11 @@ def _sentence(error: BaseException) -> str:
 
 
 def _ascnet() -> _Said:
-    return GOOD, f"{import_module('trainer.provenance').code()}, {Path(__file__).parent.parent}", ""
+    return (
+        GOOD,
+        f"{import_module('trainer.run.provenance').code()}, {Path(__file__).parent.parent}",
+        "",
+    )
 
 
 def _python() -> _Said:

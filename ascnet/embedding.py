@@ -25,8 +25,8 @@ from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol
 from evaluate.store import Features
 from evaluate.subjects import Subject
-from trainer.clips import usable_cores
-from trainer.provenance import fingerprint
+from trainer.data.clips import usable_cores
+from trainer.run.provenance import fingerprint
 
 _SHOWN = 5  # failed videos in a message
 _SAME = ("short_side", "jpeg_quality", "chroma", "fps")  # settings that frames look alike by

@@ -9,12 +9,12 @@ from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol
 from evaluate.store import Features
 from evaluate.subjects import TRAINED, Subject, Subjects, folder_of, of_file, of_run
-from trainer import checkpoint
 from trainer.backbones.base import Backbone
-from trainer.checkpoint import RUNS, newest_run
 from trainer.errors import TrainerError
-from trainer.run import is_run
-from trainer.weights import backbone_from_file
+from trainer.run import checkpoint
+from trainer.run.checkpoint import RUNS, newest_run
+from trainer.run.run import is_run
+from trainer.weights.load import backbone_from_file
 
 log = logging.getLogger(__name__)
 

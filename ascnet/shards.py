@@ -11,8 +11,8 @@ from builder.command_line import quoted
 from builder.errors import BuilderError
 from builder.shards.format import ShardDataset, Video, read_frames, read_offsets
 from builder.shards.info_text import printable
-from trainer.decode import decode_clip
-from trainer.sampling import POLICIES, Place, clip_frames
+from trainer.data.decode import decode_clip
+from trainer.data.sampling import POLICIES, Place, clip_frames
 
 
 class NoSuchVideoError(BuilderError, IndexError):

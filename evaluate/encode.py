@@ -9,10 +9,10 @@ from torch import nn
 from builder.shards.format import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import LAST, Protocol
-from trainer.augment import square_crop
 from trainer.backbones.base import Backbone
-from trainer.clips import ClipReader, read_batches
-from trainer.requests import ClipRequest
+from trainer.data.augment import square_crop
+from trainer.data.clip_sampler import ClipRequest
+from trainer.data.clips import ClipReader, read_batches
 
 UNIT = 8  # videos that are computed together, and done or not done together
 _BATCH_BYTES = 64 << 20  # of decoded frames; bounds memory

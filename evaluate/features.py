@@ -15,10 +15,10 @@ from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol, clips_of
 from evaluate.store import Features, FeatureStore, Identity, Origin, is_complete, unfinished
 from evaluate.subjects import Subject
-from trainer.config import Device
+from trainer.config.settings import Device
+from trainer.data.clip_sampler import ClipRequest
 from trainer.network import backends
-from trainer.provenance import code, fingerprint
-from trainer.requests import ClipRequest
+from trainer.run.provenance import code, fingerprint
 
 
 def identity_of(

@@ -31,11 +31,11 @@ from evaluate.learner import Learner
 from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol, clips_of
 from evaluate.subjects import Subject
-from trainer.augment import augment, draw_numbers
-from trainer.clips import ClipBatch, ClipReader, read_batches
+from trainer.data.augment import augment, draw_numbers
+from trainer.data.clips import ClipBatch, ClipReader, read_batches
+from trainer.data.transfer import on_device, send
 from trainer.random_streams import AUGMENTATION, torch_seed
 from trainer.schedules import total_steps
-from trainer.transfer import on_device, send
 
 LAST = "last epoch"
 BEST = "best epoch on held-out groups of the train part"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from evaluate.errors import EvaluateError
 from evaluate.protocol import CROPS, Protocol
-from trainer import config
-from trainer.config import Augment
-from trainer.errors import TrainerError
-from trainer.rules import (
+from trainer.config import settings as config
+from trainer.config.settings import Augment
+from trainer.config.toml_text import read_toml
+from trainer.config.validation import (
     LEAST_RATE,
     MOST_BATCH,
     MOST_CLIPS,
@@ -32,7 +32,7 @@ from trainer.rules import (
     name_rule,
     range_rule,
 )
-from trainer.toml_text import read_toml
+from trainer.errors import TrainerError
 
 RECIPES = Path(__file__).parent / "recipes"
 OPTIMISERS = ("sgd", "adamw")

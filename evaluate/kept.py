@@ -17,7 +17,7 @@ import torch
 from builder.atomic import give_name, partials_in, write_partial
 from evaluate.errors import EvaluateError
 from evaluate.identity import first_difference
-from trainer.checkpoint import read_state
+from trainer.run.checkpoint import read_state
 
 _STATE, _RESULT = "state.pt", "result.pt"
 Identity = dict[str, Any]  # of text, numbers and tuples of them

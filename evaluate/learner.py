@@ -10,12 +10,12 @@ from torch.nn.functional import cross_entropy
 from evaluate.classifier import Classifier
 from evaluate.errors import EvaluateError
 from evaluate.finetune_config import FinetuneSettings
-from trainer.checkpoint import step_of
-from trainer.config import Device, Optim
-from trainer.guards import EarlyNumber
+from trainer.config.settings import Device, Optim
+from trainer.method.guards import EarlyNumber
 from trainer.network import backends, precision
 from trainer.optimiser import make_optimiser
 from trainer.random_streams import LAYERS, torch_seed
+from trainer.run.checkpoint import step_of
 from trainer.schedules import warmup_cosine, warmup_drops
 
 

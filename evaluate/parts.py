@@ -7,7 +7,7 @@ import numpy as np
 
 from builder.shards.format import ShardDataset, Video
 from evaluate.errors import EvaluateError
-from trainer.training_set import describe_splits
+from trainer.data.training_set import describe_splits
 
 ALL = "all"  # every split that can be tested
 TESTED = ("test", "val")  # the part that is tested: the first that has labels (Kinetics: val)

@@ -5,17 +5,8 @@ from dataclasses import dataclass
 
 from builder.shards.format import Video
 from evaluate.errors import EvaluateError
-from trainer.config import Config, override
-from trainer.errors import TrainerError
-from trainer.requests import (
-    ClipRequest,
-    Times,
-    count_short,
-    even_requests,
-    stride_rates,
-    stride_times,
-)
-from trainer.rules import (
+from trainer.config.settings import Config, override
+from trainer.config.validation import (
     MOST_CLIPS,
     MOST_FRAMES,
     MOST_SIDE,
@@ -26,7 +17,16 @@ from trainer.rules import (
     range_rule,
     rate_rule,
 )
-from trainer.sampling import POLICIES, Place, clip_frames, clip_span, clock_of, starts_apart
+from trainer.data.clip_sampler import (
+    ClipRequest,
+    Times,
+    count_short,
+    even_requests,
+    stride_rates,
+    stride_times,
+)
+from trainer.data.sampling import POLICIES, Place, clip_frames, clip_span, clock_of, starts_apart
+from trainer.errors import TrainerError
 
 LAST = "last"  # the backbone's own output
 POOLINGS = ("average", "max")  # over the feature map; RSPNet's code, and its supplement

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from evaluate.errors import EvaluateError
-from trainer import config
 from trainer.backbones import make_backbone
 from trainer.backbones.base import Backbone
-from trainer.checkpoint import load_backbone
-from trainer.config import Config
+from trainer.config import settings as config
+from trainer.config.settings import Config
 from trainer.pretrain import make_model
-from trainer.run import record_of
-from trainer.weights import backbone_from_file, load_weights
+from trainer.run.checkpoint import load_backbone
+from trainer.run.run import record_of
+from trainer.weights.load import backbone_from_file, load_weights
 
 TRAINED, UNTRAINED = "trained", "untrained"
 

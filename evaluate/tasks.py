@@ -41,10 +41,10 @@ from evaluate.progress import Progress, silent
 from evaluate.question import Question, result_path, store_path
 from evaluate.store import Features
 from evaluate.subjects import Subject, Subjects
-from trainer.frame_size import enlarged
-from trainer.provenance import code
-from trainer.seen import count_seen, seen_by, sources_of
-from trainer.sources import shown
+from trainer.data.frame_size import enlarged
+from trainer.data.streaming.transport import shown
+from trainer.run.provenance import code
+from trainer.run.seen import count_seen, seen_by, sources_of
 
 SCHEMA = 1
 _COLUMNS = {

@@ -29,16 +29,17 @@ from experiments.floors import FLOOR_OF
 from experiments.measure import Asked, figures_of
 from experiments.peer_training import train_peer
 from experiments.plan import ASCNET, TRAINED, UNTRAINED, Cell, Plan, load
-from trainer import checkpoint, config
 from trainer.backbones.base import Backbone
-from trainer.checkpoint import CONFIG_FILE, load_backbone
-from trainer.config import Config
+from trainer.config import settings as config
+from trainer.config.settings import Config
+from trainer.data.training_set import TrainingSet, gather, locate
 from trainer.errors import TrainerError
-from trainer.log import LOG_FILE
 from trainer.pretrain import make_model, train
-from trainer.provenance import code
-from trainer.run import digest_of, must_be_same, record_of, start_run
-from trainer.training_set import TrainingSet, gather, locate
+from trainer.run import checkpoint
+from trainer.run.checkpoint import CONFIG_FILE, load_backbone
+from trainer.run.log import LOG_FILE
+from trainer.run.provenance import code
+from trainer.run.run import digest_of, must_be_same, record_of, start_run
 
 RESULT = "result.json"
 _CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ they are, so what SCP teaches is seen apart from how far its assumption holds.
 
 from dataclasses import replace
 
+from trainer.data.training_set import TrainingSet
 from trainer.errors import TrainerError
-from trainer.training_set import TrainingSet
 
 TEMPO = 1.2  # cycles a second; the middle of 0.9 and 2.4, or the clips of slow videos do not fit
 

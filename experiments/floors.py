@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainer.augment import MEAN, STD
+from trainer.data.augment import MEAN, STD
 
 _LEVELS = 4  # of each of R, G and B
 

@@ -17,7 +17,7 @@ from evaluate.parts import Parts, parts_of
 from evaluate.probe import ProbeSettings, linear_probe
 from evaluate.progress import silent
 from evaluate.protocol import Protocol, clips_of
-from trainer.config import Device
+from trainer.config.settings import Device
 from trainer.network import backends
 
 

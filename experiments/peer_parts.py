@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
 from trainer.backbones import make_backbone
-from trainer.bank import ClipLabels
-from trainer.config import Config
-from trainer.decorrelation import correlation
+from trainer.config.settings import Config
+from trainer.method.decorrelation import correlation
+from trainer.method.memory_bank import ClipLabels
 
 _QUEUE = 512  # keys; less than an epoch of a small data set, or most clips meet themselves in it
 

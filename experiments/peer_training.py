@@ -6,21 +6,21 @@ import torch
 
 from experiments.peer_parts import Batch, Peer
 from experiments.peers import PEER_OF
-from trainer.augment import augment, draw_numbers
 from trainer.backbones.base import Backbone
-from trainer.bank import ClipLabels
-from trainer.batches import training_batches
-from trainer.clips import ClipBatch, ClipReader, read_batches
-from trainer.config import Config
+from trainer.config.settings import Config
+from trainer.data.augment import augment, draw_numbers
+from trainer.data.batches import training_batches
+from trainer.data.clip_sampler import Pairs, pair_requests, stride_times
+from trainer.data.clips import ClipBatch, ClipReader, read_batches
+from trainer.data.training_set import TrainingSet
+from trainer.data.transfer import on_device, send
+from trainer.distributed import ALONE
 from trainer.errors import TrainerError
+from trainer.method.memory_bank import ClipLabels
 from trainer.network import backends, precision
 from trainer.optimiser import make_optimiser
 from trainer.random_streams import AUGMENTATION, LAYERS, torch_seed
-from trainer.ranks import ALONE
-from trainer.requests import Pairs, pair_requests, stride_times
 from trainer.schedules import scaled_lr, target_momentum, total_steps, warmup_cosine
-from trainer.training_set import TrainingSet
-from trainer.transfer import on_device, send
 
 _CPU = torch.device("cpu")
 

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from experiments.peer_parts import Average, Batch, Peer, Queue, at_speed, contrast, swapped
 from experiments.random_neighbours import RandomNeighbours
-from trainer.ascnet import distance, mlp
-from trainer.config import Config
+from trainer.config.settings import Config
+from trainer.method.ascnet import distance, mlp
 
 
 class Supervised(Peer):

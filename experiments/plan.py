@@ -12,11 +12,11 @@ from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, changed, protocol_of
 from experiments.floors import FLOOR_OF
 from experiments.peers import PEER_OF
-from trainer.checkpoint import list_checkpoints
-from trainer.config import Config, dump, load_recipe, override
+from trainer.config.settings import Config, dump, load_recipe, override
 from trainer.errors import TrainerError
-from trainer.provenance import fingerprint
-from trainer.run import digest_of
+from trainer.run.checkpoint import list_checkpoints
+from trainer.run.provenance import fingerprint
+from trainer.run.run import digest_of
 
 ASCNET, UNTRAINED, TRAINED = "ascnet", "untrained", "trained"
 KINDS = (ASCNET, UNTRAINED, TRAINED, *FLOOR_OF, *PEER_OF)

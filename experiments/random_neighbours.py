@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from experiments.peer_parts import Batch, Peer
-from trainer.ascnet import ASCNet
-from trainer.bank import MemoryBank
-from trainer.config import Config
-from trainer.decorrelation import correlation
+from trainer.config.settings import Config
 from trainer.errors import TrainerError
+from trainer.method.ascnet import ASCNet
+from trainer.method.decorrelation import correlation
+from trainer.method.memory_bank import MemoryBank
 
 
 class RandomBank(MemoryBank):

@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from trainer.requests import ClipRequest
+from trainer.data.clip_sampler import ClipRequest
 
 Pair = tuple[ClipRequest, ClipRequest]
 Size = tuple[int, int]  # height, width: pixels

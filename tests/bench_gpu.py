@@ -21,16 +21,16 @@ import torch
 
 from builder.errors import BuilderError
 from tests.gpu_table import Row, Setting, table
-from trainer.batches import training_batches
-from trainer.clips import usable_cores
-from trainer.config import Config, load_recipe, override
+from trainer.config.settings import Config, load_recipe, override
+from trainer.data.batches import training_batches
+from trainer.data.clips import usable_cores
+from trainer.data.training_set import TrainingSet, gather, locate
+from trainer.distributed import ALONE
 from trainer.errors import TrainerError
 from trainer.network import backends, prepare
 from trainer.pretrain import Waiting, make_model
-from trainer.ranks import ALONE
-from trainer.state import TrainingState
 from trainer.step import Stepper
-from trainer.training_set import TrainingSet, gather, locate
+from trainer.training_state import TrainingState
 
 PRECISIONS = ("fp32", "tf32", "bf16", "bf16+compile")
 AHEAD = 6  # batches that are still being filled when the last step ends, as in training

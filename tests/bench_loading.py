@@ -17,7 +17,7 @@ from builder.shards.format import ShardDataset, Video
 from tests.bench_decoders import LIBRARIES, Pair
 from tests.loading_ways import BATCH, START, Floor, OnTheFly, Ours, Webdataset
 from tests.side_by_side import Measured, Runs, alternate, cores, measure, rate, ratio
-from trainer.requests import Pairs, draw_pair
+from trainer.data.clip_sampler import Pairs, draw_pair
 
 PAIRS = Pairs(length=16, strides=(1, 2), replacement=False, policy="loop", seed=0)
 Load = Callable[[Sequence[Pair], int], int | Measured]  # samples, threads or processes

@@ -23,14 +23,15 @@ from unittest.mock import patch
 import torch
 
 from ascnet.progress import Progress
-from trainer import checkpoint, pretrain
-from trainer.batches import training_batches
-from trainer.clips import ClipBatch
-from trainer.config import load_recipe, override
-from trainer.run import start_run
+from trainer import pretrain
+from trainer.config.settings import load_recipe, override
+from trainer.data.batches import training_batches
+from trainer.data.clips import ClipBatch
+from trainer.data.training_set import TrainingSet, gather, locate
+from trainer.run import checkpoint
+from trainer.run.run import start_run
 from trainer.schedules import target_momentum
 from trainer.step import Stepper
-from trainer.training_set import TrainingSet, gather, locate
 
 BLOCK = 20  # steps
 WARM_UP = ("all", "given")  # the first block's clips are those that are given later

@@ -24,11 +24,11 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog.source import Catalog
 from tests.loading_ways import BATCH, START
 from tests.side_by_side import Measured, alternate, measure, rate, ratio
-from trainer.batches import training_batches
-from trainer.clips import usable_cores
-from trainer.config import Config, load_recipe, override
-from trainer.ranks import ALONE
-from trainer.training_set import TrainingSet, gather, locate
+from trainer.config.settings import Config, load_recipe, override
+from trainer.data.batches import training_batches
+from trainer.data.clips import usable_cores
+from trainer.data.training_set import TrainingSet, gather, locate
+from trainer.distributed import ALONE
 
 COPIES = 3  # of every video, so that there are shards of the usual size for several streams
 GOAL = 0.8

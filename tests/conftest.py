@@ -14,10 +14,10 @@ from builder.decode.ffmpeg import find_ffmpeg
 from builder.decode.frames import FrameSettings
 from builder.shards.format import ShardDataset
 from tests.drawn_motion import build_drawn, even_times, uneven_times
-from trainer.config import Config, load_recipe, override
+from trainer.config.settings import Config, load_recipe, override
+from trainer.data.training_set import TrainingSet, gather
 from trainer.pretrain import train
-from trainer.run import start_run
-from trainer.training_set import TrainingSet, gather
+from trainer.run.run import start_run
 
 # What is computed here is small: two threads wait for each other longer than they work, and many
 # times as long where something else runs.

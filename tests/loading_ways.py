@@ -19,7 +19,7 @@ from PIL import Image
 from builder.shards.format import Video, read_frames, read_offsets
 from tests.bench_decoders import Library, Pair, difference
 from tests.side_by_side import Measured, measure
-from trainer.clips import ClipReader, read_batches
+from trainer.data.clips import ClipReader, read_batches
 
 BATCH = 32  # samples
 START = 6  # batches after which `read_batches` has touched all its buffers

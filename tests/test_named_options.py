@@ -10,7 +10,7 @@ import pytest
 from ascnet.cli import cli
 from evaluate.finetune_config import FinetuneSettings
 from evaluate.protocol import Protocol
-from trainer.config import Config
+from trainer.config.settings import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("ascnet", "builder", "trainer", "evaluate")

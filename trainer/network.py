@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer.ascnet import ASCNet
-from trainer.config import Device
+from trainer.config.settings import Device
+from trainer.distributed import world
 from trainer.float32 import float32_products
-from trainer.ranks import world
+from trainer.method.ascnet import ASCNet
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

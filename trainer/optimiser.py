@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.config import Optim
+from trainer.config.settings import Optim
 
 
 class Lars(torch.optim.Optimizer):

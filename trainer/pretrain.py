@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from builder.atomic import only_writer
-from trainer import checkpoint
-from trainer.ascnet import ASCNet
-from trainer.batches import training_batches
-from trainer.clips import ClipBatch
-from trainer.config import Config
-from trainer.log import Log
-from trainer.monitor import (
+from trainer.config.settings import Config
+from trainer.data.batches import training_batches
+from trainer.data.clips import ClipBatch
+from trainer.data.training_set import TrainingSet
+from trainer.distributed import ALONE, Rank, wait_for_all
+from trainer.method.ascnet import ASCNet
+from trainer.method.monitor import (
     bank_numbers,
     embedding_stds,
     loss_numbers,
@@ -26,13 +26,13 @@ from trainer.monitor import (
     with_correlation,
 )
 from trainer.network import backends, prepare
-from trainer.ranks import ALONE, Rank, wait_for_all
-from trainer.run import note_launch
+from trainer.run import checkpoint
+from trainer.run.log import Log
+from trainer.run.run import note_launch
 from trainer.schedules import total_steps
-from trainer.state import TrainingState
 from trainer.step import Stepper, Taken
 from trainer.stop import Stop
-from trainer.training_set import TrainingSet
+from trainer.training_state import TrainingState
 
 Progress = Callable[[int, int, str], None]  # done, total, the numbers in words
 

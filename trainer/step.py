@@ -8,22 +8,22 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trainer.ascnet import Embeddings, Losses
-from trainer.augment import augment, draw_numbers
-from trainer.bank import ClipLabels
-from trainer.batches import part_size
-from trainer.checkpoint import write_state
-from trainer.clips import ClipBatch
-from trainer.config import Config
+from trainer.config.settings import Config
+from trainer.data.augment import augment, draw_numbers
+from trainer.data.batches import part_size
+from trainer.data.clips import ClipBatch
+from trainer.data.training_set import TrainingSet
+from trainer.data.transfer import send
+from trainer.distributed import Rank, own_pairs, wait_for_all
 from trainer.errors import TrainerError
-from trainer.guards import EarlyNumber, no_number, no_number_at_first
+from trainer.method.ascnet import Embeddings, Losses
+from trainer.method.guards import EarlyNumber, no_number, no_number_at_first
+from trainer.method.memory_bank import ClipLabels
 from trainer.network import last_or_alone, precision
 from trainer.random_streams import AUGMENTATION, LAYERS, torch_seed
-from trainer.ranks import Rank, own_pairs, wait_for_all
+from trainer.run.checkpoint import write_state
 from trainer.schedules import scaled_lr, target_momentum, warmup_cosine
-from trainer.state import TrainingState
-from trainer.training_set import TrainingSet
-from trainer.transfer import send
+from trainer.training_state import TrainingState
 
 
 @dataclass(frozen=True)

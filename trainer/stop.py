@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from trainer.guards import EarlyNumber
-from trainer.ranks import sum_over_ranks
+from trainer.distributed import sum_over_ranks
+from trainer.method.guards import EarlyNumber
 
 Item = TypeVar("Item")
 # Ctrl-C; `kill`, and the end of a job's time; a closed terminal; SLURM's --signal=USR1.

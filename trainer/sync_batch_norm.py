@@ -6,7 +6,7 @@ from torch import nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainer.ranks import world
+from trainer.distributed import world
 
 
 class _SumOverRanks(torch.autograd.Function):

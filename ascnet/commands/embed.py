@@ -17,7 +17,7 @@ from builder.shards.info_text import printable
 from evaluate.protocol import Protocol, protocol_of
 from evaluate.store import must_be_free
 from evaluate.subjects import Subjects
-from trainer.frame_size import enlarged
+from trainer.data.frame_size import enlarged
 
 
 @click.command("embed")

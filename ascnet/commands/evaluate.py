@@ -23,11 +23,11 @@ from evaluate.question import ON_THE_FLY, TASKS, Question, result_path
 from evaluate.retrieval import CENTRINGS
 from evaluate.subjects import Subjects
 from evaluate.tasks import Reporters
-from trainer.checkpoint import newest_run
+from trainer.data.frame_size import enlarged
+from trainer.data.streaming.transport import is_remote, shown
 from trainer.errors import TrainerError
-from trainer.frame_size import enlarged
-from trainer.run import shards_of
-from trainer.sources import is_remote, shown
+from trainer.run.checkpoint import newest_run
+from trainer.run.run import shards_of
 
 _TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips
 _CLASSIFIER = "classifier."  # begins the assignments that are for its recipe

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from trainer.checkpoint import RUNS, newest_run
-from trainer.export import FORMATS, export
+from trainer.run.checkpoint import RUNS, newest_run
+from trainer.weights.export import FORMATS, export
 
 
 @click.command("export")

@@ -7,7 +7,7 @@ import click
 from ascnet.commands.train import RUNS
 from ascnet.progress import Progress
 from evaluate.pages.report import write_report
-from trainer.checkpoint import newest_run
+from trainer.run.checkpoint import newest_run
 
 
 @click.command("report")

@@ -11,17 +11,19 @@ import torch.distributed as dist
 
 from ascnet.progress import Progress
 from builder.command_line import command_line
-from trainer import config
 from trainer.backbones import make_backbone
-from trainer.batches import must_be_shareable
-from trainer.checkpoint import CONFIG_FILE, RUNS, list_checkpoints, newest_run
-from trainer.config import Config
-from trainer.dry_run import data_text, forecast, must_be_computable, slow_on_a_cpu
+from trainer.config import settings as config
+from trainer.config.settings import Config
+from trainer.data.batches import must_be_shareable
+from trainer.data.streaming.transport import is_remote
+from trainer.data.training_set import TrainingSet, gather, locate
+from trainer.distributed import Rank, launch, restarts, together
 from trainer.errors import TrainerError
-from trainer.guards import must_be_finite
+from trainer.method.guards import must_be_finite
 from trainer.pretrain import train
-from trainer.ranks import Rank, launch, restarts, together
-from trainer.run import (
+from trainer.run.checkpoint import CONFIG_FILE, RUNS, list_checkpoints, newest_run
+from trainer.run.dry_run import data_text, forecast, must_be_computable, slow_on_a_cpu
+from trainer.run.run import (
     holds_run,
     is_of_this_launch,
     must_be_free,
@@ -34,9 +36,7 @@ from trainer.run import (
     start_run,
 )
 from trainer.schedules import total_steps
-from trainer.sources import is_remote
-from trainer.training_set import TrainingSet, gather, locate
-from trainer.weights import load_weights
+from trainer.weights.load import load_weights
 
 Say = Callable[[str], None]
 Chosen = TypeVar("Chosen")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.pages.chart import Chart, Level, Line
-from trainer.log import LOG_FILE
+from trainer.run.log import LOG_FILE
 
 _ENDLESS = 10**15  # steps
 _LARGEST = 1e300

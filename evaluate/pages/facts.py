@@ -7,9 +7,9 @@ from typing import Any
 from evaluate.counts import are_counts
 from evaluate.errors import EvaluateError
 from evaluate.pages.template import count
-from trainer.checkpoint import CONFIG_FILE
-from trainer.sources import is_remote, shown
-from trainer.toml_text import read_toml
+from trainer.config.toml_text import read_toml
+from trainer.data.streaming.transport import is_remote, shown
+from trainer.run.checkpoint import CONFIG_FILE
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import ascnet
 from builder.errors import BuilderError
 from builder.shards.format import read_frames, read_offsets
 from evaluate.errors import EvaluateError
-from trainer.augment import square_crop
+from trainer.data.augment import square_crop
 from trainer.errors import TrainerError
-from trainer.export import export
+from trainer.weights.export import export
 
 
 @pytest.fixture(scope="module")

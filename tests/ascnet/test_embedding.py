@@ -25,7 +25,7 @@ from evaluate.errors import EvaluateError
 from evaluate.protocol import protocol_of
 from evaluate.subjects import of_run
 from tests.drawn_motion import as_schema_2
-from trainer.provenance import fingerprint
+from trainer.run.provenance import fingerprint
 
 CPU = torch.device("cpu")
 

@@ -25,7 +25,7 @@ from tests.commands import run_ascnet
 from tests.evaluate.stores import held
 from trainer.backbones import make_backbone
 from trainer.errors import TrainerError
-from trainer.export import export
+from trainer.weights.export import export
 
 PATTERNS = (
     *("testsrc", "smptebars", "rgbtestsrc", "yuvtestsrc", "mandelbrot", "life", "cellauto"),

@@ -16,7 +16,7 @@ import torch
 from tests.commands import run_ascnet
 from tests.conftest import TINY
 from trainer.backbones import make_backbone
-from trainer.checkpoint import load_last
+from trainer.run.checkpoint import load_last
 
 SETTINGS = [word for change in TINY for word in ("--set", change)]
 ASCNET = [sys.executable, "-m", "ascnet.cli"]

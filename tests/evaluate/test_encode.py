@@ -6,9 +6,9 @@ import torch
 from evaluate.encode import UNIT, Pooled, encode
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, clips_of
-from trainer.augment import square_crop
 from trainer.backbones import make_backbone
-from trainer.clips import ClipReader, read_batches
+from trainer.data.augment import square_crop
+from trainer.data.clips import ClipReader, read_batches
 
 CPU = torch.device("cpu")
 PROTOCOL = Protocol(frames=4, stride=1, size=16, clips=3)

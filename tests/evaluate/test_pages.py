@@ -14,7 +14,7 @@ from evaluate.errors import EvaluateError
 from evaluate.pages.report import make_report, write_report
 from evaluate.store import Features, FeatureStore, Origin
 from tests.page_reader import Page
-from trainer.provenance import fingerprint
+from trainer.run.provenance import fingerprint
 
 BAD = "<script>alert('x')</script>\"&"
 

@@ -8,11 +8,11 @@ from evaluate import finetune_config
 from evaluate.errors import EvaluateError
 from evaluate.finetune_config import recipes
 from evaluate.subjects import of_file, of_run, recipe_for
-from trainer import config
 from trainer.backbones import BACKBONES, make_backbone
-from trainer.checkpoint import load_backbone
+from trainer.config import settings as config
 from trainer.pretrain import make_model, train
-from trainer.run import start_run
+from trainer.run.checkpoint import load_backbone
+from trainer.run.run import start_run
 
 
 def test_the_untrained_one_is_what_training_began_with(finished_run, tiny):

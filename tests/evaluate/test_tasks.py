@@ -23,7 +23,7 @@ from evaluate.results import table
 from evaluate.subjects import of_file, of_run
 from evaluate.tasks import evaluate
 from trainer.backbones import make_backbone
-from trainer.seen import TRAINING_VIDEOS_FILE
+from trainer.run.seen import TRAINING_VIDEOS_FILE
 
 CPU = torch.device("cpu")
 QUICK = ("epochs=2", "batch=4", "lr=0.01")

@@ -14,10 +14,10 @@ from experiments.even_tempo import TEMPO, at_even_tempo
 from experiments.measure import Asked, figures_of
 from experiments.plan import load
 from tests.conftest import TINY
-from trainer import checkpoint
-from trainer.checkpoint import load_backbone
 from trainer.errors import TrainerError
-from trainer.log import LOG_FILE
+from trainer.run import checkpoint
+from trainer.run.checkpoint import load_backbone
+from trainer.run.log import LOG_FILE
 
 USUAL = Path(__file__).resolve().parents[2] / "experiments" / "evidence.toml"
 STEPS = ("optim.steps=2", "evaluate.clips=2", "milestones=0", "objective.collapse_steps=0")

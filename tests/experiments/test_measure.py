@@ -15,7 +15,7 @@ from evaluate.tasks import evaluate
 from experiments import measure
 from experiments.floors import colours, pixels
 from experiments.measure import Asked, figures_of, speed_of
-from trainer.augment import MEAN, STD
+from trainer.data.augment import MEAN, STD
 
 CPU = torch.device("cpu")
 

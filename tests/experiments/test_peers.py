@@ -12,11 +12,11 @@ from experiments.floors import FLOOR_OF
 from experiments.peer_parts import Batch, at_speed, contrast, pooled, swapped
 from experiments.peer_training import train_peer
 from experiments.peers import PEER_OF
-from trainer.ascnet import distance
-from trainer.bank import ClipLabels
-from trainer.config import override
-from trainer.decorrelation import correlation
+from trainer.config.settings import override
 from trainer.errors import TrainerError
+from trainer.method.ascnet import distance
+from trainer.method.decorrelation import correlation
+from trainer.method.memory_bank import ClipLabels
 from trainer.pretrain import make_model
 
 

@@ -28,10 +28,10 @@ from tests.builder.download.test_http import Server
 from tests.builder.download.test_http import serve as serve_files
 from tests.builder.download.test_unpack import found, rar_of, tar_of, tool, zip_of
 from tests.commands import refused
-from trainer import remote
+from trainer.data.streaming import retrying as remote
+from trainer.data.streaming.retrying import Patience, fetch_metadata
+from trainer.data.streaming.transport import _followed, curl_says
 from trainer.errors import TrainerError
-from trainer.remote import Patience, fetch_metadata
-from trainer.sources import _followed, curl_says
 
 QUICK = DownloadSettings(tries=2, pause=0.001, timeout=10)
 PIECE = bytes(1 << 16)

@@ -23,9 +23,9 @@ from evaluate.pages import curves, results
 from evaluate.store import Features, is_complete, unfinished
 from tests.commands import run_ascnet
 from tests.evaluate.stores import random_store, store_of, video
-from trainer import archive, checkpoint, seen
 from trainer.errors import TrainerError
-from trainer.weights import read_tensors
+from trainer.run import archive, checkpoint, seen
+from trainer.weights.load import read_tensors
 
 DEEP = "[" * 200_000
 BIG = 1 << 30

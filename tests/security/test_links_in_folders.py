@@ -21,8 +21,8 @@ from evaluate.results import write_json
 from evaluate.store import Features, unfinished
 from tests.commands import run_ascnet
 from tests.evaluate.stores import store_of, video
-from trainer import checkpoint
-from trainer.log import Log
+from trainer.run import checkpoint
+from trainer.run.log import Log
 
 PRECIOUS = b"not to be lost\n"
 

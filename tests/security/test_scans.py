@@ -12,7 +12,7 @@ from builder.shards import contact_sheet as sheet
 from builder.shards.jpeg import open_frame
 from builder.shards.scans import MOST_SCANS, must_have_few_scans
 from builder.shards.verify import _undecodable
-from trainer.decode import decode_clip
+from trainer.data.decode import decode_clip
 from trainer.errors import TrainerError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)

@@ -9,11 +9,11 @@ import pytest
 from ascnet import load_backbone
 from tests.commands import refused, run_ascnet
 from tests.security.traps import Trap, listening
-from trainer.config import override
+from trainer.config.settings import override
+from trainer.data.streaming.reader import stream_shards
+from trainer.data.streaming.transport import shown, url_of, without_password
 from trainer.errors import TrainerError
-from trainer.run import new_folder, record_of, sources_to_resume, start_run
-from trainer.sources import shown, url_of, without_password
-from trainer.streaming import stream_shards
+from trainer.run.run import new_folder, record_of, sources_to_resume, start_run
 
 
 @pytest.fixture

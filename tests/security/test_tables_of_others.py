@@ -26,14 +26,14 @@ from builder.shards.verify import verify
 from evaluate.pages.thumbnails import sprite
 from tests.commands import refused, run_ascnet
 from tests.security.traps import Trap
-from trainer.batches import training_batches
-from trainer.clips import read_batches
-from trainer.config import override
-from trainer.decode import decoded_size
+from trainer.config.settings import override
+from trainer.data.batches import training_batches
+from trainer.data.clips import read_batches
+from trainer.data.decode import decoded_size
+from trainer.data.streaming.reader import stream_shards
+from trainer.data.training_set import gather
+from trainer.distributed import ALONE
 from trainer.errors import TrainerError
-from trainer.ranks import ALONE
-from trainer.streaming import stream_shards
-from trainer.training_set import gather
 
 Change = Callable[[Any], None]
 

@@ -7,8 +7,8 @@ import pytest
 from tests import bench_gpu
 from tests.bench_gpu import How, main
 from tests.gpu_table import Row, Setting, table
+from trainer.data.training_set import TrainingSet
 from trainer.errors import TrainerError
-from trainer.training_set import TrainingSet
 
 
 def test_the_table_has_a_row_for_every_precision(shards: Path, capsys) -> None:

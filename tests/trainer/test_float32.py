@@ -5,10 +5,10 @@ import torch
 
 from tests.float32_state import WAYS, look, multiplying
 from trainer import float32, pretrain
-from trainer.config import Device, override
+from trainer.config.settings import Device, override
+from trainer.distributed import Rank
 from trainer.float32 import float32_products
 from trainer.network import backends
-from trainer.ranks import Rank
 
 BEFORE = [(), *((way,) for way in WAYS), *pairwise(WAYS), *pairwise(reversed(WAYS))]
 EXACT = {

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from trainer import pretrain
-from trainer.config import Optim
+from trainer.config.settings import Optim
 from trainer.optimiser import make_optimiser
 
 

@@ -12,16 +12,16 @@ import torch
 
 from builder.errors import BuilderError
 from trainer import pretrain, step
-from trainer.ascnet import ASCNet
-from trainer.batches import training_batches
-from trainer.checkpoint import list_checkpoints, load_last
-from trainer.config import override
+from trainer.config.settings import override
+from trainer.data.batches import training_batches
+from trainer.data.training_set import gather
+from trainer.distributed import ALONE
 from trainer.errors import TrainerError
-from trainer.log import LOG_FILE, TIMES, Log
-from trainer.ranks import ALONE
-from trainer.run import start_run
+from trainer.method.ascnet import ASCNet
+from trainer.run.checkpoint import list_checkpoints, load_last
+from trainer.run.log import LOG_FILE, TIMES, Log
+from trainer.run.run import start_run
 from trainer.step import Stepper
-from trainer.training_set import gather
 
 CPU = torch.device("cpu")
 
@@ -73,7 +73,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     start_run(run, tiny, training_set)
     program = (
         "import sys, time, torch\nfrom pathlib import Path\nfrom trainer import config, pretrain\n"
-        "from trainer.training_set import gather\n"
+        "from trainer.data.training_set import gather\n"
         "run, shards = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "slow = lambda done, total, text: time.sleep(0.3)\n"
         "settings = config.load(run / 'config.toml')\n"

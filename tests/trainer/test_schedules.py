@@ -1,7 +1,7 @@
 import pytest
 
 from evaluate.finetune_config import FinetuneSettings
-from trainer.config import Optim
+from trainer.config.settings import Optim
 from trainer.schedules import scaled_lr, target_momentum, total_steps, warmup_cosine, warmup_drops
 
 

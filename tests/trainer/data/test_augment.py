@@ -1,0 +1,161 @@
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from trainer.config.settings import Augment
+from trainer.data.augment import (
+    MEAN,
+    STD,
+    Colour,
+    Geometry,
+    augment,
+    colour_matrix,
+    draw_geometry,
+    draw_numbers,
+    render,
+    resize_matrix,
+    square_crop,
+)
+
+
+def clips(n: int = 2, t: int = 3, h: int = 24, w: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    frames = torch.randint(0, 256, (n, t, h, w, 3), dtype=torch.uint8, generator=generator)
+    return frames, torch.tensor([[h, w]] * n)
+
+
+def numbers(count: int, seed: int = 0) -> torch.Tensor:
+    return draw_numbers(count, torch.Generator().manual_seed(seed))
+
+
+def geometry(top, left, height, width, flip=False, sigma=0.0) -> Geometry:
+    values = [torch.tensor([float(v)]) for v in (top, left, height, width)]
+    return Geometry(*values, torch.tensor([flip]), torch.tensor([float(sigma)]))
+
+
+def colour(**changes: float) -> Colour:
+    neutral = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+    values = {key: torch.tensor([changes.get(key, value)]) for key, value in neutral.items()}
+    return Colour(**values, gray=torch.tensor([bool(changes.get("gray", False))]))
+
+
+def to_pixels(x: torch.Tensor) -> torch.Tensor:
+    mean, std = (torch.tensor(v)[:, None, None, None] for v in (MEAN, STD))
+    return x * std + mean
+
+
+def planes(frames: torch.Tensor) -> torch.Tensor:
+    return frames.permute(0, 4, 1, 2, 3).float() / 255
+
+
+@pytest.mark.parametrize("size", [8, 16, 40])
+def test_resizing_is_torch_s_antialiased_bilinear(size):
+    frames, sizes = clips(1)
+    ours = to_pixels(render(frames, sizes, geometry(0, 0, 24, 32), None, size))
+    flat = planes(frames)[0].permute(1, 0, 2, 3)
+    theirs = interpolate(flat, (size, size), mode="bilinear", antialias=True)
+    assert torch.allclose(ours[0].permute(1, 0, 2, 3), theirs, atol=1e-5)
+
+
+def test_crop_flip_and_normalisation():
+    frames, sizes = clips(1)
+    whole = planes(frames)
+    cropped = to_pixels(render(frames, sizes, geometry(4, 7, 16, 16), None, 16))
+    assert torch.allclose(cropped, whole[..., 4:20, 7:23], atol=1e-5)
+    flipped = to_pixels(render(frames, sizes, geometry(4, 7, 16, 16, flip=True), None, 16))
+    assert torch.allclose(flipped, whole[..., 4:20, 7:23].flip(-1), atol=1e-5)
+
+
+def test_square_crop():
+    frames, sizes = clips(2)
+    assert torch.allclose(
+        to_pixels(square_crop(frames, sizes, 24)), planes(frames)[..., 4:28], atol=1e-5
+    )
+
+
+def test_what_is_outside_the_frame_is_not_used():
+    frames, _ = clips(1)
+    canvas = torch.full((1, 3, 40, 50, 3), 255, dtype=torch.uint8)
+    canvas[:, :, :24, :32] = frames
+    sizes = torch.tensor([[24, 32]])
+    for size in (12, 24, 33):
+        assert torch.allclose(
+            square_crop(canvas, sizes, size), square_crop(frames, sizes, size), atol=1e-5
+        )
+
+
+def test_blur_spreads_a_point_and_keeps_the_sum():
+    one = torch.ones(1)
+    matrix = resize_matrix(0 * one, 33 * one, 33 * one, 33, 33, 2 * one)[0]
+    assert torch.allclose(matrix.sum(-1), torch.ones(33), atol=1e-6)
+    row = matrix[16]
+    expected = torch.exp(-0.5 * ((torch.arange(33) - 16) / 2) ** 2)
+    assert torch.allclose(row, expected / expected.sum(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"hue": 0.25}, {"saturation": 0.3}, {"gray": True}, {"contrast": 0.5}]
+)
+def test_gray_stays_gray(changes):
+    levels = torch.tensor([[0.1, 0.1, 0.1], [0.7, 0.7, 0.7]]).T
+    out = colour_matrix(colour(**changes))[0] @ levels
+    assert torch.allclose(out, out.mean(0, keepdim=True).expand(3, -1), atol=2e-3)
+
+
+def test_colour_changes_by_hand():
+    red = torch.tensor([1.0, 0.0, 0.0])
+    assert torch.allclose(colour_matrix(colour())[0] @ red, red, atol=1e-5)
+    assert torch.allclose(
+        colour_matrix(colour(gray=True))[0] @ red, torch.full((3,), 0.299), atol=1e-5
+    )
+    assert torch.allclose(colour_matrix(colour(brightness=0.5))[0] @ red, red / 2, atol=1e-5)
+    half = colour_matrix(colour(saturation=0.5))[0] @ red
+    assert torch.allclose(half, 0.5 * red + 0.5 * 0.299, atol=1e-5)
+    turned = colour_matrix(colour(hue=1.0))[0] @ red
+    assert torch.allclose(turned, red, atol=1e-4)
+
+
+def test_contrast_turns_about_the_mean_brightness():
+    frames = torch.zeros(1, 1, 2, 2, 3, dtype=torch.uint8)
+    frames[0, 0, 0] = 255
+    sizes = torch.tensor([[2, 2]])
+    out = to_pixels(render(frames, sizes, geometry(0, 0, 2, 2), colour(contrast=0.5), 2))
+    assert torch.allclose(out[0, :, 0, 0], torch.full((3, 2), 0.75), atol=1e-4)
+    assert torch.allclose(out[0, :, 0, 1], torch.full((3, 2), 0.25), atol=1e-4)
+
+
+def test_all_frames_of_a_clip_are_treated_alike():
+    frames, sizes = clips(4, t=1)
+    still = frames.expand(4, 5, -1, -1, -1)
+    out = augment(still, sizes, Augment(), 16, numbers(len(still)))
+    assert out.shape == (4, 3, 5, 16, 16)
+    assert torch.equal(out, out[:, :, :1].expand_as(out))
+
+
+def test_what_is_drawn_for_a_clip_depends_on_its_numbers_alone():
+    frames, sizes = clips(4)
+    rows = numbers(4)
+    whole = augment(frames, sizes, Augment(), 16, rows)
+    assert torch.equal(whole, augment(frames, sizes, Augment(), 16, numbers(4)))
+    assert not torch.equal(whole, augment(frames, sizes, Augment(), 16, numbers(4, seed=6)))
+    half = augment(frames[2:], sizes[2:], Augment(), 16, rows[2:])
+    assert torch.allclose(whole[2:], half, atol=1e-5)
+
+
+def test_without_blur_no_clip_is_blurred():
+    frames, sizes = clips(4)
+    sharp = augment(frames, sizes, Augment(blur=0.0), 16, numbers(4))
+    faint = augment(frames, sizes, Augment(blur=1.0, blur_sigma=(0.0, 0.0)), 16, numbers(4))
+    assert torch.allclose(sharp, faint, atol=1e-5)
+
+
+def test_crops_are_inside_and_of_the_area_asked_for():
+    sizes = torch.tensor([[120, 160]] * 2000)
+    settings = Augment(area=(0.2, 0.5))
+    g = draw_geometry(settings, sizes, 112, numbers(len(sizes)))
+    assert bool((g.top >= 0).all() and (g.top + g.height <= 120 + 1e-3).all())
+    assert bool((g.left >= 0).all() and (g.left + g.width <= 160 + 1e-3).all())
+    area = g.height * g.width / (120 * 160)
+    assert 0.19 < area.min() < 0.21 and 0.49 < area.max() < 0.51
+    assert 0.45 < g.flip.float().mean() < 0.55
+    assert 0.45 < (g.sigma > 0).float().mean() < 0.55

@@ -1,0 +1,93 @@
+from dataclasses import replace
+
+import pytest
+import simplejpeg
+import torch
+
+from builder.shards.format import read_frames, read_offsets
+from trainer.data.clip_sampler import ClipRequest
+from trainer.data.clips import ClipReader, read_batches
+from trainer.data.decode import decoded_size
+from trainer.errors import TrainerError
+
+
+def test_a_batch_holds_the_frames_that_were_asked_for(dataset):
+    reader = ClipReader(dataset.videos)
+    requests = [ClipRequest(3, (0, 2, 4), 2), ClipRequest(5, (7, 1, 7), 1)]
+    (batch,) = read_batches(reader, [requests], workers=2)
+    assert batch.frames.shape == (2, 3, 32, 42, 3)
+    assert batch.frames.dtype == torch.uint8
+    assert batch.strides.tolist() == [2, 1]
+    assert batch.videos.tolist() == [3, 5]
+    assert batch.sizes.tolist() == [[32, 42], [32, 42]]
+    for clip, request in zip(batch.frames.numpy(), requests, strict=True):
+        video = dataset.videos[request.video]
+        jpegs = read_frames(video, read_offsets(video), request.frames)
+        for frame, jpeg in zip(clip, jpegs, strict=True):
+            whole = simplejpeg.decode_jpeg(jpeg, fastdct=True, fastupsample=True)
+            assert (frame == whole).all()
+
+
+def test_decoding_at_a_smaller_scale(dataset):
+    reader = ClipReader(dataset.videos, short_side=16)
+    (batch,) = read_batches(reader, [[ClipRequest(0, (0,), 1)]])
+    assert batch.frames.shape == (1, 1, 16, 21, 3)
+
+
+def test_batches_come_in_order_and_buffers_are_not_mixed_up(dataset):
+    reader = ClipReader(dataset.videos)
+    requests = [[ClipRequest(i % 16, (0, 1), 1)] for i in range(30)]
+    alone = [next(read_batches(reader, [r])).frames.clone() for r in requests]
+    for workers in (1, 3):
+        batches = read_batches(reader, requests, workers)
+        for i, batch in enumerate(batches):
+            assert batch.videos.tolist() == [i % 16]
+            assert torch.equal(batch.frames, alone[i])
+
+
+def test_a_spoilt_frame_is_named(dataset, tmp_path):
+    video = dataset.videos[2]
+    content = bytearray(video.shard.read_bytes())
+    first = video.location.blob_start + int(read_offsets(video)[3])
+    content[first : first + 200] = bytes(200)
+    spoilt = tmp_path / "spoilt.tar"
+    spoilt.write_bytes(content)
+    reader = ClipReader([replace(video, shard=spoilt)])
+    with pytest.raises(TrainerError, match=rf"Frame 3 of {video.name} in .*spoilt.tar"):
+        list(read_batches(reader, [[ClipRequest(0, (2, 3), 1)]]))
+
+
+def test_frames_of_two_sizes_share_a_canvas(dataset):
+    """A video of another size lies at the top left of its canvas."""
+    small = replace(dataset.videos[0], width=42, height=32)
+    wide = replace(dataset.videos[1], width=60)  # makes the canvas wider than any frame
+    reader = ClipReader([small, wide])
+    assert (reader.height, reader.width) == (32, 60)
+    (batch,) = read_batches(reader, [[ClipRequest(0, (0, 1), 1)]])
+    assert batch.sizes.tolist() == [[32, 42]]
+    (alone,) = read_batches(ClipReader([small]), [[ClipRequest(0, (0, 1), 1)]])
+    assert torch.equal(batch.frames[:, :, :, :42], alone.frames)
+    assert not batch.frames[:, :, :, 42:].any()
+
+
+def test_a_frame_of_another_size_is_named(dataset):
+    reader = ClipReader([replace(dataset.videos[0], width=44)])
+    with pytest.raises(TrainerError, match=r"no readable JPEG of 32 x 44 pixels .*\(32, 42\)"):
+        list(read_batches(reader, [[ClipRequest(0, (0,), 1)]]))
+
+
+@pytest.mark.parametrize(
+    ("short_side", "size"),
+    [
+        (0, (128, 170)),
+        (16, (16, 22)),
+        (17, (32, 43)),
+        (48, (48, 64)),
+        (64, (64, 85)),
+        (65, (128, 170)),
+        (112, (128, 170)),
+        (500, (128, 170)),
+    ],
+)
+def test_only_scales_that_are_cheaper_than_whole_frames_are_taken(short_side, size):
+    assert decoded_size(128, 170, short_side) == size

@@ -1,0 +1,35 @@
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from trainer.run import provenance
+
+
+def test_the_commit_is_named_in_a_checkout_only(tmp_path):
+    """A copy of the file in a checkout that does not track it names no commit."""
+    shutil.copy(provenance.__file__, tmp_path / "provenance.py")
+    script = "import provenance; print(provenance.code())"
+    sys_path = {"PYTHONPATH": str(tmp_path), "PATH": os.environ["PATH"]}
+
+    def said() -> str:
+        command = [sys.executable, "-c", script]
+        out = subprocess.run(command, capture_output=True, text=True, check=True, env=sys_path)
+        return out.stdout.strip()
+
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    assert "+" not in said()
+    subprocess.run([*git, "add", "provenance.py"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "y"], check=True)
+    assert re.fullmatch(r".+\+[0-9a-f]{7,}", said())
+
+
+def test_fingerprint_changes_with_the_data_set(shards: Path, tmp_path):
+    shutil.copytree(shards, tmp_path / "copy")
+    assert provenance.fingerprint(tmp_path / "copy") == provenance.fingerprint(shards)
+    (tmp_path / "copy" / "dataset.json").write_text("{}")
+    assert provenance.fingerprint(tmp_path / "copy") != provenance.fingerprint(shards)

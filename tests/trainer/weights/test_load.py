@@ -1,0 +1,494 @@
+import argparse
+import pickle
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from trainer.backbones import BACKBONES, make_backbone
+from trainer.errors import TrainerError
+from trainer.run.checkpoint import list_checkpoints
+from trainer.weights.export import export
+from trainer.weights.load import backbone_from_file, backbone_of, load_weights, read_tensors
+
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def source() -> Tensors:
+    """The state dict of an r3d-tiny, 72 entries, 12 of them num_batches_tracked."""
+    torch.manual_seed(7)
+    return make_backbone("r3d-tiny").state_dict()
+
+
+def named(tensors: Tensors, prefix: str) -> Tensors:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def saved(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def is_loaded(backbone: torch.nn.Module, source: Tensors) -> bool:
+    state = backbone.state_dict()
+    return all(torch.equal(state[name], tensor) for name, tensor in source.items())
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["", "module.", "encoder_q.", "module.encoder_q.", "encoder.backbone.", "backbone.", "model."],
+)
+def test_any_prefix(tmp_path, source, prefix):
+    path = saved(tmp_path / "x.pth", named(source, prefix))
+    backbone = make_backbone("r3d-tiny")
+    assert not is_loaded(backbone, source)
+    found = load_weights(backbone, path)
+    assert is_loaded(backbone, source)
+    assert (found.loaded, found.expected, found.prefix, found.unused) == (72, 72, prefix, ())
+    note = f" (prefix {prefix})" if prefix else ""
+    assert found.text() == f"loaded 72/72 tensors of {path}{note}"
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        lambda t: {"state_dict": t, "epoch": 3},
+        lambda t: {"model": {"state_dict": t}},
+        lambda t: {"model_state": t, "optimizer_state": {"state": {0: {"x": torch.ones(2)}}}},
+        lambda t: {"net": t},
+        lambda t: {"encoder": t, "head": {"weight": torch.ones(2)}},
+        lambda t: {"epoch": 3, **t},
+        lambda t: {"best_acc1": torch.tensor(61.0), "state_dict": t},
+        lambda t: {"epoch": torch.tensor(3), "model": {"step": torch.tensor(7), "net": t}},
+        lambda t: {"a": {"b": {"c": {"d": t}}}},
+        lambda t: {"trained": {"network": t}, "best": torch.tensor(1.0)},
+        lambda t: (3, t),
+        lambda t: [{"x": torch.ones(2)}, {"weights": t}],
+        lambda t: {name: {"leaf": {}} for name in ("model", "net")} | {"own": t},
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pth.tar", ".pyth"])
+def test_nesting(tmp_path, source, nested, suffix):
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, saved(tmp_path / f"x{suffix}", nested(source)))
+    assert is_loaded(backbone, source)
+    assert found.loaded == 72
+
+
+def test_safetensors_and_the_old_file_format(tmp_path, source):
+    save_file(source, tmp_path / "x.safetensors")
+    torch.save(source, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("x.safetensors", "old.pth"):
+        backbone = make_backbone("r3d-tiny")
+        load_weights(backbone, tmp_path / name)
+        assert is_loaded(backbone, source)
+
+
+def test_half_precision_becomes_single(tmp_path, source):
+    halves = {name: t.half() if t.is_floating_point() else t for name, t in source.items()}
+    backbone = make_backbone("r3d-tiny")
+    load_weights(backbone, saved(tmp_path / "x.pth", halves))
+    assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+    torch.testing.assert_close(
+        backbone.state_dict()["stem.0.weight"], source["stem.0.weight"], rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("online", "copy"),
+    [
+        ("module.encoder_q.", "module.encoder_k."),
+        ("online_network.", "target_network."),
+        ("student.backbone.", "teacher.backbone."),
+        ("a_long_name_of_the_model.", "ema."),
+    ],
+)
+@pytest.mark.parametrize("copy_first", [False, True])
+def test_the_encoder_rather_than_its_momentum_copy(tmp_path, source, online, copy, copy_first):
+    other = {name: tensor + 1 for name, tensor in source.items()}
+    parts = [named(source, online), named(other, copy)]
+    first, second = reversed(parts) if copy_first else parts
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, saved(tmp_path / "x.pth", first | second))
+    assert is_loaded(backbone, source)
+    assert found.prefix == online
+    assert len(found.unused) == 72
+
+
+def test_a_whole_encoder_is_worth_more_than_half_of_one(tmp_path, source):
+    half = dict(list(source.items())[:40])
+    both = named(half, "encoder_q.") | named(source, "encoder_k.")
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, saved(tmp_path / "x.pth", both))
+    assert found.prefix == "encoder_k."
+
+
+def test_old_files_without_counters(tmp_path, source):
+    old = {name: t for name, t in source.items() if not name.endswith("num_batches_tracked")}
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, saved(tmp_path / "x.pth", old))
+    assert is_loaded(backbone, old)
+    assert (found.loaded, found.expected) == (60, 60)
+
+
+def test_what_is_not_used_is_named_head_first(tmp_path, source):
+    queue = {"module.queue": torch.ones(2), "module.encoder_k.fc.weight": torch.ones(2)}
+    head = {"module.encoder_q.fc.weight": torch.ones(2), "module.encoder_q.fc.bias": torch.ones(2)}
+    whole = queue | named(source, "module.encoder_q.") | head
+    found = load_weights(make_backbone("r3d-tiny"), saved(tmp_path / "x.pth", whole))
+    assert found.unused[:2] == tuple(head)
+    assert found.text().endswith(
+        "x.pth (prefix module.encoder_q.; 4 of the file not used: module.encoder_q.fc.weight, "
+        "module.encoder_q.fc.bias, module.queue, ...)"
+    )
+
+
+def test_our_own_checkpoints(finished_run):
+    path = list_checkpoints(finished_run)[-1]
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, path)
+    assert (found.loaded, found.prefix) == (72, "encoder.backbone.")
+    model = torch.load(path, weights_only=True)["model"]
+    assert is_loaded(backbone, {k: model["encoder.backbone." + k] for k in backbone.state_dict()})
+    with pytest.raises(TrainerError, match=rf"newest checkpoint is {re.escape(str(path))}"):
+        load_weights(backbone, finished_run)
+
+
+def test_a_file_that_does_not_fit_loads_nothing(tmp_path, source):
+    wrong = dict(source)
+    del wrong["layer4.0.conv2.0.weight"]
+    wrong["stem.0.weight"] = torch.ones(16, 3, 7, 7, 7)
+    backbone = make_backbone("r3d-tiny")
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    with pytest.raises(TrainerError) as caught:
+        load_weights(backbone, saved(tmp_path / "x.pth", named(wrong, "net.")))
+    assert is_loaded(backbone, before)
+    assert str(caught.value) == (
+        f"{tmp_path / 'x.pth'} fits 70 of the backbone's 72 tensors under the prefix net., so "
+        "nothing was loaded; missing are layer4.0.conv2.0.weight; of another shape are "
+        "stem.0.weight (16x3x7x7x7, not 16x3x3x7x7). Nor does it fit another backbone of this "
+        f"version: {', '.join(BACKBONES)}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "advice"),
+    [
+        ("c3d", "r3d-tiny", "It fits c3d fully: --set model.backbone=c3d."),
+        ("s3d", "s3dg", "It fits s3d fully: --set model.backbone=s3d."),
+        ("s3dg", "r3d-tiny", "It fits s3dg fully: --set model.backbone=s3dg."),
+        ("s3dg", "s3d", "It fits s3dg fully: --set model.backbone=s3dg."),
+    ],
+)
+def test_another_backbone_that_fits_is_named(tmp_path, written, asked, advice):
+    halves = make_backbone(written).half().state_dict()
+    path = saved(tmp_path / "x.pth", named(halves, "module."))
+    with pytest.raises(TrainerError) as caught:
+        load_weights(make_backbone(asked), path)
+    assert str(caught.value).endswith(advice)
+
+
+def test_our_own_files_tell_their_backbone(tmp_path, finished_run):
+    """Checkpoints by their tensors, exports by what they say of themselves."""
+    exported = export(finished_run, "safetensors", tmp_path / "x.safetensors").path
+    for path in (list_checkpoints(finished_run)[-1], exported):
+        backbone, found, name = backbone_from_file(path)
+        assert name == backbone_of(path) == "r3d-tiny"
+        assert found.loaded == 72 and is_loaded(backbone, read_tensors(exported))
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("c3d", "c3d"), ("resnet50", "r3d-tiny"), (None, "r3d-tiny")]
+)
+def test_metadata_count_before_tensors_if_they_name_a_backbone(tmp_path, source, said, found):
+    path = tmp_path / "x.safetensors"
+    save_file(source, path, metadata={"backbone": said} if said else None)
+    assert backbone_of(path) == found
+    if found == "c3d":
+        with pytest.raises(TrainerError, match=r"fits 0 of .*r3d-tiny fully: --backbone r3d-tiny"):
+            backbone_from_file(path)
+        assert backbone_from_file(path, "r3d-tiny")[2] == "r3d-tiny"
+
+
+def test_of_two_backbones_in_a_file_the_one_of_more_tensors(tmp_path, source):
+    c3d = make_backbone("c3d").half().state_dict()  # 56, counters included
+    path = saved(tmp_path / "x.pth", named(c3d, "teacher.") | named(source, "student."))
+    assert backbone_of(path) == "r3d-tiny"
+    assert backbone_from_file(path, "c3d")[1].prefix == "teacher."
+
+
+def test_a_file_of_no_backbone_says_what_was_tried(tmp_path, source):
+    path = saved(tmp_path / "x.pth", {"head.weight": torch.ones(2), "head.bias": torch.ones(2)})
+    for read in (backbone_of, backbone_from_file):
+        with pytest.raises(TrainerError) as caught:
+            read(path)
+        assert str(caught.value) == (
+            f"{path} holds no backbone of this version: its 2 tensors (head.weight, head.bias) fit "
+            f"none of {', '.join(BACKBONES)} fully. --backbone NAME tells what one of them lacks."
+        )
+    with pytest.raises(TrainerError, match=r"--backbone is 'i3d'; allowed: r3d18, r3d-tiny, "):
+        backbone_from_file(path, "i3d")
+
+
+def test_what_lies_beside_the_weights_is_named_by_its_nest(tmp_path, source):
+    other = {name: tensor + 1 for name, tensor in source.items()}
+    content = {"best_acc1": torch.tensor(61.0), "ema": other, "model": {"module": source}}
+    path = saved(tmp_path / "x.pth", content)
+    assert list(read_tensors(path)) == [*source, "best_acc1", *named(other, "ema.")]
+    backbone = make_backbone("r3d-tiny")
+    found = load_weights(backbone, path)
+    assert is_loaded(backbone, source)
+    assert (found.prefix, len(found.unused)) == ("", 73)
+
+
+def test_a_copy_is_taken_only_where_nothing_else_is_there(tmp_path, source):
+    """Whatever its nest is called, and however large it is."""
+    other = make_backbone("r3d18").half().state_dict()
+    path = saved(tmp_path / "x.pth", {"teacher_of_it": other, "trained": source})
+    backbone, found, name = backbone_from_file(path)
+    assert name == "r3d-tiny" and found.prefix == "trained." and is_loaded(backbone, source)
+    path = saved(tmp_path / "y.pth", {"ema": source, "epoch": 3})
+    assert backbone_from_file(path)[1].prefix == "ema."
+
+
+def test_nests_whose_names_are_those_of_layers_stay_apart(tmp_path, source):
+    """What lies beside the weights is not taken for layers of another network."""
+    content = {"state_dict": source, "stem": {"0.bias": torch.ones(16)}}
+    found = load_weights(make_backbone("r3d-tiny"), saved(tmp_path / "x.pth", content))
+    assert (found.prefix, found.unused) == ("state_dict.", ("stem.0.bias",))
+
+
+def test_a_dictionary_that_holds_itself(tmp_path, source):
+    content: dict[str, object] = {"state_dict": source}
+    content["again"] = content
+    assert len(read_tensors(saved(tmp_path / "x.pth", content))) == 72
+
+
+def test_content_counts_and_not_the_name(tmp_path, source):
+    save_file(source, tmp_path / "x.pth", metadata={"backbone": "r3d-tiny"})
+    save_file(source, tmp_path / "blob")
+    torch.save(source, tmp_path / "x.safetensors")
+    torch.save(source, tmp_path / "y.safetensors", _use_new_zipfile_serialization=False)
+    safe, by_torch = "a safetensors file", "a file by torch.save"
+    for name, kind in (
+        ("x.pth", safe),
+        ("blob", safe),
+        ("x.safetensors", by_torch),
+        ("y.safetensors", by_torch),
+    ):
+        backbone, found, _ = backbone_from_file(tmp_path / name)
+        assert is_loaded(backbone, source)
+        assert found.text() == f"loaded 72/72 tensors of {tmp_path / name} ({kind})"
+    assert backbone_of(tmp_path / "x.pth") == "r3d-tiny"
+
+
+class Settings:
+    pass
+
+
+class Net(torch.nn.Module):
+    def __init__(self, source: Tensors) -> None:
+        super().__init__()
+        self.backbone = make_backbone("r3d-tiny")
+        self.backbone.load_state_dict(source)
+        self.head = torch.nn.Linear(2, 2)
+
+
+class AnyName(dict):
+    """Settings as many projects keep them."""
+
+    __getattr__ = dict.get
+
+
+class ItsNames(dict):
+    __getattr__ = dict.__getitem__
+
+
+class Nothing:
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+def holding_itself(tensors: Tensors) -> dict[str, object]:
+    settings: dict[str, object] = {"own": Settings()}
+    settings["self"] = settings["again"] = settings
+    return {"settings": settings, "net": tensors}
+
+
+def convert(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the refusal of a file says, done in this process; the file that it makes."""
+    with pytest.raises(TrainerError) as caught:
+        read_tensors(path)
+    said = str(caught.value)
+    assert "\n" not in said
+    python, option, code, *files = shlex.split(said.partition(" instead: ")[2])
+    assert (python, option, files[0]) == (sys.executable, "-c", str(path.absolute()))
+    monkeypatch.setattr(sys, "argv", ["-c", *files])
+    exec(code, {})
+    return Path(files[1])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda t: {"state_dict": t, "args": argparse.Namespace(lr=1)},
+        lambda t: {"model": t, "args": Settings()},
+        lambda t: {"model_state": {"module." + n: v for n, v in t.items()}, "best": np.float64(3)},
+        lambda t: {"args": Settings(), **t},
+        lambda t: {
+            "a": {"b": [Settings(), {"own": t}]},
+            "optimizer": torch.optim.SGD([*t.values()]),
+        },
+        Net,
+        lambda t: torch.nn.DataParallel(Net(t)),
+        lambda t: {"net": Net(t), "epoch": 3},
+        lambda t: {n: Settings() for n in t} | {"weights": {n: v.numpy() for n, v in t.items()}},
+        lambda t: {"state_dict": t, "hyper_parameters": {"optimizer": torch.optim.Adam, "t": dict}},
+        lambda t: AnyName(state_dict=t, config=AnyName(lr=1)),
+        lambda t: {"net": t, "config": ItsNames(lr=1), "args": Nothing()},
+        holding_itself,
+        lambda t: {n: v.numpy().astype(v.numpy().dtype.newbyteorder(">")) for n, v in t.items()},
+        lambda t: {"net": t, "lr": np.ones(2, np.longdouble), "names": np.array(["a"])},
+    ],
+)
+@pytest.mark.parametrize("how", ["torch", "old torch", "pickle"])
+def test_files_to_unpickle_are_refused_with_the_way_out(
+    tmp_path, source, monkeypatch, content, how
+):
+    path = tmp_path / "x.pth.tar"
+    with path.open("wb") as file:
+        if how == "pickle":
+            pickle.dump(content(source), file)
+        else:
+            torch.save(content(source), file, _use_new_zipfile_serialization=how == "torch")
+    converted = convert(path, monkeypatch)
+    assert converted == tmp_path / "x.pth.weights.pt"
+    backbone = make_backbone("r3d-tiny")
+    load_weights(backbone, converted)
+    assert is_loaded(backbone, source)
+
+
+def of_python_2(tensors: Tensors) -> bytes:
+    """A pickle of arrays as Python 2 writes it: their numbers are text."""
+
+    def text(content: bytes) -> bytes:
+        return b"T" + len(content).to_bytes(4, "little") + content
+
+    def array(values: np.ndarray) -> bytes:
+        shape = b"".join(b"J" + n.to_bytes(4, "little") for n in values.shape)
+        kind = text(values.dtype.str[1:].encode())
+        return (
+            b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+            b"(K\x01(" + shape + b"tcnumpy\ndtype\n" + kind + b"K\x00K\x01\x87R(K\x03U\x01<NNN"
+            b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89" + text(values.tobytes()) + b"tb"
+        )
+
+    arrays = b"".join(text(name.encode()) + array(v.numpy()) for name, v in tensors.items())
+    return b"\x80\x02}" + text(b"blobs") + b"}(" + arrays + b"us."
+
+
+def test_a_pickle_by_python_2(tmp_path, source, monkeypatch):
+    (tmp_path / "x.pkl").write_bytes(of_python_2(source))
+    backbone = make_backbone("r3d-tiny")
+    load_weights(backbone, convert(tmp_path / "x.pkl", monkeypatch))
+    assert is_loaded(backbone, source)
+
+
+def sparse(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_sparse()
+
+
+def quantised(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (sparse, "copied .1 of them., such as x.stem.0.weight .sparse_coo"),
+        (quantised, "such as x.stem.0.weight .quantised"),
+        (lambda tensor: tensor.to("meta"), "such as x.stem.0.weight .on torch's meta device"),
+    ],
+)
+def test_tensors_without_plain_numbers_load_nothing(tmp_path, source, made, said):
+    path = saved(
+        tmp_path / "x.pth", named(source | {"stem.0.weight": made(source["stem.0.weight"])}, "x.")
+    )
+    backbone = make_backbone("r3d-tiny")
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    with pytest.raises(TrainerError, match=said):
+        load_weights(backbone, path)
+    assert is_loaded(backbone, before)
+
+
+def test_a_link_to_what_is_not_there(tmp_path):
+    (tmp_path / "x.pth").symlink_to("../objects/x")
+    with pytest.raises(TrainerError, match=r"x.pth is no file .* link to ../objects/x, which is"):
+        read_tensors(tmp_path / "x.pth")
+
+
+def test_a_refusal_says_what_would_run(tmp_path, source):
+    path = saved(tmp_path / "x.pth", {"model": source, "args": argparse.Namespace(lr=1)})
+    with pytest.raises(
+        TrainerError, match=r"x\.pth holds Python objects besides tensors \(argpars"
+    ):
+        read_tensors(path)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_pickle_of_a_newer_protocol(tmp_path, source, monkeypatch):
+    torch.save({"net": source}, tmp_path / "x.pth", pickle_protocol=4)
+    backbone = make_backbone("r3d-tiny")
+    load_weights(backbone, convert(tmp_path / "x.pth", monkeypatch))
+    assert is_loaded(backbone, source)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_torchscript_program(tmp_path, source, monkeypatch):
+    network = make_backbone("r3d-tiny")
+    network.load_state_dict(source)
+    torch.jit.save(torch.jit.trace(network.eval(), torch.ones(1, 3, 8, 16, 16)), tmp_path / "x.pt")
+    with pytest.raises(TrainerError, match=r"x\.pt is a TorchScript program, so it is refused"):
+        read_tensors(tmp_path / "x.pt")
+    backbone = make_backbone("r3d-tiny")
+    load_weights(backbone, convert(tmp_path / "x.pt", monkeypatch))
+    assert is_loaded(backbone, source)
+
+
+def test_the_command_as_a_shell_runs_it(tmp_path, source):
+    """From another folder, for a file whose name a shell would change; no file is replaced."""
+    folder = tmp_path / 'it\'s "$HOME" `x`'
+    folder.mkdir()
+    path = saved(folder / "a b.pth", {"net": source, "args": argparse.Namespace(lr=1)})
+    with pytest.raises(TrainerError) as caught:
+        read_tensors(path)
+    command = str(caught.value).partition(" instead: ")[2]
+    for code in (0, 1):
+        done = subprocess.run(command, shell=True, cwd="/", capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert len(read_tensors(folder / "a b.weights.pt")) == 72
+
+
+@pytest.mark.parametrize("content", [b"hello", b"", b"PK\x03\x04 cut"])
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+def test_files_that_are_no_weights(tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TrainerError, match=rf"{name} cannot be read as"):
+        read_tensors(tmp_path / name)
+
+
+def test_files_without_tensors(tmp_path):
+    for content in ({"epoch": 3}, {"state_dict": {"a": 1}}, [torch.ones(2)], {}, torch.ones(2)):
+        with pytest.raises(TrainerError, match="holds no named tensors, but"):
+            read_tensors(saved(tmp_path / "x.pth", content))
+    with pytest.raises(TrainerError, match=r"is no file of weights\. Check the path"):
+        read_tensors(tmp_path / "none.pth")

@@ -1,0 +1,331 @@
+"""Every setting of a training run, as frozen dataclasses; recipes are TOML files of the same shape.
+
+A default is "ours" (our choice) unless its comment names a source: the paper (Huang et al., ICCV
+2021), RSPNet (the same authors, AAAI 2021) or BYOL for video (Feichtenhofer et al., CVPR 2021).
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import tomli_w
+
+from trainer.config.toml_text import parse_toml, read_toml
+from trainer.config.validation import check
+from trainer.errors import TrainerError
+
+Settings = TypeVar("Settings")  # a frozen dataclass
+RECIPES = Path(__file__).parent / "recipes"
+# On resume: what has no influence on the numbers.
+MAY_CHANGE = (
+    "data.workers",
+    "checkpoint_every",
+    "milestones",
+    "objective.collapse",
+    "objective.collapse_steps",
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    split: str = "1"  # train on this split's training videos
+    frames: int = 16  # a clip; paper, R3D-18
+    strides: tuple[int, ...] = (1, 2)  # playback speeds: every s-th frame; paper
+    size: int = 112  # pixels, side of the square crop; paper, R3D-18
+    short_side: int = 0  # decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
+    short_videos: str = "loop"  # what a clip does that does not fit: loop | repeat_last | error
+    replacement: bool = False  # whether both clips of a video may get the same stride
+    fps: float = (
+        0.0  # strides count frames at this rate, so speeds are in seconds; 0: stored frames
+    )
+    workers: int = 0  # decoding threads; 0: the cores this process may use, or its share
+    streaming: bool = False  # read local shards from start to end, as remote ones always are
+    streams: int = 0  # streaming: shards read at a time, on every rank; 0: up to 4
+    shuffle_buffer: int = 256  # streaming: videos that are shuffled at a time, on every rank
+
+
+@dataclass(frozen=True)
+class Augment:
+    area: tuple[float, float] = (0.2, 1.0)  # crop, share of the frame
+    ratio: tuple[float, float] = (0.75, 1.3333)  # crop, width / height; RSPNet
+    flip: float = 0.5  # probability; RSPNet
+    jitter: float = 0.8  # probability of the four below; RSPNet (aug_plus)
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1  # turns of the colour circle
+    gray: float = 0.2  # probability; RSPNet
+    blur: float = 0.5  # probability; RSPNet (aug_plus)
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels of a 224-pixel crop; BYOL-video
+
+
+@dataclass(frozen=True)
+class Model:
+    backbone: str = "r3d18"
+    hidden: int = 2048  # width of projectors and predictors
+    dim: int = 256  # of both embedding spaces; BYOL-video
+    init: str = ""  # file of weights that the backbone starts with; "": random ones
+
+
+@dataclass(frozen=True)
+class Objective:
+    momentum: float = 0.996  # of the target network at the start, cosine to 1; 0: shared encoder
+    appearance_weight: float = 1.0  # lambda_a
+    speed_weight: float = 1.0  # lambda_m
+    # ACP's target is the other clip's embedding minus this share of the mean of its `neighbours`
+    # nearest, at any speed (ours). 0: the other clip itself, as in the paper.
+    appearance_contrast: float = 0.0
+    # Of the mean squared correlation of the backbone's channels, 0 .. 1 (ours); 0: not asked for.
+    # Over the clips of all ranks; of each part, where `optim.accumulate` is more than 1.
+    decorrelation: float = 0.0
+    bank: int = 16384  # clips; RSPNet's queue
+    neighbours: int = 1  # k nearest in appearance, of SCP and of the contrast; top-1 is a reader's
+    # note on the paper, whose figure draws three
+    # What SCP's target is: "place", the neighbour's embedding (paper), or "direction", from
+    # the mean of the k nearest at other speeds to that of the k nearest at the clip's own (ours).
+    speed_target: str = "place"
+    exclude_siblings: bool = True  # clips of the same source recording are no "other video"
+    speed_warmup: float = 0.05  # share of the steps before SCP starts, while the bank fills
+    collapse: float = (
+        0.1  # collapsed: std of the embeddings below this share of the healthy one ...
+    )
+    collapse_steps: int = 500  # ... for so many steps; the run is stopped; 0: never
+
+
+@dataclass(frozen=True)
+class Optim:
+    batch: int = 64  # videos a step, over all ranks; every video gives two clips
+    accumulate: int = 1  # parts that a step's batch is computed in, one after the other
+    epochs: float = 200.0  # RSPNet
+    steps: int = 0  # if not 0, so many steps whatever the data set's size
+    optimiser: str = "sgd"  # sgd | lars | adamw; RSPNet: sgd
+    lr: float = 0.1  # at batch 64, scaled linearly; RSPNet
+    warmup: float = 0.05  # share of the steps with rising lr
+    momentum: float = 0.9  # of SGD and LARS; RSPNet
+    weight_decay: float = 1e-4  # RSPNet; none on norms and biases
+    trust: float = 0.001  # LARS: learning rate as a share of |weights| / |gradient|; BYOL-video
+    clip: float = 0.0  # largest norm of the gradient; 0: any
+
+
+@dataclass(frozen=True)
+class Device:
+    """How it is computed; what fits the machine, not part of the method."""
+
+    precision: str = "fp32"  # fp32 | tf32 (of convolutions) | bf16 | fp16; the last two by autocast
+    channels_last: bool = True  # memory layout of clips and weights
+    compile: bool = False  # torch.compile the encoder
+    sync_bn: bool = True  # several ranks: batch norm over all of them (BYOL-video)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    clips: int = 10  # evenly spaced in every video; RSPNet
+    stride: int = 1  # frame stride of test clips; RSPNet
+
+
+@dataclass(frozen=True)
+class Config:
+    """A recipe. Written to `config.toml` of every run."""
+
+    recipe: str = "custom"
+    seed: int = 0
+    log_every: int = 10  # steps
+    checkpoint_every: int = 500  # steps; the last two are kept
+    milestones: int = 4  # checkpoints that are kept for good, evenly spaced, the end included
+    data: Data = field(default_factory=Data)
+    augment: Augment = field(default_factory=Augment)
+    model: Model = field(default_factory=Model)
+    objective: Objective = field(default_factory=Objective)
+    optim: Optim = field(default_factory=Optim)
+    device: Device = field(default_factory=Device)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that ship."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def load_recipe(name: str) -> Config:
+    """A shipped recipe by name, or a TOML file by path. Raises TrainerError for neither."""
+    path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+        if path.suffix != ".toml" or not path.is_file():
+            raise TrainerError(
+                f"No recipe {name!r}. Recipes are {', '.join(recipes())}, or name a .toml file."
+            )
+    return load(path)
+
+
+def load(path: Path) -> Config:
+    """Settings from a TOML file; what it does not name keeps its default."""
+    try:
+        table = read_toml(path)
+    except ValueError as error:
+        raise TrainerError(f"{path} is no TOML: {error}.") from error
+    table.setdefault("recipe", path.stem)
+    table.pop("run", None)  # a run's own record, see trainer.run.run
+    settings: Config = apply(Config(), table, str(path))
+    return settings
+
+
+def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -> Settings:
+    """`--set optim.lr=0.05 data.strides=[1,2,4]`, values as in TOML; bare words are text. All
+    changes are made at once: only what comes of them together has to be allowed. `prefix`: of every
+    key, as the user has it."""
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise TrainerError(f"--set {assignment} has no '='; write --set optim.lr=0.05.")
+        try:
+            value = parse_toml(f"value = {text}")["value"]
+        except ValueError:  # no TOML, or more digits than Python reads
+            value = text
+        for part in reversed(key.strip().removeprefix(prefix).split(".")):
+            value = {part: value}
+        _merge(changes, _checked(config, value, f"--set {assignment}", prefix))
+    try:
+        result: Settings = _changed(config, changes)
+    except TrainerError as error:  # begins with the key
+        raise TrainerError(f"{prefix}{error}") from error
+    return result
+
+
+def apply(settings: Any, table: dict[str, Any], source: str) -> Any:
+    """`settings` with the values of `table`, types checked, unknown keys refused."""
+    _without_retired(table, source)
+    return _changed(settings, _checked(settings, table, source))
+
+
+def _without_retired(table: dict[str, Any], source: str) -> None:
+    """Take a setting out that older runs wrote and that no longer exists."""
+    objective = table.get("objective")
+    if isinstance(objective, dict) and objective.pop("neighbour", "appearance") != "appearance":
+        raise TrainerError(
+            f"{source}: objective.neighbour is not 'appearance'. SCP's neighbours are the nearest "
+            "in appearance; random ones are in experiments/ (random_neighbours.py), and a run that "
+            "was made with them is opened by the ascnet that made it."
+        )
+
+
+def _changed(settings: Any, changes: dict[str, Any]) -> Any:
+    """All tables first, then `settings` once: rules are between values of several tables."""
+    inside = {
+        key: _changed(getattr(settings, key), value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    return replace(settings, **inside)
+
+
+def _merge(changes: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict):
+            _merge(changes.setdefault(key, {}), value)
+        else:
+            changes[key] = value
+
+
+def _checked(settings: Any, table: dict[str, Any], source: str, prefix: str = "") -> dict[str, Any]:
+    """The values of `table` as `settings` have them. Raises TrainerError for unknown keys and other
+    types."""
+    kinds = get_type_hints(type(settings))
+    known = {f.name for f in fields(settings)}
+    changes = {}
+    for key, value in table.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f" Did you mean {prefix}{close[0]}?" if close else ""
+            raise TrainerError(
+                f"{source}: there is no setting {prefix}{key}.{hint} "
+                f"Settings here: {', '.join(prefix + k for k in sorted(known))}."
+            )
+        old = getattr(settings, key)
+        if hasattr(old, "__dataclass_fields__"):
+            if not isinstance(value, dict):
+                raise TrainerError(
+                    f"{source}: {prefix}{key} is a table of settings, not {value!r}."
+                )
+            changes[key] = _checked(old, value, source, f"{prefix}{key}.")
+        else:
+            changes[key] = _converted(kinds[key], value, f"{source}: {prefix}{key}")
+    return changes
+
+
+def _converted(kind: Any, value: Any, where: str) -> Any:
+    items = getattr(kind, "__args__", None)
+    if items:
+        if isinstance(value, list | tuple) and (items[-1] is Ellipsis or len(value) == len(items)):
+            return tuple(_converted(items[0], item, where) for item in value)
+        wanted = "a list" if items[-1] is Ellipsis else f"a list of {len(items)}"
+        raise TrainerError(f"{where} is {value!r}; it takes {wanted}, such as [1, 2].")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise TrainerError(f"{where} has more digits than a number can have.") from error
+    if kind is str and isinstance(value, int):
+        return str(value)
+    if type(value) is not kind:
+        raise TrainerError(f"{where} is {value!r}; it takes a value of type {kind.__name__}.")
+    return value
+
+
+def fixed(config: Config) -> Config:
+    """The settings that a resumed run may not change; the others have their defaults."""
+    changed: Config = _changed(config, _table_of(MAY_CHANGE, Config()))
+    return changed
+
+
+def differing(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """Both values of every setting that differs and may not change on resume, by its key."""
+    mine, theirs = _flat(asdict(fixed(one))), _flat(asdict(fixed(other)))
+    return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}
+
+
+def parse(text: str, source: str) -> Config:
+    """Settings from what `dump` made of them. Raises TrainerError where `source` is damaged."""
+    try:
+        settings: Config = apply(Config(), parse_toml(text), source)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise TrainerError(f"{source} is damaged, or no TOML: {error}.") from error
+    return settings
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"optim": {"lr": 0.1}} as {"optim.lr": 0.1}."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _table_of(keys: Iterable[str], config: Config) -> dict[str, Any]:
+    """The values of some keys, in tables."""
+    flat, table = _flat(asdict(config)), dict[str, Any]()
+    for key in keys:
+        value = flat[key]
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        _merge(table, value)
+    return table
+
+
+def dump(config: Config) -> str:
+    """The settings as TOML text."""
+    return tomli_w.dumps(_lists(asdict(config)))
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,222 @@
+"""Augmentation of whole batches on the device, the same for all frames of a clip.
+
+Cropping, resizing (antialiased), flipping and blurring are linear in every direction, so for each
+clip they are two small matrices: out = V frame H^T. Brightness, contrast, saturation, hue, gray
+and normalisation are one 3 x 4 matrix a clip. A batch costs three matrix products. The colour
+matrix is close to jitter step by step, not equal: nothing is clamped in between, and hue turns in
+YIQ.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from trainer.config.settings import Augment
+
+# Mean and standard deviation of RGB in Kinetics-400, as torchvision's video models use them.
+MEAN = (0.43216, 0.394666, 0.37645)
+STD = (0.22803, 0.22145, 0.216989)
+
+_NUMBERS = 13  # random numbers a clip: 7 for where and how sharp, 6 for the colour
+
+_LUMA = torch.tensor([0.299, 0.587, 0.114])
+_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_FROM_YIQ: torch.Tensor = torch.linalg.inv(_TO_YIQ)
+
+
+_MEAN, _STD = torch.tensor(MEAN), torch.tensor(STD)
+_COPIES: dict[tuple[int, torch.device], torch.Tensor] = {}
+
+
+def _on(constant: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The constant on a device, copied there once."""
+    key = (id(constant), device)
+    if key not in _COPIES:
+        _COPIES[key] = constant.to(device)
+    return _COPIES[key]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What part of each clip's frames is taken, and how. All float32, N, in pixels of the frame."""
+
+    top: torch.Tensor
+    left: torch.Tensor
+    height: torch.Tensor
+    width: torch.Tensor
+    flip: torch.Tensor  # bool
+    sigma: torch.Tensor | None  # of the Gaussian blur, pixels of the result; 0 or None: none
+
+
+@dataclass(frozen=True)
+class Colour:
+    """Factors of each clip, float32, N; 1 (hue: 0) changes nothing."""
+
+    brightness: torch.Tensor
+    contrast: torch.Tensor
+    saturation: torch.Tensor
+    hue: torch.Tensor  # turns
+    gray: torch.Tensor  # bool
+
+
+def draw_numbers(count: int, generator: torch.Generator) -> torch.Tensor:
+    """The randomness of `count` clips: float32 in [0, 1), count x 13, on the CPU. All that is drawn
+    for a clip is a function of its row, so ranks share a batch by sharing the rows, and every
+    device draws the same."""
+    return torch.rand(count, _NUMBERS, generator=generator)
+
+
+def draw_geometry(
+    settings: Augment, sizes: torch.Tensor, size: int, numbers: torch.Tensor
+) -> Geometry:
+    """Random crops for frames of `sizes` (N x 2, height and width): area and width / height drawn
+    evenly (the ratio on a log scale), then cut to the frame where they do not fit. `numbers`: as
+    of `draw_numbers`, N rows."""
+    height, width = sizes.float().unbind(1)
+    u = numbers.unbind(1)[:7]
+    area = _between(settings.area, u[0]) * height * width
+    low, high = settings.ratio
+    ratio = torch.exp(_between((math.log(low), math.log(high)), u[1]))
+    h = torch.minimum(torch.sqrt(area / ratio), height)
+    w = torch.minimum(torch.sqrt(area * ratio), width)
+    top, left = u[2] * (height - h), u[3] * (width - w)
+    sigma = _between(settings.blur_sigma, u[5]) * (size / 224) * (u[6] < settings.blur)
+    return Geometry(top, left, h, w, u[4] < settings.flip, sigma if settings.blur else None)
+
+
+def _between(limits: tuple[float, float], u: torch.Tensor) -> torch.Tensor:
+    low, high = limits
+    return low + (high - low) * u
+
+
+def square_geometry(sizes: torch.Tensor, place: float) -> Geometry:
+    """The largest square of every frame; `place`: 0 to 1 along the longer side, 0.5: the middle."""
+    height, width = sizes.float().unbind(1)
+    side = torch.minimum(height, width)
+    nothing = torch.zeros_like(side)
+    top, left = (height - side) * place, (width - side) * place
+    return Geometry(top, left, side, side, nothing.bool(), None)
+
+
+def draw_colour(settings: Augment, numbers: torch.Tensor) -> Colour:
+    """Random colour changes. `numbers`: as of `draw_numbers`, N rows."""
+    u = numbers.unbind(1)[7:]
+    jitter = u[0] < settings.jitter
+
+    def factor(spread: float, neutral: float, u: torch.Tensor) -> torch.Tensor:
+        return neutral + spread * (2 * u - 1) * jitter
+
+    return Colour(
+        brightness=factor(settings.brightness, 1.0, u[1]),
+        contrast=factor(settings.contrast, 1.0, u[2]),
+        saturation=factor(settings.saturation, 1.0, u[3]),
+        hue=factor(settings.hue, 0.0, u[4]),
+        gray=u[5] < settings.gray,
+    )
+
+
+def resize_matrix(
+    start: torch.Tensor,
+    length: torch.Tensor,
+    limit: torch.Tensor,
+    canvas: int,
+    size: int,
+    sigma: torch.Tensor | None,
+) -> torch.Tensor:
+    """float32, N x size x canvas: maps a line of `canvas` pixels to `size` pixels that cover
+    [start, start + length), with the antialiased triangle filter (torch's and Pillow's bilinear),
+    then blurs with a Gaussian of `sigma` result pixels. Pixels from `limit` on are not used."""
+    step = (length / size)[:, None, None]
+    reach = step.clamp(min=1.0)
+    device = start.device
+    target = torch.arange(size, device=device)[None, :, None] + 0.5
+    source = torch.arange(canvas, device=device)[None, None, :] + 0.5
+    centre = start[:, None, None] + target * step
+    weight: torch.Tensor = (1 - (source - centre).abs() / reach).clamp(min=0)
+    weight = weight * (source < limit[:, None, None])
+    weight = weight / weight.sum(-1, keepdim=True)
+    if sigma is not None:
+        distance = torch.arange(size, device=device)[:, None] - torch.arange(size, device=device)
+        width = sigma.clamp(min=0.05)[:, None, None]
+        kernel = torch.exp(-0.5 * (distance / width) ** 2)
+        weight = kernel / kernel.sum(-1, keepdim=True) @ weight
+    return weight
+
+
+def colour_matrix(colour: Colour) -> torch.Tensor:
+    """float32, N x 3 x 3: the linear part of all colour changes."""
+    device = colour.hue.device
+    gray_of = torch.ones(3, 1, device=device) @ _on(_LUMA, device)[None]
+    eye = torch.eye(3, device=device)
+    s = colour.saturation[:, None, None]
+    saturation = s * eye + (1 - s) * gray_of
+    angle = 2 * math.pi * colour.hue
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    turn = torch.zeros(len(angle), 3, 3, device=device)
+    turn[:, 0, 0] = 1
+    turn[:, 1, 1], turn[:, 1, 2], turn[:, 2, 1], turn[:, 2, 2] = cos, -sin, sin, cos
+    hue = _on(_FROM_YIQ, device) @ turn @ _on(_TO_YIQ, device)
+    gray = torch.where(colour.gray[:, None, None], gray_of, eye)
+    gain = (colour.brightness * colour.contrast)[:, None, None]
+    return gain * (gray @ hue @ saturation)
+
+
+def render(
+    frames: torch.Tensor,
+    sizes: torch.Tensor,
+    geometry: Geometry,
+    colour: Colour | None,
+    size: int,
+) -> torch.Tensor:
+    """Clips as the network takes them: float32, N x 3 x T x size x size, normalised. `frames` are
+    uint8, N x T x H x W x 3; `sizes` N x 2 says what of H x W is frame. All on one device."""
+    device = frames.device
+    n, t, canvas_height, canvas_width, _ = frames.shape
+    height, width = sizes.float().unbind(1)
+    g = geometry
+    vertical = resize_matrix(g.top, g.height, height, canvas_height, size, g.sigma)
+    horizontal = resize_matrix(g.left, g.width, width, canvas_width, size, g.sigma)
+    horizontal = torch.where(g.flip[:, None, None], horizontal.flip(1), horizontal)
+    lines = frames.reshape(n, t, canvas_height, canvas_width * 3).float()
+    lines = vertical[:, None] @ lines
+    planes = lines.reshape(n, t, size, canvas_width, 3).permute(0, 4, 1, 2, 3)
+    clips = planes @ (horizontal.mT / 255)[:, None, None]
+    if colour is not None:
+        clips = _recolour(clips, colour)
+    clips -= _on(_MEAN, device)[:, None, None, None]
+    clips /= _on(_STD, device)[:, None, None, None]
+    return clips
+
+
+def _recolour(clips: torch.Tensor, colour: Colour) -> torch.Tensor:
+    """Contrast turns about the clip's mean brightness; the result is clamped to [0, 1]."""
+    n, _, t, h, w = clips.shape
+    device = clips.device
+    mean = torch.einsum("ncthw,c->n", clips, _on(_LUMA, device)) / (t * h * w)
+    matrix = colour_matrix(colour)
+    shift = (1 - colour.contrast) * colour.brightness * mean
+    changed = torch.baddbmm(shift[:, None, None], matrix, clips.reshape(n, 3, -1))
+    return changed.clamp_(0, 1).reshape(clips.shape)
+
+
+def augment(
+    frames: torch.Tensor,
+    sizes: torch.Tensor,
+    settings: Augment,
+    size: int,
+    numbers: torch.Tensor,
+) -> torch.Tensor:
+    """Random clips for training. `numbers`: N rows of `draw_numbers`; shapes as in `render`; all on
+    one device, where the work is done."""
+    geometry = draw_geometry(settings, sizes, size, numbers)
+    colour = draw_colour(settings, numbers)
+    return render(frames, sizes, geometry, colour, size)
+
+
+def square_crop(
+    frames: torch.Tensor, sizes: torch.Tensor, size: int, place: float = 0.5
+) -> torch.Tensor:
+    """Clips for evaluation: the largest square, resized, normalised. `place` 0 to 1 along the
+    longer side, 0.5 is the middle; shapes as in `render`."""
+    return render(frames, sizes, square_geometry(sizes, place), None, size)

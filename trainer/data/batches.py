@@ -1,0 +1,79 @@
+"""The training batches of a run: from local shards by jumping, or streamed."""
+
+from collections.abc import Generator, Sequence
+
+import torch
+
+from trainer.config.settings import Config, Data
+from trainer.data.clip_sampler import Pairs, pair_requests, stride_times
+from trainer.data.clips import ClipBatch, ClipReader, Reader, Request, read_batches, usable_cores
+from trainer.data.streaming.order import choose_streams
+from trainer.data.streaming.reader import StreamReader, stream_requests, stream_shards
+from trainer.data.streaming.transport import is_remote
+from trainer.data.training_set import TrainingSet
+from trainer.data.transfer import on_device
+from trainer.distributed import Rank, processes_here
+from trainer.errors import TrainerError
+
+
+def part_size(settings: Config, world: int) -> int:
+    """Videos that are computed together on all ranks: a step's batch, or a part of it. Raises
+    TrainerError if the ranks cannot share it equally."""
+    part = settings.optim.batch // settings.optim.accumulate
+    if part % world or part // world < 2:
+        raise TrainerError(
+            f"{world} processes cannot share {part} videos equally, two or more each: optim.batch "
+            f"is {settings.optim.batch} over all of them, optim.accumulate is "
+            f"{settings.optim.accumulate}. Change the batch with --set optim.batch=..."
+        )
+    return part
+
+
+def training_batches(
+    settings: Config, data: TrainingSet, first: int, total: int, rank: Rank, device: torch.device
+) -> Generator[ClipBatch, None, None]:
+    """What this rank computes in steps `first` to `total`, `optim.accumulate` batches a step, with
+    the frames on the device."""
+    own, parts = settings.data, settings.optim.accumulate
+    pairs = Pairs(own.frames, own.strides, own.replacement, own.short_videos, settings.seed)
+    numbers = range(first * parts, total * parts)
+    batch = part_size(settings, rank.world)
+    times = stride_times(data.videos, own.fps)
+    reader: Reader
+    requests: Generator[Sequence[Request], None, None]
+    if is_streamed(own, data):
+        reader = StreamReader(data.videos, own.short_side)
+        requests = stream_requests(
+            data.videos,
+            data.rates,
+            stream_shards(data.videos, data.sources),
+            numbers,
+            pairs,
+            batch=batch,
+            rank=rank,
+            streams=own.streams,
+            buffer=own.shuffle_buffer,
+            times=times,
+        )
+    else:
+        reader = ClipReader(data.videos, own.short_side)
+        lengths = [video.frames for video in data.videos]
+        requests = pair_requests(
+            lengths, data.rates, numbers, pairs, batch=batch, rank=rank, times=times
+        )
+    workers = own.workers or max(1, usable_cores() // processes_here())
+    batches = read_batches(reader, requests, workers, pinned=device.type == "cuda")
+    return on_device(batches, device)
+
+
+def must_be_shareable(settings: Config, data: TrainingSet, world: int) -> None:
+    """Raises TrainerError if so many ranks cannot share the batches, or the shards that are
+    streamed."""
+    part_size(settings, world)
+    if is_streamed(settings.data, data):
+        choose_streams(settings.data.streams, len({v.shard for v in data.videos}), world)
+
+
+def is_streamed(settings: Data, data: TrainingSet) -> bool:
+    """Whether shards are read from start to end: remote ones, or where it is asked for."""
+    return settings.streaming or any(is_remote(source) for source in data.sources.values())

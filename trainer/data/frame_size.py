@@ -1,0 +1,50 @@
+"""Frames that are smaller than the clips which are made of them."""
+
+from collections.abc import Iterable, Sequence
+
+from builder.shards.format import Video
+from trainer.data.decode import decoded_size
+
+_MARGIN = 8 / 7  # of the short side over the clip's, to crop from: 128 for 112, 256 for 224
+
+
+def enlarged(videos: Sequence[Video], size: int, short_side: int) -> str:
+    """What is to be said of videos whose frames, decoded for `short_side`, are smaller than a clip
+    of size x size pixels, and how to mend it; "" if there are none."""
+    stored = [video for video in videos if min(video.height, video.width) < size]
+    decoded = [min(decoded_size(v.height, v.width, short_side)) for v in videos]
+    small = sum(side < size for side in decoded)
+    scaled = any(
+        side < min(v.height, v.width, size) for side, v in zip(decoded, videos, strict=True)
+    )
+    if not small:
+        return ""
+    text = (
+        f"Warning: the frames of {small} of {len(videos)} videos are enlarged, from "
+        f"{_range(side for side in decoded if side < size)} pixels on the short side to clips of "
+        f"{size} x {size}: detail that such clips are for is not there."
+    )
+    if stored:
+        wanted = _recommended(size)
+        names = sorted({video.shard.name.rpartition("-")[0] for video in stored})
+        # Which of the kinds of data sets it was, and its other options, the shards do not say.
+        text += (
+            f" Build {', '.join(names)} again with a larger short side: by the same `ascnet build` "
+            f"as before, with --short-side {wanted} --out shards-{wanted} after its other options."
+        )
+    if scaled:
+        text += (
+            f" They are decoded at a smaller scale than they are stored, as short_side is "
+            f"{short_side}: set it to {size} or more, or to 0."
+        )
+    return text
+
+
+def _recommended(size: int) -> int:
+    """A short side for clips of `size` pixels."""
+    return -(-round(size * _MARGIN) // 16) * 16
+
+
+def _range(sides: Iterable[int]) -> str:
+    found = sorted(sides)
+    return str(found[0]) if found[0] == found[-1] else f"{found[0]} to {found[-1]}"

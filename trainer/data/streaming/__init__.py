@@ -1,0 +1,1 @@
+"""Shards that are read from start to end, from a disk or a server."""

@@ -1,0 +1,177 @@
+"""Files that come from elsewhere, whatever happens on the way."""
+
+import shutil
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from builder.atomic import give_name, partial_of
+from builder.shards.format import (
+    DATASET_FILE,
+    LARGEST_INFO,
+    VIDEOS_FILE,
+    BuilderError,
+    largest_videos_file,
+    parse_json,
+)
+from trainer.data.streaming.transport import (
+    Broken,
+    Opened,
+    Stopped,
+    curl_says,
+    is_on_server,
+    is_remote,
+    shown,
+    url_of,
+)
+from trainer.errors import TrainerError
+
+_PIECE = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Patience:
+    """What is borne before a file is given up."""
+
+    tries: int = 8  # in a row that bring no new byte
+    pause: float = 0.5  # seconds before the second try, twice as many before each further one
+    stall: float = 60.0  # seconds without a byte after which a try has failed
+
+
+AT_START = Patience(tries=3)  # somebody is waiting
+
+
+class Stream:
+    """A file that is read from start to end, and opened again where it breaks off."""
+
+    def __init__(self, url: str, needed: int, patience: Patience, stop: Event) -> None:
+        """`needed`: bytes before which an end is no end, even if nobody complains. `stop`: when it
+        is set, reading ends within a moment, with Stopped."""
+        self._url, self._needed, self._patience, self._stop = url, needed, patience, stop
+        self._opened: Opened | None = None
+        self._position, self._failures = 0, 0
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill the beginning of `view`: how many bytes; 0 only at the end. Raises TrainerError if
+        the file cannot be read, after several tries where that may help."""
+        while True:
+            try:
+                got = self._read(view)
+            except (Broken, OSError) as error:
+                self.close()
+                self._failures += 1
+                lasts = isinstance(error, Broken) and error.lasts
+                if lasts or self._failures >= self._patience.tries:
+                    raise self._given_up(error) from error
+                if self._stop.wait(self._patience.pause * 2 ** (self._failures - 1)):
+                    raise Stopped from error
+            else:
+                self._position, self._failures = self._position + got, 0
+                return got
+
+    def _read(self, view: memoryview) -> int:
+        if self._opened is None:
+            self._opened = Opened(self._url, self._patience.stall, self._stop)
+            past, left = memoryview(bytearray(min(self._position, _PIECE))), self._position
+            while left:
+                left -= self._some(self._opened, past[:left], left)
+        return self._some(self._opened, view, self._needed - self._position)
+
+    def _some(self, opened: Opened, view: memoryview, missing: int) -> int:
+        got = opened.readinto(view)
+        if not got:
+            opened.must_have_ended_well()
+            if missing > 0:
+                lasts = not is_remote(self._url)
+                raise Broken(f"that is its end, and {missing} bytes are missing", lasts)
+        return got
+
+    def close(self) -> None:
+        """End what feeds the file."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _given_up(self, error: Exception) -> TrainerError:
+        why: object = error
+        if is_on_server(self._url):
+            why = curl_says(self._url) or error
+            step = "Look after the URL, the server and the network."
+        elif is_remote(self._url):
+            step = "Try the command by hand: it has to write the whole file to its output."
+        else:
+            step = "Copy the data set again, or name another folder."
+        where = f"broke off after {self._position} bytes" if self._position else "cannot be read"
+        tries = f", {self._failures} times in a row" if self._failures > 1 else ""
+        return TrainerError(f"{shown(self._url)} {where}{tries}: {why}. {step}")
+
+
+def fetch_metadata(source: str, folder: Path, patience: Patience = AT_START) -> None:
+    """Copy what a data set says of its videos and shards to `folder`, which is made: `ShardDataset`
+    opens it, though the shards are elsewhere. Raises TrainerError if that is not to be had."""
+    url = url_of(source, DATASET_FILE)
+    if is_on_server(url) and (says := curl_says(url)):  # at once, where gopen's curl tries a minute
+        raise TrainerError(
+            f"{shown(url)} cannot be read: {says}. Name the folder that holds {DATASET_FILE}."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    info, videos = folder / DATASET_FILE, folder / VIDEOS_FILE
+    partial = partial_of(info)  # it has its name when both are here
+    try:
+        _copy(url, partial, patience, LARGEST_INFO)
+        info_says = _stated(partial, url)
+        most = largest_videos_file(info_says)
+        digest = _copy(url_of(source, VIDEOS_FILE), videos, patience, most)
+        if info_says["videos_jsonl_sha256"] != digest:
+            raise TrainerError(
+                f"{VIDEOS_FILE} beside {shown(url)} is not the one that {DATASET_FILE} was written "
+                "with. Perhaps it is being built or copied: try again, or copy both again."
+            )
+        give_name(partial, info)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _copy(url: str, path: Path, patience: Patience, most: int) -> str:
+    """The SHA-256 of the file comes back. Raises TrainerError if it has more than `most` bytes, or
+    more than half of what the disk has free."""
+    digest, piece, got_all = sha256(), memoryview(bytearray(_PIECE)), 0
+    free = shutil.disk_usage(path.parent).free
+    with path.open("wb") as file, closing(Stream(url, 0, patience, Event())) as stream:
+        while got := stream.readinto(piece):
+            got_all += got
+            if got_all > min(most, free // 2):
+                raise TrainerError(_too_long(url, most, free, path.parent))
+            file.write(piece[:got])
+            digest.update(piece[:got])
+    return digest.hexdigest()
+
+
+def _too_long(url: str, most: int, free: int, folder: Path) -> str:
+    if most > free // 2:
+        return (
+            f"{shown(url)} does not fit on the disk of {folder}, half of which it may take: "
+            f"{free / 1e6:.0f} MB are free. Make room, or name another folder in TMPDIR."
+        )
+    return (
+        f"{shown(url)} has more than {most / 1e6:.0f} MB, which no such table has: it is not read "
+        "on. Name the folder of a data set, as `ascnet build` made it."
+    )
+
+
+def _stated(path: Path, url: str) -> dict[str, Any]:
+    """What a dataset.json says."""
+    no_table = TrainerError(
+        f"What {shown(url)} gives is no {DATASET_FILE}. Name the folder that holds it, as it was "
+        "built by `ascnet build`."
+    )
+    try:
+        found = parse_json(path, path.read_bytes())
+    except BuilderError as error:
+        raise no_table from error
+    if not isinstance(found.get("videos_jsonl_sha256"), str):
+        raise no_table
+    return found

@@ -1,0 +1,84 @@
+"""The training videos of one split of one or several data sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.shards.format import ShardDataset, Video, find_datasets
+from trainer.config.settings import Data
+from trainer.data.clip_sampler import count_short, stride_rates, stride_times
+from trainer.data.streaming.retrying import fetch_metadata
+from trainer.data.streaming.transport import is_remote, shown
+from trainer.errors import TrainerError
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The training videos of one split of one or several data sets."""
+
+    videos: tuple[Video, ...]
+    rates: tuple[float, ...]  # stored frames a frame of stride 1; 1 unless strides are in seconds
+    groups: tuple[int, ...]  # number of each video's source group, over all data sets
+    labels: tuple[int, ...]  # of each video, over all data sets; -1: unknown. For diagnosis only
+    sources: dict[Path, str]  # of each data set: the folder of its dataset.json, and where it is
+    counts: dict[str, dict[str, Any]]  # of each data set, as in dataset.json, by where it is
+    short: int  # videos too short for a clip at the largest stride
+
+
+def locate(places: Sequence[str], scratch: Path) -> dict[Path, str]:
+    """The data sets at `places`: for each the folder that its dataset.json is in, and where its
+    shards are. A place is a folder of a data set or of several, or a URL or `pipe:` command of
+    one, whose dataset.json is copied to `scratch`. Raises TrainerError or BuilderError where there
+    is none."""
+    found: dict[Path, str] = {}
+    for place in places:
+        if is_remote(place):
+            folder = scratch / str(len(found))
+            fetch_metadata(place, folder)
+            found[folder] = place
+        else:
+            found |= {folder: str(folder.resolve()) for folder in find_datasets(Path(place))}
+    return found
+
+
+def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
+    """All training videos of a split in the data sets that `locate` found. Raises TrainerError
+    where a data set has none, or where one is too short and the policy is `error`."""
+    videos: list[Video] = []
+    groups: dict[tuple[Path, str], int] = {}
+    numbers, labels, counts, split = [], [], {}, settings.split
+    classes: dict[tuple[Path, str], int] = {}
+    for folder, source in sources.items():
+        dataset = ShardDataset(folder)
+        own = dataset.subset(split, "train")
+        if not own:
+            raise TrainerError(
+                f"{shown(source)} has no training videos in split {split}; "
+                f"its splits are {describe_splits(dataset)}. Choose one with --set data.split=N."
+            )
+        numbers += [groups.setdefault((folder, v.group), len(groups)) for v in own]
+        labels += [
+            -1 if v.class_name is None else classes.setdefault((folder, v.class_name), len(classes))
+            for v in own
+        ]
+        videos.extend(own)
+        counts[shown(source)] = {"training_videos": len(own), **dataset.counts}
+    rates = stride_rates(videos, settings.fps)
+    times = stride_times(videos, settings.fps)
+    lengths = [video.frames for video in videos]
+    short = count_short(lengths, rates, settings.frames, settings.strides, times)
+    if short and settings.short_videos == "error":
+        raise TrainerError(
+            f"{short} of {len(videos)} training videos are too short for {settings.frames} frames "
+            f"at stride {max(settings.strides)}, and data.short_videos is 'error'. Allow it with "
+            "--set data.short_videos=loop (or repeat_last), or take shorter clips."
+        )
+    return TrainingSet(
+        tuple(videos), tuple(rates), tuple(numbers), tuple(labels), dict(sources), counts, short
+    )
+
+
+def describe_splits(dataset: ShardDataset) -> str:
+    """ "1 (test, train), 2 (train)"."""
+    return ", ".join(f"{s} ({', '.join(sorted(p))})" for s, p in sorted(dataset.splits().items()))

@@ -1,0 +1,132 @@
+"""Numbers that say whether training is healthy. Class labels are looked at here, and nowhere in
+training."""
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+
+from trainer.config.settings import Objective
+from trainer.data.training_set import TrainingSet
+from trainer.distributed import gather_pairs
+from trainer.method.ascnet import Embeddings, Losses, Neighbours
+from trainer.method.decorrelation import correlation
+from trainer.method.memory_bank import MemoryBank
+
+_LATEST = 1024  # clips in the bank that are looked at
+
+
+def embedding_std(embeddings: torch.Tensor) -> float:
+    """Standard deviation of L2-normalised embeddings (N x dim) over the batch, mean over the
+    dimensions. 0: all clips are mapped to one point, the encoder has collapsed. 1 / sqrt(dim):
+    they are spread evenly over the sphere (Chen & He 2021, section 4.1)."""
+    return float(embeddings.std(dim=0, correction=0).mean()) if len(embeddings) > 1 else 0.0
+
+
+def healthy_std(dim: int) -> float:
+    """What `embedding_std` is for embeddings spread evenly over the sphere."""
+    return 1 / math.sqrt(dim)
+
+
+def effective_rank(embeddings: torch.Tensor) -> float:
+    """In how many directions embeddings (N x dim, their mean taken away) differ: e to the entropy
+    of their singular values' shares (Roy & Vetterli 2007). From 1 (a line) to dim; 0 for a point.
+    Embeddings that fill few dimensions have collapsed in part, whatever their std; but where SCP
+    asks for a direction, as many as there are speeds less one are all that is asked for."""
+    if len(embeddings) < 2:
+        return 0.0
+    centred = embeddings.double() - embeddings.double().mean(0)
+    values = torch.linalg.eigvalsh(centred.mT @ centred).clamp(min=0).sqrt()
+    if float(values.sum()) < 1e-9:
+        return 0.0
+    shares = values / values.sum()
+    return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))
+
+
+@lru_cache(maxsize=64)
+def healthy_rank(count: int, dim: int) -> float:
+    """What `effective_rank` is for `count` embeddings spread evenly over the sphere."""
+    generator = torch.Generator().manual_seed(0)
+    return effective_rank(torch.randn(count, dim, generator=generator))
+
+
+def embedding_stds(joint: Embeddings, settings: Objective, with_speed: bool) -> dict[str, float]:
+    """`embedding_std` of the heads that are trained in this step."""
+    stds = {}
+    if settings.appearance_weight:
+        stds["appearance"] = embedding_std(joint.appearance)
+    if settings.speed_weight and with_speed:
+        stds["speed"] = embedding_std(joint.speed)
+    return stds
+
+
+@torch.no_grad()
+def with_correlation(losses: Losses) -> Losses:
+    """The same with the correlation of the joint batch's channels, which is computed in training
+    only where it is penalised. All ranks call this together."""
+    if losses.correlation is not None:
+        return losses
+    return replace(losses, correlation=correlation(gather_pairs(losses.seen.features)))
+
+
+def loss_numbers(losses: Losses, joint: Embeddings) -> dict[str, float | None]:
+    """What is logged of the losses and of the joint batch's embeddings."""
+    return {
+        "loss": float(losses.loss),
+        "loss_appearance": float(losses.appearance),
+        "loss_speed": float(losses.speed),
+        "correlation": None if losses.correlation is None else float(losses.correlation),
+        "with_neighbour": float(losses.with_neighbour),
+        "std_appearance": embedding_std(joint.appearance),
+        "std_speed": embedding_std(joint.speed),
+        "std_healthy": healthy_std(joint.speed.shape[1]),
+    }
+
+
+def told_by_speed(embeddings: torch.Tensor, stride: torch.Tensor) -> float | None:
+    """Share of the variance of embeddings (N x dim) that is explained by the clips' strides (int64,
+    N), 0 to 1: 1 - (variance within a stride) / (variance), the correlation ratio. Near 0, speed is
+    not encoded, whatever the loss says. None if all are one point."""
+    rows = embeddings.double() - embeddings.double().mean(0)
+    total = float(rows.square().sum())
+    if total < 1e-9:
+        return None
+    same = (stride[:, None] == stride.unique()).double()  # N x speeds
+    means = same.mT @ rows / same.sum(0)[:, None]
+    return float((means.square().sum(1) * same.sum(0)).sum()) / total
+
+
+def bank_numbers(bank: MemoryBank) -> dict[str, float | None]:
+    """Effective rank of both heads over the latest clips, and what it should be about; and whether
+    the speed space tells speeds."""
+    appearance, speed, stride = (rows.cpu() for rows in bank.latest(_LATEST))
+    return {
+        "rank_appearance": effective_rank(appearance),
+        "rank_speed": effective_rank(speed),
+        "rank_healthy": healthy_rank(*appearance.shape),
+        "speed_told": told_by_speed(speed, stride),
+    }
+
+
+def neighbour_numbers(
+    neighbours: Neighbours, videos: torch.Tensor, data: TrainingSet, clips_a_step: int
+) -> dict[str, float | None]:
+    """What SCP took for "the other video" of each clip (`videos`: int64, N), as shares of what it
+    found: of the same source group, of the same class (of those whose class is known), and how
+    many steps they were in the bank. None where nothing was found or no class is known."""
+    found = neighbours.found.cpu()
+    other, own = neighbours.video.cpu()[found], videos[:, None].expand_as(found)[found]
+    pairs = list(zip(other.tolist(), own.tolist(), strict=True))
+    same_group = [data.groups[a] == data.groups[b] for a, b in pairs]
+    known = [(a, b) for a, b in pairs if data.labels[a] >= 0 and data.labels[b] >= 0]
+    same_class = [data.labels[a] == data.labels[b] for a, b in known]
+    return {
+        "neighbour_same_group": _mean(torch.tensor(same_group)),
+        "neighbour_same_class": _mean(torch.tensor(same_class)),
+        "neighbour_age": _mean(neighbours.age.cpu()[found] / clips_a_step),
+    }
+
+
+def _mean(values: torch.Tensor) -> float | None:
+    return float(values.double().mean()) if len(values) else None

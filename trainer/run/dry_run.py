@@ -1,0 +1,106 @@
+"""What a run would take, in words, before it is begun."""
+
+from trainer.config.settings import Config
+from trainer.data.batches import is_streamed, part_size
+from trainer.data.frame_size import enlarged
+from trainer.data.training_set import TrainingSet
+from trainer.errors import TrainerError
+from trainer.run.cost import estimate
+from trainer.schedules import total_steps
+
+_CPU_GFLOPS = 100  # a second, in convolutions of fp32
+_LONG = 6.0  # hours on a CPU that are not begun without a word
+
+
+def data_text(settings: Config, data: TrainingSet) -> str:
+    """What is trained on, how it is read, and what is wrong with it."""
+    own = settings.data
+    lines = [
+        f"Training on {source}: {counts['training_videos']} training videos of split {own.split} "
+        f"({counts['built']} of {counts['expected']} built)"
+        for source, counts in data.counts.items()
+    ]
+    if is_streamed(own, data):
+        lines.append(f"Shards are streamed, {own.shuffle_buffer} videos are shuffled at a time")
+    if data.short:
+        lines.append(
+            f"{data.short} videos are too short for {own.frames} frames at stride "
+            f"{max(own.strides)}; their clips follow the policy {own.short_videos!r}"
+        )
+    slow = sum(rate * min(own.strides) < 1 for rate in data.rates)
+    if slow:
+        lines.append(
+            f"{slow} videos have fewer than {own.fps:g} frames a second (data.fps): some of their "
+            "frames are shown twice in a row"
+        )
+    uneven = sum(video.times is not None for video in data.videos)
+    if uneven and own.fps:
+        lines.append(
+            f"{uneven} videos have unevenly spaced frames: strides follow their frame times, and "
+            "repeat a frame for as long as it is shown"
+        )
+    elif uneven:
+        lines.append(
+            f"{uneven} videos have unevenly spaced frames, and strides count stored frames, so "
+            "their clips do not play at the speeds that they are labelled with. --set data.fps=25 "
+            "follows the frame times."
+        )
+    if small := enlarged(data.videos, own.size, own.short_side):
+        lines.append(small)
+    if len(set(data.groups)) < 2 and settings.objective.exclude_siblings:
+        lines.append(
+            "Warning: all training videos come from one source group, so speed consistency finds "
+            "no other video and only appearance is learnt."
+        )
+        if settings.objective.appearance_contrast:
+            lines.append("Warning: objective.appearance_contrast finds no other video, either.")
+    return "\n".join(lines)
+
+
+def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
+    """Steps, weights, operations and memory of a run on so many ranks."""
+    cost, videos = estimate(settings, ranks), len(data.videos)
+    steps, batch = total_steps(settings.optim, videos), settings.optim.batch
+    here = part_size(settings, ranks) // ranks
+    return "\n".join(
+        [
+            f"{steps} steps of {batch} videos, two clips each: {steps * batch / videos:.1f} epochs "
+            f"of {videos} videos; {here} videos at a time on each of {ranks} device(s)",
+            cost.text(),
+            f"{steps * cost.step_gflops / 1e6:.3g} PFLOP in all. The hours depend on the machine: "
+            "the log projects them after 50 steps.",
+        ]
+    )
+
+
+def slow_on_a_cpu(settings: Config, data: TrainingSet) -> str:
+    """What is to be said of a run that would take a CPU long; "" of one that would not."""
+    hours = _hours_on_a_cpu(settings, data)
+    return "" if hours < _LONG else _for_a_gpu(settings, hours)
+
+
+def must_be_computable(settings: Config, data: TrainingSet, device_type: str) -> None:
+    """Raises TrainerError for what this device computes wrongly."""
+    if device_type == "cpu" and settings.device.precision == "bf16":
+        hours = _hours_on_a_cpu(settings, data)
+        sentences = (
+            "device.precision is bf16, which is for GPUs, and the device is a CPU, where torch's "
+            "bf16 gradients of convolutions are wrong for some shapes.",
+            _for_a_gpu(settings, hours) if hours >= 1 else "",
+            "To train with these settings here all the same, say --set device.precision=fp32.",
+        )
+        raise TrainerError(" ".join(filter(None, sentences)))
+
+
+def _hours_on_a_cpu(settings: Config, data: TrainingSet) -> float:
+    gflop = total_steps(settings.optim, len(data.videos)) * estimate(settings).step_gflops
+    return gflop / _CPU_GFLOPS / 3600
+
+
+def _for_a_gpu(settings: Config, hours: float) -> str:
+    time = f"{hours / 24:,.0f} days" if hours >= 48 else f"{hours:.0f} hours"
+    return (
+        f"Recipe {settings.recipe} is for a GPU: a CPU that computes {_CPU_GFLOPS} GFLOP a second, "
+        f"as a good laptop does, takes about {time}. --recipe demo is for a "
+        "CPU."
+    )

@@ -1,0 +1,93 @@
+"""Which videos a run was trained on, written down so that they are known again: in other shards,
+under another name, in another folder.
+
+    runs/.../training_videos.jsonl    a line for each: name, source_sha256 (null: not known)
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from builder.atomic import write_atomically
+from builder.shards.format import BuilderError, ShardDataset
+from trainer.run.provenance import fingerprint
+
+TRAINING_VIDEOS_FILE = "training_videos.jsonl"
+Source = tuple[str, str | None]  # name, and sha256 of the source file
+
+
+def training_sources(dataset: ShardDataset, split: str) -> list[Source]:
+    """Of the videos that training on a split sees."""
+    return [_source(row) for row in _built(dataset) if row["splits"].get(split) == "train"]
+
+
+def sources_of(dataset: ShardDataset) -> dict[str, Source]:
+    """Of all built videos, by name."""
+    return {row["name"]: _source(row) for row in _built(dataset)}
+
+
+def write_down(run: Path, datasets: Iterable[ShardDataset], split: str) -> None:
+    """The training videos of a split, into the run directory."""
+    rows = [
+        json.dumps({"name": name, "source_sha256": digest}) + "\n"
+        for dataset in datasets
+        for name, digest in training_sources(dataset, split)
+    ]
+    write_atomically(run / TRAINING_VIDEOS_FILE, "".join(rows))
+
+
+def seen_by(
+    run: Path, record: dict[str, Any], split: str, dataset: ShardDataset
+) -> list[Source] | None:
+    """What a run was trained on. Runs of earlier versions did not write it down: it is read from
+    their shards, or from `dataset` if it is the same. None if it is not known any more."""
+    written = _read(run / TRAINING_VIDEOS_FILE)
+    if written is not None:
+        return written
+    found: list[Source] = []
+    for place, digest in zip(record["shards"], record["shards_sha256"], strict=True):
+        for folder in (dataset.folder, Path(place)):
+            try:
+                if fingerprint(folder) == digest:
+                    found += training_sources(ShardDataset(folder), split)
+                    break
+            except (OSError, BuilderError):
+                continue
+        else:
+            return None
+    return found
+
+
+def count_seen(tested: Iterable[Source], seen: Iterable[Source]) -> int:
+    """How many of the tested videos are among those seen: of the same source file, whatever its
+    name; by name where a source's hash is not known."""
+    digests: set[str] = set()
+    names: set[str] = set()
+    unknown: set[str] = set()
+    for name, digest in seen:
+        names.add(name)
+        (digests if digest else unknown).add(digest or name)
+    return sum(
+        (digest in digests or name in unknown) if digest else name in names
+        for name, digest in tested
+    )
+
+
+def _read(path: Path) -> list[Source] | None:
+    """None where it is not there, or damaged: the shards may say it."""
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found = [(row["name"], row["source_sha256"]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    is_fine = all(isinstance(n, str) and isinstance(s, str | None) for n, s in found)
+    return found if found and is_fine else None
+
+
+def _built(dataset: ShardDataset) -> Iterable[dict[str, Any]]:
+    return (row for row in dataset.rows() if row["status"] == "built")
+
+
+def _source(row: dict[str, Any]) -> Source:
+    return str(row["name"]), row.get("source_sha256")
