@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ascnet.shards import Shards
-    from evaluate.store import Features
+    from evaluate.features.store import Features
     from trainer.backbones.base import Backbone
 
 __version__ = "0.1.0"
@@ -58,6 +58,6 @@ def open_features(file: str | Path) -> "Features":
     `clip_video` and `clip_frames` (int32), `seconds(clip)`, `duration` (float64, seconds of every
     video), and `attributes`, which say how they were made. Raises EvaluateError if it is damaged,
     unfinished or no store."""
-    from evaluate.store import Features
+    from evaluate.features.store import Features
 
     return Features(Path(file))

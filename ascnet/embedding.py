@@ -19,12 +19,12 @@ from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.shards.format import DATASET_FILE, SCHEMA, ShardDataset
 from builder.shards.info_text import printable
+from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
-from evaluate.features import extract
+from evaluate.features.extract import extract
+from evaluate.features.store import Features
 from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol
-from evaluate.store import Features
-from evaluate.subjects import Subject
 from trainer.data.clips import usable_cores
 from trainer.run.provenance import fingerprint
 

@@ -5,10 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from builder.shards.info_text import printable
+from evaluate.encoders import TRAINED, Subject, Subjects, folder_of, of_file, of_run
 from evaluate.errors import EvaluateError
+from evaluate.features.store import Features
 from evaluate.protocol import Protocol
-from evaluate.store import Features
-from evaluate.subjects import TRAINED, Subject, Subjects, folder_of, of_file, of_run
 from trainer.backbones.base import Backbone
 from trainer.errors import TrainerError
 from trainer.run import checkpoint

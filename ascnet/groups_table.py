@@ -21,7 +21,7 @@ from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.shards.format import DATASET_FILE, ShardDataset
 from builder.shards.info_text import printable
-from evaluate.store import Features
+from evaluate.features.store import Features
 
 _FREE = ("csv", "folder")  # data sets whose groups are the user's
 _NO_UTF8 = re.compile(

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluate import precision, retrieval
-from evaluate.knn import NUMBERS, knn_accuracy
-from evaluate.parts import Parts
-from evaluate.probe import ProbeSettings, linear_probe
+from evaluate.probe.probe import ProbeSettings, linear_probe
 from evaluate.progress import Progress
+from evaluate.retrieval import average_precision as precision
+from evaluate.retrieval import retrieval
+from evaluate.retrieval.knn import NUMBERS, knn_accuracy
+from evaluate.split import Parts
 
 _RECALLS = tuple(f"recall@{k}" for k in retrieval.RANKS)
 NO_SIBLINGS = ", no siblings"  # the row of the gallery without the query's own recording

@@ -29,18 +29,20 @@ import torch
 from builder.atomic import write_atomically
 from builder.command_line import quoted
 from builder.shards.format import BuilderError, ShardDataset
-from evaluate import measures, picture, results, retrieval
+from evaluate import measures, results
+from evaluate.encoders import Subject, Subjects
 from evaluate.errors import EvaluateError
-from evaluate.features import extract
-from evaluate.finetune import Task, finetune
-from evaluate.knn import NUMBERS
-from evaluate.labelled import Labelled
+from evaluate.features.extract import extract
+from evaluate.features.store import Features
+from evaluate.finetune.clips import Labelled
+from evaluate.finetune.finetune import Task, finetune
 from evaluate.measures import Measure
-from evaluate.parts import Parts, parts_of, splits_of
 from evaluate.progress import Progress, silent
-from evaluate.question import Question, result_path, store_path
-from evaluate.store import Features
-from evaluate.subjects import Subject, Subjects
+from evaluate.request import Question, result_path, store_path
+from evaluate.retrieval import grid as picture
+from evaluate.retrieval import retrieval
+from evaluate.retrieval.knn import NUMBERS
+from evaluate.split import Parts, parts_of, splits_of
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import shown
 from trainer.run.provenance import code

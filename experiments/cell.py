@@ -22,8 +22,8 @@ from builder.atomic import write_atomically
 from builder.decode.processes import end_with_parent
 from builder.errors import BuilderError
 from builder.shards.format import ShardDataset
-from evaluate.encode import Network, Pooled, to_device
 from evaluate.errors import EvaluateError
+from evaluate.features.encode import Network, Pooled, to_device
 from experiments.even_tempo import at_even_tempo
 from experiments.floors import FLOOR_OF
 from experiments.measure import Asked, figures_of

@@ -10,13 +10,13 @@ import torch
 
 from builder.shards.format import ShardDataset
 from evaluate import measures
-from evaluate.cosine import CPU
-from evaluate.encode import Network, encode
 from evaluate.errors import EvaluateError
-from evaluate.parts import Parts, parts_of
-from evaluate.probe import ProbeSettings, linear_probe
+from evaluate.features.encode import Network, encode
+from evaluate.probe.probe import ProbeSettings, linear_probe
 from evaluate.progress import silent
 from evaluate.protocol import Protocol, clips_of
+from evaluate.retrieval.cosine import CPU
+from evaluate.split import Parts, parts_of
 from trainer.config.settings import Device
 from trainer.network import backends
 

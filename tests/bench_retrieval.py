@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluate.retrieval import nearest
+from evaluate.retrieval.retrieval import nearest
 from tests.side_by_side import Measured, alternate, rate, ratio
 
 GOAL_TIME = 1.2  # times faiss's

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from ascnet.cli import cli
-from evaluate.finetune_config import FinetuneSettings
+from evaluate.finetune.settings import FinetuneSettings
 from evaluate.protocol import Protocol
 from trainer.config.settings import Config
 

@@ -60,13 +60,13 @@ def test_imports_run_one_way(room: str) -> None:
 def test_the_import_check_sees_wrong_imports(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text(
-        "def f():\n    from trainer.method.memory_bank import MemoryBank\n    import evaluate.store\n"
+        "def f():\n    from trainer.method.memory_bank import MemoryBank\n    import evaluate.features.store\n"
     )
     names = imported(file)
-    assert names == {"trainer.method.memory_bank.MemoryBank", "evaluate.store"}
+    assert names == {"trainer.method.memory_bank.MemoryBank", "evaluate.features.store"}
     assert not is_allowed("builder", "trainer.method.memory_bank.MemoryBank")
     assert not is_allowed("trainer", "builder.build.build.build")
-    assert not is_allowed("trainer", "evaluate.store")
+    assert not is_allowed("trainer", "evaluate.features.store")
     assert is_allowed("trainer", "builder.shards.format.Video")
     assert is_allowed("experiments", "trainer.method.memory_bank") and not is_allowed(
         "ascnet", "experiments.plan"

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from builder.shards.format import ShardDataset
-from evaluate.finetune import Task
-from evaluate.finetune_config import FinetuneSettings
-from evaluate.labelled import Labelled
+from evaluate.encoders import Subject
+from evaluate.finetune.clips import Labelled
+from evaluate.finetune.finetune import Task
+from evaluate.finetune.settings import FinetuneSettings
 from evaluate.protocol import Protocol
-from evaluate.subjects import Subject
 from trainer.backbones import make_backbone
 
 CPU = torch.device("cpu")

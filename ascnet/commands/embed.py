@@ -14,9 +14,9 @@ from ascnet.text import counted
 from builder.command_line import quoted
 from builder.shards.format import ShardDataset, find_datasets
 from builder.shards.info_text import printable
+from evaluate.encoders import Subjects
+from evaluate.features.store import must_be_free
 from evaluate.protocol import Protocol, protocol_of
-from evaluate.store import must_be_free
-from evaluate.subjects import Subjects
 from trainer.data.frame_size import enlarged
 
 

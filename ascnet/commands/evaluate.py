@@ -13,15 +13,16 @@ from ascnet.options import with_weights
 from ascnet.progress import Progress
 from builder.errors import BuilderError
 from builder.shards.format import DATASET_FILE, ShardDataset, find_datasets
-from evaluate import finetune_config, results, tasks
+from evaluate import results, tasks
+from evaluate.encoders import Subjects
 from evaluate.errors import EvaluateError
-from evaluate.parts import ALL
-from evaluate.probe import SOLVERS, ProbeSettings
+from evaluate.finetune import settings as finetune_config
+from evaluate.probe.probe import SOLVERS, ProbeSettings
 from evaluate.protocol import CROPS, POOLINGS, changed, protocol_of
 from evaluate.published import lacks, published, text_rows
-from evaluate.question import ON_THE_FLY, TASKS, Question, result_path
-from evaluate.retrieval import CENTRINGS
-from evaluate.subjects import Subjects
+from evaluate.request import ON_THE_FLY, TASKS, Question, result_path
+from evaluate.retrieval.retrieval import CENTRINGS
+from evaluate.split import ALL
 from evaluate.tasks import Reporters
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import is_remote, shown

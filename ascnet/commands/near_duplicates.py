@@ -14,9 +14,9 @@ from ascnet.text import table as text_table
 from builder.atomic import write_atomically
 from builder.catalog.cells import line, written
 from builder.shards.info_text import printable
-from evaluate.duplicates import Pair, find_pairs, groups_of, joined_groups, leaks_of
-from evaluate.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
-from evaluate.store import Features
+from evaluate.features.store import Features
+from evaluate.search.duplicates import Pair, find_pairs, groups_of, joined_groups, leaks_of
+from evaluate.search.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
 
 
 @click.command("near-duplicates")

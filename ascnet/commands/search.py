@@ -18,8 +18,9 @@ from ascnet.encoders import (
 from ascnet.text import counted, table
 from builder.atomic import write_atomically
 from builder.shards.info_text import printable
+from evaluate.features.store import Features
 from evaluate.pages.search import search_page
-from evaluate.search import (
+from evaluate.search.search import (
     CENTRINGS,
     FEWEST,
     Match,
@@ -28,7 +29,6 @@ from evaluate.search import (
     search,
     span_text,
 )
-from evaluate.store import Features
 
 
 @click.command("search")

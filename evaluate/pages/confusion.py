@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from evaluate.features.store import Features
 from evaluate.pages.found import Found, name_of
 from evaluate.pages.pictures import as_stored
 from evaluate.pages.results import Predictions
 from evaluate.pages.template import clean, safe
-from evaluate.store import Features
 
 LABELLED = 30  # classes; a map of more has no names at its sides
 SHADES = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)  # upper bounds of the shares of a row

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluate.encoders import TRAINED
 from evaluate.errors import EvaluateError
-from evaluate.retrieval import nearest
-from evaluate.store import Features
-from evaluate.subjects import TRAINED
+from evaluate.features.store import Features
+from evaluate.retrieval.retrieval import nearest
 
 TOP = 5  # videos found for a query
 _MOST = 5000  # queries; more are thinned evenly

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluate.features.store import Features
 from evaluate.pages.found import Found, is_right, thin
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import seconds
 from evaluate.pages.thumbnails import Sprite
-from evaluate.store import Features
 
 
 @dataclass(frozen=True)

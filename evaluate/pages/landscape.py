@@ -9,9 +9,9 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from evaluate.features.store import Features
 from evaluate.pages.found import thin
 from evaluate.pages.template import clean, safe
-from evaluate.store import Features
 
 MOST = 2000  # videos
 FEW = 8  # classes that get colours which colour-blind people can tell apart

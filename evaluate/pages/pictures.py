@@ -2,8 +2,8 @@
 
 from builder.shards.format import DATASET_FILE, BuilderError, ShardDataset, Video
 from evaluate.errors import EvaluateError
+from evaluate.features.store import Features
 from evaluate.pages.thumbnails import Sprite, sprite
-from evaluate.store import Features
 
 # What reading shards raises that are gone, cut or damaged. A page does without them.
 UNREADABLE = (BuilderError, EvaluateError, OSError, ValueError, LookupError, TypeError)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluate.features.store import Features
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import render
 from evaluate.pages.thumbnails import Sprite
-from evaluate.search import Match, span_text
-from evaluate.store import Features
+from evaluate.search.search import Match, span_text
 
 _ASKED = 24  # clips of the query to show, evenly spaced
 

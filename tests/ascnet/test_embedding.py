@@ -21,9 +21,9 @@ from ascnet.encoders import newest_store
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.shards.format import ShardDataset
+from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
 from evaluate.protocol import protocol_of
-from evaluate.subjects import of_run
 from tests.drawn_motion import as_schema_2
 from trainer.run.provenance import fingerprint
 

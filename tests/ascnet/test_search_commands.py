@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 from ascnet.encoders import default_run, newest_store
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.shards.format import ShardDataset
-from evaluate.features import extract
+from evaluate.encoders import of_run
+from evaluate.features.extract import extract
+from evaluate.features.store import Features, unfinished
 from evaluate.protocol import protocol_of
-from evaluate.store import Features, unfinished
-from evaluate.subjects import of_run
 from tests.commands import run_ascnet
 from tests.evaluate.stores import held
 from trainer.backbones import make_backbone

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from builder.shards.format import Location, Video
-from evaluate.store import Features, FeatureStore, Identity, Origin, Spans
+from evaluate.features.store import Features, FeatureStore, Identity, Origin, Spans
 
 FRAMES = 25  # a clip a second
 

@@ -12,15 +12,15 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
 from builder.shards.format import ShardDataset
-from evaluate import finetune_config
+from evaluate.encoders import of_file, of_run
 from evaluate.errors import EvaluateError
-from evaluate.linear import Sgd
+from evaluate.finetune import settings as finetune_config
 from evaluate.pages import results
-from evaluate.probe import ProbeSettings
+from evaluate.probe.linear import Sgd
+from evaluate.probe.probe import ProbeSettings
 from evaluate.protocol import changed, protocol_of
-from evaluate.question import ON_THE_FLY, Question, result_path
+from evaluate.request import ON_THE_FLY, Question, result_path
 from evaluate.results import table
-from evaluate.subjects import of_file, of_run
 from evaluate.tasks import evaluate
 from trainer.backbones import make_backbone
 from trainer.run.seen import TRAINING_VIDEOS_FILE
@@ -302,7 +302,7 @@ def test_the_picture_is_of_the_result(subjects, tiny, shards, monkeypatch):
         drawn.extend(rows)
         return Image.new("RGB", (1, 1))
 
-    monkeypatch.setattr("evaluate.picture.retrieval_grid", grid)
+    monkeypatch.setattr("evaluate.retrieval.grid.retrieval_grid", grid)
     question = asked("retrieval", tiny, factor="tempo", centring="own mean")
     result = evaluate(question, subjects, dataset, CPU)
     assert {shown.label for row in drawn for shown in (row[0], *row[1])} == {"0", "1"}
@@ -314,7 +314,7 @@ def test_figures_stay_when_the_picture_cannot_be_drawn(subjects, tiny, dataset, 
     def grid(rows):
         raise OSError("cannot identify image file")
 
-    monkeypatch.setattr("evaluate.picture.retrieval_grid", grid)
+    monkeypatch.setattr("evaluate.retrieval.grid.retrieval_grid", grid)
     with pytest.raises(EvaluateError, match=r"figures are in .*json, but the picture"):
         evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
     assert (subjects.folder / "results" / "retrieval-folder-split1.json").is_file()

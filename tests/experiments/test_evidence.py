@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from builder.shards.format import ShardDataset
-from evaluate.encode import Pooled, to_device
+from evaluate.features.encode import Pooled, to_device
 from evaluate.protocol import protocol_of
 from experiments import cell, evidence
 from experiments.even_tempo import TEMPO, at_even_tempo

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from builder.shards.format import ShardDataset
-from evaluate.encode import Pooled, to_device
+from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
-from evaluate.parts import parts_of
+from evaluate.features.encode import Pooled, to_device
 from evaluate.protocol import protocol_of
-from evaluate.question import Question
-from evaluate.subjects import of_run
+from evaluate.request import Question
+from evaluate.split import parts_of
 from evaluate.tasks import evaluate
 from experiments import measure
 from experiments.floors import colours, pixels

@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch._utils import _rebuild_meta_tensor_no_storage, _rebuild_tensor_v2
 
-from evaluate import layout, store
 from evaluate.errors import EvaluateError
-from evaluate.kept import Kept
+from evaluate.features import layout, store
+from evaluate.features.store import Features, is_complete, unfinished
+from evaluate.finetune.checkpoint import Kept
 from evaluate.pages import curves, results
-from evaluate.store import Features, is_complete, unfinished
 from tests.commands import run_ascnet
 from tests.evaluate.stores import random_store, store_of, video
 from trainer.errors import TrainerError

@@ -24,7 +24,7 @@ import pytest
 from builder.download.unpack import unpack
 from builder.errors import BuilderError
 from builder.shards.format import ShardDataset
-from evaluate.store import Features
+from evaluate.features.store import Features
 from tests.commands import run_ascnet
 from tests.conftest import TINY
 from tests.evaluate.stores import random_store

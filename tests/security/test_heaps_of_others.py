@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-from evaluate import layout
 from evaluate.errors import EvaluateError
-from evaluate.store import Features
+from evaluate.features import layout
+from evaluate.features.store import Features
 from tests.evaluate.stores import random_store
 
 TEXT = h5py.string_dtype("utf-8")

@@ -16,9 +16,9 @@ from builder.download.fetch import FetchSettings, fetch
 from builder.download.http import _append, part_of
 from builder.download.official import DATASETS
 from builder.errors import BuilderError
-from evaluate.kept import Kept
+from evaluate.features.store import Features, unfinished
+from evaluate.finetune.checkpoint import Kept
 from evaluate.results import write_json
-from evaluate.store import Features, unfinished
 from tests.commands import run_ascnet
 from tests.evaluate.stores import store_of, video
 from trainer.run import checkpoint

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from h5py import h5pl
 
-from evaluate import store
 from evaluate.errors import EvaluateError
-from evaluate.store import Features, is_complete, must_be_free, must_be_of, unfinished
+from evaluate.features import store
+from evaluate.features.store import Features, is_complete, must_be_free, must_be_of, unfinished
 from tests.evaluate.stores import random_store, store_of, video
 
 SECRET = b"root:x:0:0:root:/root:/bin/bash\n" * 20

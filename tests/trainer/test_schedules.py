@@ -1,6 +1,6 @@
 import pytest
 
-from evaluate.finetune_config import FinetuneSettings
+from evaluate.finetune.settings import FinetuneSettings
 from trainer.config.settings import Optim
 from trainer.schedules import scaled_lr, target_momentum, total_steps, warmup_cosine, warmup_drops
 

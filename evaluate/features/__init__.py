@@ -1,0 +1,1 @@
+"""From an encoder and shards to a feature store in HDF5."""

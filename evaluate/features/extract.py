@@ -1,0 +1,122 @@
+"""An encoder and shards to a feature store: the same clips of every video, on every call."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from builder.atomic import only_writer
+from builder.shards.format import ShardDataset, Video
+from evaluate.disk import UnavailableError
+from evaluate.encoders import Subject
+from evaluate.errors import EvaluateError
+from evaluate.features.encode import UNIT, Pooled, encode, to_device
+from evaluate.features.store import (
+    Features,
+    FeatureStore,
+    Identity,
+    Origin,
+    is_complete,
+    unfinished,
+)
+from evaluate.progress import Progress, silent
+from evaluate.protocol import Protocol, clips_of
+from trainer.config.settings import Device
+from trainer.data.clip_sampler import ClipRequest
+from trainer.network import backends
+from trainer.run.provenance import code, fingerprint
+
+
+def identity_of(
+    subject: Subject, protocol: Protocol, dataset: ShardDataset, device: torch.device
+) -> Identity:
+    """Everything that decides the features; attributes of the store."""
+    return {
+        **subject.facts,
+        **asdict(protocol),
+        "dataset": dataset.name,
+        "dataset_sha256": fingerprint(dataset.folder),
+        "dataset_counts": json.dumps(dataset.counts, sort_keys=True),
+        "precision": "fp32",
+        "torch": str(torch.__version__),
+        "device": device.type,
+    }
+
+
+def extract(
+    path: Path,
+    subject: Subject,
+    protocol: Protocol,
+    dataset: ShardDataset,
+    device: torch.device,
+    progress: Progress = silent,
+    *,
+    workers: int = 0,
+    overwrite: bool = False,
+) -> bool:
+    """Fill the store at `path` with features of all videos, or go on with one begun earlier.
+
+    False if a store with exactly this identity was there already, and nothing had to be done.
+    Raises EvaluateError if there is no video, if one is too short for the policy `error`, or if
+    the store that is there is damaged or made otherwise (`overwrite`: then it is begun anew),
+    UnavailableError if that store is in use (with `overwrite`, too), and BuilderError if another
+    process is writing to the folder.
+    """
+    identity = identity_of(subject, protocol, dataset, device)
+    if not overwrite and is_complete(path, identity):
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In float32, and without cuDNN's trials: they choose by the clock.
+    with only_writer(path.parent), backends(Device(), device, benchmark=False):
+        if overwrite:
+            _drop(path, identity)
+        if is_complete(path, identity):
+            return False
+        videos = dataset.videos
+        if not videos:
+            raise EvaluateError(f"{dataset.folder} holds no built video: {dataset.counts}.")
+        clips = clips_of(videos, protocol)
+        network = Pooled(subject.backbone, protocol.layer, protocol.pooling)
+        to_device(network, device)
+        channels = network.channels(protocol, device)
+        spans = [[_span(clip, videos[clip.video]) for clip in own] for own in clips]
+        origin = Origin(dataset.folder, code())
+        store = FeatureStore(path, videos, spans, channels, identity, origin)
+        try:
+            done = {i for i in range(0, len(videos), UNIT) if store.done[i : i + UNIT].all()}
+            parts = encode(network, videos, clips, protocol, device, workers=workers, done=done)
+            for first, features in parts:
+                store.write(first, min(UNIT, len(videos) - first), features.numpy())
+                progress(int(store.done.sum()), len(videos), subject.name)
+        finally:
+            store.close()
+    return True
+
+
+def _drop(path: Path, identity: Identity) -> None:
+    """Take away what is of another identity, or damaged. Raises UnavailableError, and takes nothing
+    away, if that cannot be seen now."""
+    useless = [path] * _is_of_no_use(path, identity, has_checksums=True)
+    useless += [unfinished(path)] * _is_of_no_use(unfinished(path), identity, has_checksums=False)
+    for file in useless:
+        file.unlink()
+
+
+def _is_of_no_use(file: Path, identity: Identity, *, has_checksums: bool) -> bool:
+    try:
+        if is_complete(file, identity) and has_checksums:
+            _ = Features(file).clip_features
+    except UnavailableError:
+        raise
+    except EvaluateError:
+        return True
+    return False
+
+
+def _span(clip: ClipRequest, video: Video) -> tuple[int, int]:
+    """First and last frame of a clip; a clip that starts over spans its whole video."""
+    first, last = clip.frames[0], clip.frames[-1]
+    if sorted(clip.frames) != list(clip.frames):
+        return 0, video.frames - 1
+    return first, last

@@ -1,0 +1,239 @@
+"""What may be in a feature store, and nothing else: an HDF5 file from elsewhere can point at other
+files, call for programs to unpack it, and be far larger than it is on the disk.
+
+Nothing is read before it was looked at: its link, its kind, where its bytes lie, and how many.
+"""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from threading import RLock
+
+import h5py
+import numpy as np
+from h5py import h5a, h5d, h5pl, h5s
+
+from evaluate.errors import EvaluateError
+from evaluate.features.heaps import HeapError, check_attributes, check_collections
+
+_NUMBERS = {  # how many columns; 0: a list. -1: as many as the features have channels
+    "features": ("f4", -1),
+    "clip_features": ("f4", -1),
+    "clip_video": ("i4", 0),
+    "clip_frames": ("i4", 2),
+    "clip_seconds": ("f8", 2),
+    "duration": ("f8", 0),
+    "label": ("i8", 0),
+    "fps": ("f8", 0),
+    "frames": ("i8", 0),
+    "done": ("u1", 0),
+}
+_OF_CLIPS = ("clip_features", "clip_video", "clip_frames", "clip_seconds")
+_CHUNKED = ("features", "clip_features")
+_TEXTS = ("name", "class", "group")
+_GROUPS = ("splits", "factors")
+_MAY_LACK = ("clip_seconds", "duration", *_GROUPS)
+_ATTRIBUTES = 1000  # most; a store has some thirty
+_MEMBERS = 1000  # most of a group; a store has a dozen
+_LOOK_BYTES = 512 << 20  # for a look at what a file holds; of a store it takes a few MB
+# How a text lies in its list: length, and where in the file it is.
+_PLACE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
+
+_lock = RLock()
+_within: list[None] = []  # one for each `no_plugins` that lasts
+_paths: list[bytes] = []  # what they took away
+
+
+@contextmanager
+def no_plugins() -> Iterator[None]:
+    """While it lasts, HDF5 looks nowhere for programs that unpack what it reads. (Ours is never
+    packed, but a heap of attributes may say that it is.)"""
+    with _lock:
+        _within.append(None)
+        while h5pl.size():
+            _paths.append(h5pl.get(0))
+            h5pl.remove(0)
+    try:
+        yield
+    finally:
+        with _lock:
+            _within.pop()
+            while _paths and not _within:
+                h5pl.append(_paths.pop(0))
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """While it lasts, this process gets no more than `_LOOK_BYTES` on top of what it has: a forged
+    file may say that its list of names is gigabytes long."""
+    with _lock:
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + _LOOK_BYTES
+        if soft == resource.RLIM_INFINITY or soft > most:
+            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def must_have_sound_texts(path: Path) -> None:
+    """Raises EvaluateError, naming what, for a file whose attributes HDF5 must not read."""
+    try:
+        check_attributes(path)
+    except HeapError as error:
+        raise EvaluateError(refused(path, str(error))) from None
+
+
+def must_be_ours(file: h5py.File, path: Path) -> None:
+    """Raises EvaluateError, naming what, if an open file holds anything that no feature store of
+    this schema does, or more than can be on the disk. Features are not read."""
+    try:
+        if file.userblock_size:
+            raise _RefusedError(f"it begins with {file.userblock_size} bytes of something else")
+        members = {name: _dataset(file, name) for name in _names(file) if name not in _GROUPS}
+        more = {
+            f"{group}/{name}": _dataset(file[group], name)
+            for group in _GROUPS
+            if file.id.links.exists(group.encode())
+            for name in _group(file, group)
+        }
+        for name in (*_NUMBERS, *_TEXTS):
+            if name not in members and name not in _MAY_LACK:
+                raise _RefusedError(f"it lacks {name}")
+        shape = members["features"].shape
+        if len(shape) != 2 or not all(shape):
+            raise _RefusedError(f"its features have the shape {shape}")
+        sizes = [_size(file, name, own) for name, own in chain(members.items(), more.items())]
+        clips = len(members["clip_video"])
+        for name, own in chain(members.items(), more.items()):
+            rows = clips if name in _OF_CLIPS else shape[0]
+            columns = _NUMBERS.get(name, ("", 0))[1]
+            wanted = (rows,) if not columns else (rows, columns if columns > 0 else shape[1])
+            if own.shape != wanted:
+                raise _RefusedError(
+                    f"{name} has the shape {own.shape}, and {wanted} would fit the rest"
+                )
+        whole = os.fstat(file.id.get_vfd_handle()).st_size
+        if sum(sizes) > whole:
+            raise _RefusedError(
+                f"what it holds would fill {sum(sizes)} bytes, and the file has {whole}"
+            )
+    except _RefusedError as error:
+        raise EvaluateError(refused(path, str(error))) from None
+
+
+def attributes(file: h5py.File, path: Path) -> dict[str, str | int | float]:
+    """The attributes of an open file: texts and single numbers. Raises EvaluateError if there are
+    others, or if they are larger than the file."""
+    whole = left = os.fstat(file.id.get_vfd_handle()).st_size
+    found: dict[str, str | int | float] = {}
+    try:
+        if h5a.get_num_attrs(file.id) > _ATTRIBUTES:
+            raise _RefusedError(f"it has {h5a.get_num_attrs(file.id)} attributes")
+        for name in file.attrs:
+            own = h5a.open(file.id, name.encode("utf-8", "surrogateescape"))
+            is_text = h5py.check_string_dtype(own.dtype) is not None
+            if own.get_space().get_simple_extent_type() != h5s.SCALAR or not (
+                is_text or own.dtype.kind in "biuf"
+            ):
+                raise _RefusedError(f"its attribute {name[:40]} is neither a text nor a number")
+            left -= own.get_storage_size()  # of a text of any length, of where it lies
+            value = file.attrs[name] if left >= 0 else ""
+            value = value.item() if isinstance(value, np.generic) else value
+            left -= len(value) if isinstance(value, str | bytes) else 0
+            if left < 0:
+                raise _RefusedError(f"its attributes would fill more than the {whole} bytes it has")
+            found[name] = value
+    except _RefusedError as error:
+        raise EvaluateError(refused(path, str(error))) from None
+    return found
+
+
+def refused(path: Path, what: str) -> str:
+    """What is said of a store that was never one of ours; `what`: the middle of a sentence."""
+    return (
+        f"{path} is refused: {what}, as in no feature store of ascnet. It is damaged, or was made "
+        "to do harm: do not use it, and extract the features anew."
+    )
+
+
+class _RefusedError(Exception):
+    """What is wrong, for the middle of a sentence."""
+
+
+def _names(group: h5py.Group) -> list[str]:
+    if len(group) > _MEMBERS:
+        raise _RefusedError(f"it has {len(group)} members")
+    names = list(group)
+    for name in names:
+        if group.name == "/" and name not in (*_NUMBERS, *_TEXTS, *_GROUPS):
+            raise _RefusedError(f"it holds {name[:40]!r}")
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise _RefusedError(f"its {name[:40]} is a link to elsewhere")
+    return names
+
+
+def _group(file: h5py.File, name: str) -> list[str]:
+    own = file[name]
+    if not isinstance(own, h5py.Group):
+        raise _RefusedError(f"its {name} is no group")
+    return _names(own)
+
+
+def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    own = group[name]
+    if not isinstance(own, h5py.Dataset):
+        raise _RefusedError(f"its {name[:40]} is no data set")
+    # Before anything else is asked of it: the shape of a virtual one opens other files.
+    how = own.id.get_create_plist()
+    if how.get_layout() == h5d.VIRTUAL or how.get_external_count():
+        raise _RefusedError(f"its {name[:40]} lies in another file")
+    if how.get_nfilters():
+        raise _RefusedError(f"its {name[:40]} is packed")
+    wanted = h5d.CHUNKED if group.name == "/" and name in _CHUNKED else h5d.CONTIGUOUS
+    if how.get_layout() != wanted:
+        raise _RefusedError(f"its {name[:40]} is laid out in another way")
+    if wanted == h5d.CHUNKED and len(how.get_chunk()) != own.id.rank:  # HDF5 does not compare them
+        raise _RefusedError(f"its {name[:40]} has blocks of {len(how.get_chunk())} dimensions")
+    return own
+
+
+def _size(file: h5py.File, name: str, own: h5py.Dataset) -> int:
+    """Bytes that a data set takes when it is read, all of which must be on the disk."""
+    kind = _NUMBERS.get(name, ("", 0))[0]
+    text = h5py.check_string_dtype(own.dtype)
+    if name.startswith("factors/") and text is None:
+        kind = "f8"
+    is_right = own.dtype == np.dtype(kind) if kind else text is not None and text.length is None
+    if not is_right:
+        raise _RefusedError(f"its {name[:40]} is of the type {own.dtype}")
+    # Else the rest would be made up as it is read.
+    stored = own.id.get_storage_size()
+    if stored < own.size * own.id.get_type().get_size():
+        raise _RefusedError(f"its {name[:40]} has {stored} bytes for {own.size} values")
+    return int(stored) if kind else int(stored) + _letters(file, own)
+
+
+def _letters(file: h5py.File, texts: h5py.Dataset) -> int:
+    """Bytes of all texts of a list: its own rows tell, before a text is read. Any number of them
+    may name one long text."""
+    if not texts.size:
+        return 0
+    size = texts.size * _PLACE.itemsize
+    if texts.id.get_storage_size() != size:
+        raise _RefusedError(f"its {texts.name[1:41]} is laid out in another way")
+    places = os.pread(file.id.get_vfd_handle(), size, texts.id.get_offset())
+    if len(places) != size:
+        raise _RefusedError(f"its {texts.name[1:41]} is cut short")
+    rows = np.frombuffer(places, _PLACE)
+    whole = os.fstat(file.id.get_vfd_handle()).st_size
+    try:
+        check_collections(file.id.get_vfd_handle(), whole, np.unique(rows["address"]).tolist())
+    except HeapError as error:
+        raise _RefusedError(str(error)) from None
+    return int(rows["length"].sum(dtype=np.uint64))

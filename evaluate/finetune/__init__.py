@@ -1,0 +1,1 @@
+"""Classifiers that are trained: fine-tuning, and probes of augmented clips."""

@@ -1,0 +1,64 @@
+"""A backbone with a linear layer on its pooled map: clips to a logit for every class."""
+
+import copy
+
+import torch
+from torch import nn
+
+from evaluate.features.encode import Pooled, to_device
+from evaluate.protocol import Protocol
+from trainer.backbones.base import Backbone
+
+_SPREAD = 0.01  # standard deviation of the linear layer's first weights; SlowFast
+
+
+class Classifier(nn.Module):
+    """float32 N x 3 x T x S x S to N x classes. If it is frozen, only the linear layer learns: the
+    backbone stays in evaluation mode, so its batch norms keep their statistics, too."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: int,
+        protocol: Protocol,
+        device: torch.device,
+        *,
+        frozen: bool,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        """On the device, with a copy of the backbone; the layer and the pooling are the
+        protocol's. The linear layer depends on `seed` alone. Raises EvaluateError if the backbone
+        has no such layer."""
+        super().__init__()
+        self.frozen = frozen
+        self.features = Pooled(copy.deepcopy(backbone), protocol.layer, protocol.pooling)
+        to_device(self.features, device)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(self.features.channels(protocol, device), classes)
+        generator = torch.Generator().manual_seed(seed)
+        nn.init.normal_(self.fc.weight, std=_SPREAD, generator=generator)
+        nn.init.zeros_(self.fc.bias)
+        self.fc.to(device)
+        self.features.requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        if self.frozen:
+            self.features.eval()
+        return self
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        features = self.features(clips)
+        with torch.autocast(clips.device.type, enabled=False):
+            logits: torch.Tensor = self.fc(self.dropout(features.float()))
+        return logits
+
+    def learned(self) -> dict[str, torch.Tensor]:
+        """What training changes, on the CPU: a copy."""
+        part = self.fc if self.frozen else self
+        return {k: v.detach().cpu().clone() for k, v in part.state_dict().items()}
+
+    def load(self, learned: dict[str, torch.Tensor]) -> None:
+        """Take what `learned` gave."""
+        (self.fc if self.frozen else self).load_state_dict(learned)

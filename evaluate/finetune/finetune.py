@@ -1,0 +1,304 @@
+"""Classify labelled videos: a network trained end to end, or a linear layer on a frozen one.
+
+The classifier learns from random clips, one of a video at a time, and is tested on evenly spaced
+ones; a video's logits are the mean over its clips (RSPNet) and their crops.
+"""
+
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from builder.atomic import only_writer
+from evaluate.encoders import Subject
+from evaluate.errors import EvaluateError
+from evaluate.features.encode import UNIT, encode
+from evaluate.finetune.checkpoint import Identity, Kept
+from evaluate.finetune.classifier import Classifier
+from evaluate.finetune.clips import (
+    Labelled,
+    epoch_ends,
+    hold_out,
+    must_be_usable,
+    train_requests,
+)
+from evaluate.finetune.settings import NO_INFLUENCE, FinetuneSettings, train_protocol
+from evaluate.finetune.trainer import Learner
+from evaluate.progress import Progress, silent
+from evaluate.protocol import Protocol, clips_of
+from trainer.data.augment import augment, draw_numbers
+from trainer.data.clips import ClipBatch, ClipReader, read_batches
+from trainer.data.transfer import on_device, send
+from trainer.random_streams import AUGMENTATION, torch_seed
+from trainer.schedules import total_steps
+
+LAST = "last epoch"
+BEST = "best epoch on held-out groups of the train part"
+
+_HELD_OUT_CLIPS = 3  # of a held-out video, one crop each: they are tested after every epoch
+_FEW = 5  # classes, of which top-5 would say nothing
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What came of it."""
+
+    result: dict[str, Any]  # figures, history and choices; ready for JSON
+    logits: np.ndarray  # float32, test videos x classes
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """int64, a class for every test video."""
+        best: np.ndarray = self.logits.argmax(axis=1)
+        return best
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be done, on what, and how."""
+
+    subject: Subject
+    train: Labelled
+    test: Labelled
+    classes: int  # of the data set, whether the train part has them all or not
+    protocol: Protocol  # of the test, and of training but for what the settings' `train` says
+    settings: FinetuneSettings
+
+    def identity(self, device: torch.device) -> Identity:
+        """Everything that decides the numbers."""
+        own = {k: v for k, v in asdict(self.settings).items() if k not in NO_INFLUENCE}
+        return {
+            **self.subject.facts,
+            **_flat(own, "settings."),
+            **_flat(asdict(self.protocol), "protocol."),
+            "classes": self.classes,
+            "train videos": self.train.digest(),
+            "test videos": self.test.digest(),
+            "torch": str(torch.__version__),
+            "device": device.type,
+        }
+
+
+def finetune(
+    task: Task,
+    device: torch.device,
+    folder: Path,
+    progress: Progress = silent,
+    testing: Progress = silent,
+    *,
+    overwrite: bool = False,
+) -> Finetuned:
+    """Train a classifier and test it; `progress` counts steps, `testing` test videos.
+
+    Killed and called again with the same task it goes on after the last finished epoch, and on a
+    CPU gives the same bits; once finished, it only reads the result. The test part is looked at
+    once, after the epoch has been chosen. Raises EvaluateError if the loss is no number, if the
+    folder holds something else than this task (`overwrite`: it is begun anew) or what cannot be
+    read, and BuilderError if another process works in the folder.
+    """
+    _must_be_possible(task, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(folder):
+        kept = Kept(folder, task.identity(device), overwrite)
+        if (finished := kept.result()) is None:
+            finished = _finetune(task, device, kept, progress, testing)
+            kept.write_result(finished)
+        with kept.must_fit():
+            return Finetuned(dict(finished["result"]), finished["logits"].numpy())
+
+
+def _must_be_possible(task: Task, device: torch.device) -> None:
+    must_be_usable(task.train, "train", task.classes)
+    must_be_usable(task.test, "test", task.classes)
+    if device.type == "cpu" and task.settings.precision == "bf16":
+        raise EvaluateError(
+            "precision is bf16 and the device is a CPU, where torch's bf16 gradients of "
+            "convolutions are wrong for some shapes. Say --set classifier.precision=fp32."
+        )
+
+
+def _finetune(
+    task: Task, device: torch.device, kept: Kept, progress: Progress, testing: Progress
+) -> dict[str, Any]:
+    own, held_out = task.settings, None
+    learn = task.train
+    if own.choose == "holdout":
+        learn, held_out = hold_out(task.train)
+    classifier = Classifier(
+        task.subject.backbone,
+        task.classes,
+        task.protocol,
+        device,
+        frozen=own.frozen,
+        dropout=own.dropout,
+        seed=own.seed,
+    )
+    total = total_steps(own, len(learn.videos))
+    learner = Learner(classifier, own, total, device)
+    if (state := kept.state()) is not None:
+        with kept.must_fit():
+            learner.load_state_dict(state)
+    try:
+        with learner.multiplying():
+            _train(task, learn, held_out, learner, device, kept, progress)
+        if learner.best is not None:
+            classifier.load(learner.best)
+        logits = video_logits(learner, task.test, task.protocol, device, testing)
+    except torch.OutOfMemoryError as error:
+        raise EvaluateError(
+            f"The GPU's memory does not hold {own.batch} clips at a time. Take fewer (--set "
+            "classifier.batch=..., and lower classifier.lr= with it) or compute in bf16 (--set "
+            f"classifier.precision=bf16, now {own.precision})."
+        ) from error
+    return {
+        "result": _result(task, learn, learner, logits),
+        "logits": torch.from_numpy(logits),
+    }
+
+
+def _train(
+    task: Task,
+    learn: Labelled,
+    held_out: Labelled | None,
+    learner: Learner,
+    device: torch.device,
+    kept: Kept,
+    progress: Progress,
+) -> None:
+    """From the learner's step to the end; its state is kept after every epoch."""
+    own, total = task.settings, learner.total
+    protocol = train_protocol(task.protocol, own)
+    ends = epoch_ends(len(learn.videos), own.batch, total)
+    steps = range(learner.step, total)
+    requests = train_requests(learn.videos, protocol, steps, own.batch, own.seed)
+    reader = ClipReader(learn.videos, protocol.short_side)
+    pinned = device.type == "cuda"
+    batches = on_device(read_batches(reader, requests, own.workers, pinned), device)
+    labels = torch.from_numpy(learn.labels)
+    total_loss, count = 0.0, 0  # of this epoch
+    with closing(batches):
+        for step, batch in zip(steps, batches, strict=True):
+            clips = _augmented(batch, own, protocol.size, step, device)
+            total_loss += learner.take(clips, send(labels[batch.videos], device))
+            count += 1
+            text = f"loss {total_loss / count:.3f}{_latest(learner)}"
+            if epoch := ends.get(learner.step):
+                found = _held_out_top1(learner, held_out, task.protocol, device)
+                learner.end_epoch(epoch, total_loss / count, found)
+                total_loss, count = 0.0, 0
+                kept.write_state(learner.state_dict())
+            progress(learner.step, total, text)
+
+
+def _latest(learner: Learner) -> str:
+    """How many epochs are over, and how well the last of them does where that is known."""
+    if not learner.epochs:
+        return ""
+    last = learner.epochs[-1]
+    text = f", {last['epoch']} epochs done"
+    if last["held_out_top1"] is not None:
+        text += f", {last['held_out_top1']:.1f} % of the held-out videos"
+    return text
+
+
+def _augmented(
+    batch: ClipBatch, settings: FinetuneSettings, size: int, step: int, device: torch.device
+) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(torch_seed(settings.seed, step, AUGMENTATION))
+    numbers = send(draw_numbers(settings.batch, generator), device)
+    clips = augment(batch.frames, send(batch.sizes, device), settings.augment, size, numbers)
+    return clips.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _held_out_top1(
+    learner: Learner, held_out: Labelled | None, protocol: Protocol, device: torch.device
+) -> float | None:
+    if held_out is None:
+        return None
+    few = replace(protocol, clips=min(protocol.clips, _HELD_OUT_CLIPS), every=0.0, crops=1)
+    return _top(video_logits(learner, held_out, few, device), held_out.labels, 1)
+
+
+def video_logits(
+    learner: Learner,
+    part: Labelled,
+    protocol: Protocol,
+    device: torch.device,
+    progress: Progress = silent,
+) -> np.ndarray:
+    """float32, videos x classes: the mean over a video's clips and their crops. Raises
+    EvaluateError if those of a video are no numbers: the best of them would be made up."""
+    learner.classifier.eval()
+    clips = clips_of(part.videos, protocol)
+    workers = learner.settings.workers
+    found: list[np.ndarray] = []
+    with learner.multiplying(benchmark=False):  # batches of a test are of many sizes
+        for first, logits in encode(
+            learner.logits, part.videos, clips, protocol, device, workers=workers
+        ):
+            counts = [len(own) for own in clips[first : first + UNIT]]
+            bounds = np.concatenate([[0], np.cumsum(counts)]).tolist()
+            found += [logits[a:b].mean(dim=0).numpy() for a, b in pairwise(bounds)]
+            for video in range(first, len(found)):
+                if not np.isfinite(found[video]).all():
+                    raise _no_logits(part.videos[video].name, learner.settings)
+            progress(len(found), len(part.videos), "")
+    return np.stack(found)
+
+
+def _no_logits(video: str, settings: FinetuneSettings) -> EvaluateError:
+    return EvaluateError(
+        f"The logits of {video} are NaN or infinite, so nothing is said of its class: the weights "
+        "that the classifier began with are damaged, a statistic of batch norm for example, or "
+        "numbers overflow in it. Take other weights, or lower the learning rate (--set "
+        f"classifier.lr=..., now {settings.lr:g}); begin anew with --overwrite."
+    )
+
+
+def _result(task: Task, learn: Labelled, learner: Learner, logits: np.ndarray) -> dict[str, Any]:
+    tested = learner.chosen()
+    clips = asdict(train_protocol(task.protocol, task.settings))
+    return {
+        "top1": _top(logits, task.test.labels, 1),
+        "top5": _top(logits, task.test.labels, 5) if task.classes > _FEW else None,
+        "train_loss": learner.epochs[-1]["loss"],
+        "epoch": tested["epoch"],
+        "chosen": LAST if learner.best is None else BEST,
+        "epochs": learner.epochs,
+        "averaged": "logits, over the clips of a video and their crops",
+        "learned_from": len(learn.videos),
+        "held_out": len(task.train.videos) - len(learn.videos),
+        "tested_on": len(task.test.videos),
+        "train_clips": {key: clips[key] for key in ("frames", "stride", "fps", "size")},
+        "settings": asdict(task.settings),
+        "weights_sha256": _digest(learner.classifier),
+    }
+
+
+def _top(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Percent of the videos whose class is among the k with the largest logits."""
+    best = torch.from_numpy(logits).topk(k, dim=1).indices
+    return float(100 * (best == torch.from_numpy(labels)[:, None]).any(dim=1).double().mean())
+
+
+def _digest(classifier: Classifier) -> str:
+    """SHA-256 of all weights and statistics, in the order of their names."""
+    state = sorted(classifier.state_dict().items())
+    return sha256(
+        b"".join(v.detach().cpu().contiguous().numpy().tobytes() for _, v in state)
+    ).hexdigest()
+
+
+def _flat(table: dict[str, Any], prefix: str) -> Identity:
+    """{"augment": {"flip": 0.5}} to {"augment.flip": 0.5}."""
+    found: Identity = {}
+    for key, value in table.items():
+        found |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return found

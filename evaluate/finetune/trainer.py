@@ -1,0 +1,122 @@
+"""A classifier that is being trained: one step, and all that decides the steps to come."""
+
+import math
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from evaluate.errors import EvaluateError
+from evaluate.finetune.classifier import Classifier
+from evaluate.finetune.settings import FinetuneSettings
+from trainer.config.settings import Device, Optim
+from trainer.method.guards import EarlyNumber
+from trainer.network import backends, precision
+from trainer.optimiser import make_optimiser
+from trainer.random_streams import LAYERS, torch_seed
+from trainer.run.checkpoint import step_of
+from trainer.schedules import warmup_cosine, warmup_drops
+
+
+def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
+    """Of step `step` (from 0) of `total`."""
+    if settings.schedule == "steps":
+        factor = warmup_drops(step, total, settings.warmup, settings.drops, settings.factor)
+    else:
+        factor = warmup_cosine(step, total, settings.warmup)
+    return settings.lr * factor
+
+
+class Learner:
+    """Classifier, optimiser, gradient scaler, and what came of every epoch. There is no state of
+    random generators in it: all that is random in a step comes from (seed, step)."""
+
+    def __init__(
+        self, classifier: Classifier, settings: FinetuneSettings, total: int, device: torch.device
+    ) -> None:
+        """`total`: steps of the whole training."""
+        self.classifier, self.settings, self.total = classifier, settings, total
+        self._device, self._how = device, Device(precision=settings.precision)
+        optim = Optim(
+            optimiser=settings.optimiser,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        self.optimiser = make_optimiser(classifier, optim)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+        self.step = 0  # steps taken
+        self.epochs: list[dict[str, Any]] = []
+        self.best: dict[str, torch.Tensor] | None = None  # learned by the best epoch so far
+
+    def take(self, clips: torch.Tensor, labels: torch.Tensor) -> float:
+        """One step on N clips (N x 3 x T x S x S) with their labels (int64, N): its loss. Raises
+        EvaluateError if that is no number; it has not reached the weights then."""
+        self.classifier.train()
+        torch.manual_seed(torch_seed(self.settings.seed, self.step, LAYERS))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = cross_entropy(self.logits(clips), labels)
+        early = EarlyNumber(loss)
+        self.scaler.scale(loss).backward()
+        number = early.read()
+        if not math.isfinite(number):
+            raise self._no_number(f"The loss is {number} at step {self.step + 1}")
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.settings, self.step, self.total)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.step += 1
+        return number
+
+    def logits(self, clips: torch.Tensor) -> torch.Tensor:
+        """float32, N x classes; in training or in evaluation mode, as the classifier is."""
+        with precision(self._how, self._device):
+            found: torch.Tensor = self.classifier(clips)
+        return found
+
+    def multiplying(self, benchmark: bool | None = None) -> AbstractContextManager[None]:
+        """How the process multiplies while this learns or is tested (trainer/network.py)."""
+        return backends(self._how, self._device, benchmark)
+
+    def end_epoch(self, epoch: int, loss: float, held_out_top1: float | None) -> None:
+        """Note what came of an epoch: its mean loss and, where groups are held out, percent of
+        their videos that are classified rightly. Of equals the later epoch is the best one. Raises
+        EvaluateError if weights are no numbers: gradients overflowed under a finite loss."""
+        if not all(bool(p.isfinite().all()) for p in self.classifier.parameters()):
+            raise self._no_number(f"Weights are no numbers after step {self.step}")
+        before = [line["held_out_top1"] for line in self.epochs]
+        self.epochs.append(
+            {"epoch": epoch, "steps": self.step, "loss": loss, "held_out_top1": held_out_top1}
+        )
+        if held_out_top1 is not None and held_out_top1 >= max(before, default=0.0):
+            self.best = self.classifier.learned()
+
+    def chosen(self) -> dict[str, Any]:
+        """The epoch that is tested: the best one where groups are held out, else the last."""
+        if self.best is None:
+            return self.epochs[-1]
+        return max(self.epochs, key=lambda line: (line["held_out_top1"], line["epoch"]))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "learned": self.classifier.learned(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epochs": self.epochs,
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.classifier.load(state["learned"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.epochs, self.best = step_of(state), list(state["epochs"]), state["best"]
+
+    def _no_number(self, what: str) -> EvaluateError:
+        own = self.settings
+        return EvaluateError(
+            f"{what} of the classifier's training. Lower the learning rate (--set "
+            f"classifier.lr=..., now {own.lr:g}) or raise the warm-up (--set "
+            f"classifier.warmup=..., now {own.warmup:g}), and begin anew with --overwrite."
+        )

@@ -1,0 +1,180 @@
+"""Linear classifiers of rows of numbers, and their two solvers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from evaluate.errors import EvaluateError
+from evaluate.progress import Progress
+from evaluate.retrieval.cosine import full_precision
+
+ROWS = 8192  # that are float64, or have scores of all classes, at a time
+_ITERATIONS = 1000  # of L-BFGS at most; it ends where neither weights nor loss change
+
+Classifier = Callable[[torch.Tensor], torch.Tensor]  # rows x C to rows x classes: scores
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """CoCLR's training of a classifier of stored features (github.com/TengdaHan/CoCLR,
+    eval/feature_linear_probe.py): momentum 0.9, and the rate falls to a tenth after each of the
+    drops, which are shares of the epochs."""
+
+    epochs: int = 100
+    lr: float = 1.0
+    batch: int = 1024
+    drops: tuple[float, ...] = (0.6, 0.8)
+    weight_decay: float = 1e-3
+    seed: int = 0  # of the first weights and the order
+
+
+class LabelledRows:
+    """Float32 rows and their labels (integers from 0), on a device; its parts share the rows."""
+
+    def __init__(self, x: np.ndarray, labels: np.ndarray, device: torch.device) -> None:
+        rows = torch.from_numpy(np.require(x, np.float32, ["C", "W"])).to(device)
+        self._set(rows, torch.from_numpy(labels.astype(np.int64)).to(device))
+
+    def _set(
+        self, rows: torch.Tensor, labels: torch.Tensor, own: torch.Tensor | None = None
+    ) -> None:
+        self._rows, self._labels = rows, labels
+        self._own = torch.arange(len(rows), device=rows.device) if own is None else own
+
+    def part(self, chosen: np.ndarray) -> LabelledRows:
+        """Those rows for which `chosen`, bool, is true."""
+        part = object.__new__(LabelledRows)
+        chosen_rows = self._own[torch.from_numpy(chosen).to(self.device)]
+        part._set(self._rows, self._labels, chosen_rows)
+        return part
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    @property
+    def device(self) -> torch.device:
+        return self._rows.device
+
+    @property
+    def channels(self) -> int:
+        return self._rows.shape[1]
+
+    def take(self, some: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows and labels."""
+        own = self._own[some]
+        return self._rows[own], self._labels[own]
+
+    def blocks(self) -> list[torch.Tensor]:
+        """Numbers of all rows, ROWS at a time: for `take`."""
+        return list(torch.arange(len(self), device=self.device).split(ROWS))
+
+    def best(self, classify: Classifier, k: int) -> torch.Tensor:
+        """int64, rows x k: the classes with the highest scores, best first. Raises EvaluateError
+        if scores are no numbers."""
+        found = []
+        for some in self.blocks():
+            rows = self.take(some)[0]
+            scores = classify(rows)
+            if not bool(scores.isfinite().all()):
+                raise EvaluateError(
+                    "The scores of the linear classifier are NaN or infinite: features as large "
+                    f"as {float(rows.abs().max()):.2g} overflow when it is fitted. Leave --raw "
+                    "out, so that they are standardised, or take features of other weights."
+                )
+            found.append(scores.topk(k, dim=1).indices)
+        return torch.cat(found) if found else torch.empty(0, k, dtype=torch.int64)
+
+    def share(self, best: torch.Tensor) -> float:
+        """Percent of the rows whose class is among those found."""
+        hits = (best == self._labels[self._own][:, None]).any(dim=1)
+        return float(100 * hits.double().mean())
+
+
+def fit_lbfgs(data: LabelledRows, classes: int, penalty: float) -> Classifier:
+    """Multinomial logistic regression in float64: mean cross-entropy + penalty * squared norm of
+    the weights; the bias is not in the norm."""
+    weights = torch.zeros(
+        data.channels + 1, classes, dtype=torch.float64, device=data.device, requires_grad=True
+    )
+    optimiser = torch.optim.LBFGS(
+        [weights],
+        max_iter=_ITERATIONS,
+        tolerance_grad=1e-8,  # torch's own 1e-7 and 1e-9 leave 1e-4 in the weights
+        tolerance_change=1e-12,
+        line_search_fn="strong_wolfe",
+    )
+
+    @torch.no_grad()
+    def closure() -> torch.Tensor:
+        """Loss and gradient, a block of rows at a time: memory does not grow with the rows."""
+        loss = penalty * weights[:-1].square().sum()
+        gradient = torch.zeros_like(weights)
+        gradient[:-1] = 2 * penalty * weights[:-1]
+        for some in data.blocks():
+            x, y = data.take(some)
+            x = x.double()
+            log = torch.log_softmax(x @ weights[:-1] + weights[-1], dim=1)
+            loss -= log.gather(1, y[:, None]).sum() / len(data)
+            error = log.exp_()
+            error[torch.arange(len(y), device=y.device), y] -= 1
+            error /= len(data)
+            gradient[:-1] += x.T @ error
+            gradient[-1] += error.sum(dim=0)
+        weights.grad = gradient
+        return loss
+
+    optimiser.step(closure)
+    fitted = weights.detach()
+    return lambda x: x.double() @ fitted[:-1] + fitted[-1]
+
+
+def fit_sgd(data: LabelledRows, classes: int, settings: Sgd, progress: Progress) -> Classifier:
+    """Batch norm and a linear layer in float32, over shuffled batches."""
+    if len(data) < 2:
+        raise EvaluateError(
+            f"The sgd probe has {len(data)} training videos, and batch norm needs 2 or more. "
+            "Leave --probe sgd out (the other solver is lbfgs), or take more videos."
+        )
+    dice = torch.Generator().manual_seed(settings.seed)
+    linear = nn.utils.skip_init(nn.Linear, data.channels, classes)
+    nn.init.normal_(linear.weight, std=0.01, generator=dice)
+    nn.init.zeros_(linear.bias)
+    model = nn.Sequential(nn.BatchNorm1d(data.channels), linear).to(data.device)
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=settings.lr, momentum=0.9, weight_decay=settings.weight_decay
+    )
+    with full_precision():
+        for epoch in range(settings.epochs):
+            passed = sum(epoch >= drop * settings.epochs for drop in settings.drops)
+            optimiser.param_groups[0]["lr"] = settings.lr * 0.1**passed
+            loss = torch.zeros((), device=data.device)
+            for some in _batches(torch.randperm(len(data), generator=dice), settings.batch):
+                x, y = data.take(some.to(data.device))
+                optimiser.zero_grad(set_to_none=True)
+                loss = cross_entropy(model(x), y)
+                loss.backward()
+                optimiser.step()
+            progress(epoch + 1, settings.epochs, f"loss {float(loss.detach()):.3f}")
+    model.eval()
+
+    @torch.no_grad()
+    def classify(x: torch.Tensor) -> torch.Tensor:
+        with full_precision():
+            scores: torch.Tensor = model(x)
+        return scores
+
+    return classify
+
+
+def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """A last batch of one row goes to the one before it: batch norm needs two."""
+    batches = list(order.split(max(2, size)))
+    if len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches

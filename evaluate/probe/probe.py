@@ -1,0 +1,171 @@
+"""Linear probe: a linear classifier on stored features, chosen without a look at the test set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from evaluate.errors import EvaluateError
+from evaluate.probe.linear import ROWS, LabelledRows, Sgd, fit_lbfgs, fit_sgd
+from evaluate.progress import Progress, silent
+from evaluate.retrieval.cosine import CPU
+
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+SOLVERS = ("lbfgs", "sgd")
+_HELD_OUT = 5  # one in so many source groups of the training set chooses the penalty
+_WIDEN = 10.0  # the next penalty beyond the grid
+_WIDENED = 6  # times at most, on either side
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """Every choice of a probe.
+
+    standardise: each channel less its mean over the train part, by its standard deviation there
+    solver: "lbfgs": multinomial logistic regression, fitted to convergence: mean cross-entropy +
+        penalty * squared norm of the weights; the bias is not in the norm.
+        "sgd": batch norm and a linear layer, as CoCLR's probe of stored features with --final_bn,
+        which does not standardise before. The weights of the last epoch count, where CoCLR takes
+        those of the epoch that does best on the test set.
+    penalties: lbfgs: tried on held-out groups; widened while an edge of them does best
+    """
+
+    standardise: bool = True
+    solver: str = "lbfgs"
+    penalties: tuple[float, ...] = PENALTIES
+    sgd: Sgd = field(default_factory=Sgd)
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise EvaluateError(
+                f"There is no solver {self.solver!r} of the probe; there are {', '.join(SOLVERS)}."
+            )
+        if not self.penalties or min(self.penalties) <= 0:
+            raise EvaluateError(
+                f"The penalties are {self.penalties}. Give one or more, all above 0."
+            )
+
+
+DEFAULT = ProbeSettings()
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """top1, top5, train_top1: percent; top5 is None for five classes or fewer.
+
+    `penalty` (None for sgd) and where it is from: "held-out groups", "default" where the train part
+    is one group, or "" for sgd. `tried`: percent of the held-out videos by penalty. `predictions`
+    int64, test videos: the class with the highest score.
+    """
+
+    top1: float
+    top5: float | None
+    train_top1: float
+    penalty: float | None
+    penalty_from: str
+    tried: dict[float, float]
+    predictions: np.ndarray
+
+    def numbers(self) -> dict[str, float | str | None]:
+        """What goes into a table or a JSON file."""
+        return {
+            "top1": self.top1,
+            "top5": self.top5,
+            "train_top1": self.train_top1,
+            "penalty": self.penalty,
+            "penalty_from": self.penalty_from,
+        }
+
+
+def linear_probe(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    train_groups: Sequence[int],
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    progress: Progress = silent,
+    *,
+    settings: ProbeSettings = DEFAULT,
+    device: torch.device = CPU,
+) -> ProbeResult:
+    """Fit a linear classifier to `train` (N x C float32) and classify `test` (M x C float32).
+
+    Labels are integers from 0. The penalty of lbfgs is the one that does best on every fifth
+    source group of the training set, held out (of equals the largest); then all of the training set
+    is fitted. The same input gives the same result, bit for bit, on the same device and threads.
+    `progress` counts fits (lbfgs) or epochs (sgd).
+    """
+    x, x_test = _standardised(train, test) if settings.standardise else (train, test)
+    data = LabelledRows(x, train_labels, device)
+    other = LabelledRows(x_test, test_labels, device)
+    classes = int(max(train_labels.max(), test_labels.max())) + 1
+    tried: dict[float, float] = {}
+    penalty: float | None = None
+    if settings.solver == "sgd":
+        classify, origin = fit_sgd(data, classes, settings.sgd, progress), ""
+    else:
+        order = {group: i for i, group in enumerate(sorted(set(train_groups)))}
+        held_out = np.array([order[g] % _HELD_OUT == _HELD_OUT - 1 for g in train_groups])
+        grid = tuple(sorted(settings.penalties))
+        penalty, origin = grid[len(grid) // 2], "default"
+        if held_out.any():
+            parts = data.part(~held_out), data.part(held_out)
+            penalty, tried = _choose(*parts, classes, grid, progress)
+            origin = "held-out groups"
+        classify = fit_lbfgs(data, classes, penalty)
+        fits = len(tried) + 1
+        progress(fits, fits, f"penalty {penalty:g}, all of the train part")
+    best = other.best(classify, min(5, classes))
+    return ProbeResult(
+        top1=other.share(best[:, :1]),
+        top5=other.share(best) if classes > 5 else None,
+        train_top1=data.share(data.best(classify, 1)),
+        penalty=penalty,
+        penalty_from=origin,
+        tried=tried,
+        predictions=best[:, 0].cpu().numpy(),
+    )
+
+
+def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Float32 copies; mean and standard deviation are float64, a block of rows at a time."""
+    mean = train.mean(axis=0, dtype=np.float64)
+    squares = np.zeros(train.shape[1])
+    for start in range(0, len(train), ROWS):
+        squares += np.square(train[start : start + ROWS] - mean).sum(axis=0)
+    std = np.sqrt(squares / len(train)) + 1e-6
+    copies = [np.empty(x.shape, np.float32) for x in (train, test)]
+    for x, copy in zip((train, test), copies, strict=True):
+        for start in range(0, len(x), ROWS):
+            copy[start : start + ROWS] = (x[start : start + ROWS] - mean) / std
+    return copies[0], copies[1]
+
+
+def _choose(
+    fitted: LabelledRows,
+    held_out: LabelledRows,
+    classes: int,
+    grid: tuple[float, ...],
+    progress: Progress,
+) -> tuple[float, dict[float, float]]:
+    """The penalty that does best on the held-out rows, and percent right by penalty tried: those of
+    the grid, then beyond an edge that did best, for as long as that is strictly better."""
+    tried: dict[float, float] = {}
+
+    def attempt(penalty: float, left: int) -> float:
+        tried[penalty] = held_out.share(held_out.best(fit_lbfgs(fitted, classes, penalty), 1))
+        text = f"penalty {penalty:g}: {tried[penalty]:.1f} % of the held-out videos"
+        progress(len(tried), len(tried) + left + 1, text)
+        return tried[penalty]
+
+    for left, penalty in zip(range(len(grid) - 1, -1, -1), grid, strict=True):
+        attempt(penalty, left)
+    best = max(tried, key=lambda p: (tried[p], p))
+    for edge, factor in ((grid[0], 1 / _WIDEN), (grid[-1], _WIDEN)):
+        for step in range(1, _WIDENED + 1 if best == edge else 0):
+            beyond = float(f"{edge * factor**step:g}")  # 1e-05, not 1.0000000000000001e-05
+            if attempt(beyond, 0) <= tried[best]:
+                break
+            best = beyond
+    return best, tried

@@ -1,0 +1,130 @@
+"""What is asked of an encoder, in words and in file names."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluate.encoders import Subject, Subjects
+from evaluate.finetune import settings as finetune_config
+from evaluate.finetune.settings import FinetuneSettings, protocol_for, train_protocol
+from evaluate.probe.probe import ProbeSettings
+from evaluate.protocol import Protocol, protocol_of
+from evaluate.retrieval.knn import TEMPERATURE
+
+TASKS = ("retrieval", "linear", "knn", "finetune")
+ON_THE_FLY = "linear-on-the-fly"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of an encoder."""
+
+    task: str  # of TASKS, or ON_THE_FLY
+    split: str  # a name, or "all"
+    protocol: Protocol
+    factor: str = ""  # a known factor of the videos in place of their class
+    centring: str = "none"  # retrieval and kNN; retrieval.CENTRINGS
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
+    finetune: FinetuneSettings | None = None  # of the tasks that train on clips
+    baseline: bool = True  # whether the untrained network is measured, too
+
+    @property
+    def size(self) -> int:
+        """Pixels, the side of the largest clips that are tested or trained on."""
+        if self.finetune is None:
+            return self.protocol.size
+        return max(self.protocol.size, train_protocol(self.protocol, self.finetune).size)
+
+    def choices(self, subjects: Subjects) -> dict[str, Any]:
+        """Every choice that the figures rest on."""
+        of_features = self.task in ("retrieval", "knn")
+        return {
+            **subjects.trained.facts,
+            **asdict(self.protocol),
+            "comparison": self._comparison(),
+            "centring": self.centring if of_features else None,
+            "temperature": TEMPERATURE if self.task == "knn" else None,
+            "probe": asdict(self.probe) if self.task == "linear" else None,
+            "classifier": asdict(self.finetune) if self.finetune else None,
+        }
+
+    def _comparison(self) -> str:
+        """In words."""
+        if self.finetune is not None:
+            how = self.finetune
+            what = "a linear layer on the frozen network" if how.frozen else "the whole network"
+            chosen = "last epoch" if how.choose == "last" else "best epoch on held-out groups"
+            return f"{what} trained with recipe {how.recipe}, {chosen}, logits averaged"
+        if self.task == "linear":
+            features = "standardised features" if self.probe.standardise else "features"
+            if self.probe.solver == "sgd":
+                return f"linear layer after batch norm on {features}, by SGD, last epoch"
+            return (
+                f"logistic regression on {features}, penalty chosen on held-out groups of the "
+                "train part"
+            )
+        votes = f", votes weigh exp(cosine / {TEMPERATURE})" if self.task == "knn" else ""
+        return f"cosine, exact, centring: {self.centring}{votes}"
+
+
+def result_path(
+    question: Question, subjects: Subjects, dataset: str, split: str | None = None
+) -> Path:
+    """The JSON file of a result; a picture may lie beside it. What differs from the usual protocol
+    is in its name."""
+    changes = _clip_changes(question.protocol, subjects, question.finetune)
+    if question.factor:
+        changes["factor"] = question.factor
+    if question.centring != "none":
+        changes["centring"] = question.centring.replace(" ", "-")
+    if not question.baseline:
+        changes["baseline"] = "none"
+    if question.task == "linear":
+        own, usual = asdict(question.probe), asdict(ProbeSettings())
+        changes |= {key: own[key] for key in ("solver", "standardise") if own[key] != usual[key]}
+    if question.finetune is not None:
+        changes |= _classifier_changes(question.finetune, subjects, dataset)
+    name = f"{question.task}-{dataset}-split{split or question.split}{_suffix(changes)}.json"
+    return subjects.folder / "results" / name
+
+
+def store_path(subjects: Subjects, dataset: str, subject: Subject, protocol: Protocol) -> Path:
+    """The feature store of an encoder on a data set."""
+    suffix = _suffix(_clip_changes(protocol, subjects))
+    return subjects.folder / "features" / f"{dataset}-{subject.name}{suffix}.h5"
+
+
+def _clip_changes(
+    protocol: Protocol, subjects: Subjects, settings: FinetuneSettings | None = None
+) -> dict[str, Any]:
+    """What differs from the usual clips of a run, or of the recipe of a classifier."""
+    usual = protocol_of(subjects.settings)
+    before = asdict(protocol_for(usual, settings) if settings else usual)
+    return {key: value for key, value in asdict(protocol).items() if value != before[key]}
+
+
+def _classifier_changes(own: FinetuneSettings, subjects: Subjects, dataset: str) -> dict[str, Any]:
+    """What differs from the recipe that fits, but for what is in `_clip_changes`."""
+    usual = finetune_config.recipe_for(dataset, subjects.settings.model.backbone, own.frozen)
+    if own.recipe not in finetune_config.recipes():
+        return {"classifier": own.recipe}
+    changes: dict[str, Any] = {} if own.recipe == usual else {"classifier": own.recipe}
+    before, now = asdict(finetune_config.load_recipe(own.recipe)), asdict(own)
+    for key, value in now.items():
+        if key in ("test", *finetune_config.NO_INFLUENCE) or value == before[key]:
+            continue
+        if isinstance(value, dict):
+            changes |= {f"{key}.{k}": v for k, v in value.items() if v != before[key][k]}
+        else:
+            changes[key] = value
+    return changes
+
+
+def _suffix(changes: dict[str, Any]) -> str:
+    """ "_layer-layer3_pooling-max"."""
+    return "".join(f"_{key}-{_word(value)}" for key, value in sorted(changes.items()))
+
+
+def _word(value: Any) -> str:
+    text = "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text.replace("/", "-")

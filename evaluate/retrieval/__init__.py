@@ -1,0 +1,1 @@
+"""Nearest neighbours and what is measured of them."""

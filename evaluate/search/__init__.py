@@ -1,0 +1,1 @@
+"""Search in any store, and near-duplicates."""

@@ -1,0 +1,186 @@
+"""Near-duplicates: videos of a store whose clips have nearly the same features, found exactly.
+
+The score of a pair is the mean, over the clips of the video that has fewer, of the cosine with the
+clip of the other one that is nearest: 1 if every clip of it is found in the other. So a trimmed
+copy, or a part of a long video, is found in the whole. (Of two that have equally many clips the
+larger mean counts. The larger one of any two would take every short clip of a scene for a copy of
+a long video that shows little else.)
+
+Two videos with such a mean of t have two clips with a cosine of t or more, so those are looked for
+first, a block of clips beside a block of clips. Most are ruled out by a bound: turned so that the
+first HEAD numbers of a feature hold most of it, a . b <= head(a) . head(b) + |rest(a)| |rest(b)|.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from evaluate.errors import EvaluateError
+from evaluate.features.store import Features
+from evaluate.progress import Progress, silent
+from evaluate.search.search import unit_rows
+from trainer.float32 import float32_products
+
+HEAD = 32
+_BLOCK = 4096  # clips; a block beside a block is 64 MB
+_AT_ONCE = 1 << 16  # pairs of clips whose cosines are computed together
+_SLACK = 1e-4  # rounding of float32 must not rule a pair out
+_DIGITS = 1e6
+_T = TypeVar("_T", int, str)  # a video, or a group
+_MANY = 5_000_000  # pairs of videos; more are no duplicates but a threshold that is too low
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two videos that are nearly the same. Clips are positions among the store's clips."""
+
+    score: float
+    first: int  # position in the store
+    second: int  # a later one
+    first_clips: tuple[int, int]  # from which clip to which the two are alike: the whole of the
+    second_clips: tuple[int, int]  # one that has fewer, and where it fits the other one best
+
+
+@float32_products()
+def find_pairs(
+    store: Features,
+    threshold: float,
+    centre: np.ndarray,
+    device: torch.device | None = None,
+    progress: Progress = silent,
+) -> list[Pair]:
+    """All pairs of videos with a score of `threshold` or more, best first. `centre` (float32,
+    channels) is taken from all features before cosines. Time grows with the square of the clips,
+    memory does not.
+
+    Raises EvaluateError if features are no numbers, or if there are millions of pairs.
+    """
+    rows = unit_rows(store.clip_features, centre, str(store.path)).to(device or "cpu")
+    candidates = _candidates(rows, store.clip_video, threshold, progress)
+    bounds = np.searchsorted(store.clip_video, np.arange(len(store.names) + 1))
+    pairs = []
+    for a, b in candidates.tolist():
+        found = _compare(rows, (a, b), bounds)
+        if found.score >= threshold:
+            pairs.append(found)
+    return sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second))
+
+
+def _candidates(
+    rows: torch.Tensor, clip_video: np.ndarray, threshold: float, progress: Progress
+) -> np.ndarray:
+    """int64, pairs x 2: the videos, the earlier one first, that have two clips with a cosine of
+    `threshold` or more. `rows`: of length 1, in the order of `clip_video`."""
+    heads = _heads(rows)
+    videos = torch.from_numpy(clip_video).long().to(rows.device)
+    count = int(clip_video[-1]) + 1
+    found = torch.empty(0, dtype=torch.int64, device=rows.device)  # first * count + second
+    for i in range(0, len(rows), _BLOCK):
+        own = slice(i, i + _BLOCK)
+        fresh = [found]
+        for j in range(i, len(rows), _BLOCK):
+            other = slice(j, j + _BLOCK)
+            bounds = heads[own] @ heads[other].T
+            if clip_video[own][-1] >= clip_video[j]:  # clips of one video are no pair
+                bounds.masked_fill_(videos[own, None] >= videos[None, other], -1)
+            if float(bounds.max()) < threshold - _SLACK:
+                continue
+            pairs = (bounds >= threshold - _SLACK).nonzero()
+            for some in pairs.split(_AT_ONCE):
+                a, b = some[:, 0] + i, some[:, 1] + j
+                both = (rows[a] * rows[b]).sum(dim=1) >= threshold - _SLACK
+                fresh.append(torch.unique(videos[a[both]] * count + videos[b[both]]))
+        found = torch.unique(torch.cat(fresh))
+        progress(min(i + _BLOCK, len(rows)), len(rows), f"{len(found)} pairs to compare")
+        if len(found) > _MANY:
+            raise EvaluateError(
+                f"More than {_MANY} pairs of videos have clips with a cosine of {threshold:g}: "
+                "raise the threshold, or take features of a better network."
+            )
+    codes = found.cpu().numpy()
+    return np.stack([codes // count, codes % count], axis=1)
+
+
+def _heads(rows: torch.Tensor) -> torch.Tensor:
+    """float32, N x HEAD + 1: each row's first numbers on the axes along which rows differ most, and
+    the length of the rest of it. Products of these are upper bounds of products of rows."""
+    _, axes = torch.linalg.eigh((rows.T @ rows).double())
+    axes = axes.flip(1).float()
+    parts = []
+    for some in rows.split(_AT_ONCE):
+        turned = some @ axes
+        rest = turned[:, HEAD:].norm(dim=1, keepdim=True)
+        parts.append(torch.cat([turned[:, :HEAD], rest], dim=1))
+    return torch.cat(parts)
+
+
+def _compare(rows: torch.Tensor, videos: tuple[int, int], bounds: np.ndarray) -> Pair:
+    """The score of two videos and the clips that are alike; video v's clips are the rows from
+    `bounds[v]` up to `bounds[v + 1]`."""
+    starts = [int(bounds[video]) for video in videos]
+    ends = [int(bounds[video + 1]) for video in videos]
+    whole = [(start, end - 1) for start, end in zip(starts, ends, strict=True)]
+    # In float64 and to a millionth: equal features have the cosine 1, not nearly so.
+    first, second = (rows[a:b].double() for a, b in zip(starts, ends, strict=True))
+    cosines = (first @ second.T).mul_(_DIGITS).round_().div_(_DIGITS)
+    if len(cosines) == cosines.shape[1]:
+        scores = [float(cosines.amax(dim=d).mean()) for d in (1, 0)]
+        return Pair(max(scores), *videos, *whole)
+    is_first_longer = len(cosines) > cosines.shape[1]
+    if is_first_longer:
+        cosines = cosines.T
+    place = _place(cosines) + starts[0 if is_first_longer else 1]
+    part = (place, place + len(cosines) - 1)
+    spans = (part, whole[1]) if is_first_longer else (whole[0], part)
+    return Pair(float(cosines.amax(dim=1).mean()), *videos, *spans)
+
+
+def _place(cosines: torch.Tensor) -> int:
+    """From which clip on of the longer video (columns) the clips of the shorter one (rows) fit it
+    best, one after the other."""
+    few, many = cosines.shape
+    table = cosines.contiguous()
+    diagonals = table.as_strided((many - few + 1, few), (1, many + 1))
+    return int(diagonals.mean(dim=1).argmax())
+
+
+def groups_of(pairs: Sequence[Pair]) -> dict[int, int]:
+    """The group (from 0, numbered in the order of their best pairs) of every video that has a
+    near-duplicate: videos that a chain of pairs links are in one."""
+    first_of = _linked((pair.first, pair.second) for pair in pairs)
+    numbers: dict[int, int] = {}
+    for pair in pairs:
+        numbers.setdefault(first_of[pair.first], len(numbers))
+    return {video: numbers[first] for video, first in first_of.items()}
+
+
+def joined_groups(groups: Sequence[str], pairs: Sequence[Pair]) -> list[str]:
+    """The group of every video, `groups` before, where the groups that a chain of pairs links are
+    one, under the first of their names: no pair is then of two groups."""
+    first_of = _linked((groups[pair.first], groups[pair.second]) for pair in pairs)
+    return [first_of.get(group, group) for group in groups]
+
+
+def _linked(links: Iterable[tuple[_T, _T]]) -> dict[_T, _T]:
+    """Of everything that is linked, the smallest that a chain of links leads to."""
+    parent: dict[_T, _T] = {}
+
+    def root(one: _T) -> _T:
+        while parent.setdefault(one, one) != one:
+            parent[one] = parent[parent[one]]
+            one = parent[one]
+        return one
+
+    for link in links:
+        low, high = sorted(map(root, link))
+        parent[high] = low
+    return {one: root(one) for one in list(parent)}
+
+
+def leaks_of(store: Features, pair: Pair) -> list[str]:
+    """The splits in which the two videos are in different parts, with these: ["1: train/test"]."""
+    parts = [(s, own[pair.first], own[pair.second]) for s, own in sorted(store.splits.items())]
+    return [f"{split}: {a}/{b}" for split, a, b in parts if a and b and a != b]

@@ -1,0 +1,205 @@
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+
+from builder.errors import BuilderError
+from builder.shards.format import read_frames, read_offsets
+from evaluate.disk import UnavailableError
+from evaluate.encoders import of_run
+from evaluate.errors import EvaluateError
+from evaluate.features.extract import extract, identity_of
+from evaluate.features.store import Features, unfinished
+from evaluate.protocol import protocol_of
+from tests.drawn_motion import seconds_of
+from tests.evaluate.stores import held
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def subject(finished_run):
+    return of_run(finished_run).trained
+
+
+@pytest.fixture
+def protocol(tiny):
+    return protocol_of(tiny)
+
+
+def test_extract_once(subject, protocol, dataset, tmp_path):
+    path = tmp_path / "x.h5"
+    seen = []
+    args = (path, subject, protocol, dataset, CPU)
+    assert extract(*args, progress=lambda *step: seen.append(step))
+    assert seen == [(8, 16, "trained"), (16, 16, "trained")]
+    features = Features(path)
+    assert features.features.shape == (16, 128) and features.clip_features.shape == (80, 128)
+    assert features.attributes == identity_of(subject, protocol, dataset, CPU)
+    means = features.clip_features.reshape(16, 5, 128).mean(axis=1)
+    assert np.allclose(features.features, means, atol=1e-6)
+    assert not extract(*args)
+
+
+def test_another_encoder_is_refused_unless_overwritten(finished_run, protocol, dataset, tmp_path):
+    path, both = tmp_path / "x.h5", of_run(finished_run)
+    extract(path, both.trained, protocol, dataset, CPU)
+    with pytest.raises(EvaluateError, match=r"was made with checkpoint_sha256 [0-9a-f]{30}"):
+        extract(path, both.untrained, protocol, dataset, CPU)
+    assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+    assert not extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(EvaluateError, match="is damaged"):
+        extract(path, both.untrained, protocol, dataset, CPU)
+    assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_store_in_use_is_never_replaced(finished_run, protocol, dataset, tmp_path, is_finished):
+    """Nor what lies beside it, though it is of another encoder."""
+    path, both = tmp_path / "x.h5", of_run(finished_run)
+    extract(path, both.trained, protocol, dataset, CPU)
+    shutil.copy(path, unfinished(path))
+    before = path.read_bytes()
+    one = path if is_finished else unfinished(path)
+    with held(one), pytest.raises(UnavailableError, match="is in use: "):
+        extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+    assert path.read_bytes() == unfinished(path).read_bytes() == before
+    assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+
+
+def test_a_store_of_another_checksum_is_made_anew(subject, protocol, dataset, tmp_path):
+    path = tmp_path / "x.h5"
+    extract(path, subject, protocol, dataset, CPU)
+    for name in ("features", "clip_features"):
+        with h5py.File(path, "r+") as file:
+            file[name][3] = 7
+        with pytest.raises(EvaluateError, match="changed or damaged"):
+            _ = Features(path).clip_features
+        assert extract(path, subject, protocol, dataset, CPU, overwrite=True)
+        assert not (Features(path).clip_features == 7).all(axis=1).any()
+
+
+def test_a_resumed_extraction_gives_the_same_features(subject, protocol, dataset, tmp_path):
+    class StopError(Exception):
+        pass
+
+    def stop(done: int, total: int, text: str) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, stop)
+    assert not (tmp_path / "x.h5").exists() and unfinished(tmp_path / "x.h5").exists()
+    seen = []
+    extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, lambda *step: seen.append(step[0]))
+    assert seen == [16]
+    extract(tmp_path / "y.h5", subject, protocol, dataset, CPU)
+    same_content(Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5"))
+
+
+def same_content(x: Features, y: Features) -> None:
+    assert (x.features == y.features).all() and (x.clip_features == y.clip_features).all()
+    assert (x.clip_frames == y.clip_frames).all() and x.attributes == y.attributes
+
+
+_PROGRAM = """
+import sys, time, torch
+from pathlib import Path
+from builder.shards.format import ShardDataset
+from evaluate.features.extract import extract
+from evaluate.protocol import protocol_of
+from evaluate.encoders import of_run
+torch.set_num_threads(1)
+subjects = of_run(Path(sys.argv[1]))
+dataset = ShardDataset(Path(sys.argv[2]))
+print("ready", flush=True)
+extract(Path(sys.argv[3]), subjects.trained, protocol_of(subjects.settings), dataset,
+        torch.device("cpu"), lambda *step: time.sleep(0.05))
+"""
+
+
+def test_killed_at_random_and_resumed(finished_run, shards, tmp_path):
+    """SIGKILL after a random time, again and again, then to the end: the store of one run."""
+
+    def start(path) -> subprocess.Popen:
+        command = [sys.executable, "-c", _PROGRAM, str(finished_run), str(shards), str(path)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    rng, path = random.Random(0), tmp_path / "x.h5"
+    for _ in range(3):
+        process = start(path)
+        time.sleep(rng.random() * 0.15)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start(path).wait() == 0
+    assert start(tmp_path / "y.h5").wait() == 0
+    same_content(Features(path), Features(tmp_path / "y.h5"))
+
+
+def test_two_evaluations_at_once(subject, protocol, dataset, tmp_path):
+    seen = []
+
+    def extract_again(done: int, total: int, text: str) -> None:
+        with pytest.raises(BuilderError, match="Another process is writing to") as caught:
+            extract(tmp_path / "x.h5", subject, protocol, dataset, CPU)
+        seen.append(caught.value)
+
+    extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, extract_again)
+    assert seen
+
+
+def test_the_protocol_is_in_the_identity(subject, protocol, dataset):
+    identity = identity_of(subject, protocol, dataset, CPU)
+    assert identity["clips"] == 5 and identity["crops"] == 1 and identity["layer"] == "last"
+    assert identity["pooling"] == "average" and identity["backbone"] == "r3d-tiny"
+    assert len(identity["checkpoint_sha256"]) == 64
+    assert '"expected": 16' in identity["dataset_counts"]
+
+
+def test_a_clip_that_starts_over_spans_its_video(subject, protocol, dataset, tmp_path):
+    extract(tmp_path / "x.h5", subject, protocol, dataset, CPU)
+    features = Features(tmp_path / "x.h5")
+    short = next(i for i, video in enumerate(dataset.videos) if video.frames == 5)
+    assert features.clip_frames[5 * short].tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("fps", [0.0, 12.5])
+def test_time_codes_are_those_of_the_frames(subject, protocol, motion, tmp_path, fps):
+    """Of videos of known motion, whose pictures say when they were taken."""
+    own = replace(protocol, fps=fps, every=0.5, short_videos="repeat_last")
+    extract(tmp_path / "x.h5", subject, own, motion, CPU)
+    features = Features(tmp_path / "x.h5")
+    for clip, (first, last) in enumerate(features.clip_frames.tolist()):
+        video = motion.videos[features.clip_video[clip]]
+        jpegs = read_frames(video, read_offsets(video), range(video.frames))
+        taken = seconds_of(np.stack([simplejpeg.decode_jpeg(jpeg) for jpeg in jpegs]))
+        begin, end = features.seconds(clip)
+        assert begin == pytest.approx(taken[first], abs=0.003)
+        wanted = taken[last + 1] if last + 1 < video.frames else video.duration
+        assert end == pytest.approx(wanted, abs=0.003)
+    assert features.duration.tolist() == [video.duration for video in motion.videos]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_network_that_gives_no_numbers_is_refused(
+    subject, protocol, dataset, tmp_path, overwrite
+):
+    with torch.no_grad():
+        next(subject.backbone.parameters()).fill_(torch.nan)
+    name = re.escape(dataset.videos[0].name)
+    with pytest.raises(EvaluateError, match=rf"features of {name}, clip 1 of 5 \(frames .* NaN"):
+        extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, overwrite=overwrite)
+    assert not (tmp_path / "x.h5").exists()

@@ -1,0 +1,213 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from builder.errors import BuilderError
+from evaluate.errors import EvaluateError
+from evaluate.finetune import checkpoint as kept
+from evaluate.finetune.finetune import Task, finetune
+from evaluate.finetune.trainer import Learner
+from tests.toy_task import CPU, FACTS, PROTOCOL, SETTINGS, changed, toy_task
+
+STATE, RESULT = "state.pt", "result.pt"
+
+
+@pytest.fixture(scope="module")
+def task(dataset) -> Task:
+    return toy_task(dataset)
+
+
+@pytest.fixture(scope="module")
+def whole(task, tmp_path_factory):
+    """The result of an uninterrupted training."""
+    return finetune(task, CPU, tmp_path_factory.mktemp("whole"))
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_after(number: int):
+    def stop(done: int, total: int, text: str) -> None:
+        if done >= number:
+            raise StopError
+
+    return stop
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"frozen": True, "dropout": 0.5},
+        {"optimiser": "adamw", "lr": 0.001, "dropout": 0.5},
+        {"choose": "holdout", "schedule": "steps", "warmup": 0.1},
+        {"precision": "fp16"},
+    ],
+    ids=str,
+)
+def test_stopped_and_resumed_equals_uninterrupted(changes, task, tmp_path):
+    own = changed(task, epochs=4.0, **changes)
+    expected = finetune(own, CPU, tmp_path / "whole")
+    with pytest.raises(StopError):
+        finetune(own, CPU, tmp_path / "stopped", stop_after(5))
+    steps = []
+    result = finetune(own, CPU, tmp_path / "stopped", lambda done, *_: steps.append(done))
+    assert steps[0] > 1 and steps[-1] == expected.result["epochs"][-1]["steps"]
+    assert result.result == expected.result
+    assert (result.logits == expected.logits).all()
+
+
+def test_killed_and_resumed_equals_uninterrupted(whole, task, tmp_path, shards):
+    program = (
+        "import sys, time, torch\nfrom pathlib import Path\n"
+        "from builder.shards.format import ShardDataset\nfrom tests import toy_task as toy\n"
+        "from evaluate.finetune.finetune import finetune\n"
+        "task = toy.toy_task(ShardDataset(Path(sys.argv[1])))\n"
+        "slow = lambda done, total, text: time.sleep(0.2)\n"
+        "finetune(task, toy.CPU, Path(sys.argv[2]), slow)\n"
+    )
+    folder = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", program, str(shards), str(folder)])
+    deadline = time.monotonic() + 60
+    while not (folder / STATE).is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (folder / STATE).is_file() and not (folder / RESULT).is_file()
+    seen = []
+    result = finetune(task, CPU, folder, lambda done, *_: seen.append(done))
+    assert seen[0] > 1 and seen[-1] == 12
+    assert result.result == whole.result and (result.logits == whole.logits).all()
+
+
+def test_stopped_while_it_was_tested(whole, task, tmp_path):
+    with pytest.raises(StopError):
+        finetune(task, CPU, tmp_path / "x", testing=stop_after(1))
+    steps, tested = [], []
+    result = finetune(
+        task, CPU, tmp_path / "x", lambda *step: steps.append(step), lambda n, *_: tested.append(n)
+    )
+    assert not steps and tested[-1] == 8
+    assert result.result == whole.result
+
+
+def test_a_finished_one_is_only_read(task, tmp_path):
+    folder, seen = tmp_path / "x", []
+    first = finetune(task, CPU, folder)
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", RESULT]
+
+    def note(*step) -> None:
+        seen.append(step)
+
+    again = finetune(task, CPU, folder, note, note)
+    assert again.result == first.result and (again.logits == first.logits).all() and not seen
+    finetune(changed(task, workers=2, recipe="mine"), CPU, folder, note, note)
+    assert not seen  # neither has an influence on the numbers
+    finetune(task, CPU, folder, note, note, overwrite=True)
+    assert not seen  # nothing differs
+    finetune(changed(task, seed=1), CPU, folder, note, note, overwrite=True)
+    assert [step[0] for step in seen if step[1] == 12] == list(range(1, 13))
+
+
+def test_another_task_in_the_folder_is_refused(task, tmp_path):
+    folder = tmp_path / "x"
+    with pytest.raises(StopError):
+        finetune(task, CPU, folder, stop_after(3))
+    with pytest.raises(
+        EvaluateError, match=r"state\.pt was trained with settings\.lr 0\.01.*0\.1\. Say --over"
+    ):
+        finetune(changed(task, lr=0.1), CPU, folder)
+    finetune(task, CPU, folder)
+    flip = replace(SETTINGS.augment, flip=0.0)
+    fewer = replace(task.train, videos=task.train.videos[:-1], labels=task.train.labels[:-1])
+    swapped = replace(task.test, labels=1 - task.test.labels)
+    other = replace(task.subject, facts=FACTS | {"checkpoint_sha256": "b" * 64})
+    for wrong, words in (
+        (changed(task, augment=flip), r"settings\.augment\.flip 0\.5, and now it would be 0\.0"),
+        (replace(task, protocol=replace(PROTOCOL, clips=3)), r"protocol\.clips 2, .* be 3"),
+        (replace(task, classes=3), r"classes 2, .* be 3"),
+        (replace(task, train=fewer), r"train videos [0-9a-f]{12}, "),
+        (replace(task, test=swapped), r"test videos [0-9a-f]{12}, "),
+        (replace(task, subject=other), r"checkpoint_sha256 aaaaaaaaaaaa, .* be bbbbbbbbbbbb"),
+    ):
+        with pytest.raises(EvaluateError, match=rf"result\.pt was trained with {words}"):
+            finetune(wrong, CPU, folder)
+
+
+@pytest.mark.parametrize("name", [STATE, RESULT])
+@pytest.mark.parametrize("harm", ["cut", "flipped", "empty"])
+def test_a_damaged_file_is_one_sentence(name, harm, task, tmp_path):
+    folder = tmp_path / "x"
+    if name == STATE:
+        with pytest.raises(StopError):
+            finetune(task, CPU, folder, stop_after(3))
+    else:
+        finetune(task, CPU, folder)
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes({"cut": content[:-300], "flipped": content, "empty": b""}[harm])
+    with pytest.raises(EvaluateError, match=rf"{name} is damaged\. Say --overwrite"):
+        finetune(task, CPU, folder)
+    assert finetune(task, CPU, folder, overwrite=True).result["top1"] == 100.0
+
+
+def test_a_full_disk_leaves_the_epoch_before(whole, task, tmp_path, monkeypatch):
+    folder, writes, write = tmp_path / "x", [], kept.write_partial
+
+    def full(path, content):
+        writes.append(path)
+        if len(writes) == 3:
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(kept, "write_partial", full)
+    with pytest.raises(EvaluateError, match=r"state\.pt: No space left on device\. Make room"):
+        finetune(task, CPU, folder)
+    seen = []
+    assert finetune(task, CPU, folder, lambda n, *_: seen.append(n)).result == whole.result
+    assert seen[0] == 5
+
+
+def test_two_at_once(task, tmp_path):
+    seen = []
+
+    def again(*step) -> None:
+        if not seen:
+            with pytest.raises(BuilderError, match="Another process is writing to") as caught:
+                finetune(task, CPU, tmp_path / "x")
+            seen.append(caught.value)
+
+    finetune(changed(task, epochs=1.0), CPU, tmp_path / "x", again)
+    assert seen
+
+
+def test_a_loss_that_is_no_number(task, tmp_path):
+    with pytest.raises(
+        EvaluateError,
+        match=r"(The loss is|Weights are no).* step \d.*--set classifier\.lr=\.\.\., now 1e\+30",
+    ):
+        finetune(changed(task, lr=1e30), CPU, tmp_path / "x")
+    assert not (tmp_path / "x" / RESULT).exists()
+
+
+def test_gradients_that_overflow_are_not_kept(task, tmp_path, monkeypatch):
+    take = Learner.take
+
+    def overflow(self, clips, labels):
+        loss = take(self, clips, labels)
+        if self.step == 4:
+            self.classifier.fc.bias.data.fill_(float("inf"))
+        return loss
+
+    monkeypatch.setattr(Learner, "take", overflow)
+    with pytest.raises(EvaluateError, match="Weights are no numbers after step 4"):
+        finetune(task, CPU, tmp_path / "x")
+    assert torch.load(tmp_path / "x" / STATE, weights_only=True)["step"] == 2

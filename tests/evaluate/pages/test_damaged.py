@@ -1,0 +1,125 @@
+"""Pages whose shards are gone or damaged lose pictures and lists, and nothing else."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from builder.shards.format import DATASET_FILE, VIDEOS_FILE, ShardDataset
+from evaluate.features.store import Features
+from evaluate.pages.report import make_report
+from evaluate.pages.results import read as read_results
+from evaluate.pages.search import search_page
+from evaluate.search.search import search
+from tests.evaluate.pages.test_pages import fill_store
+from tests.page_reader import Page
+
+
+def cut_tars(folder: Path) -> None:
+    for tar in folder.glob("*.tar"):
+        tar.write_bytes(tar.read_bytes()[:600])
+
+
+def spoil_members(folder: Path) -> None:
+    """The JSON members of all samples."""
+    for video in ShardDataset(folder).videos:
+        with video.shard.open("r+b") as file:
+            file.seek(video.location.json_start)
+            file.write(b"{" * video.location.json_bytes)
+
+
+def cut_rows(folder: Path) -> None:
+    path = folder / VIDEOS_FILE
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def rows_without_keys(folder: Path) -> None:
+    (folder / VIDEOS_FILE).write_text('{"status": "built"}\n')
+
+
+def other_frames(folder: Path) -> None:
+    """Built anew: fewer frames of each video."""
+    path = folder / VIDEOS_FILE
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row | {"frames": row["frames"] - 1}) + "\n" for row in rows))
+
+
+def cut_info(folder: Path) -> None:
+    path = folder / DATASET_FILE
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.fixture
+def copy(shards: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(shards, tmp_path / "shards")
+
+
+@pytest.fixture
+def run(finished_run: Path, shards: Path, copy: Path, tmp_path: Path) -> Path:
+    """A run on a copy of the shards."""
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    config = (run / "config.toml").read_text().replace(str(shards), str(copy))
+    (run / "config.toml").write_text(config)
+    fill_store(run, ShardDataset(copy))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (cut_tars, "Some pictures cannot be read."),
+        (spoil_members, "tar was changed after it was built: "),
+        (cut_rows, "cannot be read."),
+        (rows_without_keys, "videos.jsonl was changed after it was built: "),
+        (other_frames, "has another number of frames"),
+        (cut_info, "cannot be read."),
+        (shutil.rmtree, "The shards are no longer at"),
+    ],
+)
+def test_pictures_are_missing_and_the_page_is_there(run, copy, damage, problem):
+    store = Features(run / "features" / "folder-trained.h5")
+    damage(copy)
+    report = Page(make_report(run))
+    report.check()
+    assert problem in report.text
+    matches = search(store, store.clip_features[:1], 3, store.clip_features.mean(axis=0) * 0)
+    page = Page(search_page(store, store, matches, "how"))
+    page.check()
+    assert "There are no pictures of what was found." in page.text and problem in page.text
+    for seen in (report, page):
+        assert not seen.all("div", style="data:image")
+        assert seen.all("div", **{"class": "nofilm"})
+
+
+def test_one_damaged_video_costs_its_own_picture(run, copy):
+    store = Features(run / "features" / "folder-trained.h5")
+    video = ShardDataset(copy).videos[3]
+    with video.shard.open("r+b") as file:
+        file.seek(video.location.json_start)
+        file.write(b"{" * video.location.json_bytes)
+    matches = search(store, store.clip_features[:1], 16, store.clip_features.mean(axis=0) * 0)
+    page = Page(search_page(store, store, matches, "how"))
+    assert "Not all that was found has a picture. Some pictures cannot be read." in page.text
+    assert page.all("div", style="data:image")
+
+
+def test_damaged_rows_leave_the_counts_that_were_written_down(run, copy):
+    cut_rows(copy)
+    text = Page(make_report(run)).text
+    assert f"The rows of {copy} cannot be read, so there is no list" in text
+    assert "16 videos expected, 16 built, 0 failed" in text
+
+
+@pytest.mark.parametrize("value", [None, 7, [], {}, float("nan")])
+@pytest.mark.parametrize("key", ["task", "dataset"])
+def test_a_result_whose_names_are_no_names_is_left_out(tmp_path, key, value):
+    result = {"task": "retrieval", "dataset": "d", "split": "1", "columns": [], "results": {}}
+    run = tmp_path / "run"
+    (run / "results").mkdir(parents=True)
+    for file, own in (("a.json", result), ("b.json", result | {key: value})):
+        (run / "results" / file).write_text(json.dumps(own))
+    tables, (unread,) = read_results(run)
+    assert [table.file for table in tables] == ["a.json"]
+    assert unread.file == "b.json" and "no result of this ascnet" in unread.reason

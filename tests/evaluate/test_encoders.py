@@ -1,0 +1,65 @@
+from hashlib import sha256
+
+import pytest
+import safetensors.torch
+import torch
+
+from evaluate.encoders import of_file, of_run, recipe_for
+from evaluate.errors import EvaluateError
+from evaluate.finetune import settings as finetune_config
+from evaluate.finetune.settings import recipes
+from trainer.backbones import BACKBONES, make_backbone
+from trainer.config import settings as config
+from trainer.pretrain import make_model, train
+from trainer.run.checkpoint import load_backbone
+from trainer.run.run import start_run
+
+
+def test_the_untrained_one_is_what_training_began_with(finished_run, tiny):
+    both = of_run(finished_run)
+    start = make_model(tiny).encoder.backbone.state_dict()
+    assert all(torch.equal(v, start[k]) for k, v in both.untrained.backbone.state_dict().items())
+    first = both.trained.backbone.stem[0].weight
+    assert not torch.equal(first, both.untrained.backbone.stem[0].weight)
+    assert both.untrained.facts["checkpoint_sha256"] == "none"
+    assert both.trained.facts["checkpoint_sha256"] == load_backbone(finished_run).sha256
+    assert both.folder == finished_run and both.record["shards"]
+
+
+def test_a_file_of_weights(tmp_path):
+    weights = make_backbone("r3d-tiny").state_dict()
+    names = {f"module.encoder_q.{k}": v for k, v in weights.items()}
+    safetensors.torch.save_file(names, tmp_path / "mine.safetensors")
+    both = of_file(tmp_path / "mine.safetensors", None, None, tmp_path / "runs")
+    loaded = both.trained.backbone.state_dict()
+    assert all(torch.equal(weights[name], loaded[name]) for name in weights)
+    assert both.settings == config.load_recipe("demo")  # the one of this backbone
+    assert both.folder == tmp_path / "runs" / "weights-mine"
+    assert len(both.trained.facts["checkpoint_sha256"]) == 64
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_has_recipes(backbone):
+    assert recipe_for(backbone) in config.recipes()
+    for dataset in ("ucf101", "hmdb51", "mine"):
+        for frozen in (False, True):
+            assert finetune_config.recipe_for(dataset, backbone, frozen) in recipes()
+
+
+def test_a_run_that_began_with_weights(tiny, training_set, tmp_path):
+    """Its baseline is the network with these weights, not a fresh one."""
+    weights = make_backbone("r3d-tiny").state_dict()
+    safetensors.torch.save_file(weights, tmp_path / "start.safetensors")
+    path = tmp_path / "start.safetensors"
+    settings = config.override(tiny, (f"model.init={path}", "optim.steps=2"))
+    start_run(tmp_path / "run", settings, training_set)
+    train(tmp_path / "run", settings, training_set, torch.device("cpu"))
+    untrained = of_run(tmp_path / "run").untrained
+    loaded = untrained.backbone.state_dict()
+    assert all(torch.equal(weights[name], loaded[name]) for name in weights)
+    assert untrained.facts["checkpoint_sha256"] == sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(b"other")
+    again = of_run(tmp_path / "run")
+    assert again.trained.facts["step"] == 2
+    with pytest.raises(EvaluateError, match=r"gone or were changed since.*--no-baseline"):
+        _ = again.untrained
