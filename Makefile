@@ -51,10 +51,10 @@ check: $(READY)  ## format, lint, types, tests
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming, building and retrieval beside the usual ways
-	$(BIN)/python -m tests.bench $(PARTS)
+	$(BIN)/python -m benchmarks.run_all $(PARTS)
 
 bench-gpu: $(READY)  ## [SHARDS=shards] [ARGS=...]: training steps on a GPU by backbone and precision
-	$(BIN)/python -m tests.bench_gpu --shards "$$SHARDS" $(ARGS)
+	$(BIN)/python -m benchmarks.gpu --shards "$$SHARDS" $(ARGS)
 
 evidence: $(READY)  ## measure what each objective teaches; hours, goes on where it was stopped
 	$(BIN)/ascnet build shapes --out shards

@@ -23,9 +23,9 @@ __version__ = "0.1.0"
 
 def open_shards(folder: str | Path) -> "Shards":
     """A built data set, as a sequence of videos: `len(shards)`, `for video in shards`, `shards[3]`,
-    `shards[1:3]`, `shards["a.mp4"]` (builder.shards.format.Video: name, class_name, label, group, splits,
-    fps in frames a second, frames, width and height in pixels; times, the seconds of every frame
-    where they are unevenly spaced and fps is their average, else None).
+    `shards[1:3]`, `shards["a.mp4"]` (builder.shards.format.Video: name, class_name, label,
+    group, splits, fps in frames a second, frames, width and height in pixels; times, the seconds of
+    every frame where they are unevenly spaced and fps is their average, else None).
 
     `shards.clip(video, start=0, frames=16, stride=1)` is a clip as a uint8 tensor, T x H x W x 3,
     RGB; safe to call from several threads. Raises BuilderError if `folder` holds no finished data
@@ -40,8 +40,8 @@ def load_backbone(run_or_file: str | Path, backbone: str | None = None) -> "Back
     """A trained backbone, in evaluation mode, on the CPU: a torch module from float32 clips
     N x 3 x T x S x S to a float32 feature map N x C x T' x S' x S', C = its `channels`.
 
-    The clips are RGB in [0, 1], less `trainer.data.augment.MEAN`, over `trainer.data.augment.STD`, as
-    `trainer.data.augment.square_crop` makes them of uint8 frames. Of a run directory it is the newest
+    The clips are RGB in [0, 1], minus MEAN and over STD of `trainer.data.augment`, as its
+    `square_crop` makes them of uint8 frames. Of a run directory it is the newest
     checkpoint. Of a file (`ascnet export`, torchvision, RSPNet, CoCLR, ...) it is the one that the
     file names or that all its tensors fit, unless `backbone` says which, such as "r3d18". Raises
     TrainerError if there is none, or if not every tensor fits.

@@ -20,8 +20,9 @@ class NoSuchVideoError(BuilderError, IndexError):
 
 
 class Shards(ShardDataset):
-    """A built data set: a sequence of `builder.shards.format.Video` in the order of the source, and all
-    that `ShardDataset` offers (name, classes, counts, splits(), subset(split, part), rows()).
+    """A built data set: a sequence of `builder.shards.format.Video` in the order of the
+    source, and all that `ShardDataset` offers (name, classes, counts, splits(), subset(split,
+    part), rows()).
 
     Safe to use from several threads.
     """

@@ -1,1 +1,1 @@
-"""Checkpoints to honest numbers. Imports `trainer` and `builder.shards.format`."""
+"""Checkpoints to honest numbers. Imports `trainer` and `builder.shards`."""

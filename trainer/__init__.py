@@ -1,1 +1,1 @@
-"""Shards to a 3D-CNN that knows appearance and speed. Imports `builder.shards.format`, the format, only."""
+"""Shards to a 3D-CNN that knows appearance and speed. Imports `builder.shards` only."""

@@ -1,8 +1,8 @@
 """Decoding in long-lived worker processes by PyAV and simplejpeg: faster, larger files.
 
-A worker (`builder.decode.pyav_worker`) is asked for one video after the other, which saves ffmpeg's start
-and its pipes. libav runs in a process of its own all the same: what crashes or hangs on a damaged
-file is one worker, and the video is a counted failure as with ffmpeg.
+A worker (`builder.decode.pyav_worker`) is asked for one video after the other, which saves
+ffmpeg's start and its pipes. libav runs in a process of its own all the same: what crashes or hangs
+on a damaged file is one worker, and the video is a counted failure as with ffmpeg.
 """
 
 import hashlib
@@ -91,8 +91,8 @@ def decode(
         if status >= 0:
             raise BuilderError(
                 f"The PyAV worker ended by itself (status {status}). See what `"
-                f"{quoted(sys.executable)} -P -m builder.decode.pyav_worker` says, or leave --engine pyav "
-                "away."
+                f"{quoted(sys.executable)} -P -m builder.decode.pyav_worker` says, or leave "
+                "--engine pyav away."
             )
         return crash("PyAV", -status)
     facts = Facts(**answer["facts"])

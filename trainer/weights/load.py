@@ -142,7 +142,7 @@ def load_weights(backbone: nn.Module, path: Path) -> Loaded:
     `encoder.backbone.`); the one under which most tensors fit is taken, and of an encoder and its
     momentum copy the encoder. All entries of the state dict count, which are 120 for R3D-18.
     `num_batches_tracked`, which does nothing here and which old files lack, may be absent and then
-    does not count: 100 for R3D-18. Names of other projects become ours (trainer/weights/foreign.py).
+    does not count: 100 for R3D-18. Names of other projects become ours (foreign.py).
 
     Raises TrainerError, and leaves the backbone as it was, if not all fit, or if the file holds
     more of the same parts: a deeper network, or one with gates.

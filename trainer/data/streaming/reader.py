@@ -1,7 +1,7 @@
 """Training clips of shards that are read from start to end, wherever they are.
 
-The other way, `trainer.data.clips.ClipReader`, jumps to the frames of a clip, which is best on a local
-disk. Here every shard is read in order, once an epoch, which servers and pipes can do, too.
+The other way, `trainer.data.clips.ClipReader`, jumps to the frames of a clip, which is best on a
+local disk. Here every shard is read in order, once an epoch, which servers and pipes can do, too.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -103,8 +103,8 @@ def stream_requests(
     patience: Patience | None = None,
     times: Sequence[Times] | None = None,
 ) -> Generator[list[FetchedClip], None, None]:
-    """Training clips of the joint batches with these numbers, as `trainer.data.clip_sampler.pair_requests`
-    gives them, but in an order in which `shards` can be read from start to end.
+    """Training clips of the joint batches with these numbers, as `pair_requests` gives them, but in
+    an order in which `shards` can be read from start to end.
 
     `streams` shards are read at a time (0: a few), and `buffer` videos mixed: their clips are held
     in memory. What batch i gets depends on the arguments and i alone, not on where `batches`

@@ -1,4 +1,4 @@
-"""Ways of loading samples: two clips of a video each, as uint8 arrays. See bench_loading.py."""
+"""Ways of loading samples: two clips of a video each, as uint8 arrays. See loading.py."""
 
 import io
 import tarfile
@@ -16,9 +16,9 @@ import torch
 import webdataset
 from PIL import Image
 
+from benchmarks.decoders import Library, Pair, difference
+from benchmarks.side_by_side import Measured, measure
 from builder.shards.format import Video, read_frames, read_offsets
-from tests.bench_decoders import Library, Pair, difference
-from tests.side_by_side import Measured, measure
 from trainer.data.clips import ClipReader, read_batches
 
 BATCH = 32  # samples

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.loading_ways import BATCH, START
+from benchmarks.side_by_side import Measured, alternate, measure, rate, ratio
 from builder.build.build import BuildSettings, How, build
 from builder.catalog.source import Catalog
-from tests.loading_ways import BATCH, START
-from tests.side_by_side import Measured, alternate, measure, rate, ratio
 from trainer.config.settings import Config, load_recipe, override
 from trainer.data.batches import training_batches
 from trainer.data.clips import usable_cores

@@ -15,13 +15,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.side_by_side import measure, on_one_core, side_by_side
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.catalog.source import Catalog
 from builder.decode.engine import engine_version
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.decode.frames import FrameSettings
-from tests.side_by_side import measure, on_one_core, side_by_side
 
 CORES = len(os.sched_getaffinity(0))
 SIDE = FrameSettings.short_side

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.decoders import LIBRARIES, Pair
+from benchmarks.loading_ways import BATCH, START, Floor, OnTheFly, Ours, Webdataset
+from benchmarks.side_by_side import Measured, Runs, alternate, cores, measure, rate, ratio
 from builder.shards.format import ShardDataset, Video
-from tests.bench_decoders import LIBRARIES, Pair
-from tests.loading_ways import BATCH, START, Floor, OnTheFly, Ours, Webdataset
-from tests.side_by_side import Measured, Runs, alternate, cores, measure, rate, ratio
 from trainer.data.clip_sampler import Pairs, draw_pair
 
 PAIRS = Pairs(length=16, strides=(1, 2), replacement=False, policy="loop", seed=0)

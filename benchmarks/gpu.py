@@ -19,8 +19,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from benchmarks.gpu_table import Row, Setting, table
 from builder.errors import BuilderError
-from tests.gpu_table import Row, Setting, table
 from trainer.config.settings import Config, load_recipe, override
 from trainer.data.batches import training_batches
 from trainer.data.clips import usable_cores
@@ -141,7 +141,7 @@ def measure_what_fits(
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
-    parser = argparse.ArgumentParser("python -m tests.bench_gpu")
+    parser = argparse.ArgumentParser("python -m benchmarks.gpu")
     parser.add_argument("--shards", nargs="+", default=["shards"])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a small network on small clips")

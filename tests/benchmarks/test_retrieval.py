@@ -1,14 +1,14 @@
 import pytest
 
-from tests import bench, bench_retrieval
+from benchmarks import retrieval, run_all
 
 
 def test_ours_and_faiss_are_measured_side_by_side(monkeypatch, capsys):
     for name, value in {"GALLERY": "600", "QUERIES": "40", "CHANNELS": "16"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(bench, "ROUNDS", 2)
-    monkeypatch.setattr(bench, "some_shapes", lambda: pytest.fail("no videos are needed"))
-    bench.main(["retrieval"])
+    monkeypatch.setattr(run_all, "ROUNDS", 2)
+    monkeypatch.setattr(run_all, "some_shapes", lambda: pytest.fail("no videos are needed"))
+    run_all.main(["retrieval"])
     printed = capsys.readouterr().out
     assert printed.startswith("Nearest 50 of 40 queries in 600 rows of 16 channels")
     assert "ours takes x " in printed and "GiB at most" in printed
@@ -16,6 +16,6 @@ def test_ours_and_faiss_are_measured_side_by_side(monkeypatch, capsys):
 
 
 def test_without_faiss_it_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(bench_retrieval, "find_spec", lambda name: None)
-    bench_retrieval.bench_retrieval(1)
+    monkeypatch.setattr(retrieval, "find_spec", lambda name: None)
+    retrieval.bench_retrieval(1)
     assert capsys.readouterr().out.startswith("Retrieval is not measured: faiss is missing")

@@ -1,7 +1,7 @@
 """`make bench`: ours beside the usual ways: loading, training steps, streaming, building,
 retrieval.
 
-    python -m tests.bench [loading] [step] [streaming] [building] [retrieval]
+    python -m benchmarks.run_all [loading] [step] [streaming] [building] [retrieval]
     (make: PARTS="loading step")
 
 CLIPS=folder: load and build these videos, else some of `shapes`. ROUNDS=5: of every way, in turn.
@@ -14,15 +14,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.building import bench_building
+from benchmarks.loading import bench_loading
+from benchmarks.retrieval import bench_retrieval
+from benchmarks.step import bench_step
+from benchmarks.streaming import bench_streaming
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder, shapes
 from builder.catalog.source import Catalog
 from builder.shards.format import ShardDataset
-from tests.bench_building import bench_building
-from tests.bench_loading import bench_loading
-from tests.bench_retrieval import bench_retrieval
-from tests.bench_step import bench_step
-from tests.bench_streaming import bench_streaming
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = float(os.environ.get("SECONDS", "4"))

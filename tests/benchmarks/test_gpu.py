@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests import bench_gpu
-from tests.bench_gpu import How, main
-from tests.gpu_table import Row, Setting, table
+from benchmarks import gpu
+from benchmarks.gpu import How, main
+from benchmarks.gpu_table import Row, Setting, table
 from trainer.data.training_set import TrainingSet
 from trainer.errors import TrainerError
 
@@ -36,22 +36,22 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_half_the_batch_is_tried_where_it_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    setting, tried = bench_gpu.SETTINGS["s3dg"], []
+    setting, tried = gpu.SETTINGS["s3dg"], []
 
     def measure(setting, precision, batch, *rest) -> Row:
         tried.append(batch)
         if batch > fits:
-            raise bench_gpu.torch.OutOfMemoryError
+            raise gpu.torch.OutOfMemoryError
         return Row(setting, precision, batch, 10.0, 0.5, 2.0**31)
 
-    monkeypatch.setattr(bench_gpu, "measure", measure)
-    ways = setting, "fp32", 64, None, How(bench_gpu.torch.device("cpu"), range(1))
+    monkeypatch.setattr(gpu, "measure", measure)
+    ways = setting, "fp32", 64, None, How(gpu.torch.device("cpu"), range(1))
     fits = 16
-    row = bench_gpu.measure_what_fits(*ways)
+    row = gpu.measure_what_fits(*ways)
     assert (row.batch, tried) == (16, [64, 32, 16])
     assert "| s3dg | 16x224 | fp32 | 16 | 10.0 | 1.00 x | 50% | 2.0 GiB |" in table([row])
     fits = 0
-    assert "out of memory" in table([bench_gpu.measure_what_fits(*ways)])
+    assert "out of memory" in table([gpu.measure_what_fits(*ways)])
 
 
 @pytest.mark.parametrize(
@@ -70,20 +70,20 @@ def test_cudnn_tries_as_in_training_or_as_it_is_told(
     seen = []
 
     def stop(*_: object) -> None:
-        seen.append(bench_gpu.torch.backends.cudnn.benchmark)
+        seen.append(gpu.torch.backends.cudnn.benchmark)
         raise TrainerError("Seen.")
 
     def measure(setting: Setting, precision: str, batch: int, data: TrainingSet, how: How) -> Row:
         return whole(setting, precision, batch, data, replace(how, device=named))
 
-    whole, named = bench_gpu.measure, bench_gpu.torch.device(device)
-    monkeypatch.setattr(bench_gpu, "measure", measure)
-    monkeypatch.setattr(bench_gpu, "training_batches", stop)
-    monkeypatch.setattr(bench_gpu, "TrainingState", lambda *_: SimpleNamespace(model=None))
-    monkeypatch.setattr(bench_gpu, "prepare", lambda *_: None)
+    whole, named = gpu.measure, gpu.torch.device(device)
+    monkeypatch.setattr(gpu, "measure", measure)
+    monkeypatch.setattr(gpu, "training_batches", stop)
+    monkeypatch.setattr(gpu, "TrainingState", lambda *_: SimpleNamespace(model=None))
+    monkeypatch.setattr(gpu, "prepare", lambda *_: None)
     for name in ("empty_cache", "reset_peak_memory_stats"):
-        monkeypatch.setattr(bench_gpu.torch.cuda, name, lambda *_: None)
-    before = bench_gpu.torch.backends.cudnn.benchmark
+        monkeypatch.setattr(gpu.torch.cuda, name, lambda *_: None)
+    before = gpu.torch.backends.cudnn.benchmark
     where = ["--device", "cpu", "--tiny", "--shards", str(shards), "--precisions", "fp32"]
     main([*where, *words])
-    assert seen == [tries] and bench_gpu.torch.backends.cudnn.benchmark is before
+    assert seen == [tries] and gpu.torch.backends.cudnn.benchmark is before

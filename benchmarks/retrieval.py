@@ -1,6 +1,6 @@
 """Top-50 retrieval of random features, ours beside faiss's exact index, on the same cores.
 
-    python -m tests.bench retrieval      (GALLERY=240000 QUERIES=20000 CHANNELS=512 ROUNDS=5)
+    python -m benchmarks.run_all retrieval      (GALLERY=240000 QUERIES=20000 CHANNELS=512 ROUNDS=5)
 
 Every round of every way is a process of its own, which makes the features, finds the neighbours,
 and says how long that took and how much memory it ever held, features included. The time of faiss
@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.side_by_side import Measured, alternate, rate, ratio
 from evaluate.retrieval.retrieval import nearest
-from tests.side_by_side import Measured, alternate, rate, ratio
 
 GOAL_TIME = 1.2  # times faiss's
 GOAL_MEMORY = 3.0  # GiB
@@ -90,7 +90,7 @@ def run(way: str, size: Size) -> Found:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "positions.npy"
         sizes = [str(x) for x in (size.gallery, size.queries, size.channels)]
-        command = [sys.executable, "-m", "tests.bench_retrieval", way, str(out), *sizes]
+        command = [sys.executable, "-m", "benchmarks.retrieval", way, str(out), *sizes]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         return Found(**json.loads(done.stdout), positions=np.load(out))
 
