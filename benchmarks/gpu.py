@@ -21,7 +21,8 @@ import torch
 
 from benchmarks.gpu_table import Row, Setting, table
 from builder.errors import BuilderError
-from trainer.config.settings import Config, load_recipe, override
+from trainer.config.recipe_file import load_recipe, override
+from trainer.config.settings import Config
 from trainer.data.batches import training_batches
 from trainer.data.clips import usable_cores
 from trainer.data.training_set import TrainingSet, gather, locate

@@ -24,7 +24,7 @@ import torch
 
 from ascnet.progress import Progress
 from trainer import pretrain
-from trainer.config.settings import load_recipe, override
+from trainer.config.recipe_file import load_recipe, override
 from trainer.data.batches import training_batches
 from trainer.data.clips import ClipBatch
 from trainer.data.training_set import TrainingSet, gather, locate

@@ -12,7 +12,7 @@ import torch
 from evaluate.errors import EvaluateError
 from trainer.backbones import make_backbone
 from trainer.backbones.base import Backbone
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.config.settings import Config
 from trainer.pretrain import make_model
 from trainer.run.checkpoint import load_backbone
@@ -84,7 +84,7 @@ def of_file(path: Path, backbone: str | None, recipe: str | None, runs: Path) ->
     fit."""
     trained, loaded, name = backbone_from_file(path, backbone)
     recipe = recipe or recipe_for(name)
-    settings = config.override(config.load_recipe(recipe), (f"model.backbone={name}",))
+    settings = recipe_file.override(recipe_file.load_recipe(recipe), (f"model.backbone={name}",))
     own = {"recipe": settings.recipe, "seed": settings.seed, "backbone": name}
 
     def start() -> Subject:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from builder.shards.format import Video
 from evaluate.errors import EvaluateError
-from trainer.config.settings import Config, override
+from trainer.config.recipe_file import override
+from trainer.config.settings import Config
 from trainer.config.validation import (
     MOST_CLIPS,
     MOST_FRAMES,

@@ -28,7 +28,8 @@ import torch
 
 from builder.atomic import write_atomically
 from builder.command_line import quoted
-from builder.shards.format import BuilderError, ShardDataset
+from builder.errors import BuilderError
+from builder.shards.format import ShardDataset
 from evaluate import measures, results
 from evaluate.encoders import Subject, Subjects
 from evaluate.errors import EvaluateError

@@ -30,7 +30,7 @@ from experiments.measure import Asked, figures_of
 from experiments.peer_training import train_peer
 from experiments.plan import ASCNET, TRAINED, UNTRAINED, Cell, Plan, load
 from trainer.backbones.base import Backbone
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.config.settings import Config
 from trainer.data.training_set import TrainingSet, gather, locate
 from trainer.errors import TrainerError
@@ -129,7 +129,7 @@ def _begin(run: Path, settings: Config, data: TrainingSet) -> None:
     """Go on with a run that was stopped, if it is of these settings and weights; else begin."""
     if (
         (run / CONFIG_FILE).is_file()
-        and config.load(run / CONFIG_FILE) == settings
+        and recipe_file.load(run / CONFIG_FILE) == settings
         and record_of(run).get("init_sha256") == digest_of(settings.model.init)
     ):
         must_be_same(run, settings, data, 1)

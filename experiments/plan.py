@@ -12,7 +12,8 @@ from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, changed, protocol_of
 from experiments.floors import FLOOR_OF
 from experiments.peers import PEER_OF
-from trainer.config.settings import Config, dump, load_recipe, override
+from trainer.config.recipe_file import dump, load_recipe, override
+from trainer.config.settings import Config
 from trainer.errors import TrainerError
 from trainer.run.checkpoint import list_checkpoints
 from trainer.run.provenance import fingerprint

@@ -14,7 +14,8 @@ from builder.decode.ffmpeg import find_ffmpeg
 from builder.decode.frames import FrameSettings
 from builder.shards.format import ShardDataset
 from tests.drawn_motion import build_drawn, even_times, uneven_times
-from trainer.config.settings import Config, load_recipe, override
+from trainer.config.recipe_file import load_recipe, override
+from trainer.config.settings import Config
 from trainer.data.training_set import TrainingSet, gather
 from trainer.pretrain import train
 from trainer.run.run import start_run

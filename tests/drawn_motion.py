@@ -12,10 +12,10 @@ import numpy as np
 import simplejpeg
 
 from builder.build.build import BuildSettings, How, build
-from builder.build.records import _readable
 from builder.catalog import folder
 from builder.decode.frames import Facts, Frames
 from builder.shards.format import DATASET_FILE, VIDEOS_FILE, ShardDataset
+from builder.shards.manifest import text_of
 
 SPEED = 60  # pixels a second
 WIDTH, HEIGHT = 320, 16  # pixels of a frame, so at most 5 seconds
@@ -100,4 +100,4 @@ def as_schema_2(folder: Path) -> None:
     info["videos_jsonl_sha256"] = sha256(table.encode()).hexdigest()
     shards = info.pop("shards")
     del info["sha256_above"]
-    (folder / DATASET_FILE).write_text(_readable(info | {"shards": shards}))
+    (folder / DATASET_FILE).write_text(text_of(info | {"shards": shards}))

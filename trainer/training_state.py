@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from trainer.config.settings import Config, dump, fixed
+from trainer.config.recipe_file import dump, fixed
+from trainer.config.settings import Config
 from trainer.distributed import sum_over_ranks, world
 from trainer.method.ascnet import ASCNet
 from trainer.method.guards import CollapseGuard, must_be_finite, no_number, not_finite

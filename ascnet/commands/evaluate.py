@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ascnet.commands.train import RUNS, pick_device
+from ascnet.commands.train import pick_device
 from ascnet.encoders import subjects_of
 from ascnet.options import with_weights
 from ascnet.progress import Progress
@@ -27,7 +27,7 @@ from evaluate.tasks import Reporters
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import is_remote, shown
 from trainer.errors import TrainerError
-from trainer.run.checkpoint import newest_run
+from trainer.run.checkpoint import RUNS, newest_run
 from trainer.run.run import shards_of
 
 _TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips

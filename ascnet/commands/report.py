@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from ascnet.commands.train import RUNS
 from ascnet.progress import Progress
 from evaluate.pages.report import write_report
-from trainer.run.checkpoint import newest_run
+from trainer.run.checkpoint import RUNS, newest_run
 
 
 @click.command("report")

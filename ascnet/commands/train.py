@@ -12,7 +12,7 @@ import torch.distributed as dist
 from ascnet.progress import Progress
 from builder.command_line import command_line
 from trainer.backbones import make_backbone
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.config.settings import Config
 from trainer.data.batches import must_be_shareable
 from trainer.data.streaming.transport import is_remote
@@ -51,7 +51,7 @@ def pick_device() -> torch.device:
 @click.argument("shards", required=False)
 @click.option(
     "--recipe",
-    help=f"{', '.join(config.recipes())}, or a .toml file.  [default: what fits the device]",
+    help=f"{', '.join(recipe_file.recipes())}, or a .toml file.  [default: what fits the device]",
 )
 @click.option(
     "--set",
@@ -121,7 +121,7 @@ def command(
             _check_init(settings, say)
         must_be_shareable(settings, data, rank.world)
         if dry_run:
-            say(config.dump(settings))
+            say(recipe_file.dump(settings))
             say(data_text(settings, data))
             say(forecast(settings, data, rank.world))
         must_be_computable(settings, data, device.type)
@@ -213,26 +213,27 @@ def _chosen_settings(
     if recipe is None:
         recipe = "ucf101-r3d18" if device.type == "cuda" else "demo"
         say(f"Recipe {recipe}, as the device is {device.type} (--recipe names another).")
-    return config.override(config.load_recipe(recipe), assignments)
+    return recipe_file.override(recipe_file.load_recipe(recipe), assignments)
 
 
 def _same_settings(run: Path, recipe: str | None, assignments: tuple[str, ...]) -> Config:
     """The run's own settings. What is asked for on resume must not differ from them, but for what
     has no influence on the numbers."""
     record_of(run)  # says so if it is no run
-    own = config.load(run / CONFIG_FILE)
-    if recipe is not None and config.load_recipe(recipe).recipe != own.recipe:
+    own = recipe_file.load(run / CONFIG_FILE)
+    if recipe is not None and recipe_file.load_recipe(recipe).recipe != own.recipe:
         raise click.UsageError(
             f"{run} was started with recipe {own.recipe}, not {recipe}. Leave --recipe out."
         )
-    fixed = tuple(a for a in assignments if a.partition("=")[0].strip() not in config.MAY_CHANGE)
-    if config.override(own, fixed) != own:
+    may_change = recipe_file.MAY_CHANGE
+    fixed = tuple(a for a in assignments if a.partition("=")[0].strip() not in may_change)
+    if recipe_file.override(own, fixed) != own:
         raise click.UsageError(
             f"--set {' --set '.join(fixed)} differs from {run / CONFIG_FILE}; a run is resumed "
-            f"with its own settings, {', '.join(config.MAY_CHANGE)} excepted. Leave it out, or "
+            f"with its own settings, {', '.join(may_change)} excepted. Leave it out, or "
             "start a new run without --resume."
         )
-    return config.override(own, assignments)
+    return recipe_file.override(own, assignments)
 
 
 def _check_init(settings: Config, say: Say) -> None:

@@ -6,7 +6,6 @@ together into videos.jsonl and, last of all, dataset.json; then they are taken a
 
 import json
 import os
-import re
 import shutil
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from builder.decode.engine import engine_version
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.regular_file import open_regular
+from builder.shards import manifest
 from builder.shards.format import (
     DATASET_FILE,
     SCHEMA,
@@ -210,15 +210,9 @@ def clear(folder: Path, dataset: str) -> None:
     """Take an earlier build away: its done-marker first, then all that it is made of."""
     (folder / DATASET_FILE).unlink(missing_ok=True)
     _remove_notes(folder)
-    for path in (*shard_files(folder, dataset), folder / VIDEOS_FILE):
+    for path in (*manifest.shard_files(folder, dataset), folder / VIDEOS_FILE):
         path.unlink(missing_ok=True)
     clear_partials(folder)
-
-
-def shard_files(folder: Path, dataset: str) -> list[Path]:
-    """The files that are called as this data set's shards are."""
-    pattern = re.escape(f"{dataset}-") + r"\d{6}\.tar"
-    return [path for path in folder.iterdir() if re.fullmatch(pattern, path.name)]
 
 
 def clear_partials(folder: Path) -> None:
@@ -263,25 +257,11 @@ def finish(
         "shards": shards,
     }
     names = {shard["name"] for shard in shards}
-    for path in shard_files(folder, catalog.dataset):
+    for path in manifest.shard_files(folder, catalog.dataset):
         if path.name not in names:  # of an earlier, larger build
             path.unlink()
     write_atomically(folder / VIDEOS_FILE, table)
-    write_atomically(folder / DATASET_FILE, _readable(info))
-
-
-def _readable(info: dict[str, Any]) -> str:
-    """JSON with a line a key and a line a shard; the last line is the SHA-256 of those above."""
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in info.items()]
-    lines[-1] = '"shards": [\n' + ",\n".join(json.dumps(s) for s in info["shards"]) + "\n]"
-    text = "{\n" + ",\n".join(lines) + ",\n"
-    return f'{text}"sha256_above": "{sha256(text.encode()).hexdigest()}"\n}}\n'
-
-
-def is_as_written(text: bytes) -> bool:
-    """Whether a dataset.json is what `finish` wrote, by its last line."""
-    above, mark, rest = text.rpartition(b'"sha256_above": ')
-    return rest == f'"{sha256(above).hexdigest()}"\n}}\n'.encode() and bool(mark)
+    write_atomically(folder / DATASET_FILE, manifest.text_of(info))
 
 
 def reopen(folder: Path, identity: dict[str, Any], plans: Sequence[ShardPlan]) -> None:

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
-from builder.build.records import is_as_written, shard_files
 from builder.decode.frames import split_frames
 from builder.errors import BuilderError
+from builder.regular_file import open_regular
 from builder.shards.format import (
     DATASET_FILE,
     VIDEOS_FILE,
     Location,
     Sample,
     ShardDataset,
-    open_regular,
     sample_bytes,
     shard_end,
 )
+from builder.shards.manifest import is_as_written, shard_files
 from builder.shards.scans import must_have_few_scans
 from builder.workers import run_local
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from evaluate.errors import EvaluateError
 from evaluate.protocol import CROPS, Protocol
-from trainer.config import settings as config
-from trainer.config.settings import Augment
+from trainer.config import recipe_file
+from trainer.config.settings import PRECISIONS, Augment, augment_rules
 from trainer.config.toml_text import read_toml
 from trainer.config.validation import (
     LEAST_RATE,
@@ -24,10 +24,8 @@ from trainer.config.validation import (
     MOST_STEPS,
     MOST_STRIDE,
     MOST_WORKERS,
-    PRECISIONS,
     Rule,
     any_of,
-    augment_rules,
     check_rules,
     name_rule,
     range_rule,
@@ -196,8 +194,8 @@ def load_recipe(name: str, assignments: tuple[str, ...] = (), prefix: str = "") 
     try:
         table = read_toml(path)
         table.setdefault("recipe", path.stem)
-        settings: FinetuneSettings = config.apply(FinetuneSettings(), table, str(path))
-        return config.override(settings, assignments, prefix)
+        settings: FinetuneSettings = recipe_file.apply(FinetuneSettings(), table, str(path))
+        return recipe_file.override(settings, assignments, prefix)
     except ValueError as error:
         raise EvaluateError(f"{path} is no TOML: {error}.") from error
     except TrainerError as error:

@@ -1,6 +1,7 @@
 """Pictures of the videos of a feature store, from the shards that it was made of."""
 
-from builder.shards.format import DATASET_FILE, BuilderError, ShardDataset, Video
+from builder.errors import BuilderError
+from builder.shards.format import DATASET_FILE, ShardDataset, Video
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
 from evaluate.pages.thumbnails import Sprite, sprite

@@ -9,7 +9,7 @@ from evaluate.errors import EvaluateError
 from evaluate.finetune import settings as finetune_config
 from evaluate.finetune.settings import recipes
 from trainer.backbones import BACKBONES, make_backbone
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.pretrain import make_model, train
 from trainer.run.checkpoint import load_backbone
 from trainer.run.run import start_run
@@ -33,14 +33,14 @@ def test_a_file_of_weights(tmp_path):
     both = of_file(tmp_path / "mine.safetensors", None, None, tmp_path / "runs")
     loaded = both.trained.backbone.state_dict()
     assert all(torch.equal(weights[name], loaded[name]) for name in weights)
-    assert both.settings == config.load_recipe("demo")  # the one of this backbone
+    assert both.settings == recipe_file.load_recipe("demo")  # the one of this backbone
     assert both.folder == tmp_path / "runs" / "weights-mine"
     assert len(both.trained.facts["checkpoint_sha256"]) == 64
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_has_recipes(backbone):
-    assert recipe_for(backbone) in config.recipes()
+    assert recipe_for(backbone) in recipe_file.recipes()
     for dataset in ("ucf101", "hmdb51", "mine"):
         for frozen in (False, True):
             assert finetune_config.recipe_for(dataset, backbone, frozen) in recipes()
@@ -51,7 +51,7 @@ def test_a_run_that_began_with_weights(tiny, training_set, tmp_path):
     weights = make_backbone("r3d-tiny").state_dict()
     safetensors.torch.save_file(weights, tmp_path / "start.safetensors")
     path = tmp_path / "start.safetensors"
-    settings = config.override(tiny, (f"model.init={path}", "optim.steps=2"))
+    settings = recipe_file.override(tiny, (f"model.init={path}", "optim.steps=2"))
     start_run(tmp_path / "run", settings, training_set)
     train(tmp_path / "run", settings, training_set, torch.device("cpu"))
     untrained = of_run(tmp_path / "run").untrained

@@ -12,7 +12,7 @@ from experiments.floors import FLOOR_OF
 from experiments.peer_parts import Batch, at_speed, contrast, pooled, swapped
 from experiments.peer_training import train_peer
 from experiments.peers import PEER_OF
-from trainer.config.settings import override
+from trainer.config.recipe_file import override
 from trainer.errors import TrainerError
 from trainer.method.ascnet import distance
 from trainer.method.decorrelation import correlation

@@ -7,7 +7,7 @@ import pytest
 
 from ascnet import cli
 from tests.commands import run_ascnet
-from trainer.run.run import CONFIG_FILE
+from trainer.run.checkpoint import CONFIG_FILE
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from ascnet import load_backbone
 from tests.commands import refused, run_ascnet
 from tests.security.traps import Trap, listening
-from trainer.config.settings import override
+from trainer.config.recipe_file import override
 from trainer.data.streaming.reader import stream_shards
 from trainer.data.streaming.transport import shown, url_of, without_password
 from trainer.errors import TrainerError

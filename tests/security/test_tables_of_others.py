@@ -26,7 +26,7 @@ from builder.shards.verify import verify
 from evaluate.pages.thumbnails import sprite
 from tests.commands import refused, run_ascnet
 from tests.security.traps import Trap
-from trainer.config.settings import override
+from trainer.config.recipe_file import override
 from trainer.data.batches import training_batches
 from trainer.data.clips import read_batches
 from trainer.data.decode import decoded_size

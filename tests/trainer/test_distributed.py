@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.config.settings import dump, override
+from trainer.config.recipe_file import dump, override
 from trainer.data.batches import part_size
 from trainer.distributed import Rank, gather_pairs, own_pairs, sum_over_ranks, together, world
 from trainer.errors import TrainerError
@@ -27,7 +27,7 @@ import torch
 torch.set_default_dtype(torch.float64)
 torch.Tensor.float = torch.Tensor.double
 from trainer import pretrain
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.data.batches import training_batches
 from trainer.network import prepare
 from trainer.distributed import together
@@ -36,7 +36,7 @@ from trainer.step import Stepper
 from trainer.data.training_set import gather
 
 torch.set_num_threads(1)
-settings, shards, out = config.load(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
+settings, shards, out = recipe_file.load(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
 with together("cpu") as (rank, device):
     data = gather({shards: str(shards)}, settings.data)
     state = TrainingState(pretrain.make_model(settings), settings, device)
@@ -57,11 +57,11 @@ TRAIN = """
 import sys
 from pathlib import Path
 from trainer import pretrain
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.distributed import together
 from trainer.data.training_set import gather
 run, shards = Path(sys.argv[1]), Path(sys.argv[2])
-settings = config.load(run / "config.toml")
+settings = recipe_file.load(run / "config.toml")
 with together("cpu") as (rank, device):
     data = gather({shards: str(shards)}, settings.data)
     last = pretrain.train(run, settings, data, device, rank=rank)
@@ -186,12 +186,12 @@ import sys
 from pathlib import Path
 import torch
 from trainer import pretrain, step
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.errors import TrainerError
 from trainer.distributed import together
 from trainer.data.training_set import gather
 run, shards = Path(sys.argv[1]), Path(sys.argv[2])
-settings = config.load(run / "config.toml")
+settings = recipe_file.load(run / "config.toml")
 whole = step.augment
 with together("cpu") as (rank, device):
     def spoilt(*arguments):
@@ -220,13 +220,13 @@ import sys
 from pathlib import Path
 import torch
 from trainer import pretrain
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.errors import TrainerError
 from trainer.distributed import together
 from trainer.step import Stepper
 from trainer.data.training_set import gather
 run, shards = Path(sys.argv[1]), Path(sys.argv[2])
-settings = config.load(run / "config.toml")
+settings = recipe_file.load(run / "config.toml")
 update = Stepper._update
 with together("cpu") as (rank, device):
     def spoilt(self, step):
@@ -255,12 +255,12 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from trainer import pretrain
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.distributed import together
 from trainer.step import Stepper
 from trainer.data.training_set import gather
 run, shards = Path(sys.argv[1]), Path(sys.argv[2])
-settings = config.load(run / "config.toml")
+settings = recipe_file.load(run / "config.toml")
 update = Stepper._update
 with together("cpu") as (rank, device):
     def signalled(self, step):

@@ -5,7 +5,8 @@ import torch
 
 from tests.float32_state import WAYS, look, multiplying
 from trainer import float32, pretrain
-from trainer.config.settings import Device, override
+from trainer.config.recipe_file import override
+from trainer.config.settings import Device
 from trainer.distributed import Rank
 from trainer.float32 import float32_products
 from trainer.network import backends

@@ -12,7 +12,7 @@ import torch
 
 from builder.errors import BuilderError
 from trainer import pretrain, step
-from trainer.config.settings import override
+from trainer.config.recipe_file import override
 from trainer.data.batches import training_batches
 from trainer.data.training_set import gather
 from trainer.distributed import ALONE

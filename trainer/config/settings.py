@@ -1,31 +1,38 @@
-"""Every setting of a training run, as frozen dataclasses; recipes are TOML files of the same shape.
+"""Every setting of a training run, as frozen dataclasses; a recipe is a TOML file of this shape.
 
 A default is "ours" (our choice) unless its comment names a source: the paper (Huang et al., ICCV
 2021), RSPNet (the same authors, AAAI 2021) or BYOL for video (Feichtenhofer et al., CVPR 2021).
+Below the settings stands what each of them may be.
 """
 
-import difflib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import dataclass, field
+from math import inf
 
-import tomli_w
-
-from trainer.config.toml_text import parse_toml, read_toml
-from trainer.config.validation import check
-from trainer.errors import TrainerError
-
-Settings = TypeVar("Settings")  # a frozen dataclass
-RECIPES = Path(__file__).parent / "recipes"
-# On resume: what has no influence on the numbers.
-MAY_CHANGE = (
-    "data.workers",
-    "checkpoint_every",
-    "milestones",
-    "objective.collapse",
-    "objective.collapse_steps",
+from trainer.config.validation import (
+    MOST_BATCH,
+    MOST_CLIPS,
+    MOST_FRAMES,
+    MOST_SIDE,
+    MOST_SIZE,
+    MOST_STEPS,
+    MOST_STRIDE,
+    MOST_WORKERS,
+    Rule,
+    any_of,
+    check_rules,
+    name_rule,
+    pixels_rule,
+    range_rule,
+    rate_rule,
 )
+
+SHORT_VIDEOS = ("loop", "repeat_last", "error")
+OPTIMISERS = ("sgd", "lars", "adamw")
+SPEED_TARGETS = ("place", "direction")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+_STRIDES = 64  # different ones
+_WIDTH = 16_384  # of a layer
+_BANK_NUMBERS = 1 << 28  # of one memory bank: 1 GB
 
 
 @dataclass(frozen=True)
@@ -143,189 +150,172 @@ class Config:
     evaluate: Evaluate = field(default_factory=Evaluate)
 
     def __post_init__(self) -> None:
-        check(self)
+        """Raises TrainerError for the first setting that has a value it may not have."""
+        check_rules(_data_rules(self.data))
+        check_rules(augment_rules(self.augment))
+        check_rules(_objective_rules(self.objective, self.model.dim))
+        check_rules(_optim_rules(self.optim))
+        check_rules(_other_rules(self))
 
 
-def recipes() -> list[str]:
-    """Names of the recipes that ship."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+def _data_rules(data: Data) -> list[Rule]:
+    return [
+        name_rule("data.split", data.split),
+        range_rule("data.frames", data.frames, 1, MOST_FRAMES),
+        (
+            len(data.strides) <= _STRIDES,
+            "data.strides",
+            f"a list of {len(data.strides)}",
+            f"{_STRIDES} speeds at most",
+        ),
+        (
+            all(1 <= stride <= MOST_STRIDE for stride in data.strides),
+            "data.strides",
+            data.strides,
+            f"positive numbers, {MOST_STRIDE} at most",
+        ),
+        (
+            len(set(data.strides)) == len(data.strides) >= 2,
+            "data.strides",
+            data.strides,
+            "two different speeds or more, each once",
+        ),
+        range_rule("data.size", data.size, 16, MOST_SIZE),
+        pixels_rule("data.", data.frames, data.size),
+        range_rule("data.short_side", data.short_side, 0, MOST_SIDE),
+        (
+            data.short_videos in SHORT_VIDEOS,
+            "data.short_videos",
+            data.short_videos,
+            any_of(SHORT_VIDEOS),
+        ),
+        rate_rule("data.fps", data.fps),
+        range_rule("data.workers", data.workers, 0, MOST_WORKERS),
+        range_rule("data.streams", data.streams, 0, MOST_WORKERS),
+        range_rule("data.shuffle_buffer", data.shuffle_buffer, 1, 1_000_000),
+    ]
 
 
-def load_recipe(name: str) -> Config:
-    """A shipped recipe by name, or a TOML file by path. Raises TrainerError for neither."""
-    path = RECIPES / f"{name}.toml"
-    if not path.is_file():
-        path = Path(name)
-        if path.suffix != ".toml" or not path.is_file():
-            raise TrainerError(
-                f"No recipe {name!r}. Recipes are {', '.join(recipes())}, or name a .toml file."
-            )
-    return load(path)
+def augment_rules(augment: Augment) -> list[Rule]:
+    """What the settings of the augmentation may be, wherever they are used."""
+    area, ratio = augment.area, augment.ratio
+    two_shares = "two shares in (0, 1], the smaller first"
+    two_ratios = "two numbers from 0.01 to 100, the smaller first"
+    shares = ("flip", "jitter", "hue", "gray", "blur")
+    chances = [(name, getattr(augment, name)) for name in shares]
+    spreads = ("brightness", "contrast", "saturation")
+    factors = [(name, getattr(augment, name)) for name in spreads]
+    sigma = augment.blur_sigma
+    return [
+        *((0 <= value <= 1, f"augment.{name}", value, "0 to 1") for name, value in chances),
+        *((0 <= value < inf, f"augment.{name}", value, "0 or more") for name, value in factors),
+        (0 <= sigma[0] <= sigma[1] <= 100, "augment.blur_sigma", sigma, "0 to 100, smaller first"),
+        (0 < area[0] <= area[1] <= 1, "augment.area", area, two_shares),
+        (0.01 <= ratio[0] <= ratio[1] <= 100, "augment.ratio", ratio, two_ratios),
+    ]
 
 
-def load(path: Path) -> Config:
-    """Settings from a TOML file; what it does not name keeps its default."""
-    try:
-        table = read_toml(path)
-    except ValueError as error:
-        raise TrainerError(f"{path} is no TOML: {error}.") from error
-    table.setdefault("recipe", path.stem)
-    table.pop("run", None)  # a run's own record, see trainer.run.run
-    settings: Config = apply(Config(), table, str(path))
-    return settings
+def _objective_rules(objective: Objective, dim: int) -> list[Rule]:
+    weights = [objective.appearance_weight, objective.speed_weight]
+    return [
+        (
+            all(0 <= weight < inf for weight in weights) and any(weights),
+            "objective.appearance_weight and objective.speed_weight",
+            weights,
+            "0 or more, one of them above 0",
+        ),
+        (
+            0 <= objective.appearance_contrast <= 1,
+            "objective.appearance_contrast",
+            objective.appearance_contrast,
+            "from 0 to 1",
+        ),
+        (
+            0 <= objective.decorrelation < inf,
+            "objective.decorrelation",
+            objective.decorrelation,
+            "0 or more",
+        ),
+        (0 <= objective.momentum < 1, "objective.momentum", objective.momentum, "in [0, 1)"),
+        (objective.bank >= 1, "objective.bank", objective.bank, "at least 1"),
+        (
+            objective.bank * dim <= _BANK_NUMBERS,
+            "objective.bank x model.dim",
+            objective.bank * dim,
+            f"{_BANK_NUMBERS} numbers at most (a GB for each space)",
+        ),
+        (
+            1 <= objective.neighbours <= objective.bank,
+            "objective.neighbours",
+            objective.neighbours,
+            "from 1 to objective.bank",
+        ),
+        (
+            objective.speed_target in SPEED_TARGETS,
+            "objective.speed_target",
+            objective.speed_target,
+            any_of(SPEED_TARGETS),
+        ),
+        (
+            0 <= objective.speed_warmup <= 1,
+            "objective.speed_warmup",
+            objective.speed_warmup,
+            "in [0, 1]",
+        ),
+        (0 <= objective.collapse < 1, "objective.collapse", objective.collapse, "in [0, 1)"),
+        (
+            objective.collapse_steps >= 0,
+            "objective.collapse_steps",
+            objective.collapse_steps,
+            "0 (never stop) or more",
+        ),
+    ]
 
 
-def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -> Settings:
-    """`--set optim.lr=0.05 data.strides=[1,2,4]`, values as in TOML; bare words are text. All
-    changes are made at once: only what comes of them together has to be allowed. `prefix`: of every
-    key, as the user has it."""
-    changes: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise TrainerError(f"--set {assignment} has no '='; write --set optim.lr=0.05.")
-        try:
-            value = parse_toml(f"value = {text}")["value"]
-        except ValueError:  # no TOML, or more digits than Python reads
-            value = text
-        for part in reversed(key.strip().removeprefix(prefix).split(".")):
-            value = {part: value}
-        _merge(changes, _checked(config, value, f"--set {assignment}", prefix))
-    try:
-        result: Settings = _changed(config, changes)
-    except TrainerError as error:  # begins with the key
-        raise TrainerError(f"{prefix}{error}") from error
-    return result
+def _optim_rules(optim: Optim) -> list[Rule]:
+    is_divided = optim.accumulate >= 1 and optim.batch % optim.accumulate == 0
+    is_divided = is_divided and optim.batch // optim.accumulate >= 2
+    return [
+        (
+            2 <= optim.batch <= MOST_BATCH,
+            "optim.batch",
+            optim.batch,
+            f"2 to {MOST_BATCH} (batch norm needs two)",
+        ),
+        (
+            is_divided,
+            "optim.accumulate",
+            optim.accumulate,
+            f"what divides optim.batch ({optim.batch}) into parts of two videos or more",
+        ),
+        (0 < optim.epochs < 1e6, "optim.epochs", optim.epochs, "positive, below a million"),
+        (
+            0 <= optim.steps <= MOST_STEPS,
+            "optim.steps",
+            optim.steps,
+            f"0 (then epochs count) to {MOST_STEPS}",
+        ),
+        (optim.optimiser in OPTIMISERS, "optim.optimiser", optim.optimiser, any_of(OPTIMISERS)),
+        (0 < optim.lr < inf, "optim.lr", optim.lr, "positive"),
+        (0 <= optim.momentum < 1, "optim.momentum", optim.momentum, "in [0, 1)"),
+        (0 <= optim.weight_decay < inf, "optim.weight_decay", optim.weight_decay, "0 or more"),
+        (0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "in [0, 1)"),
+        (optim.trust > 0, "optim.trust", optim.trust, "positive"),
+        (optim.clip >= 0, "optim.clip", optim.clip, "0 (no limit) or more"),
+    ]
 
 
-def apply(settings: Any, table: dict[str, Any], source: str) -> Any:
-    """`settings` with the values of `table`, types checked, unknown keys refused."""
-    _without_retired(table, source)
-    return _changed(settings, _checked(settings, table, source))
-
-
-def _without_retired(table: dict[str, Any], source: str) -> None:
-    """Take a setting out that older runs wrote and that no longer exists."""
-    objective = table.get("objective")
-    if isinstance(objective, dict) and objective.pop("neighbour", "appearance") != "appearance":
-        raise TrainerError(
-            f"{source}: objective.neighbour is not 'appearance'. SCP's neighbours are the nearest "
-            "in appearance; random ones are in experiments/ (random_neighbours.py), and a run that "
-            "was made with them is opened by the ascnet that made it."
-        )
-
-
-def _changed(settings: Any, changes: dict[str, Any]) -> Any:
-    """All tables first, then `settings` once: rules are between values of several tables."""
-    inside = {
-        key: _changed(getattr(settings, key), value) if isinstance(value, dict) else value
-        for key, value in changes.items()
-    }
-    return replace(settings, **inside)
-
-
-def _merge(changes: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict):
-            _merge(changes.setdefault(key, {}), value)
-        else:
-            changes[key] = value
-
-
-def _checked(settings: Any, table: dict[str, Any], source: str, prefix: str = "") -> dict[str, Any]:
-    """The values of `table` as `settings` have them. Raises TrainerError for unknown keys and other
-    types."""
-    kinds = get_type_hints(type(settings))
-    known = {f.name for f in fields(settings)}
-    changes = {}
-    for key, value in table.items():
-        if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            hint = f" Did you mean {prefix}{close[0]}?" if close else ""
-            raise TrainerError(
-                f"{source}: there is no setting {prefix}{key}.{hint} "
-                f"Settings here: {', '.join(prefix + k for k in sorted(known))}."
-            )
-        old = getattr(settings, key)
-        if hasattr(old, "__dataclass_fields__"):
-            if not isinstance(value, dict):
-                raise TrainerError(
-                    f"{source}: {prefix}{key} is a table of settings, not {value!r}."
-                )
-            changes[key] = _checked(old, value, source, f"{prefix}{key}.")
-        else:
-            changes[key] = _converted(kinds[key], value, f"{source}: {prefix}{key}")
-    return changes
-
-
-def _converted(kind: Any, value: Any, where: str) -> Any:
-    items = getattr(kind, "__args__", None)
-    if items:
-        if isinstance(value, list | tuple) and (items[-1] is Ellipsis or len(value) == len(items)):
-            return tuple(_converted(items[0], item, where) for item in value)
-        wanted = "a list" if items[-1] is Ellipsis else f"a list of {len(items)}"
-        raise TrainerError(f"{where} is {value!r}; it takes {wanted}, such as [1, 2].")
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError as error:
-            raise TrainerError(f"{where} has more digits than a number can have.") from error
-    if kind is str and isinstance(value, int):
-        return str(value)
-    if type(value) is not kind:
-        raise TrainerError(f"{where} is {value!r}; it takes a value of type {kind.__name__}.")
-    return value
-
-
-def fixed(config: Config) -> Config:
-    """The settings that a resumed run may not change; the others have their defaults."""
-    changed: Config = _changed(config, _table_of(MAY_CHANGE, Config()))
-    return changed
-
-
-def differing(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
-    """Both values of every setting that differs and may not change on resume, by its key."""
-    mine, theirs = _flat(asdict(fixed(one))), _flat(asdict(fixed(other)))
-    return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}
-
-
-def parse(text: str, source: str) -> Config:
-    """Settings from what `dump` made of them. Raises TrainerError where `source` is damaged."""
-    try:
-        settings: Config = apply(Config(), parse_toml(text), source)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise TrainerError(f"{source} is damaged, or no TOML: {error}.") from error
-    return settings
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"optim": {"lr": 0.1}} as {"optim.lr": 0.1}."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
-
-
-def _table_of(keys: Iterable[str], config: Config) -> dict[str, Any]:
-    """The values of some keys, in tables."""
-    flat, table = _flat(asdict(config)), dict[str, Any]()
-    for key in keys:
-        value = flat[key]
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        _merge(table, value)
-    return table
-
-
-def dump(config: Config) -> str:
-    """The settings as TOML text."""
-    return tomli_w.dumps(_lists(asdict(config)))
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+def _other_rules(config: Config) -> list[Rule]:
+    precision = config.device.precision
+    return [
+        name_rule("recipe", config.recipe),
+        (0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295"),
+        (config.log_every >= 1, "log_every", config.log_every, "at least 1"),
+        (config.checkpoint_every >= 1, "checkpoint_every", config.checkpoint_every, "at least 1"),
+        range_rule("milestones", config.milestones, 0, 10_000),
+        range_rule("model.hidden", config.model.hidden, 1, _WIDTH),
+        range_rule("model.dim", config.model.dim, 2, _WIDTH),
+        (precision in PRECISIONS, "device.precision", precision, any_of(PRECISIONS)),
+        range_rule("evaluate.clips", config.evaluate.clips, 1, MOST_CLIPS),
+        range_rule("evaluate.stride", config.evaluate.stride, 1, MOST_STRIDE),
+    ]

@@ -16,8 +16,9 @@ from builder.atomic import give_name, partials_in, write_partial
 from builder.command_line import quoted
 from trainer.backbones import make_backbone
 from trainer.backbones.base import Backbone
-from trainer.config.settings import MAY_CHANGE, Config, differing, parse
-from trainer.config.settings import load as load_config
+from trainer.config.recipe_file import MAY_CHANGE, differing, parse
+from trainer.config.recipe_file import load as load_config
+from trainer.config.settings import Config
 from trainer.errors import TrainerError
 from trainer.run.archive import is_plain, what_it_fills
 

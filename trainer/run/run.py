@@ -19,9 +19,10 @@ import tomli_w
 
 from builder.atomic import only_writer, write_atomically
 from builder.command_line import command_line
-from builder.shards.format import ShardDataset, open_regular
+from builder.regular_file import open_regular
+from builder.shards.format import ShardDataset
 from trainer.backbones import check_backbone
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.config.settings import Config
 from trainer.config.toml_text import read_toml
 from trainer.data.batches import is_streamed
@@ -68,10 +69,10 @@ def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) ->
             "streamed": is_streamed(settings.data, data),
             "ranks": ranks,
             "init_sha256": digest_of(settings.model.init),
-            "settings": config.dump(config.fixed(settings)),
+            "settings": recipe_file.dump(recipe_file.fixed(settings)),
         }
         note_launch(run)
-        text = config.dump(settings) + "\n" + tomli_w.dumps({"run": record})
+        text = recipe_file.dump(settings) + "\n" + tomli_w.dumps({"run": record})
         write_down(run, map(ShardDataset, data.sources), settings.data.split)
         write_atomically(run / CONFIG_FILE, text)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.atomic import write_atomically
-from builder.shards.format import BuilderError, ShardDataset
+from builder.errors import BuilderError
+from builder.shards.format import ShardDataset
 from trainer.run.provenance import fingerprint
 
 TRAINING_VIDEOS_FILE = "training_videos.jsonl"

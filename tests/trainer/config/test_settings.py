@@ -3,21 +3,22 @@ import dataclasses
 import pytest
 
 from trainer.backbones import BACKBONES
-from trainer.config import settings as config
-from trainer.config.settings import Config, load_recipe, override
+from trainer.config import recipe_file
+from trainer.config.recipe_file import load_recipe, override
+from trainer.config.settings import Config
 from trainer.errors import TrainerError
 
 
-@pytest.mark.parametrize("name", config.recipes())
+@pytest.mark.parametrize("name", recipe_file.recipes())
 def test_recipes_load_and_survive_being_written(name, tmp_path):
     recipe = load_recipe(name)
     assert recipe.recipe == name
-    (tmp_path / "config.toml").write_text(config.dump(recipe))
-    assert config.load(tmp_path / "config.toml") == recipe
+    (tmp_path / "config.toml").write_text(recipe_file.dump(recipe))
+    assert recipe_file.load(tmp_path / "config.toml") == recipe
 
 
 def test_the_recipes_that_ship():
-    assert {"demo", "ucf101-r3d18", "k400-r3d18", "k400-s3dg"} <= set(config.recipes())
+    assert {"demo", "ucf101-r3d18", "k400-r3d18", "k400-s3dg"} <= set(recipe_file.recipes())
     k400 = load_recipe("k400-s3dg")
     assert (k400.data.frames, k400.data.size, k400.data.strides) == (64, 224, (1, 2))
 
@@ -33,7 +34,7 @@ def test_every_value_of_a_paper_s_run_says_where_it_comes_from(name):
     assert recipe.model.backbone in BACKBONES and name.endswith(recipe.model.backbone)
     values = [
         line
-        for line in (config.RECIPES / f"{name}.toml").read_text().splitlines()
+        for line in (recipe_file.RECIPES / f"{name}.toml").read_text().splitlines()
         if "=" in line and not line.startswith(("#", "recipe"))
     ]
     assert len(values) > 30
@@ -171,11 +172,11 @@ def test_a_recipe_of_one_s_own(tmp_path):
 def test_a_setting_that_older_runs_wrote_and_that_is_gone(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(
-        config.dump(Config()).replace(
+        recipe_file.dump(Config()).replace(
             "\nneighbours = 1", '\nneighbours = 1\nneighbour = "appearance"'
         )
     )
-    assert "neighbour =" in path.read_text() and config.load(path) == Config()
+    assert "neighbour =" in path.read_text() and recipe_file.load(path) == Config()
     path.write_text(path.read_text().replace('"appearance"', '"random"'))
     with pytest.raises(TrainerError, match=r"toml: objective\.neighbour is not 'appearance'"):
-        config.load(path)
+        recipe_file.load(path)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.drawn_motion import seconds_of
-from trainer.config.settings import override
+from trainer.config.recipe_file import override
 from trainer.data.batches import training_batches
 from trainer.data.training_set import gather
 from trainer.distributed import ALONE

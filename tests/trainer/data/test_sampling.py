@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.config.settings import SHORT_VIDEOS
 from trainer.data.sampling import (
     POLICIES,
     Place,
@@ -194,3 +195,7 @@ def test_a_frame_that_is_shown_for_years_is_one_start():
     clock = clock_of(times)
     interval = 5 / times[-1]  # a second
     assert starts_apart(interval, Place(1, 1, 6, clock), clock) == (0, 1, 2, 3, 4, 5)
+
+
+def test_a_recipe_may_name_every_policy_and_no_other():
+    assert set(SHORT_VIDEOS) == set(POLICIES)

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from trainer.config.settings import override
+from trainer.config.recipe_file import override
 from trainer.data.training_set import gather
 from trainer.errors import TrainerError
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainer.backbones import make_backbone
-from trainer.config.settings import override
+from trainer.config.recipe_file import override
 from trainer.errors import TrainerError
 from trainer.method.guards import CollapseGuard, EarlyNumber, must_be_finite
 from trainer.method.monitor import healthy_std

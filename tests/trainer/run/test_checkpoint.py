@@ -7,7 +7,7 @@ import torch
 
 from builder import atomic
 from trainer import pretrain
-from trainer.config import settings as config
+from trainer.config import recipe_file
 from trainer.errors import TrainerError
 from trainer.run import checkpoint
 from trainer.run.run import must_be_same
@@ -153,7 +153,7 @@ def test_settings_that_were_changed_by_hand_are_named(
     edited(run, (old, new))
     with pytest.raises(TrainerError, match=said):
         checkpoint.load_backbone(run)
-    changed = config.load(run / "config.toml")
+    changed = recipe_file.load(run / "config.toml")
     with pytest.raises(TrainerError, match=said):
         pretrain.train(run, changed, training_set, torch.device("cpu"))
     with pytest.raises(TrainerError, match=said):
@@ -168,7 +168,7 @@ def test_settings_that_may_change_may_be_changed_by_hand(finished_run, training_
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
     edited(run, ("checkpoint_every = 3", "checkpoint_every = 1"), ("workers = 1", "workers = 2"))
-    changed = config.load(run / "config.toml")
+    changed = recipe_file.load(run / "config.toml")
     must_be_same(run, changed, training_set, 1)
     assert pretrain.train(run, changed, training_set, torch.device("cpu"))["step"] == 8
     assert checkpoint.load_backbone(run).step == 8
@@ -189,7 +189,7 @@ def test_a_run_of_a_version_that_kept_no_settings(finished_run, training_set, tm
     for fails in (
         lambda: checkpoint.load_backbone(run),
         lambda: pretrain.train(
-            run, config.load(run / "config.toml"), training_set, torch.device("cpu")
+            run, recipe_file.load(run / "config.toml"), training_set, torch.device("cpu")
         ),
     ):
         with pytest.raises(

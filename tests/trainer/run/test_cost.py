@@ -5,7 +5,8 @@ from functools import cache
 import pytest
 import torch
 
-from trainer.config.settings import Config, load_recipe, override
+from trainer.config.recipe_file import load_recipe, override
+from trainer.config.settings import Config
 from trainer.errors import TrainerError
 from trainer.method.ascnet import Encoder, mlp
 from trainer.run.cost import Estimate, estimate, saved_bytes

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from trainer.config.settings import load_recipe, override
+from trainer.config.recipe_file import load_recipe, override
 from trainer.data.training_set import gather
 from trainer.errors import TrainerError
 from trainer.run.dry_run import data_text, must_be_computable, slow_on_a_cpu

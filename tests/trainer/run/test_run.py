@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from trainer.config.settings import override
+from trainer.config.recipe_file import override
 from trainer.data.training_set import gather
 from trainer.errors import TrainerError
 from trainer.run.run import (

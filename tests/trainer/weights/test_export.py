@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from ascnet.commands.export import command
 from trainer.backbones import make_backbone
-from trainer.config import settings as config
+from trainer.config import recipe_file
+from trainer.config.settings import Config
 from trainer.data.augment import MEAN, STD
 from trainer.errors import TrainerError
 from trainer.run.checkpoint import list_checkpoints, load_backbone
@@ -26,12 +27,12 @@ KEYS = json.loads((Path(__file__).parents[1] / "torchvision_keys.json").read_tex
 
 def make_run(run: Path, backbone: str) -> Path:
     """A run directory with a checkpoint of untrained weights after step 7."""
-    settings = config.override(
-        config.Config(recipe="mine"),
+    settings = recipe_file.override(
+        Config(recipe="mine"),
         (f"model.backbone={backbone}", "data.frames=4", "data.size=32"),
     )
     (run / "checkpoints").mkdir(parents=True)
-    (run / "config.toml").write_text(config.dump(settings))
+    (run / "config.toml").write_text(recipe_file.dump(settings))
     weights = make_backbone(backbone).state_dict()
     model = {f"encoder.backbone.{name}": tensor for name, tensor in weights.items()}
     torch.save({"model": model, "step": 7}, run / "checkpoints" / "00000007.pt")

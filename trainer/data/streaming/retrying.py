@@ -9,14 +9,9 @@ from threading import Event
 from typing import Any
 
 from builder.atomic import give_name, partial_of
-from builder.shards.format import (
-    DATASET_FILE,
-    LARGEST_INFO,
-    VIDEOS_FILE,
-    BuilderError,
-    largest_videos_file,
-    parse_json,
-)
+from builder.errors import BuilderError
+from builder.shards.format import DATASET_FILE, VIDEOS_FILE, parse_json
+from builder.shards.rules import LARGEST_INFO, largest_videos_file
 from trainer.data.streaming.transport import (
     Broken,
     Opened,

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from webdataset.gopen import Pipe
 
-from builder.shards.format import open_regular
+from builder.regular_file import open_regular
 from trainer.errors import TrainerError
 
 _PIPE, _HTTP = "pipe:", ("http://", "https://")

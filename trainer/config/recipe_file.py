@@ -1,0 +1,209 @@
+"""Recipes: settings as TOML files, read, changed, compared and written."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import tomli_w
+
+from trainer.config.settings import Config
+from trainer.config.toml_text import parse_toml, read_toml
+from trainer.errors import TrainerError
+
+Settings = TypeVar("Settings")  # a frozen dataclass
+RECIPES = Path(__file__).parent / "recipes"
+# On resume: what has no influence on the numbers.
+MAY_CHANGE = (
+    "data.workers",
+    "checkpoint_every",
+    "milestones",
+    "objective.collapse",
+    "objective.collapse_steps",
+)
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that ship."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def load_recipe(name: str) -> Config:
+    """A shipped recipe by name, or a TOML file by path. Raises TrainerError for neither."""
+    path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+        if path.suffix != ".toml" or not path.is_file():
+            raise TrainerError(
+                f"No recipe {name!r}. Recipes are {', '.join(recipes())}, or name a .toml file."
+            )
+    return load(path)
+
+
+def load(path: Path) -> Config:
+    """Settings from a TOML file; what it does not name keeps its default."""
+    try:
+        table = read_toml(path)
+    except ValueError as error:
+        raise TrainerError(f"{path} is no TOML: {error}.") from error
+    table.setdefault("recipe", path.stem)
+    table.pop("run", None)  # a run's own record, see trainer.run.run
+    settings: Config = apply(Config(), table, str(path))
+    return settings
+
+
+def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -> Settings:
+    """`--set optim.lr=0.05 data.strides=[1,2,4]`, values as in TOML; bare words are text. All
+    changes are made at once: only what comes of them together has to be allowed. `prefix`: of every
+    key, as the user has it."""
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise TrainerError(f"--set {assignment} has no '='; write --set optim.lr=0.05.")
+        try:
+            value = parse_toml(f"value = {text}")["value"]
+        except ValueError:  # no TOML, or more digits than Python reads
+            value = text
+        for part in reversed(key.strip().removeprefix(prefix).split(".")):
+            value = {part: value}
+        _merge(changes, _checked(config, value, f"--set {assignment}", prefix))
+    try:
+        result: Settings = _changed(config, changes)
+    except TrainerError as error:  # begins with the key
+        raise TrainerError(f"{prefix}{error}") from error
+    return result
+
+
+def apply(settings: Any, table: dict[str, Any], source: str) -> Any:
+    """`settings` with the values of `table`, types checked, unknown keys refused."""
+    _without_retired(table, source)
+    return _changed(settings, _checked(settings, table, source))
+
+
+def _without_retired(table: dict[str, Any], source: str) -> None:
+    """Take a setting out that older runs wrote and that no longer exists."""
+    objective = table.get("objective")
+    if isinstance(objective, dict) and objective.pop("neighbour", "appearance") != "appearance":
+        raise TrainerError(
+            f"{source}: objective.neighbour is not 'appearance'. SCP's neighbours are the nearest "
+            "in appearance; random ones are in experiments/ (random_neighbours.py), and a run that "
+            "was made with them is opened by the ascnet that made it."
+        )
+
+
+def _changed(settings: Any, changes: dict[str, Any]) -> Any:
+    """All tables first, then `settings` once: rules are between values of several tables."""
+    inside = {
+        key: _changed(getattr(settings, key), value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    return replace(settings, **inside)
+
+
+def _merge(changes: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict):
+            _merge(changes.setdefault(key, {}), value)
+        else:
+            changes[key] = value
+
+
+def _checked(settings: Any, table: dict[str, Any], source: str, prefix: str = "") -> dict[str, Any]:
+    """The values of `table` as `settings` have them. Raises TrainerError for unknown keys and other
+    types."""
+    kinds = get_type_hints(type(settings))
+    known = {f.name for f in fields(settings)}
+    changes = {}
+    for key, value in table.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f" Did you mean {prefix}{close[0]}?" if close else ""
+            raise TrainerError(
+                f"{source}: there is no setting {prefix}{key}.{hint} "
+                f"Settings here: {', '.join(prefix + k for k in sorted(known))}."
+            )
+        old = getattr(settings, key)
+        if hasattr(old, "__dataclass_fields__"):
+            if not isinstance(value, dict):
+                raise TrainerError(
+                    f"{source}: {prefix}{key} is a table of settings, not {value!r}."
+                )
+            changes[key] = _checked(old, value, source, f"{prefix}{key}.")
+        else:
+            changes[key] = _converted(kinds[key], value, f"{source}: {prefix}{key}")
+    return changes
+
+
+def _converted(kind: Any, value: Any, where: str) -> Any:
+    items = getattr(kind, "__args__", None)
+    if items:
+        if isinstance(value, list | tuple) and (items[-1] is Ellipsis or len(value) == len(items)):
+            return tuple(_converted(items[0], item, where) for item in value)
+        wanted = "a list" if items[-1] is Ellipsis else f"a list of {len(items)}"
+        raise TrainerError(f"{where} is {value!r}; it takes {wanted}, such as [1, 2].")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise TrainerError(f"{where} has more digits than a number can have.") from error
+    if kind is str and isinstance(value, int):
+        return str(value)
+    if type(value) is not kind:
+        raise TrainerError(f"{where} is {value!r}; it takes a value of type {kind.__name__}.")
+    return value
+
+
+def fixed(config: Config) -> Config:
+    """The settings that a resumed run may not change; the others have their defaults."""
+    changed: Config = _changed(config, _table_of(MAY_CHANGE, Config()))
+    return changed
+
+
+def differing(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """Both values of every setting that differs and may not change on resume, by its key."""
+    mine, theirs = _flat(asdict(fixed(one))), _flat(asdict(fixed(other)))
+    return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}
+
+
+def parse(text: str, source: str) -> Config:
+    """Settings from what `dump` made of them. Raises TrainerError where `source` is damaged."""
+    try:
+        settings: Config = apply(Config(), parse_toml(text), source)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise TrainerError(f"{source} is damaged, or no TOML: {error}.") from error
+    return settings
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"optim": {"lr": 0.1}} as {"optim.lr": 0.1}."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _table_of(keys: Iterable[str], config: Config) -> dict[str, Any]:
+    """The values of some keys, in tables."""
+    flat, table = _flat(asdict(config)), dict[str, Any]()
+    for key in keys:
+        value = flat[key]
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        _merge(table, value)
+    return table
+
+
+def dump(config: Config) -> str:
+    """The settings as TOML text."""
+    return tomli_w.dumps(_lists(asdict(config)))
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
