@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from builder.build.build import BuildSettings, How, Summary, build
+from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.build.records import clear
 from builder.catalog import folder as folder_reader
 from builder.catalog.files import is_video, list_files
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Said:
+class Listener:
     """Whom to tell what is under way."""
 
     building: Progress = silent
@@ -148,7 +148,12 @@ def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
 
 
 def build_shards(
-    catalog: Catalog, folder: Path, frames: FrameSettings, said: Said, *, overwrite: bool = False
+    catalog: Catalog,
+    folder: Path,
+    frames: FrameSettings,
+    said: Listener,
+    *,
+    overwrite: bool = False,
 ) -> ShardDataset:
     """The shards of a catalog, built into `folder` unless they are there. `overwrite`: failed
     videos are tried again, and shards of other videos or frames are replaced.
@@ -181,7 +186,7 @@ def _failed(dataset: ShardDataset) -> str:
     return ", ".join(names + more)
 
 
-def _text(summary: Summary, failed: str) -> str:
+def _text(summary: BuildSummary, failed: str) -> str:
     text = f"{printable(str(summary.folder))}: {summary.sentence()}"
     return f"{text}\n  not in it: {failed}" if failed else text
 
@@ -204,7 +209,7 @@ def embed(
     subject: Subject,
     protocol: Protocol,
     device: torch.device,
-    said: Said,
+    said: Listener,
     *,
     overwrite: bool = False,
 ) -> Features:
@@ -235,7 +240,7 @@ def query_features(
             f"{printable(str(query))} is a folder. Name one video file to search with."
         )
     frames = query_settings(gallery, protocol)
-    dataset = build_shards(catalog_of([query]), scratch / "shards", frames, Said())
+    dataset = build_shards(catalog_of([query]), scratch / "shards", frames, Listener())
     if protocol.every and not dataset.videos[0].fps:
         protocol = replace(protocol, every=0.0)
-    return embed(dataset, scratch / "query.h5", subject, protocol, device, Said())
+    return embed(dataset, scratch / "query.h5", subject, protocol, device, Listener())

@@ -25,7 +25,7 @@ from typing import BinaryIO
 from builder.errors import BuilderError
 
 _PARTIAL = re.compile(r".+\.[0-9a-f]{12}\.partial", re.DOTALL)
-Content = str | bytes | memoryview
+FileContent = str | bytes | memoryview
 LOCK_FILE = ".lock"  # stays: taking it away would let two processes hold locks on two files
 
 # What a system call says that the file system does not have. (ENOTSUP is EOPNOTSUPP on Linux.)
@@ -106,13 +106,13 @@ def _must_be_own(path: Path, found: os.stat_result, may_have_names: bool) -> Non
         )
 
 
-def write_atomically(path: Path, content: Content) -> None:
+def write_atomically(path: Path, content: FileContent) -> None:
     """The file appears with all of `content`, or not at all."""
     partial = write_partial(path, content)
     give_name(partial, path)
 
 
-def write_partial(path: Path, content: Content) -> Path:
+def write_partial(path: Path, content: FileContent) -> Path:
     """Write all of `content` under a temporary name beside `path`, which is returned."""
     partial = partial_of(path)
     try:

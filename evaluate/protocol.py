@@ -93,7 +93,7 @@ def protocol_of(settings: Config) -> Protocol:
     )
 
 
-def changed(protocol: Protocol, assignments: tuple[str, ...]) -> Protocol:
+def changed_protocol(protocol: Protocol, assignments: tuple[str, ...]) -> Protocol:
     """With changes such as "clips=5" and "layer=layer3". Raises EvaluateError for a setting that is
     not there, or a value that is not allowed."""
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-TASKS = ("retrieval", "linear", "knn", "finetune")
+PUBLISHED_TASKS = ("retrieval", "linear", "knn", "finetune")
 _RANKS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50")
 _NOTE = "published, not ours: other data, longer training, other protocols"
 _SPLIT = "; the split is said where it is known"
@@ -17,7 +17,7 @@ _ON_THE_FLY = "-on-the-fly"  # ends a task whose figures are comparable to those
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFigures:
     """A method's figures for one task on one data set."""
 
     method: str
@@ -86,14 +86,14 @@ def lacks(dataset: str, classes: int, splits: Mapping[str, Mapping[str, Any]]) -
     )
 
 
-def published(task: str, dataset: str) -> tuple[Published, ...]:
+def published(task: str, dataset: str) -> tuple[PublishedFigures, ...]:
     """The rows for a task on a data set; none where nothing is known. A linear probe on augmented
     clips ("linear-on-the-fly") has those of a linear probe."""
     wanted = (task.removesuffix(_ON_THE_FLY), dataset)
     return tuple(row for row in _ROWS if (row.task, row.dataset) == wanted)
 
 
-def note(rows: Iterable[Published]) -> str:
+def note(rows: Iterable[PublishedFigures]) -> str:
     """What stands above the rows: whose figures they are."""
     return _NOTE + (_SPLIT if any(row.split for row in rows) else "")
 
@@ -122,17 +122,17 @@ def text_rows(task: str, dataset: str, columns: tuple[str, ...] = ()) -> list[st
     return [f"{note(rows)}:", *lines]
 
 
-def _who(row: Published) -> str:
+def _who(row: PublishedFigures) -> str:
     """ "RSPNet, C3D, Kinetics-400"; what the source does not say is left out."""
     return ", ".join(word for word in (row.method, row.backbone, row.pretraining) if word)
 
 
 def _finetuned(
     method: str, backbone: str, pretraining: str, ucf: float | None, hmdb: float | None, source: str
-) -> list[Published]:
+) -> list[PublishedFigures]:
     """Top-1 after fine-tuning on UCF-101 and on HMDB-51."""
     return [
-        Published(method, backbone, pretraining, "finetune", dataset, {"top1": top1}, source)
+        PublishedFigures(method, backbone, pretraining, "finetune", dataset, {"top1": top1}, source)
         for dataset, top1 in (("ucf101", ucf), ("hmdb51", hmdb))
         if top1 is not None
     ]
@@ -145,10 +145,12 @@ def _retrieved(
     recall: tuple[float, ...],
     source: str,
     split: str = "",
-) -> Published:
+) -> PublishedFigures:
     """Recall at 1, 5, 10, 20 and 50, or at 1 alone, on UCF-101."""
     figures = dict(zip(_RANKS, recall, strict=False))
-    return Published(method, backbone, pretraining, "retrieval", "ucf101", figures, source, split)
+    return PublishedFigures(
+        method, backbone, pretraining, "retrieval", "ucf101", figures, source, split
+    )
 
 
 _K400, _K600, _UCF = "Kinetics-400", "Kinetics-600", "UCF-101"
@@ -161,7 +163,7 @@ _RSPNET, _RSPNET_SUPPLEMENT = "RSPNet README", "RSPNet supplement"
 _SLOWFAST = "SlowFast README"
 _DUALVAR = "DualVar repository, a picture of a table"
 
-_ROWS: tuple[Published, ...] = (
+_ROWS: tuple[PublishedFigures, ...] = (
     *_finetuned("ASCNet", "R3D-18, 16x112", _K400, 80.5, 52.3, _ASCNET),
     *_finetuned("ASCNet", "S3D-G, 64x224", _K400, 90.8, None, f"ASCNet abstract; {_ASCNET}"),
     *_finetuned("ASCNet", "S3D-G, 64x224", _K400, None, 60.5, _ASCNET),
@@ -203,7 +205,7 @@ _ROWS: tuple[Published, ...] = (
     _retrieved("CoCLR, RGB", "S3D", _K400, (45.6,), "CoCLR README", "1"),
     _retrieved("TCLR", "R3D-18", _UCF, (56.1,), "TCLR README"),
     _retrieved("VCLR, from ImageNet MoCo", "R50", _K400, (70.6,), "VCLR README"),
-    Published(
+    PublishedFigures(
         "VCLR, from ImageNet MoCo",
         "R50",
         _K400,
@@ -212,9 +214,11 @@ _ROWS: tuple[Published, ...] = (
         {"recall@1": 35.2},
         "VCLR README",
     ),
-    Published("TCLR", "R3D-18", _UCF, "linear", "ucf101", {"top1": 69.9}, "TCLR README"),
+    PublishedFigures("TCLR", "R3D-18", _UCF, "linear", "ucf101", {"top1": 69.9}, "TCLR README"),
     *(
-        Published(method, "Slow R50", _K400, "linear", "kinetics400", {"top1": top1}, _SLOWFAST)
+        PublishedFigures(
+            method, "Slow R50", _K400, "linear", "kinetics400", {"top1": top1}, _SLOWFAST
+        )
         for method, top1 in (
             ("rho-BYOL, 2 clips", 67.4),
             ("rho-BYOL, 4 clips", 70.1),
@@ -224,5 +228,7 @@ _ROWS: tuple[Published, ...] = (
             ("SwAV, 2 clips", 62.6),
         )
     ),
-    Published("CVRL", "", _K600, "linear", "kinetics600", {"top1": 70.4}, "CVRL paper, abstract"),
+    PublishedFigures(
+        "CVRL", "", _K600, "linear", "kinetics600", {"top1": 70.4}, "CVRL paper, abstract"
+    ),
 )

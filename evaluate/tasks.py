@@ -35,8 +35,8 @@ from evaluate.encoders import Subject, Subjects
 from evaluate.errors import EvaluateError
 from evaluate.features.extract import extract
 from evaluate.features.store import Features
-from evaluate.finetune.clips import Labelled
-from evaluate.finetune.finetune import Task, finetune
+from evaluate.finetune.clips import LabelledVideos
+from evaluate.finetune.finetune import FinetuneJob, finetune
 from evaluate.measures import Measure
 from evaluate.progress import Progress, silent
 from evaluate.request import Question, result_path, store_path
@@ -49,7 +49,7 @@ from trainer.data.streaming.transport import shown
 from trainer.run.provenance import code
 from trainer.run.seen import count_seen, seen_by, sources_of
 
-SCHEMA = 1
+RESULT_SCHEMA = 1
 _COLUMNS = {
     "retrieval": [*(f"recall@{k}" for k in retrieval.RANKS), "mAP"],
     "knn": [f"knn@{k}" for k in NUMBERS],
@@ -160,10 +160,10 @@ class _Asking:
                 "name none of them. Choose another split, or build with other split lists."
             )
         learn, test = (
-            Labelled([videos[i] for i in own], parts.labels[own])
+            LabelledVideos([videos[i] for i in own], parts.labels[own])
             for own in (parts.train, parts.test)
         )
-        task = Task(subject, learn, test, len(parts.classes), asked.protocol, asked.finetune)
+        task = FinetuneJob(subject, learn, test, len(parts.classes), asked.protocol, asked.finetune)
         path = result_path(asked, self.subjects, self.dataset.name, parts.split)
         folder = self.subjects.folder / "finetune" / f"{path.stem}-{subject.name}"
         done = finetune(
@@ -181,9 +181,9 @@ class _Asking:
         some = range(0, len(parts.test), max(1, len(parts.test) // _PICTURED))[:_PICTURED]
         found = retrieval.nearest(every[0], every[1][some], _FOUND, device=self.device).positions
 
-        def shown(position: int) -> picture.Labelled:
+        def shown(position: int) -> picture.GridVideo:
             label = parts.classes[parts.labels[position]]
-            return picture.Labelled(self.dataset.videos[position], label)
+            return picture.GridVideo(self.dataset.videos[position], label)
 
         rows = [
             (shown(parts.test[query]), [shown(parts.train[i]) for i in row])
@@ -212,7 +212,7 @@ def _result(
     columns = _COLUMNS.get(asked.task, ["top1", "top5"])
     every = list(of_splits.values())
     return {
-        "schema": SCHEMA,
+        "schema": RESULT_SCHEMA,
         "task": asked.task,
         "dataset": dataset.name,
         "factor": asked.factor,

@@ -9,7 +9,7 @@ from typing import Any
 
 from builder.shards.format import DATASET_FILE
 from evaluate.errors import EvaluateError
-from evaluate.protocol import Protocol, changed, protocol_of
+from evaluate.protocol import Protocol, changed_protocol, protocol_of
 from experiments.floors import FLOOR_OF
 from experiments.peers import PEER_OF
 from trainer.config.recipe_file import dump, load_recipe, override
@@ -109,7 +109,7 @@ class Plan:
 
     def protocol(self, cell: Cell) -> Protocol:
         """How features are taken. Raises EvaluateError for a change that no protocol can have."""
-        return changed(protocol_of(self.settings(cell)), cell.data.protocol)
+        return changed_protocol(protocol_of(self.settings(cell)), cell.data.protocol)
 
     def asked(self, cell: Cell) -> dict[str, Any]:
         """All that decides a cell's figures, but for the code: it is made anew if this changes."""

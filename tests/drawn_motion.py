@@ -13,7 +13,7 @@ import simplejpeg
 
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
-from builder.decode.frames import Facts, Frames
+from builder.decode.frames import Frames, SourceFacts
 from builder.shards.format import DATASET_FILE, VIDEOS_FILE, ShardDataset
 from builder.shards.manifest import text_of
 
@@ -56,7 +56,7 @@ def draw(times: Sequence[float], even: bool, source_bytes: int = 1) -> Frames:
     digest = sha256(blob).hexdigest()
     rate = (len(times) - 1) / times[-1] if len(times) > 1 else 25.0
     kept = None if even else tuple(times)
-    facts = Facts(source_bytes=source_bytes, source_sha256="0" * 64, fps=rate)
+    facts = SourceFacts(source_bytes=source_bytes, source_sha256="0" * 64, fps=rate)
     return Frames(blob, offsets, digest, WIDTH, HEIGHT, (), facts, fps=rate, times=kept)
 
 

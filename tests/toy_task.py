@@ -7,8 +7,8 @@ import torch
 
 from builder.shards.format import ShardDataset
 from evaluate.encoders import Subject
-from evaluate.finetune.clips import Labelled
-from evaluate.finetune.finetune import Task
+from evaluate.finetune.clips import LabelledVideos
+from evaluate.finetune.finetune import FinetuneJob
 from evaluate.finetune.settings import FinetuneSettings
 from evaluate.protocol import Protocol
 from trainer.backbones import make_backbone
@@ -19,19 +19,19 @@ SETTINGS = FinetuneSettings(epochs=6.0, batch=4, lr=0.01, workers=1)
 FACTS = {"encoder": "trained", "checkpoint_sha256": "a" * 64, "seed": 0}
 
 
-def toy_task(dataset: ShardDataset) -> Task:
+def toy_task(dataset: ShardDataset) -> FinetuneJob:
     """Learnt from the first clip of every group, tested on the second."""
     torch.manual_seed(0)
     first = [v for v in dataset.videos if "c01" in v.name]
     second = [v for v in dataset.videos if "c02" in v.name]
     subject = Subject("trained", make_backbone("r3d-tiny"), FACTS)
-    return Task(subject, part(first), part(second), 2, PROTOCOL, SETTINGS)
+    return FinetuneJob(subject, part(first), part(second), 2, PROTOCOL, SETTINGS)
 
 
-def part(videos) -> Labelled:
-    return Labelled(videos, np.array([v.label for v in videos], np.int64))
+def part(videos) -> LabelledVideos:
+    return LabelledVideos(videos, np.array([v.label for v in videos], np.int64))
 
 
-def changed(task: Task, **changes) -> Task:
+def changed(task: FinetuneJob, **changes) -> FinetuneJob:
     """With other settings."""
     return replace(task, settings=replace(task.settings, **changes))

@@ -27,7 +27,7 @@ from trainer.method.monitor import (
 )
 from trainer.network import backends, prepare
 from trainer.run import checkpoint
-from trainer.run.log import Log
+from trainer.run.log import TrainingLog
 from trainer.run.run import note_launch
 from trainer.schedules import total_steps
 from trainer.step import Stepper, Taken
@@ -82,7 +82,7 @@ def _loop(stepper: Stepper, first: int, progress: Progress, stop: Stop) -> dict[
     milestones = checkpoint.milestones(total, settings.milestones)
     batches = training_batches(settings, stepper.data, first, total, rank, device)
     waiting = Waiting(batches, rank.world)
-    log = Log(run, first, total) if rank.number == 0 else None
+    log = TrainingLog(run, first, total) if rank.number == 0 else None
     done, saved = first, first
     try:
         while done < total:

@@ -11,7 +11,7 @@ import click
 
 from ascnet.progress import Progress
 from ascnet.text import counted
-from builder.build.build import BuildSettings, How, Summary, build
+from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.catalog import READERS, shapes
 from builder.decode.engine import ENGINES
 from builder.decode.frames import CHROMA, REASONS, WARNINGS, FrameSettings
@@ -255,7 +255,7 @@ def _must_fit_together(
         raise BuilderError("--finish keeps what is built, --overwrite takes it away: choose one.")
 
 
-def _say(summary: Summary) -> None:
+def _say(summary: BuildSummary) -> None:
     counts, folder = summary.counts, summary.folder
     if counts is None:
         click.echo(f"{folder}: {summary.sentence()}{_speed(summary)}")
@@ -293,7 +293,7 @@ def _say_left_alone(left_alone: tuple[tuple[str, str], ...]) -> None:
         )
 
 
-def _speed(summary: Summary) -> str:
+def _speed(summary: BuildSummary) -> str:
     if not summary.done_now:
         return ""
     return f", {summary.done_now / summary.seconds:.1f} videos a second"

@@ -76,7 +76,7 @@ def command(
     subjects = subjects_of(run, weights, backbone, recipe)
     protocol = replace(protocol_of(subjects.settings), every=every, mirrored=mirrored)
     with Progress("building", "videos") as building, Progress("features", "videos") as features:
-        said = embedding.Said(building, features, click.echo)
+        said = embedding.Listener(building, features, click.echo)
         if shards is not None:
             dataset = _only_one(shards)
             store = out or _default_store(subjects, dataset.name, protocol)

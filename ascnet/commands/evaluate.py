@@ -18,7 +18,7 @@ from evaluate.encoders import Subjects
 from evaluate.errors import EvaluateError
 from evaluate.finetune import settings as finetune_config
 from evaluate.probe.probe import SOLVERS, ProbeSettings
-from evaluate.protocol import CROPS, POOLINGS, changed, protocol_of
+from evaluate.protocol import CROPS, POOLINGS, changed_protocol, protocol_of
 from evaluate.published import lacks, published, text_rows
 from evaluate.request import ON_THE_FLY, TASKS, Question, result_path
 from evaluate.retrieval.retrieval import CENTRINGS
@@ -165,7 +165,9 @@ def command(
                     question = _with_classifier(
                         question, subjects, dataset.name, classifier, for_classifier
                     )
-                question = replace(question, protocol=changed(question.protocol, for_clips))
+                question = replace(
+                    question, protocol=changed_protocol(question.protocol, for_clips)
+                )
                 _evaluate(question, subjects, dataset, overwrite)
             except (EvaluateError, TrainerError, BuilderError) as error:
                 refused.append(str(error))  # the others can still be evaluated

@@ -15,7 +15,7 @@ from builder.atomic import write_atomically
 from builder.catalog.cells import line, written
 from builder.shards.info_text import printable
 from evaluate.features.store import Features
-from evaluate.search.duplicates import Pair, find_pairs, groups_of, joined_groups, leaks_of
+from evaluate.search.duplicates import DuplicatePair, find_pairs, groups_of, joined_groups, leaks_of
 from evaluate.search.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
 
 
@@ -122,7 +122,7 @@ def command(
         click.echo(groups_table.summary_of(features, joined, table))
 
 
-def _cells(features: Features, pair: Pair, groups: dict[int, int]) -> list[str]:
+def _cells(features: Features, pair: DuplicatePair, groups: dict[int, int]) -> list[str]:
     return [
         f"{pair.score:.3f}",
         str(groups[pair.first] + 1),
@@ -134,7 +134,7 @@ def _cells(features: Features, pair: Pair, groups: dict[int, int]) -> list[str]:
     ]
 
 
-def _text(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> str:
+def _text(features: Features, pairs: Sequence[DuplicatePair], groups: dict[int, int]) -> str:
     head = ["score", "group", "video", "from-to", "and video", "from-to", "split"]
     rows = [[printable(cell) for cell in _cells(features, pair, groups)] for pair in pairs]
     if not features.splits:
@@ -142,7 +142,7 @@ def _text(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> 
     return text_table([head, *rows], right=(0, 1))
 
 
-def _csv(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> str:
+def _csv(features: Features, pairs: Sequence[DuplicatePair], groups: dict[int, int]) -> str:
     head = ["score", "group", "first", "first_time", "second", "second_time", "different_parts"]
     rows = [line([*head, "first_class", "second_class"])]
     for pair in pairs:
@@ -154,9 +154,9 @@ def _csv(features: Features, pairs: Sequence[Pair], groups: dict[int, int]) -> s
 
 def _summary(
     features: Features,
-    pairs: Sequence[Pair],
+    pairs: Sequence[DuplicatePair],
     groups: dict[int, int],
-    leaking: Sequence[Pair],
+    leaking: Sequence[DuplicatePair],
     threshold: float,
     *,
     hint: bool,

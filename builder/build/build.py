@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.atomic import only_writer
-from builder.build.job import Row, Task, build_here
+from builder.build.job import Row, ShardJob, build_here
 from builder.build.plan import ShardPlan, order_of_work, plan_shards
 from builder.build.records import (
     NOTES,
@@ -60,7 +60,7 @@ class How:
 
 
 @dataclass(frozen=True)
-class Summary:
+class BuildSummary:
     """What a build came to."""
 
     folder: Path
@@ -94,7 +94,7 @@ def build(
     settings: BuildSettings,
     how: How,
     progress: Progress = lambda done, total, text: None,
-) -> Summary:
+) -> BuildSummary:
     """Build the shards of a catalog into `folder`, or go on with a build that was interrupted.
 
     The unit of work is a shard: a kill costs the shards that were being written. Raises
@@ -128,7 +128,7 @@ class _Build:
         self.failures: Counter[str] = Counter()
         self.done_now = 0
 
-    def run(self) -> Summary:
+    def run(self) -> BuildSummary:
         began = time.monotonic()
         if self.how.overwrite:
             clear(self.folder, self.catalog.dataset)
@@ -151,7 +151,7 @@ class _Build:
             counts, built = ShardDataset(self.folder).counts, len(self.plans)
         else:
             counts, built = None, sum(map(self._is_built, self.plans))
-        return Summary(
+        return BuildSummary(
             folder=self.folder,
             counts=counts,
             done_now=self.done_now,
@@ -165,7 +165,7 @@ class _Build:
     def _is_built(self, plan: ShardPlan) -> bool:
         return keep_whole(self.folder, plan.index)
 
-    def _tasks(self, plans: list[ShardPlan]) -> list[Task]:
+    def _tasks(self, plans: list[ShardPlan]) -> list[ShardJob]:
         """The work on some shards, in the order in which to do it."""
         catalog = self.catalog
         here = Path.cwd()  # a task may be done elsewhere
@@ -176,7 +176,7 @@ class _Build:
             return key, replace(video, path=here / video.path), catalog.label(video)
 
         return [
-            Task(
+            ShardJob(
                 folder=here / self.folder,
                 dataset=catalog.dataset,
                 plan=plan,

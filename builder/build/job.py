@@ -23,7 +23,7 @@ Made = tuple[Row, bytes, bytes | bytearray]  # a row of videos.jsonl, the sample
 
 
 @dataclass(frozen=True)
-class Task:
+class ShardJob:
     """One shard to build, with its videos in the order in which to decode them."""
 
     folder: Path
@@ -34,7 +34,7 @@ class Task:
     limits: Limits  # of each video
 
 
-def make_sample(task: Task, key: int, video: Source, label: int | None, by: Children) -> Made:
+def make_sample(task: ShardJob, key: int, video: Source, label: int | None, by: Children) -> Made:
     """Decode one video. Raises BuilderError if it has vanished since the build began."""
     if video.problem:
         result: Frames | Failure = Failure(video.problem, "")
@@ -51,21 +51,21 @@ def make_sample(task: Task, key: int, video: Source, label: int | None, by: Chil
     return row, text, result.blob if isinstance(result, Frames) else b""
 
 
-def build_here(tasks: list[Task], workers: int) -> Generator[list[Row], None, None]:
+def build_here(tasks: list[ShardJob], workers: int) -> Generator[list[Row], None, None]:
     """Build shards on this machine, `workers` videos at a time; the row of each finished video."""
     open_shards: dict[int, OpenShard] = {}
     # Some more threads than decoders: while one hashes or writes, no core waits for work.
     threads = workers + -(-workers // 8)
     with Children(at_once=workers) as children:
 
-        def build_video(item: tuple[Task, int, Source, int | None]) -> list[Row]:
+        def build_video(item: tuple[ShardJob, int, Source, int | None]) -> list[Row]:
             task, key, video, label = item
             row, text, blob = make_sample(task, key, video, label, children)
             if open_shards[task.plan.index].deliver(row, text, blob):
                 del open_shards[task.plan.index]
             return [row]
 
-        def items() -> Iterator[tuple[Task, int, Source, int | None]]:
+        def items() -> Iterator[tuple[ShardJob, int, Source, int | None]]:
             for task in tasks:
                 open_shards[task.plan.index] = OpenShard(task.folder, task.dataset, task.plan)
                 for video in task.videos:
@@ -79,6 +79,6 @@ def build_here(tasks: list[Task], workers: int) -> Generator[list[Row], None, No
                 shard.discard()
 
 
-def build_shard(task: Task) -> list[Row]:
+def build_shard(task: ShardJob) -> list[Row]:
     """Build one shard, a video at a time; its rows."""
     return [row for rows in build_here([task], workers=1) for row in rows]

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from builder.build.assemble import OpenShard
-from builder.build.job import Made, Row, Task, make_sample
+from builder.build.job import Made, Row, ShardJob, make_sample
 from builder.build.records import Record, read_record, record_path, save_record
 from builder.catalog.source import Source
 from builder.decode.frames import split_frames
@@ -15,10 +15,10 @@ from builder.errors import BuilderError
 from builder.shards.format import Location, Sample, read_sample
 from builder.workers import run_local
 
-Again = tuple[Task, int, Source, int | None]  # a video to try again: task, key, video, label
+Again = tuple[ShardJob, int, Source, int | None]  # a video to try again: task, key, video, label
 
 
-def retry_failed(tasks: list[Task], workers: int) -> Generator[list[Row], None, None]:
+def retry_failed(tasks: list[ShardJob], workers: int) -> Generator[list[Row], None, None]:
     """Decode the failed videos of shards that have a record; the row of each comes back.
 
     A shard that gains a video is written anew, its other samples copied. Raises BuilderError if one
@@ -36,7 +36,7 @@ def retry_failed(tasks: list[Task], workers: int) -> Generator[list[Row], None, 
     made: dict[int, dict[int, Made]] = {}
     with Children(at_once=workers) as children:
 
-        def make(item: Again) -> tuple[Task, Made]:
+        def make(item: Again) -> tuple[ShardJob, Made]:
             return item[0], make_sample(*item, children)
 
         with closing(run_local(make, again, workers, stop=children.stop)) as results:
@@ -48,7 +48,7 @@ def retry_failed(tasks: list[Task], workers: int) -> Generator[list[Row], None, 
                 yield [one[0]]
 
 
-def _mend(task: Task, made: dict[int, Made]) -> None:
+def _mend(task: ShardJob, made: dict[int, Made]) -> None:
     """Bring a shard and its record up to date."""
     record = read_record(task.folder, task.plan.index)
     if all(row["status"] == "failed" for row, _, _ in made.values()):

@@ -26,7 +26,7 @@ from builder.catalog.files import (
     normal,
     read_csv,
 )
-from builder.catalog.source import PARTS, Catalog, Source, are_numbers, in_order
+from builder.catalog.source import SPLIT_PARTS, Catalog, Source, are_numbers, in_order
 from builder.errors import BuilderError
 
 _GROUP = re.compile(r"_g(\d+)_")
@@ -204,10 +204,10 @@ def _groups_from_csv(table: Path, videos: list[Source]) -> tuple[list[Source], s
 def _splits_from_csv(table: Path, videos: list[Source]) -> list[Source]:
     rows = _rows_of(table)
     for name, row in rows.items():
-        if row["split"] not in PARTS:
+        if row["split"] not in SPLIT_PARTS:
             raise BuilderError(
                 f"{table}: {name!r} has the split {row['split']!r}; allowed are "
-                f"{', '.join(PARTS)}, or nothing in all rows where groups are given."
+                f"{', '.join(SPLIT_PARTS)}, or nothing in all rows where groups are given."
             )
     here = find_names(rows, (v.name for v in videos), table)
     if unlisted := sorted({v.name for v in videos} - set(here.values())):

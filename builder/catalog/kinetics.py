@@ -28,9 +28,9 @@ from builder.catalog import official
 from builder.catalog.files import NO_VIDEO_NAME, is_video, list_files
 from builder.catalog.kinetics_lists import (
     FOLDERS,
-    Clip,
+    ClipTimes,
+    ListedClip,
     Lists,
-    Row,
     letters,
     not_read,
     part_of,
@@ -56,7 +56,7 @@ class _File(NamedTuple):
     name: str
     part: str | None  # None: a replacement
     class_name: str | None
-    clip: Clip | None  # None: not understood
+    clip: ClipTimes | None  # None: not understood
 
 
 def read(root: Path, count: int) -> Catalog:
@@ -154,7 +154,7 @@ def _parse(name: str) -> _File | str:
     clip = None
     if match:
         times = [int(match[t]) if match[t] else None for t in ("start", "end")]
-        clip = Clip(match["id"], *times)
+        clip = ClipTimes(match["id"], *times)
     return _File(name, part, folders[1] if part and len(folders) == 2 else None, clip)
 
 
@@ -168,10 +168,10 @@ def _read_by_lists(
 ) -> tuple[list[Source], list[tuple[str, str]]]:
     rows, left_alone = said.rows, [*said.refused, *said.unread.items()]
     labels = {letters(row.label) for row in rows.values() if row.label}
-    of_id: dict[str, list[Clip]] = {}
+    of_id: dict[str, list[ClipTimes]] = {}
     for clip in rows:
         of_id.setdefault(clip.youtube_id, []).append(clip)
-    found: dict[Clip, str] = {}
+    found: dict[ClipTimes, str] = {}
     for file in files:
         held = _find(file, rows, of_id, labels)
         if isinstance(held, str):
@@ -204,7 +204,7 @@ class _Style:
             else:
                 self._classes.setdefault(letters(file.class_name), file.class_name)
 
-    def name_of(self, clip: Clip, row: Row) -> str:
+    def name_of(self, clip: ClipTimes, row: ListedClip) -> str:
         folders = [self._parts.get(row.part, row.part)]
         if row.label and row.part not in self._flat:
             folders.append(self._classes.get(letters(row.label), row.label))
@@ -213,8 +213,11 @@ class _Style:
 
 
 def _find(
-    file: _File, rows: dict[Clip, Row], of_id: dict[str, list[Clip]], labels: set[str]
-) -> Clip | str:
+    file: _File,
+    rows: dict[ClipTimes, ListedClip],
+    of_id: dict[str, list[ClipTimes]],
+    labels: set[str],
+) -> ClipTimes | str:
     """The listed clip that a file holds, or why it holds none."""
     clip = file.clip
     if clip is None:
@@ -292,7 +295,7 @@ def _read_by_folders(
     for file in files:
         if file.part is None and file.clip is not None:
             instead.setdefault(file.clip.youtube_id, file.name)
-    found: dict[Clip, str] = {}
+    found: dict[ClipTimes, str] = {}
     spelling: dict[str, str] = {}
     videos, again = [], []
     for file in files:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from builder.catalog.files import normal, read_csv, read_text
-from builder.catalog.source import PARTS
+from builder.catalog.source import SPLIT_PARTS
 from builder.errors import BuilderError
 
 FOLDERS = ("", "annotations")  # where lists are looked for, below the source folder
@@ -47,7 +47,7 @@ _PATH = re.compile(rf"(?:(?P<folders>.*)/)?{_NAME}")
 _NAMED = re.compile(rf"(?P<label>.+?){_GAP}{_NAME}")
 
 
-class Clip(NamedTuple):
+class ClipTimes(NamedTuple):
     """Seconds of a video. Without times: all of them, or the one clip of it that is listed."""
 
     youtube_id: str
@@ -55,7 +55,7 @@ class Clip(NamedTuple):
     end: int | None
 
 
-class Row(NamedTuple):
+class ListedClip(NamedTuple):
     """What a list says of a clip."""
 
     label: str | None
@@ -65,7 +65,7 @@ class Row(NamedTuple):
 class Lists(NamedTuple):
     """What all lists together say."""
 
-    rows: dict[Clip, Row]
+    rows: dict[ClipTimes, ListedClip]
     refused: list[tuple[str, str]]  # rows that contradict an earlier one: where, and what they say
     unread: dict[str, str]  # files that are named as a list is, and are none: why
 
@@ -114,16 +114,16 @@ def read_lists(root: Path, lists: dict[str, str]) -> Lists:
     """Read the lists, each of a part. Raises BuilderError if one of them is not whole."""
     found = Lists({}, [], {})
     spelling: dict[str, str] = {}
-    for name in sorted(lists, key=lambda name: (PARTS.index(lists[name]), name)):
+    for name in sorted(lists, key=lambda name: (SPLIT_PARTS.index(lists[name]), name)):
         read = _read(root / name, lists[name])
         if isinstance(read, str):
             found.unread[name] = read
             continue
         for number, clip, label, part in read:
-            row = Row(label and spelling.setdefault(letters(label), label), part)
+            row = ListedClip(label and spelling.setdefault(letters(label), label), part)
             first = found.rows.setdefault(clip, row)
             if first.part == row.part and None in (first.label, row.label):
-                found.rows[clip] = Row(first.label or row.label, row.part)
+                found.rows[clip] = ListedClip(first.label or row.label, row.part)
             elif first != row:
                 reason = (
                     f"names {clip.youtube_id} {clip.start}-{clip.end} as "
@@ -134,7 +134,7 @@ def read_lists(root: Path, lists: dict[str, str]) -> Lists:
     return found
 
 
-def _read(path: Path, part: str) -> list[tuple[int, Clip, str | None, str]] | str:
+def _read(path: Path, part: str) -> list[tuple[int, ClipTimes, str | None, str]] | str:
     """Line number, clip, label and part of every row of a list; or why the file is no list."""
     lines = [(n, line.strip()) for n, line in enumerate(read_text(path).split("\n"), 1)]
     lines = [(n, line) for n, line in lines if line]
@@ -161,15 +161,17 @@ def _read(path: Path, part: str) -> list[tuple[int, Clip, str | None, str]] | st
     return rows
 
 
-def _of_cells(cells: dict[str, str], part: str) -> tuple[Clip, str | None, str]:
+def _of_cells(cells: dict[str, str], part: str) -> tuple[ClipTimes, str | None, str]:
     """What a row below a head says, in a list of `part`. Raises ValueError if that is nonsense."""
     if not cells["youtube_id"]:
         raise ValueError("the youtube_id is empty")
-    clip = Clip(cells["youtube_id"], _seconds(cells["time_start"]), _seconds(cells["time_end"]))
+    clip = ClipTimes(
+        cells["youtube_id"], _seconds(cells["time_start"]), _seconds(cells["time_end"])
+    )
     return clip, cells.get("label") or None, _part_of_cell(cells.get("split") or part)
 
 
-def _of_line(line: str, part: str) -> tuple[Clip, str | None, str]:
+def _of_line(line: str, part: str) -> tuple[ClipTimes, str | None, str]:
     """What a line without a head says. Raises ValueError if that is no clip."""
     line = line.replace('"', "")
     match = _FIELDS.fullmatch(line) or _PATH.fullmatch(line) or _NAMED.fullmatch(line)
@@ -179,7 +181,7 @@ def _of_line(line: str, part: str) -> tuple[Clip, str | None, str]:
     folders = (cells.get("folders") or "").split("/")
     label = cells.get("label") or (None if part_of(folders[-1]) else folders[-1])
     behind, said = _label_and_part(cells["behind"] or "")
-    clip = Clip(cells["id"], _seconds(cells["start"]), _seconds(cells["end"]))
+    clip = ClipTimes(cells["id"], _seconds(cells["start"]), _seconds(cells["end"]))
     return clip, label or behind, said or part
 
 

@@ -44,7 +44,7 @@ _VERSION_FILE = "version.txt"  # written first: what the videos are drawn by
 
 
 @dataclass(frozen=True)
-class Clip:
+class DrawnClip:
     """One video of the data set, before it is drawn."""
 
     family: str
@@ -83,10 +83,10 @@ class Clip:
         }
 
 
-def clips() -> list[Clip]:
+def clips() -> list[DrawnClip]:
     """All 768 clips, in the order of their names."""
     every = product(FAMILIES, PROGRAMMES, range(1, GROUPS + 1), range(1, CLIPS + 1))
-    return sorted((Clip(*row) for row in every), key=lambda clip: clip.name)
+    return sorted((DrawnClip(*row) for row in every), key=lambda clip: clip.name)
 
 
 def make(
@@ -152,7 +152,7 @@ def read(root: Path) -> Catalog:
     return Catalog("shapes", root, videos, tuple(classes))
 
 
-def _write(root: Path, clip: Clip) -> Clip:
+def _write(root: Path, clip: DrawnClip) -> DrawnClip:
     path = root / clip.name
     if not path.is_file():
         partial_path = partial_of(path)
@@ -169,7 +169,7 @@ def _write(root: Path, clip: Clip) -> Clip:
     return clip
 
 
-def draw(clip: Clip) -> np.ndarray:
+def draw(clip: DrawnClip) -> np.ndarray:
     """The frames of a clip: uint8, T x 120 x 160 x 3."""
     scene, sprite = _scene(clip), _sprite(clip)
     rng = clip.rng("motion", clip.clip)
@@ -230,12 +230,12 @@ def _to_sprite(centre: np.ndarray, angle: float, zoom: float) -> tuple[float, ..
     return (c, s, half - c * x - s * y, -s, c, half + s * x - c * y)
 
 
-def _scene(clip: Clip) -> Image.Image:
+def _scene(clip: DrawnClip) -> Image.Image:
     size = (2 * _WIDTH, 2 * _HEIGHT)
     return Image.fromarray(_texture(clip.rng("scene"), clip.family, size, 32, _SCENE_TONES))
 
 
-def _sprite(clip: Clip) -> Image.Image:
+def _sprite(clip: DrawnClip) -> Image.Image:
     """The object: an outline cut from fine checks."""
     rng = clip.rng("object")
     sprite = Image.fromarray(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-PARTS = ("train", "val", "test")  # what a split may say of a video
+SPLIT_PARTS = ("train", "val", "test")  # what a split may say of a video
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from builder.catalog.files import normal, read_csv
 from builder.catalog.folder import group_of, remarks_on, split_by_group
-from builder.catalog.source import PARTS, Catalog, Source, in_order
+from builder.catalog.source import SPLIT_PARTS, Catalog, Source, in_order
 from builder.errors import BuilderError
 
 _NEEDED, _OPTIONAL = ("path",), ("label", "group", "split")
@@ -130,10 +130,10 @@ def _must_be_different(table: Path, rows: _Rows, paths: list[Path]) -> None:
 
 def _must_have_splits(table: Path, rows: _Rows) -> None:
     for number, row in rows:
-        if row.get("split") and row["split"] not in PARTS:
+        if row.get("split") and row["split"] not in SPLIT_PARTS:
             raise BuilderError(
                 f"{table}, line {number}: the split is {row['split']!r}; allowed are "
-                f"{', '.join(PARTS)}, or nothing in all rows."
+                f"{', '.join(SPLIT_PARTS)}, or nothing in all rows."
             )
     empty = [number for number, row in rows if not row.get("split")]
     if 0 < len(empty) < len(rows):

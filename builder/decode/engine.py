@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.decode import ffmpeg as ffmpeg_engine
 from builder.decode import pyav as pyav_engine
 from builder.decode.formats import without_reading
-from builder.decode.frames import Facts, Failure, Frames, FrameSettings
+from builder.decode.frames import Failure, Frames, FrameSettings, SourceFacts
 from builder.decode.processes import Children
 from builder.errors import BuilderError
 from builder.limits import Limits
@@ -79,25 +79,25 @@ def _state(path: Path) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _look_at(path: Path, limits: Limits, children: Children) -> Facts | Failure:
+def _look_at(path: Path, limits: Limits, children: Children) -> SourceFacts | Failure:
     """Size and hash of a file, or what keeps it from being decoded."""
     size = None
     try:
         status = path.stat()
         size = status.st_size
         if not stat.S_ISREG(status.st_mode):
-            return Failure("unreadable", "it is no regular file", Facts(size))
+            return Failure("unreadable", "it is no regular file", SourceFacts(size))
         if not size:  # not even opened: some of what the system makes up is waited for for ever
-            return Failure("empty file", "0 bytes", Facts(0, hashlib.sha256().hexdigest()))
+            return Failure("empty file", "0 bytes", SourceFacts(0, hashlib.sha256().hexdigest()))
         size, digest = _hash(path, limits.seconds, children)
     except _TooLongError:
         what = f"reading its {size} bytes was stopped after {limits.seconds:g} s"
-        return Failure("timeout", what, Facts(size))
+        return Failure("timeout", what, SourceFacts(size))
     except FileNotFoundError:
         return Failure("missing", "no such file")
     except OSError as error:
-        return Failure("unreadable", error.strerror or str(error), Facts(size))
-    facts = Facts(size, digest)
+        return Failure("unreadable", error.strerror or str(error), SourceFacts(size))
+    facts = SourceFacts(size, digest)
     return facts if size else Failure("empty file", "0 bytes", facts)
 
 

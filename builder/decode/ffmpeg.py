@@ -19,15 +19,15 @@ import ffmpeg
 import imageio_ffmpeg
 
 from builder.decode.colour_tags import taken_as_unknown
-from builder.decode.ffmpeg_log import COLOURED, UNWANTED, Log, Stream
+from builder.decode.ffmpeg_log import COLOURED, UNWANTED, FfmpegLog, VideoStream
 from builder.decode.formats import NOT_READ, ONLY_READ, PROTOCOL
 from builder.decode.frame_times import setpts, spacing
 from builder.decode.frames import (
     WARNINGS,
-    Facts,
     Failure,
     Frames,
     FrameSettings,
+    SourceFacts,
     crash,
     index_frames,
     reason_for_no_frames,
@@ -93,7 +93,7 @@ class _Output:
 
     blob: bytearray  # of JPEGs
     stamps: tuple[float | None, ...]  # seconds, of every frame that was decoded
-    log: Log
+    log: FfmpegLog
     status: int
 
     @property
@@ -183,7 +183,7 @@ def _run(
         status = process.wait()
     if expired.is_set():
         raise _ExpiredError
-    return _Output(blob, _stamps(said), Log(text, path), status)
+    return _Output(blob, _stamps(said), FfmpegLog(text, path), status)
 
 
 @contextmanager
@@ -359,7 +359,7 @@ def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames |
     )
 
 
-def _without_frames(log: Log, limits: Limits, detail: str, facts: Facts) -> Failure:
+def _without_frames(log: FfmpegLog, limits: Limits, detail: str, facts: SourceFacts) -> Failure:
     """Why no frames are kept."""
     if _ran_out(log, limits):
         return Failure("too large", limits.too_much_memory, facts)
@@ -372,11 +372,11 @@ def _without_frames(log: Log, limits: Limits, detail: str, facts: Facts) -> Fail
     return Failure(reason_for_no_frames(said, has_video=log.opened), detail, facts)
 
 
-def _ran_out(log: Log, limits: Limits) -> bool:
+def _ran_out(log: FfmpegLog, limits: Limits) -> bool:
     return log.says(MEMORY_SAID) and limits.ran_out(log.peak)
 
 
-def _stream_of(log: Log) -> Stream | None:
+def _stream_of(log: FfmpegLog) -> VideoStream | None:
     """The stream that the frames are of."""
     taken = log.pictures[0].stream if log.pictures else None
     if taken is None and len(log.streams) == 1:
@@ -384,12 +384,12 @@ def _stream_of(log: Log) -> Stream | None:
     return next((stream for stream in log.streams if stream.index == taken), None)
 
 
-def _facts(log: Log, stream: Stream | None) -> Facts:
+def _facts(log: FfmpegLog, stream: VideoStream | None) -> SourceFacts:
     """What ffmpeg says of the file."""
     rotation = stream.rotation if stream else None
     picture = log.pictures[0] if log.pictures else None
     nominal = picture.rate if picture else None
-    return Facts(
+    return SourceFacts(
         fps=stream.rate("fps") if stream else None,
         nominal_fps=stream.rate("tbr") if stream else nominal,
         duration=log.duration,

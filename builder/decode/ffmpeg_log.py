@@ -45,7 +45,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Stream:
+class VideoStream:
     """A video stream as ffmpeg describes it."""
 
     index: int
@@ -88,7 +88,7 @@ class Picture:
     rate: float | None  # the stream's nominal frame rate
 
 
-class Log:
+class FfmpegLog:
     """The log of one ffmpeg process, written with COLOURED and -loglevel level+verbose."""
 
     def __init__(self, text: bytes, path: Path) -> None:
@@ -163,7 +163,7 @@ class Log:
         return tuple(sorted((taken | {stream.index for stream in self.streams}) - covers))
 
     @cached_property
-    def streams(self) -> tuple[Stream, ...]:
+    def streams(self) -> tuple[VideoStream, ...]:
         """The video streams, cover pictures among them, that are described just once. None where
         ffmpeg's words for one stand elsewhere, too: a language or a key with line ends may have
         torn its line apart."""
@@ -173,7 +173,7 @@ class Log:
         listed = _LISTED.findall(self._input)
         ends = [*(match.start() for match in found), len(self._input)][1:]
         return tuple(
-            Stream(int(match[1]), match[3], _only_rotation(self._input[match.end() : end]))
+            VideoStream(int(match[1]), match[3], _only_rotation(self._input[match.end() : end]))
             for match, end in zip(found, ends, strict=True)
             if match[2] == "Video" and listed.count(match[1]) == 1
         )

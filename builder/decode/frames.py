@@ -48,7 +48,7 @@ class FrameSettings:
 
 
 @dataclass(frozen=True)
-class Facts:
+class SourceFacts:
     """What is known of a source file, built or not. A header's frame count is not among it."""
 
     source_bytes: int | None = None
@@ -72,7 +72,7 @@ class Frames:
     width: int  # pixels
     height: int  # pixels
     warnings: tuple[str, ...]  # keys of WARNINGS
-    facts: Facts = field(default_factory=Facts)
+    facts: SourceFacts = field(default_factory=SourceFacts)
     detail: str = ""  # the first complaint, if there was one
     fps: float | None = None  # average rate of these frames; None: unknown
     # Seconds of every frame after the first one's (times[0] == 0.0), rising, one per frame; None
@@ -86,7 +86,7 @@ class Failure:
 
     reason: str  # a key of REASONS
     detail: str  # the decoder's first complaint, or the operating system's
-    facts: Facts = field(default_factory=Facts)
+    facts: SourceFacts = field(default_factory=SourceFacts)
 
 
 def scaled_size(width: float, height: float, short_side: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ def add_line(lines: list[str], line: str) -> None:
         del lines[_KEPT : 2 * _KEPT]
 
 
-class Said(logging.Handler):
+class LibavLog(logging.Handler):
     """Keeps libav's warnings and errors while it is in use (PyAV hands them to `logging`)."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Said(logging.Handler):
         if record.levelno >= logging.ERROR:
             add_line(self.errors, text)
 
-    def __enter__(self) -> "Said":
+    def __enter__(self) -> "LibavLog":
         logger = logging.getLogger("libav")
         logger.propagate = False
         logger.addHandler(self)

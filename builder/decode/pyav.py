@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.command_line import quoted
-from builder.decode.frames import Facts, Failure, Frames, FrameSettings, crash
+from builder.decode.frames import Failure, Frames, FrameSettings, SourceFacts, crash
 from builder.decode.processes import Children, time_limit
 from builder.errors import BuilderError
 from builder.limits import Limits
@@ -95,7 +95,7 @@ def decode(
                 "--engine pyav away."
             )
         return crash("PyAV", -status)
-    facts = Facts(**answer["facts"])
+    facts = SourceFacts(**answer["facts"])
     if reason := answer.get("reason"):
         return Failure(reason, answer["detail"], facts)
     return Frames(

@@ -25,8 +25,8 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from builder.decode.colour_tags import can_convert, taken_as_unknown
 from builder.decode.formats import NOT_READ, ONLY_READ, PROTOCOL
 from builder.decode.frame_times import spacing
-from builder.decode.frames import WARNINGS, Facts, reason_for_no_frames, scaled_size
-from builder.decode.libav_log import Said, add_line
+from builder.decode.frames import WARNINGS, SourceFacts, reason_for_no_frames, scaled_size
+from builder.decode.libav_log import LibavLog, add_line
 from builder.decode.pyav_cropping import Cropping
 from builder.limits import MEMORY_SAID, PIXELS_SAID, Limits
 
@@ -51,7 +51,7 @@ class Work:
     complaints: list[str] = field(default_factory=list)
     marks: set[str] = field(default_factory=set)  # a warning, or a reason to give it up
     too_large: str = ""  # which limit it passes
-    facts: Facts = field(default_factory=Facts)
+    facts: SourceFacts = field(default_factory=SourceFacts)
     stamps: list[float | None] = field(default_factory=list)  # seconds, of the frames
     tag: str = ""  # a colour tag that is passed over
 
@@ -100,7 +100,7 @@ def answer_to(question: dict[str, Any], limits: Limits) -> tuple[dict[str, Any],
     Raises MemoryError if `limits` do not allow the memory that it takes.
     """
     work = Work()
-    with Said() as said:
+    with LibavLog() as said:
         try:
             work = _decode(question, limits)
         except av.FFmpegError as error:
@@ -350,11 +350,11 @@ def _shown_size(
     return (frame.height, width) if sideways else (width, frame.height)
 
 
-def _facts(container: av.container.InputContainer, stream: av.VideoStream) -> Facts:
+def _facts(container: av.container.InputContainer, stream: av.VideoStream) -> SourceFacts:
     def rate(value: Any) -> float | None:
         return round(float(value), 2) if value else None
 
-    return Facts(
+    return SourceFacts(
         fps=rate(stream.average_rate),
         nominal_fps=rate(stream.base_rate),
         stream=stream.index,

@@ -24,8 +24,8 @@ from urllib.parse import unquote, urlsplit
 from builder.atomic import LOCK_FILE, must_be_own, only_writer, write_atomically
 from builder.catalog.files import read_text
 from builder.download import official as places
-from builder.download.http import DownloadSettings, ask_size, download, megabytes, part_of
-from builder.download.official import DataSet, File, Part
+from builder.download.http import DownloadSettings, ask_size, download, megabytes, partial_of
+from builder.download.official import ArchivePart, DataSet, File
 from builder.download.unpack import no_rar_unpacker, rar_program, unpack
 from builder.errors import BuilderError
 from builder.plain_name import is_plain_name
@@ -48,7 +48,7 @@ class FetchSettings:
 
 
 @dataclass(frozen=True)
-class Summary:
+class FetchSummary:
     """What a fetch came to."""
 
     folder: Path
@@ -108,7 +108,7 @@ def fetch(
     settings: FetchSettings,
     parts: tuple[str, ...] = (),
     progress: MakeProgress = _silent,
-) -> Summary:
+) -> FetchSummary:
     """Bring `dataset`, or the given parts of it, into `folder`; what is there is not brought again,
     and what was put there by hand is used. `progress` is asked for one progress a file.
 
@@ -139,7 +139,7 @@ def fetch(
             f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; mend "
             "that or name another folder with --to, and give the same command again."
         ) from error
-    return Summary(
+    return FetchSummary(
         folder,
         files=len(records),
         fetched=fetched,
@@ -176,7 +176,7 @@ def _is_place(address: str) -> bool:
         return False
 
 
-def _parts(dataset: DataSet, names: tuple[str, ...]) -> list[Part]:
+def _parts(dataset: DataSet, names: tuple[str, ...]) -> list[ArchivePart]:
     known = [part.name for part in dataset.parts]
     for name in names:
         if name not in known:
@@ -188,7 +188,7 @@ def _parts(dataset: DataSet, names: tuple[str, ...]) -> list[Part]:
     return [part for part in dataset.parts if part.name in (names or dataset.default_parts)]
 
 
-def _listed(job: _Job, part: Part) -> list[File]:
+def _listed(job: _Job, part: ArchivePart) -> list[File]:
     """The archives of a part, by its list."""
     path = job.folder / part.archives.name
     files = []
@@ -278,7 +278,7 @@ def _bytes_needed(job: _Job, todo: list[File], absent: list[File]) -> int:
 
 
 def _part_size(job: _Job, file: File) -> int:
-    part = part_of(job.folder / file.name)
+    part = partial_of(job.folder / file.name)
     return part.stat().st_size if part.is_file() else 0
 
 
@@ -290,7 +290,7 @@ def _url(job: _Job, file: File) -> str:
 def _fetch_file(job: _Job, file: File, place: str, todo: list[File]) -> None:
     """Download, unpack, move into place, and write down that it is done: in this order."""
     path, note = job.folder / file.name, job.note_path(file)
-    for own in (part_of(path), note, job.record_path(file)):
+    for own in (partial_of(path), note, job.record_path(file)):
         job.must_be_inside(own)
     if not path.is_file():
         absent = [f for f in todo if not (job.folder / f.name).is_file() and not job.is_done(f)]
@@ -316,7 +316,7 @@ def _fetch_file(job: _Job, file: File, place: str, todo: list[File]) -> None:
     os.sync()  # no power cut may leave the record without what it speaks of
     job.record_path(file).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(job.record_path(file), json.dumps(record, indent=1) + "\n")
-    part_of(path).unlink(missing_ok=True)
+    partial_of(path).unlink(missing_ok=True)
     if note.is_file():
         if file.into is not None and not job.settings.keep_archives:
             path.unlink()

@@ -59,7 +59,7 @@ class Note:
         return note if is_fine and type(note.total) in (int, type(None)) else None
 
 
-def part_of(path: Path) -> Path:
+def partial_of(path: Path) -> Path:
     """Where the bytes of a file lie until all of them are there."""
     return path.with_name(path.name + ".part")
 
@@ -102,7 +102,7 @@ def download(
     or if the file has more than `limit` bytes, or nobody knows how many; `otherwise` ends the
     message. Raises OSError if the disk refuses.
     """
-    part = part_of(path)
+    part = partial_of(path)
     for own in (part, note):
         if own.is_symlink():
             raise BuilderError(f"{own} is a link, and would be written where it leads: delete it.")

@@ -16,7 +16,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFile:
     """What others wrote down of an official file when they had it."""
 
     algorithm: str  # sha256 | md5
@@ -25,7 +25,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Part:
+class ArchivePart:
     """A part of a data set that is had by itself, in many archives."""
 
     name: str
@@ -40,7 +40,7 @@ class DataSet:
     name: str
     page: str
     files: tuple[File, ...] = ()
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ArchivePart, ...] = ()
     default_parts: tuple[str, ...] = ()
 
 
@@ -88,10 +88,10 @@ HMDB51 = DataSet(
 )
 
 
-def _kinetics400_part(name: str) -> Part:
+def _kinetics400_part(name: str) -> ArchivePart:
     place = "https://s3.amazonaws.com/kinetics/400"
     listing, annotations = f"k400_{name}_path.txt", f"annotations/{name}.csv"
-    return Part(
+    return ArchivePart(
         name,
         archives=File(f"{place}/{name}/{listing}", name=listing, makes=listing),
         annotations=File(
@@ -110,13 +110,13 @@ KINETICS400 = DataSet(
 
 # By URL. Of UCF101.rar and of Kinetics' archives, lists and annotations none is known.
 PUBLISHED = {
-    UCF101.files[1].url: Published(
+    UCF101.files[1].url: PublishedFile(
         "sha256",
         "5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27",
         by="TensorFlow Datasets",
     ),
-    HMDB51.files[0].url: Published("md5", "517d6f1f19f215c45cdd4d25356be1fb", by="MediaPipe"),
-    HMDB51.files[1].url: Published("md5", "15e67781e70dcfbdce2d7dbb9b3344b5", by="torchvision"),
+    HMDB51.files[0].url: PublishedFile("md5", "517d6f1f19f215c45cdd4d25356be1fb", by="MediaPipe"),
+    HMDB51.files[1].url: PublishedFile("md5", "15e67781e70dcfbdce2d7dbb9b3344b5", by="torchvision"),
 }
 
 DATASETS = {dataset.name: dataset for dataset in (UCF101, HMDB51, KINETICS400)}

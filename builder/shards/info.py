@@ -8,14 +8,14 @@ from statistics import median
 from typing import Any
 
 SHORT = 32  # frames; a clip of 16 frames at stride 2 spans 31
-PARTS = ("train", "val", "test", "none")  # "none": the split says nothing of the video
+PARTS_SHOWN = ("train", "val", "test", "none")  # "none": the split says nothing of the video
 _BINS = 10  # bars of the histogram, or one more
-SHOWN = 5  # failed videos, frame sizes and frame rates
+LISTED = 5  # failed videos, frame sizes and frame rates
 _NOT_SETTINGS = ("schema", "dataset", "videos", "videos_sha256")  # they say what was built, not how
 
 
 @dataclass(frozen=True)
-class Part:
+class PartCounts:
     """One part of a split: what of it was built."""
 
     videos: int
@@ -60,7 +60,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedVideo:
     """A video that is not in the shards, and why."""
 
     key: int
@@ -70,7 +70,7 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Shards:
+class ShardSizes:
     """The tar files; sizes in bytes."""
 
     number: int
@@ -93,7 +93,7 @@ class Overview:
     left_alone: int  # files that are no video of the data set
     classes: dict[str, int]  # built videos of every class, in the order of the labels
     unlabelled: int  # built videos without a class
-    splits: dict[str, dict[str, Part]]  # {"1": {"train": Part(...), ...}}
+    splits: dict[str, dict[str, PartCounts]]  # {"1": {"train": Part(...), ...}}
     shared_groups: dict[str, int]  # split: groups in more than one part of it
     frames: int
     lengths: Lengths | None  # None: nothing was built
@@ -101,9 +101,9 @@ class Overview:
     rates: tuple[Rate, ...]  # most frequent first
     uneven: int | None  # built videos of unevenly spaced frames; None: schema 2 kept no times
     frame_bytes: int  # of all JPEGs, without the tar files' own bytes
-    shards: Shards
+    shards: ShardSizes
     settings: dict[str, Any]
-    failures: tuple[Failed, ...]  # the first few
+    failures: tuple[FailedVideo, ...]  # the first few
 
 
 def overview(info: dict[str, Any], rows: Iterable[dict[str, Any]], folder: str) -> Overview:
@@ -117,15 +117,15 @@ def overview(info: dict[str, Any], rows: Iterable[dict[str, Any]], folder: str) 
     rates: Counter[float | None] = Counter()
     lengths: list[int] = []
     uneven = 0
-    failures: list[Failed] = []
+    failures: list[FailedVideo] = []
     left_alone = frame_bytes = 0
     for row in rows:
         if row["status"] == "ignored":
             left_alone += 1
         elif row["status"] == "failed":
             failed[row["reason"]] += 1
-            if len(failures) < SHOWN:
-                failures.append(Failed(row["key"], row["name"], row["reason"], row["detail"]))
+            if len(failures) < LISTED:
+                failures.append(FailedVideo(row["key"], row["name"], row["reason"], row["detail"]))
         else:
             warnings.update(row["warnings"])
             classes[row["class"]] += 1
@@ -147,7 +147,7 @@ def overview(info: dict[str, Any], rows: Iterable[dict[str, Any]], folder: str) 
         unlabelled=classes.pop(None, 0),
         classes={name: videos for name, videos in classes.items() if name is not None},
         splits={
-            split: {part: Part(g.total(), len(g)) for part, g in groups.items()}
+            split: {part: PartCounts(g.total(), len(g)) for part, g in groups.items()}
             for split, groups in parts.items()
         },
         shared_groups={split: _shared(groups) for split, groups in parts.items()},
@@ -174,7 +174,7 @@ def _parts(
     """From split membership to groups, the groups (and their videos) of every part of a split."""
     found: dict[str, dict[str, Counter[str]]] = {}
     for split in sorted({s for splits in members for s, _ in splits}, key=_by_number):
-        parts: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
+        parts: dict[str, Counter[str]] = {part: Counter() for part in PARTS_SHOWN}
         for splits, groups in members.items():
             parts.setdefault(dict(splits).get(split, "none"), Counter()).update(groups)
         found[split] = parts
@@ -216,7 +216,7 @@ def _round_up(number: float) -> int:
     return int(next(step * power for step in (1, 2, 5, 10) if step * power >= number))
 
 
-def _shards(sizes: list[int]) -> Shards:
+def _shards(sizes: list[int]) -> ShardSizes:
     if not sizes:
-        return Shards(0, 0, 0, 0, 0)
-    return Shards(len(sizes), sum(sizes), min(sizes), median(sizes), max(sizes))
+        return ShardSizes(0, 0, 0, 0, 0)
+    return ShardSizes(len(sizes), sum(sizes), min(sizes), median(sizes), max(sizes))

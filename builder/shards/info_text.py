@@ -8,7 +8,7 @@ from typing import Any
 
 from builder.decode.frames import REASONS, WARNINGS
 from builder.shards.format import VIDEOS_FILE
-from builder.shards.info import PARTS, SHORT, SHOWN, Overview
+from builder.shards.info import LISTED, PARTS_SHOWN, SHORT, Overview
 
 _BAR = 40  # characters
 
@@ -73,7 +73,7 @@ def _classes(found: Overview, every_class: bool) -> list[str]:
 def _splits(found: Overview) -> list[str]:
     if not found.splits:
         return ["none"] if found.built else []
-    shown = [p for p in PARTS if any(parts[p].videos for parts in found.splits.values())]
+    shown = [p for p in PARTS_SHOWN if any(parts[p].videos for parts in found.splits.values())]
     table = [("split", *shown)]
     for split, parts in found.splits.items():
         cells = [f"{parts[p].videos} ({parts[p].groups} groups)" for p in shown]
@@ -107,10 +107,10 @@ def _frames(found: Overview) -> list[str]:
 
 def _counted(found: list[tuple[str, int]]) -> str:
     """ "170x128 in 760 videos, 128x128 in 8"."""
-    shown = [f"{word} in {videos}" for word, videos in found[:SHOWN]]
+    shown = [f"{word} in {videos}" for word, videos in found[:LISTED]]
     if shown:
         shown[0] += " videos"
-    if rest := found[SHOWN:]:
+    if rest := found[LISTED:]:
         shown.append(f"{len(rest)} others in {sum(videos for _, videos in rest)}")
     return ", ".join(shown)
 

@@ -15,8 +15,8 @@ from evaluate.features.encode import UNIT, Pooled, encode, to_device
 from evaluate.features.store import (
     Features,
     FeatureStore,
-    Identity,
     Origin,
+    StoreIdentity,
     is_complete,
     unfinished,
 )
@@ -30,7 +30,7 @@ from trainer.run.provenance import code, fingerprint
 
 def identity_of(
     subject: Subject, protocol: Protocol, dataset: ShardDataset, device: torch.device
-) -> Identity:
+) -> StoreIdentity:
     """Everything that decides the features; attributes of the store."""
     return {
         **subject.facts,
@@ -94,7 +94,7 @@ def extract(
     return True
 
 
-def _drop(path: Path, identity: Identity) -> None:
+def _drop(path: Path, identity: StoreIdentity) -> None:
     """Take away what is of another identity, or damaged. Raises UnavailableError, and takes nothing
     away, if that cannot be seen now."""
     useless = [path] * _is_of_no_use(path, identity, has_checksums=True)
@@ -103,7 +103,7 @@ def _drop(path: Path, identity: Identity) -> None:
         file.unlink()
 
 
-def _is_of_no_use(file: Path, identity: Identity, *, has_checksums: bool) -> bool:
+def _is_of_no_use(file: Path, identity: StoreIdentity, *, has_checksums: bool) -> bool:
     try:
         if is_complete(file, identity) and has_checksums:
             _ = Features(file).clip_features

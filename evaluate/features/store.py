@@ -61,8 +61,8 @@ from evaluate.features.layout import (
 )
 from evaluate.identity import first_difference
 
-SCHEMA = 2
-Identity = dict[str, str | int | float]
+STORE_SCHEMA = 2
+StoreIdentity = dict[str, str | int | float]
 Spans = Sequence[Sequence[tuple[int, int]]]  # of every video's clips: first and last frame
 
 _OWN = ("schema", "shards", "code", "sha256", "clips_sha256")  # attributes that are no identity
@@ -100,7 +100,7 @@ class FeatureStore:
         videos: Sequence[Video],
         spans: Spans,
         channels: int,
-        identity: Identity,
+        identity: StoreIdentity,
         origin: Origin,
     ) -> None:
         """Go on with the unfinished store at `path`, or begin one. Raises EvaluateError if the
@@ -189,7 +189,7 @@ def unfinished(path: Path) -> Path:
     return path.with_suffix(".partial.h5")
 
 
-def is_complete(path: Path, identity: Identity) -> bool:
+def is_complete(path: Path, identity: StoreIdentity) -> bool:
     """Whether there is a finished store at `path`. Raises EvaluateError if it is damaged, of
     another schema, or has another identity, and UnavailableError if that cannot be seen now."""
     if not is_there(path):
@@ -212,7 +212,7 @@ def must_be_free(path: Path) -> None:
             continue  # what else is wrong with it is told by whoever reads it
 
 
-def must_be_of(path: Path, identity: Identity) -> None:
+def must_be_of(path: Path, identity: StoreIdentity) -> None:
     """Raises EvaluateError, naming what differs, if a store is not of this identity."""
     with _opened(path) as file:
         own = _identity_of(file)
@@ -257,7 +257,7 @@ class Features:
                 even = self.frames / self.fps  # float64, videos
             timed = file["duration"][:] if "duration" in file else np.nan
             self.duration: np.ndarray = np.where(np.isnan(timed), even, timed)  # NaN: unknown
-            self.attributes: Identity = _identity_of(file)
+            self.attributes: StoreIdentity = _identity_of(file)
             self.shards = Path(str(file.attrs["shards"]))  # where the data set was
             self.code = str(file.attrs["code"])  # the version of ascnet that began it
             if wrong := self._wrong_number():
@@ -366,12 +366,12 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 def _must_be_a_store(file: h5py.File, path: Path) -> None:
     schema = attributes(file, path).get("schema")
     is_store = all(file.id.links.exists(name) for name in (b"features", b"done"))
-    if schema != SCHEMA and is_store:
+    if schema != STORE_SCHEMA and is_store:
         raise EvaluateError(
-            f"{path} is a feature store of schema {schema or 1}, this ascnet reads {SCHEMA}. "
+            f"{path} is a feature store of schema {schema or 1}, this ascnet reads {STORE_SCHEMA}. "
             "Delete it and extract the features anew, or install the ascnet that wrote it."
         )
-    if schema != SCHEMA:
+    if schema != STORE_SCHEMA:
         raise EvaluateError(f"{path} is an HDF5 file, but no feature store of ascnet.")
     must_be_ours(file, path)
 
@@ -392,7 +392,7 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _identity_of(file: h5py.File) -> Identity:
+def _identity_of(file: h5py.File) -> StoreIdentity:
     return {key: _plain(value) for key, value in file.attrs.items() if key not in _OWN}
 
 
@@ -440,7 +440,7 @@ def _lay_out(
     videos: Sequence[Video],
     spans: Spans,
     channels: int,
-    identity: Identity,
+    identity: StoreIdentity,
     origin: Origin,
 ) -> None:
     fresh = partial_of(path)
@@ -471,7 +471,7 @@ def _lay_out(
             _write_text(file, f"splits/{split}", [v.splits.get(split, "") for v in videos])
         for factor in sorted({factor for video in videos for factor in video.factors or ()}):
             _write_factor(file, factor, [(v.factors or {}).get(factor) for v in videos])
-        file.attrs["schema"] = SCHEMA
+        file.attrs["schema"] = STORE_SCHEMA
         file.attrs["shards"] = _utf8(str(origin.shards.resolve()))
         file.attrs["code"] = origin.code
         file.attrs["sha256"] = file.attrs["clips_sha256"] = _UNKNOWN

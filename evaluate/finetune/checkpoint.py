@@ -20,13 +20,13 @@ from evaluate.identity import first_difference
 from trainer.run.checkpoint import read_state
 
 _STATE, _RESULT = "state.pt", "result.pt"
-Identity = dict[str, Any]  # of text, numbers and tuples of them
+TrainingIdentity = dict[str, Any]  # of text, numbers and tuples of them
 
 
 class Kept:
     """The files of one training; one process at a time (builder.atomic.only_writer)."""
 
-    def __init__(self, folder: Path, identity: Identity, overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, identity: TrainingIdentity, overwrite: bool = False) -> None:
         """`overwrite`: take away what is of another identity, or damaged."""
         self._folder, self._identity = folder, identity
         for unfinished in partials_in(folder):
@@ -98,7 +98,7 @@ class Kept:
                 "file again."
             ) from error
 
-    def _must_be_same(self, path: Path, own: Identity) -> None:
+    def _must_be_same(self, path: Path, own: TrainingIdentity) -> None:
         if difference := first_difference(own, self._identity, digits=12):
             raise EvaluateError(
                 f"{path} was trained with {difference}. Say --overwrite to train anew, or move the "

@@ -17,7 +17,7 @@ _HELD_OUT = 5  # one in so many source groups is held out; as the linear probe d
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledVideos:
     """One part of a split."""
 
     videos: Sequence[Video]
@@ -32,13 +32,13 @@ class Labelled:
         ]
         return sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()
 
-    def where(self, wanted: np.ndarray) -> "Labelled":
+    def where(self, wanted: np.ndarray) -> "LabelledVideos":
         """The videos for which `wanted` (bool, one a video) holds."""
         videos = [v for v, keep in zip(self.videos, wanted.tolist(), strict=True) if keep]
-        return Labelled(videos, self.labels[wanted])
+        return LabelledVideos(videos, self.labels[wanted])
 
 
-def must_be_usable(part: Labelled, name: str, classes: int) -> None:
+def must_be_usable(part: LabelledVideos, name: str, classes: int) -> None:
     """Raises EvaluateError for a part without videos, or with a label that is none."""
     if not part.videos:
         raise EvaluateError(
@@ -54,7 +54,7 @@ def must_be_usable(part: Labelled, name: str, classes: int) -> None:
         )
 
 
-def hold_out(part: Labelled) -> tuple[Labelled, Labelled]:
+def hold_out(part: LabelledVideos) -> tuple[LabelledVideos, LabelledVideos]:
     """What is learnt from, and what is held out: every fifth source group. Raises EvaluateError if
     there are too few groups."""
     order = {group: i for i, group in enumerate(sorted({v.group for v in part.videos}))}

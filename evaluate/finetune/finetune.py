@@ -18,10 +18,10 @@ from builder.atomic import only_writer
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import UNIT, encode
-from evaluate.finetune.checkpoint import Identity, Kept
+from evaluate.finetune.checkpoint import Kept, TrainingIdentity
 from evaluate.finetune.classifier import Classifier
 from evaluate.finetune.clips import (
-    Labelled,
+    LabelledVideos,
     epoch_ends,
     hold_out,
     must_be_usable,
@@ -59,17 +59,17 @@ class Finetuned:
 
 
 @dataclass(frozen=True)
-class Task:
+class FinetuneJob:
     """What is to be done, on what, and how."""
 
     subject: Subject
-    train: Labelled
-    test: Labelled
+    train: LabelledVideos
+    test: LabelledVideos
     classes: int  # of the data set, whether the train part has them all or not
     protocol: Protocol  # of the test, and of training but for what the settings' `train` says
     settings: FinetuneSettings
 
-    def identity(self, device: torch.device) -> Identity:
+    def identity(self, device: torch.device) -> TrainingIdentity:
         """Everything that decides the numbers."""
         own = {k: v for k, v in asdict(self.settings).items() if k not in NO_INFLUENCE}
         return {
@@ -85,7 +85,7 @@ class Task:
 
 
 def finetune(
-    task: Task,
+    task: FinetuneJob,
     device: torch.device,
     folder: Path,
     progress: Progress = silent,
@@ -112,7 +112,7 @@ def finetune(
             return Finetuned(dict(finished["result"]), finished["logits"].numpy())
 
 
-def _must_be_possible(task: Task, device: torch.device) -> None:
+def _must_be_possible(task: FinetuneJob, device: torch.device) -> None:
     must_be_usable(task.train, "train", task.classes)
     must_be_usable(task.test, "test", task.classes)
     if device.type == "cpu" and task.settings.precision == "bf16":
@@ -123,7 +123,7 @@ def _must_be_possible(task: Task, device: torch.device) -> None:
 
 
 def _finetune(
-    task: Task, device: torch.device, kept: Kept, progress: Progress, testing: Progress
+    task: FinetuneJob, device: torch.device, kept: Kept, progress: Progress, testing: Progress
 ) -> dict[str, Any]:
     own, held_out = task.settings, None
     learn = task.train
@@ -162,9 +162,9 @@ def _finetune(
 
 
 def _train(
-    task: Task,
-    learn: Labelled,
-    held_out: Labelled | None,
+    task: FinetuneJob,
+    learn: LabelledVideos,
+    held_out: LabelledVideos | None,
     learner: Learner,
     device: torch.device,
     kept: Kept,
@@ -216,7 +216,7 @@ def _augmented(
 
 
 def _held_out_top1(
-    learner: Learner, held_out: Labelled | None, protocol: Protocol, device: torch.device
+    learner: Learner, held_out: LabelledVideos | None, protocol: Protocol, device: torch.device
 ) -> float | None:
     if held_out is None:
         return None
@@ -226,7 +226,7 @@ def _held_out_top1(
 
 def video_logits(
     learner: Learner,
-    part: Labelled,
+    part: LabelledVideos,
     protocol: Protocol,
     device: torch.device,
     progress: Progress = silent,
@@ -260,7 +260,9 @@ def _no_logits(video: str, settings: FinetuneSettings) -> EvaluateError:
     )
 
 
-def _result(task: Task, learn: Labelled, learner: Learner, logits: np.ndarray) -> dict[str, Any]:
+def _result(
+    task: FinetuneJob, learn: LabelledVideos, learner: Learner, logits: np.ndarray
+) -> dict[str, Any]:
     tested = learner.chosen()
     clips = asdict(train_protocol(task.protocol, task.settings))
     return {
@@ -294,9 +296,9 @@ def _digest(classifier: Classifier) -> str:
     ).hexdigest()
 
 
-def _flat(table: dict[str, Any], prefix: str) -> Identity:
+def _flat(table: dict[str, Any], prefix: str) -> TrainingIdentity:
     """{"augment": {"flip": 0.5}} to {"augment.flip": 0.5}."""
-    found: Identity = {}
+    found: TrainingIdentity = {}
     for key, value in table.items():
         found |= (
             _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}

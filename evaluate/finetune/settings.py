@@ -129,7 +129,12 @@ def _rules(own: FinetuneSettings) -> list[Rule]:
             own.batch,
             f"2 to {MOST_BATCH} (batch norm needs two)",
         ),
-        (own.optimiser in OPTIMISERS, "optimiser", own.optimiser, any_of(OPTIMISERS)),
+        (
+            own.optimiser in OPTIMISERS,
+            "optimiser",
+            own.optimiser,
+            any_of(OPTIMISERS),
+        ),
         (0 < own.lr < inf, "lr", own.lr, "positive"),
         (0 <= own.momentum < 1, "momentum", own.momentum, "in [0, 1)"),
         (0 <= own.weight_decay < inf, "weight_decay", own.weight_decay, "0 or more"),

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from evaluate.features.store import Features
-from evaluate.pages.found import Found, name_of
+from evaluate.pages.found import NearestVideos, name_of
 from evaluate.pages.pictures import as_stored
 from evaluate.pages.results import Predictions
 from evaluate.pages.template import clean, safe
@@ -44,7 +44,7 @@ class ClassRow:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ConfusedPair:
     """A class that is taken for another."""
 
     true: str
@@ -90,11 +90,11 @@ class Confusion:
             f"; most confused: {worst[0].true} taken for {worst[0].found}." if worst else "."
         )
 
-    def pairs(self, most: int) -> list[Pair]:
+    def pairs(self, most: int) -> list[ConfusedPair]:
         """The wrong pairs that occur most often, as shares of the videos of a class."""
         totals = self.totals
         wrong = [
-            Pair(self.classes[true], self.classes[found], times, totals[true])
+            ConfusedPair(self.classes[true], self.classes[found], times, totals[true])
             for (true, found), times in self.counts.items()
             if true != found
         ]
@@ -128,7 +128,9 @@ class Confusion:
         }
 
 
-def count(store: Features, found: Found, told: Sequence[Predictions] = ()) -> Confusion | None:
+def count(
+    store: Features, found: NearestVideos, told: Sequence[Predictions] = ()
+) -> Confusion | None:
     """Classes of the test videos, and what the best-informed task of `told` says they are: of those
     that fit the store. Where none does, the classes of the nearest videos. None if there are no
     labels."""
@@ -142,7 +144,7 @@ def count(store: Features, found: Found, told: Sequence[Predictions] = ()) -> Co
     return _confusion(store, store.labels[found.queries], labels)
 
 
-def _fits(store: Features, found: Found, own: Predictions) -> bool:
+def _fits(store: Features, found: NearestVideos, own: Predictions) -> bool:
     """Whether predictions are of the very test videos and the encoder of a store."""
     kinds = {(label, name) for label, name in _names_of(store).items() if label >= 0}
     return (

@@ -13,7 +13,7 @@ from trainer.run.checkpoint import CONFIG_FILE
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainingSource:
     """A data set that was trained on."""
 
     place: str  # folder, URL or command
@@ -42,9 +42,9 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunFacts:
     settings: dict[str, dict[str, str]]  # table: {name: value}; "" for what is in none
-    sources: list[Source] = field(default_factory=list)
+    sources: list[TrainingSource] = field(default_factory=list)
     recipe: str = ""
     backbone: str = ""
     seed: int | None = None
@@ -58,13 +58,13 @@ class Facts:
         return bool(self.settings)
 
 
-def read(run: Path) -> Facts:
+def read(run: Path) -> RunFacts:
     """What is known of a run. One without a `config.toml` (results of a file of weights) has no
     facts; raises EvaluateError if there are no results either, or the file cannot be read."""
     path = run / CONFIG_FILE
     if not path.is_file():
         if any((run / name).is_dir() for name in ("results", "features")):
-            return Facts({})
+            return RunFacts({})
         raise EvaluateError(
             f"{run} is no run: there is no {path}, nor results/ or features/. Name a run, such as "
             "one in runs/."
@@ -77,16 +77,19 @@ def read(run: Path) -> Facts:
         ) from error
 
 
-def _facts(config: dict[str, Any]) -> Facts:
+def _facts(config: dict[str, Any]) -> RunFacts:
     record = config.pop("run", {})
     counts = record.get("counts", {})
     optim, model = config.get("optim", {}), config.get("model", {})
     if not all(map(are_counts, counts.values())):
         raise ValueError("the counts of its data sets are no numbers")
-    return Facts(
+    return RunFacts(
         settings=_flat(config),
         # Training writes its counts down by what it shows of a place.
-        sources=[Source(place, counts.get(shown(place), {})) for place in record.get("shards", [])],
+        sources=[
+            TrainingSource(place, counts.get(shown(place), {}))
+            for place in record.get("shards", [])
+        ],
         recipe=str(config.get("recipe", "")),
         backbone=str(model.get("backbone", "")),
         seed=config.get("seed"),

@@ -8,11 +8,11 @@ from typing import Any
 from builder.shards.format import DATASET_FILE, VIDEOS_FILE, ShardDataset
 from evaluate.pages.pictures import UNREADABLE, said
 
-SHOWN = 50  # failed videos
+FAILURES_SHOWN = 50  # failed videos
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedRow:
     name: str
     reason: str
     detail: str
@@ -29,7 +29,7 @@ class Build:
     reasons: list[tuple[str, int]]  # most frequent first
     remarks: list[tuple[str, int]]  # of built videos
     left_alone: int  # files that are no video of the data set
-    failures: list[Failed]  # the first few
+    failures: list[FailedRow]  # the first few
     problem: str  # why there is no list
 
     @property
@@ -51,7 +51,7 @@ def read(folder: Path) -> Build:
     dataset = ShardDataset(folder)
     reasons: Counter[str] = Counter()
     remarks: Counter[str] = Counter()
-    failures: list[Failed] = []
+    failures: list[FailedRow] = []
     built = left_alone = 0
     for row in dataset.rows():
         if row["status"] == "built":
@@ -59,8 +59,8 @@ def read(folder: Path) -> Build:
             remarks.update(row.get("warnings") or ())
         elif row["status"] == "failed":
             reasons[row["reason"]] += 1
-            if len(failures) < SHOWN:
-                failures.append(Failed(row["name"], row["reason"], row.get("detail") or ""))
+            if len(failures) < FAILURES_SHOWN:
+                failures.append(FailedRow(row["name"], row["reason"], row.get("detail") or ""))
         else:
             left_alone += 1
     return Build(

@@ -17,7 +17,7 @@ _PARTS = ("test", "val")  # what is asked with; the gallery is "train"
 
 
 @dataclass(frozen=True)
-class Found:
+class NearestVideos:
     queries: np.ndarray  # int64, queries: positions in the store
     nearest: np.ndarray  # int64, queries x TOP: positions in the store, best first; -1: none
     how: str  # a sentence: what was asked of what
@@ -61,7 +61,7 @@ def name_of(store: Features) -> str:
     return str(store.attributes.get("dataset", store.path.stem))
 
 
-def find(store: Features, split: str) -> Found:
+def find(store: Features, split: str) -> NearestVideos:
     """Ask the train part of a split with its test part (or val part); where there is no such split,
     ask all videos with each of them, leaving out those of its own source recording."""
     for name in dict.fromkeys([split, *sorted(store.splits)]):
@@ -75,7 +75,7 @@ def find(store: Features, split: str) -> Found:
 
 def _across(
     store: Features, gallery: np.ndarray, every: np.ndarray, split: str, part: str
-) -> Found:
+) -> NearestVideos:
     queries, thinned = thin(every, _MOST), ""
     if len(queries) < len(every):
         thinned = f" (of {len(every)}, evenly chosen)"
@@ -84,10 +84,10 @@ def _across(
         f"{len(queries)} queries{thinned} from the {part} part of split {split}, searched for in "
         f"the {len(gallery)} videos of its train part by cosine."
     )
-    return Found(queries, _padded(gallery[best]), how, True, split, part)
+    return NearestVideos(queries, _padded(gallery[best]), how, True, split, part)
 
 
-def _among(store: Features) -> Found:
+def _among(store: Features) -> NearestVideos:
     """Leave one out: for unlabelled videos, or where there is no split."""
     queries = thin(np.arange(len(store.names)), _MOST)
     groups = np.unique(np.array(store.groups, dtype=object).astype(str), return_inverse=True)[1]
@@ -104,7 +104,7 @@ def _among(store: Features) -> Found:
         "cosine, those of its own source recording left out: there is no split into train and "
         "test parts with labels."
     )
-    return Found(queries, _padded(best), how, labelled)
+    return NearestVideos(queries, _padded(best), how, labelled)
 
 
 def _padded(found: np.ndarray) -> np.ndarray:

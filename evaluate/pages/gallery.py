@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluate.features.store import Features
-from evaluate.pages.found import Found, is_right, thin
+from evaluate.pages.found import NearestVideos, is_right, thin
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import seconds
 from evaluate.pages.thumbnails import Sprite
 
 
 @dataclass(frozen=True)
-class Clip:
+class GalleryClip:
     """A video on the page."""
 
     name: str
@@ -34,8 +34,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class Query:
-    clip: Clip
-    found: list[Clip]
+    clip: GalleryClip
+    found: list[GalleryClip]
 
     @property
     def words(self) -> str:
@@ -45,7 +45,7 @@ class Query:
         return f"Query {self.clip.name}{of}{score}"
 
 
-def choose(store: Features, found: Found, wanted: int, pictures: Pictures) -> list[Query]:
+def choose(store: Features, found: NearestVideos, wanted: int, pictures: Pictures) -> list[Query]:
     """`wanted` queries, evenly spaced in the order of their classes: not picked by how well they
     did."""
     order = np.argsort(store.labels[found.queries], kind="stable")
@@ -63,9 +63,9 @@ def choose(store: Features, found: Found, wanted: int, pictures: Pictures) -> li
     ]
 
 
-def _clip(store: Features, pictures: Pictures, position: int, right: bool | None) -> Clip:
+def _clip(store: Features, pictures: Pictures, position: int, right: bool | None) -> GalleryClip:
     frames, duration = int(store.frames[position]), float(store.duration[position])
     timed = frames > 1 and not np.isnan(duration)
     time = f"0 – {seconds(duration)}" if timed else f"{frames} frame{'s' * (frames != 1)}"
     name, kind = store.names[position], store.class_of[position]
-    return Clip(name, kind, time, pictures.draw(position), right)
+    return GalleryClip(name, kind, time, pictures.draw(position), right)

@@ -34,7 +34,7 @@ class Section:
     name: str
     anchor: str
     store: Features
-    found: found.Found
+    found: found.NearestVideos
     queries: list[gallery.Query]
     problem: str  # why pictures are missing
     confusion: confusion.Confusion | None
@@ -85,7 +85,7 @@ def make_report(run: Path, progress: Progress = silent) -> str:
         said=said,
         builds=_builds(known, stores),
         pairs=_PAIRS,
-        shown=failures.SHOWN,
+        shown=failures.FAILURES_SHOWN,
         most=landscape.MOST,
         chart=chart,
         heat=confusion,
@@ -117,7 +117,7 @@ def _section(
 
 
 def _head(
-    known: facts.Facts, training: curves.Training, stores: list[Features]
+    known: facts.RunFacts, training: curves.Training, stores: list[Features]
 ) -> list[tuple[str, str]]:
     """The facts below the title."""
     total = training.steps or known.steps
@@ -138,7 +138,7 @@ def _head(
     return [(name, value) for name, value in rows if value]
 
 
-def _builds(known: facts.Facts, stores: list[Features]) -> list[failures.Build]:
+def _builds(known: facts.RunFacts, stores: list[Features]) -> list[failures.Build]:
     """Of the data sets that were trained on, then of those that were only evaluated on."""
     builds = [failures.look(s.name, s.folder, s.counts) for s in known.sources]
     seen = {Path(source.place) for source in known.sources}

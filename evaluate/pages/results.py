@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluate.pages.chart import Chart, Line
 from evaluate.pages.facts import flat, without_secrets
-from evaluate.published import Published, lacks, note, published
+from evaluate.published import PublishedFigures, lacks, note, published
 from evaluate.results import TITLES, not_counted, seen_text
 
 _ENCODERS = ("trained", "untrained")
@@ -23,7 +23,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Row:
+class EncoderRow:
     encoder: str
     cells: list[Figure]
 
@@ -52,9 +52,9 @@ class Table:
     dataset: str
     factor: str  # what was compared in place of the classes; "": nothing
     columns: list[str]
-    rows: list[Row]
-    by_split: list[tuple[str, list[Row]]]  # where there are several
-    published: list[tuple[Published, list[Figure]]]
+    rows: list[EncoderRow]
+    by_split: list[tuple[str, list[EncoderRow]]]  # where there are several
+    published: list[tuple[PublishedFigures, list[Figure]]]
     counts: str  # a sentence
     protocol: dict[str, str]
     warning: str
@@ -69,7 +69,7 @@ class Table:
         """What stands above the published rows."""
         return note(row for row, _ in self.published)
 
-    def source(self, row: Row) -> str:
+    def source(self, row: EncoderRow) -> str:
         """Where the figures of one of our rows come from."""
         if row.encoder.startswith(_ENCODERS[1]):
             # A run may have begun with --init.
@@ -179,11 +179,13 @@ def _rows(
     results: dict[str, dict[str, float | None]],
     spread: dict[str, dict[str, float | None]],
     columns: list[str],
-) -> list[Row]:
+) -> list[EncoderRow]:
     known = [name for name in _ENCODERS if name in results]
     names = known + [name for name in results if name not in known]
     return [
-        Row(name, [_figure(results[name].get(c), (spread.get(name) or {}).get(c)) for c in columns])
+        EncoderRow(
+            name, [_figure(results[name].get(c), (spread.get(name) or {}).get(c)) for c in columns]
+        )
         for name in names
     ]
 
@@ -261,7 +263,7 @@ def _warning(trained_on: dict[str, Any], enlarged: str) -> str:
     return " ".join(filter(None, (enlarged, seen)))
 
 
-def _recall_chart(columns: list[str], rows: list[Row]) -> Chart | None:
+def _recall_chart(columns: list[str], rows: list[EncoderRow]) -> Chart | None:
     """Recall against k, where there are three ranks or more."""
     ranks = [column for column in columns if column.startswith(_RANK)]
     if len(ranks) < 3:

@@ -22,7 +22,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Found:
+class Card:
     """A card: what was found, and what of the query it is like."""
 
     rank: int
@@ -41,7 +41,7 @@ def search_page(gallery: Features, query: Features, found: Sequence[Match], how:
     step = max(1, -(-len(query.clip_video) // _ASKED))
     shown = range(0, len(query.clip_video), step)
     cards = [
-        Found(
+        Card(
             rank=rank,
             cosine=match.cosine,
             clip=_clip(gallery, theirs, match.clip),

@@ -17,7 +17,7 @@ from evaluate.retrieval.cosine import full_precision
 ROWS = 8192  # that are float64, or have scores of all classes, at a time
 _ITERATIONS = 1000  # of L-BFGS at most; it ends where neither weights nor loss change
 
-Classifier = Callable[[torch.Tensor], torch.Tensor]  # rows x C to rows x classes: scores
+LinearClassifier = Callable[[torch.Tensor], torch.Tensor]  # rows x C to rows x classes: scores
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class LabelledRows:
         """Numbers of all rows, ROWS at a time: for `take`."""
         return list(torch.arange(len(self), device=self.device).split(ROWS))
 
-    def best(self, classify: Classifier, k: int) -> torch.Tensor:
+    def best(self, classify: LinearClassifier, k: int) -> torch.Tensor:
         """int64, rows x k: the classes with the highest scores, best first. Raises EvaluateError
         if scores are no numbers."""
         found = []
@@ -96,7 +96,7 @@ class LabelledRows:
         return float(100 * hits.double().mean())
 
 
-def fit_lbfgs(data: LabelledRows, classes: int, penalty: float) -> Classifier:
+def fit_lbfgs(data: LabelledRows, classes: int, penalty: float) -> LinearClassifier:
     """Multinomial logistic regression in float64: mean cross-entropy + penalty * squared norm of
     the weights; the bias is not in the norm."""
     weights = torch.zeros(
@@ -134,7 +134,9 @@ def fit_lbfgs(data: LabelledRows, classes: int, penalty: float) -> Classifier:
     return lambda x: x.double() @ fitted[:-1] + fitted[-1]
 
 
-def fit_sgd(data: LabelledRows, classes: int, settings: Sgd, progress: Progress) -> Classifier:
+def fit_sgd(
+    data: LabelledRows, classes: int, settings: Sgd, progress: Progress
+) -> LinearClassifier:
     """Batch norm and a linear layer in float32, over shuffled batches."""
     if len(data) < 2:
         raise EvaluateError(

@@ -13,14 +13,14 @@ _RIGHT, _WRONG, _QUERY = "#2a9d4a", "#c0392b", "#444444"
 
 
 @dataclass(frozen=True)
-class Labelled:
+class GridVideo:
     """A video and the name of its class, or of what stands for it."""
 
     video: Video
     label: str
 
 
-def retrieval_grid(rows: Sequence[tuple[Labelled, Sequence[Labelled]]]) -> Image.Image:
+def retrieval_grid(rows: Sequence[tuple[GridVideo, Sequence[GridVideo]]]) -> Image.Image:
     """A row for each query: the query, then its nearest gallery videos, best first; the frame is
     green where the label is right, red where it is wrong. Raises OSError, ValueError or
     BuilderError for a frame that cannot be read."""
@@ -35,7 +35,7 @@ def retrieval_grid(rows: Sequence[tuple[Labelled, Sequence[Labelled]]]) -> Image
     return sheet
 
 
-def _cell(shown: Labelled, colour: str) -> Image.Image:
+def _cell(shown: GridVideo, colour: str) -> Image.Image:
     video = shown.video
     jpeg = read_frames(video, read_offsets(video), [video.frames // 2])[0]
     picture = open_frame(video, video.frames // 2, jpeg)

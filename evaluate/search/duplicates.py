@@ -34,7 +34,7 @@ _MANY = 5_000_000  # pairs of videos; more are no duplicates but a threshold tha
 
 
 @dataclass(frozen=True)
-class Pair:
+class DuplicatePair:
     """Two videos that are nearly the same. Clips are positions among the store's clips."""
 
     score: float
@@ -51,7 +51,7 @@ def find_pairs(
     centre: np.ndarray,
     device: torch.device | None = None,
     progress: Progress = silent,
-) -> list[Pair]:
+) -> list[DuplicatePair]:
     """All pairs of videos with a score of `threshold` or more, best first. `centre` (float32,
     channels) is taken from all features before cosines. Time grows with the square of the clips,
     memory does not.
@@ -117,7 +117,7 @@ def _heads(rows: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def _compare(rows: torch.Tensor, videos: tuple[int, int], bounds: np.ndarray) -> Pair:
+def _compare(rows: torch.Tensor, videos: tuple[int, int], bounds: np.ndarray) -> DuplicatePair:
     """The score of two videos and the clips that are alike; video v's clips are the rows from
     `bounds[v]` up to `bounds[v + 1]`."""
     starts = [int(bounds[video]) for video in videos]
@@ -128,14 +128,14 @@ def _compare(rows: torch.Tensor, videos: tuple[int, int], bounds: np.ndarray) ->
     cosines = (first @ second.T).mul_(_DIGITS).round_().div_(_DIGITS)
     if len(cosines) == cosines.shape[1]:
         scores = [float(cosines.amax(dim=d).mean()) for d in (1, 0)]
-        return Pair(max(scores), *videos, *whole)
+        return DuplicatePair(max(scores), *videos, *whole)
     is_first_longer = len(cosines) > cosines.shape[1]
     if is_first_longer:
         cosines = cosines.T
     place = _place(cosines) + starts[0 if is_first_longer else 1]
     part = (place, place + len(cosines) - 1)
     spans = (part, whole[1]) if is_first_longer else (whole[0], part)
-    return Pair(float(cosines.amax(dim=1).mean()), *videos, *spans)
+    return DuplicatePair(float(cosines.amax(dim=1).mean()), *videos, *spans)
 
 
 def _place(cosines: torch.Tensor) -> int:
@@ -147,7 +147,7 @@ def _place(cosines: torch.Tensor) -> int:
     return int(diagonals.mean(dim=1).argmax())
 
 
-def groups_of(pairs: Sequence[Pair]) -> dict[int, int]:
+def groups_of(pairs: Sequence[DuplicatePair]) -> dict[int, int]:
     """The group (from 0, numbered in the order of their best pairs) of every video that has a
     near-duplicate: videos that a chain of pairs links are in one."""
     first_of = _linked((pair.first, pair.second) for pair in pairs)
@@ -157,7 +157,7 @@ def groups_of(pairs: Sequence[Pair]) -> dict[int, int]:
     return {video: numbers[first] for video, first in first_of.items()}
 
 
-def joined_groups(groups: Sequence[str], pairs: Sequence[Pair]) -> list[str]:
+def joined_groups(groups: Sequence[str], pairs: Sequence[DuplicatePair]) -> list[str]:
     """The group of every video, `groups` before, where the groups that a chain of pairs links are
     one, under the first of their names: no pair is then of two groups."""
     first_of = _linked((groups[pair.first], groups[pair.second]) for pair in pairs)
@@ -180,7 +180,7 @@ def _linked(links: Iterable[tuple[_T, _T]]) -> dict[_T, _T]:
     return {one: root(one) for one in list(parent)}
 
 
-def leaks_of(store: Features, pair: Pair) -> list[str]:
+def leaks_of(store: Features, pair: DuplicatePair) -> list[str]:
     """The splits in which the two videos are in different parts, with these: ["1: train/test"]."""
     parts = [(s, own[pair.first], own[pair.second]) for s, own in sorted(store.splits.items())]
     return [f"{split}: {a}/{b}" for split, a, b in parts if a and b and a != b]

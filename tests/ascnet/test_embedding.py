@@ -8,7 +8,7 @@ import torch
 
 from ascnet import embedding
 from ascnet.embedding import (
-    Said,
+    Listener,
     build_shards,
     catalog_of,
     embed,
@@ -121,12 +121,12 @@ def test_a_gallery_of_schema_2_is_said(shards, tmp_path, trained, caplog):
 
 def test_every_setting_of_the_gallerys_frames_counts(video_folder, tmp_path, trained, caplog):
     frames = FrameSettings(short_side=40, jpeg_quality=7, chroma="444", fps=12.5)
-    build_shards(catalog_of([video_folder]), tmp_path / "s", frames, Said())
+    build_shards(catalog_of([video_folder]), tmp_path / "s", frames, Listener())
     gallery = gallery_of(tmp_path / "s")
     assert query_settings(gallery, protocol_of(trained.settings)) == frames
     assert not caplog.records
     anew = replace(frames, short_side=44)
-    build_shards(catalog_of([video_folder]), tmp_path / "s", anew, Said(), overwrite=True)
+    build_shards(catalog_of([video_folder]), tmp_path / "s", anew, Listener(), overwrite=True)
     assert query_settings(gallery, protocol_of(trained.settings)) == anew
     (record,) = caplog.records
     assert f"x.h5 were built anew ({tmp_path}/s), so how its frames" in record.getMessage()
@@ -155,15 +155,15 @@ def test_unreadable_videos_are_counted_and_the_rest_goes_on(make_video, tmp_path
     place, catalog = shards_beside(store, catalog_of([folder]))
     protocol = replace(protocol_of(trained.settings), every=0.5)
     frames = frame_settings([], protocol)
-    dataset = build_shards(catalog, place, frames, Said(videos=said.append))
+    dataset = build_shards(catalog, place, frames, Listener(videos=said.append))
     assert "4 expected, 2 built, 2 failed: empty file 1, not a video 1" in said[0]
     assert "not in it: c.mp4 (not a video), d.mp4 (empty file)" in said[0]
-    found = embed(dataset, store, trained.trained, protocol, CPU, Said())
+    found = embed(dataset, store, trained.trained, protocol, CPU, Listener())
     assert found.names == ["a.mp4", "b.mp4"]
     assert found.clip_video.tolist() == [0] * 5 + [1]  # about every half second of 2.4 s
     assert found.shards == tmp_path / "x.shards"
     before = store.stat().st_mtime_ns
-    embed(dataset, store, trained.trained, protocol, CPU, Said())
+    embed(dataset, store, trained.trained, protocol, CPU, Listener())
     assert store.stat().st_mtime_ns == before
 
 
@@ -179,16 +179,16 @@ def test_stopped_and_given_again_it_goes_on(video_folder, tmp_path, trained):
     store = tmp_path / "x.h5"
     place, catalog = shards_beside(store, catalog_of([video_folder]))
     with pytest.raises(StopError):
-        build_shards(catalog, place, frames, Said(building=stop))
-    dataset = build_shards(catalog, place, frames, Said())
+        build_shards(catalog, place, frames, Listener(building=stop))
+    dataset = build_shards(catalog, place, frames, Listener())
     with pytest.raises(StopError):
-        embed(dataset, store, trained.trained, protocol, CPU, Said(features=stop))
+        embed(dataset, store, trained.trained, protocol, CPU, Listener(features=stop))
     assert not store.exists()
     steps = []
-    said = Said(features=lambda done, total, text: steps.append(done))
+    said = Listener(features=lambda done, total, text: steps.append(done))
     found = embed(dataset, store, trained.trained, protocol, CPU, said)
     assert steps == [16]  # the first eight were there
-    fresh = embed(dataset, tmp_path / "y.h5", trained.trained, protocol, CPU, Said())
+    fresh = embed(dataset, tmp_path / "y.h5", trained.trained, protocol, CPU, Listener())
     assert (found.clip_features == fresh.clip_features).all()
 
 
@@ -196,17 +196,17 @@ def test_other_videos_are_refused_unless_overwritten(make_video, tmp_path):
     make_video(tmp_path / "v" / "a.mp4")
     store, frames = tmp_path / "x.h5", FrameSettings(short_side=32)
     place, catalog = shards_beside(store, catalog_of([tmp_path / "v"]))
-    build_shards(catalog, place, frames, Said())
+    build_shards(catalog, place, frames, Listener())
     make_video(tmp_path / "v" / "b.mp4")
     (tmp_path / "v" / "c.mp4").write_text("none yet")
     place, catalog = shards_beside(store, catalog_of([tmp_path / "v"]))
     with pytest.raises(BuilderError, match="was built of other source videos"):
-        build_shards(catalog, place, frames, Said())
-    dataset = build_shards(catalog, place, frames, Said(), overwrite=True)
+        build_shards(catalog, place, frames, Listener())
+    dataset = build_shards(catalog, place, frames, Listener(), overwrite=True)
     assert dataset.counts["built"] == 2
     make_video(tmp_path / "v" / "c.mp4")
-    assert build_shards(catalog, place, frames, Said()).counts["built"] == 2
-    assert build_shards(catalog, place, frames, Said(), overwrite=True).counts["built"] == 3
+    assert build_shards(catalog, place, frames, Listener()).counts["built"] == 2
+    assert build_shards(catalog, place, frames, Listener(), overwrite=True).counts["built"] == 3
 
 
 def test_none_left_is_said_and_leaves_room_for_others(make_video, tmp_path):
@@ -214,10 +214,10 @@ def test_none_left_is_said_and_leaves_room_for_others(make_video, tmp_path):
     store, frames = tmp_path / "x.h5", FrameSettings(short_side=32)
     place, catalog = shards_beside(store, catalog_of([tmp_path / "a.mp4"]))
     with pytest.raises(BuilderError, match=r"None of the videos can be read: a\.mp4 \(not a vi"):
-        build_shards(catalog, place, frames, Said())
+        build_shards(catalog, place, frames, Listener())
     make_video(tmp_path / "b.mp4")
     place, catalog = shards_beside(store, catalog_of([tmp_path / "b.mp4"]))
-    assert build_shards(catalog, place, frames, Said()).counts["built"] == 1
+    assert build_shards(catalog, place, frames, Listener()).counts["built"] == 1
 
 
 def test_an_unknown_frame_rate_is_said_before_anything_is_computed(
@@ -230,9 +230,11 @@ def test_an_unknown_frame_rate_is_said_before_anything_is_computed(
     with pytest.raises(
         EvaluateError, match=r"1 of 16 videos have no known .* --every 0 for 5 .* --shards "
     ):
-        embed(dataset, tmp_path / "x.h5", trained.trained, protocol, CPU, Said())
+        embed(dataset, tmp_path / "x.h5", trained.trained, protocol, CPU, Listener())
     evenly = protocol_of(trained.settings)
-    assert len(embed(dataset, tmp_path / "x.h5", trained.trained, evenly, CPU, Said()).names) == 16
+    assert (
+        len(embed(dataset, tmp_path / "x.h5", trained.trained, evenly, CPU, Listener()).names) == 16
+    )
 
 
 def test_a_query_of_an_unknown_rate_is_cut_evenly(make_video, tmp_path, trained, monkeypatch):
@@ -260,9 +262,9 @@ def test_strange_names(make_video, tmp_path, trained):
         (tmp_path / "v" / name).write_bytes(plain.read_bytes())
     store = tmp_path / "x.h5"
     place, catalog = shards_beside(store, catalog_of([tmp_path / "v"]))
-    dataset = build_shards(catalog, place, FrameSettings(short_side=32), Said())
+    dataset = build_shards(catalog, place, FrameSettings(short_side=32), Listener())
     protocol = replace(protocol_of(trained.settings), every=1.0)
-    found = embed(dataset, store, trained.trained, protocol, CPU, Said())
+    found = embed(dataset, store, trained.trained, protocol, CPU, Listener())
     assert set(found.names) == {strange[0], "\\udcff\\udcfe.mp4", *strange[2:]}
     assert embedding._dataset_name(os.fsdecode(b"\xff")) == "udcff"
     assert embedding._dataset_name("漢字") == "videos"

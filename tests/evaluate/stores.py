@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from builder.shards.format import Location, Video
-from evaluate.features.store import Features, FeatureStore, Identity, Origin, Spans
+from evaluate.features.store import Features, FeatureStore, Origin, Spans, StoreIdentity
 
 FRAMES = 25  # a clip a second
 
@@ -37,7 +37,7 @@ def store_of(
 ) -> Features:
     """A finished store with the given features (float32, clips x channels) of every video."""
     spans = spans or [[(FRAMES * i, FRAMES * i + 15) for i in range(len(own))] for own in clips]
-    identity: Identity = {"encoder": "trained"}
+    identity: StoreIdentity = {"encoder": "trained"}
     origin = Origin(Path("x"), code="test")
     store = FeatureStore(path, videos, spans, clips[0].shape[1], identity, origin)
     store.write(0, len(videos), np.concatenate(clips).astype(np.float32))

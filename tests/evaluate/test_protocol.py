@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from evaluate.errors import EvaluateError
-from evaluate.protocol import Protocol, changed, clips_of, protocol_of
+from evaluate.protocol import Protocol, changed_protocol, clips_of, protocol_of
 
 
 def test_a_run_is_evaluated_on_clips_like_its_own(tiny):
     protocol = protocol_of(tiny)
     assert (protocol.frames, protocol.size, protocol.clips, protocol.stride) == (4, 16, 5, 2)
-    assert changed(protocol, ("layer=layer3", "clips=2")).layer == "layer3"
+    assert changed_protocol(protocol, ("layer=layer3", "clips=2")).layer == "layer3"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_a_run_is_evaluated_on_clips_like_its_own(tiny):
 )
 def test_what_is_not_allowed(assignment, sentence):
     with pytest.raises(EvaluateError, match=sentence):
-        changed(Protocol(), (assignment,))
+        changed_protocol(Protocol(), (assignment,))
 
 
 def test_clips_lie_evenly_or_every_so_many_seconds(dataset):

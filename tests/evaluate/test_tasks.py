@@ -18,7 +18,7 @@ from evaluate.finetune import settings as finetune_config
 from evaluate.pages import results
 from evaluate.probe.linear import Sgd
 from evaluate.probe.probe import ProbeSettings
-from evaluate.protocol import changed, protocol_of
+from evaluate.protocol import changed_protocol, protocol_of
 from evaluate.request import ON_THE_FLY, Question, result_path
 from evaluate.results import table
 from evaluate.tasks import evaluate
@@ -160,7 +160,7 @@ def test_classes_that_the_train_part_has_not(subjects, tiny, shards, task, every
 
 def test_other_protocols_have_files_of_their_own(subjects, tiny, dataset):
     evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
-    other = changed(protocol_of(tiny), ("layer=layer3", "pooling=max"))
+    other = changed_protocol(protocol_of(tiny), ("layer=layer3", "pooling=max"))
     evaluate(asked("retrieval", tiny, protocol=other, centring="own mean"), subjects, dataset, CPU)
     names = {path.name for path in (subjects.folder / "results").glob("*.json")}
     assert names == {

@@ -446,7 +446,7 @@ def test_a_record_of_others_is_named(official, tmp_path, content):
 def test_a_file_is_the_published_one(official, tmp_path, monkeypatch, algorithm, by_hand):
     digest = hashlib.new(algorithm, official.files[ZIP]).hexdigest()
     url = UCF101.files[1].url
-    monkeypatch.setattr(places, "PUBLISHED", {url: places.Published(algorithm, digest, "us")})
+    monkeypatch.setattr(places, "PUBLISHED", {url: places.PublishedFile(algorithm, digest, "us")})
     fetched(official, tmp_path / "good")
     if by_hand:
         (tmp_path / "bad").mkdir()

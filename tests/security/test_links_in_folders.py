@@ -13,7 +13,7 @@ import torch
 
 from builder.atomic import must_be_own, only_writer, open_new, open_own, write_atomically
 from builder.download.fetch import FetchSettings, fetch
-from builder.download.http import _append, part_of
+from builder.download.http import _append, partial_of
 from builder.download.official import DATASETS
 from builder.errors import BuilderError
 from evaluate.features.store import Features, unfinished
@@ -22,7 +22,7 @@ from evaluate.results import write_json
 from tests.commands import run_ascnet
 from tests.evaluate.stores import store_of, video
 from trainer.run import checkpoint
-from trainer.run.log import Log
+from trainer.run.log import TrainingLog
 
 PRECIOUS = b"not to be lost\n"
 
@@ -122,7 +122,7 @@ def test_files_that_are_not_ours_stay(tmp_path):
 
 def test_the_log_of_a_run(precious, tmp_path):
     (tmp_path / "log.jsonl").symlink_to(precious)
-    log = Log(tmp_path, 0, 8)
+    log = TrainingLog(tmp_path, 0, 8)
     (tmp_path / "log.jsonl").unlink()
     (tmp_path / "log.jsonl").symlink_to(precious)  # while it runs
     with pytest.raises(BuilderError, match=r"log\.jsonl is a link"):
@@ -133,7 +133,7 @@ def test_the_log_of_a_run(precious, tmp_path):
 def test_tensorboards_file_has_a_name_that_nobody_knows(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        Log(tmp_path / name, 0, 8).close()
+        TrainingLog(tmp_path / name, 0, 8).close()
     one, other = (next((tmp_path / name).glob("events.out.tfevents.*")) for name in "ab")
     assert one.suffix != other.suffix and len(one.suffix) == 13
 
@@ -157,7 +157,7 @@ def test_a_new_file_is_never_one_that_is_there(precious, tmp_path):
 
 
 def test_a_download_on_its_way(precious, tmp_path):
-    part = part_of(tmp_path / "a.zip")
+    part = partial_of(tmp_path / "a.zip")
     part.symlink_to(precious)
     with pytest.raises(BuilderError, match=r"a\.zip\.part is a link"):
         _append(io.BytesIO(b"content"), part, 0, 7, lambda *_: None, 7)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from trainer.distributed import ALONE
 from trainer.errors import TrainerError
 from trainer.method.ascnet import ASCNet
 from trainer.run.checkpoint import list_checkpoints, load_last
-from trainer.run.log import LOG_FILE, TIMES, Log
+from trainer.run.log import LOG_FILE, TIMES, TrainingLog
 from trainer.run.run import start_run
 from trainer.step import Stepper
 
@@ -367,7 +367,7 @@ def test_the_penalty_is_in_the_loss_that_is_logged(tiny, training_set, tmp_path)
 
 
 def test_hours_are_projected_after_fifty_steps_and_what_is_unknown_is_not_said(tmp_path):
-    log = Log(tmp_path, first=100, total=1000)
+    log = TrainingLog(tmp_path, first=100, total=1000)
     numbers = dict.fromkeys(
         ("loss", "loss_appearance", "loss_speed", "std_appearance", "std_speed", "std_healthy"), 1.0
     ) | dict.fromkeys(("rank_appearance", "rank_speed", "rank_healthy", "speed_told"), 9.0)

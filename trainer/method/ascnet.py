@@ -124,7 +124,7 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class SpeedNeighbours:
     """SCP's neighbours of N clips at their own speed, k of each; all N x k."""
 
     found: torch.Tensor
@@ -143,7 +143,7 @@ class Seen:
     """N x channels, with gradient."""
     target: Embeddings
     """By the target network."""
-    neighbours: Neighbours
+    neighbours: SpeedNeighbours
 
 
 @dataclass(frozen=True)
@@ -238,11 +238,11 @@ class ASCNet(nn.Module):
     @torch.no_grad()
     def _speed_target(
         self, similarity: torch.Tensor, labels: ClipLabels
-    ) -> tuple[torch.Tensor, torch.Tensor, Neighbours]:
+    ) -> tuple[torch.Tensor, torch.Tensor, SpeedNeighbours]:
         """What SCP asks of N clips: float32 N x T x dim; whether there is a target, bool N x T; and
         the neighbours at the clips' own speed. T is k, or 1 for a direction."""
         slots, found = self._nearest(similarity, labels, "same")
-        neighbours = Neighbours(found, self.bank.video[slots], self.bank.age(slots))
+        neighbours = SpeedNeighbours(found, self.bank.video[slots], self.bank.age(slots))
         if self.objective.speed_target == "place":
             return self.bank.speed[slots], found, neighbours
         other_slots, other_found = self._nearest(similarity, labels, "other")

@@ -10,7 +10,7 @@ import torch
 from trainer.config.settings import Objective
 from trainer.data.training_set import TrainingSet
 from trainer.distributed import gather_pairs
-from trainer.method.ascnet import Embeddings, Losses, Neighbours
+from trainer.method.ascnet import Embeddings, Losses, SpeedNeighbours
 from trainer.method.decorrelation import correlation
 from trainer.method.memory_bank import MemoryBank
 
@@ -110,7 +110,7 @@ def bank_numbers(bank: MemoryBank) -> dict[str, float | None]:
 
 
 def neighbour_numbers(
-    neighbours: Neighbours, videos: torch.Tensor, data: TrainingSet, clips_a_step: int
+    neighbours: SpeedNeighbours, videos: torch.Tensor, data: TrainingSet, clips_a_step: int
 ) -> dict[str, float | None]:
     """What SCP took for "the other video" of each clip (`videos`: int64, N), as shares of what it
     found: of the same source group, of the same class (of those whose class is known), and how

@@ -22,7 +22,7 @@ _NAMED = 5  # lines in a warning
 _PROJECT_AFTER = 50  # steps: from then on the hours of the whole run are projected
 
 
-class Log:
+class TrainingLog:
     """On resume, lines after the step to go on with are cut off, so that the log reads as if
     nothing had happened."""
 

@@ -15,15 +15,15 @@ from builder.shards.format import ShardDataset
 from trainer.run.provenance import fingerprint
 
 TRAINING_VIDEOS_FILE = "training_videos.jsonl"
-Source = tuple[str, str | None]  # name, and sha256 of the source file
+SeenVideo = tuple[str, str | None]  # name, and sha256 of the source file
 
 
-def training_sources(dataset: ShardDataset, split: str) -> list[Source]:
+def training_sources(dataset: ShardDataset, split: str) -> list[SeenVideo]:
     """Of the videos that training on a split sees."""
     return [_source(row) for row in _built(dataset) if row["splits"].get(split) == "train"]
 
 
-def sources_of(dataset: ShardDataset) -> dict[str, Source]:
+def sources_of(dataset: ShardDataset) -> dict[str, SeenVideo]:
     """Of all built videos, by name."""
     return {row["name"]: _source(row) for row in _built(dataset)}
 
@@ -40,13 +40,13 @@ def write_down(run: Path, datasets: Iterable[ShardDataset], split: str) -> None:
 
 def seen_by(
     run: Path, record: dict[str, Any], split: str, dataset: ShardDataset
-) -> list[Source] | None:
+) -> list[SeenVideo] | None:
     """What a run was trained on. Runs of earlier versions did not write it down: it is read from
     their shards, or from `dataset` if it is the same. None if it is not known any more."""
     written = _read(run / TRAINING_VIDEOS_FILE)
     if written is not None:
         return written
-    found: list[Source] = []
+    found: list[SeenVideo] = []
     for place, digest in zip(record["shards"], record["shards_sha256"], strict=True):
         for folder in (dataset.folder, Path(place)):
             try:
@@ -60,7 +60,7 @@ def seen_by(
     return found
 
 
-def count_seen(tested: Iterable[Source], seen: Iterable[Source]) -> int:
+def count_seen(tested: Iterable[SeenVideo], seen: Iterable[SeenVideo]) -> int:
     """How many of the tested videos are among those seen: of the same source file, whatever its
     name; by name where a source's hash is not known."""
     digests: set[str] = set()
@@ -75,7 +75,7 @@ def count_seen(tested: Iterable[Source], seen: Iterable[Source]) -> int:
     )
 
 
-def _read(path: Path) -> list[Source] | None:
+def _read(path: Path) -> list[SeenVideo] | None:
     """None where it is not there, or damaged: the shards may say it."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -90,5 +90,5 @@ def _built(dataset: ShardDataset) -> Iterable[dict[str, Any]]:
     return (row for row in dataset.rows() if row["status"] == "built")
 
 
-def _source(row: dict[str, Any]) -> Source:
+def _source(row: dict[str, Any]) -> SeenVideo:
     return str(row["name"]), row.get("source_sha256")

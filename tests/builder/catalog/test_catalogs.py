@@ -468,21 +468,21 @@ def test_shapes_is_laid_out_like_ucf101():
 
 def test_shapes_clips_differ_in_motion_and_scene():
     def movement(programme: str) -> np.ndarray:
-        return shapes.draw(shapes.Clip("Dots", programme, 1, 1)).astype(np.int16)
+        return shapes.draw(shapes.DrawnClip("Dots", programme, 1, 1)).astype(np.int16)
 
     spin = movement("Spin")
     assert spin.shape[1:] == (120, 160, 3)
     assert 36 <= len(spin) <= 48
     assert np.abs(np.diff(spin, axis=0)).mean() > 3
-    sibling = shapes.draw(shapes.Clip("Dots", "Spin", 1, 2))
-    stranger = shapes.draw(shapes.Clip("Dots", "Spin", 2, 1))
+    sibling = shapes.draw(shapes.DrawnClip("Dots", "Spin", 1, 2))
+    stranger = shapes.draw(shapes.DrawnClip("Dots", "Spin", 2, 1))
     colour = spin.mean(axis=(0, 1, 2))
     assert np.abs(sibling.mean(axis=(0, 1, 2)) - colour).max() < 8
     assert np.abs(stranger.mean(axis=(0, 1, 2)) - colour).max() > 8
 
 
 def test_shapes_drawing_is_the_same_every_time():
-    clip = shapes.Clip("Clouds", "Swing", 4, 2)
+    clip = shapes.DrawnClip("Clouds", "Swing", 4, 2)
     assert (shapes.draw(clip) == shapes.draw(clip)).all()
 
 

@@ -14,7 +14,7 @@ from builder.atomic import only_writer
 from builder.catalog import official, ucf101
 from builder.download import fetch as module
 from builder.download import official as places
-from builder.download.fetch import FetchSettings, Summary, fetch
+from builder.download.fetch import FetchSettings, FetchSummary, fetch
 from builder.download.http import DownloadSettings
 from builder.download.official import DATASETS, HMDB51, KINETICS400, UCF101, DataSet
 from builder.errors import BuilderError
@@ -69,7 +69,7 @@ def get(
     dataset: DataSet = UCF101,
     parts: tuple[str, ...] = (),
     **more: bool,
-) -> Summary:
+) -> FetchSummary:
     return fetch(dataset, folder, settings_of(server, **more), parts)
 
 
@@ -81,7 +81,7 @@ def test_ucf101_is_fetched_and_can_be_built(ucf, tmp_path):
     folder = tmp_path / "data" / "ucf101"
     summary = get(ucf, folder)
     rar, lists = ucf.files[RAR], ucf.files[ZIP]
-    assert summary == Summary(folder, 2, 2, len(rar) + len(lists), 5)
+    assert summary == FetchSummary(folder, 2, 2, len(rar) + len(lists), 5)
     assert visible(folder) == VIDEOS | LISTS
     names = ["UCF101.rar.json", "UCF101TrainTestSplits-RecognitionTask.zip.json"]
     assert sorted(path.name for path in (folder / ".fetch").iterdir()) == names

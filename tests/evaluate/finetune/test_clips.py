@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from evaluate.errors import EvaluateError
-from evaluate.finetune.clips import Labelled, epoch_ends, hold_out, train_requests
+from evaluate.finetune.clips import LabelledVideos, epoch_ends, hold_out, train_requests
 from evaluate.protocol import Protocol
 
 PROTOCOL = Protocol(frames=4, stride=2, size=16)
@@ -43,7 +43,7 @@ def test_a_video_that_is_too_short(dataset):
 
 
 def test_hold_out_keeps_groups_together(dataset):
-    part = Labelled(dataset.videos, np.arange(16))
+    part = LabelledVideos(dataset.videos, np.arange(16))
     learn, held_out = hold_out(part)
     assert len(learn.videos) == len(learn.labels) == 14 and len(held_out.videos) == 2
     groups = [{v.group for v in p.videos} for p in (learn, held_out)]
@@ -55,7 +55,7 @@ def test_hold_out_keeps_groups_together(dataset):
 
 
 def test_the_digest_is_of_videos_and_labels_not_of_places(dataset, tmp_path):
-    part = Labelled(dataset.videos, np.zeros(16, np.int64))
+    part = LabelledVideos(dataset.videos, np.zeros(16, np.int64))
     moved = [replace(v, shard=tmp_path / v.shard.name) for v in part.videos]
     assert replace(part, videos=moved).digest() == part.digest()
     longer = [replace(dataset.videos[0], frames=99), *dataset.videos[1:]]
@@ -69,8 +69,8 @@ def test_the_digest_is_of_videos_and_labels_not_of_places(dataset, tmp_path):
 
 def test_a_name_that_is_no_utf_8_has_a_digest(dataset):
     odd = replace(dataset.videos[0], name="a\udcff.avi", group="a\udcff")
-    part = Labelled([odd], np.zeros(1, np.int64))
-    other = Labelled([replace(odd, name="a\udcfe.avi")], part.labels)
+    part = LabelledVideos([odd], np.zeros(1, np.int64))
+    other = LabelledVideos([replace(odd, name="a\udcfe.avi")], part.labels)
     assert len({part.digest(), other.digest()}) == 2
 
 
@@ -95,6 +95,6 @@ def test_clips_of_unevenly_spaced_frames(motion):
 
 def test_the_digest_changes_with_frame_times(motion):
     labels = np.zeros(len(motion.videos), np.int64)
-    part = Labelled(motion.videos, labels)
+    part = LabelledVideos(motion.videos, labels)
     even = [replace(video, times=None) for video in motion.videos]
-    assert Labelled(even, labels).digest() != part.digest()
+    assert LabelledVideos(even, labels).digest() != part.digest()

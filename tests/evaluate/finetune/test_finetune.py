@@ -9,7 +9,7 @@ import torch
 from evaluate.errors import EvaluateError
 from evaluate.finetune import finetune as module
 from evaluate.finetune.clips import hold_out
-from evaluate.finetune.finetune import BEST, LAST, Task, finetune, video_logits
+from evaluate.finetune.finetune import BEST, LAST, FinetuneJob, finetune, video_logits
 from evaluate.finetune.settings import Clips
 from evaluate.finetune.trainer import Learner
 from evaluate.protocol import clips_of
@@ -17,7 +17,7 @@ from tests.toy_task import CPU, PROTOCOL, SETTINGS, changed, part, toy_task
 
 
 @pytest.fixture(scope="module")
-def task(dataset) -> Task:
+def task(dataset) -> FinetuneJob:
     return toy_task(dataset)
 
 

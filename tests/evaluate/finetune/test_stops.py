@@ -11,7 +11,7 @@ import torch
 from builder.errors import BuilderError
 from evaluate.errors import EvaluateError
 from evaluate.finetune import checkpoint as kept
-from evaluate.finetune.finetune import Task, finetune
+from evaluate.finetune.finetune import FinetuneJob, finetune
 from evaluate.finetune.trainer import Learner
 from tests.toy_task import CPU, FACTS, PROTOCOL, SETTINGS, changed, toy_task
 
@@ -19,7 +19,7 @@ STATE, RESULT = "state.pt", "result.pt"
 
 
 @pytest.fixture(scope="module")
-def task(dataset) -> Task:
+def task(dataset) -> FinetuneJob:
     return toy_task(dataset)
 
 

@@ -4,7 +4,7 @@ import torch
 
 from evaluate.errors import EvaluateError
 from evaluate.search import duplicates
-from evaluate.search.duplicates import Pair, find_pairs, groups_of, joined_groups, leaks_of
+from evaluate.search.duplicates import DuplicatePair, find_pairs, groups_of, joined_groups, leaks_of
 from evaluate.search.search import centre_of, unit_rows
 from tests.evaluate.search.test_search import copies
 from tests.evaluate.stores import random_store, store_of, video
@@ -78,8 +78,8 @@ def test_one_clip_in_common_is_not_enough(tmp_path):
     assert len(find_pairs(store, 0.3, centre_of(store))) >= 1
 
 
-def pair(first: int, second: int) -> Pair:
-    return Pair(1.0, first, second, (0, 0), (0, 0))
+def pair(first: int, second: int) -> DuplicatePair:
+    return DuplicatePair(1.0, first, second, (0, 0), (0, 0))
 
 
 def test_groups_are_what_chains_of_pairs_link():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from trainer.method.ascnet import Neighbours
+from trainer.method.ascnet import SpeedNeighbours
 from trainer.method.monitor import (
     effective_rank,
     embedding_std,
@@ -56,7 +56,7 @@ def test_what_the_neighbours_are(training_set):
     data = replace(data, groups=(7, 8, 7, 9, *training_set.groups[4:]))
     found = torch.tensor([[True], [True], [True], [False]])
     other = torch.tensor([[1], [0], [3], [2]])  # same class, same class, unknown, nothing found
-    neighbours = Neighbours(found, other, torch.tensor([[8], [16], [24], [999]]))
+    neighbours = SpeedNeighbours(found, other, torch.tensor([[8], [16], [24], [999]]))
     report = neighbour_numbers(neighbours, torch.tensor([0, 2, 0, 0]), data, 8)
     assert report == {
         "neighbour_same_group": pytest.approx(1 / 3),  # videos 2 and 0

@@ -19,7 +19,7 @@ from trainer.data.clip_sampler import ClipRequest, Pairs, Times, draw_pair, draw
 from trainer.data.decode import canvas_of, decode_clip
 from trainer.data.streaming.order import Order, choose_streams, emitted_at, reads_of, visits
 from trainer.data.streaming.prefetch import ReadAhead
-from trainer.data.streaming.retrying import Patience, Stream
+from trainer.data.streaming.retrying import Patience, RetryingStream
 from trainer.data.streaming.transport import path_of, shown, url_of
 from trainer.distributed import Rank
 from trainer.errors import TrainerError
@@ -53,7 +53,7 @@ class FetchedClip:
         return self.request.stride
 
 
-Pair = tuple[FetchedClip, FetchedClip]
+FetchedPair = tuple[FetchedClip, FetchedClip]
 
 
 class StreamReader:
@@ -156,10 +156,10 @@ def _requests(task: _Task) -> Generator[list[FetchedClip], None, None]:
     count, buffer = task.order.streams, task.order.buffer
     ahead = max(2, -(-task.own // count))
     streams: list[ReadAhead] = []
-    held: dict[int, Pair] = {}  # by when they come out
+    held: dict[int, FetchedPair] = {}  # by when they come out
     read = reads.start
 
-    def take(number: int) -> Pair:
+    def take(number: int) -> FetchedPair:
         """The pair that comes out as `number`; on the way, take in what is there of the next."""
         nonlocal read
         until = min(number + buffer, reads.stop)
@@ -184,7 +184,7 @@ def _requests(task: _Task) -> Generator[list[FetchedClip], None, None]:
 
 def _read_stream(
     task: _Task, reads: range, stream: int, stop: Event
-) -> Generator[Pair, None, None]:
+) -> Generator[FetchedPair, None, None]:
     """The pairs of one stream, without those of videos that come out before or after the task."""
     order = task.order
     for visit in visits(order, stream, reads.start // order.streams):
@@ -204,10 +204,10 @@ def _read_stream(
 
 def _read_shard(
     task: _Task, url: str, wanted: list[tuple[int, int]], stop: Event
-) -> Generator[Pair, None, None]:
+) -> Generator[FetchedPair, None, None]:
     """The pairs of some videos of a shard. `wanted`: video, and when it comes out."""
     videos = [task.videos[video] for video, _ in wanted]
-    with closing(Stream(url, videos[-1].location.end, task.patience, stop)) as file:
+    with closing(RetryingStream(url, videos[-1].location.end, task.patience, stop)) as file:
         samples = stream_samples(file.readinto, videos)
         try:
             for (video, emitted), (offsets, blob) in zip(wanted, samples, strict=True):
@@ -216,7 +216,9 @@ def _read_shard(
             raise TrainerError(f"{shown(url)}: {error}") from error
 
 
-def _cut(task: _Task, video: int, emitted: int, offsets: Sequence[int], blob: memoryview) -> Pair:
+def _cut(
+    task: _Task, video: int, emitted: int, offsets: Sequence[int], blob: memoryview
+) -> FetchedPair:
     """The two clips that are drawn from a video, with no more of its frames than they need."""
     batch, place = divmod(emitted, task.own)
     draw = draws_of(batch, task.batch, task.order.rank)[place]

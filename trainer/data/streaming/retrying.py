@@ -39,7 +39,7 @@ class Patience:
 AT_START = Patience(tries=3)  # somebody is waiting
 
 
-class Stream:
+class RetryingStream:
     """A file that is read from start to end, and opened again where it breaks off."""
 
     def __init__(self, url: str, needed: int, patience: Patience, stop: Event) -> None:
@@ -135,7 +135,7 @@ def _copy(url: str, path: Path, patience: Patience, most: int) -> str:
     more than half of what the disk has free."""
     digest, piece, got_all = sha256(), memoryview(bytearray(_PIECE)), 0
     free = shutil.disk_usage(path.parent).free
-    with path.open("wb") as file, closing(Stream(url, 0, patience, Event())) as stream:
+    with path.open("wb") as file, closing(RetryingStream(url, 0, patience, Event())) as stream:
         while got := stream.readinto(piece):
             got_all += got
             if got_all > min(most, free // 2):

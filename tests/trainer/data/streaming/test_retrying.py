@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 
 from builder.shards.format import ShardDataset
-from trainer.data.streaming.retrying import Patience, Stream, fetch_metadata
+from trainer.data.streaming.retrying import Patience, RetryingStream, fetch_metadata
 from trainer.data.streaming.transport import Stopped
 from trainer.errors import TrainerError
 
@@ -100,7 +100,7 @@ def is_gone(words: str) -> bool:
 
 def read(url: str, needed: int = 0, patience: Patience = QUICK) -> bytes:
     content, piece = b"", memoryview(bytearray(50_000))
-    with closing(Stream(url, needed, patience, Event())) as stream:
+    with closing(RetryingStream(url, needed, patience, Event())) as stream:
         while got := stream.readinto(piece):
             content += piece[:got]
     return content
@@ -183,7 +183,7 @@ def test_reading_is_called_off_from_another_thread(patience) -> None:
     threading.Timer(0.3, stop.set).start()
     since = time.monotonic()
     with (
-        closing(Stream(f"pipe:{SLEEP} | cat", 0, patience, stop)) as stream,
+        closing(RetryingStream(f"pipe:{SLEEP} | cat", 0, patience, stop)) as stream,
         pytest.raises(Stopped),
     ):
         stream.readinto(memoryview(bytearray(10)))
