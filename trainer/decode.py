@@ -45,10 +45,11 @@ def decode_clip(
     video's size."""
     height, width = decoded_size(video.height, video.width, short_side)
     fills = canvas.shape[1:3] == (height, width)
+    pixels = video.height * video.width
     own = None if fills else np.empty((height, width, 3), np.uint8)  # a larger picture fits neither
     for t, jpeg in enumerate(jpegs):
         try:
-            must_have_few_scans(jpeg)
+            must_have_few_scans(jpeg, pixels)
             picture = simplejpeg.decode_jpeg(
                 jpeg,
                 min_height=height,
