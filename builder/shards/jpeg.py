@@ -15,7 +15,7 @@ def open_frame(video: Video, number: int, jpeg: bytes) -> Image.Image:
     frames of the video have: what is large is not decoded, and neither is any other kind of
     picture, for some of which programs are started."""
     try:
-        must_have_few_scans(jpeg)
+        must_have_few_scans(jpeg, video.width * video.height)
         height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
         if (width, height) != (video.width, video.height):
             raise ValueError(f"{width} x {height} pixels")

@@ -207,7 +207,7 @@ def _undecodable(blob: bytes, offsets: list[int], row: Row) -> Iterator[str]:
     for i in range(len(offsets) - 1):
         jpeg = blob[offsets[i] : offsets[i + 1]]
         try:
-            must_have_few_scans(jpeg)
+            must_have_few_scans(jpeg, shape[0] * shape[1])
             picture = simplejpeg.decode_jpeg(jpeg, buffer=canvas)
         except ValueError as error:
             yield f"frame {i} cannot be decoded: {error}"

@@ -9,6 +9,7 @@ from PIL import Image
 
 from builder.errors import BuilderError
 from builder.shards import contact_sheet as sheet
+from builder.shards import scans
 from builder.shards.jpeg import open_frame
 from builder.shards.scans import MOST_SCANS, must_have_few_scans
 from builder.shards.verify import _undecodable
@@ -34,6 +35,7 @@ def behind(header: bytes, jpeg: bytes) -> bytes:
     return jpeg[:2] + header + jpeg[2:]
 
 
+LARGE = 8192 * 8192  # pixels
 BASELINE = simplejpeg.encode_jpeg(PICTURE)
 MANY = with_scans(progressive(), 1000)
 HIDDEN = {
@@ -48,10 +50,11 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("frame", HIDDEN.values(), ids=HIDDEN.keys())
-def test_more_scans_than_any_frame_has(frame, dataset):
+def test_more_scans_than_any_frame_has(frame, dataset, monkeypatch):
+    monkeypatch.setattr(scans, "_HARMLESS", 0)
     video = dataset.videos[0]
     with pytest.raises(ValueError, match=r"it has \d+ scans, and 32 are read at most"):
-        must_have_few_scans(frame)
+        must_have_few_scans(frame, 1)
     with pytest.raises(BuilderError, match=r"no whole JPEG of .* \(it has \d+ scans"):
         open_frame(video, 0, frame)
     canvas = np.zeros((1, video.height, video.width, 3), np.uint8)
@@ -68,12 +71,19 @@ def test_more_scans_than_any_frame_has(frame, dataset):
     ids=["baseline", "progressive", "some more", "empty", "its start alone"],
 )
 def test_as_many_as_encoders_write(frame):
-    must_have_few_scans(frame)
+    must_have_few_scans(frame, LARGE)
+
+
+def test_many_scans_are_refused_where_they_would_take_long():
+    pixels = scans._HARMLESS // len(MANY)
+    must_have_few_scans(MANY, pixels)
+    with pytest.raises(ValueError, match=r"it has \d+ scans, and 32 are read at most"):
+        must_have_few_scans(MANY, pixels + 1)
 
 
 def test_a_scan_of_all_colours_is_the_only_one_that_is_read():
     """So bytes that look like a scan's start are not looked for behind it."""
-    must_have_few_scans(with_scans(BASELINE, 1000))
+    must_have_few_scans(with_scans(BASELINE, 1000), LARGE)
     with pytest.raises(ValueError, match="more than one scan"):
         simplejpeg.decode_jpeg(with_scans(BASELINE, 1000))
 

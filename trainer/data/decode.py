@@ -45,24 +45,23 @@ def decode_clip(
     video's size."""
     height, width = decoded_size(video.height, video.width, short_side)
     fills = canvas.shape[1:3] == (height, width)
-    own = None if fills else np.empty((height, width, 3), np.uint8)  # a larger picture fits neither
+    pixels = video.height * video.width
+    own = np.empty((height, width, 3), np.uint8)  # as the canvas, it fits no larger picture
+    inside = canvas[:, :height, :width]
     for t, jpeg in enumerate(jpegs):
         try:
-            must_have_few_scans(jpeg)
+            must_have_few_scans(jpeg, pixels)
+            # Arguments by their place, for it is done for every frame: fast cosine transform and
+            # upsampling, least height and width.
             picture = simplejpeg.decode_jpeg(
-                jpeg,
-                min_height=height,
-                min_width=width,
-                fastdct=True,
-                fastupsample=True,
-                buffer=canvas[t] if own is None else own,
+                jpeg, "RGB", True, True, height, width, 1, canvas[t] if fills else own
             )
         except ValueError as error:
             raise _unreadable(video, frames[t], str(error)) from error
         if picture.shape[:2] != (height, width):
             raise _unreadable(video, frames[t], f"decoded, it is {picture.shape[:2]} pixels")
         if not fills:
-            canvas[t, :height, :width] = picture
+            inside[t] = own
     return height, width
 
 
