@@ -148,9 +148,9 @@ def test_what_an_ffmpeg_says_fills_no_memory(tmp_path, make_video, monkeypatch):
     noisy.chmod(0o755)
     monkeypatch.setattr(ffmpeg_engine, "find_ffmpeg", lambda: str(noisy))
     seen = []
-    log = ffmpeg_engine.Log
+    log = ffmpeg_engine.FfmpegLog
     monkeypatch.setattr(
-        ffmpeg_engine, "Log", lambda text, path: seen.append(len(text)) or log(text, path)
+        ffmpeg_engine, "FfmpegLog", lambda text, path: seen.append(len(text)) or log(text, path)
     )
     assert transcode(path, FrameSettings(short_side=16)) == quiet
     assert seen == [2 * LOG_BYTES + 1]
