@@ -15,17 +15,17 @@ from builder.catalog import folder as folder_reader
 from builder.catalog.files import is_video, list_files
 from builder.catalog.source import Catalog, Source
 from builder.command_line import quoted
+from builder.cores import usable_cores
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
+from builder.printable import printable
 from builder.shards.format import DATASET_FILE, SCHEMA, ShardDataset
-from builder.shards.info_text import printable
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
 from evaluate.features.extract import extract
 from evaluate.features.store import Features
 from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol
-from trainer.data.clips import usable_cores
 from trainer.run.provenance import fingerprint
 
 _SHOWN = 5  # failed videos in a message

@@ -4,7 +4,7 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
-from builder.shards.info_text import printable
+from builder.printable import printable
 from evaluate.encoders import TRAINED, Subject, Subjects, folder_of, of_file, of_run
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features

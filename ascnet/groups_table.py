@@ -14,13 +14,13 @@ from pathlib import Path
 from ascnet.text import counted
 from builder.build.build import BuildSettings
 from builder.catalog import READERS
-from builder.catalog.cells import line, written
 from builder.catalog.files import normal
+from builder.catalog.spreadsheet_cells import line, written
 from builder.command_line import command_line, quoted
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
+from builder.printable import printable
 from builder.shards.format import DATASET_FILE, ShardDataset
-from builder.shards.info_text import printable
 from evaluate.features.store import Features
 
 _FREE = ("csv", "folder")  # data sets whose groups are the user's

@@ -9,10 +9,10 @@ import torch
 
 from builder.command_line import quoted
 from builder.errors import BuilderError
+from builder.printable import printable
 from builder.shards.format import ShardDataset, Video, read_frames, read_offsets
-from builder.shards.info_text import printable
+from trainer.data.clip_frames import POLICIES, Place, clip_frames
 from trainer.data.decode import decode_clip
-from trainer.data.sampling import POLICIES, Place, clip_frames
 
 
 class NoSuchVideoError(BuilderError, IndexError):

@@ -20,11 +20,11 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.gpu_table import Row, Setting, table
+from builder.cores import usable_cores
 from builder.errors import BuilderError
 from trainer.config.recipe_file import load_recipe, override
 from trainer.config.settings import Config
 from trainer.data.batches import training_batches
-from trainer.data.clips import usable_cores
 from trainer.data.training_set import TrainingSet, gather, locate
 from trainer.distributed import ALONE
 from trainer.errors import TrainerError

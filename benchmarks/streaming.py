@@ -24,10 +24,10 @@ from benchmarks.loading_ways import BATCH, START
 from benchmarks.side_by_side import Measured, alternate, measure, rate, ratio
 from builder.build.build import BuildSettings, How, build
 from builder.catalog.source import Catalog
+from builder.cores import usable_cores
 from trainer.config.recipe_file import load_recipe, override
 from trainer.config.settings import Config
 from trainer.data.batches import training_batches
-from trainer.data.clips import usable_cores
 from trainer.data.training_set import TrainingSet, gather, locate
 from trainer.distributed import ALONE
 

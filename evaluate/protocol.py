@@ -18,6 +18,7 @@ from trainer.config.validation import (
     range_rule,
     rate_rule,
 )
+from trainer.data.clip_frames import POLICIES, Place, clip_frames, clip_span, clock_of, starts_apart
 from trainer.data.clip_sampler import (
     ClipRequest,
     Times,
@@ -26,7 +27,6 @@ from trainer.data.clip_sampler import (
     stride_rates,
     stride_times,
 )
-from trainer.data.sampling import POLICIES, Place, clip_frames, clip_span, clock_of, starts_apart
 from trainer.errors import TrainerError
 
 LAST = "last"  # the backbone's own output

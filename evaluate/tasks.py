@@ -47,7 +47,7 @@ from evaluate.split import Parts, parts_of, splits_of
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import shown
 from trainer.run.provenance import code
-from trainer.run.seen import count_seen, seen_by, sources_of
+from trainer.run.trained_videos import count_seen, seen_by, sources_of
 
 RESULT_SCHEMA = 1
 _COLUMNS = {

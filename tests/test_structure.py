@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # stands before it. "evaluate: ..." are what it may import of other rooms.
 ROOMS = {
     "builder": (
-        "errors plain_name command_line regular_file limits atomic workers "
+        "errors plain_name command_line regular_file printable cores video_limits atomic workers "
         "decode shards catalog download build"
     ),
     "trainer": (
@@ -18,8 +18,8 @@ ROOMS = {
         "optimiser sync_batch_norm network stop run weights training_state step pretrain"
     ),
     "evaluate": (
-        "errors progress counts disk identity protocol split published results encoders retrieval "
-        "features probe finetune search measures request tasks pages"
+        "errors progress counts disk_errors identity_check protocol split published results "
+        "encoders retrieval features probe finetune search measures request tasks pages"
     ),
 }
 ALLOWED = {
@@ -27,6 +27,7 @@ ALLOWED = {
     "trainer": {
         *("builder.shards", "builder.atomic"),
         *("builder.errors", "builder.command_line", "builder.plain_name", "builder.regular_file"),
+        *("builder.printable", "builder.cores"),
     },
     "evaluate": {
         *("trainer", "builder.shards", "builder.atomic"),

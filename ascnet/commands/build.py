@@ -1,7 +1,6 @@
 """`ascnet build`."""
 
 import math
-import os
 import re
 import sys
 from dataclasses import replace
@@ -13,11 +12,12 @@ from ascnet.progress import Progress
 from ascnet.text import counted
 from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.catalog import READERS, shapes
+from builder.cores import usable_cores
 from builder.decode.engine import ENGINES
 from builder.decode.frames import CHROMA, REASONS, WARNINGS, FrameSettings
 from builder.errors import BuilderError
-from builder.limits import GB, Limits
-from builder.shards.info_text import printable
+from builder.printable import printable
+from builder.video_limits import GB, Limits
 
 _SHOWN = 5  # names of what is left alone
 
@@ -92,7 +92,7 @@ _SHOWN = 5  # names of what is left alone
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    default=lambda: len(os.sched_getaffinity(0)),
+    default=usable_cores,
     show_default="cores",
     help="Videos decoded at a time. (Ray: one on every core of the cluster.)",
 )

@@ -6,14 +6,14 @@ from pathlib import Path
 import click
 
 from ascnet import embedding
-from ascnet.commands.train import pick_device
+from ascnet.device import pick_device
 from ascnet.encoders import default_run, subjects_of
 from ascnet.options import NumberRange, with_weights
 from ascnet.progress import Progress
 from ascnet.text import counted
 from builder.command_line import quoted
+from builder.printable import printable
 from builder.shards.format import ShardDataset, find_datasets
-from builder.shards.info_text import printable
 from evaluate.encoders import Subjects
 from evaluate.features.store import must_be_free
 from evaluate.protocol import Protocol, protocol_of

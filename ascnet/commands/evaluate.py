@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ascnet.commands.train import pick_device
+from ascnet.device import pick_device
 from ascnet.encoders import subjects_of
 from ascnet.options import with_weights
 from ascnet.progress import Progress

@@ -6,14 +6,14 @@ from pathlib import Path
 import click
 
 from ascnet import groups_table
-from ascnet.commands.train import pick_device
+from ascnet.device import pick_device
 from ascnet.options import NumberRange
 from ascnet.progress import Progress
 from ascnet.text import counted
 from ascnet.text import table as text_table
 from builder.atomic import write_atomically
-from builder.catalog.cells import line, written
-from builder.shards.info_text import printable
+from builder.catalog.spreadsheet_cells import line, written
+from builder.printable import printable
 from evaluate.features.store import Features
 from evaluate.search.duplicates import DuplicatePair, find_pairs, groups_of, joined_groups, leaks_of
 from evaluate.search.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text

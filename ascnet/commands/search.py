@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ascnet import embedding
-from ascnet.commands.train import pick_device
+from ascnet.device import pick_device
 from ascnet.encoders import (
     default_run,
     newest_store,
@@ -17,7 +17,7 @@ from ascnet.encoders import (
 )
 from ascnet.text import counted, table
 from builder.atomic import write_atomically
-from builder.shards.info_text import printable
+from builder.printable import printable
 from evaluate.features.store import Features
 from evaluate.pages.search import search_page
 from evaluate.search.search import (

@@ -9,6 +9,7 @@ import click
 import torch
 import torch.distributed as dist
 
+from ascnet.device import pick_device
 from ascnet.progress import Progress
 from builder.command_line import command_line
 from trainer.backbones import make_backbone
@@ -40,11 +41,6 @@ from trainer.weights.load import load_weights
 
 Say = Callable[[str], None]
 Chosen = TypeVar("Chosen")
-
-
-def pick_device() -> torch.device:
-    """A GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @click.command("train")

@@ -1,14 +1,14 @@
 """`ascnet verify`."""
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
 from ascnet.progress import Progress
+from builder.cores import usable_cores
+from builder.printable import printable
 from builder.shards.format import find_datasets
-from builder.shards.info_text import printable
 from builder.shards.verify import Report, verify
 
 _SHOWN = 50  # problems
@@ -20,7 +20,7 @@ _SHOWN = 50  # problems
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    default=lambda: len(os.sched_getaffinity(0)),
+    default=usable_cores,
     show_default="cores",
     help="Shards read at a time.",
 )

@@ -14,8 +14,8 @@ from builder.decode.engine import transcode
 from builder.decode.frames import Failure, Frames, FrameSettings
 from builder.decode.processes import Children
 from builder.errors import BuilderError
-from builder.limits import Limits
 from builder.shards.format import shard_name
+from builder.video_limits import Limits
 from builder.workers import run_local
 
 Row = dict[str, Any]

@@ -31,7 +31,7 @@ from builder.shards.format import (
     changed,
     parse_json,
 )
-from builder.shards.rules import LARGEST_INFO, wrong_record
+from builder.shards.validation import LARGEST_INFO, wrong_record
 
 NOTES = ".build"
 _PATIENCE = 10  # seconds that another machine may take to write its identity

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from builder.catalog import cells as cells_of_csv
+from builder.catalog import spreadsheet_cells as cells_of_csv
 from builder.errors import BuilderError
 from builder.regular_file import open_regular
 

@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from builder.catalog import official
+from builder.catalog import official_counts
 from builder.catalog.files import NO_VIDEO_NAME, find_names, is_video, list_files, read_text
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
@@ -49,11 +49,11 @@ def read(root: Path) -> Catalog:
         )
     lists = _find_lists(root, tree)
     classes = sorted({_class_of(path) for path in lists})
-    if len(official.strangers(classes, official.hmdb51())) == len(classes):
+    if len(official_counts.strangers(classes, official_counts.hmdb51())) == len(classes):
         raise BuilderError(
             f"None of the {len(classes)} classes with lists in {lists[0].parent} is one of "
-            f"HMDB-51: {official.shown(classes)}. Use the official lists, or build with the data "
-            "set `folder`."
+            f"HMDB-51: {official_counts.shown(classes)}. Use the official lists, or build with the "
+            "data set `folder`."
         )
     listed = _read_lists(lists, classes)
     there = find_names(listed, names, lists[0].parent)
@@ -71,9 +71,13 @@ def read(root: Path) -> Catalog:
     ]
     counts = Counter(video.class_name for video in videos)
     remarks: tuple[str, ...] = ()
-    if counts != official.hmdb51():
+    if counts != official_counts.hmdb51():
         whole = "6 766 videos of 51 classes"
-        remarks = (official.shortfall("HMDB-51", whole, len(videos), classes, official.hmdb51()),)
+        remarks = (
+            official_counts.shortfall(
+                "HMDB-51", whole, len(videos), classes, official_counts.hmdb51()
+            ),
+        )
     return Catalog("hmdb51", tree, videos, tuple(classes), tuple(sorted(left_alone)), remarks)
 
 

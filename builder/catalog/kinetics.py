@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from builder.catalog import official
+from builder.catalog import official_counts
 from builder.catalog.files import NO_VIDEO_NAME, is_video, list_files
 from builder.catalog.kinetics_lists import (
     FOLDERS,
@@ -105,12 +105,12 @@ def read(root: Path, count: int) -> Catalog:
             "set whose lists these are (kinetics400, kinetics600, kinetics700), or remove those "
             "of another."
         )
-    if not lists and len(official.strangers(classes, official.kinetics(count), letters)) == len(
-        classes
-    ):
+    if not lists and len(
+        official_counts.strangers(classes, official_counts.kinetics(count), letters)
+    ) == len(classes):
         raise BuilderError(
             f"None of the {len(classes)} classes below {root} is one of Kinetics-{count}: "
-            f"{official.shown(classes)}. Name the folder of Kinetics-{count} with --source "
+            f"{official_counts.shown(classes)}. Name the folder of Kinetics-{count} with --source "
             "(make shards: SOURCE=...), or build with the data set `folder`."
         )
     return Catalog(
@@ -126,12 +126,12 @@ def read(root: Path, count: int) -> Catalog:
 def _remarks(count: int, videos: int, classes: list[str], *, has_lists: bool) -> tuple[str, ...]:
     """What a build says of a tree that is not whole, as far as that can be known."""
     remarks = []
-    known = official.kinetics(count)
+    known = official_counts.kinetics(count)
     is_known = {letters(name) for name in classes} == {letters(name) for name in known}
     if not is_known or videos < count * count:
         whole = f"{count} classes of at least {count} clips each"
         title = f"Kinetics-{count}"
-        remarks.append(official.shortfall(title, whole, videos, classes, known, letters))
+        remarks.append(official_counts.shortfall(title, whole, videos, classes, known, letters))
     if not has_lists:
         remarks.append(
             "There is no official list, so clips that are missing are not counted: put train.csv, "

@@ -14,7 +14,7 @@ not compared in file names, and its folder may be written either way.
 import re
 from pathlib import Path
 
-from builder.catalog import official
+from builder.catalog import official_counts
 from builder.catalog.files import list_files, read_text
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
@@ -60,8 +60,8 @@ def read(root: Path) -> Catalog:
         classes, source = _read_classes(lists), _CLASSES_FILE
         listed = _read_lists(lists, classes)
     else:
-        classes, source = list(official.ucf101()), "UCF-101"
-        listed = {name: {} for name in official.ucf101_videos()}
+        classes, source = list(official_counts.ucf101()), "UCF-101"
+        listed = {name: {} for name in official_counts.ucf101_videos()}
     if classes:
         _must_know_classes(found, classes, source)
     unlisted = {v.name: v.problem for v in found if _official(v.name) not in listed}
@@ -80,10 +80,12 @@ def read(root: Path) -> Catalog:
     if not classes:  # the official order, too
         classes = sorted({v.class_name for v in videos if v.class_name}, key=str.lower)
     remarks = []
-    if set(listed) != set(official.ucf101_videos()):
+    if set(listed) != set(official_counts.ucf101_videos()):
         whole = "13 320 videos of 101 classes"
         remarks.append(
-            official.shortfall("UCF-101", whole, len(videos), classes, official.ucf101())
+            official_counts.shortfall(
+                "UCF-101", whole, len(videos), classes, official_counts.ucf101()
+            )
         )
     return Catalog(
         "ucf101",
@@ -233,6 +235,6 @@ def _must_know_classes(videos: list[Source], classes: list[str], source: str) ->
             what = f"{len(unknown)} folders are no classes"
         raise BuilderError(
             f"{what} in {source} ({len(classes)} classes)"
-            f"{': ' + official.shown(unknown) if len(unknown) > 1 else ''}. Rename or remove "
-            f"{'them' if len(unknown) > 1 else 'it'}, or build with the data set `folder`."
+            f"{': ' + official_counts.shown(unknown) if len(unknown) > 1 else ''}. Rename or "
+            f"remove {'them' if len(unknown) > 1 else 'it'}, or build with the data set `folder`."
         )

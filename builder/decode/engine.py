@@ -14,7 +14,7 @@ from builder.decode.formats import without_reading
 from builder.decode.frames import Failure, Frames, FrameSettings, SourceFacts
 from builder.decode.processes import Children
 from builder.errors import BuilderError
-from builder.limits import Limits
+from builder.video_limits import Limits
 
 Engine = Callable[[Path, FrameSettings, Limits, Children], Frames | Failure]
 ENGINES: dict[str, Engine] = {"ffmpeg": ffmpeg_engine.decode, "pyav": pyav_engine.decode}

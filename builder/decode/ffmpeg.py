@@ -35,7 +35,7 @@ from builder.decode.frames import (
 from builder.decode.log_pipe import LogPipe
 from builder.decode.processes import Children, ending_with_parent, limit_memory, time_limit
 from builder.errors import BuilderError
-from builder.limits import MEMORY_SAID, PIXELS_SAID, Limits
+from builder.video_limits import MEMORY_SAID, PIXELS_SAID, Limits
 
 _PIPE_BYTES = 1 << 18  # larger pipes mean fewer switches between ffmpeg and us
 _OLDEST = (5, 1)  # -fps_mode

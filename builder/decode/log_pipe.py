@@ -4,7 +4,7 @@ import fcntl
 import os
 from contextlib import suppress
 
-from builder.limits import LOG_BYTES
+from builder.video_limits import LOG_BYTES
 
 _PIPE_BYTES = 1 << 18  # what the process can say before it has to wait for us
 

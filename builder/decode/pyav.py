@@ -21,7 +21,7 @@ from builder.command_line import quoted
 from builder.decode.frames import Failure, Frames, FrameSettings, SourceFacts, crash
 from builder.decode.processes import Children, time_limit
 from builder.errors import BuilderError
-from builder.limits import Limits
+from builder.video_limits import Limits
 
 # How a worker starts: by the `builder` that runs here, wherever that is, and for all else as any
 # program. With -P, the working directory, which may be full of other people's files, is never

@@ -28,7 +28,7 @@ from builder.decode.frame_times import spacing
 from builder.decode.frames import WARNINGS, SourceFacts, reason_for_no_frames, scaled_size
 from builder.decode.libav_log import LibavLog, add_line
 from builder.decode.pyav_cropping import Cropping
-from builder.limits import MEMORY_SAID, PIXELS_SAID, Limits
+from builder.video_limits import MEMORY_SAID, PIXELS_SAID, Limits
 
 # FULL_CHR_H_INT: frames of another colour matrix go by way of RGB, in full resolution.
 _SCALING = (

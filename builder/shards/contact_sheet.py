@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from builder.decode.frames import REASONS
 from builder.errors import BuilderError
+from builder.printable import printable
 from builder.shards.format import VIDEOS_FILE, ShardDataset, Video, read_frames, read_offsets
-from builder.shards.info_text import printable
 from builder.shards.jpeg import open_frame
 
 _SMALLEST, _LARGEST = 128, 256  # pixels of a frame's long side on the sheet

@@ -27,7 +27,7 @@ from builder.atomic import give_name, open_new, partial_of
 from builder.errors import BuilderError
 from builder.plain_name import is_plain_name  # noqa: F401 (the trainer has it from here)
 from builder.regular_file import open_regular
-from builder.shards.rules import (
+from builder.shards.validation import (
     LARGEST_INFO,
     LARGEST_ROW,
     largest_videos_file,  # noqa: F401 (the trainer has it from here)

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from builder.decode.frames import REASONS, WARNINGS
+from builder.printable import printable
 from builder.shards.format import VIDEOS_FILE
 from builder.shards.info import LISTED, PARTS_SHOWN, SHORT, Overview
 
@@ -177,8 +178,3 @@ def _aligned(
         ).rstrip()
         for row in table
     ]
-
-
-def printable(text: str) -> str:
-    """`text` with what no terminal shows (line ends, bytes that are no UTF-8) escaped."""
-    return text if text.isprintable() else ascii(text)[1:-1]

@@ -7,7 +7,7 @@ from PIL import Image
 
 from builder.errors import BuilderError
 from builder.shards.format import Video
-from builder.shards.scans import must_have_few_scans
+from builder.shards.jpeg_scans import must_have_few_scans
 
 
 def open_frame(video: Video, number: int, jpeg: bytes) -> Image.Image:

@@ -24,8 +24,8 @@ from builder.shards.format import (
     sample_bytes,
     shard_end,
 )
+from builder.shards.jpeg_scans import must_have_few_scans
 from builder.shards.manifest import is_as_written, shard_files
-from builder.shards.scans import must_have_few_scans
 from builder.workers import run_local
 
 Row = dict[str, Any]

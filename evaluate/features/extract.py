@@ -8,7 +8,7 @@ import torch
 
 from builder.atomic import only_writer
 from builder.shards.format import ShardDataset, Video
-from evaluate.disk import UnavailableError
+from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import UNIT, Pooled, encode, to_device

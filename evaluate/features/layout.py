@@ -17,7 +17,7 @@ import numpy as np
 from h5py import h5a, h5d, h5pl, h5s
 
 from evaluate.errors import EvaluateError
-from evaluate.features.heaps import HeapError, check_attributes, check_collections
+from evaluate.features.hdf5_heaps import HeapError, check_attributes, check_collections
 
 _NUMBERS = {  # how many columns; 0: a list. -1: as many as the features have channels
     "features": ("f4", -1),

@@ -42,7 +42,7 @@ import numpy as np
 from builder.atomic import give_name, must_be_own, partial_of, partials_in
 from builder.shards.format import Video
 from evaluate.counts import are_counts
-from evaluate.disk import (
+from evaluate.disk_errors import (
     UnavailableError,
     is_there,
     must_be_available,
@@ -59,7 +59,7 @@ from evaluate.features.layout import (
     no_plugins,
     refused,
 )
-from evaluate.identity import first_difference
+from evaluate.identity_check import first_difference
 
 STORE_SCHEMA = 2
 StoreIdentity = dict[str, str | int | float]

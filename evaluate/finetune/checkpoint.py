@@ -16,7 +16,7 @@ import torch
 
 from builder.atomic import give_name, partials_in, write_partial
 from evaluate.errors import EvaluateError
-from evaluate.identity import first_difference
+from evaluate.identity_check import first_difference
 from trainer.run.checkpoint import read_state
 
 _STATE, _RESULT = "state.pt", "result.pt"

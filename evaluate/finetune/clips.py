@@ -9,8 +9,8 @@ import numpy as np
 from builder.shards.format import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, clips_of
+from trainer.data.clip_frames import Place, clip_frames, clock_of, random_start
 from trainer.data.clip_sampler import ClipRequest, Permutations, stride_rates, stride_times
-from trainer.data.sampling import Place, clip_frames, clock_of, random_start
 from trainer.random_streams import CLIPS, generator_of
 
 _HELD_OUT = 5  # one in so many source groups is held out; as the linear probe does

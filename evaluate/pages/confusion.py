@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from evaluate.features.store import Features
-from evaluate.pages.found import NearestVideos, name_of
+from evaluate.pages.nearest_videos import NearestVideos, name_of
 from evaluate.pages.pictures import as_stored
 from evaluate.pages.results import Predictions
 from evaluate.pages.template import clean, safe

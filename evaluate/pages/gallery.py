@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluate.features.store import Features
-from evaluate.pages.found import NearestVideos, is_right, thin
+from evaluate.pages.nearest_videos import NearestVideos, is_right, thin
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import seconds
 from evaluate.pages.thumbnails import Sprite

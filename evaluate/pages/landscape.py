@@ -10,7 +10,7 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from evaluate.features.store import Features
-from evaluate.pages.found import thin
+from evaluate.pages.nearest_videos import thin
 from evaluate.pages.template import clean, safe
 
 MOST = 2000  # videos

@@ -12,9 +12,9 @@ from evaluate.pages import (
     curves,
     facts,
     failures,
-    found,
     gallery,
     landscape,
+    nearest_videos,
     results,
 )
 from evaluate.pages.pictures import Pictures
@@ -34,7 +34,7 @@ class Section:
     name: str
     anchor: str
     store: Features
-    found: found.NearestVideos
+    found: nearest_videos.NearestVideos
     queries: list[gallery.Query]
     problem: str  # why pictures are missing
     confusion: confusion.Confusion | None
@@ -66,12 +66,12 @@ def make_report(run: Path, progress: Progress = silent) -> str:
     known = facts.read(run)
     training = curves.read(run)
     tables, unread = results.read(run)
-    stores, said = found.stores_of(run)
+    stores, said = nearest_videos.stores_of(run)
     wanted = max(_FEWEST, QUERIES // max(1, len(stores)))
     told = [own for table in tables for own in table.predictions]
     sections = []
     for i, store in enumerate(stores):
-        progress(i, len(stores), found.name_of(store))
+        progress(i, len(stores), nearest_videos.name_of(store))
         sections.append(_section(store, known.split, wanted, i, told))
     page = render(
         "report.html",
@@ -101,11 +101,11 @@ def make_report(run: Path, progress: Progress = silent) -> str:
 def _section(
     store: Features, split: str, wanted: int, number: int, told: list[results.Predictions]
 ) -> Section:
-    searched = found.find(store, split)
+    searched = nearest_videos.find(store, split)
     pictures = Pictures(store)
     queries = gallery.choose(store, searched, wanted, pictures)
     return Section(
-        found.name_of(store),
+        nearest_videos.name_of(store),
         f"set{number}",
         store,
         searched,
@@ -144,7 +144,7 @@ def _builds(known: facts.RunFacts, stores: list[Features]) -> list[failures.Buil
     seen = {Path(source.place) for source in known.sources}
     for store in stores:
         if store.shards not in seen:
-            name = found.name_of(store)
+            name = nearest_videos.name_of(store)
             builds.append(failures.look(name, store.shards, store.counts))
     return builds
 

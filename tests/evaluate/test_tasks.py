@@ -23,7 +23,7 @@ from evaluate.request import ON_THE_FLY, Question, result_path
 from evaluate.results import table
 from evaluate.tasks import evaluate
 from trainer.backbones import make_backbone
-from trainer.run.seen import TRAINING_VIDEOS_FILE
+from trainer.run.trained_videos import TRAINING_VIDEOS_FILE
 
 CPU = torch.device("cpu")
 QUICK = ("epochs=2", "batch=4", "lr=0.01")

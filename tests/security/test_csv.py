@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from builder.catalog import folder
-from builder.catalog.cells import line, read, written
+from builder.catalog.spreadsheet_cells import line, read, written
 from tests.commands import run_ascnet
 
 FORMULA = '=HYPERLINK("http:__x","y").avi'

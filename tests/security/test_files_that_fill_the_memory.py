@@ -24,7 +24,7 @@ from evaluate.pages import curves, results
 from tests.commands import run_ascnet
 from tests.evaluate.stores import random_store, store_of, video
 from trainer.errors import TrainerError
-from trainer.run import archive, checkpoint, seen
+from trainer.run import checkpoint, torch_archive, trained_videos
 from trainer.weights.load import read_tensors
 
 DEEP = "[" * 200_000
@@ -288,7 +288,7 @@ def test_weights_that_fill_the_memory(tmp_path):
 @pytest.mark.parametrize("kind", ["zip", "older"])
 def test_a_pickle_of_very_many_steps(step, kind, tmp_path, monkeypatch):
     """Sixty million empty lists are 4 GB, and 60 KB on the disk."""
-    monkeypatch.setattr(archive, "_STEPS", 1000)
+    monkeypatch.setattr(torch_archive, "_STEPS", 1000)
     steps = b"\x80\x02ccollections\nOrderedDict\nq\x00" + step * 2000 + b"."
     path = tmp_path / "a.pt"
     if kind == "zip":
@@ -356,4 +356,4 @@ def test_results_and_logs(tmp_path):
     assert found.step == 4 and found.broken == 5
     for text in (DEEP, '{"name": [], "source_sha256": null}', '{"name": "a", "source_sha256": 1}'):
         (tmp_path / "training_videos.jsonl").write_text(text)
-        assert seen._read(tmp_path / "training_videos.jsonl") is None
+        assert trained_videos._read(tmp_path / "training_videos.jsonl") is None

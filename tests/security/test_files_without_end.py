@@ -15,7 +15,7 @@ from builder.decode.engine import transcode
 from builder.decode.frames import Failure
 from builder.decode.processes import Children
 from builder.errors import BuilderError
-from builder.limits import Limits
+from builder.video_limits import Limits
 from tests.commands import refused, run_ascnet
 
 HOLE = 1 << 42  # bytes, none of them on the disk

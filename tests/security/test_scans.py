@@ -9,9 +9,9 @@ from PIL import Image
 
 from builder.errors import BuilderError
 from builder.shards import contact_sheet as sheet
-from builder.shards import scans
+from builder.shards import jpeg_scans
 from builder.shards.jpeg import open_frame
-from builder.shards.scans import MOST_SCANS, must_have_few_scans
+from builder.shards.jpeg_scans import MOST_SCANS, must_have_few_scans
 from builder.shards.verify import _undecodable
 from trainer.data.decode import decode_clip
 from trainer.errors import TrainerError
@@ -51,7 +51,7 @@ HIDDEN = {
 
 @pytest.mark.parametrize("frame", HIDDEN.values(), ids=HIDDEN.keys())
 def test_more_scans_than_any_frame_has(frame, dataset, monkeypatch):
-    monkeypatch.setattr(scans, "_HARMLESS", 0)
+    monkeypatch.setattr(jpeg_scans, "_HARMLESS", 0)
     video = dataset.videos[0]
     with pytest.raises(ValueError, match=r"it has \d+ scans, and 32 are read at most"):
         must_have_few_scans(frame, 1)
@@ -75,7 +75,7 @@ def test_as_many_as_encoders_write(frame):
 
 
 def test_many_scans_are_refused_where_they_would_take_long():
-    pixels = scans._HARMLESS // len(MANY)
+    pixels = jpeg_scans._HARMLESS // len(MANY)
     must_have_few_scans(MANY, pixels)
     with pytest.raises(ValueError, match=r"it has \d+ scans, and 32 are read at most"):
         must_have_few_scans(MANY, pixels + 1)

@@ -19,9 +19,9 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder as folder_reader
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.shards import rules as tables
+from builder.shards import validation as tables
 from builder.shards.format import ShardDataset, read_frames, read_offsets
-from builder.shards.rules import MOST_PIXELS, wrong_row, wrong_times
+from builder.shards.validation import MOST_PIXELS, wrong_row, wrong_times
 from builder.shards.verify import verify
 from evaluate.pages.thumbnails import sprite
 from tests.commands import refused, run_ascnet

@@ -4,9 +4,10 @@ from collections.abc import Generator, Sequence
 
 import torch
 
+from builder.cores import usable_cores
 from trainer.config.settings import Config, Data
 from trainer.data.clip_sampler import Pairs, pair_requests, stride_times
-from trainer.data.clips import ClipBatch, ClipReader, Reader, Request, read_batches, usable_cores
+from trainer.data.clips import ClipBatch, ClipReader, Reader, Request, read_batches
 from trainer.data.streaming.order import choose_streams
 from trainer.data.streaming.reader import StreamReader, stream_requests, stream_shards
 from trainer.data.streaming.transport import is_remote

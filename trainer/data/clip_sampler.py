@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from builder.shards.format import Video
-from trainer.data.sampling import (
+from trainer.data.clip_frames import (
     Place,
     clip_frames,
     clock_of,

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from builder.cores import usable_cores
 from builder.shards.format import Video, read_frames, read_offsets
 from trainer.data.clip_sampler import ClipRequest
 from trainer.data.decode import canvas_of, decode_clip
@@ -47,11 +48,6 @@ class Request(Protocol):
     def frames(self) -> tuple[int, ...]: ...
     @property
     def stride(self) -> int: ...
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class Reader(Protocol):

@@ -7,7 +7,7 @@ import numpy as np
 import simplejpeg
 
 from builder.shards.format import Video
-from builder.shards.scans import must_have_few_scans
+from builder.shards.jpeg_scans import must_have_few_scans
 from trainer.errors import TrainerError
 
 

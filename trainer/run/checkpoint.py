@@ -20,7 +20,7 @@ from trainer.config.recipe_file import MAY_CHANGE, differing, parse
 from trainer.config.recipe_file import load as load_config
 from trainer.config.settings import Config
 from trainer.errors import TrainerError
-from trainer.run.archive import is_plain, what_it_fills
+from trainer.run.torch_archive import is_plain, what_it_fills
 
 _ENDLESS = 10**15  # steps
 _KEPT = 2  # checkpoints of a run, beside its milestones

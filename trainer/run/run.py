@@ -2,7 +2,7 @@
 
 runs/<time>-<recipe>/
     config.toml       every setting, and under [run] what it was trained on
-    training_videos.jsonl  names and source hashes of the videos (trainer/run/seen.py)
+    training_videos.jsonl  names and source hashes of the videos (trainer/run/trained_videos.py)
     launch            the call of torchrun that trains it, if one does (trainer/distributed.py)
     log.jsonl         a line every `log_every` steps (trainer/run/log.py)
     checkpoints/      the last two and the milestones, named by the step they were taken after
@@ -33,7 +33,7 @@ from trainer.errors import TrainerError
 from trainer.run import checkpoint
 from trainer.run.checkpoint import CONFIG_FILE
 from trainer.run.provenance import code, fingerprint
-from trainer.run.seen import write_down
+from trainer.run.trained_videos import write_down
 
 LAUNCH_FILE = "launch"
 

@@ -20,8 +20,8 @@ from builder.command_line import quoted
 from trainer.backbones import BACKBONES, make_backbone
 from trainer.backbones.base import Backbone
 from trainer.errors import TrainerError
-from trainer.run.archive import what_it_fills
 from trainer.run.checkpoint import list_checkpoints
+from trainer.run.torch_archive import what_it_fills
 from trainer.weights.file_kind import TAKEN, is_safetensors, is_torchscript, is_zip, something_else
 from trainer.weights.foreign import rename
 

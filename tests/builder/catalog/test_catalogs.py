@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builder.catalog import files, folder, official, shapes, ucf101
+from builder.catalog import files, folder, official_counts, shapes, ucf101
 from builder.errors import BuilderError
 
 
@@ -28,7 +28,7 @@ def test_ucf101_labels_groups_and_splits(tmp_path, outer):
     assert by_name[names[3]].splits == {"1": "train", "2": "train", "3": "train"}
     assert by_name[names[3]].problem is None
     assert by_name[names[1]].group == "Biking/g09"
-    assert catalog.label(by_name[names[1]]) == list(official.ucf101()).index("Biking") == 10
+    assert catalog.label(by_name[names[1]]) == list(official_counts.ucf101()).index("Biking") == 10
 
 
 def test_ucf101_name_that_is_not_understood(tmp_path):
@@ -152,9 +152,9 @@ def test_ucf101_folder_called_as_its_files(tmp_path):
 
 
 def test_ucf101_is_known_without_lists():
-    names = list(official.ucf101_videos())
+    names = list(official_counts.ucf101_videos())
     assert len(names) == len(set(names)) == 13_320
-    assert len(official.ucf101()) == 101
+    assert len(official_counts.ucf101()) == 101
     sources = [ucf101._source(Path(), name) for name in names]
     assert not any(source.problem for source in sources)
     assert len({source.group for source in sources}) == 101 * 25

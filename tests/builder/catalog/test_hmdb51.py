@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.catalog import hmdb51, official
+from builder.catalog import hmdb51, official_counts
 from builder.errors import BuilderError
 
 ENDING = "f_cm_np1_ba_med_{}.avi"
@@ -109,8 +109,8 @@ def test_lists_of_another_data_set(tmp_path):
 
 
 def test_what_is_known_without_lists():
-    assert len(official.hmdb51()) == 51
-    assert sum(official.hmdb51().values()) == 6_766
+    assert len(official_counts.hmdb51()) == 51
+    assert sum(official_counts.hmdb51().values()) == 6_766
 
 
 def test_missing_and_left_alone(tmp_path):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.catalog import READERS, kinetics, official
+from builder.catalog import READERS, kinetics, official_counts
 from builder.catalog.source import Catalog
 from builder.errors import BuilderError
 
@@ -396,13 +396,17 @@ def test_a_tree_that_is_not_whole_is_said(tmp_path):
 
 @pytest.mark.parametrize("count", [400, 600, 700])
 def test_classes_that_are_known(count):
-    known = official.kinetics(count)
+    known = official_counts.kinetics(count)
     assert len(known) == len({kinetics.letters(name) for name in known}) == count
 
 
 def test_a_whole_tree_is_no_remark():
-    assert kinetics._remarks(400, 240_000, sorted(official.kinetics(400)), has_lists=True) == ()
-    assert kinetics._remarks(600, 390_000, sorted(official.kinetics(400)), has_lists=True) != ()
+    assert (
+        kinetics._remarks(400, 240_000, sorted(official_counts.kinetics(400)), has_lists=True) == ()
+    )
+    assert (
+        kinetics._remarks(600, 390_000, sorted(official_counts.kinetics(400)), has_lists=True) != ()
+    )
 
 
 def test_folders_of_another_data_set(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.build.plan import plan_shards
-from builder.catalog import hmdb51, kinetics, official, ucf101
+from builder.catalog import hmdb51, kinetics, official_counts, ucf101
 from builder.catalog.source import Catalog
 
 OFFICIAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "splits"
@@ -99,7 +99,7 @@ def test_ucf101(ucf):
 def test_ucf101_without_its_lists_is_the_same(ucf, tmp_path):
     (tmp_path / "UCF-101").symlink_to(ucf / "UCF-101")
     with_lists, without = ucf101.read(ucf), ucf101.read(tmp_path)
-    assert {video.name for video in with_lists.videos} == set(official.ucf101_videos())
+    assert {video.name for video in with_lists.videos} == set(official_counts.ucf101_videos())
     assert without.classes == with_lists.classes
     assert [(v.name, v.splits) for v in without.videos] == [
         (v.name, v.splits) for v in with_lists.videos
@@ -154,5 +154,5 @@ def test_kinetics400_validation(tmp_path):
 @pytest.mark.parametrize("count", [400, 600, 700])
 def test_kinetics_class_names_differ_in_what_is_compared(count):
     names = lines("label_maps", "kinetics", f"label_map_k{count}.txt")
-    assert official.kinetics(count) == set(names)
+    assert official_counts.kinetics(count) == set(names)
     assert len({kinetics.letters(name) for name in names}) == count

@@ -17,7 +17,7 @@ from builder.decode.ffmpeg import find_ffmpeg
 from builder.decode.frames import REASONS, Failure, Frames, FrameSettings
 from builder.decode.processes import Children
 from builder.errors import BuilderError
-from builder.limits import Limits
+from builder.video_limits import Limits
 
 HERE = sys.executable
 LIMITS = Limits()

@@ -11,9 +11,9 @@ import pytest
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import REASONS, WARNINGS, FrameSettings
-from builder.limits import Limits
 from builder.shards.format import ShardDataset
 from builder.shards.verify import verify
+from builder.video_limits import Limits
 
 CLIPS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "clips"
 FILES = 1000

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.atomic import only_writer
-from builder.catalog import official, ucf101
+from builder.catalog import official_counts, ucf101
 from builder.download import fetch as module
 from builder.download import official as places
 from builder.download.fetch import FetchSettings, FetchSummary, fetch
@@ -94,7 +94,7 @@ def test_ucf101_is_fetched_and_can_be_built(ucf, tmp_path):
     catalog = ucf101.read(folder)
     there = [video.name for video in catalog.videos if video.problem is None]
     assert there == [n.removeprefix("UCF-101/") for n in VIDEOS]
-    assert catalog.classes == tuple(official.ucf101())
+    assert catalog.classes == tuple(official_counts.ucf101())
 
 
 def test_a_second_run_asks_for_nothing(ucf, tmp_path):

@@ -16,7 +16,7 @@ import torch
 
 from builder.errors import BuilderError
 from builder.shards.format import read_frames, read_offsets
-from evaluate.disk import UnavailableError
+from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
 from evaluate.features.extract import extract, identity_of

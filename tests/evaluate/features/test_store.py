@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 import pytest
 
-from evaluate import disk
-from evaluate.disk import UnavailableError
+from evaluate import disk_errors as disk
+from evaluate.disk_errors import UnavailableError
 from evaluate.errors import EvaluateError
 from evaluate.features import store as storing
 from evaluate.features.store import (

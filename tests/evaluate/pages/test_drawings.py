@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from builder.errors import BuilderError
-from evaluate.pages import chart, confusion, found, landscape
+from evaluate.pages import chart, confusion, landscape, nearest_videos
 from evaluate.pages.chart import Chart, Level, Line
 from evaluate.pages.confusion import Confusion
 from evaluate.pages.gallery import _clip
@@ -144,8 +144,8 @@ def test_confusion_counts_pairs_and_classes():
 
 
 def test_the_best_informed_task_tells_the_classes(dataset, tmp_path):
-    store = found.stores_of(_run(tmp_path, dataset))[0][0]
-    searched = found.find(store, "1")
+    store = nearest_videos.stores_of(_run(tmp_path, dataset))[0][0]
+    searched = nearest_videos.find(store, "1")
     true = store.labels[store.part("1", "test")].tolist()
     names = dict(zip(store.labels.tolist(), store.class_of, strict=True))
     fits = Predictions("l", "linear", "folder", "1", "test", "", [names[0], names[1]], true)
@@ -170,7 +170,9 @@ def test_the_best_informed_task_tells_the_classes(dataset, tmp_path):
         assert confusion.count(store, searched, [other]) == near
         assert confusion.count(store, searched, [other, fits]) == linear
     store.splits = {}
-    among = confusion.count(store, found.find(store, "1"), [fits, replace(fits, split="", part="")])
+    among = confusion.count(
+        store, nearest_videos.find(store, "1"), [fits, replace(fits, split="", part="")]
+    )
     assert among is not None and among.by == near.by
 
 
@@ -182,13 +184,13 @@ def test_a_map_of_many_classes_has_no_names_and_stays_small():
 
 
 def test_nearest_are_of_the_gallery_and_siblings_are_passed_over(dataset, tmp_path):
-    store = found.stores_of(_run(tmp_path, dataset))[0][0]
-    across = found.find(store, "1")
+    store = nearest_videos.stores_of(_run(tmp_path, dataset))[0][0]
+    across = nearest_videos.find(store, "1")
     assert set(across.nearest.ravel()) <= set(store.part("1", "train"))
     assert across.labelled and "from the test part of split 1" in across.how
-    assert found.find(store, "9").how == across.how  # the split that is there
+    assert nearest_videos.find(store, "9").how == across.how  # the split that is there
     store.splits = {}
-    among = found.find(store, "1")
+    among = nearest_videos.find(store, "1")
     groups = np.array(store.groups)
     for query, others in zip(among.queries, among.nearest, strict=True):
         assert query not in others and groups[query] not in groups[others[others >= 0]]
@@ -202,7 +204,7 @@ def _run(folder, dataset):
 def test_one_store_for_each_data_set(dataset, tmp_path):
     fill_store(tmp_path, dataset)
     fill_store(tmp_path, dataset, name="folder-trained-3crops.h5")
-    stores, said = found.stores_of(tmp_path)
+    stores, said = nearest_videos.stores_of(tmp_path)
     assert [store.path.name for store in stores] == ["folder-trained.h5"]
     assert said == [
         "folder-trained-3crops.h5 holds features of folder too; folder-trained.h5 is shown."
@@ -212,10 +214,10 @@ def test_one_store_for_each_data_set(dataset, tmp_path):
 def test_stores_are_those_of_the_trained_encoder_whatever_their_names(dataset, tmp_path):
     fill_store(tmp_path, dataset, name="folder-1s.h5")
     fill_store(tmp_path, dataset, name="a-trained-x-untrained.h5", encoder="untrained")
-    stores, said = found.stores_of(tmp_path)
+    stores, said = nearest_videos.stores_of(tmp_path)
     assert [store.path.name for store in stores] == ["folder-1s.h5"] and not said
     fill_store(tmp_path, dataset, name="folder-trained.h5")
-    stores, said = found.stores_of(tmp_path)
+    stores, said = nearest_videos.stores_of(tmp_path)
     assert [store.path.name for store in stores] == ["folder-trained.h5"]
     assert said == ["folder-1s.h5 holds features of folder too; folder-trained.h5 is shown."]
 
@@ -227,10 +229,10 @@ def test_siblings_are_passed_over_however_many_there_are(dataset, tmp_path):
     ]
     videos[-1] = type(videos[-1])(**(vars(videos[-1]) | {"group": "another"}))
     fill_store(tmp_path, dataset, videos)
-    among = found.find(found.stores_of(tmp_path)[0][0], "1")
+    among = nearest_videos.find(nearest_videos.stores_of(tmp_path)[0][0], "1")
     last = len(videos) - 1
     assert (among.nearest[:last, 0] == last).all() and (among.nearest[:last, 1:] == -1).all()
-    assert len(set(among.nearest[last])) == found.TOP and -1 not in among.nearest[last]
+    assert len(set(among.nearest[last])) == nearest_videos.TOP and -1 not in among.nearest[last]
 
 
 def test_few_classes_have_colours_of_their_own_and_many_turns_of_the_circle():
@@ -239,7 +241,7 @@ def test_few_classes_have_colours_of_their_own_and_many_turns_of_the_circle():
 
 
 def test_a_map_is_the_same_every_time_and_lies_within_its_box(dataset, tmp_path):
-    store = found.stores_of(_run(tmp_path, dataset))[0][0]
+    store = nearest_videos.stores_of(_run(tmp_path, dataset))[0][0]
     one, two = landscape.lay_out(store), landscape.lay_out(store)
     assert one is not None and two is not None
     assert (one.places == two.places).all()
@@ -252,5 +254,5 @@ def test_a_map_is_the_same_every_time_and_lies_within_its_box(dataset, tmp_path)
 
 
 def test_thinning_keeps_both_ends():
-    assert found.thin(np.arange(10), 4).tolist() == [0, 3, 6, 9]
-    assert found.thin(np.arange(3), 4).tolist() == [0, 1, 2]
+    assert nearest_videos.thin(np.arange(10), 4).tolist() == [0, 3, 6, 9]
+    assert nearest_videos.thin(np.arange(3), 4).tolist() == [0, 1, 2]

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from webdataset.gopen import Pipe
 
+from builder.printable import printable
 from builder.regular_file import open_regular
 from trainer.errors import TrainerError
 
@@ -95,8 +96,7 @@ def without_password(source: str) -> str:
 
 def shown(source: str) -> str:
     """The same for people: nothing in it moves the cursor of a terminal."""
-    text = without_password(source)
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return printable(without_password(source))
 
 
 class Opened:

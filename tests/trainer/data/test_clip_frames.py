@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.config.settings import SHORT_VIDEOS
-from trainer.data.sampling import (
+from trainer.data.clip_frames import (
     POLICIES,
     Place,
     centred_start,

@@ -11,8 +11,8 @@ from operator import itemgetter
 from typing import Any
 
 from builder.decode.frames import CHROMA
-from builder.limits import Limits
 from builder.plain_name import is_plain_name
+from builder.video_limits import Limits
 
 LARGEST_INFO = 1 << 28  # bytes of dataset.json; 50 bytes a video
 LARGEST_ROW = 1 << 28  # bytes of a row or a JSON member; they hold the times or offsets of frames

@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.run.seen import TRAINING_VIDEOS_FILE, count_seen, seen_by, training_sources
+from trainer.run.trained_videos import TRAINING_VIDEOS_FILE, count_seen, seen_by, training_sources
 
 
 def test_a_video_is_known_by_its_source_or_else_by_its_name():
