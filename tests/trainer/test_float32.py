@@ -81,7 +81,8 @@ def test_cudnn_tries_where_shapes_are_the_same(
 @pytest.mark.parametrize("rank", [0, 1])
 def test_training_leaves_the_process_as_it_was(tmp_path, tiny, monkeypatch, rank: int) -> None:
     seen = []
-    monkeypatch.setattr(pretrain, "_train", lambda *_: seen.append(look()) or {})
+    monkeypatch.setattr(pretrain, "_begin", lambda *_: ())
+    monkeypatch.setattr(pretrain, "_loop", lambda *_: seen.append(look()) or {})
     settings = override(tiny, ("device.precision=tf32",))
     with multiplying(WAYS[1], "torch.backends.cudnn.benchmark = True") as said:
         pretrain.train(tmp_path, settings, None, torch.device("cpu"), rank=Rank(rank, 2))

@@ -72,11 +72,12 @@ def test_killed_and_resumed_equals_uninterrupted(
     run = tmp_path / "killed"
     start_run(run, tiny, training_set)
     program = (
-        "import sys, time, torch\nfrom pathlib import Path\nfrom trainer import config, pretrain\n"
+        "import sys, time, torch\nfrom pathlib import Path\nfrom trainer import pretrain\n"
+        "from trainer.config.recipe_file import load\n"
         "from trainer.data.training_set import gather\n"
         "run, shards = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "slow = lambda done, total, text: time.sleep(0.3)\n"
-        "settings = config.load(run / 'config.toml')\n"
+        "settings = load(run / 'config.toml')\n"
         "data = gather({shards: str(shards)}, settings.data)\n"
         "pretrain.train(run, settings, data, torch.device('cpu'), slow)\n"
     )
