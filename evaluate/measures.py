@@ -8,8 +8,7 @@ import torch
 
 from evaluate.probe.probe import ProbeSettings, linear_probe
 from evaluate.progress import Progress
-from evaluate.retrieval import average_precision as precision
-from evaluate.retrieval import retrieval
+from evaluate.retrieval import average_precision, retrieval
 from evaluate.retrieval.knn import NUMBERS, knn_accuracy
 from evaluate.split import Parts
 
@@ -57,7 +56,7 @@ def _retrieval(
     found = retrieval.nearest(
         gallery, queries, max(retrieval.RANKS), device=device, progress=progress, **groups
     ).positions
-    precisions = precision.average_precision(
+    precisions = average_precision.average_precision(
         gallery, queries, *labels, device=device, progress=progress, **groups
     )
     without = np.isnan(precisions)

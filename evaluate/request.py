@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.encoders import Subject, Subjects
-from evaluate.finetune import settings as finetune_config
+from evaluate.finetune import settings as finetune_settings
 from evaluate.finetune.settings import FinetuneSettings, protocol_for, train_protocol
 from evaluate.probe.probe import ProbeSettings
 from evaluate.protocol import Protocol, protocol_of
@@ -105,13 +105,13 @@ def _clip_changes(
 
 def _classifier_changes(own: FinetuneSettings, subjects: Subjects, dataset: str) -> dict[str, Any]:
     """What differs from the recipe that fits, but for what is in `_clip_changes`."""
-    usual = finetune_config.recipe_for(dataset, subjects.settings.model.backbone, own.frozen)
-    if own.recipe not in finetune_config.recipes():
+    usual = finetune_settings.recipe_for(dataset, subjects.settings.model.backbone, own.frozen)
+    if own.recipe not in finetune_settings.recipes():
         return {"classifier": own.recipe}
     changes: dict[str, Any] = {} if own.recipe == usual else {"classifier": own.recipe}
-    before, now = asdict(finetune_config.load_recipe(own.recipe)), asdict(own)
+    before, now = asdict(finetune_settings.load_recipe(own.recipe)), asdict(own)
     for key, value in now.items():
-        if key in ("test", *finetune_config.NO_INFLUENCE) or value == before[key]:
+        if key in ("test", *finetune_settings.NO_INFLUENCE) or value == before[key]:
             continue
         if isinstance(value, dict):
             changes |= {f"{key}.{k}": v for k, v in value.items() if v != before[key][k]}

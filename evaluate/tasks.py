@@ -40,8 +40,7 @@ from evaluate.finetune.finetune import FinetuneJob, finetune
 from evaluate.measures import Measure
 from evaluate.progress import Progress, silent
 from evaluate.request import Question, result_path, store_path
-from evaluate.retrieval import grid as picture
-from evaluate.retrieval import retrieval
+from evaluate.retrieval import grid, retrieval
 from evaluate.retrieval.knn import NUMBERS
 from evaluate.split import Parts, parts_of, splits_of
 from trainer.data.frame_size import enlarged
@@ -181,9 +180,9 @@ class _Asking:
         some = range(0, len(parts.test), max(1, len(parts.test) // _PICTURED))[:_PICTURED]
         found = retrieval.nearest(every[0], every[1][some], _FOUND, device=self.device).positions
 
-        def shown(position: int) -> picture.GridVideo:
+        def shown(position: int) -> grid.GridVideo:
             label = parts.classes[parts.labels[position]]
-            return picture.GridVideo(self.dataset.videos[position], label)
+            return grid.GridVideo(self.dataset.videos[position], label)
 
         rows = [
             (shown(parts.test[query]), [shown(parts.train[i]) for i in row])
@@ -192,7 +191,7 @@ class _Asking:
         path = result_path(self.question, self.subjects, self.dataset.name, parts.split)
         try:
             content = io.BytesIO()
-            picture.retrieval_grid(rows).save(content, format="PNG")
+            grid.retrieval_grid(rows).save(content, format="PNG")
             write_atomically(path.with_suffix(".png"), content.getbuffer())
         except (BuilderError, OSError, ValueError) as error:
             raise EvaluateError(

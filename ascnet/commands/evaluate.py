@@ -16,7 +16,7 @@ from builder.shards.format import DATASET_FILE, ShardDataset, find_datasets
 from evaluate import results, tasks
 from evaluate.encoders import Subjects
 from evaluate.errors import EvaluateError
-from evaluate.finetune import settings as finetune_config
+from evaluate.finetune import settings as finetune_settings
 from evaluate.probe.probe import SOLVERS, ProbeSettings
 from evaluate.protocol import CROPS, POOLINGS, changed_protocol, protocol_of
 from evaluate.published import lacks, published, text_rows
@@ -90,8 +90,8 @@ _OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "e
 @click.option(
     "--classifier",
     metavar="RECIPE",
-    help=f"Fine-tuning and --on-the-fly: {', '.join(finetune_config.recipes())}, or a .toml file.  "
-    "[default: what fits data set and backbone]",
+    help=f"Fine-tuning and --on-the-fly: {', '.join(finetune_settings.recipes())}, or a .toml "
+    "file.  [default: what fits data set and backbone]",
 )
 @click.option(
     "--set",
@@ -193,11 +193,11 @@ def _with_classifier(
     assignments: tuple[str, ...],
 ) -> Question:
     """With the recipe of the classifier, and clips as it tests them."""
-    recipe = recipe or finetune_config.recipe_for(
+    recipe = recipe or finetune_settings.recipe_for(
         dataset, subjects.settings.model.backbone, question.task == ON_THE_FLY
     )
-    settings = finetune_config.load_recipe(recipe, assignments, _CLASSIFIER)
-    protocol = finetune_config.protocol_for(question.protocol, settings)
+    settings = finetune_settings.load_recipe(recipe, assignments, _CLASSIFIER)
+    protocol = finetune_settings.protocol_for(question.protocol, settings)
     return replace(question, finetune=settings, protocol=protocol)
 
 

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from builder.catalog import spreadsheet_cells as cells_of_csv
+from builder.catalog import spreadsheet_cells
 from builder.errors import BuilderError
 from builder.regular_file import open_regular
 
@@ -178,7 +178,7 @@ def read_csv(
                         f"{path}, line {reader.line_num}: {len(cells)} cells, and the head has "
                         f"{len(columns)}. Mend the row; a cell with a comma needs quotes."
                     )
-                names = map(cells_of_csv.read, cells)
+                names = map(spreadsheet_cells.read, cells)
                 rows.append((reader.line_num, dict(zip(columns, names, strict=True))))
     except csv.Error as error:
         raise BuilderError(f"{path}, line {reader.line_num}, is no CSV: {error}.") from error

@@ -1,4 +1,4 @@
-"""Bring a data set from its official place: download, check, unpack. (`places.py` has the URLs.)
+"""Bring a data set from its official place: download, check, unpack. (`official.py` has the URLs.)
 
 data/ucf101/
     UCF-101/, ucfTrainTestlist/   what the archives hold
@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from builder.atomic import LOCK_FILE, must_be_own, only_writer, write_atomically
 from builder.catalog.files import read_text
-from builder.download import official as places
+from builder.download import official
 from builder.download.http import DownloadSettings, ask_size, download, megabytes, partial_of
 from builder.download.official import ArchivePart, DataSet, File
 from builder.download.unpack import no_rar_unpacker, rar_program, unpack
@@ -196,15 +196,15 @@ def _listed(job: _Job, part: ArchivePart) -> list[File]:
         url = line.strip()
         if not url:
             continue
-        name, official = _name_in(url), urlsplit(part.archives.url)
+        name, source = _name_in(url), urlsplit(part.archives.url)
         if not name.endswith((".tar.gz", ".tgz")) or not is_plain_name(name):
             raise BuilderError(
                 f"{path}, line {number}: {url[:80]!r} is no URL of a .tar.gz. Delete the file and "
                 "give the same command again: it is downloaded anew."
             )
-        if not url.startswith(f"{official.scheme}://{official.netloc}/"):
+        if not url.startswith(f"{source.scheme}://{source.netloc}/"):
             raise BuilderError(
-                f"{path}, line {number}: {url[:80]!r} is not on {official.netloc}, where the "
+                f"{path}, line {number}: {url[:80]!r} is not on {source.netloc}, where the "
                 "official archives are. Delete the file and give the same command again: it is "
                 "downloaded anew. (A mirror: --base-url)"
             )
@@ -324,7 +324,7 @@ def _fetch_file(job: _Job, file: File, place: str, todo: list[File]) -> None:
 
 
 def _must_be_as_published(path: Path, file: File) -> None:
-    known = places.PUBLISHED.get(file.url)
+    known = official.PUBLISHED.get(file.url)
     if known is None:
         return
     with path.open("rb") as content:

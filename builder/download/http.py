@@ -18,6 +18,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_ope
 
 from builder.atomic import open_own, write_atomically
 from builder.errors import BuilderError
+from builder.printable import printable
 from builder.regular_file import open_regular
 
 Progress = Callable[[int, int, str], None]  # MB done, MB in all, what is being done
@@ -304,7 +305,7 @@ def _must_be_trusted(url: str, error: Any, otherwise: str) -> None:
 
 def _plain(text: object) -> str:
     """What a server said, without what moves a terminal's cursor."""
-    return str(text) if str(text).isprintable() else ascii(str(text))[1:-1]
+    return printable(str(text))
 
 
 def _words(error: Exception) -> str:

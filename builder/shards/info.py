@@ -93,7 +93,7 @@ class Overview:
     left_alone: int  # files that are no video of the data set
     classes: dict[str, int]  # built videos of every class, in the order of the labels
     unlabelled: int  # built videos without a class
-    splits: dict[str, dict[str, PartCounts]]  # {"1": {"train": Part(...), ...}}
+    splits: dict[str, dict[str, PartCounts]]  # {"1": {"train": PartCounts(...), ...}}
     shared_groups: dict[str, int]  # split: groups in more than one part of it
     frames: int
     lengths: Lengths | None  # None: nothing was built

@@ -12,9 +12,7 @@ from struct import Struct, error
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCK = Struct("<8s5x2B49xQ")  # signature, sizes of offsets and lengths, root's header
-_HEADER = Struct(
-    "<BxHII4x"
-)  # of an object: version, messages, references, bytes of the first block
+_HEADER = Struct("<BxHII4x")  # of an object: version, messages, references, bytes of a block
 _MESSAGE = Struct("<HHB3x")  # kind, bytes, flags
 _BLOCK = Struct("<QQ")  # address, bytes: where the header goes on
 _ATTRIBUTE = Struct("<BBHHH")  # version, flags, bytes of name, type and space

@@ -15,7 +15,7 @@ def settings(request, monkeypatch) -> FrameSettings:
     """Each engine; ffmpeg in the version that comes along, and the one of the system."""
     if request.param == "the system's ffmpeg":
         if not Path(SYSTEM_FFMPEG).exists():
-            pytest.skip(f"no {SYSTEM_FFMPEG}")
+            pytest.skip(f"this system has no ffmpeg of its own ({SYSTEM_FFMPEG}) to try, too")
         monkeypatch.setattr(ffmpeg_engine, "find_ffmpeg", lambda: SYSTEM_FFMPEG)
     if request.param == "pyav":
         pytest.importorskip("av")

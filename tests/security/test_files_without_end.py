@@ -30,7 +30,7 @@ LISTS = {
 
 def link_to_endless(path: Path) -> None:
     if not ENDLESS.is_file():
-        pytest.skip(f"no {ENDLESS}")
+        pytest.skip(f"only Linux makes up {ENDLESS}, which is waited for for ever")
     path.symlink_to(ENDLESS)
 
 
@@ -39,7 +39,7 @@ def of_holes(path: Path, size: int = HOLE) -> Path:
     try:
         os.truncate(path, size)
     except OSError:
-        pytest.skip("no files of holes here")
+        pytest.skip(f"the file system of {path.parent} makes no file of {size} bytes of holes")
     return path
 
 

@@ -88,8 +88,9 @@ class Objective:
     # Over the clips of all ranks; of each part, where `optim.accumulate` is more than 1.
     decorrelation: float = 0.0
     bank: int = 16384  # clips; RSPNet's queue
-    neighbours: int = 1  # k nearest in appearance, of SCP and of the contrast; top-1 is a reader's
-    # note on the paper, whose figure draws three
+    # k nearest in appearance, of SCP and of the contrast. Top-1 is a reader's note on the paper,
+    # whose figure draws three.
+    neighbours: int = 1
     # What SCP's target is: "place", the neighbour's embedding (paper), or "direction", from
     # the mean of the k nearest at other speeds to that of the k nearest at the clip's own (ours).
     speed_target: str = "place"

@@ -28,6 +28,8 @@ def what_it_fills(path: Path) -> str:
             return _what_steps_fill(file)
     try:
         return _what_fills(path)
+    # What zipfile raises of a damaged file, of one that is packed in a way it does not know, and of
+    # one with a password: torch says what is wrong with these as it reads them.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError):
         return ""
 
