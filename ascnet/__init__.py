@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 
 def open_shards(folder: str | Path) -> "Shards":
     """A built data set, as a sequence of videos: `len(shards)`, `for video in shards`, `shards[3]`,
-    `shards[1:3]`, `shards["a.mp4"]` (builder.shards.format.Video: name, class_name, label,
+    `shards[1:3]`, `shards["a.mp4"]` (builder.shards.dataset.Video: name, class_name, label,
     group, splits, fps in frames a second, frames, width and height in pixels; times, the seconds of
     every frame where they are unevenly spaced and fps is their average, else None).
 

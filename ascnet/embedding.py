@@ -19,7 +19,8 @@ from builder.cores import usable_cores
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.printable import printable
-from builder.shards.format import DATASET_FILE, SCHEMA, ShardDataset
+from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import DATASET_FILE, SCHEMA
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
 from evaluate.features.extract import extract

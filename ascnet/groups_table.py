@@ -20,7 +20,8 @@ from builder.command_line import command_line, quoted
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.printable import printable
-from builder.shards.format import DATASET_FILE, ShardDataset
+from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import DATASET_FILE
 from evaluate.features.store import Features
 
 _FREE = ("csv", "folder")  # data sets whose groups are the user's

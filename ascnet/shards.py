@@ -10,7 +10,7 @@ import torch
 from builder.command_line import quoted
 from builder.errors import BuilderError
 from builder.printable import printable
-from builder.shards.format import ShardDataset, Video, read_frames, read_offsets
+from builder.shards.dataset import ShardDataset, Video, read_frames, read_offsets
 from trainer.data.clip_frames import POLICIES, Place, clip_frames
 from trainer.data.decode import decode_clip
 
@@ -20,7 +20,7 @@ class NoSuchVideoError(BuilderError, IndexError):
 
 
 class Shards(ShardDataset):
-    """A built data set: a sequence of `builder.shards.format.Video` in the order of the
+    """A built data set: a sequence of `builder.shards.dataset.Video` in the order of the
     source, and all that `ShardDataset` offers (name, classes, counts, splits(), subset(split,
     part), rows()).
 

@@ -16,7 +16,7 @@ import torch
 from benchmarks.decoders import LIBRARIES, Pair
 from benchmarks.loading_ways import BATCH, START, Floor, OnTheFly, Ours, Webdataset
 from benchmarks.side_by_side import Measured, Runs, alternate, cores, measure, rate, ratio
-from builder.shards.format import ShardDataset, Video
+from builder.shards.dataset import ShardDataset, Video
 from trainer.data.clip_sampler import Pairs, draw_pair
 
 PAIRS = Pairs(length=16, strides=(1, 2), replacement=False, policy="loop", seed=0)

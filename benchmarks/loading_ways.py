@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.decoders import Library, Pair, difference
 from benchmarks.side_by_side import Measured, measure
-from builder.shards.format import Video, read_frames, read_offsets
+from builder.shards.dataset import Video, read_frames, read_offsets
 from trainer.data.clips import ClipReader, read_batches
 
 BATCH = 32  # samples

@@ -22,7 +22,7 @@ from benchmarks.streaming import bench_streaming
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder, shapes
 from builder.catalog.source import Catalog
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = float(os.environ.get("SECONDS", "4"))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from builder.shards.format import Video
+from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
 from trainer.config.recipe_file import override
 from trainer.config.settings import Config

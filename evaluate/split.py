@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from builder.shards.format import ShardDataset, Video
+from builder.shards.dataset import ShardDataset, Video
 from evaluate.errors import EvaluateError
 from trainer.data.training_set import describe_splits
 

@@ -29,7 +29,7 @@ import torch
 from builder.atomic import write_atomically
 from builder.command_line import quoted
 from builder.errors import BuilderError
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate import measures, results
 from evaluate.encoders import Subject, Subjects
 from evaluate.errors import EvaluateError

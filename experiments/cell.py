@@ -21,7 +21,7 @@ import torch
 from builder.atomic import write_atomically
 from builder.decode.processes import end_with_parent
 from builder.errors import BuilderError
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import Network, Pooled, to_device
 from experiments.even_tempo import at_even_tempo

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate import measures
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import Network, encode

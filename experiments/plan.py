@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from builder.shards.format import DATASET_FILE
+from builder.shards.manifest import DATASET_FILE
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, changed_protocol, protocol_of
 from experiments.floors import FLOOR_OF

@@ -12,7 +12,7 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.decode.frames import FrameSettings
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from tests.drawn_motion import build_drawn, even_times, uneven_times
 from trainer.config.recipe_file import load_recipe, override
 from trainer.config.settings import Config

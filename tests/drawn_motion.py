@@ -14,8 +14,8 @@ import simplejpeg
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import Frames, SourceFacts
-from builder.shards.format import DATASET_FILE, VIDEOS_FILE, ShardDataset
-from builder.shards.manifest import text_of
+from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE, text_of
 
 SPEED = 60  # pixels a second
 WIDTH, HEIGHT = 320, 16  # pixels of a frame, so at most 5 seconds

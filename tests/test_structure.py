@@ -133,7 +133,7 @@ def test_the_import_check_sees_wrong_imports(tmp_path: Path) -> None:
     assert not is_allowed("builder", "trainer.method.memory_bank.MemoryBank")
     assert not is_allowed("trainer", "builder.build.build.build")
     assert not is_allowed("trainer", "evaluate.features.store")
-    assert is_allowed("trainer", "builder.shards.format.Video")
+    assert is_allowed("trainer", "builder.shards.dataset.Video")
     assert is_allowed("experiments", "trainer.method.memory_bank") and not is_allowed(
         "ascnet", "experiments.plan"
     )

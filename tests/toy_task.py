@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate.encoders import Subject
 from evaluate.finetune.clips import LabelledVideos
 from evaluate.finetune.finetune import FinetuneJob

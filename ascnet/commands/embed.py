@@ -13,7 +13,7 @@ from ascnet.progress import Progress
 from ascnet.text import counted
 from builder.command_line import quoted
 from builder.printable import printable
-from builder.shards.format import ShardDataset, find_datasets
+from builder.shards.dataset import ShardDataset, find_datasets
 from evaluate.encoders import Subjects
 from evaluate.features.store import must_be_free
 from evaluate.protocol import Protocol, protocol_of

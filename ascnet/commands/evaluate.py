@@ -12,7 +12,8 @@ from ascnet.encoders import subjects_of
 from ascnet.options import with_weights
 from ascnet.progress import Progress
 from builder.errors import BuilderError
-from builder.shards.format import DATASET_FILE, ShardDataset, find_datasets
+from builder.shards.dataset import ShardDataset, find_datasets
+from builder.shards.manifest import DATASET_FILE
 from evaluate import results, tasks
 from evaluate.encoders import Subjects
 from evaluate.errors import EvaluateError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from builder.shards.format import ShardDataset, find_datasets
+from builder.shards.dataset import ShardDataset, find_datasets
 from builder.shards.info import overview
 from builder.shards.info_text import render
 

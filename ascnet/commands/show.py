@@ -8,7 +8,7 @@ import click
 from builder.atomic import write_atomically
 from builder.errors import BuilderError
 from builder.shards.contact_sheet import draw_sheet, find_video
-from builder.shards.format import ShardDataset, find_datasets
+from builder.shards.dataset import ShardDataset, find_datasets
 
 
 @click.command("show")

@@ -8,7 +8,7 @@ import click
 from ascnet.progress import Progress
 from builder.cores import usable_cores
 from builder.printable import printable
-from builder.shards.format import find_datasets
+from builder.shards.dataset import find_datasets
 from builder.shards.verify import Report, verify
 
 _SHOWN = 50  # problems

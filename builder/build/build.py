@@ -30,7 +30,7 @@ from builder.catalog.source import Catalog, Source
 from builder.decode.engine import must_have_engine
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from builder.video_limits import Limits
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

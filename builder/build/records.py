@@ -23,14 +23,9 @@ from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.regular_file import open_regular
 from builder.shards import manifest
-from builder.shards.format import (
-    DATASET_FILE,
-    SCHEMA,
-    VIDEOS_FILE,
-    ShardDataset,
-    changed,
-    parse_json,
-)
+from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import DATASET_FILE, SCHEMA, VIDEOS_FILE
+from builder.shards.stored_json import changed, parse_json
 from builder.shards.validation import LARGEST_INFO, wrong_record
 
 NOTES = ".build"

@@ -9,8 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 from builder.decode.frames import REASONS
 from builder.errors import BuilderError
 from builder.printable import printable
-from builder.shards.format import VIDEOS_FILE, ShardDataset, Video, read_frames, read_offsets
+from builder.shards.dataset import ShardDataset, Video, read_frames, read_offsets
 from builder.shards.jpeg import open_frame
+from builder.shards.manifest import VIDEOS_FILE
 
 _SMALLEST, _LARGEST = 128, 256  # pixels of a frame's long side on the sheet
 _HEADER_WIDTH = 560  # pixels; a sheet is at least so wide

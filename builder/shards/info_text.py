@@ -8,8 +8,8 @@ from typing import Any
 
 from builder.decode.frames import REASONS, WARNINGS
 from builder.printable import printable
-from builder.shards.format import VIDEOS_FILE
 from builder.shards.info import LISTED, PARTS_SHOWN, SHORT, Overview
+from builder.shards.manifest import VIDEOS_FILE
 
 _BAR = 40  # characters
 

@@ -6,7 +6,7 @@ import simplejpeg
 from PIL import Image
 
 from builder.errors import BuilderError
-from builder.shards.format import Video
+from builder.shards.dataset import Video
 from builder.shards.jpeg_scans import must_have_few_scans
 
 

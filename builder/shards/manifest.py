@@ -6,6 +6,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+# Schema 3 has frame times where frames are unevenly spaced, and its colours are converted to
+# BT.601, as JPEGs are understood; schema 2 took all for even, and kept a file's own matrix.
+SCHEMA = 3  # what is written
+READABLE = (2, SCHEMA)
+DATASET_FILE = "dataset.json"
+VIDEOS_FILE = "videos.jsonl"
+
 
 def shard_files(folder: Path, dataset: str) -> list[Path]:
     """The files that are called as this data set's shards are."""

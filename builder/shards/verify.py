@@ -15,17 +15,10 @@ import simplejpeg
 from builder.decode.frames import split_frames
 from builder.errors import BuilderError
 from builder.regular_file import open_regular
-from builder.shards.format import (
-    DATASET_FILE,
-    VIDEOS_FILE,
-    Location,
-    Sample,
-    ShardDataset,
-    sample_bytes,
-    shard_end,
-)
+from builder.shards.dataset import ShardDataset
+from builder.shards.format import Location, Sample, sample_bytes, shard_end
 from builder.shards.jpeg_scans import must_have_few_scans
-from builder.shards.manifest import is_as_written, shard_files
+from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE, is_as_written, shard_files
 from builder.workers import run_local
 
 Row = dict[str, Any]

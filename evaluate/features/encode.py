@@ -6,7 +6,7 @@ from itertools import groupby
 import torch
 from torch import nn
 
-from builder.shards.format import Video
+from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import LAST, Protocol
 from trainer.backbones.base import Backbone

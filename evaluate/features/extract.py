@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from builder.atomic import only_writer
-from builder.shards.format import ShardDataset, Video
+from builder.shards.dataset import ShardDataset, Video
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError

@@ -40,7 +40,7 @@ import h5py
 import numpy as np
 
 from builder.atomic import give_name, must_be_own, partial_of, partials_in
-from builder.shards.format import Video
+from builder.shards.dataset import Video
 from evaluate.counts import are_counts
 from evaluate.disk_errors import (
     UnavailableError,

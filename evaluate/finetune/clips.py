@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from builder.shards.format import Video
+from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, clips_of
 from trainer.data.clip_frames import Place, clip_frames, clock_of, random_start

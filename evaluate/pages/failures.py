@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.shards.format import DATASET_FILE, VIDEOS_FILE, ShardDataset
+from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 from evaluate.pages.pictures import UNREADABLE, said
 
 FAILURES_SHOWN = 50  # failed videos

@@ -1,7 +1,8 @@
 """Pictures of the videos of a feature store, from the shards that it was made of."""
 
 from builder.errors import BuilderError
-from builder.shards.format import DATASET_FILE, ShardDataset, Video
+from builder.shards.dataset import ShardDataset, Video
+from builder.shards.manifest import DATASET_FILE
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
 from evaluate.pages.thumbnails import Sprite, sprite

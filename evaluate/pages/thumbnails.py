@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from builder.shards.format import Video, read_frames, read_offsets
+from builder.shards.dataset import Video, read_frames, read_offsets
 from builder.shards.jpeg import open_frame
 
 _QUALITY = 55

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from builder.shards.format import Video, read_frames, read_offsets
+from builder.shards.dataset import Video, read_frames, read_offsets
 from builder.shards.jpeg import open_frame
 
 _CELL_WIDTH, _CELL_HEIGHT, _LINE = 160, 120, 16  # pixels

@@ -11,7 +11,7 @@ import torch
 
 import ascnet
 from builder.errors import BuilderError
-from builder.shards.format import read_frames, read_offsets
+from builder.shards.dataset import read_frames, read_offsets
 from evaluate.errors import EvaluateError
 from trainer.data.augment import square_crop
 from trainer.errors import TrainerError

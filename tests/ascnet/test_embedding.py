@@ -20,7 +20,7 @@ from ascnet.embedding import (
 from ascnet.encoders import newest_store
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
 from evaluate.protocol import protocol_of

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from ascnet.encoders import default_run, newest_store
 from builder.decode.ffmpeg import find_ffmpeg
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_run
 from evaluate.features.extract import extract
 from evaluate.features.store import Features, unfinished

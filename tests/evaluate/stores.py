@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from builder.shards.format import Location, Video
+from builder.shards.dataset import Video
+from builder.shards.format import Location
 from evaluate.features.store import Features, FeatureStore, Origin, Spans, StoreIdentity
 
 FRAMES = 25  # a clip a second

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.split import parts_of, splits_of
 

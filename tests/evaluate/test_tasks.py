@@ -11,7 +11,7 @@ from PIL import Image
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_file, of_run
 from evaluate.errors import EvaluateError
 from evaluate.finetune import settings as finetune_config

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate.features.encode import Pooled, to_device
 from evaluate.protocol import protocol_of
 from experiments import cell, evidence

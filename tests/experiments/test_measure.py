@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import Pooled, to_device

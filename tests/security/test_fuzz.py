@@ -23,7 +23,7 @@ import pytest
 
 from builder.download.unpack import unpack
 from builder.errors import BuilderError
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate.features.store import Features
 from tests.commands import run_ascnet
 from tests.conftest import TINY

@@ -15,7 +15,7 @@ from builder.decode.frames import Failure, Frames, FrameSettings
 from builder.decode.libav_log import add_line
 from builder.decode.log_pipe import LogPipe
 from builder.decode.processes import Children, limit_memory
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from builder.video_limits import LOG_BYTES, Limits
 from tests.commands import refused, run_ascnet
 

@@ -20,7 +20,7 @@ from builder.catalog import folder as folder_reader
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.shards import validation as tables
-from builder.shards.format import ShardDataset, read_frames, read_offsets
+from builder.shards.dataset import ShardDataset, read_frames, read_offsets
 from builder.shards.validation import MOST_PIXELS, wrong_row, wrong_times
 from builder.shards.verify import verify
 from evaluate.pages.thumbnails import sprite

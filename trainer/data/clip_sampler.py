@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from builder.shards.format import Video
+from builder.shards.dataset import Video
 from trainer.data.clip_frames import (
     Place,
     clip_frames,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from builder.cores import usable_cores
-from builder.shards.format import Video, read_frames, read_offsets
+from builder.shards.dataset import Video, read_frames, read_offsets
 from trainer.data.clip_sampler import ClipRequest
 from trainer.data.decode import canvas_of, decode_clip
 from trainer.errors import TrainerError

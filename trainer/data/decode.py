@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import simplejpeg
 
-from builder.shards.format import Video
+from builder.shards.dataset import Video
 from builder.shards.jpeg_scans import must_have_few_scans
 from trainer.errors import TrainerError
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.shards.format import ShardDataset, Video, find_datasets
+from builder.shards.dataset import ShardDataset, Video, find_datasets
 from trainer.config.settings import Data
 from trainer.data.clip_sampler import count_short, stride_rates, stride_times
 from trainer.data.streaming.retrying import fetch_metadata

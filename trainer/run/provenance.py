@@ -5,7 +5,7 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from builder.shards.format import DATASET_FILE
+from builder.shards.manifest import DATASET_FILE
 
 
 def code() -> str:

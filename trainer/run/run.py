@@ -20,7 +20,7 @@ import tomli_w
 from builder.atomic import only_writer, write_atomically
 from builder.command_line import command_line
 from builder.regular_file import open_regular
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from trainer.backbones import check_backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config

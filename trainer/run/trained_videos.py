@@ -11,7 +11,7 @@ from typing import Any
 
 from builder.atomic import write_atomically
 from builder.errors import BuilderError
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from trainer.run.provenance import fingerprint
 
 TRAINING_VIDEOS_FILE = "training_videos.jsonl"

@@ -14,7 +14,8 @@ from builder.catalog import folder
 from builder.catalog.source import Catalog, Source
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.shards.format import DATASET_FILE, ShardDataset
+from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import DATASET_FILE
 from tests.drawn_motion import as_schema_2
 
 SETTINGS = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)

@@ -13,7 +13,7 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 
 SETTINGS = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)
 

@@ -8,7 +8,7 @@ from builder.catalog import folder
 from builder.decode.engine import transcode
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from builder.shards.verify import verify
 
 SETTINGS = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)

@@ -11,7 +11,7 @@ import pytest
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import REASONS, WARNINGS, FrameSettings
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from builder.shards.verify import verify
 from builder.video_limits import Limits
 

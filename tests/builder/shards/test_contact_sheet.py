@@ -8,8 +8,9 @@ import pytest
 from builder.errors import BuilderError
 from builder.shards import contact_sheet as sheet
 from builder.shards.contact_sheet import draw_sheet, evenly_spaced, find_video
-from builder.shards.format import VIDEOS_FILE, ShardDataset, read_frames, read_offsets
+from builder.shards.dataset import ShardDataset, read_frames, read_offsets
 from builder.shards.jpeg import open_frame
+from builder.shards.manifest import VIDEOS_FILE
 
 
 def test_by_key_and_by_name(dataset):

@@ -12,18 +12,15 @@ import webdataset
 
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.errors import BuilderError
-from builder.shards.format import (
-    DATASET_FILE,
-    VIDEOS_FILE,
-    Sample,
+from builder.shards.dataset import (
     ShardDataset,
-    ShardWriter,
     find_datasets,
     read_frames,
     read_offsets,
-    read_sample,
     stream_samples,
 )
+from builder.shards.format import Sample, ShardWriter, read_sample
+from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 from builder.shards.verify import verify
 from tests.drawn_motion import as_schema_2, uneven_times
 

@@ -1,9 +1,9 @@
 import json
 from dataclasses import asdict
 
-from builder.shards.format import VIDEOS_FILE
 from builder.shards.info import overview
 from builder.shards.info_text import render
+from builder.shards.manifest import VIDEOS_FILE
 
 
 def info(classes=(), shards=()) -> dict:

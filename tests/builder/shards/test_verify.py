@@ -10,7 +10,7 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from builder.shards.verify import Report, verify
 
 

@@ -15,7 +15,7 @@ import simplejpeg
 import torch
 
 from builder.errors import BuilderError
-from builder.shards.format import read_frames, read_offsets
+from builder.shards.dataset import read_frames, read_offsets
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
@@ -116,7 +116,7 @@ def same_content(x: Features, y: Features) -> None:
 _PROGRAM = """
 import sys, time, torch
 from pathlib import Path
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from evaluate.features.extract import extract
 from evaluate.protocol import protocol_of
 from evaluate.encoders import of_run

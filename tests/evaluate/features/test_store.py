@@ -215,7 +215,7 @@ def test_killed_while_writing(dataset, tmp_path):
     path = tmp_path / "x.h5"
     program = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from builder.shards.format import ShardDataset\n"
+        "from builder.shards.dataset import ShardDataset\n"
         "from tests.evaluate.features.test_store import fill, open_store\n"
         "store = open_store(Path(sys.argv[1]), ShardDataset(Path(sys.argv[2])))\n"
         "for i in range(16):\n"

@@ -67,7 +67,7 @@ def test_stopped_and_resumed_equals_uninterrupted(changes, task, tmp_path):
 def test_killed_and_resumed_equals_uninterrupted(whole, task, tmp_path, shards):
     program = (
         "import sys, time, torch\nfrom pathlib import Path\n"
-        "from builder.shards.format import ShardDataset\nfrom tests import toy_task as toy\n"
+        "from builder.shards.dataset import ShardDataset\nfrom tests import toy_task as toy\n"
         "from evaluate.finetune.finetune import finetune\n"
         "task = toy.toy_task(ShardDataset(Path(sys.argv[1])))\n"
         "slow = lambda done, total, text: time.sleep(0.2)\n"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.shards.format import DATASET_FILE, VIDEOS_FILE, ShardDataset
+from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 from evaluate.features.store import Features
 from evaluate.pages.report import make_report
 from evaluate.pages.results import read as read_results

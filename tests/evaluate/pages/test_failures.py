@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from builder.shards.format import VIDEOS_FILE
+from builder.shards.manifest import VIDEOS_FILE
 from evaluate.pages.report import make_report
 from tests.page_reader import Page
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from builder.shards.format import VIDEOS_FILE
+from builder.shards.manifest import VIDEOS_FILE
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features, FeatureStore, Origin
 from evaluate.pages.report import make_report, write_report

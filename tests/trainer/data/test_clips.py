@@ -4,7 +4,7 @@ import pytest
 import simplejpeg
 import torch
 
-from builder.shards.format import read_frames, read_offsets
+from builder.shards.dataset import read_frames, read_offsets
 from trainer.data.clip_sampler import ClipRequest
 from trainer.data.clips import ClipReader, read_batches
 from trainer.data.decode import decoded_size

@@ -14,7 +14,7 @@ from threading import Event
 import numpy as np
 
 from builder.errors import BuilderError
-from builder.shards.format import Video, stream_samples
+from builder.shards.dataset import Video, stream_samples
 from trainer.data.clip_sampler import ClipRequest, Pairs, Times, draw_pair, draws_of
 from trainer.data.decode import canvas_of, decode_clip
 from trainer.data.streaming.order import Order, choose_streams, emitted_at, reads_of, visits

@@ -10,7 +10,8 @@ from typing import Any
 
 from builder.atomic import give_name, partial_of
 from builder.errors import BuilderError
-from builder.shards.format import DATASET_FILE, VIDEOS_FILE, parse_json
+from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
+from builder.shards.stored_json import parse_json
 from builder.shards.validation import LARGEST_INFO, largest_videos_file
 from trainer.data.streaming.transport import (
     Broken,

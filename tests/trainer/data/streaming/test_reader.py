@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from builder.shards.format import ShardDataset, Video
+from builder.shards.dataset import ShardDataset, Video
 from tests.trainer.data.streaming.test_retrying import (
     QUICK,
     SLEEP,

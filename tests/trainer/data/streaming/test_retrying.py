@@ -12,7 +12,7 @@ from threading import Event
 
 import pytest
 
-from builder.shards.format import ShardDataset
+from builder.shards.dataset import ShardDataset
 from trainer.data.streaming.retrying import Patience, RetryingStream, fetch_metadata
 from trainer.data.streaming.transport import Stopped
 from trainer.errors import TrainerError

@@ -1,0 +1,263 @@
+"""A built data set, opened for reading."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from builder.errors import BuilderError
+from builder.regular_file import open_regular
+from builder.shards.format import Location, sample_bytes
+from builder.shards.manifest import DATASET_FILE, READABLE, VIDEOS_FILE
+from builder.shards.stored_json import changed, parse_json, read_json
+from builder.shards.validation import LARGEST_ROW, wrong_info, wrong_row, wrong_times
+
+ReadInto = Callable[[memoryview], int]
+
+
+@dataclass(frozen=True)
+class Video:
+    """One built video as a reader sees it: its row of `videos.jsonl` and where it lies."""
+
+    name: str
+    class_name: str | None
+    label: int | None
+    group: str
+    splits: dict[str, str]
+    fps: float | None
+    frames: int
+    width: int  # pixels
+    height: int  # pixels
+    factors: dict[str, Any] | None
+    shard: Path
+    location: Location
+    # Seconds of every frame after the first one's, rising from 0; None where frames are evenly
+    # spaced, `fps` a second.
+    times: tuple[float, ...] | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from the first frame to the end of the last; None if the rate is unknown. Of
+        unevenly spaced frames the last one lasts as long as the one before it, but not longer than
+        frames do on average."""
+        if not self.fps:
+            return None
+        if not self.times:
+            return self.frames / self.fps
+        return self.times[-1] + min(self.times[-1] - self.times[-2], 1 / self.fps)
+
+
+class ShardDataset:
+    """A built data set, opened for random access. Safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises BuilderError if `folder` holds no finished data set of a known schema."""
+        self.folder = folder
+        path = folder / DATASET_FILE
+        if not path.is_file():
+            raise BuilderError(
+                f"{folder} holds no finished shards ({DATASET_FILE} is not there). Build them "
+                f"with `ascnet build`; an interrupted build goes on with the same command."
+            )
+        self.info: dict[str, Any] = read_json(path)
+        if self.info.get("schema") not in READABLE:
+            raise BuilderError(
+                f"{path} has schema {self.info.get('schema')}, this ascnet reads "
+                f"{' and '.join(map(str, READABLE))}. "
+                "Build the shards anew, or install the ascnet that they were built with."
+            )
+        if wrong := wrong_info(self.info):
+            raise changed(path, wrong)
+
+    @property
+    def name(self) -> str:
+        return str(self.info["dataset"])
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.info["classes"])
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """expected, built, failed by reason, frames, bytes."""
+        return dict(self.info["counts"])
+
+    @cached_property
+    def videos(self) -> tuple[Video, ...]:
+        """Every built video, in the order of the source."""
+        places = {
+            row[0]: (path, Location(*row))
+            for shard in self.info["shards"]
+            for path in [self.folder / shard["name"]]
+            for row in shard["index"]
+        }
+        built = (row for row in self.rows() if row["status"] == "built")
+        return tuple(self._video(row, places.pop(row["key"], None)) for row in built)
+
+    def _video(self, row: dict[str, Any], place: tuple[Path, Location] | None) -> Video:
+        wrong = ""
+        if place is None:
+            wrong = f"has a key ({row['key']}) of no sample, or of two videos"
+        elif not row["frames"] <= row["bytes"] == place[1].blob_bytes:
+            said = f"{row['frames']} frames and {row['bytes']} bytes"
+            wrong = f"has {said}, and {DATASET_FILE} {place[1].blob_bytes}"
+        elif row.get("times"):
+            wrong = wrong_times(row["times"], row["frames"])
+        if wrong or place is None:
+            raise changed(self.folder / VIDEOS_FILE, f"{ascii(row['name'])[1:-1]} {wrong}")
+        return Video(
+            name=row["name"],
+            label=row["label"],
+            class_name=row["class"],
+            group=row["group"],
+            splits=row["splits"],
+            fps=row["fps"],
+            frames=row["frames"],
+            width=row["width"],
+            height=row["height"],
+            factors=row["factors"],
+            shard=place[0],
+            location=place[1],
+            times=_times(row),
+        )
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of `videos.jsonl`: every source file with its status, "built", "failed" or "ignored"
+        (no video by its name)."""
+        path = self.folder / VIDEOS_FILE
+        with open_regular(path) as file:
+            while line := file.readline(LARGEST_ROW):
+                row = parse_json(path, line)
+                if wrong := wrong_row(row):
+                    raise changed(path, wrong)
+                yield row
+
+    def splits(self) -> dict[str, set[str]]:
+        """The splits that have videos, and their parts: {"1": {"train", "test"}, ...}."""
+        found: dict[str, set[str]] = {}
+        for shard in self.info["shards"]:
+            for split, part in shard["splits"].items():
+                found.setdefault(split, set()).add(part)
+        return found
+
+    def subset(self, split: str, part: str) -> tuple[Video, ...]:
+        """The built videos of one part ("train", "val", "test") of a split."""
+        return tuple(v for v in self.videos if v.splits.get(split) == part)
+
+
+def _times(row: dict[str, Any]) -> tuple[float, ...] | None:
+    """Frame times of a row of `videos.jsonl`; rows of schema 2 have none."""
+    return tuple(times) if (times := row.get("times")) else None
+
+
+def read_offsets(video: Video) -> np.ndarray:
+    """int64 array of frames + 1 byte offsets into the video's blob. Reads the JSON member; raises
+    BuilderError if that is not the video's."""
+    where = video.location
+    with open_regular(video.shard) as file:
+        text = os.pread(file.fileno(), where.json_bytes, where.json_start)
+    _must_be_whole(video, len(text), where.json_bytes)
+    return _offsets_in(text, video)
+
+
+def _offsets_in(text: bytes, video: Video) -> np.ndarray:
+    """Of the frames, and the end, by a sample's JSON. Raises BuilderError if it is not of this
+    video, or if they do not rise from 0 to the end of the blob."""
+    stated = parse_json(video.shard, text)
+    if (stated.get("name"), stated.get("frames")) != (video.name, video.frames):
+        raise _is_another(video)
+    try:
+        found = np.asarray(stated.get("offsets"))
+    except ValueError:  # lists of unequal length
+        found = np.empty(0)
+    is_fine = (
+        found.shape == (video.frames + 1,)
+        and found.dtype == np.int64
+        and found[0] == 0
+        and found[-1] == video.location.blob_bytes
+        and bool((found[1:] > found[:-1]).all())
+    )
+    if not is_fine:
+        name = ascii(video.name)[1:-1]
+        raise changed(video.shard, f"the offsets of {name} are not those of {video.frames} frames")
+    return found
+
+
+def _is_another(video: Video) -> BuilderError:
+    return BuilderError(
+        f"{video.shard.name} does not hold {ascii(video.name)[1:-1]} where {DATASET_FILE} says "
+        f"(byte {video.location.start}): it was changed, or is of another build. Copy both files "
+        "again."
+    )
+
+
+def read_frames(video: Video, offsets: np.ndarray, frames: Sequence[int]) -> list[bytes]:
+    """The JPEGs of the given frames, in the order given, with one read of the span they cover."""
+    first, end = int(offsets[min(frames)]), int(offsets[max(frames) + 1])
+    with video.shard.open("rb") as file:
+        span = os.pread(file.fileno(), end - first, video.location.blob_start + first)
+    _must_be_whole(video, len(span), end - first)
+    return [span[offsets[i] - first : offsets[i + 1] - first] for i in frames]
+
+
+def stream_samples(read: ReadInto, videos: Iterable[Video]) -> Iterator[tuple[Any, memoryview]]:
+    """Frame offsets and frames (good until the next ones) of videos of one shard in the order in
+    which they lie there, while its bytes are read once, from the first one on. `read` fills the
+    beginning of what it is given, and says how much; 0 at the end. Raises BuilderError if that
+    comes too early, or if the bytes are not those of `videos`."""
+    buffer, position = memoryview(bytearray(1 << 20)), 0
+    for video in videos:
+        where = video.location
+        head, size = where.blob_start - where.start, where.end - where.start
+        while position < where.start:
+            position += _fill(buffer[: where.start - position], read, video)
+        if size > len(buffer):
+            buffer = memoryview(bytearray(size))
+        blob = buffer[head : head + where.blob_bytes]
+        _fill(buffer[:head], read, video)
+        begin = where.json_start - where.start
+        text = bytes(buffer[begin : begin + where.json_bytes])
+        first, _, _, second, _, _ = sample_bytes(where.key, text, blob)
+        if buffer[:begin] != first or buffer[head - len(second) : head] != second:
+            raise _is_another(video)
+        offsets = _offsets_in(text, video).tolist()
+        position += head + _fill(buffer[head:size], read, video)
+        yield offsets, blob
+
+
+def _fill(view: memoryview, read: ReadInto, video: Video) -> int:
+    got = 0
+    while got < len(view):
+        got += (more := read(view[got:]))
+        if not more:
+            _must_be_whole(video, got, len(view))
+    return got
+
+
+def _must_be_whole(video: Video, got: int, wanted: int) -> None:
+    if got != wanted:
+        raise BuilderError(
+            f"{video.shard} ends inside {ascii(video.name)[1:-1]}: {got} of {wanted} bytes are "
+            "there. The file was cut after it was built; copy it again, or delete the folder and "
+            "build anew."
+        )
+
+
+def find_datasets(folder: Path) -> list[Path]:
+    """`folder` itself if it is a data set, else the finished data sets right below it, sorted.
+
+    Raises BuilderError if there is none.
+    """
+    if (folder / DATASET_FILE).is_file():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob(f"*/{DATASET_FILE}"))
+    if not found:
+        raise BuilderError(
+            f"No shards in {folder}: neither {folder / DATASET_FILE} nor one in a folder below. "
+            "Build some first, for example with `make shards DATASET=shapes`."
+        )
+    return found

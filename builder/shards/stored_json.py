@@ -1,0 +1,39 @@
+"""Read the JSON files of a data set, which others may have changed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from builder.errors import BuilderError
+from builder.regular_file import open_regular
+from builder.shards.validation import LARGEST_INFO
+
+
+def parse_json(path: Path, text: bytes) -> dict[str, Any]:
+    """The object that `text`, of the file `path`, says. Raises BuilderError if it is none."""
+    try:
+        found = json.loads(text.decode())
+    except ValueError as error:
+        raise changed(path, str(error)) from error
+    except RecursionError as error:
+        raise changed(path, "it is nested too deeply") from error
+    if not isinstance(found, dict):
+        raise changed(path, "there is something else than a JSON object")
+    return found
+
+
+def changed(path: Path, what: str) -> BuilderError:
+    """The error of a file that is not what a build wrote."""
+    return BuilderError(
+        f"{path} was changed after it was built: {what}. Copy it again, or delete the folder and "
+        "build anew."
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file that a build writes. Raises BuilderError if there is none."""
+    with open_regular(path) as file:
+        content = file.read(LARGEST_INFO + 1)
+    if len(content) > LARGEST_INFO:
+        raise changed(path, f"it has more than {LARGEST_INFO >> 20} MB")
+    return parse_json(path, content)
