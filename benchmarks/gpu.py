@@ -80,7 +80,7 @@ def repeated(data: TrainingSet, videos: int) -> TrainingSet:
     return replace(
         data,
         videos=data.videos * times,
-        rates=data.rates * times,
+        timings=data.timings * times,
         groups=data.groups * times,
         labels=data.labels * times,
     )

@@ -17,7 +17,7 @@ from benchmarks.decoders import LIBRARIES, Pair
 from benchmarks.loading_ways import BATCH, START, Floor, OnTheFly, Ours, Webdataset
 from benchmarks.side_by_side import Measured, Runs, alternate, cores, measure, rate, ratio
 from builder.shards.dataset import ShardDataset, Video
-from trainer.data.clip_sampler import Pairs, draw_pair
+from trainer.data.clip_sampler import Pairs, Timing, draw_pair
 
 PAIRS = Pairs(length=16, strides=(1, 2), replacement=False, policy="loop", seed=0)
 Load = Callable[[Sequence[Pair], int], int | Measured]  # samples, threads or processes
@@ -34,7 +34,7 @@ class Block:
     def samples(self, count: int) -> list[Pair]:
         """Sample i is of video i % n, as training may draw it."""
         n = len(self.videos)
-        return [draw_pair(i, i % n, self.videos[i % n].frames, 1.0, PAIRS) for i in range(count)]
+        return [draw_pair(i, i % n, Timing(self.videos[i % n].frames), PAIRS) for i in range(count)]
 
     def passes(self, seconds: float, per_second: float) -> list[Pair]:
         """As many passes over the videos as last about so long."""

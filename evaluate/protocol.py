@@ -18,15 +18,15 @@ from trainer.config.validation import (
     range_rule,
     rate_rule,
 )
-from trainer.data.clip_frames import POLICIES, Place, clip_frames, clip_span, clock_of, starts_apart
-from trainer.data.clip_sampler import (
-    ClipRequest,
-    Times,
-    count_short,
-    even_requests,
-    stride_rates,
-    stride_times,
+from trainer.data.clip_frames import (
+    POLICIES,
+    clip_frames,
+    clip_span,
+    clock_of,
+    even_starts,
+    starts_apart,
 )
+from trainer.data.clip_sampler import ClipRequest, Timing, count_short, timings_of
 from trainer.errors import TrainerError
 
 LAST = "last"  # the backbone's own output
@@ -105,10 +105,8 @@ def changed_protocol(protocol: Protocol, assignments: tuple[str, ...]) -> Protoc
 def clips_of(videos: Sequence[Video], protocol: Protocol) -> list[list[ClipRequest]]:
     """The clips of every video: the same on every call, spread evenly from the first that fits to
     the last. Raises EvaluateError if a video is too short for the policy `error`."""
-    rates = stride_rates(videos, protocol.fps)
-    lengths = [video.frames for video in videos]
-    times = stride_times(videos, protocol.fps)
-    short = count_short(lengths, rates, protocol.frames, (protocol.stride,), times)
+    timings = timings_of(videos, protocol.fps)
+    short = count_short(timings, protocol.frames, protocol.stride)
     if short and protocol.short_videos == "error":
         raise EvaluateError(
             f"{short} of {len(videos)} videos are too short for {protocol.frames} frames at stride "
@@ -116,31 +114,22 @@ def clips_of(videos: Sequence[Video], protocol: Protocol) -> list[list[ClipReque
             "the policy loop or repeat_last."
         )
     return [
-        _clips(number, video, rate, times[number] if times else None, protocol)
-        for number, (video, rate) in enumerate(zip(videos, rates, strict=True))
+        _clips(number, video, timing, protocol)
+        for number, (video, timing) in enumerate(zip(videos, timings, strict=True))
     ]
 
 
-def _clips(
-    number: int, video: Video, rate: float, times: Times, protocol: Protocol
-) -> list[ClipRequest]:
-    """The clips of a video. `times`: those that strides follow."""
+def _clips(number: int, video: Video, timing: Timing, protocol: Protocol) -> list[ClipRequest]:
+    place = timing.place(protocol.frames, protocol.stride)
     clock = clock_of(video.times) if protocol.every else None
     if clock is not None and video.fps:
-        stride, policy = protocol.stride, protocol.short_videos
-        place = Place(protocol.frames, stride * rate, video.frames, clock_of(times))
         starts = starts_apart(protocol.every * video.fps, place, clock)
-        return [ClipRequest(number, clip_frames(start, place, policy), stride) for start in starts]
-    return even_requests(
-        number,
-        video.frames,
-        rate,
-        clips=_count(video, rate, protocol),
-        clip_length=protocol.frames,
-        stride=protocol.stride,
-        policy=protocol.short_videos,
-        times=times,
-    )
+    else:
+        starts = even_starts(_count(video, timing.rate, protocol), place)
+    policy = protocol.short_videos
+    return [
+        ClipRequest(number, clip_frames(start, place, policy), protocol.stride) for start in starts
+    ]
 
 
 def _count(video: Video, rate: float, protocol: Protocol) -> int:

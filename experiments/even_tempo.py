@@ -15,10 +15,10 @@ TEMPO = 1.2  # cycles a second; the middle of 0.9 and 2.4, or the clips of slow 
 def at_even_tempo(data: TrainingSet) -> TrainingSet:
     """Stride 1 goes as far in every video's cycle as a frame does at `TEMPO`. Raises TrainerError
     if the videos have no factor `cycles_per_second` (`shapes` has, to 10 %)."""
-    rates = []
-    for video, rate in zip(data.videos, data.rates, strict=True):
+    timings = []
+    for video, timing in zip(data.videos, data.timings, strict=True):
         tempo = (video.factors or {}).get("cycles_per_second")
         if tempo is None:
             raise TrainerError(f"{video.name} has no cycles_per_second among its factors.")
-        rates.append(rate * TEMPO / tempo)
-    return replace(data, rates=tuple(rates))
+        timings.append(replace(timing, rate=timing.rate * TEMPO / tempo))
+    return replace(data, timings=tuple(timings))

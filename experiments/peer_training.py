@@ -10,7 +10,7 @@ from trainer.backbones.base import Backbone
 from trainer.config.settings import Config
 from trainer.data.augment import augment, draw_numbers
 from trainer.data.batches import training_batches
-from trainer.data.clip_sampler import Pairs, pair_requests, stride_times
+from trainer.data.clip_sampler import Batches, Pairs, pair_requests
 from trainer.data.clips import ClipBatch, ClipReader, read_batches
 from trainer.data.training_set import TrainingSet
 from trainer.data.transfer import on_device, send
@@ -92,15 +92,6 @@ def _long_batches(
     own = settings.data
     slow = min(own.strides)
     pairs = Pairs(2 * own.frames, (slow, slow), False, own.short_videos, settings.seed)
-    lengths = [video.frames for video in data.videos]
-    requests = pair_requests(
-        lengths,
-        data.rates,
-        range(total),
-        pairs,
-        batch=settings.optim.batch,
-        rank=ALONE,
-        times=stride_times(data.videos, own.fps),
-    )
+    requests = pair_requests(data.timings, Batches(range(total), settings.optim.batch), pairs)
     reader, pinned = ClipReader(data.videos, own.short_side), device.type == "cuda"
     return on_device(read_batches(reader, requests, own.workers, pinned), device)

@@ -9,8 +9,8 @@ import numpy as np
 from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, clips_of
-from trainer.data.clip_frames import Place, clip_frames, clock_of, random_start
-from trainer.data.clip_sampler import ClipRequest, Permutations, stride_rates, stride_times
+from trainer.data.clip_frames import Place, clip_frames, random_start
+from trainer.data.clip_sampler import ClipRequest, Permutations, timings_of
 from trainer.random_streams import CLIPS, generator_of
 
 _HELD_OUT = 5  # one in so many source groups is held out; as the linear probe does
@@ -75,12 +75,8 @@ def train_requests(
     there are. What step i gets depends on (seed, i) alone. Raises EvaluateError if a video is too
     short for the policy `error`."""
     clips_of(videos, protocol)
-    rates = stride_rates(videos, protocol.fps)
-    times = stride_times(videos, protocol.fps) or [None] * len(videos)
-    places = [
-        Place(protocol.frames, protocol.stride * rate, video.frames, clock_of(own))
-        for video, rate, own in zip(videos, rates, times, strict=True)
-    ]
+    timings = timings_of(videos, protocol.fps)
+    places = [timing.place(protocol.frames, protocol.stride) for timing in timings]
     shuffled = Permutations(len(videos), seed)
     return _requests(places, shuffled, protocol, steps, batch, seed)
 

@@ -205,7 +205,7 @@ def test_at_even_tempo_a_stride_is_the_same_share_of_every_cycle(training_set):
         for video, tempo in zip(training_set.videos, tempos, strict=True)
     )
     even = at_even_tempo(replace(training_set, videos=videos))
-    cycles = [rate * tempo for rate, tempo in zip(even.rates, tempos, strict=True)]
+    cycles = [t.rate * tempo for t, tempo in zip(even.timings, tempos, strict=True)]
     assert cycles == pytest.approx([TEMPO] * len(videos)) and even.videos == videos
     with pytest.raises(TrainerError, match="cycles_per_second"):
         at_even_tempo(training_set)

@@ -1,15 +1,15 @@
 """The training batches of a run: from local shards by jumping, or streamed."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 
 import torch
 
 from builder.cores import usable_cores
 from trainer.config.settings import Config, Data
-from trainer.data.clip_sampler import Pairs, pair_requests, stride_times
-from trainer.data.clips import ClipBatch, ClipReader, Reader, Request, read_batches
+from trainer.data.clip_sampler import Batches, Pairs, pair_requests
+from trainer.data.clips import ClipBatch, ClipReader, read_batches
 from trainer.data.streaming.order import choose_streams
-from trainer.data.streaming.reader import StreamReader, stream_requests, stream_shards
+from trainer.data.streaming.reader import Streaming, stream_requests, stream_shards
 from trainer.data.streaming.transport import is_remote
 from trainer.data.training_set import TrainingSet
 from trainer.data.transfer import on_device
@@ -35,34 +35,19 @@ def training_batches(
 ) -> Generator[ClipBatch, None, None]:
     """What this rank computes in steps `first` to `total`, `optim.accumulate` batches a step, with
     the frames on the device."""
-    own, parts = settings.data, settings.optim.accumulate
-    pairs = Pairs(own.frames, own.strides, own.replacement, own.short_videos, settings.seed)
+    clips, parts = settings.data, settings.optim.accumulate
+    policy, seed = clips.short_videos, settings.seed
+    pairs = Pairs(clips.frames, clips.strides, clips.replacement, policy, seed)
     numbers = range(first * parts, total * parts)
-    batch = part_size(settings, rank.world)
-    times = stride_times(data.videos, own.fps)
-    reader: Reader
-    requests: Generator[Sequence[Request], None, None]
-    if is_streamed(own, data):
-        reader = StreamReader(data.videos, own.short_side)
-        requests = stream_requests(
-            data.videos,
-            data.rates,
-            stream_shards(data.videos, data.sources),
-            numbers,
-            pairs,
-            batch=batch,
-            rank=rank,
-            streams=own.streams,
-            buffer=own.shuffle_buffer,
-            times=times,
-        )
+    shares = Batches(numbers, part_size(settings, rank.world), rank)
+    if is_streamed(clips, data):
+        shards = stream_shards(data.videos, data.sources)
+        how = Streaming(clips.streams, clips.shuffle_buffer)
+        requests = stream_requests(data.videos, data.timings, shards, shares, pairs, how)
     else:
-        reader = ClipReader(data.videos, own.short_side)
-        lengths = [video.frames for video in data.videos]
-        requests = pair_requests(
-            lengths, data.rates, numbers, pairs, batch=batch, rank=rank, times=times
-        )
-    workers = own.workers or max(1, usable_cores() // processes_here())
+        requests = pair_requests(data.timings, shares, pairs)
+    reader = ClipReader(data.videos, clips.short_side)
+    workers = clips.workers or max(1, usable_cores() // processes_here())
     batches = read_batches(reader, requests, workers, pinned=device.type == "cuda")
     return on_device(batches, device)
 

@@ -10,17 +10,14 @@ from trainer.data.clip_frames import (
     Place,
     clip_frames,
     clock_of,
-    even_starts,
     is_short,
     random_start,
     stored_stride,
     two_strides,
 )
-from trainer.distributed import Rank
+from trainer.distributed import ALONE, Rank
 from trainer.errors import TrainerError
 from trainer.random_streams import CLIPS, ORDER, generator_of
-
-Times = Sequence[float] | None  # seconds of every frame, as `Video.times`
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,20 @@ class ClipRequest:
     video: int  # position in the list of videos
     frames: tuple[int, ...]  # frame numbers, T of them
     stride: int  # the playback speed, the label of SCP
+    jpegs: tuple[bytes, ...] = ()  # the frames, if they are streamed; else still to be read
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What of a video decides which frames a clip of it has."""
+
+    frames: int  # of the video
+    rate: float = 1.0  # stored frames a frame of stride 1; 1 unless strides are in seconds
+    times: Sequence[float] | None = None  # seconds, of uneven ones that strides follow
+
+    def place(self, length: int, stride: int) -> Place:
+        """Where a clip of `length` frames at this stride may lie."""
+        return Place(length, stride * self.rate, self.frames, clock_of(self.times))
 
 
 @dataclass(frozen=True)
@@ -43,19 +54,33 @@ class Pairs:
     seed: int
 
 
-def draw_pair(
-    draw: int, video: int, frames: int, rate: float, pairs: Pairs, times: Times = None
-) -> tuple[ClipRequest, ClipRequest]:
-    """The two clips that draw number `draw` of the run takes of a video of `frames` frames.
+@dataclass(frozen=True)
+class Batches:
+    """A rank's equal share of joint batches, in rank order."""
 
-    `rate`: stored frames (of uneven ones, their mean intervals) a frame of stride 1, which is 1
-    unless strides are in seconds. `times`: of a video of unevenly spaced frames, where strides are
-    in seconds. The result depends on the arguments alone.
-    """
+    numbers: range
+    size: int  # videos of a joint batch
+    rank: Rank = ALONE
+
+    @property
+    def share(self) -> int:
+        """Videos of a batch that are this rank's."""
+        return self.size // self.rank.world
+
+    def draws(self, number: int) -> range:
+        """The draws of the rank in the joint batch with this number."""
+        first = number * self.size + self.rank.number * self.share
+        return range(first, first + self.share)
+
+
+def draw_pair(
+    draw: int, video: int, timing: Timing, pairs: Pairs
+) -> tuple[ClipRequest, ClipRequest]:
+    """The two clips that draw number `draw` of the run takes of a video. The result depends on the
+    arguments alone."""
     rng = generator_of(pairs.seed, draw, CLIPS)
-    clock = clock_of(times)
     first, second = (
-        _draw_clip(rng, video, Place(pairs.length, stride * rate, frames, clock), stride, pairs)
+        _draw_clip(rng, video, timing.place(pairs.length, stride), stride, pairs)
         for stride in two_strides(rng, pairs.strides, pairs.replacement)
     )
     return first, second
@@ -68,38 +93,20 @@ def _draw_clip(
     return ClipRequest(video, clip_frames(start, place, pairs.policy), stride)
 
 
-def draws_of(batch_number: int, batch: int, rank: Rank) -> range:
-    """The draws of a rank in a joint batch of `batch` videos: equal shares in rank order."""
-    own = batch // rank.world
-    first = batch_number * batch + rank.number * own
-    return range(first, first + own)
-
-
 def pair_requests(
-    lengths: Sequence[int],
-    rates: Sequence[float],
-    batches: range,
-    pairs: Pairs,
-    *,
-    batch: int,
-    rank: Rank,
-    times: Sequence[Times] | None = None,
+    timings: Sequence[Timing], batches: Batches, pairs: Pairs
 ) -> Generator[list[ClipRequest], None, None]:
-    """Training clips of the joint batches with these numbers, `batch` videos each: this rank's
-    share of the videos, two clips of each; the first clips of all, then the second ones.
+    """Training clips: two of each of the rank's videos; the first clips of all, then the second
+    ones.
 
-    `lengths` are the videos' frame counts, `times` as `stride_times` gives them. Videos come in an
-    endless row of permutations, so all are seen equally often and every batch is full however few
-    there are. What batch i gets depends on (seed, i) alone, and does not change with the number of
-    ranks.
+    Videos come in an endless row of permutations, so all are seen equally often and every batch is
+    full however few there are. What batch i gets depends on (seed, i) alone, and does not change
+    with the number of ranks.
     """
-    shuffled = Permutations(len(lengths), pairs.seed)
-    for number in batches:
-        drawn = [(draw, shuffled[draw]) for draw in draws_of(number, batch, rank)]
-        both = [
-            draw_pair(draw, v, lengths[v], rates[v], pairs, times[v] if times else None)
-            for draw, v in drawn
-        ]
+    shuffled = Permutations(len(timings), pairs.seed)
+    for number in batches.numbers:
+        drawn = [(draw, shuffled[draw]) for draw in batches.draws(number)]
+        both = [draw_pair(draw, video, timings[video], pairs) for draw, video in drawn]
         yield [first for first, _ in both] + [second for _, second in both]
 
 
@@ -118,47 +125,16 @@ class Permutations:
         return int(self._order[place])
 
 
-def even_requests(
-    video: int,
-    frames: int,
-    rate: float,
-    *,
-    clips: int,
-    clip_length: int,
-    stride: int,
-    policy: str,
-    times: Times = None,
-) -> list[ClipRequest]:
-    """`clips` evenly spaced clips of a video, the same on every call. `rate` and `times` as in
-    `draw_pair`."""
-    place = Place(clip_length, stride * rate, frames, clock_of(times))
-    return [
-        ClipRequest(video, clip_frames(start, place, policy), stride)
-        for start in even_starts(clips, place)
-    ]
+def count_short(timings: Sequence[Timing], length: int, stride: int) -> int:
+    """How many videos are too short for a clip of `length` frames at a stride."""
+    return sum(is_short(length, stride * t.rate, t.frames, t.times) for t in timings)
 
 
-def count_short(
-    lengths: Sequence[int],
-    rates: Sequence[float],
-    clip_length: int,
-    strides: tuple[int, ...],
-    times: Sequence[Times] | None = None,
-) -> int:
-    """How many videos are too short for a clip at the largest stride. `times` as `stride_times`
-    gives them."""
-    of_all = times or [None] * len(lengths)
-    return sum(
-        is_short(clip_length, max(strides) * rate, length, own)
-        for length, rate, own in zip(lengths, rates, of_all, strict=True)
-    )
-
-
-def stride_rates(videos: Sequence[Video], fps: float) -> list[float]:
-    """Stored frames a frame of stride 1: 1 for all videos, or their own rate over `fps` where
-    strides count frames at so many a second. Raises TrainerError for a video of unknown rate."""
+def timings_of(videos: Sequence[Video], fps: float) -> tuple[Timing, ...]:
+    """Strides count stored frames (`fps` 0), or frames at so many a second: then videos of unevenly
+    spaced frames have their times. Raises TrainerError for a video of unknown rate."""
     if not fps:
-        return [1.0] * len(videos)
+        return tuple(Timing(video.frames) for video in videos)
     unknown = [video.name for video in videos if not video.fps]
     if unknown:
         raise TrainerError(
@@ -167,12 +143,4 @@ def stride_rates(videos: Sequence[Video], fps: float) -> list[float]:
             "instead (--set data.fps=0 when training, --set fps=0 when evaluating), or build the "
             "data set with --fps."
         )
-    return [stored_stride(1, video.fps or fps, fps) for video in videos]
-
-
-def stride_times(videos: Sequence[Video], fps: float) -> list[Times] | None:
-    """The frame times that strides follow, of every video (None: evenly spaced); None if no video
-    has any, or strides count stored frames."""
-    if not fps or all(video.times is None for video in videos):
-        return None
-    return [video.times for video in videos]
+    return tuple(Timing(v.frames, stored_stride(1, v.fps or fps, fps), v.times) for v in videos)

@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +23,8 @@ from trainer.errors import TrainerError
 
 _AHEAD = 3  # batches that are being filled while one is in use
 _REMEMBERED = 20_000  # videos whose frames' places are kept in memory, about a kilobyte each
+
+Size = tuple[int, int]  # height and width of frames, pixels
 
 
 @dataclass(frozen=True)
@@ -39,29 +40,9 @@ class ClipBatch:
     videos: torch.Tensor  # int64, N: position in the list of videos
 
 
-class Request(Protocol):
-    """A clip to decode: at least this is known of it."""
-
-    @property
-    def video(self) -> int: ...
-    @property
-    def frames(self) -> tuple[int, ...]: ...
-    @property
-    def stride(self) -> int: ...
-
-
-class Reader(Protocol):
-    """What fills canvases; safe to use from several threads."""
-
-    height: int  # pixels of a canvas that fits every frame
-    width: int
-
-    def read(self, request: Any, canvas: np.ndarray) -> tuple[int, int]:
-        """Decode a clip into `canvas` (uint8, T x H x W x 3); height and width come back."""
-
-
 class ClipReader:
-    """Decodes clips of a list of videos, jumping to the frames that are asked for."""
+    """Decodes clips of a list of videos, jumping to frames that are not read already. Safe to use
+    from several threads."""
 
     def __init__(self, videos: Sequence[Video], short_side: int = 0) -> None:
         """`short_side`: decode at the smallest scale that libjpeg offers with at least so many
@@ -74,24 +55,27 @@ class ClipReader:
     def _read_offsets(self, video: int) -> np.ndarray:
         return read_offsets(self.videos[video]).astype(np.uint32)
 
-    def read(self, request: ClipRequest, canvas: np.ndarray) -> tuple[int, int]:
+    def read(self, request: ClipRequest, canvas: np.ndarray) -> Size:
         """Decode a clip into `canvas` (uint8, T x H x W x 3); height and width come back. Raises
         TrainerError for a frame that is no JPEG."""
         video = self.videos[request.video]
-        jpegs = read_frames(video, self._offsets(request.video), request.frames)
+        jpegs = request.jpegs or read_frames(video, self._offsets(request.video), request.frames)
         return decode_clip(jpegs, request.frames, video, canvas, self._short_side)
 
 
 def read_batches(
-    reader: Reader, requests: Iterable[Sequence[Request]], workers: int = 0, pinned: bool = False
+    reader: ClipReader,
+    requests: Iterable[Sequence[ClipRequest]],
+    workers: int = 0,
+    pinned: bool = False,
 ) -> Generator[ClipBatch, None, None]:
     """Batches of clips in the order of `requests`, decoded ahead by `workers` threads (0: as many
     as this process may use cores). All requests of a batch have the same number of frames.
     `pinned`: in page-locked memory, which a GPU copies from while it computes."""
     free: deque[torch.Tensor] = deque()
-    waiting: deque[tuple[torch.Tensor, Sequence[Request], list[Future[tuple[int, int]]]]] = deque()
+    waiting: deque[tuple[torch.Tensor, Sequence[ClipRequest], list[Future[Size]]]] = deque()
 
-    def start(batch: Sequence[Request]) -> None:
+    def start(batch: Sequence[ClipRequest]) -> None:
         shape = (len(batch), len(batch[0].frames), reader.height, reader.width, 3)
         buffer = free.popleft() if free else torch.empty(0)
         if buffer.shape != shape:

@@ -7,7 +7,7 @@ from typing import Any
 
 from builder.shards.dataset import ShardDataset, Video, find_datasets
 from trainer.config.settings import Data
-from trainer.data.clip_sampler import count_short, stride_rates, stride_times
+from trainer.data.clip_sampler import Timing, count_short, timings_of
 from trainer.data.streaming.retrying import fetch_metadata
 from trainer.data.streaming.transport import is_remote, shown
 from trainer.errors import TrainerError
@@ -18,7 +18,7 @@ class TrainingSet:
     """The training videos of one split of one or several data sets."""
 
     videos: tuple[Video, ...]
-    rates: tuple[float, ...]  # stored frames a frame of stride 1; 1 unless strides are in seconds
+    timings: tuple[Timing, ...]  # of each video
     groups: tuple[int, ...]  # number of each video's source group, over all data sets
     labels: tuple[int, ...]  # of each video, over all data sets; -1: unknown. For diagnosis only
     sources: dict[Path, str]  # of each data set: the folder of its dataset.json, and where it is
@@ -64,10 +64,8 @@ def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
         ]
         videos.extend(own)
         counts[shown(source)] = {"training_videos": len(own), **dataset.counts}
-    rates = stride_rates(videos, settings.fps)
-    times = stride_times(videos, settings.fps)
-    lengths = [video.frames for video in videos]
-    short = count_short(lengths, rates, settings.frames, settings.strides, times)
+    timings = timings_of(videos, settings.fps)
+    short = count_short(timings, settings.frames, max(settings.strides))
     if short and settings.short_videos == "error":
         raise TrainerError(
             f"{short} of {len(videos)} training videos are too short for {settings.frames} frames "
@@ -75,7 +73,7 @@ def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
             "--set data.short_videos=loop (or repeat_last), or take shorter clips."
         )
     return TrainingSet(
-        tuple(videos), tuple(rates), tuple(numbers), tuple(labels), dict(sources), counts, short
+        tuple(videos), timings, tuple(numbers), tuple(labels), dict(sources), counts, short
     )
 
 

@@ -27,7 +27,7 @@ def data_text(settings: Config, data: TrainingSet) -> str:
             f"{data.short} videos are too short for {own.frames} frames at stride "
             f"{max(own.strides)}; their clips follow the policy {own.short_videos!r}"
         )
-    slow = sum(rate * min(own.strides) < 1 for rate in data.rates)
+    slow = sum(timing.rate * min(own.strides) < 1 for timing in data.timings)
     if slow:
         lines.append(
             f"{slow} videos have fewer than {own.fps:g} frames a second (data.fps): some of their "

@@ -1,29 +1,29 @@
 from dataclasses import replace
 from hashlib import sha256
-from itertools import islice
 
 import numpy as np
 import pytest
 
+from trainer.data.clip_frames import clip_frames, even_starts
 from trainer.data.clip_sampler import (
+    Batches,
     Pairs,
+    Timing,
     count_short,
     draw_pair,
-    draws_of,
-    even_requests,
     pair_requests,
-    stride_rates,
-    stride_times,
+    timings_of,
 )
 from trainer.distributed import ALONE, Rank
 from trainer.errors import TrainerError
 
 PAIRS = Pairs(length=8, strides=(1, 2), replacement=False, policy="loop", seed=3)
+LENGTHS = (20, 30, 5, 40, 8)
 
 
-def requests(lengths, batches, pairs=PAIRS, rank=ALONE, batch=4, rate=1.0):
-    rates = [rate] * len(lengths)
-    return pair_requests(lengths, rates, batches, pairs, batch=batch, rank=rank)
+def requests(lengths, numbers, pairs=PAIRS, rank=ALONE, size=4):
+    timings = [Timing(frames) for frames in lengths]
+    return list(pair_requests(timings, Batches(numbers, size, rank), pairs))
 
 
 def test_pairs_are_one_video_at_two_speeds():
@@ -43,125 +43,92 @@ def test_every_video_once_an_epoch_in_another_order():
 
 
 def test_what_a_batch_gets_depends_on_its_number_alone():
-    lengths = [20, 30, 5, 40, 8]
-    everything = list(requests(lengths, range(9)))
-    assert list(requests(lengths, range(4, 9))) == everything[4:]
-    assert list(requests(lengths, range(9), replace(PAIRS, seed=4))) != everything
+    whole = requests(LENGTHS, range(9))
+    assert requests(LENGTHS, range(4, 9)) == whole[4:]
+    assert requests(LENGTHS, range(9), replace(PAIRS, seed=4)) != whole
 
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_the_ranks_share_the_batch_of_one(world):
-    lengths = [20, 30, 5, 40, 8]
-    alone = list(requests(lengths, range(5), batch=8))
-    shared = [list(requests(lengths, range(5), rank=Rank(r, world), batch=8)) for r in range(world)]
-    for step, joint in enumerate(alone):
-        halves = [[], []]
-        for rank in range(world):
-            own = shared[rank][step]
-            assert len(own) == 16 // world
-            halves[0] += own[: len(own) // 2]
-            halves[1] += own[len(own) // 2 :]
-        assert halves[0] + halves[1] == joint
-
-
-def test_draws_of():
-    assert list(draws_of(3, 8, Rank(1, 2))) == [28, 29, 30, 31]
+    alone = requests(LENGTHS, range(5), size=8)
+    shares = [requests(LENGTHS, range(5), rank=Rank(r, world), size=8) for r in range(world)]
+    count = 8 // world
+    for joint, *parts in zip(alone, *shares, strict=True):
+        assert [len(part) for part in parts] == [2 * count] * world
+        firsts = [clip for part in parts for clip in part[:count]]
+        assert firsts + [clip for part in parts for clip in part[count:]] == joint
+    assert list(Batches(range(9), 8, Rank(1, 2)).draws(3)) == [28, 29, 30, 31]
 
 
 def test_one_video_fills_a_batch():
-    (clips,) = islice(requests([50], range(1)), 1)
+    (clips,) = requests([50], range(1))
     assert len(clips) == 8
     assert len({request.frames for request in clips}) > 1
 
 
 def test_a_short_video_keeps_its_speed():
     for draw in range(20):
-        for clip in draw_pair(draw, 0, 5, 1.0, PAIRS):
-            assert {(b - a) % 5 for a, b in zip(clip.frames, clip.frames[1:], strict=False)} == {
-                clip.stride
-            }
+        for clip in draw_pair(draw, 0, Timing(5), PAIRS):
+            steps = zip(clip.frames, clip.frames[1:], strict=False)
+            assert {(b - a) % 5 for a, b in steps} == {clip.stride}
 
 
 def test_speeds_in_seconds(dataset):
     """A video at 50 frames a second, strides at 25: every second and every fourth frame."""
     for draw in range(10):
-        for clip in draw_pair(draw, 0, 200, 2.0, PAIRS):
+        for clip in draw_pair(draw, 0, Timing(200, 2.0), PAIRS):
             assert set(np.diff(clip.frames)) == {2 * clip.stride}
-    videos = [
-        replace(v, fps=fps) for v, fps in zip(dataset.videos, (50.0, 25.0, 12.5), strict=False)
-    ]
-    assert stride_rates(videos, 25.0) == [2.0, 1.0, 0.5]
-    assert stride_rates(videos, 0.0) == [1.0, 1.0, 1.0]
+    rates = zip(dataset.videos, (50.0, 25.0, 12.5), strict=False)
+    videos = [replace(video, fps=fps) for video, fps in rates]
+    assert [timing.rate for timing in timings_of(videos, 25.0)] == [2.0, 1.0, 0.5]
+    assert timings_of(videos, 0.0) == tuple(Timing(video.frames) for video in videos)
     said = r"1 of 1 videos have no known .* data\.fps=0 when training, --set fps=0 when evaluating"
     with pytest.raises(TrainerError, match=said):
-        stride_rates([replace(videos[0], fps=None)], 25.0)
+        timings_of([replace(videos[0], fps=None)], 25.0)
 
 
-def test_even_requests():
-    clips = even_requests(2, 20, 1.0, clips=3, clip_length=4, stride=2, policy="loop")
-    assert [clip.frames[0] for clip in clips] == [0, 6, 13]
-    assert {clip.video for clip in clips} == {2}
-
-
-def test_count_short():
-    assert count_short([14, 15, 16], [1.0, 1.0, 1.0], 8, (1, 2)) == 1
-    assert count_short([14, 15, 16], [1.0, 1.0, 2.0], 8, (1, 2)) == 2
+def test_count_short(motion):
+    assert count_short([Timing(14), Timing(15), Timing(16)], 8, 2) == 1
+    assert count_short([Timing(14), Timing(15), Timing(16, 2.0)], 8, 2) == 2
+    # 8 frames at stride 4 of 5 a second last 5.6 seconds, at 10 a second 2.8.
+    assert count_short(timings_of(motion.videos, 5.0), 8, 4) == len(motion.videos)
+    assert count_short(timings_of(motion.videos, 10.0), 8, 4) == 0
 
 
 def test_clips_of_evenly_spaced_frames_are_those_they_always_were():
     """As drawn before there were frame times."""
-    lengths, found = [20, 33, 5, 40, 8, 300, 1], []
+    drawn = []
     for policy in ("loop", "repeat_last"):
         for rate in (1.0, 0.5, 1.2, 29.97 / 25, 60 / 25):
             pairs = Pairs(8, (1, 2, 4), False, policy, 3)
-            rates, times = [rate] * 7, [None] * 7
-            found += pair_requests(
-                lengths, rates, range(40), pairs, batch=4, rank=ALONE, times=times
-            )
-            found += [
-                even_requests(i, n, rate, clips=5, clip_length=8, stride=2, policy=policy)
-                for i, n in enumerate(lengths)
-            ]
-    plain = [[(clip.video, clip.frames, clip.stride) for clip in batch] for batch in found]
+            timings = [Timing(frames, rate) for frames in (20, 33, 5, 40, 8, 300, 1)]
+            batches = pair_requests(timings, Batches(range(40), 4), pairs)
+            drawn += [[(c.video, c.frames, c.stride) for c in batch] for batch in batches]
+            for video, timing in enumerate(timings):
+                place = timing.place(8, 2)
+                starts = even_starts(5, place)
+                drawn += [[(video, clip_frames(start, place, policy), 2) for start in starts]]
     digest = "f8c066af4e272e6ad86bf438dbb02e1367000fb6c4d5a91872d15684c47449d5"
-    assert sha256(repr(plain).encode()).hexdigest() == digest
+    assert sha256(repr(drawn).encode()).hexdigest() == digest
 
 
 def test_times_are_those_that_strides_follow(motion, dataset):
-    videos = motion.videos
-    assert stride_times(videos, 25.0) == [video.times for video in videos]
-    assert sum(times is not None for times in stride_times(videos, 25.0)) == 4
-    assert stride_times(videos, 0.0) is None  # strides count stored frames
-    assert stride_times(dataset.videos, 25.0) is None
+    times = [timing.times for timing in timings_of(motion.videos, 25.0)]
+    assert times == [video.times for video in motion.videos]
+    assert sum(of_video is not None for of_video in times) == 4
+    for counted in (timings_of(motion.videos, 0.0), timings_of(dataset.videos, 25.0)):
+        assert not any(timing.times for timing in counted)  # strides count stored frames
 
 
 @pytest.mark.parametrize("fps", [25.0, 10.0])
 def test_clips_follow_frame_times(motion, fps):
     """Of every clip, the frames are those nearest in time to evenly spaced moments."""
-    videos = motion.videos
-    lengths, rates = [video.frames for video in videos], stride_rates(videos, fps)
-    times = stride_times(videos, fps)
-    pairs = replace(PAIRS, policy="repeat_last")
-    for batch in pair_requests(lengths, rates, range(12), pairs, batch=4, rank=ALONE, times=times):
+    pairs, timings = replace(PAIRS, policy="repeat_last"), timings_of(motion.videos, fps)
+    for batch in pair_requests(timings, Batches(range(12), 4), pairs):
         for clip in batch:
-            video = videos[clip.video]
-            own = np.array(video.times or [i / video.fps for i in range(video.frames)])
-            wanted = own[clip.frames[0]] + np.arange(8) * clip.stride / fps
-            wanted = np.minimum(wanted, own[-1])
-            nearest = abs(own[None] - wanted[:, None]).min(axis=1)
-            assert abs(own[list(clip.frames)] - wanted) == pytest.approx(nearest, abs=1e-9)
-
-
-def test_frames_are_counted_where_no_rate_is_asked_for(motion):
-    lengths = [video.frames for video in motion.videos]
-    rates, times = stride_rates(motion.videos, 0.0), stride_times(motion.videos, 0.0)
-    counted = list(pair_requests(lengths, rates, range(9), PAIRS, batch=4, rank=ALONE))
-    timed = pair_requests(lengths, rates, range(9), PAIRS, batch=4, rank=ALONE, times=times)
-    assert list(timed) == counted
-
-
-def test_what_is_too_short_in_time(motion):
-    """8 frames at stride 4 of 5 a second last 5.6 seconds, at 10 a second 2.8."""
-    lengths = [video.frames for video in motion.videos]
-    assert count_short(lengths, stride_rates(motion.videos, 5.0), 8, (1, 4)) == len(lengths)
-    assert count_short(lengths, stride_rates(motion.videos, 10.0), 8, (1, 4)) == 0
+            video = motion.videos[clip.video]
+            times = np.array(video.times or [i / video.fps for i in range(video.frames)])
+            moments = times[clip.frames[0]] + np.arange(8) * clip.stride / fps
+            moments = np.minimum(moments, times[-1])
+            nearest = abs(times[None] - moments[:, None]).min(axis=1)
+            assert abs(times[list(clip.frames)] - moments) == pytest.approx(nearest, abs=1e-9)

@@ -3,7 +3,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -20,15 +20,22 @@ from tests.trainer.data.streaming.test_retrying import (
     is_gone,
     serve,
 )
-from trainer.data.clip_sampler import Pairs, draw_pair, draws_of, stride_rates, stride_times
+from trainer.data.clip_sampler import (
+    Batches,
+    ClipRequest,
+    Pairs,
+    Timing,
+    draw_pair,
+    timings_of,
+)
 from trainer.data.clips import ClipReader, read_batches
-from trainer.data.streaming import reader as streaming
-from trainer.data.streaming.reader import FetchedClip, StreamReader, stream_requests, stream_shards
-from trainer.distributed import Rank
+from trainer.data.streaming import reader
+from trainer.data.streaming.reader import Streaming, stream_requests, stream_shards
+from trainer.distributed import ALONE, Rank
 from trainer.errors import TrainerError
 
 PAIRS = Pairs(length=8, strides=(1, 2), replacement=False, policy="loop", seed=3)
-WAYS: dict[str, Any] = {"batch": 4, "rank": Rank(), "streams": 2, "buffer": 5, "patience": QUICK}
+HOW = Streaming(streams=2, buffer=5, patience=QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +55,37 @@ def server(dataset: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
         yield running_server
 
 
+def requests_of(
+    videos: tuple[Video, ...],
+    batches: Batches,
+    source: str | None = None,
+    how: Streaming = HOW,
+) -> Generator[list[ClipRequest], None, None]:
+    shards = stream_shards(videos, {videos[0].shard.parent: source} if source else {})
+    timings = [Timing(video.frames) for video in videos]
+    return stream_requests(videos, timings, shards, batches, PAIRS, how)
+
+
 def clips(
-    videos: tuple[Video, ...], batches: range, source: str | None = None, **ways: Any
-) -> list[list[FetchedClip]]:
-    sources = {videos[0].shard.parent: source} if source else {}
-    rates = [1.0] * len(videos)
-    shards = stream_shards(videos, sources)
-    return list(stream_requests(videos, rates, shards, batches, PAIRS, **WAYS | ways))
+    videos: tuple[Video, ...],
+    numbers: range,
+    source: str | None = None,
+    rank: Rank = ALONE,
+    size: int = 4,
+    **ways: int,
+) -> list[list[ClipRequest]]:
+    batches = Batches(numbers, size, rank)
+    return list(requests_of(videos, batches, source, replace(HOW, **ways)))
+
+
+def is_as_drawn(batch: list[ClipRequest], draws: range, timings: Sequence[Timing]) -> bool:
+    """Whether a batch holds the pairs of these draws."""
+    both = batch[: len(draws)], batch[len(draws) :]
+    return all(
+        (replace(first, jpegs=()), replace(second, jpegs=()))
+        == draw_pair(draw, first.video, timings[first.video], PAIRS)
+        for draw, first, second in zip(draws, *both, strict=True)
+    )
 
 
 def test_shards_and_their_videos(videos, dataset) -> None:
@@ -71,21 +102,14 @@ def test_shards_and_their_videos(videos, dataset) -> None:
 @pytest.mark.parametrize("rank", [Rank(), Rank(1, 2)])
 def test_the_clips_are_those_that_are_drawn_and_decode_as_with_a_local_reader(videos, rank) -> None:
     batches = clips(videos, range(6), rank=rank, streams=1)
+    timings = [Timing(video.frames) for video in videos]
     for number, batch in enumerate(batches):
-        draws = draws_of(number, WAYS["batch"], rank)
-        assert len(batch) == 2 * len(draws)
-        both = batch[: len(draws)], batch[len(draws) :]
-        for draw, first, second in zip(draws, *both, strict=True):
-            frames = videos[first.video].frames
-            pair = draw_pair(draw, first.video, frames, 1.0, PAIRS)
-            assert (first.request, second.request) == pair
-    requests = [[clip.request for clip in batch] for batch in batches]
-    local = read_batches(ClipReader(videos), requests, 2)
-    for ours, theirs in zip(read_batches(StreamReader(videos), batches, 2), local, strict=True):
-        assert torch.equal(ours.frames, theirs.frames)
-        assert torch.equal(ours.sizes, theirs.sizes)
-        assert torch.equal(ours.strides, theirs.strides)
-        assert torch.equal(ours.videos, theirs.videos)
+        assert is_as_drawn(batch, Batches(range(6), 4, rank).draws(number), timings)
+    unread = [[replace(clip, jpegs=()) for clip in batch] for batch in batches]
+    local = read_batches(ClipReader(videos), unread, 2)
+    for ours, theirs in zip(read_batches(ClipReader(videos), batches, 2), local, strict=True):
+        for name in ("frames", "sizes", "strides", "videos"):
+            assert torch.equal(getattr(ours, name), getattr(theirs, name))
 
 
 def test_the_same_clips_from_a_folder_a_server_and_a_command(videos, dataset, server) -> None:
@@ -122,7 +146,7 @@ def test_two_ranks_read_three_unequal_shards_without_waiting_for_each_other(vide
 
 def test_every_video_once_an_epoch_of_a_single_stream(videos) -> None:
     count = len(videos)
-    batches = clips(videos, range(count), batch=2, streams=1, buffer=1)
+    batches = clips(videos, range(count), size=2, streams=1, buffer=1)
     drawn = [clip.video for batch in batches for clip in batch[:2]]
     first, second = drawn[:count], drawn[count:]
     assert sorted(first) == sorted(second) == list(range(count))
@@ -136,15 +160,12 @@ def test_reading_keeps_to_its_bounds(videos, monkeypatch) -> None:
         read.append(args)
         return draw_pair(*args)
 
-    monkeypatch.setattr(streaming, "draw_pair", count)
-    shards = stream_shards(videos, {})
-    with closing(
-        stream_requests(videos, [1.0] * 20, shards, range(1000), PAIRS, **WAYS | {"batch": 2})
-    ) as requests:
+    monkeypatch.setattr(reader, "draw_pair", count)
+    with closing(requests_of(videos, Batches(range(1000), 2))) as requests:
         for number in range(1, 30):
             next(requests)
             time.sleep(0.005)
-            assert len(read) <= 2 * number + WAYS["buffer"] + WAYS["streams"] * (2 + 1)
+            assert len(read) <= 2 * number + HOW.buffer + HOW.streams * (2 + 1)
 
 
 def test_a_server_that_cuts_a_connection(videos, server) -> None:
@@ -187,7 +208,7 @@ def test_a_frame_that_is_no_picture_is_named(videos) -> None:
     (batch,) = clips(videos, range(1))
     spoilt = replace(batch[0], jpegs=(b"no picture",) * 8)
     with pytest.raises(TrainerError, match=rf"Frame {spoilt.frames[0]} of"):
-        list(read_batches(StreamReader(videos), [[spoilt]], 1))
+        list(read_batches(ClipReader(videos), [[spoilt]], 1))
 
 
 def interrupt(number: int, frame: object) -> None:
@@ -201,8 +222,8 @@ def interrupt(number: int, frame: object) -> None:
 )
 def test_closing_early_leaves_nothing_behind(command, videos, dataset) -> None:
     before = threading.active_count(), children()
-    shards = stream_shards(videos, {dataset.folder: f"pipe:cd {dataset.folder}; {command}"})
-    requests = stream_requests(videos, [1.0] * 20, shards, range(1000), PAIRS, **WAYS)
+    source = f"pipe:cd {dataset.folder}; {command}"
+    requests = requests_of(videos, Batches(range(1000), 4), source)
     if command == "cat {}":
         next(requests)
     else:  # it would wait for ever
@@ -220,8 +241,7 @@ def test_closing_early_leaves_nothing_behind(command, videos, dataset) -> None:
 def test_closing_early_while_the_server_hangs(videos, server) -> None:
     before = children()
     server.hang.set()
-    shards = stream_shards(videos, {videos[0].shard.parent: server.url})
-    requests = stream_requests(videos, [1.0] * 20, shards, range(1000), PAIRS, **WAYS)
+    requests = requests_of(videos, Batches(range(1000), 4), server.url)
     signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 0.3)
     since = time.monotonic()
@@ -240,16 +260,8 @@ def test_more_streams_than_shards(videos) -> None:
 
 def test_clips_of_unevenly_spaced_frames(motion) -> None:
     """Those that are drawn of the same videos with the same times when they are not streamed."""
-    videos = motion.videos
-    rates, times = stride_rates(videos, 25.0), stride_times(videos, 25.0)
-    shards = stream_shards(videos, {})
-    batches = stream_requests(
-        videos, rates, shards, range(6), PAIRS, **WAYS | {"streams": 1}, times=times
-    )
-    for number, batch in enumerate(batches):
-        both = batch[:4], batch[4:]
-        for draw, first, second in zip(draws_of(number, 4, Rank()), *both, strict=True):
-            video = videos[first.video]
-            rate = rates[first.video]
-            pair = draw_pair(draw, first.video, video.frames, rate, PAIRS, video.times)
-            assert (first.request, second.request) == pair
+    timings, batches = timings_of(motion.videos, 25.0), Batches(range(6), 4)
+    shards, one = stream_shards(motion.videos, {}), replace(HOW, streams=1)
+    requests = stream_requests(motion.videos, timings, shards, batches, PAIRS, one)
+    for number, batch in enumerate(requests):
+        assert is_as_drawn(batch, batches.draws(number), timings)
