@@ -19,13 +19,13 @@ from builder.cores import usable_cores
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.printable import printable
+from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE, SCHEMA
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
 from evaluate.features.extract import extract
 from evaluate.features.store import Features
-from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol
 from trainer.run.provenance import fingerprint
 

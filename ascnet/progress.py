@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines in a log."""
+"""ProgressBar of long work: a bar on a terminal, plain lines in a log."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ _SECONDS = 10.0  # between lines in a log
 _COLUMNS = 80  # of a terminal that does not say
 
 
-class Progress:
+class ProgressBar:
     """Called with (done, total, text). Rate and time left count from the first call, so that what a
     resumed run has behind it is no work of this one."""
 
@@ -74,7 +74,7 @@ class Progress:
                 self._bar.close()
             self._bar = None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressBar":
         return self
 
     def __exit__(

@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 import torch
 
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from trainer import pretrain
 from trainer.config.recipe_file import load_recipe, override
 from trainer.data.batches import training_batches
@@ -72,7 +72,7 @@ class Turns:
             self._kept.append((replace(batch, frames=batch.frames[:0]), clips))
         return clips
 
-    def progress(self, line: Progress, done: int, total: int, text: str) -> None:
+    def progress(self, line: ProgressBar, done: int, total: int, text: str) -> None:
         """In place of the progress line, which it calls."""
         line(done, total, text)
         if done % BLOCK:
@@ -120,7 +120,7 @@ def bench_step(shards: Path, work: Path, rounds: int) -> None:
     with (
         Path(os.devnull).open("w", encoding="utf-8") as nothing,
         redirect_stderr(nothing),
-        Progress("training", "steps") as line,
+        ProgressBar("training", "steps") as line,
         patch.object(pretrain, "training_batches", turns.batches),
         patch.object(Stepper, "_augmented", augmented),
     ):

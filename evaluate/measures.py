@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from builder.progress import Progress
 from evaluate.probe.probe import ProbeSettings, linear_probe
-from evaluate.progress import Progress
 from evaluate.retrieval import average_precision, retrieval
 from evaluate.retrieval.knn import NUMBERS, knn_accuracy
 from evaluate.split import Parts

@@ -29,6 +29,7 @@ import torch
 from builder.atomic import write_atomically
 from builder.command_line import quoted
 from builder.errors import BuilderError
+from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
 from evaluate import measures, results
 from evaluate.encoders import Subject, Subjects
@@ -38,7 +39,6 @@ from evaluate.features.store import Features
 from evaluate.finetune.clips import LabelledVideos
 from evaluate.finetune.finetune import FinetuneJob, finetune
 from evaluate.measures import Measure
-from evaluate.progress import Progress, silent
 from evaluate.request import Question, result_path, store_path
 from evaluate.retrieval import grid, retrieval
 from evaluate.retrieval.knn import NUMBERS

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from builder.atomic import only_writer, write_atomically
 from builder.errors import BuilderError
 from experiments.cell import RESULT
@@ -47,7 +47,7 @@ def compute(path: Path, out: Path) -> Plan:
     with (
         only_writer(out),
         ThreadPoolExecutor(plan.at_once) as pool,
-        Progress("measuring", "cells") as progress,
+        ProgressBar("measuring", "cells") as progress,
     ):
         jobs = {pool.submit(_process, path, out, number, cell): cell for number, cell in cells}
         progress(before, total, "")

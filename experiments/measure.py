@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from builder.progress import silent
 from builder.shards.dataset import ShardDataset
 from evaluate import measures
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import Network, encode
 from evaluate.probe.probe import ProbeSettings, linear_probe
-from evaluate.progress import silent
 from evaluate.protocol import Protocol, clips_of
 from evaluate.retrieval.cosine import CPU
 from evaluate.split import Parts, parts_of

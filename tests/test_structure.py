@@ -10,15 +10,15 @@ ROOT = Path(__file__).resolve().parent.parent
 # stands before it. "evaluate: ..." are what it may import of other rooms.
 ROOMS = {
     "builder": (
-        "errors plain_name command_line regular_file printable cores video_limits atomic workers "
-        "decode shards catalog download build"
+        "errors progress plain_name command_line regular_file printable cores video_limits atomic "
+        "workers decode shards catalog download build"
     ),
     "trainer": (
         "errors float32 distributed random_streams config backbones data method schedules "
         "optimiser sync_batch_norm network stop run weights training_state step pretrain"
     ),
     "evaluate": (
-        "errors progress counts disk_errors identity_check protocol split published results "
+        "errors counts disk_errors identity_check protocol split published results "
         "encoders retrieval features probe finetune search measures request tasks pages"
     ),
 }
@@ -27,11 +27,11 @@ ALLOWED = {
     "trainer": {
         *("builder.shards", "builder.atomic"),
         *("builder.errors", "builder.command_line", "builder.plain_name", "builder.regular_file"),
-        *("builder.printable", "builder.cores"),
+        *("builder.printable", "builder.cores", "builder.progress"),
     },
     "evaluate": {
         *("trainer", "builder.shards", "builder.atomic"),
-        *("builder.errors", "builder.command_line"),
+        *("builder.errors", "builder.command_line", "builder.progress"),
     },
     "ascnet": {"builder", "trainer", "evaluate"},
     "experiments": {"builder", "trainer", "evaluate", "ascnet"},  # nobody calls these two

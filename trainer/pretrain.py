@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from builder.atomic import only_writer
+from builder.progress import Progress, silent
 from trainer.config.settings import Config
 from trainer.data.batches import training_batches
 from trainer.data.clips import ClipBatch
@@ -34,8 +35,6 @@ from trainer.step import Stepper, Taken
 from trainer.stop import Stop
 from trainer.training_state import TrainingState
 
-Progress = Callable[[int, int, str], None]  # done, total, the numbers in words
-
 
 def make_model(settings: Config) -> ASCNet:
     """The model before training; the same weights for the same settings."""
@@ -50,7 +49,7 @@ def train(
     settings: Config,
     data: TrainingSet,
     device: torch.device,
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = silent,
     rank: Rank = ALONE,
 ) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint if the run has one. The last line of the log

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from ascnet.text import counted
 from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.catalog import READERS, shapes
@@ -179,7 +179,7 @@ def command(
     _must_fit_together(shards_range, finish, overwrite, retry_failed, executor, strict)
     source = source or Path("data") / dataset
     if dataset == "shapes":
-        with Progress("drawing", "videos") as progress:
+        with ProgressBar("drawing", "videos") as progress:
             shapes.make(source, workers, progress)
     catalog = READERS[dataset](source)
     if name is not None:
@@ -211,7 +211,7 @@ def command(
         executor=executor,
     )
     settings = BuildSettings(frames, videos_per_shard)
-    with Progress("building", "videos") as progress:
+    with ProgressBar("building", "videos") as progress:
         summary = build(catalog, out / catalog.dataset, settings, how, progress)
     _say(summary)
     if strict and summary.counts and summary.counts["failed"]:

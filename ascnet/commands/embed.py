@@ -9,7 +9,7 @@ from ascnet import embedding
 from ascnet.device import pick_device
 from ascnet.encoders import default_run, subjects_of
 from ascnet.options import NumberRange, with_weights
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from ascnet.text import counted
 from builder.command_line import quoted
 from builder.printable import printable
@@ -75,7 +75,10 @@ def command(
         run = default_run()
     subjects = subjects_of(run, weights, backbone, recipe)
     protocol = replace(protocol_of(subjects.settings), every=every, mirrored=mirrored)
-    with Progress("building", "videos") as building, Progress("features", "videos") as features:
+    with (
+        ProgressBar("building", "videos") as building,
+        ProgressBar("features", "videos") as features,
+    ):
         said = embedding.Listener(building, features, click.echo)
         if shards is not None:
             dataset = _only_one(shards)

@@ -10,7 +10,7 @@ import click
 from ascnet.device import pick_device
 from ascnet.encoders import subjects_of
 from ascnet.options import with_weights
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset, find_datasets
 from builder.shards.manifest import DATASET_FILE
@@ -210,7 +210,7 @@ def _evaluate(
         click.echo(small)  # before hours of training, too
     with ExitStack() as stack:
         videos, fits, steps = (
-            stack.enter_context(Progress(title, unit))
+            stack.enter_context(ProgressBar(title, unit))
             for title, unit in (
                 ("features", "videos"),
                 (question.task, "parts"),

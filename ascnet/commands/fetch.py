@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from builder.command_line import command_line, quoted
 from builder.download.fetch import FetchSettings, fetch
 from builder.download.http import DownloadSettings
@@ -56,7 +56,7 @@ def command(
     """
     folder = to or Path("data") / dataset
     settings = FetchSettings(base_url, keep_archives, DownloadSettings(insecure=insecure))
-    summary = fetch(DATASETS[dataset], folder, settings, parts, Progress)
+    summary = fetch(DATASETS[dataset], folder, settings, parts, ProgressBar)
     building = f"make shards DATASET={dataset}{'' if to is None else f' SOURCE={to}'}"
     if quoted(folder) != str(folder):  # make reads some characters in its own way
         building = command_line("ascnet", "build", dataset, "--source", folder)

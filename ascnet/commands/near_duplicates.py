@@ -8,7 +8,7 @@ import click
 from ascnet import groups_table
 from ascnet.device import pick_device
 from ascnet.options import NumberRange
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from ascnet.text import counted
 from ascnet.text import table as text_table
 from builder.atomic import write_atomically
@@ -88,7 +88,7 @@ def command(
             raise click.UsageError(f"--csv and --groups are both {table}; name two files.")
         groups_table.check(features, table)
     centre = centre_of(features, centring)
-    with Progress("comparing", "clips") as progress:
+    with ProgressBar("comparing", "clips") as progress:
         pairs = find_pairs(features, threshold, centre, pick_device(), progress)
     groups = groups_of(pairs)
     leaking = [pair for pair in pairs if leaks_of(features, pair)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from evaluate.pages.report import write_report
 from trainer.run.checkpoint import RUNS, newest_run
 
@@ -20,7 +20,7 @@ def command(run: Path | None, out: Path | None) -> None:
     """Write a web page about RUN: settings, curves, results, what is found for what, a map of the
     features, and what failed to build. One file that needs nothing else.  [default: the newest in
     runs/]"""
-    with Progress("report", "data sets") as progress:
+    with ProgressBar("report", "data sets") as progress:
         path = write_report(run or newest_run(RUNS, trained=False), out, progress)
     size = path.stat().st_size
     click.echo(f"{path} ({size / 1e6:.1f} MB)" if size >= 1e6 else f"{path} ({size / 1e3:.0f} kB)")

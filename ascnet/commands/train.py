@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from ascnet.device import pick_device
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from builder.command_line import command_line
 from trainer.backbones import make_backbone
 from trainer.config import recipe_file
@@ -173,7 +173,7 @@ def _train(
     run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank, say: Say
 ) -> None:
     try:
-        with Progress("training", "steps") as progress:
+        with ProgressBar("training", "steps") as progress:
             last = train(run, settings, data, device, progress, rank)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(_stopped_text(run)) from error

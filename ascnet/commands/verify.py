@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from builder.cores import usable_cores
 from builder.printable import printable
 from builder.shards.dataset import find_datasets
@@ -31,9 +31,9 @@ def command(shards: Path, deep: bool, workers: int) -> None:
     """
     reports = []
     for folder in find_datasets(shards):
-        with Progress(f"verifying {folder.name}", "MB") as progress:
+        with ProgressBar(f"verifying {folder.name}", "MB") as progress:
 
-            def show(done: int, total: int, text: str, progress: Progress = progress) -> None:
+            def show(done: int, total: int, text: str, progress: ProgressBar = progress) -> None:
                 progress(done // 10**6, -(-total // 10**6), text)
 
             reports.append(verify(folder, deep, workers, show))

@@ -4,7 +4,7 @@ import errno
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,11 +30,11 @@ from builder.catalog.source import Catalog, Source
 from builder.decode.engine import must_have_engine
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
+from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
 from builder.video_limits import Limits
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-Progress = Callable[[int, int, str], None]  # done, total, what is being done
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def build(
     folder: Path,
     settings: BuildSettings,
     how: How,
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = silent,
 ) -> BuildSummary:
     """Build the shards of a catalog into `folder`, or go on with a build that was interrupted.
 

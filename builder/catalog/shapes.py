@@ -11,7 +11,6 @@ import json
 import math
 import os
 import subprocess
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from builder.catalog.source import Catalog, Source
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.decode.processes import end_with_parent
 from builder.errors import BuilderError
+from builder.progress import Progress, silent
 from builder.workers import run_local
 
 FAMILIES = ("Stripes", "Checks", "Dots", "Clouds")
@@ -92,7 +92,7 @@ def clips() -> list[DrawnClip]:
 def make(
     root: Path,
     workers: int,
-    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+    progress: Progress = silent,
 ) -> None:
     """Draw the videos that are not there yet into `root`, in the UCF-101 layout."""
     every = clips()

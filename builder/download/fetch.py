@@ -29,12 +29,12 @@ from builder.download.official import ArchivePart, DataSet, File
 from builder.download.unpack import no_rar_unpacker, rar_program, unpack
 from builder.errors import BuilderError
 from builder.plain_name import is_plain_name
+from builder.progress import Progress
 from builder.regular_file import open_regular
 
 _LARGEST_RECORD = 1 << 16  # bytes
 _MOST_PART = 20 * 10**9  # bytes of an archive of Kinetics; they have about 2 GB
 
-Progress = Callable[[int, int, str], None]
 MakeProgress = Callable[[str, str], AbstractContextManager[Progress]]  # (title, unit)
 
 

@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
@@ -19,9 +19,8 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_ope
 from builder.atomic import open_own, write_atomically
 from builder.errors import BuilderError
 from builder.printable import printable
+from builder.progress import Progress, silent
 from builder.regular_file import open_regular
-
-Progress = Callable[[int, int, str], None]  # MB done, MB in all, what is being done
 
 _BLOCK = 1 << 20  # bytes
 _SIZE = r"[0-9]{1,18}"  # bytes, as a server says them
@@ -93,7 +92,7 @@ def download(
     note: Path,
     settings: DownloadSettings,
     otherwise: str,
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = silent,
     limit: int | None = None,
 ) -> None:
     """Bring the file at `url` to `path`. It grows as NAME.part, and the file `note` says what the

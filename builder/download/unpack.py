@@ -21,8 +21,7 @@ import rarfile
 
 from builder.atomic import open_new
 from builder.errors import BuilderError
-
-Progress = Callable[[int, int, str], None]  # files done, files in all, what is being done
+from builder.progress import Progress, silent
 
 _BLOCK = 1 << 20  # bytes
 # Videos are hardly compressed, and lists are small: what grows by more is no data set's archive.
@@ -56,7 +55,7 @@ def unpack(
     archive: Path,
     folder: Path,
     holds_rars: bool = False,
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = silent,
     taken: Collection[str] = (),
 ) -> int:
     """Unpack `archive` into `folder` (made if need be); returns how many files it brought. With

@@ -1,7 +1,7 @@
 """Whether shards are still what was built: every byte of them, and on demand every picture."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +14,7 @@ import simplejpeg
 
 from builder.decode.frames import split_frames
 from builder.errors import BuilderError
+from builder.progress import Progress, silent
 from builder.regular_file import open_regular
 from builder.shards.dataset import ShardDataset
 from builder.shards.format import Location, Sample, sample_bytes, shard_end
@@ -22,7 +23,6 @@ from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE, is_as_written, sh
 from builder.workers import run_local
 
 Row = dict[str, Any]
-Progress = Callable[[int, int, str], None]  # bytes done, total, shard
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def verify(
     folder: Path,
     deep: bool,
     workers: int,
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = silent,
 ) -> Report:
     """Compare a data set with what its build wrote down.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from builder.atomic import only_writer
+from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset, Video
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import Subject
@@ -20,7 +21,6 @@ from evaluate.features.store import (
     is_complete,
     unfinished,
 )
-from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol, clips_of
 from trainer.config.settings import Device
 from trainer.data.clip_sampler import ClipRequest

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from builder.atomic import only_writer
+from builder.progress import Progress, silent
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import UNIT, encode
@@ -29,7 +30,6 @@ from evaluate.finetune.clips import (
 )
 from evaluate.finetune.settings import NO_INFLUENCE, FinetuneSettings, train_protocol
 from evaluate.finetune.trainer import Learner
-from evaluate.progress import Progress, silent
 from evaluate.protocol import Protocol, clips_of
 from trainer.data.augment import augment, draw_numbers
 from trainer.data.clips import ClipBatch, ClipReader, read_batches

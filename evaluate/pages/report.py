@@ -5,6 +5,7 @@ from pathlib import Path
 
 from builder.atomic import write_atomically
 from builder.command_line import command_line
+from builder.progress import Progress, silent
 from evaluate.features.store import Features
 from evaluate.pages import (
     chart,
@@ -19,7 +20,6 @@ from evaluate.pages import (
 )
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import render
-from evaluate.progress import Progress, silent
 
 REPORT_FILE = "report.html"
 QUERIES = 12  # in all galleries together, or the fewest of one

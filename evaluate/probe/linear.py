@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from builder.progress import Progress
 from evaluate.errors import EvaluateError
-from evaluate.progress import Progress
 from evaluate.retrieval.cosine import full_precision
 
 ROWS = 8192  # that are float64, or have scores of all classes, at a time

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from builder.progress import Progress, silent
 from evaluate.errors import EvaluateError
 from evaluate.probe.linear import ROWS, LabelledRows, Sgd, fit_lbfgs, fit_sgd
-from evaluate.progress import Progress, silent
 from evaluate.retrieval.cosine import CPU
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

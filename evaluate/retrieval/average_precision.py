@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from evaluate.progress import Progress, silent
+from builder.progress import Progress, silent
 from evaluate.retrieval.cosine import CPU, Cosines
 
 FLOAT64_SCORES = 2**26  # held at a time (512 MiB)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from evaluate.progress import Progress, silent
+from builder.progress import Progress, silent
 from evaluate.retrieval.cosine import CPU
 from evaluate.retrieval.retrieval import NOTHING, Neighbours, nearest
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from builder.progress import Progress, silent
 from evaluate.errors import EvaluateError
-from evaluate.progress import Progress, silent
 from evaluate.retrieval.cosine import CPU, Cosines, full_precision
 from evaluate.retrieval.topk import QUERY_BLOCK, Candidates, candidates
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from evaluate.progress import Progress
+from builder.progress import Progress
 from evaluate.retrieval.cosine import Cosines
 
 QUERY_BLOCK = 2048  # with GALLERY_BLOCK: a block of products is 8 MiB

@@ -18,9 +18,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from builder.progress import Progress, silent
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
-from evaluate.progress import Progress, silent
 from evaluate.search.search import unit_rows
 from trainer.float32 import float32_products
 

@@ -15,7 +15,7 @@ import torch
 
 import ascnet
 from ascnet import cli, progress
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from tests.commands import refused, run_ascnet
 from tests.conftest import TINY
 
@@ -118,7 +118,7 @@ def test_public_api(finished_run, shards):
 
 def test_progress_in_a_log(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
-    with Progress("building", "videos") as progress:
+    with ProgressBar("building", "videos") as progress:
         for done in range(1, 6):
             progress(done, 5, "x")
     lines = capsys.readouterr().err.splitlines()
@@ -128,7 +128,7 @@ def test_progress_in_a_log(capsys, monkeypatch):
 
 def test_progress_counts_anew_when_another_pass_begins(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
-    with Progress("features", "videos") as progress:
+    with ProgressBar("features", "videos") as progress:
         for text in ("trained", "untrained"):
             time.sleep(0.2)
             for done in (8, 16):
@@ -142,7 +142,7 @@ def test_slow_progress_is_told_by_the_minute(capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    with Progress("measuring", "cells") as progress:
+    with ProgressBar("measuring", "cells") as progress:
         progress(3, 6, "")
         now[0] += 60
         progress(5, 6, "x")
@@ -152,7 +152,7 @@ def test_slow_progress_is_told_by_the_minute(capsys, monkeypatch):
 @pytest.mark.parametrize("resumed_at", [0, 3])
 def test_progress_on_a_terminal(capsys, monkeypatch, resumed_at):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    with Progress("building", "videos") as progress:
+    with ProgressBar("building", "videos") as progress:
         for done in range(resumed_at + 1, 6):
             progress(done, 5, "a video")
             time.sleep(0.11)
@@ -172,10 +172,10 @@ def test_a_narrow_terminal_shows_the_first_numbers_whole():
 def test_progress_on_a_terminal_is_a_line_of_its_width(columns):
     """The numbers to watch are seen in 80 columns, with the steps and hours of a long run."""
     code = (
-        "from ascnet.progress import Progress\n"
+        "from ascnet.progress import ProgressBar\n"
         "text = 'std 80/60%, rank 70/55%, speed told 12%, loss 1.234, ACP 1.000, SCP 0.123, "
         "correlation 0.12, 1234 clips/s, data wait 12%, 123.45 h for all 12345 steps'\n"
-        "with Progress('training', 'steps') as progress:\n"
+        "with ProgressBar('training', 'steps') as progress:\n"
         "    for done in range(12340, 12346): progress(done, 12345, text)\n"
     )
     ours, theirs = pty.openpty()
@@ -199,6 +199,6 @@ def test_a_terminal_that_is_gone_ends_no_work(monkeypatch):
     for is_terminal in (False, True):
         theirs = SimpleNamespace(isatty=lambda own=is_terminal: own, write=gone, flush=gone)
         monkeypatch.setattr(sys, "stderr", theirs)
-        with Progress("training", "steps") as telling:
+        with ProgressBar("training", "steps") as telling:
             for done in range(3):
                 telling(done, 2, "loss 1.0")

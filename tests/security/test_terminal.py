@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ascnet.progress import Progress
+from ascnet.progress import ProgressBar
 from ascnet.terminal import safe_streams, shown
 from tests.commands import run_ascnet
 
@@ -50,7 +50,7 @@ def test_a_name_in_a_progress_bar_is_text(name, monkeypatch):
     terminal = io.StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", terminal)
-    with safe_streams(), Progress("building", "videos") as progress:
+    with safe_streams(), ProgressBar("building", "videos") as progress:
         progress(1, 2, name)
         progress(2, 2, name)
     assert shown(name) in terminal.getvalue() and CLIPBOARD not in terminal.getvalue()

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from builder.progress import silent
 from evaluate.features import extract as features
 from evaluate.finetune import finetune
 from evaluate.finetune.classifier import Classifier
 from evaluate.finetune.settings import FinetuneSettings
 from evaluate.finetune.trainer import Learner
 from evaluate.probe.linear import LabelledRows, Sgd, fit_sgd
-from evaluate.progress import silent
 from evaluate.protocol import Protocol
 from evaluate.retrieval.cosine import full_precision
 from evaluate.search import duplicates

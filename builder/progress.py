@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-Progress = Callable[[int, int, str], None]  # done, total, what is being done
+Progress = Callable[[int, int, str], None]  # done, in all, what is being done
 
 
 def silent(done: int, total: int, text: str) -> None:
