@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from builder.text_table import markdown
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -31,17 +33,15 @@ class Row:
 def table(rows: Sequence[Row]) -> str:
     """Markdown. A row is compared with the fp32 row of its setting."""
     base = {row.setting: row.pairs for row in rows if row.precision == "fp32"}
-    lines = [
-        "| backbone | clip | precision | videos a step | pairs/s | of fp32 | data wait | memory |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = "backbone, clip, precision, videos a step, pairs/s, of fp32, data wait, memory"
+    lines = [head.split(", ")]
     for row in rows:
-        head = f"| {row.setting.backbone} | {row.setting.clip} | {row.precision} | {row.batch} |"
-        if not row.pairs:
-            lines.append(f"{head} {row.note} | | | |")
-            continue
-        fp32 = base.get(row.setting)
-        ratio = f"{row.pairs / fp32:.2f} x" if fp32 else ""
-        memory = f"{row.memory / 2**30:.1f} GiB" if row.memory is not None else ""
-        lines.append(f"{head} {row.pairs:.1f} | {ratio} | {row.waited:.0%} | {memory} |")
-    return "\n".join(lines)
+        figures = [row.note, "", "", ""]
+        if row.pairs:
+            fp32 = base.get(row.setting)
+            ratio = f"{row.pairs / fp32:.2f} x" if fp32 else ""
+            memory = f"{row.memory / 2**30:.1f} GiB" if row.memory is not None else ""
+            figures = [f"{row.pairs:.1f}", ratio, f"{row.waited:.0%}", memory]
+        what = [row.setting.backbone, row.setting.clip, row.precision, str(row.batch)]
+        lines.append([*what, *figures])
+    return markdown(lines)

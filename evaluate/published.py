@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from builder.text_table import aligned
+
 PUBLISHED_TASKS = ("retrieval", "linear", "knn", "finetune")
 _RANKS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50")
 _NOTE = "published, not ours: other data, longer training, other protocols"
@@ -110,16 +112,7 @@ def text_rows(task: str, dataset: str, columns: tuple[str, ...] = ()) -> list[st
     for row in rows:
         cells = [f"{row.figures[name]:.1f}" if name in row.figures else "-" for name in shown]
         table.append([_who(row), *cells, row.origin])
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    lines = [
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [cell.rjust(w) for cell, w in zip(line[1:-1], widths[1:-1], strict=True)]
-            + [line[-1]]
-        ).rstrip()
-        for line in table
-    ]
-    return [f"{note(rows)}:", *lines]
+    return [f"{note(rows)}:", *aligned(table, range(1, len(shown) + 1))]
 
 
 def _who(row: PublishedFigures) -> str:

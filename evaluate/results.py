@@ -1,11 +1,11 @@
 """Results as words and as JSON. Every figure carries its protocol and its counts."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from builder.atomic import write_atomically
+from builder.text_table import aligned
 
 TITLES = {
     "retrieval": "Retrieval",
@@ -25,7 +25,8 @@ def table(result: dict[str, Any]) -> str:
         [name, *(_figure(row.get(key), spread.get(name, {}).get(key)) for key in columns)]
         for name, row in result["results"].items()
     ]
-    return f"{title(result)} (%)\n{_align(rows)}\n{_caption(result)}"
+    lines = "\n".join(f"  {line}" for line in aligned(rows, range(1, len(rows[0]))))
+    return f"{title(result)} (%)\n{lines}\n{_caption(result)}"
 
 
 def title(result: dict[str, Any]) -> str:
@@ -40,18 +41,6 @@ def _figure(value: float | None, spread: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.1f}" if spread is None else f"{value:.1f} ± {spread:.1f}"
-
-
-def _align(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  "
-        + "  ".join(
-            cell.rjust(w) if i else cell.ljust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
 
 
 def _caption(result: dict[str, Any]) -> str:

@@ -24,9 +24,8 @@ from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import Network, Pooled, to_device
-from experiments.even_tempo import at_even_tempo
-from experiments.floors import FLOOR_OF
-from experiments.measure import Asked, figures_of
+from experiments.hand_crafted import HAND_CRAFTED
+from experiments.measure import Measures, figures_of
 from experiments.peer_training import train_peer
 from experiments.plan import ASCNET, TRAINED, UNTRAINED, Cell, Plan, load
 from trainer.backbones.base import Backbone
@@ -54,10 +53,10 @@ def compute(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
         "data": cell.data.name,
         "variant": cell.variant.name,
         "seed": cell.seed,
-        "asked": plan.asked(cell),
+        "asked": plan.identity(cell),
     }
     try:
-        result |= _found(plan, cell, folder)
+        result |= _measured(plan, cell, folder)
     except (BuilderError, EvaluateError, TrainerError) as error:
         result["error"] = str(error)
     result |= {"seconds": round(time.perf_counter() - began, 1), "code": code()}
@@ -65,24 +64,20 @@ def compute(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
     return result
 
 
-def _found(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
-    settings = plan.settings(cell)
-    protocol = plan.protocol(cell)
-    asked = Asked(settings.data.split, cell.data.folds, cell.data.factors, plan.speeds)
+def _measured(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
+    settings, protocol = plan.settings(cell), plan.protocol(cell)
+    measures = Measures(settings.data.split, cell.data.folds, cell.data.factors)
     network: Network
     last: dict[str, Any] = {}
-    if cell.variant.kind in FLOOR_OF:
-        floor = FLOOR_OF[cell.variant.kind]
-        network, protocol = floor.features, replace(protocol, size=floor.size)
+    if hand_crafted := HAND_CRAFTED.get(cell.variant.kind):
+        network, protocol = hand_crafted.features, replace(protocol, size=hand_crafted.size)
     else:
         backbone, last = _trained(settings, cell, folder)
-        pooled = Pooled(backbone)
-        to_device(pooled, _CPU)
-        network = pooled
+        network = Pooled(backbone)
+        to_device(network, _CPU)
     figures: dict[str, float] = {}
-    for place in cell.data.test:
-        dataset = ShardDataset(Path(place))
-        figures |= figures_of(network, dataset, protocol, asked)
+    for shards in cell.data.test:
+        figures |= figures_of(network, ShardDataset(Path(shards)), protocol, measures)
     return {"figures": figures, "last": last}
 
 
@@ -94,8 +89,6 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     if kind == TRAINED:
         return _finished(cell.run), {}
     data = gather(locate(cell.data.train, folder), settings.data)
-    if cell.variant.even_tempo:
-        data = at_even_tempo(data)
     if kind != ASCNET:
         return train_peer(kind, settings, data), {}
     run = folder / "run"
@@ -107,12 +100,12 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
 
 
 def _finished(run: Path) -> Backbone:
-    found, whole = load_backbone(run), _last_line(run)["steps"]
-    if found.step < whole:
+    trained, steps = load_backbone(run), _last_line(run)["steps"]
+    if trained.step < steps:
         raise TrainerError(
-            f"{run} is at step {found.step} of {whole}. Let its plan finish it first."
+            f"{run} is at step {trained.step} of {steps}. Let its plan finish it first."
         )
-    return found.backbone
+    return trained.backbone
 
 
 def _last_line(run: Path) -> dict[str, Any]:

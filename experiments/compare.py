@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from ascnet.text import table
+from builder.text_table import aligned
 from experiments.table import Results, by_seed, differences, names_of, words
 
 
@@ -18,12 +18,11 @@ def compare(results: Results, data: str, variant: str, other: str) -> list[list[
     that both have, and the difference for every seed. Raises LookupError if one has no figures."""
     rows = []
     for name in names_of(results, data):
-        both = [by_seed(results, data, own, name) for own in (variant, other)]
-        found = differences(*both)
-        if found:
-            rows.append([name, words(found, "+"), "  ".join(f"{one:+.1f}" for one in found)])
+        values, baseline = (by_seed(results, data, one, name) for one in (variant, other))
+        if paired := differences(values, baseline):
+            rows.append([name, words(paired, "+"), "  ".join(f"{one:+.1f}" for one in paired)])
     if not rows:
-        there = list(dict.fromkeys(f"{own['data']}: {own['variant']}" for own in results))
+        there = dict.fromkeys(f"{result['data']}: {result['variant']}" for result in results)
         raise LookupError(
             f"{variant!r} and {other!r} have no seed in common on {data!r}. There are:\n  "
             + "\n  ".join(there)
@@ -35,7 +34,7 @@ def main(arguments: list[str]) -> None:
     try:
         path, data, variant, other = arguments
         results = json.loads(Path(path).read_text(encoding="utf-8"))
-        print(table(compare(results, data, variant, other)))
+        print("\n".join(aligned(compare(results, data, variant, other))))
     except (LookupError, OSError) as error:
         sys.exit(str(error.args[0] if isinstance(error, LookupError) else error))
     except ValueError:

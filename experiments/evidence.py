@@ -35,7 +35,8 @@ def compute(path: Path, out: Path) -> Plan:
     here = replace(plan, data=tuple(data for data in plan.data if not data.missing))
     for data in plan.data:
         if data.missing:
-            _say(f"{data.name} is left out: there are no shards in {', '.join(data.missing)}.")
+            missing = ", ".join(data.missing)
+            print(f"{data.name} is left out: there are no shards in {missing}.", flush=True)
     cells = [
         (number, cell)
         for number, cell in enumerate(plan.cells)
@@ -66,7 +67,7 @@ def compute(path: Path, out: Path) -> Plan:
 def is_done(plan: Plan, cell: Cell, out: Path) -> bool:
     """Whether there are figures of the cell, for what is asked now."""
     result = result_of(cell, out)
-    return result is not None and "figures" in result and result["asked"] == plan.asked(cell)
+    return result is not None and "figures" in result and result["asked"] == plan.identity(cell)
 
 
 def result_of(cell: Cell, out: Path) -> dict[str, Any] | None:
@@ -84,12 +85,12 @@ def results(plan: Plan, out: Path) -> Iterator[dict[str, Any]]:
 
 def write(plan: Plan, out: Path) -> None:
     """The table, the figure and the figures of what is there."""
-    found = list(results(plan, out))
-    rows = [json.dumps({key: own[key] for key in _KEPT if key in own}) for own in found]
+    cells = list(results(plan, out))
+    rows = [json.dumps({key: cell[key] for key in _KEPT if key in cell}) for cell in cells]
     write_atomically(out / "results.json", "[\n" + ",\n".join(rows) + "\n]\n")
     order = [variant.name for variant in plan.variants]
-    write_atomically(out / "table.md", markdown(found, order, plan.baseline))
-    write_atomically(out / "figure.svg", figure(found, order))
+    write_atomically(out / "table.md", markdown(cells, order, plan.baseline))
+    write_atomically(out / "figure.svg", figure(cells, order))
 
 
 def _process(path: Path, out: Path, number: int, cell: Cell) -> dict[str, Any]:
@@ -101,16 +102,12 @@ def _process(path: Path, out: Path, number: int, cell: Cell) -> dict[str, Any]:
     result = result_of(cell, out)
     if result is not None:
         return result
-    said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+    lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
     result = {"data": cell.data.name, "variant": cell.variant.name, "seed": cell.seed}
-    result["error"] = f"The process died: {said[-1]}"
+    result["error"] = f"The process died: {lines[-1]}"
     cell.folder(out).mkdir(parents=True, exist_ok=True)
     write_atomically(cell.folder(out) / RESULT, json.dumps(result, indent=1) + "\n")
     return result
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
 
 
 def main(arguments: list[str]) -> None:
@@ -122,8 +119,8 @@ def main(arguments: list[str]) -> None:
         write(plan, out)
     except (BuilderError, TrainerError) as error:
         sys.exit(str(error))
-    _say((out / "table.md").read_text(encoding="utf-8"))
-    _say(f"{out / 'table.md'}, {out / 'figure.svg'}")
+    print((out / "table.md").read_text(encoding="utf-8"))
+    print(f"{out / 'table.md'}, {out / 'figure.svg'}")
 
 
 _KEPT = ("data", "variant", "seed", "figures", "error", "seconds", "code")

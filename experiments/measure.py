@@ -10,9 +10,9 @@ import torch
 
 from builder.progress import silent
 from builder.shards.dataset import ShardDataset
-from evaluate import measures
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import Network, encode
+from evaluate.measures import NO_SIBLINGS, linear_of, retrieval_of
 from evaluate.probe.probe import ProbeSettings, linear_probe
 from evaluate.protocol import Protocol, clips_of
 from evaluate.retrieval.cosine import CPU
@@ -22,13 +22,12 @@ from trainer.network import backends
 
 
 @dataclass(frozen=True)
-class Asked:
+class Measures:
     """Which figures of a data set."""
 
     split: str
     folds: int = 0  # all labelled videos in so many parts of whole groups; 0: the split
     factors: tuple[str, ...] = ()  # known factors of the videos
-    speeds: tuple[int, ...] = ()  # strides that are told apart; none: the protocol's and twice it
 
 
 def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> np.ndarray:
@@ -37,43 +36,39 @@ def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> 
     clips = clips_of(videos, protocol)
     with backends(Device(), CPU, benchmark=False):  # as for a feature store
         parts = [part for _, part in encode(network, videos, clips, protocol, CPU, workers=1)]
-    found = torch.cat(parts).numpy()
-    ends = np.cumsum([len(own) for own in clips])[:-1]
-    return np.stack([own.mean(axis=0) for own in np.split(found, ends)])
+    features = torch.cat(parts).numpy()
+    ends = np.cumsum([len(spans) for spans in clips])[:-1]
+    return np.stack([rows.mean(axis=0) for rows in np.split(features, ends)])
 
 
 def figures_of(
-    network: Network, dataset: ShardDataset, protocol: Protocol, asked: Asked
+    network: Network, dataset: ShardDataset, protocol: Protocol, measures: Measures
 ) -> dict[str, float]:
-    """Percent by "<data set> <class or factor> <measure>", and "<data set> speed linear". The
-    gallery has no other clips of a query's recording where it otherwise would."""
+    """Percent by "<data set> <class or factor> <measure>", and "<data set> speed linear": the
+    protocol's stride told from twice it. The gallery has no other clips of a query's recording
+    where it otherwise would."""
     features = features_of(network, dataset, protocol)
-    found: dict[str, float] = {}
-    for factor in ("", *asked.factors):
-        folds = _folds(parts_of(dataset, asked.split, factor), asked.folds)
+    figures: dict[str, float] = {}
+    for factor in ("", *measures.factors):
+        folds = _folds(parts_of(dataset, measures.split, factor), measures.folds)
         name = f"{dataset.name} {factor or 'class'}"
-        found[f"{name} recall@1"] = _mean(folds, lambda parts: _recall(features, parts))
-        found[f"{name} linear"] = _mean(folds, lambda parts: _linear(features, parts))
-    at_speeds = [
-        features
-        if stride == protocol.stride
-        else features_of(network, dataset, replace(protocol, stride=stride))
-        for stride in asked.speeds or (protocol.stride, 2 * protocol.stride)
-    ]
-    folds = _folds(parts_of(dataset, asked.split), asked.folds)
-    speed = _mean(folds, lambda parts: speed_of(at_speeds, parts))
-    return found | {f"{dataset.name} speed linear": speed}
+        figures[f"{name} recall@1"] = _mean(folds, lambda parts: _recall(features, parts))
+        figures[f"{name} linear"] = _mean(folds, lambda parts: _linear(features, parts))
+    fast = features_of(network, dataset, replace(protocol, stride=2 * protocol.stride))
+    folds = _folds(parts_of(dataset, measures.split), measures.folds)
+    speed = _mean(folds, lambda parts: speed_of([features, fast], parts))
+    return figures | {f"{dataset.name} speed linear": speed}
 
 
 def _recall(features: np.ndarray, parts: Parts) -> float:
-    rows = measures.retrieval_of(features, parts, "none", CPU, silent)
-    nearest = rows.get(measures.NO_SIBLINGS, rows[""]).figures["recall@1"]
+    rows = retrieval_of(features, parts, "none", CPU, silent)
+    nearest = rows.get(NO_SIBLINGS, rows[""]).figures["recall@1"]
     assert nearest is not None  # there is a gallery of one or more
     return nearest
 
 
 def _linear(features: np.ndarray, parts: Parts) -> float:
-    top1 = measures.linear_of(features, parts, ProbeSettings(), CPU, silent).figures["top1"]
+    top1 = linear_of(features, parts, ProbeSettings(), CPU, silent).figures["top1"]
     assert top1 is not None
     return top1
 
@@ -93,8 +88,8 @@ def _folds(parts: Parts, folds: int) -> list[Parts]:
         )
     fold = number % folds
     return [
-        replace(parts, train=labelled[fold != own], test=labelled[fold == own])
-        for own in np.unique(fold)
+        replace(parts, train=labelled[fold != number], test=labelled[fold == number])
+        for number in np.unique(fold)
     ]
 
 
@@ -111,7 +106,7 @@ def speed_of(features: list[np.ndarray], parts: Parts) -> float:
 
     def rows(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         labels = np.repeat(np.arange(len(features)), len(positions))
-        return np.concatenate([own[positions] for own in features]), labels
+        return np.concatenate([rows[positions] for rows in features]), labels
 
     groups = np.tile(parts.groups[parts.train], len(features)).tolist()
     (train, learnt), (test, wanted) = rows(parts.train), rows(parts.test)

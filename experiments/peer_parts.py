@@ -32,7 +32,6 @@ class Batch:
 class Peer(nn.Module):
     """An objective with its backbone."""
 
-    long_clips = False  # whether clips have twice the frames, all at the lowest stride
     loss: Callable[[Batch], torch.Tensor]
     correlated: torch.Tensor  # of the latest features
 
@@ -43,9 +42,9 @@ class Peer(nn.Module):
 
     def features(self, clips: torch.Tensor) -> torch.Tensor:
         """N x channels; `correlated` is what the recipe's `decorrelation` weighs of them."""
-        found = pooled(self.backbone, clips)
-        self.correlated = correlation(found)
-        return found
+        features = pooled(self.backbone, clips)
+        self.correlated = correlation(features)
+        return features
 
     def after_step(self, momentum: float) -> None:
         """What follows the optimiser: moving averages."""
@@ -68,10 +67,10 @@ class Average(nn.Module):
     @torch.no_grad()
     def update(self, momentum: float, *latest: nn.Module) -> None:
         """average = momentum * average + (1 - momentum) * latest, batch-norm statistics copied."""
-        for kept, own in zip((self.backbone, *self.heads), latest, strict=True):
-            for average, weight in zip(kept.parameters(), own.parameters(), strict=True):
-                average.lerp_(weight, 1 - momentum)
-            for buffer, value in zip(kept.buffers(), own.buffers(), strict=True):
+        for average, module in zip((self.backbone, *self.heads), latest, strict=True):
+            for mean, weight in zip(average.parameters(), module.parameters(), strict=True):
+                mean.lerp_(weight, 1 - momentum)
+            for buffer, value in zip(average.buffers(), module.buffers(), strict=True):
                 buffer.copy_(value)
 
 
@@ -97,13 +96,6 @@ def pooled(backbone: nn.Module, clips: torch.Tensor) -> torch.Tensor:
 def swapped(rows: torch.Tensor) -> torch.Tensor:
     """2B rows, the two halves changed about: for each clip the other clip of its video."""
     return torch.cat(rows.chunk(2)[::-1])
-
-
-def at_speed(clips: torch.Tensor, fast: torch.Tensor) -> torch.Tensor:
-    """N x 3 x 2T x H x W at 1x to N x 3 x T x H x W: the first T frames, or where `fast` (bool, N)
-    every second."""
-    slow = clips[:, :, : clips.shape[2] // 2]
-    return torch.where(fast[:, None, None, None, None], clips[:, :, ::2], slow)
 
 
 def contrast(

@@ -1,7 +1,5 @@
 """Training of a peer: the trainer's batches, augmentation, optimiser and schedules."""
 
-from collections.abc import Generator
-
 import torch
 
 from experiments.peer_parts import Batch, Peer
@@ -10,10 +8,9 @@ from trainer.backbones.base import Backbone
 from trainer.config.settings import Config
 from trainer.data.augment import augment, draw_numbers
 from trainer.data.batches import training_batches
-from trainer.data.clip_sampler import Batches, Pairs, pair_requests
-from trainer.data.clips import ClipBatch, ClipReader, read_batches
+from trainer.data.clips import ClipBatch
 from trainer.data.training_set import TrainingSet
-from trainer.data.transfer import on_device, send
+from trainer.data.transfer import send
 from trainer.distributed import ALONE
 from trainer.errors import TrainerError
 from trainer.method.memory_bank import ClipLabels
@@ -40,16 +37,14 @@ def train_peer(
 def _train(
     kind: str, settings: Config, data: TrainingSet, classes: torch.Tensor, device: torch.device
 ) -> Backbone:
-    own = settings.optim
-    total = total_steps(own, len(data.videos))
+    optim = settings.optim
+    total = total_steps(optim, len(data.videos))
     groups = torch.tensor(data.groups)
     torch.manual_seed(settings.seed)
     peer: Peer = PEER_OF[kind](settings, max(data.labels) + 1).train().to(device)
     peer = peer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    optimiser = make_optimiser(peer, own)
-    batches = _long_batches(settings, data, total, device) if peer.long_clips else None
-    batches = batches or training_batches(settings, data, 0, total, ALONE, device)
-    for step, batch in enumerate(batches):
+    optimiser = make_optimiser(peer, optim)
+    for step, batch in enumerate(training_batches(settings, data, 0, total, ALONE, device)):
         torch.manual_seed(torch_seed(settings.seed, step, LAYERS, 0))
         with precision(settings.device, device):
             loss = peer.loss(
@@ -70,8 +65,9 @@ def _train(
             raise TrainerError(f"The loss of {kind} is {float(loss)} at step {step + 1}.")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        rate = scaled_lr(optim.lr, optim.batch)
         for group in optimiser.param_groups:
-            group["lr"] = scaled_lr(own.lr, own.batch) * warmup_cosine(step, total, own.warmup)
+            group["lr"] = rate * warmup_cosine(step, total, optim.warmup)
         optimiser.step()
         peer.after_step(target_momentum(step, total, settings.objective.momentum))
     return peer.backbone
@@ -83,15 +79,3 @@ def _augmented(settings: Config, batch: ClipBatch, step: int, device: torch.devi
     sizes, size = send(batch.sizes, device), settings.data.size
     clips = augment(batch.frames, sizes, settings.augment, size, numbers)
     return clips.contiguous(memory_format=torch.channels_last_3d)
-
-
-def _long_batches(
-    settings: Config, data: TrainingSet, total: int, device: torch.device
-) -> Generator[ClipBatch, None, None]:
-    """Two clips of every video, both of twice the frames at the lowest stride."""
-    own = settings.data
-    slow = min(own.strides)
-    pairs = Pairs(2 * own.frames, (slow, slow), False, own.short_videos, settings.seed)
-    requests = pair_requests(data.timings, Batches(range(total), settings.optim.batch), pairs)
-    reader, pinned = ClipReader(data.videos, own.short_side), device.type == "cuda"
-    return on_device(read_batches(reader, requests, own.workers, pinned), device)

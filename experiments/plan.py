@@ -10,7 +10,7 @@ from typing import Any
 from builder.shards.manifest import DATASET_FILE
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, changed_protocol, protocol_of
-from experiments.floors import FLOOR_OF
+from experiments.hand_crafted import HAND_CRAFTED
 from experiments.peers import PEER_OF
 from trainer.config.recipe_file import dump, load_recipe, override
 from trainer.config.settings import Config
@@ -20,7 +20,7 @@ from trainer.run.provenance import fingerprint
 from trainer.run.run import digest_of
 
 ASCNET, UNTRAINED, TRAINED = "ascnet", "untrained", "trained"
-KINDS = (ASCNET, UNTRAINED, TRAINED, *FLOOR_OF, *PEER_OF)
+KINDS = (ASCNET, UNTRAINED, TRAINED, *HAND_CRAFTED, *PEER_OF)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class Data:
     test: tuple[str, ...]
     factors: tuple[str, ...] = ()  # known factors of the videos that are asked for, too
     folds: int = 0  # all labelled videos in so many parts of whole groups, each tested; 0: a split
-    set: tuple[str, ...] = ()  # changes of the recipe
     protocol: tuple[str, ...] = ()  # changes of how features are taken, such as "size=80"
 
     @property
@@ -53,7 +52,6 @@ class Variant:
     kind: str = ASCNET
     run: str = ""  # of kind `trained`: where its training is; "{seed}" is the seed
     set: tuple[str, ...] = ()  # changes of the recipe; "{seed}" is the seed
-    even_tempo: bool = False  # train as if all videos had one tempo (experiments/even_tempo.py)
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,6 @@ class Plan:
     seeds: tuple[int, ...]
     baseline: str  # name of the variant that the others are compared with
     at_once: int  # processes
-    speeds: tuple[int, ...]  # strides of the speed probe; none: the recipe's for tests, twice it
     set: tuple[str, ...]
     data: tuple[Data, ...]
     variants: tuple[Variant, ...]
@@ -97,50 +94,45 @@ class Plan:
             for seed in self.seeds
             for data in self.data
             for variant in self.variants
-            if seed == self.seeds[0] or variant.kind not in FLOOR_OF  # in those nothing is random
-            if "tempo" in data.factors or not variant.even_tempo
+            if seed == self.seeds[0] or variant.kind not in HAND_CRAFTED  # nothing random in those
         ]
 
     def settings(self, cell: Cell) -> Config:
         """Raises TrainerError for an assignment that no recipe can have."""
-        own = (change.replace("{seed}", str(cell.seed)) for change in cell.variant.set)
-        assignments = (*self.set, *cell.data.set, *own, f"seed={cell.seed}")
-        return override(load_recipe(self.recipe), assignments)
+        changes = (change.replace("{seed}", str(cell.seed)) for change in cell.variant.set)
+        return override(load_recipe(self.recipe), (*self.set, *changes, f"seed={cell.seed}"))
 
     def protocol(self, cell: Cell) -> Protocol:
         """How features are taken. Raises EvaluateError for a change that no protocol can have."""
         return changed_protocol(protocol_of(self.settings(cell)), cell.data.protocol)
 
-    def asked(self, cell: Cell) -> dict[str, Any]:
-        """All that decides a cell's figures, but for the code: it is made anew if this changes."""
+    def identity(self, cell: Cell) -> dict[str, Any]:
+        """All that decides a cell's figures, but for the code: it is made anew if this changes.
+        `even_tempo`, `speeds` and `neighbour` are choices that plans had once; they stay, so that
+        cells that were computed before keep their identity."""
         settings = self.settings(cell)
-        asked = {
+        text = re.sub(r"(?m)^(neighbours = .*)$", r'\1\nneighbour = "appearance"', dump(settings))
+        identity = {
             "kind": cell.variant.kind,
-            "even_tempo": cell.variant.even_tempo,
+            "even_tempo": False,
             "train": list(cell.data.train),
             "test": list(cell.data.test),
             "factors": list(cell.data.factors),
             "folds": cell.data.folds,
-            "speeds": list(self.speeds),
+            "speeds": [],
             "sha256": {place: fingerprint(Path(place)) for place in cell.data.folders},
-            "settings": _as_written_before(dump(settings)),
+            "settings": text,
         }
         if settings.model.init:
             there = Path(settings.model.init).is_file()
-            asked["init"] = digest_of(settings.model.init) if there else ""
+            identity["init"] = digest_of(settings.model.init) if there else ""
         if cell.data.protocol:
-            asked["protocol"] = asdict(self.protocol(cell))
+            identity["protocol"] = asdict(self.protocol(cell))
         if cell.variant.kind == TRAINED:
             checkpoints = list_checkpoints(cell.run)
-            asked["run"] = str(cell.run)
-            asked["checkpoint"] = [sha256(p.read_bytes()).hexdigest() for p in checkpoints[-1:]]
-        return asked
-
-
-def _as_written_before(text: str) -> str:
-    """A recipe's text with a setting that it had when cells were first computed, and that had this
-    value in them: cells keep their identity, and are not computed again."""
-    return re.sub(r"^(neighbours = .*)$", r'\1\nneighbour = "appearance"', text, flags=re.MULTILINE)
+            identity["run"] = str(cell.run)
+            identity["checkpoint"] = [sha256(p.read_bytes()).hexdigest() for p in checkpoints[-1:]]
+        return identity
 
 
 def load(path: Path) -> Plan:
@@ -152,12 +144,9 @@ def load(path: Path) -> Plan:
             seeds=tuple(table["seeds"]),
             baseline=table["baseline"],
             at_once=table["at_once"],
-            speeds=tuple(table.get("speeds", ())),
             set=tuple(table["set"]),
-            data=tuple(Data(name, **_tuples(own)) for name, own in table["data"].items()),
-            variants=tuple(
-                Variant(name, **_tuples(own)) for name, own in table["variants"].items()
-            ),
+            data=tuple(Data(name, **_tuples(row)) for name, row in table["data"].items()),
+            variants=tuple(Variant(name, **_tuples(v)) for name, v in table["variants"].items()),
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
         raise TrainerError(f"{path} is no plan of an experiment: {error!r}.") from error
@@ -194,10 +183,6 @@ def _check(path: Path, plan: Plan) -> None:
             raise TrainerError(
                 f"{path}: folds of {data.name} is {data.folds}; it takes 0 (the split), 2 or more."
             )
-    if plan.speeds and (min(plan.speeds) < 1 or len(set(plan.speeds)) < max(2, len(plan.speeds))):
-        raise TrainerError(
-            f"{path}: speeds is {list(plan.speeds)}; it takes two strides or more, each once."
-        )
     if plan.at_once < 1:
         raise TrainerError(f"{path}: at_once is {plan.at_once}; it takes 1 or more.")
     try:

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from builder import text_table
+
 Results = Sequence[dict[str, Any]]  # what the cells wrote
 Seeds = dict[int, float]  # a figure, percent, by seed
 
@@ -20,13 +22,13 @@ def by_seed(results: Iterable[dict[str, Any]], data: str, variant: str, name: st
 
 def names_of(results: Results, data: str) -> list[str]:
     """The figures of a data set, in order."""
-    own = [result.get("figures", {}) for result in results if result["data"] == data]
-    return list(dict.fromkeys(name for figures in own for name in figures))
+    cells = [result.get("figures", {}) for result in results if result["data"] == data]
+    return list(dict.fromkeys(name for figures in cells for name in figures))
 
 
-def differences(own: Seeds, baseline: Seeds) -> list[float]:
-    """Own less baseline for every seed that both have."""
-    return [value - baseline[seed] for seed, value in own.items() if seed in baseline]
+def differences(values: Seeds, baseline: Seeds) -> list[float]:
+    """Values less baseline for every seed that both have."""
+    return [value - baseline[seed] for seed, value in values.items() if seed in baseline]
 
 
 def words(values: Sequence[float], sign: str = "") -> str:
@@ -43,23 +45,23 @@ def markdown(results: Results, variants: Sequence[str], baseline: str) -> str:
     blocks = []
     for data in dict.fromkeys(result["data"] for result in results):
         names = names_of(results, data)
-        values, paired = [], []
+        base = [by_seed(results, data, baseline, name) for name in names]
+        head = ["variant", "seeds", *(name.removeprefix(f"{data} ") for name in names)]
+        means, paired = [head], [head]
         for variant in variants:
-            own = {name: by_seed(results, data, variant, name) for name in names}
-            if not any(own.values()):
+            figures = [by_seed(results, data, variant, name) for name in names]
+            if not any(figures):
                 continue
-            seeds = max(map(len, own.values()))
-            values.append([variant, str(seeds), *(words(list(own[n].values())) for n in names)])
+            means.append(_row(variant, [list(seeds.values()) for seeds in figures]))
             if variant != baseline:
-                other = {name: by_seed(results, data, baseline, name) for name in names}
-                lists = [differences(own[name], other[name]) for name in names]
-                common = max(map(len, lists))
-                paired.append([variant, str(common), *(words(own, "+") for own in lists)])
-        heads = ["variant", "seeds", *(name.removeprefix(f"{data} ") for name in names)]
-        blocks += [f"## {data}: percent, mean ± standard deviation over the seeds"]
-        blocks += [_table(heads, values)]
-        blocks += [f"## {data}: less {baseline}, seed by seed, mean ± standard deviation"]
-        blocks += [_table(heads, paired)]
+                less = [differences(*both) for both in zip(figures, base, strict=True)]
+                paired.append(_row(variant, less, "+"))
+        blocks += [
+            f"## {data}: percent, mean ± standard deviation over the seeds",
+            text_table.markdown(means),
+            f"## {data}: less {baseline}, seed by seed, mean ± standard deviation",
+            text_table.markdown(paired),
+        ]
     failed = [
         f"- {r['data']}, {r['variant']}, seed {r['seed']}: {r['error']}"
         for r in results
@@ -70,6 +72,5 @@ def markdown(results: Results, variants: Sequence[str], baseline: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---", *("---:" for _ in heads[1:])], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _row(variant: str, values: Sequence[Sequence[float]], sign: str = "") -> list[str]:
+    return [variant, str(max(map(len, values))), *(words(v, sign) for v in values)]

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # stands before it. "evaluate: ..." are what it may import of other rooms.
 ROOMS = {
     "builder": (
-        "errors progress plain_name command_line regular_file printable cores video_limits atomic "
-        "workers decode shards catalog download build"
+        "errors progress plain_name command_line regular_file printable text_table cores "
+        "video_limits atomic workers decode shards catalog download build"
     ),
     "trainer": (
         "errors float32 distributed random_streams config backbones data method schedules "
@@ -31,7 +31,7 @@ ALLOWED = {
     },
     "evaluate": {
         *("trainer", "builder.shards", "builder.atomic"),
-        *("builder.errors", "builder.command_line", "builder.progress"),
+        *("builder.errors", "builder.command_line", "builder.progress", "builder.text_table"),
     },
     "ascnet": {"builder", "trainer", "evaluate"},
     "experiments": {"builder", "trainer", "evaluate", "ascnet"},  # nobody calls these two

@@ -10,10 +10,10 @@ from ascnet.device import pick_device
 from ascnet.options import NumberRange
 from ascnet.progress import ProgressBar
 from ascnet.text import counted
-from ascnet.text import table as text_table
 from builder.atomic import write_atomically
 from builder.catalog.spreadsheet_cells import line, written
 from builder.printable import printable
+from builder.text_table import aligned
 from evaluate.features.store import Features
 from evaluate.search.duplicates import DuplicatePair, find_pairs, groups_of, joined_groups, leaks_of
 from evaluate.search.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
@@ -139,7 +139,7 @@ def _text(features: Features, pairs: Sequence[DuplicatePair], groups: dict[int, 
     rows = [[printable(cell) for cell in _cells(features, pair, groups)] for pair in pairs]
     if not features.splits:
         head, rows = head[:-1], [row[:-1] for row in rows]
-    return text_table([head, *rows], right=(0, 1))
+    return "\n".join(aligned([head, *rows], right=(0, 1)))
 
 
 def _csv(features: Features, pairs: Sequence[DuplicatePair], groups: dict[int, int]) -> str:

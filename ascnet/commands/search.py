@@ -15,9 +15,10 @@ from ascnet.encoders import (
     subject_of,
     subjects_of,
 )
-from ascnet.text import counted, table
+from ascnet.text import counted
 from builder.atomic import write_atomically
 from builder.printable import printable
+from builder.text_table import aligned
 from evaluate.features.store import Features
 from evaluate.pages.search import search_page
 from evaluate.search.search import (
@@ -135,7 +136,7 @@ def _text(gallery: Features, query: Features, found: Sequence[Match]) -> str:
         ]
         for rank, match in enumerate(found, start=1)
     ]
-    return table([head, *rows], right=(0, 1))
+    return "\n".join(aligned([head, *rows], right=(0, 1)))
 
 
 def _how(gallery: Features, query: Features, is_centred: bool, centring: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -10,6 +9,7 @@ from builder.decode.frames import REASONS, WARNINGS
 from builder.printable import printable
 from builder.shards.info import LISTED, PARTS_SHOWN, SHORT, Overview
 from builder.shards.manifest import VIDEOS_FILE
+from builder.text_table import aligned
 
 _BAR = 40  # characters
 
@@ -44,14 +44,14 @@ def _videos(found: Overview) -> list[str]:
 
 def _meanings(counts: dict[str, int], meanings: dict[str, str]) -> list[str]:
     table = [(str(n), word, meanings.get(word, "")) for word, n in counts.items()]
-    return _aligned(table, right=(0,))
+    return aligned(table, right=(0,))
 
 
 def _failures(found: Overview) -> list[str]:
     table = [
         (f"key {f.key}", printable(f.name), f.reason, printable(f.detail)) for f in found.failures
     ]
-    lines = _meanings(found.failed, REASONS) + _aligned(table)
+    lines = _meanings(found.failed, REASONS) + aligned(table)
     if rest := sum(found.failed.values()) - len(found.failures):
         lines.append(f"and {rest} more: {printable(found.folder)}/{VIDEOS_FILE}")
     return lines
@@ -68,7 +68,7 @@ def _classes(found: Overview, every_class: bool) -> list[str]:
     if empty := videos.count(0):
         line += f"; {empty} {'class has' if empty == 1 else 'classes have'} no video"
     table = [(str(n), printable(name)) for name, n in found.classes.items()] if every_class else []
-    return [line, *_aligned(table, right=(0,))]
+    return [line, *aligned(table, right=(0,))]
 
 
 def _splits(found: Overview) -> list[str]:
@@ -79,7 +79,7 @@ def _splits(found: Overview) -> list[str]:
     for split, parts in found.splits.items():
         cells = [f"{parts[p].videos} ({parts[p].groups} groups)" for p in shown]
         table.append((printable(split), *cells))
-    lines = _aligned(table, right=range(1, len(shown) + 1))
+    lines = aligned(table, right=range(1, len(shown) + 1))
     for split, shared in found.shared_groups.items():
         if shared:
             lines.append(
@@ -102,7 +102,7 @@ def _frames(found: Overview) -> list[str]:
     return [
         f"{found.frames}; a video: min {its.shortest}, median {its.median:g}, max {its.longest}",
         f"{its.short} videos have fewer than {SHORT} (16 frames at stride 2 need {SHORT - 1})",
-        *_aligned(table, right=(0, 2, 3), gap=" "),
+        *aligned(table, right=(0, 2, 3), gap=" "),
     ]
 
 
@@ -164,17 +164,3 @@ def _readable(size: float) -> str:
             return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
-
-
-def _aligned(
-    table: Sequence[Sequence[str]], right: Sequence[int] = (), gap: str = "  "
-) -> list[str]:
-    """Rows with columns of equal width; the numbered columns are set to the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        gap.join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]

@@ -13,8 +13,8 @@ from evaluate.request import Question
 from evaluate.split import parts_of
 from evaluate.tasks import evaluate
 from experiments import measure
-from experiments.floors import colours, pixels
-from experiments.measure import Asked, figures_of, speed_of
+from experiments.hand_crafted import colours, pixels
+from experiments.measure import Measures, figures_of, speed_of
 from trainer.data.augment import MEAN, STD
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ def test_the_figures_are_those_of_evaluate(finished_run, tiny, shards, tmp_path)
     subjects = replace(of_run(finished_run), folder=tmp_path)
     pooled = Pooled(subjects.trained.backbone)
     to_device(pooled, CPU)
-    found = figures_of(pooled, dataset, protocol_of(tiny), Asked("1"))
+    found = figures_of(pooled, dataset, protocol_of(tiny), Measures("1"))
     for task, column, name in (("retrieval", "recall@1", "recall@1"), ("linear", "top1", "linear")):
         question = Question(task, "1", protocol_of(tiny), baseline=False)
         result = evaluate(question, subjects, dataset, CPU)
@@ -57,13 +57,11 @@ def test_every_video_is_tested_once_and_never_with_its_own_recording(dataset, ti
     monkeypatch.setattr(measure, "_recall", recall)
     monkeypatch.setattr(measure, "features_of", features_of)
     protocol = replace(protocol_of(tiny), stride=3)
-    found = figures_of(pixels, dataset, protocol, Asked("1", folds=3))
+    found = figures_of(pixels, dataset, protocol, Measures("1", folds=3))
     assert sum(tested) == len(dataset.videos) and len(tested) == 3
     mean = sum(n * n for n in tested) / sum(tested)  # weighted by the videos tested
     assert found[f"{dataset.name} class recall@1"] == pytest.approx(mean)
     assert len(set(tested)) > 1 and strides == [3, 6]
-    figures_of(pixels, dataset, protocol, Asked("1", speeds=(1, 2)))
-    assert strides == [3, 6, 3, 1, 2]
 
 
 def test_folds_of_one_recording_are_refused_in_words(dataset):
@@ -73,7 +71,7 @@ def test_folds_of_one_recording_are_refused_in_words(dataset):
         measure._folds(alone, 3)
 
 
-def test_floors_by_hand():
+def test_hand_crafted_features():
     clips = torch.zeros(2, 3, 1, 2, 2)
     clips[0, 0, 0, 0, 0] = 5.0
     assert pixels(clips).shape == (2, 12) and pixels(clips)[0, 0] == 5.0

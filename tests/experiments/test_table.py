@@ -3,8 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from experiments.compare import compare
-from experiments.compare import main as compare_files
+from experiments import compare
 from experiments.figure import figure, limits
 from experiments.table import by_seed, differences, markdown, words
 
@@ -55,12 +54,12 @@ def test_differences_are_of_the_same_seed():
 
 
 def test_two_variants_are_compared_seed_by_seed(tmp_path, capsys):
-    assert compare(RESULTS, "toy", "theirs", "ours") == [
+    assert compare.compare(RESULTS, "toy", "theirs", "ours") == [
         ["toy class linear", "+3.0 ± 1.4", "+2.0  +4.0"]
     ]
     path = tmp_path / "results.json"
     path.write_text(json.dumps(RESULTS))
-    compare_files([str(path), "toy", "ours", "pixels"])
+    compare.main([str(path), "toy", "ours", "pixels"])
     assert capsys.readouterr().out == "toy class linear  +30.0  +30.0\n"
 
 
@@ -73,7 +72,7 @@ def test_what_cannot_be_compared_is_said(tmp_path):
         ([path, "toy"], "Say: python -m experiments.compare"),
     ):
         with pytest.raises(SystemExit) as stop:
-            compare_files([*map(str, arguments)])
+            compare.main([*map(str, arguments)])
         assert said in str(stop.value)
 
 

@@ -1,5 +1,5 @@
-"""The floors: what can be found without any network. Both take clips as a network takes them,
-float32 N x 3 x T x S x S, normalised, and give N x features."""
+"""Hand-crafted features: what can be found without any network. Both take clips as a network takes
+them, float32 N x 3 x T x S x S, normalised, and give N x features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ def pixels(clips: torch.Tensor) -> torch.Tensor:
 def colours(clips: torch.Tensor) -> torch.Tensor:
     """The share of a clip's pixels in each of 4 x 4 x 4 boxes of RGB: N x 64, a row's sum 1."""
     here = clips.device
-    mean, std = (torch.tensor(own, device=here)[:, None, None, None] for own in (MEAN, STD))
+    mean, std = (torch.tensor(v, device=here)[:, None, None, None] for v in (MEAN, STD))
     levels = ((clips * std + mean) * _LEVELS).long().clamp(0, _LEVELS - 1)
     red, green, blue = levels.unbind(1)
     boxes = ((red * _LEVELS + green) * _LEVELS + blue).flatten(1)
@@ -28,9 +28,9 @@ def colours(clips: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Floor:
+class HandCrafted:
     features: Callable[[torch.Tensor], torch.Tensor]
     size: int  # pixels, side of the square crop
 
 
-FLOOR_OF = {"pixels": Floor(pixels, 8), "colours": Floor(colours, 32)}
+HAND_CRAFTED = {"pixels": HandCrafted(pixels, 8), "colours": HandCrafted(colours, 32)}
