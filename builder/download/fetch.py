@@ -14,27 +14,32 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from builder.atomic import LOCK_FILE, must_be_own, only_writer, write_atomically
-from builder.catalog.files import read_text
+from builder.atomic import LOCK_FILE, only_writer, write_atomically
 from builder.download import official
-from builder.download.http import DownloadSettings, ask_size, download, megabytes, partial_of
+from builder.download.archive_list import listed_archives
+from builder.download.http import (
+    Download,
+    DownloadSettings,
+    ask_size,
+    download,
+    megabytes,
+    part_path,
+)
 from builder.download.official import ArchivePart, DataSet, File
-from builder.download.unpack import no_rar_unpacker, rar_program, unpack
+from builder.download.rar_program import no_rar_program, rar_program
+from builder.download.unpack import unpack
 from builder.errors import BuilderError
-from builder.plain_name import is_plain_name
-from builder.progress import Progress
+from builder.progress import Progress, silent
 from builder.regular_file import open_regular
 
 _LARGEST_RECORD = 1 << 16  # bytes
-_MOST_PART = 20 * 10**9  # bytes of an archive of Kinetics; they have about 2 GB
-
 MakeProgress = Callable[[str, str], AbstractContextManager[Progress]]  # (title, unit)
 
 
@@ -65,7 +70,11 @@ class _Job:
     dataset: DataSet
     folder: Path
     settings: FetchSettings
-    progress: MakeProgress
+    make_progress: MakeProgress
+
+    @property
+    def staging(self) -> Path:
+        return self.folder / ".fetch" / "unpacking"
 
     def note_path(self, file: File) -> Path:
         return self.folder / ".fetch" / f"{file.name}.note"
@@ -85,8 +94,15 @@ class _Job:
                     "through it. Take it away, or name the folder that is meant with --to."
                 )
 
+    def is_there(self, file: File) -> bool:
+        return (self.folder / file.name).is_file()
+
     def is_done(self, file: File) -> bool:
         return self.record_path(file).is_file() and (self.folder / file.makes).exists()
+
+    def url(self, file: File) -> str:
+        base = self.settings.base_url
+        return file.url if base is None else base.rstrip("/") + urlsplit(file.url).path
 
     def by_hand(self, files: list[File]) -> str:
         """What can be done without a network, for the end of a message."""
@@ -97,9 +113,11 @@ class _Job:
             "a mirror: --base-url)"
         )
 
-
-def _silent(title: str, unit: str) -> AbstractContextManager[Progress]:
-    return nullcontext(lambda done, total, text: None)
+    @contextmanager
+    def progress(self, title: str, unit: str, count: str) -> Iterator[Progress]:
+        """`count`: which file of how many it is."""
+        with self.make_progress(title, unit) as report:
+            yield lambda done, total, text: report(done, total, text + count)
 
 
 def fetch(
@@ -107,7 +125,7 @@ def fetch(
     folder: Path,
     settings: FetchSettings,
     parts: tuple[str, ...] = (),
-    progress: MakeProgress = _silent,
+    progress: MakeProgress = lambda title, unit: nullcontext(silent),
 ) -> FetchSummary:
     """Bring `dataset`, or the given parts of it, into `folder`; what is there is not brought again,
     and what was put there by hand is used. `progress` is asked for one progress a file.
@@ -115,25 +133,20 @@ def fetch(
     Raises BuilderError if there is no way to the files, if one is damaged or not the official one,
     if the disk has no room, if no program unpacks rar, or if another fetch runs there.
     """
-    _must_be_a_place(settings.base_url)
-    asked = _parts(dataset, parts)
+    _must_be_an_address(settings.base_url)
+    chosen = _parts(dataset, parts)
     job = _Job(dataset, folder, settings, progress)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with only_writer(folder):
-            job.must_be_inside(folder / ".fetch" / "unpacking")
-            for place in (folder / ".fetch", folder / ".fetch" / "unpacking"):
-                if place.is_symlink():
-                    must_be_own(place)
-            shutil.rmtree(folder / ".fetch" / "unpacking", ignore_errors=True)
-            first = [
-                *dataset.files,
-                *(f for part in asked for f in (part.annotations, part.archives)),
-            ]
-            fetched = _fetch_all(job, first)
-            rest = [file for part in asked for file in _listed(job, part)]
-            fetched += _fetch_all(job, rest)
-            records = [_record(job.record_path(file)) for file in first + rest]
+            job.must_be_inside(job.staging)
+            shutil.rmtree(job.staging, ignore_errors=True)
+            files = [*dataset.files]
+            files += [file for part in chosen for file in (part.annotations, part.archives)]
+            fetched = _fetch_all(job, files)
+            archives = [file for part in chosen for file in listed_archives(part, folder)]
+            fetched += _fetch_all(job, archives)
+            records = [_read_record(job.record_path(file)) for file in files + archives]
     except OSError as error:
         raise BuilderError(
             f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; mend "
@@ -148,32 +161,29 @@ def fetch(
     )
 
 
-def _record(path: Path) -> dict[str, int]:
+def _read_record(path: Path) -> dict[str, int]:
     """Of a file that is here and unpacked."""
     try:
         with open_regular(path) as file:
-            found = json.loads(file.read(_LARGEST_RECORD))
-        return {name: int(found[name]) for name in ("bytes", "files")}
+            record = json.loads(file.read(_LARGEST_RECORD))
+        return {name: int(record[name]) for name in ("bytes", "files")}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BuilderError(
             f"{path} is not what a fetch wrote. Delete it, and give the same command again."
         ) from error
 
 
-def _must_be_a_place(base_url: str | None) -> None:
-    if base_url is not None and not _is_place(base_url):
-        raise BuilderError(
-            f"--base-url is {base_url!r}; it must begin with http:// or https:// and a host, "
-            "such as https://mirror.example/data."
-        )
-
-
-def _is_place(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # no number between brackets, or no port
-        return False
+def _must_be_an_address(base_url: str | None) -> None:
+    if base_url is None:
+        return
+    with suppress(ValueError):  # no number between brackets, or no port
+        parts = urlsplit(base_url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return
+    raise BuilderError(
+        f"--base-url is {base_url!r}; it must begin with http:// or https:// and a host, "
+        "such as https://mirror.example/data."
+    )
 
 
 def _parts(dataset: DataSet, names: tuple[str, ...]) -> list[ArchivePart]:
@@ -188,49 +198,13 @@ def _parts(dataset: DataSet, names: tuple[str, ...]) -> list[ArchivePart]:
     return [part for part in dataset.parts if part.name in (names or dataset.default_parts)]
 
 
-def _listed(job: _Job, part: ArchivePart) -> list[File]:
-    """The archives of a part, by its list."""
-    path = job.folder / part.archives.name
-    files = []
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        url = line.strip()
-        if not url:
-            continue
-        name, source = _name_in(url), urlsplit(part.archives.url)
-        if not name.endswith((".tar.gz", ".tgz")) or not is_plain_name(name):
-            raise BuilderError(
-                f"{path}, line {number}: {url[:80]!r} is no URL of a .tar.gz. Delete the file and "
-                "give the same command again: it is downloaded anew."
-            )
-        if not url.startswith(f"{source.scheme}://{source.netloc}/"):
-            raise BuilderError(
-                f"{path}, line {number}: {url[:80]!r} is not on {source.netloc}, where the "
-                "official archives are. Delete the file and give the same command again: it is "
-                "downloaded anew. (A mirror: --base-url)"
-            )
-        files.append(
-            File(url, f"{part.name}/{name}", makes=part.name, into=part.name, most=_MOST_PART)
-        )
-    return files
-
-
-def _name_in(url: str) -> str:
-    """Of the file at an address; "" if it is none."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    is_known = parts.scheme in ("http", "https")
-    return PurePosixPath(unquote(parts.path)).name if is_known else ""
-
-
 def _fetch_all(job: _Job, files: list[File]) -> int:
     """Bring what is not there yet; returns how many files that were."""
     todo = [file for file in files if not job.is_done(file)]
-    absent = [file for file in todo if not (job.folder / file.name).is_file()]
+    absent = [file for file in todo if not job.is_there(file)]
     for file in absent:
         if file.name.endswith(".rar") and rar_program() is None:
-            raise no_rar_unpacker(
+            raise no_rar_program(
                 file.name,
                 f"unpack {file.url} elsewhere and copy it here so that {job.folder / file.makes} "
                 "is there",
@@ -246,7 +220,9 @@ def _fetch_all(job: _Job, files: list[File]) -> int:
         raise BuilderError(f"The disk of {job.folder} has not enough room: {room}.")
     try:
         for number, file in enumerate(todo, 1):
-            _fetch_file(job, file, f" ({number} of {len(todo)})" if len(todo) > 1 else "", todo)
+            count = f" ({number} of {len(todo)})" if len(todo) > 1 else ""
+            missing = [f for f in todo if not (job.is_there(f) or job.is_done(f))]
+            _fetch_file(job, file, count, job.by_hand(missing))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -264,12 +240,13 @@ def _bytes_needed(job: _Job, todo: list[File], absent: list[File]) -> int:
 
     def size(file: File) -> int:
         if file in absent:
-            return ask_size(_url(job, file), job.settings.download, otherwise) or 0
+            return ask_size(job.url(file), job.settings.download, otherwise) or 0
         return (job.folder / file.name).stat().st_size
 
     with ThreadPoolExecutor(8) as pool:
         sizes = dict(zip(todo, pool.map(size, todo), strict=True))
-    there = sum(_part_size(job, file) for file in absent)
+    parts = [part_path(job.folder / file.name) for file in absent]
+    there = sum(part.stat().st_size for part in parts if part.is_file())
     unpacked = sum(sizes[file] for file in todo if file.into is not None)
     archives = [sizes[file] for file in absent if file.into is not None]
     plain = sum(sizes[file] for file in absent if file.into is None)
@@ -277,101 +254,75 @@ def _bytes_needed(job: _Job, todo: list[File], absent: list[File]) -> int:
     return max(plain + unpacked + passing - there, 0)
 
 
-def _part_size(job: _Job, file: File) -> int:
-    part = partial_of(job.folder / file.name)
-    return part.stat().st_size if part.is_file() else 0
-
-
-def _url(job: _Job, file: File) -> str:
-    base = job.settings.base_url
-    return file.url if base is None else base.rstrip("/") + urlsplit(file.url).path
-
-
-def _fetch_file(job: _Job, file: File, place: str, todo: list[File]) -> None:
+def _fetch_file(job: _Job, file: File, count: str, otherwise: str) -> None:
     """Download, unpack, move into place, and write down that it is done: in this order."""
-    path, note = job.folder / file.name, job.note_path(file)
-    for own in (partial_of(path), note, job.record_path(file)):
-        job.must_be_inside(own)
+    path, note, record = job.folder / file.name, job.note_path(file), job.record_path(file)
+    for written in (part_path(path), note, record):
+        job.must_be_inside(written)
     if not path.is_file():
-        absent = [f for f in todo if not (job.folder / f.name).is_file() and not job.is_done(f)]
-        with job.progress("fetching", "MB") as progress:
-            download(
-                _url(job, file),
-                path,
-                note,
-                job.settings.download,
-                job.by_hand(absent),
-                lambda done, total, text: progress(done, total, text + place),
-                file.most,
-            )
+        source = Download(job.url(file), path, note, otherwise, file.most)
+        with job.progress("fetching", "MB", count) as progress:
+            download(source, job.settings.download, progress)
     _must_be_as_published(path, file)
-    with path.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    record = {
-        "url": _url(job, file) if note.is_file() else None,  # None: put there by hand
+    facts = {
+        "url": job.url(file) if note.is_file() else None,  # None: put there by hand
         "bytes": path.stat().st_size,
-        "sha256": digest,
-        "files": 1 if file.into is None else _unpack(job, file, path, place),
+        "sha256": _digest(path, "sha256"),
+        "files": 1 if file.into is None else _unpack(job, file, path, count),
     }
     os.sync()  # no power cut may leave the record without what it speaks of
-    job.record_path(file).parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(job.record_path(file), json.dumps(record, indent=1) + "\n")
-    partial_of(path).unlink(missing_ok=True)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(record, json.dumps(facts, indent=1) + "\n")
+    part_path(path).unlink(missing_ok=True)
     if note.is_file():
         if file.into is not None and not job.settings.keep_archives:
             path.unlink()
         note.unlink()
 
 
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, algorithm).hexdigest()
+
+
 def _must_be_as_published(path: Path, file: File) -> None:
     known = official.PUBLISHED.get(file.url)
-    if known is None:
-        return
-    with path.open("rb") as content:
-        found = hashlib.file_digest(content, known.algorithm).hexdigest()
-    if found != known.digest:
+    if known is not None and (digest := _digest(path, known.algorithm)) != known.digest:
         raise BuilderError(
-            f"{path} is not the official file: its {known.algorithm} is {found}, and "
+            f"{path} is not the official file: its {known.algorithm} is {digest}, and "
             f"{known.by} published {known.digest}. Delete it and give the same command again; if "
             "you know that it is good, unpack it by hand."
         )
 
 
-def _unpack(job: _Job, file: File, path: Path, place: str) -> int:
+def _unpack(job: _Job, file: File, path: Path, count: str) -> int:
     """Unpack beside, then move; returns how many files came out."""
     assert file.into is not None
-    staging = job.folder / ".fetch" / "unpacking"
+    taken = _names_of_others(job, file.into)
     try:
-        with job.progress("unpacking", "files") as progress:
-            count = unpack(
-                path,
-                staging,
-                file.holds_rars,
-                lambda done, total, text: progress(done, total, text + place),
-                taken=_taken(job, file.into),
-            )
+        with job.progress("unpacking", "files", count) as progress:
+            files = unpack(path, job.staging, file.holds_rars, progress, taken)
         inside = PurePosixPath(file.makes).relative_to(PurePosixPath(file.into))
-        if not (staging / inside).is_dir():
-            held = ", ".join(sorted(p.name for p in staging.iterdir())[:5])
+        if not (job.staging / inside).is_dir():
+            held = ", ".join(sorted(p.name for p in job.staging.iterdir())[:5])
             raise BuilderError(
                 f"{path} holds no folder {inside} (but {held}): it is not the official archive. "
                 "Delete it and give the same command again: it is downloaded anew."
             )
-        _move(job, staging, job.folder / file.into)
+        _move(job, job.staging, job.folder / file.into)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return count
+        shutil.rmtree(job.staging, ignore_errors=True)
+    return files
 
 
-def _taken(job: _Job, into: str) -> set[str]:
+def _names_of_others(job: _Job, into: str) -> frozenset[str]:
     """What no archive may bring into the folder `into`: our own files, and other archives."""
-    if into == ".":
-        files = list(job.dataset.files)
-    else:
-        files = [f for part in job.dataset.parts if part.name == into for f in _listed(job, part)]
+    files = [*job.dataset.files] if into == "." else []
+    for part in job.dataset.parts:
+        files += listed_archives(part, job.folder) if part.name == into else []
     names = [PurePosixPath(file.name).name for file in files]
-    own = {".fetch", LOCK_FILE, *names, *(f"{name}.part" for name in names)}
-    return {name.casefold() for name in own}
+    names += [".fetch", LOCK_FILE, *(f"{name}.part" for name in names)]
+    return frozenset(name.casefold() for name in names)
 
 
 def _move(job: _Job, source: Path, target: Path) -> None:

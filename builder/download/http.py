@@ -59,7 +59,30 @@ class Note:
         return note if is_fine and type(note.total) in (int, type(None)) else None
 
 
-def partial_of(path: Path) -> Path:
+@dataclass(frozen=True)
+class Download:
+    """A file on a server, and where it goes. It grows as NAME.part, and the file `note` says what
+    the server said of it, so that a later download goes on, or starts anew if that changed."""
+
+    url: str
+    path: Path
+    note: Path
+    otherwise: str  # what the user can do instead: it ends messages
+    limit: int | None = None  # bytes; of a longer file nothing is kept
+
+    @property
+    def part(self) -> Path:
+        return part_path(self.path)
+
+    def must_be_within_limit(self, size: int | None) -> None:
+        if self.limit is not None and size is not None and size > self.limit:
+            raise BuilderError(
+                f"{self.url} has more than {megabytes(self.limit)} MB, and the official file has "
+                f"less: {self.otherwise}."
+            )
+
+
+def part_path(path: Path) -> Path:
     """Where the bytes of a file lie until all of them are there."""
     return path.with_name(path.name + ".part")
 
@@ -86,140 +109,103 @@ def ask_size(url: str, settings: DownloadSettings, otherwise: str) -> int | None
         return None
 
 
-def download(
-    url: str,
-    path: Path,
-    note: Path,
-    settings: DownloadSettings,
-    otherwise: str,
-    progress: Progress = silent,
-    limit: int | None = None,
-) -> None:
-    """Bring the file at `url` to `path`. It grows as NAME.part, and the file `note` says what the
-    server said of it, so that a later call goes on, or starts anew if the server's file changed.
+def download(file: Download, settings: DownloadSettings, progress: Progress = silent) -> None:
+    """Bring a file from its server; `progress` counts MB.
 
     Raises BuilderError if the server refuses, or if `settings.tries` tries in a row bring nothing,
-    or if the file has more than `limit` bytes, or nobody knows how many; `otherwise` ends the
-    message. Raises OSError if the disk refuses.
+    or if the file has more bytes than its limit, or nobody knows how many. Raises OSError if the
+    disk refuses.
     """
-    part = partial_of(path)
-    for own in (part, note):
-        if own.is_symlink():
-            raise BuilderError(f"{own} is a link, and would be written where it leads: delete it.")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    most, idle = _size(part), 0
-    while why := _receive(url, part, note, settings, otherwise, progress, limit):
-        size = _size(part)
+    for path in (file.part, file.note):
+        if path.is_symlink():
+            raise BuilderError(f"{path} is a link, and would be written where it leads: delete it.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    most, idle = _size(file.part), 0
+    while why := _receive(file, settings, progress):
+        size = _size(file.part)
         idle = 0 if size > most else idle + 1
         most = max(most, size)
         if idle >= settings.tries:
             raise BuilderError(
-                f"{url} does not come: {idle} tries in a row brought nothing new, the last one "
-                f"because {why}. What came is kept: give the same command again later, or "
-                f"{otherwise}."
+                f"{file.url} does not come: {idle} tries in a row brought nothing new, the last "
+                f"one because {why}. What came is kept: give the same command again later, or "
+                f"{file.otherwise}."
             )
         time.sleep(settings.pause * 2 ** max(idle - 1, 0))
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.rename(path)
+    with file.part.open("rb") as content:
+        os.fsync(content.fileno())
+    file.part.rename(file.path)
 
 
-def _receive(
-    url: str,
-    part: Path,
-    note: Path,
-    settings: DownloadSettings,
-    otherwise: str,
-    progress: Progress,
-    limit: int | None,
-) -> str | None:
+def _receive(file: Download, settings: DownloadSettings, progress: Progress) -> str | None:
     """One request for what is missing. None if the part is whole now, else why it is not."""
-    known, have = Note.read(note), _size(part)
-    if known is None or known.url != url or known.validator is None:
+    known, have = Note.read(file.note), _size(file.part)
+    if known is None or known.url != file.url or known.validator is None:
         known, have = None, 0
     if known and have and known.total == have:
         return None
     ask = {"Range": f"bytes={have}-", "If-Range": known.validator or ""} if known and have else {}
     try:
-        response = _open(url, ask, settings)
+        response = _open(file.url, ask, settings)
     except HTTPError as error:
         error.close()
+        status = f"{error.code} {printable(str(error.reason))}"
         if error.code == 416:  # the part is longer than what the server has now
-            part.unlink(missing_ok=True)
+            file.part.unlink(missing_ok=True)
         elif error.code not in (408, 429) and error.code < 500:
             raise BuilderError(
-                f"The server does not give {url} ({error.code} {_plain(error.reason)}): "
-                f"{otherwise}."
+                f"The server does not give {file.url} ({status}): {file.otherwise}."
             ) from error
-        return f"the server said {error.code} {_plain(error.reason)}"
+        return f"the server said {status}"
     except (OSError, HTTPException) as error:
-        _must_be_trusted(url, error, otherwise)
+        _must_be_trusted(file.url, error, file.otherwise)
         return _words(error)
     with response:
         if response.status == 206:
             if known is None or not _goes_on(response, have, known.total):
-                part.unlink(missing_ok=True)
+                file.part.unlink(missing_ok=True)
                 return "the server sent another range than asked for"
             total = known.total
-            if limit is not None and total is not None and total > limit:
-                raise _too_large(url, limit, otherwise)
+            file.must_be_within_limit(total)
         else:
             have, total = 0, _length(response)
-            _must_be_bounded(url, response, total, limit, otherwise)
-            part.unlink(missing_ok=True)  # before the note: no note may speak of other bytes
-            write_atomically(note, json.dumps(asdict(Note(url, _validator(response), total))))
-        why = _append(response, part, have, total, progress, limit)
-    if limit is not None and _size(part) > limit:
-        part.unlink()
-        raise _too_large(url, limit, otherwise)
+            if total is None and not response.chunked:
+                raise BuilderError(
+                    f"The server does not say how long {file.url} is (neither Content-Length nor "
+                    f"chunks), so a file that was cut off would look whole: {file.otherwise}."
+                )
+            file.must_be_within_limit(total)
+            file.part.unlink(missing_ok=True)  # before the note: none may speak of other bytes
+            note = Note(file.url, _validator(response), total)
+            write_atomically(file.note, json.dumps(asdict(note)))
+        why = _append(file, response, have, total, progress)
+    try:
+        file.must_be_within_limit(_size(file.part))
+    except BuilderError:
+        file.part.unlink()
+        raise
     return why
 
 
-def _must_be_bounded(
-    url: str, response: HTTPResponse, total: int | None, limit: int | None, otherwise: str
-) -> None:
-    """Raises BuilderError for an answer that is too long, or whose end could be any."""
-    if total is None and not response.chunked:
-        raise BuilderError(
-            f"The server does not say how long {url} is (neither Content-Length nor chunks), so a "
-            f"file that was cut off would look whole: {otherwise}."
-        )
-    if limit is not None and total is not None and total > limit:
-        raise _too_large(url, limit, otherwise)
-
-
-def _too_large(url: str, limit: int, otherwise: str) -> BuilderError:
-    return BuilderError(
-        f"{url} has more than {megabytes(limit)} MB, and the official file has less: {otherwise}."
-    )
-
-
 def _append(
-    response: HTTPResponse,
-    part: Path,
-    have: int,
-    total: int | None,
-    progress: Progress,
-    limit: int | None,
+    file: Download, response: HTTPResponse, have: int, total: int | None, progress: Progress
 ) -> str | None:
     """Write the answer's body to the end of the part; the result is that of `_receive`."""
-    name = part.name.removesuffix(".part")
 
     def report() -> None:
         done = megabytes(have)
-        progress(done, done + 1 if total is None else megabytes(total), name)
+        progress(done, done + 1 if total is None else megabytes(total), file.path.name)
 
     report()
-    with os.fdopen(open_own(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
-        while have < total if total is not None else limit is None or have <= limit:
+    with os.fdopen(open_own(file.part, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as part:
+        while have < total if total is not None else file.limit is None or have <= file.limit:
             try:
                 block = response.read1(_BLOCK if total is None else min(_BLOCK, total - have))
             except (OSError, HTTPException) as error:
                 return _words(error)
             if not block:
                 break
-            file.write(block)
+            part.write(block)
             have += len(block)
             report()
     if total is not None and have < total:
@@ -300,11 +286,6 @@ def _must_be_trusted(url: str, error: Any, otherwise: str) -> None:
             f"({reason.verify_message}): give --insecure to take the files from whoever answers "
             f"there, with the checksums inside the archives as the only check, or {otherwise}."
         ) from error
-
-
-def _plain(text: object) -> str:
-    """What a server said, without what moves a terminal's cursor."""
-    return printable(str(text))
 
 
 def _words(error: Exception) -> str:

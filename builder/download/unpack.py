@@ -4,7 +4,6 @@ import gzip
 import shutil
 import stat
 import struct
-import subprocess
 import tarfile
 import unicodedata
 import zipfile
@@ -20,6 +19,7 @@ from typing import Any, cast
 import rarfile
 
 from builder.atomic import open_new
+from builder.download.rar_program import blocks_of_pipe, no_rar_program, print_all_files
 from builder.errors import BuilderError
 from builder.progress import Progress, silent
 
@@ -59,8 +59,8 @@ def unpack(
     taken: Collection[str] = (),
 ) -> int:
     """Unpack `archive` into `folder` (made if need be); returns how many files it brought. With
-    `holds_rars`, the .rar files that it holds at its top are unpacked in their place. `taken`:
-    names at the top that are another's.
+    `holds_rars`, the .rar files that it holds at its top are unpacked in their place. `progress`
+    counts files. `taken`: names at the top that are another's.
 
     Raises BuilderError, before anything is written, if a member's path would leave the folder, if
     its name is taken or moves a terminal's cursor, if it is a link, or if the members together have
@@ -69,57 +69,62 @@ def unpack(
     installed. Raises OSError if the disk refuses.
     """
     room = max(MOST_GROWTH * archive.stat().st_size, SMALL)
-    one = partial(_unpack, folder=folder, remedy=f"Delete {archive}", progress=progress)
-    files, used = one(archive, archive.name, room, taken=taken)
+    target = _Target(folder, f"Delete {archive}", progress, taken)
+    files, used = target.take(archive, archive.name, room)
     for inner in sorted(folder.glob("*.rar")) if holds_rars else ():
-        name = f"{inner.name} in {archive.name}"
-        more, bytes_of_it = one(inner, name, room - used, taken=taken)
-        files, used = files + more - 1, used + bytes_of_it
+        more, size = target.take(inner, f"{inner.name} in {archive.name}", room - used)
+        files, used = files + more - 1, used + size
         inner.unlink()
     return files
 
 
-def _unpack(
-    archive: Path,
-    name: str,
-    room: int,
-    *,
-    folder: Path,
-    remedy: str,
-    progress: Progress,
-    taken: Collection[str],
-) -> tuple[int, int]:
-    """Files that came, and their bytes: at most `room`."""
-    try:
-        with _open(archive, room) as members:
-            for member in members:
-                _must_stay_inside(name, member, taken)
-            size = sum(member.size for member in members)
-            _must_fit(name, size, room, folder.parent)
-            folder.mkdir(parents=True, exist_ok=True)
-            files = [member for member in members if member.kind == "file"]
-            for done, member in enumerate(files):
-                progress(done, len(files), name)
-                path = folder / member.name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.unlink(missing_ok=True)  # of two members of one name the last one counts
-                with open_new(path) as file:
-                    for block in member.blocks():
-                        file.write(block)
-            progress(len(files), len(files), name)
-    except rarfile.RarCannotExec as error:
-        raise no_rar_unpacker(name) from error
-    except _DAMAGED as error:
-        raise BuilderError(
-            f"{name} cannot be unpacked ({str(error) or type(error).__name__}). "
-            f"{remedy} and give the same command again: it is downloaded anew."
-        ) from error
-    if not files:
-        raise BuilderError(
-            f"{name} holds no file that can be read (it is empty, or locked by a password). "
-            f"{remedy} and give the same command again: it is downloaded anew."
+@dataclass(frozen=True)
+class _Target:
+    """Where and how archives are unpacked."""
+
+    folder: Path
+    remedy: str  # what helps against a damaged one
+    progress: Progress
+    taken: Collection[str]  # names at the top
+
+    def take(self, archive: Path, name: str, room: int) -> tuple[int, int]:
+        """Unpack an archive; how many files came, and their bytes: at most `room`."""
+        try:
+            with _open(archive, room) as members:
+                for member in members:
+                    _must_stay_inside(name, member, self.taken)
+                size = sum(member.size for member in members)
+                _must_fit(name, size, room, self.folder.parent)
+                files = [member for member in members if member.kind == "file"]
+                self._write(files, name)
+        except rarfile.RarCannotExec as error:
+            raise no_rar_program(name) from error
+        except _DAMAGED as error:
+            raise self._unusable(
+                f"{name} cannot be unpacked ({str(error) or type(error).__name__})"
+            ) from error
+        if not files:
+            raise self._unusable(
+                f"{name} holds no file that can be read (it is empty, or locked by a password)"
+            )
+        return len(files), size
+
+    def _write(self, files: list[Member], name: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for done, member in enumerate(files):
+            self.progress(done, len(files), name)
+            path = self.folder / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # of two members of one name the last one counts
+            with open_new(path) as file:
+                for block in member.blocks():
+                    file.write(block)
+        self.progress(len(files), len(files), name)
+
+    def _unusable(self, problem: str) -> BuilderError:
+        return BuilderError(
+            f"{problem}. {self.remedy} and give the same command again: it is downloaded anew."
         )
-    return len(files), size
 
 
 def _must_fit(archive: str, size: int, room: int, folder: Path) -> None:
@@ -189,25 +194,19 @@ def _open_zip(archive: Path) -> Iterator[list[Member]]:
             kind = "folder" if info.is_dir() else "file"
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "link"
-            members.append(
-                Member(
-                    info.filename,
-                    kind,
-                    info.file_size,
-                    partial(_blocks, partial(opened.open, info)),
-                )
-            )
+            blocks = partial(_blocks, partial(opened.open, info))
+            members.append(Member(info.filename, kind, info.file_size, blocks))
         yield members
 
 
 def _counted(infos: Iterable[Any]) -> list[Any]:
-    found = list(islice(infos, MOST_MEMBERS + 1))
-    if len(found) > MOST_MEMBERS:
+    members = list(islice(infos, MOST_MEMBERS + 1))
+    if len(members) > MOST_MEMBERS:
         raise BuilderError(
             f"An archive has more than {MOST_MEMBERS} members, and no official one has: look where "
             "it came from."
         )
-    return found
+    return members
 
 
 def _within(infos: Iterable[tarfile.TarInfo], room: int) -> Iterator[tarfile.TarInfo]:
@@ -264,14 +263,14 @@ def _open_rar(archive: Path) -> Iterator[list[Member]]:
         infos = _counted(opened.infolist())
         pipe = None
         if any(info.is_file() and info.compress_type != rarfile.RAR_M0 for info in infos):
-            pipe = _print_all_files(archive)
+            pipe = print_all_files(archive)
         try:
             yield [
                 Member(
                     info.filename,
                     "file" if info.is_file() else "folder" if info.is_dir() else "link",
                     info.file_size or 0,
-                    partial(_blocks_of_pipe, pipe.stdout, info)
+                    partial(blocks_of_pipe, pipe.stdout, info)
                     if pipe
                     else partial(_blocks, partial(opened.open, info)),
                 )
@@ -281,55 +280,3 @@ def _open_rar(archive: Path) -> Iterator[list[Member]]:
             if pipe:
                 pipe.kill()
                 pipe.communicate()
-
-
-# What prints all files of a rar, one after the other, in the order in which they lie there. (By
-# itself rarfile starts a program for every file, which of a solid archive unpacks all files before
-# it each time; and what it gives to bsdtar is not understood, rarfile 4.5.)
-_PROGRAMS = {
-    "unrar": ("p", "-inul", "-p-", "--"),
-    "unar": ("-q", "-o", "-", "--"),
-    "bsdtar": ("-x", "--to-stdout", "-f"),  # no solid RAR 4
-    "7z": ("e", "-so", "-bb0", "--"),  # Debian's reads no rar
-    "7zz": ("e", "-so", "-bb0", "--"),
-}
-
-
-def rar_program() -> str | None:
-    """The program that unpacks compressed rar archives here, the most capable of those installed;
-    None if there is none."""
-    return next((name for name in _PROGRAMS if shutil.which(name)), None)
-
-
-def _print_all_files(archive: Path) -> subprocess.Popen[bytes]:
-    program = rar_program()
-    if program is None:
-        raise rarfile.RarCannotExec
-    return subprocess.Popen(
-        [program, *_PROGRAMS[program], str(archive.absolute())],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def _blocks_of_pipe(pipe: Any, info: rarfile.RarInfo) -> Iterator[bytes]:
-    left, checksum = info.file_size, 0
-    while left and (block := pipe.read(min(left, _BLOCK))):
-        left -= len(block)
-        checksum = zlib.crc32(block, checksum)
-        yield block
-    if left or info.CRC not in (checksum, None):
-        raise rarfile.BadRarFile(
-            f"{info.filename} does not come whole out of {rar_program()}; if the archive is good, "
-            f"another one of {', '.join(_PROGRAMS)} may do better"
-        )
-
-
-def no_rar_unpacker(name: str, otherwise: str = "unpack it elsewhere") -> BuilderError:
-    """The error of a rar archive that nothing here unpacks."""
-    return BuilderError(
-        f"{name} needs a program that unpacks rar and none is installed: install unrar, unar or "
-        "bsdtar (Debian, Ubuntu: apt-get install unrar, unar or libarchive-tools) and give the "
-        f"same command again, or {otherwise}."
-    )

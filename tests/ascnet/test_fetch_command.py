@@ -5,17 +5,16 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from builder.download import official as places
-from tests.builder.download.test_fetch import LISTS, RAR, VIDEOS, ZIP
-from tests.builder.download.test_http import Server, no_one, serve
-from tests.builder.download.test_unpack import rar_of, tool, zip_of
+from builder.download import official
+from tests.builder.download.archives import LISTS, RAR, VIDEOS, ZIP, rar_of, tool, zip_of
+from tests.builder.download.server import Server, no_one, serve
 from tests.commands import run_ascnet
 
 
 @pytest.fixture(autouse=True)
 def nothing_published(monkeypatch):
     """The archives here are none of the official ones."""
-    monkeypatch.setattr(places, "PUBLISHED", {})
+    monkeypatch.setattr(official, "PUBLISHED", {})
 
 
 @pytest.fixture

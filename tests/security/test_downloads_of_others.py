@@ -17,16 +17,29 @@ from urllib.request import Request
 
 import pytest
 
-from builder.download import official as places
-from builder.download import unpack
+from builder.download import official, unpack
 from builder.download.fetch import FetchSettings, fetch
-from builder.download.http import DownloadSettings, _SafeRedirects, ask_size, download
+from builder.download.http import (
+    Download,
+    DownloadSettings,
+    _SafeRedirects,
+    ask_size,
+    download,
+)
 from builder.download.official import KINETICS400, UCF101
 from builder.errors import BuilderError
-from tests.builder.download.test_fetch import LISTS, RAR, VIDEOS, ZIP
-from tests.builder.download.test_http import Server
-from tests.builder.download.test_http import serve as serve_files
-from tests.builder.download.test_unpack import found, rar_of, tar_of, tool, zip_of
+from tests.builder.download.archives import (
+    LISTS,
+    RAR,
+    VIDEOS,
+    ZIP,
+    files_in,
+    rar_of,
+    tar_of,
+    tool,
+    zip_of,
+)
+from tests.builder.download.server import Server, serve
 from tests.commands import refused
 from trainer.data.streaming import retrying as remote
 from trainer.data.streaming.retrying import Patience, fetch_metadata
@@ -147,7 +160,7 @@ def test_a_server_sends_no_reader_to_a_file(tmp_path, to):
         with pytest.raises(TrainerError, match="cannot be read"):
             fetch_metadata(url, tmp_path / "copy", Patience(1, 0.001))
         with pytest.raises(BuilderError, match=r"does not give .*/x \("):
-            download(f"{url}/x", tmp_path / "x", tmp_path / "note", QUICK, "get it by hand")
+            get(f"{url}/x", tmp_path)
         assert ask_size(f"{url}/x", QUICK, "") is None
 
 
@@ -207,8 +220,9 @@ def test_curl_is_told_the_same():
 
 
 def get(url: str, folder: Path, limit: int | None = None) -> bytes:
-    download(url, folder / "a", folder / "note", QUICK, "get it by hand", limit=limit)
-    return (folder / "a").read_bytes()
+    file = Download(url, folder / "a", folder / "note", "get it by hand", limit)
+    download(file, QUICK)
+    return file.path.read_bytes()
 
 
 def test_an_end_that_could_be_any_is_no_end(tmp_path):
@@ -229,7 +243,7 @@ def test_no_more_is_taken_than_the_official_file_has(tmp_path):
     with answering(endless_chunks) as url, pytest.raises(BuilderError, match="more than 1 MB"):
         get(url, tmp_path, limit=10**6)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1000
-    with serve_files() as server:
+    with serve() as server:
         server.files["/a"], server.lie = b"x", 10**12
         with pytest.raises(BuilderError, match="more than 1 MB"):
             get(f"{server.url}/a", tmp_path, limit=10**6)
@@ -237,7 +251,7 @@ def test_no_more_is_taken_than_the_official_file_has(tmp_path):
 
 def test_a_note_of_others_fills_nothing(tmp_path):
     """It may say that a file goes on for ever, or hold what breaks a request."""
-    with serve_files() as server:
+    with serve() as server:
         server.files["/a"], server.tags["/a"] = b"content", '"1"'
         for total, tag in ((10**15, '"1"'), ("x", '"1"'), (7, '"1"\r\nX: y'), (None, 3)):
             (tmp_path / "a.part").write_bytes(b"con")
@@ -252,7 +266,7 @@ def test_a_note_of_others_fills_nothing(tmp_path):
 def test_a_download_writes_through_no_link(tmp_path, name):
     (tmp_path / "mine").write_text("mine")
     (tmp_path / name).symlink_to("mine")
-    with serve_files() as server:
+    with serve() as server:
         server.files["/a"] = b"theirs"
         with pytest.raises(BuilderError, match=f"{name} is a link"):
             get(f"{server.url}/a", tmp_path)
@@ -265,7 +279,7 @@ def test_a_download_writes_through_no_link(tmp_path, name):
 def out_of(content: bytes, tmp_path: Path, **options: object) -> dict[str, bytes]:
     (tmp_path / "a.bin").write_bytes(content)
     unpack.unpack(tmp_path / "a.bin", tmp_path / "out", **options)
-    return found(tmp_path / "out")
+    return files_in(tmp_path / "out")
 
 
 def sparse_tar(size: int) -> bytes:
@@ -387,11 +401,11 @@ def test_names_that_move_the_cursor_are_refused(tmp_path, make, name):
 
 
 @pytest.fixture
-def official(tmp_path, monkeypatch) -> Iterator[Server]:
+def archives(tmp_path, monkeypatch) -> Iterator[Server]:
     tool(tmp_path / "bin")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
-    monkeypatch.setattr(places, "PUBLISHED", {})
-    with serve_files() as server:
+    monkeypatch.setattr(official, "PUBLISHED", {})
+    with serve() as server:
         server.files |= {RAR: rar_of(VIDEOS), ZIP: zip_of(LISTS)}
         yield server
 
@@ -404,10 +418,10 @@ def fetched(server: Server, folder: Path, dataset=UCF101, parts=()) -> None:
     "name",
     [".fetch/UCF101.rar.json", ".fetch", ".lock", ".LOCK", "UCF101.rar", "ucf101.rar.part"],
 )
-def test_an_archive_brings_nothing_that_is_ours(official, tmp_path, name):
-    official.files[ZIP] = zip_of(LISTS | {name: b"theirs"})
+def test_an_archive_brings_nothing_that_is_ours(archives, tmp_path, name):
+    archives.files[ZIP] = zip_of(LISTS | {name: b"theirs"})
     with pytest.raises(BuilderError, match="is not an archive's to bring"):
-        fetched(official, tmp_path / "to")
+        fetched(archives, tmp_path / "to")
     assert not [
         p for p in (tmp_path / "to").rglob("*") if p.is_file() and p.read_bytes() == b"theirs"
     ]
@@ -416,52 +430,54 @@ def test_an_archive_brings_nothing_that_is_ours(official, tmp_path, name):
 @pytest.mark.parametrize(
     "name", ["UCF-101", "UCF-101/Archery", ".fetch", ".fetch/unpacking", "UCF101.rar.part", ".lock"]
 )
-def test_fetch_writes_through_no_link(official, tmp_path, name):
+def test_fetch_writes_through_no_link(archives, tmp_path, name):
     mine, to = tmp_path / "mine", tmp_path / "to"
     mine.mkdir()
     (to / name).parent.mkdir(parents=True)
     (to / name).symlink_to(mine if "." not in name or "fetch" in name else mine / "file")
     with pytest.raises(BuilderError, match=f"{name} is a link"):
-        fetched(official, to)
+        fetched(archives, to)
     assert not list(mine.iterdir())
 
 
-def test_the_folder_itself_may_be_a_link(official, tmp_path):
+def test_the_folder_itself_may_be_a_link(archives, tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "to").symlink_to("disk")
-    fetched(official, tmp_path / "to")
-    assert set(VIDEOS) <= set(found(tmp_path / "disk"))
+    fetched(archives, tmp_path / "to")
+    assert set(VIDEOS) <= set(files_in(tmp_path / "disk"))
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"{}", b"\xff", b'{"bytes": [], "files": 1}'])
-def test_a_record_of_others_is_named(official, tmp_path, content):
-    fetched(official, tmp_path / "to")
+def test_a_record_of_others_is_named(archives, tmp_path, content):
+    fetched(archives, tmp_path / "to")
     (tmp_path / "to" / ".fetch" / "UCF101.rar.json").write_bytes(content)
     with pytest.raises(BuilderError, match=r"UCF101\.rar\.json is not what a fetch wrote"):
-        fetched(official, tmp_path / "to")
+        fetched(archives, tmp_path / "to")
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 @pytest.mark.parametrize("by_hand", [False, True])
-def test_a_file_is_the_published_one(official, tmp_path, monkeypatch, algorithm, by_hand):
-    digest = hashlib.new(algorithm, official.files[ZIP]).hexdigest()
+def test_a_file_is_the_published_one(archives, tmp_path, monkeypatch, algorithm, by_hand):
+    digest = hashlib.new(algorithm, archives.files[ZIP]).hexdigest()
     url = UCF101.files[1].url
-    monkeypatch.setattr(places, "PUBLISHED", {url: places.PublishedFile(algorithm, digest, "us")})
-    fetched(official, tmp_path / "good")
+    monkeypatch.setattr(
+        official, "PUBLISHED", {url: official.PublishedFile(algorithm, digest, "us")}
+    )
+    fetched(archives, tmp_path / "good")
     if by_hand:
         (tmp_path / "bad").mkdir()
         (tmp_path / "bad" / UCF101.files[1].name).write_bytes(zip_of({"ucfTrainTestlist/x": b"y"}))
     else:
-        official.files[ZIP] = zip_of({"ucfTrainTestlist/x": b"y"})
+        archives.files[ZIP] = zip_of({"ucfTrainTestlist/x": b"y"})
     with pytest.raises(BuilderError, match=f"not the official file: its {algorithm} is .* us publ"):
-        fetched(official, tmp_path / "bad")
+        fetched(archives, tmp_path / "bad")
     assert not (tmp_path / "bad" / "ucfTrainTestlist").exists()
 
 
 def test_what_is_published_is_of_files_that_are_fetched():
-    urls = {file.url for dataset in places.DATASETS.values() for file in dataset.files}
-    assert set(places.PUBLISHED) <= urls
-    for known in places.PUBLISHED.values():
+    urls = {file.url for dataset in official.DATASETS.values() for file in dataset.files}
+    assert set(official.PUBLISHED) <= urls
+    for known in official.PUBLISHED.values():
         assert len(known.digest) == 2 * hashlib.new(known.algorithm).digest_size
 
 
@@ -476,10 +492,10 @@ def test_what_is_published_is_of_files_that_are_fetched():
         (b"https://[x/part_0.tar.gz", "is no URL of a .tar.gz"),
     ],
 )
-def test_a_list_names_what_is_on_its_own_server(official, tmp_path, line, said):
+def test_a_list_names_what_is_on_its_own_server(archives, tmp_path, line, said):
     place = "/kinetics/400"
-    official.files[f"{place}/val/k400_val_path.txt"] = line
-    official.files[f"{place}/annotations/val.csv"] = b"x"
+    archives.files[f"{place}/val/k400_val_path.txt"] = line
+    archives.files[f"{place}/annotations/val.csv"] = b"x"
     with pytest.raises(BuilderError, match="line 1") as caught:
-        fetched(official, tmp_path / "to", KINETICS400, ("val",))
+        fetched(archives, tmp_path / "to", KINETICS400, ("val",))
     assert said in str(caught.value)

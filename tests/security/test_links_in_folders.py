@@ -13,9 +13,10 @@ import torch
 
 from builder.atomic import must_be_own, only_writer, open_new, open_own, write_atomically
 from builder.download.fetch import FetchSettings, fetch
-from builder.download.http import _append, partial_of
+from builder.download.http import Download, _append
 from builder.download.official import DATASETS
 from builder.errors import BuilderError
+from builder.progress import silent
 from evaluate.features.store import Features, unfinished
 from evaluate.finetune.checkpoint import Kept
 from evaluate.results import write_json
@@ -156,16 +157,16 @@ def test_a_new_file_is_never_one_that_is_there(precious, tmp_path):
         open_new(tmp_path / "y")
 
 
-def test_a_download_on_its_way(precious, tmp_path):
-    part = partial_of(tmp_path / "a.zip")
-    part.symlink_to(precious)
-    with pytest.raises(BuilderError, match=r"a\.zip\.part is a link"):
-        _append(io.BytesIO(b"content"), part, 0, 7, lambda *_: None, 7)  # type: ignore[arg-type]
-    part.unlink()
-    part.hardlink_to(precious)
-    with pytest.raises(BuilderError, match="second name"):
-        _append(io.BytesIO(b"content"), part, 0, 7, lambda *_: None, 7)  # type: ignore[arg-type]
-    part.unlink()
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [("symlink_to", r"a\.zip\.part is a link"), ("hardlink_to", "second name")],
+)
+def test_a_download_on_its_way(link, said, precious, tmp_path):
+    file = Download("http://h/a.zip", tmp_path / "a.zip", tmp_path / "note", "")
+    getattr(file.part, link)(precious)
+    with pytest.raises(BuilderError, match=said):
+        _append(file, io.BytesIO(b"content"), 0, 7, silent)  # type: ignore[arg-type]
+    file.part.unlink()
 
 
 @pytest.mark.parametrize("name", [".fetch", ".fetch/unpacking"])

@@ -14,7 +14,7 @@ from builder.decode import pyav as pyav_engine
 from builder.decode.engine import transcode
 from builder.decode.frames import Frames, FrameSettings
 from builder.decode.processes import Children, ending_with_parent
-from builder.download.unpack import rar_program
+from builder.download.rar_program import rar_program
 from builder.errors import BuilderError
 from tests.commands import run_ascnet
 

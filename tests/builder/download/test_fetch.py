@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 from collections import namedtuple
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -13,28 +12,29 @@ import pytest
 from builder.atomic import only_writer
 from builder.catalog import official_counts, ucf101
 from builder.download import fetch as module
-from builder.download import official as places
+from builder.download import official
 from builder.download.fetch import FetchSettings, FetchSummary, fetch
 from builder.download.http import DownloadSettings
 from builder.download.official import DATASETS, HMDB51, KINETICS400, UCF101, DataSet
 from builder.errors import BuilderError
-from tests.builder.download.test_http import Server, no_one, serve
-from tests.builder.download.test_unpack import found, rar_of, tar_of, tool, zip_of
-
-RAR = "/data/UCF101/UCF101.rar"
-ZIP = "/data/UCF101/UCF101TrainTestSplits-RecognitionTask.zip"
-VIDEOS = {
-    f"UCF-101/{name}/v_{name}_g{group:02d}_c01.avi": name.encode() * group
-    for name in ("Archery", "Biking")
-    for group in (1, 9)
-}
-LISTS = {"ucfTrainTestlist/classInd.txt": b"1 Archery\n2 Biking\n"}
+from tests.builder.download.archives import (
+    LISTS,
+    RAR,
+    VIDEOS,
+    ZIP,
+    files_in,
+    rar_of,
+    tar_of,
+    tool,
+    zip_of,
+)
+from tests.builder.download.server import Server, no_one
 
 
 @pytest.fixture(autouse=True)
 def nothing_published(monkeypatch):
     """The archives here are none of the official ones."""
-    monkeypatch.setattr(places, "PUBLISHED", {})
+    monkeypatch.setattr(official, "PUBLISHED", {})
 
 
 @pytest.fixture(autouse=True)
@@ -43,13 +43,6 @@ def unrar(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("bin")
     tool(folder)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("no_proxy", "*")
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture
@@ -63,18 +56,12 @@ def settings_of(server: Server, **more: bool) -> FetchSettings:
     return FetchSettings(server.url, download=DownloadSettings(tries=2, pause=0.001), **more)
 
 
-def get(
-    server: Server,
-    folder: Path,
-    dataset: DataSet = UCF101,
-    parts: tuple[str, ...] = (),
-    **more: bool,
-) -> FetchSummary:
-    return fetch(dataset, folder, settings_of(server, **more), parts)
+def get(server: Server, folder: Path, dataset: DataSet = UCF101, *parts: str) -> FetchSummary:
+    return fetch(dataset, folder, settings_of(server), parts)
 
 
 def visible(folder: Path) -> dict[str, bytes]:
-    return {name: text for name, text in found(folder).items() if not name.startswith(".")}
+    return {name: text for name, text in files_in(folder).items() if not name.startswith(".")}
 
 
 def test_ucf101_is_fetched_and_can_be_built(ucf, tmp_path):
@@ -116,7 +103,7 @@ def test_what_was_deleted_is_fetched_again(ucf, tmp_path):
 
 
 def test_archives_are_kept_when_asked(ucf, tmp_path):
-    get(ucf, tmp_path, keep_archives=True)
+    fetch(UCF101, tmp_path, settings_of(ucf, keep_archives=True))
     assert (tmp_path / "UCF101.rar").read_bytes() == ucf.files[RAR]
     assert not list(tmp_path.rglob("*.note"))
 
@@ -164,7 +151,7 @@ def test_kinetics400(kinetics, tmp_path):
     got = visible(tmp_path)
     assert {name: text for name, text in got.items() if not name.endswith("_path.txt")} == wanted
     kinetics.asked.clear()
-    assert get(kinetics, tmp_path, KINETICS400, ("test", "val")).fetched == 4
+    assert get(kinetics, tmp_path, KINETICS400, "test", "val").fetched == 4
     assert all("/test" in path for path, _ in kinetics.asked)
     assert (tmp_path / "test" / "test1_000001_000011.mp4").is_file()
 
@@ -173,11 +160,11 @@ def test_a_kinetics_archive_that_broke_goes_on_alone(kinetics, tmp_path):
     last = "/kinetics/400/val/part%201.tar.gz"
     content = kinetics.files.pop(last)
     with pytest.raises(BuilderError, match="404") as error:
-        get(kinetics, tmp_path, KINETICS400, ("val",))
+        get(kinetics, tmp_path, KINETICS400, "val")
     assert str(tmp_path / "val" / "part 1.tar.gz") in str(error.value)
     kinetics.files[last] = content
     kinetics.asked.clear()
-    assert get(kinetics, tmp_path, KINETICS400, ("val",)).fetched == 1
+    assert get(kinetics, tmp_path, KINETICS400, "val").fetched == 1
     assert kinetics.asked == [(last, None)]
 
 
@@ -186,41 +173,35 @@ def test_a_list_that_is_none_is_named_by_its_line(kinetics, tmp_path):
         b"https://s3.amazonaws.com/b.tar.gz\n<html>\n"
     )
     with pytest.raises(BuilderError, match=r"k400_val_path.txt, line 2: '<html>' is no URL"):
-        get(kinetics, tmp_path, KINETICS400, ("val",))
+        get(kinetics, tmp_path, KINETICS400, "val")
 
 
 def test_parts_are_of_kinetics_alone(server, tmp_path):
     with pytest.raises(BuilderError, match="'train', and of ucf101 it has no parts"):
-        get(server, tmp_path, UCF101, ("train",))
+        get(server, tmp_path, UCF101, "train")
     with pytest.raises(BuilderError, match="its parts are train, val, test"):
-        get(server, tmp_path, KINETICS400, ("all",))
+        get(server, tmp_path, KINETICS400, "all")
 
 
-def test_a_damaged_archive_is_kept_and_not_done(ucf, tmp_path):
-    ucf.files[RAR] = rar_of(VIDEOS, wrong_crc=True)
-    with pytest.raises(BuilderError, match=r"UCF101.rar cannot be unpacked .*Archery_g01_c01"):
-        get(ucf, tmp_path)
-    assert set(visible(tmp_path)) == {"UCF101.rar"}
-    assert not list((tmp_path / ".fetch").glob("*.json"))
-    (tmp_path / "UCF101.rar").unlink()
-    ucf.files[RAR] = rar_of(VIDEOS)
-    get(ucf, tmp_path)
-    assert visible(tmp_path) == VIDEOS | LISTS
-
-
-def test_another_archive_under_the_name_is_refused(ucf, tmp_path):
-    ucf.files[RAR] = rar_of({"Other/a.avi": b"1"})
-    with pytest.raises(BuilderError, match=r"holds no folder UCF-101 \(but Other\)"):
-        get(ucf, tmp_path)
-    assert set(visible(tmp_path)) == {"UCF101.rar"}
-
-
-def test_a_member_that_leaves_the_folder_is_refused(ucf, tmp_path):
-    ucf.files[RAR] = rar_of(VIDEOS | {"../../escaped": b"1"})
-    with pytest.raises(BuilderError, match=r"UCF101.rar is refused.*escaped"):
-        get(ucf, tmp_path / "ucf101")
-    assert set(visible(tmp_path / "ucf101")) == {"UCF101.rar"}
-    assert not list(tmp_path.rglob("escaped"))
+@pytest.mark.parametrize(
+    ("archive", "said"),
+    [
+        (rar_of(VIDEOS, wrong_crc=True), r"UCF101.rar cannot be unpacked .*Archery_g01_c01"),
+        (rar_of({"Other/a.avi": b"1"}), r"holds no folder UCF-101 \(but Other\)"),
+        (rar_of(VIDEOS | {"../../escaped": b"1"}), r"UCF101.rar is refused.*escaped"),
+    ],
+)
+def test_a_wrong_archive_is_kept_and_not_done(ucf, tmp_path, archive, said):
+    folder = tmp_path / "ucf101"
+    right, ucf.files[RAR] = ucf.files[RAR], archive
+    with pytest.raises(BuilderError, match=said):
+        get(ucf, folder)
+    assert set(visible(folder)) == {"UCF101.rar"}
+    assert not [*(folder / ".fetch").glob("*.json"), *tmp_path.rglob("escaped")]
+    (folder / "UCF101.rar").unlink()
+    ucf.files[RAR] = right
+    get(ucf, folder)
+    assert visible(folder) == VIDEOS | LISTS
 
 
 class Killed(BaseException):

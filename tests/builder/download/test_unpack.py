@@ -1,90 +1,25 @@
 import gzip
 import io
 import stat
-import struct
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 
 import pytest
 
-from builder.download.unpack import rar_program, unpack
+from builder.download.rar_program import rar_program
+from builder.download.unpack import unpack
 from builder.errors import BuilderError
+from tests.builder.download.archives import files_in, rar_of, tar_link, tar_of, tool, zip_of
 
 LINK = 0o120777
-
-
-def rar_of(
-    files: dict[str, bytes],
-    *,
-    method: int = 0x30,  # stored
-    mode: int = 0o100644,
-    solid: bool = False,
-    wrong_crc: bool = False,
-) -> bytes:
-    """A RAR 3 archive. Of a compressed one (method 0x33) the data are not really compressed."""
-
-    def block(kind: int, flags: int, fields: bytes) -> bytes:
-        rest = struct.pack("<BHH", kind, flags, 7 + len(fields)) + fields
-        return struct.pack("<H", zlib.crc32(rest) & 0xFFFF) + rest
-
-    parts = [b"Rar!\x1a\x07\x00", block(0x73, 0x0008 if solid else 0, bytes(6))]
-    for name, content in files.items():
-        size, encoded = len(content), name.encode()
-        crc = zlib.crc32(content) ^ wrong_crc
-        fields = struct.pack(
-            "<LLBLLBBHL", size, size, 3, crc, 0x21 << 16, 29, method, len(encoded), mode
-        )
-        parts += [block(0x74, 0x8000, fields + encoded), content]
-    return b"".join([*parts, block(0x7B, 0x4000, b"")])
-
-
-def zip_of(files: dict[str, bytes], mode: int = 0o100644) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            info = zipfile.ZipInfo(name)
-            info.external_attr = mode << 16
-            archive.writestr(info, content)
-    return buffer.getvalue()
-
-
-def tar_of(files: dict[str, bytes | tarfile.TarInfo]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.TarFile(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
-            if isinstance(content, bytes):
-                info.size = len(content)
-            archive.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
-    return buffer.getvalue()
-
-
-def tar_link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info
-
-
-def tool(folder: Path, script: str = "exit 0") -> None:
-    """A program `unrar` in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "unrar"
-    program.write_text(f'#!/bin/sh\n[ "$1" = p ] || exit 0\n{script}\n')
-    program.chmod(0o755)
-
-
-def found(folder: Path) -> dict[str, bytes]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def unpacked(content: bytes, tmp_path: Path, name: str = "a.bin", **options: bool) -> dict:
     archive = tmp_path / name
     archive.write_bytes(content)
     count = unpack(archive, tmp_path / "out", **options)
-    files = found(tmp_path / "out")
+    files = files_in(tmp_path / "out")
     assert count == len(files)
     return files
 
@@ -104,7 +39,7 @@ def test_every_kind_comes_out_whole(tmp_path, kind):
     archive = tmp_path / f"a.{kind}"
     archive.write_bytes(MAKERS[kind](FILES))
     assert unpack(archive, tmp_path / "out", progress=lambda *now: seen.append(now)) == 3
-    assert found(tmp_path / "out") == FILES
+    assert files_in(tmp_path / "out") == FILES
     assert seen == [(done, 3, f"a.{kind}") for done in range(4)]
 
 
@@ -186,7 +121,7 @@ def test_a_rar_in_a_rar_that_leaves_the_folder_is_refused(tmp_path):
     inner = {"kick.rar": rar_of({"ok": b"1", "../../x": b"2"})}
     with pytest.raises(BuilderError, match=r"kick\.rar in a\.bin is refused.*'../../x'"):
         unpacked(rar_of(inner), tmp_path, holds_rars=True)
-    assert set(found(tmp_path / "out")) == {"kick.rar"}
+    assert set(files_in(tmp_path / "out")) == {"kick.rar"}
 
 
 def test_a_compressed_rar_without_a_program_for_it(tmp_path, monkeypatch):
