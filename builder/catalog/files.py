@@ -38,6 +38,18 @@ def is_video(name: str) -> bool:
     return name[name.rfind(".") :].lower() in VIDEO_SUFFIXES
 
 
+def first_folder(root: Path, names: Iterable[str], layout: str) -> Path:
+    """The first of these folders below `root` ("": `root` itself) that is there. Raises
+    BuilderError if none is; `layout` says what is put there."""
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    raise BuilderError(
+        f"There is no folder {root}. Put {layout}, or name its folder with --source (make shards: "
+        "SOURCE=...)."
+    )
+
+
 def list_files(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """Sorted names of all files below `root`, and what is there besides, each with the reason.
 

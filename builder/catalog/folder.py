@@ -42,9 +42,9 @@ def read(root: Path) -> Catalog:
             "folder, or name another one with --source (make shards: SOURCE=...)."
         )
     names, left_alone = list_files(root)
-    named, doubles = _each_once(root, [name for name in names if is_video(name)])
+    unique, doubles = _each_once(root, [name for name in names if is_video(name)])
     left_alone += doubles
-    videos = _one_spelling([_source(root, name) for name in named])
+    videos = _one_spelling([_source(root, name) for name in unique])
     others = [name for name in names if not is_video(name)]
     if not videos:
         raise BuilderError(
@@ -53,13 +53,10 @@ def read(root: Path) -> Catalog:
         )
     table = root / "splits.csv"
     remarks: tuple[str, ...] = ()
-    if not table.is_file():
-        videos = split_by_group(videos)
-    elif gives_split(table):
-        videos = _splits_from_csv(table, videos)
+    if table.is_file():
+        videos, remarks = _as_table_says(table, videos)
     else:
-        videos, remark = _groups_from_csv(table, videos)
-        videos, remarks = split_by_group(videos), (remark,)
+        videos = split_by_group(videos)
     classes = in_order(v.class_name for v in videos if v.class_name)
     left_alone += [(name, NO_VIDEO_NAME) for name in others if name != "splits.csv"]
     remarks += remarks_on(videos, classes, f"{table}, column group")
@@ -69,18 +66,15 @@ def read(root: Path) -> Catalog:
 def _each_once(root: Path, names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """The names without links to files that are there already, and these links with the reason: a
     link must not bring a video under a second class, or into training and test."""
-    links = [name for name in names if (root / name).is_symlink()]
-    if not links:
-        return list(names), []
-    is_link = set(links)
-    taken = {os.path.realpath(root / name): name for name in names if name not in is_link}
-    left_alone = []
+    links = {name for name in names if (root / name).is_symlink()}
+    others = [name for name in names if name not in links] if links else []
+    taken = {os.path.realpath(root / name): name for name in others}
+    doubles: dict[str, str] = {}
     for name in sorted(links, key=lambda name: (name.count("/"), name)):
         first = taken.setdefault(os.path.realpath(root / name), name)
         if first != name:
-            left_alone.append((name, f"the same file as {first}, which is read"))
-    again = {name for name, _ in left_alone}
-    return [name for name in names if name not in again], left_alone
+            doubles[name] = f"the same file as {first}, which is read"
+    return [name for name in names if name not in doubles], [*doubles.items()]
 
 
 def group_of(name: str, place: str) -> str:
@@ -163,78 +157,59 @@ def _source(root: Path, name: str) -> Source:
 def gives_split(table: Path) -> bool:
     """Whether a `splits.csv` says the split, or only groups: its column `split` is not there, or
     empty in all rows. Raises BuilderError if it says neither."""
-    columns, lines = read_csv(table, ("video",), ("split", "group"))
+    columns, rows = _read_table(table)
     if "split" not in columns and "group" not in columns:
         raise BuilderError(
             f"{table} has the columns {', '.join(columns)}; it needs video and split, or video and "
             "group for a split that is made from the groups."
         )
-    if any(row.get("split") for _, row in lines):
-        return True
-    return "group" not in columns
+    return "group" not in columns or any(row.get("split") for row in rows)
 
 
-def _rows_of(table: Path) -> dict[str, dict[str, str]]:
-    _, lines = read_csv(table, ("video",), ("split", "group"))
-    rows: dict[str, dict[str, str]] = {}
-    for _, row in lines:
-        if row["video"] in rows:
-            raise BuilderError(f"{table} names {row['video']!r} twice; leave one row.")
-        rows[row["video"]] = row
-    return rows
+def _read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:
+    columns, lines = read_csv(table, ("video",), ("split", "group"))
+    return columns, [row for _, row in lines]
 
 
-def _groups_from_csv(table: Path, videos: list[Source]) -> tuple[list[Source], str]:
-    """The videos with the groups of a table without splits, and what a build says of it. What it
+def _as_table_says(table: Path, videos: list[Source]) -> tuple[list[Source], tuple[str, ...]]:
+    """The videos with the splits of a table, or with its groups and a split that is made of them,
+    sorted, with those that are missing; and what a build says of it. A video that a table of groups
     does not name keeps its group."""
-    rows = _rows_of(table)
-    here = find_names(rows, (v.name for v in videos), table)
-    unlisted = len({v.name for v in videos} - set(here.values()))
-    videos = _with_rows(table, rows, here, videos)
-    given = sum(bool(row["group"]) for row in rows.values())
-    remark = (
-        f"{table} gives groups of {given} of {len(videos)} videos and no split: 30 % of every "
-        "class's groups are test."
-    )
-    if unlisted:
-        remark += f" The {unlisted} that it does not name are grouped by their names."
-    return videos, remark
-
-
-def _splits_from_csv(table: Path, videos: list[Source]) -> list[Source]:
-    rows = _rows_of(table)
-    for name, row in rows.items():
+    has_splits = gives_split(table)
+    rows: dict[str, dict[str, str]] = {}
+    for row in _read_table(table)[1]:
+        if rows.setdefault(row["video"], row) is not row:
+            raise BuilderError(f"{table} names {row['video']!r} twice; leave one row.")
+    for name, row in rows.items() if has_splits else ():
         if row["split"] not in SPLIT_PARTS:
             raise BuilderError(
                 f"{table}: {name!r} has the split {row['split']!r}; allowed are "
                 f"{', '.join(SPLIT_PARTS)}, or nothing in all rows where groups are given."
             )
     here = find_names(rows, (v.name for v in videos), table)
-    if unlisted := sorted({v.name for v in videos} - set(here.values())):
+    unlisted = sorted({v.name for v in videos} - set(here.values()))
+    if has_splits and unlisted:
         raise BuilderError(
             f"{table} says nothing of {len(unlisted)} of {len(videos)} videos, the first is "
             f"{unlisted[0]!r}. Give every video a row, or remove the file for an automatic split."
         )
-    return _with_rows(table, rows, here, videos)
-
-
-def _with_rows(
-    table: Path, rows: dict[str, dict[str, str]], here: dict[str, str], videos: list[Source]
-) -> list[Source]:
-    """The videos as a table says, sorted, with those that are missing. `here`: what its names are
-    called on the disk."""
-    row_of = {there: rows[name] for name, there in here.items()}
     absent = [name for name in rows if name not in here]
-    row_of |= {name: rows[name] for name in absent}
     missing = [replace(_source(table.parent, name), problem="missing") for name in absent]
+    row_of = {here.get(name, name): row for name, row in rows.items()}
 
     def told(video: Source) -> Source:
         row = row_of.get(video.name, {})
-        split = row.get("split")
-        return replace(
-            video,
-            splits={"1": split} if split else {},
-            group=row.get("group") or video.group,
-        )
+        splits = {"1": row["split"]} if has_splits else {}
+        return replace(video, splits=splits, group=row.get("group") or video.group)
 
-    return [told(v) for v in _one_spelling(sorted(videos + missing, key=lambda v: v.name))]
+    by_name = sorted(videos + missing, key=lambda v: v.name)
+    videos = [told(video) for video in _one_spelling(by_name)]
+    if has_splits:
+        return videos, ()
+    remark = (
+        f"{table} gives groups of {sum(bool(row['group']) for row in rows.values())} of "
+        f"{len(videos)} videos and no split: 30 % of every class's groups are test."
+    )
+    if unlisted:
+        remark += f" The {len(unlisted)} that it does not name are grouped by their names."
+    return split_by_group(videos), (remark,)

@@ -17,11 +17,18 @@ from collections import Counter
 from pathlib import Path
 
 from builder.catalog import official_counts
-from builder.catalog.files import NO_VIDEO_NAME, find_names, is_video, list_files, read_text
+from builder.catalog.files import (
+    NO_VIDEO_NAME,
+    find_names,
+    first_folder,
+    is_video,
+    list_files,
+    read_text,
+)
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 
-_LIST = re.compile(r"(?P<class>.+)_test_split(?P<split>[123])\.txt")
+_LIST = re.compile(r".+_test_split[123]\.txt")
 _LIST_FOLDERS = (
     "testTrainMulti_7030_splits",
     "splits",
@@ -38,7 +45,8 @@ def read(root: Path) -> Catalog:
 
     Raises BuilderError if there are no videos or no official lists, or if a list is not whole.
     """
-    tree = _find_tree(root)
+    layout = f"HMDB-51 there ({root}/hmdb51_org/<class>/*.avi)"
+    tree = first_folder(root, ("hmdb51_org", "videos", ""), layout)
     names, left_alone = list_files(tree)
     expected = f"expected {tree}/<class>/<name>.avi"
     if not any(is_video(name) for name in names):
@@ -48,8 +56,9 @@ def read(root: Path) -> Catalog:
             "(make shards: SOURCE=...)."
         )
     lists = _find_lists(root, tree)
-    classes = sorted({_class_of(path) for path in lists})
-    if len(official_counts.strangers(classes, official_counts.hmdb51())) == len(classes):
+    classes = sorted({path.name.rpartition("_test_split")[0] for path in lists})
+    whole = official_counts.Whole("HMDB-51", "6 766 videos of 51 classes", official_counts.hmdb51())
+    if len(whole.strangers(classes)) == len(classes):
         raise BuilderError(
             f"None of the {len(classes)} classes with lists in {lists[0].parent} is one of "
             f"HMDB-51: {official_counts.shown(classes)}. Use the official lists, or build with the "
@@ -64,31 +73,15 @@ def read(root: Path) -> Catalog:
             "`folder`."
         )
     videos = tuple(_source(tree, name, there.get(name), listed[name]) for name in sorted(listed))
-    own = {path.relative_to(tree).as_posix() for path in lists if path.is_relative_to(tree)}
+    read_here = {path.relative_to(tree).as_posix() for path in lists if path.is_relative_to(tree)}
     left_alone += [
         (name, _UNLISTED if is_video(name) else NO_VIDEO_NAME)
-        for name in set(names) - set(there.values()) - own
+        for name in set(names) - set(there.values()) - read_here
     ]
     counts = Counter(video.class_name for video in videos)
-    remarks: tuple[str, ...] = ()
-    if counts != official_counts.hmdb51():
-        whole = "6 766 videos of 51 classes"
-        remarks = (
-            official_counts.shortfall(
-                "HMDB-51", whole, len(videos), classes, official_counts.hmdb51()
-            ),
-        )
+    is_whole = counts == official_counts.hmdb51()
+    remarks = () if is_whole else (whole.shortfall(len(videos), classes),)
     return Catalog("hmdb51", tree, videos, tuple(classes), tuple(sorted(left_alone)), remarks)
-
-
-def _find_tree(root: Path) -> Path:
-    for tree in (root / "hmdb51_org", root / "videos", root):
-        if tree.is_dir():
-            return tree
-    raise BuilderError(
-        f"There is no folder {root}. Put HMDB-51 there ({root}/hmdb51_org/<class>/*.avi), "
-        "or name its folder with --source (make shards: SOURCE=...)."
-    )
 
 
 def _source(tree: Path, name: str, there: str | None, splits: dict[str, str]) -> Source:
@@ -116,32 +109,24 @@ def _find_lists(root: Path, tree: Path) -> list[Path]:
     )
 
 
-def _class_of(path: Path) -> str:
-    match = _LIST.fullmatch(path.name)
-    assert match is not None
-    return match["class"]
-
-
 def _read_lists(lists: list[Path], classes: list[str]) -> dict[str, dict[str, str]]:
     """{"kick/Film_kick_f_cm_np1_ba_med_19.avi": {"1": "train", "3": "test"}, ...}."""
-    there = {path.name for path in lists}
     listed: dict[str, dict[str, str]] = {}
     for class_name in classes:
-        named: list[set[str]] = []
+        in_lists: Counter[str] = Counter()
         for split in "123":
             path = lists[0].parent / f"{class_name}_test_split{split}.txt"
-            if path.name not in there:
+            if path not in lists:
                 raise BuilderError(
                     f"{path} is missing; every class needs its three lists. Get them with `ascnet "
                     "fetch hmdb51`, or from test_train_splits.rar of the HMDB-51 page."
                 )
-            parts = _read_list(path)
-            for file, part in parts.items():
+            for file, part in _read_list(path).items():
+                in_lists[file] += 1
                 splits = listed.setdefault(f"{class_name}/{file}", {})
                 if part is not None:
                     splits[split] = part
-            named.append(set(parts))
-        if odd := sorted((named[0] | named[1] | named[2]) - (named[0] & named[1] & named[2])):
+        if odd := sorted(file for file, count in in_lists.items() if count < 3):
             raise BuilderError(
                 f"{odd[0]} is in some of the three lists of {class_name} in {lists[0].parent} "
                 "and not in the others. Use the official lists."
@@ -152,14 +137,12 @@ def _read_lists(lists: list[Path], classes: list[str]) -> dict[str, dict[str, st
 def _read_list(path: Path) -> dict[str, str | None]:
     """{"Film_kick_f_cm_np1_ba_med_19.avi": "train", "test" or None, ...}."""
     parts: dict[str, str | None] = {}
-    for line in read_text(path).split("\n"):
-        words = line.strip().rsplit(maxsplit=1)
-        if not words:
-            continue
-        file, number = words[0], words[-1]
-        if len(words) < 2 or "/" in file or number not in _PARTS:
+    for line in filter(None, map(str.strip, read_text(path).split("\n"))):
+        file, *words = line.rsplit(maxsplit=1)
+        number = words[0] if words else ""
+        if "/" in file or number not in _PARTS:
             raise BuilderError(
-                f"{path}: {line.strip()!r} is no line such as 'name.avi 1'; allowed numbers are "
+                f"{path}: {line!r} is no line such as 'name.avi 1'; allowed numbers are "
                 "0 (unused), 1 (train), 2 (test). Use the official lists."
             )
         if parts.setdefault(file, _PARTS[number]) != _PARTS[number]:

@@ -21,11 +21,12 @@ part, as the official scripts put them there for Kinetics-400.
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from builder.catalog import official_counts
-from builder.catalog.files import NO_VIDEO_NAME, is_video, list_files
+from builder.catalog.files import NO_VIDEO_NAME, first_folder, is_video, list_files
 from builder.catalog.kinetics_lists import (
     FOLDERS,
     ClipTimes,
@@ -65,12 +66,9 @@ def read(root: Path, count: int) -> Catalog:
     Raises BuilderError if there are no videos, or if lists and folders do not say which part and
     class they are of. A tree may hold fewer classes.
     """
-    if not root.is_dir():
-        raise BuilderError(
-            f"There is no folder {root}. Put Kinetics-{count} there ({root}/train/<class>/*.mp4, "
-            f"{root}/train.csv, ...), or name its folder with --source (make shards: SOURCE=...)."
-        )
-    names, left_alone = list_files(root)
+    title = f"Kinetics-{count}"
+    layout = f"{title} there ({root}/train/<class>/*.mp4, {root}/train.csv, ...)"
+    names, left_alone = list_files(first_folder(root, ("",), layout))
     lists = {name: part for name in names if (part := part_of_list(name, count))}
     unread = not_read(names, count)
     left_alone += unread.items()
@@ -84,54 +82,69 @@ def read(root: Path, count: int) -> Catalog:
                 left_alone.append((name, file))
     files.sort(key=_precedence)
     if lists:
-        said = read_lists(root, lists)
-        videos, again = _read_by_lists(root, files, said)
-        unread |= said.unread
-        _must_use_parts(root, names, videos, [*left_alone, *again], said, unread)
+        listed = read_lists(root, lists)
+        videos, again = _read_by_lists(root, files, listed)
+        left_alone += again
+        unread |= listed.unread
+        _must_use_parts(root, names, videos, dict(left_alone), listed.rows, unread)
     else:
-        videos, again = _read_by_folders(root, files, left_alone, count, unread)
-    left_alone += again
+        homeless = [file.name for file in files if file.part and file.class_name is None]
+        homeless += [name for name, reason in left_alone if reason == _NO_PLACE]
+        if homeless:
+            problem = f"no list of {title}, and {len(homeless)} videos are not in <part>/<class>/"
+            raise _lists_needed(
+                root,
+                f"has {problem}, the first is {min(homeless)!r}",
+                unread,
+                "train.csv, val.csv, ... (or .txt)",
+                "the videos into folders such as train/abseiling",
+            )
+        videos, again = _read_by_folders(root, files)
+        left_alone += again
     if all(video.problem == "missing" for video in videos):
         others = f" ({len(left_alone)} others, {': '.join(min(left_alone))})" if left_alone else ""
         raise BuilderError(
-            f"No Kinetics-{count} video below {root}{others}: expected "
+            f"No {title} video below {root}{others}: expected "
             f"{root}/val/<class>/<id>_000010_000020.mp4 or {root}/val/<id>_000010_000020.mp4. Put "
             "them there, or name another folder with --source (make shards: SOURCE=...)."
         )
     classes = sorted({v.class_name for v in videos if v.class_name})
     if len(classes) > count:
         raise BuilderError(
-            f"{root} has {len(classes)} classes, and Kinetics-{count} has {count}. Build the data "
+            f"{root} has {len(classes)} classes, and {title} has {count}. Build the data "
             "set whose lists these are (kinetics400, kinetics600, kinetics700), or remove those "
             "of another."
         )
-    if not lists and len(
-        official_counts.strangers(classes, official_counts.kinetics(count), letters)
-    ) == len(classes):
+    if not lists and len(_whole(count).strangers(classes)) == len(classes):
         raise BuilderError(
-            f"None of the {len(classes)} classes below {root} is one of Kinetics-{count}: "
-            f"{official_counts.shown(classes)}. Name the folder of Kinetics-{count} with --source "
+            f"None of the {len(classes)} classes below {root} is one of {title}: "
+            f"{official_counts.shown(classes)}. Name the folder of {title} with --source "
             "(make shards: SOURCE=...), or build with the data set `folder`."
         )
+    remarks = _remarks(count, len(videos), classes, has_lists=bool(lists))
     return Catalog(
         f"kinetics{count}",
         root,
         tuple(videos),
         tuple(classes),
         tuple(sorted(left_alone)),
-        _remarks(count, len(videos), classes, has_lists=bool(lists)),
+        remarks,
     )
+
+
+def _whole(count: int) -> official_counts.Whole:
+    size = f"{count} classes of at least {count} clips each"
+    known = official_counts.kinetics(count)
+    return official_counts.Whole(f"Kinetics-{count}", size, known, letters)
 
 
 def _remarks(count: int, videos: int, classes: list[str], *, has_lists: bool) -> tuple[str, ...]:
     """What a build says of a tree that is not whole, as far as that can be known."""
     remarks = []
-    known = official_counts.kinetics(count)
-    is_known = {letters(name) for name in classes} == {letters(name) for name in known}
+    whole = _whole(count)
+    is_known = {letters(name) for name in classes} == {letters(name) for name in whole.classes}
     if not is_known or videos < count * count:
-        whole = f"{count} classes of at least {count} clips each"
-        title = f"Kinetics-{count}"
-        remarks.append(official_counts.shortfall(title, whole, videos, classes, known, letters))
+        remarks.append(whole.shortfall(videos, classes))
     if not has_lists:
         remarks.append(
             "There is no official list, so clips that are missing are not counted: put train.csv, "
@@ -164,52 +177,47 @@ def _precedence(file: _File) -> tuple[bool, bool, str]:
 
 
 def _read_by_lists(
-    root: Path, files: list[_File], said: Lists
+    root: Path, files: list[_File], listed: Lists
 ) -> tuple[list[Source], list[tuple[str, str]]]:
-    rows, left_alone = said.rows, [*said.refused, *said.unread.items()]
+    rows, left_alone = listed.rows, [*listed.refused, *listed.unread.items()]
     labels = {letters(row.label) for row in rows.values() if row.label}
     of_id: dict[str, list[ClipTimes]] = {}
     for clip in rows:
         of_id.setdefault(clip.youtube_id, []).append(clip)
-    found: dict[ClipTimes, str] = {}
+    file_of: dict[ClipTimes, str] = {}
     for file in files:
         held = _find(file, rows, of_id, labels)
         if isinstance(held, str):
             left_alone.append((file.name, held))
-        elif found.setdefault(held, file.name) != file.name:
-            left_alone.append((file.name, f"the same clip as {found[held]}"))
-    videos, style = [], _Style(files)
+        elif file_of.setdefault(held, file.name) != file.name:
+            left_alone.append((file.name, f"the same clip as {file_of[held]}"))
+    videos, name_of = [], _naming(files)
     for clip, row in rows.items():
-        name = found.get(clip) or style.name_of(clip, row)
-        problem = None if clip in found else "missing"
+        problem = None if clip in file_of else "missing"
+        name = file_of.get(clip) or name_of(clip, row)
         videos.append(_source(root, name, row.label, row.part, clip.youtube_id, problem))
     return videos, left_alone
 
 
-class _Style:
+def _naming(files: list[_File]) -> Callable[[ClipTimes, ListedClip], str]:
     """How the files of this tree are called: a missing one is called as it will be when it is
-    there, so that a build then knows it again."""
+    there, so that a build then knows it again. Of several ways the first file's counts."""
+    placed = [file for file in reversed(files) if file.part]
+    part_folders = {file.part: file.name.partition("/")[0] for file in placed}
+    flat_parts = {file.part for file in placed if not file.class_name}
+    class_folders = {
+        letters(file.class_name): file.class_name for file in placed if file.class_name
+    }
+    ending = files[0].name.rpartition(".")[2] if files else "mp4"
 
-    def __init__(self, files: list[_File]) -> None:
-        self._parts: dict[str, str] = {}  # the folder of a part
-        self._flat: set[str] = set()  # parts without class folders
-        self._classes: dict[str, str] = {}  # the folder of a class, by its letters
-        self._ending = files[0].name.rpartition(".")[2] if files else "mp4"
-        for file in files:
-            if file.part is None:
-                continue
-            self._parts.setdefault(file.part, file.name.partition("/")[0])
-            if file.class_name is None:
-                self._flat.add(file.part)
-            else:
-                self._classes.setdefault(letters(file.class_name), file.class_name)
-
-    def name_of(self, clip: ClipTimes, row: ListedClip) -> str:
-        folders = [self._parts.get(row.part, row.part)]
-        if row.label and row.part not in self._flat:
-            folders.append(self._classes.get(letters(row.label), row.label))
-        file = f"{clip.youtube_id}_{clip.start:06d}_{clip.end:06d}.{self._ending}"
+    def name_of(clip: ClipTimes, row: ListedClip) -> str:
+        folders = [part_folders.get(row.part, row.part)]
+        if row.label and row.part not in flat_parts:
+            folders.append(class_folders.get(letters(row.label), row.label))
+        file = f"{clip.youtube_id}_{clip.start:06d}_{clip.end:06d}.{ending}"
         return "/".join([*folders, file])
+
+    return name_of
 
 
 def _find(
@@ -242,60 +250,50 @@ def _must_use_parts(
     root: Path,
     names: list[str],
     videos: list[Source],
-    left_alone: list[tuple[str, str]],
-    said: Lists,
+    reasons: dict[str, str],
+    rows: dict[ClipTimes, ListedClip],
     unread: dict[str, str],
 ) -> None:
-    """Raises BuilderError if a part's folder holds videos, and none of them is used."""
-    reasons = dict(left_alone)
+    """Raises BuilderError if a part's folder holds videos, and none of them is used. `reasons`: why
+    files are left alone."""
     used = {video.splits["1"] for video in videos if not video.problem}
-    there: dict[str, list[str]] = {}
+    in_part: dict[str, list[str]] = {}
     for name in names:
         if is_video(name) and "/" in name and (part := part_of(name.partition("/")[0])):
-            there.setdefault(part, []).append(name)
-    for part, unused in there.items():
+            in_part.setdefault(part, []).append(name)
+    for part, unused in in_part.items():
         if part in used:
             continue
-        if any(row.part == part for row in said.rows.values()):
+        problem = f"no list speaks of {part}"
+        if any(row.part == part for row in rows.values()):
             why, often = Counter(reasons.get(name, "unused") for name in unused).most_common(1)[0]
-            what = f"none of them is a clip of its list; {often} are so: {why}"
-        else:
-            what = f"no list speaks of {part}"
-        raise BuilderError(
-            f"{root} holds {len(unused)} videos of {part}, the first is {unused[0]!r}, and {what}. "
-            + _of_unread(root, unread)
-            + f"Put the official {part}.csv or {part}.txt into {root} or {root / FOLDERS[1]}, or "
-            "take the folder away."
+            problem = f"none of them is a clip of its list; {often} are so: {why}"
+        raise _lists_needed(
+            root,
+            f"holds {len(unused)} videos of {part}, the first is {unused[0]!r}, and {problem}",
+            unread,
+            f"{part}.csv or {part}.txt",
+            "take the folder away",
         )
 
 
-def _of_unread(root: Path, unread: dict[str, str]) -> str:
-    return "".join(f"{root / name} is not read: {why}. " for name, why in unread.items())
+def _lists_needed(
+    root: Path, problem: str, unread: dict[str, str], lists: str, otherwise: str
+) -> BuilderError:
+    said = "".join(f"{root / name} is not read: {why}. " for name, why in unread.items())
+    return BuilderError(
+        f"{root} {problem}. {said}Put the official {lists} into {root} or {root / FOLDERS[1]}, or "
+        f"{otherwise}."
+    )
 
 
-def _read_by_folders(
-    root: Path,
-    files: list[_File],
-    left_alone: list[tuple[str, str]],
-    count: int,
-    unread: dict[str, str],
-) -> tuple[list[Source], list[tuple[str, str]]]:
-    homeless = [file.name for file in files if file.part and file.class_name is None]
-    homeless += [name for name, reason in left_alone if reason == _NO_PLACE]
-    if homeless:
-        raise BuilderError(
-            f"{root} has no list of Kinetics-{count}, and {len(homeless)} videos are not in "
-            f"<part>/<class>/, the first is {min(homeless)!r}. {_of_unread(root, unread)}Put the "
-            f"official train.csv, val.csv, ... (or .txt) into {root} or {root / FOLDERS[1]}, or "
-            "the videos into folders such as train/abseiling."
-        )
-    instead: dict[
-        str, str
-    ] = {}  # replacements by id: without a list they are of whatever other file has it
+def _read_by_folders(root: Path, files: list[_File]) -> tuple[list[Source], list[tuple[str, str]]]:
+    # Replacements by id: without a list they are of whatever other file has it.
+    instead: dict[str, str] = {}
     for file in files:
         if file.part is None and file.clip is not None:
             instead.setdefault(file.clip.youtube_id, file.name)
-    found: dict[ClipTimes, str] = {}
+    file_of: dict[ClipTimes, str] = {}
     spelling: dict[str, str] = {}
     videos, again = [], []
     for file in files:
@@ -305,8 +303,8 @@ def _read_by_folders(
         if file.clip is None:
             problem = "name not understood"
             videos.append(_source(root, file.name, class_name, file.part, file.name, problem))
-        elif found.setdefault(file.clip, file.name) != file.name:
-            again.append((file.name, f"the same clip as {found[file.clip]}"))
+        elif file_of.setdefault(file.clip, file.name) != file.name:
+            again.append((file.name, f"the same clip as {file_of[file.clip]}"))
         else:
             group, name = file.clip.youtube_id, instead.pop(file.clip.youtube_id, file.name)
             if name != file.name:

@@ -112,26 +112,27 @@ def not_read(names: list[str], count: int) -> dict[str, str]:
 
 def read_lists(root: Path, lists: dict[str, str]) -> Lists:
     """Read the lists, each of a part. Raises BuilderError if one of them is not whole."""
-    found = Lists({}, [], {})
+    rows: dict[ClipTimes, ListedClip] = {}
+    refused, unread = [], {}
     spelling: dict[str, str] = {}
     for name in sorted(lists, key=lambda name: (SPLIT_PARTS.index(lists[name]), name)):
-        read = _read(root / name, lists[name])
-        if isinstance(read, str):
-            found.unread[name] = read
+        lines = _read(root / name, lists[name])
+        if isinstance(lines, str):
+            unread[name] = lines
             continue
-        for number, clip, label, part in read:
+        for number, clip, label, part in lines:
             row = ListedClip(label and spelling.setdefault(letters(label), label), part)
-            first = found.rows.setdefault(clip, row)
+            first = rows.setdefault(clip, row)
             if first.part == row.part and None in (first.label, row.label):
-                found.rows[clip] = ListedClip(first.label or row.label, row.part)
+                rows[clip] = ListedClip(first.label or row.label, row.part)
             elif first != row:
                 reason = (
                     f"names {clip.youtube_id} {clip.start}-{clip.end} as "
                     f"{row.label or 'unlabelled'} in {row.part}, and an earlier row as "
                     f"{first.label or 'unlabelled'} in {first.part}"
                 )
-                found.refused.append((f"{name}, line {number}", reason))
-    return found
+                refused.append((f"{name}, line {number}", reason))
+    return Lists(rows, refused, unread)
 
 
 def _read(path: Path, part: str) -> list[tuple[int, ClipTimes, str | None, str]] | str:
@@ -141,10 +142,11 @@ def _read(path: Path, part: str) -> list[tuple[int, ClipTimes, str | None, str]]
     if not lines:
         return "it is empty"
     head = lines[0][1]
+    has_head = _COLUMNS[0] in head
     rows = []
     number = 0
     try:
-        if _COLUMNS[0] in head:
+        if has_head:
             separator = "\t" if "\t" in head else ","
             for number, cells in read_csv(path, _COLUMNS, _OPTIONAL, separator)[1]:
                 rows.append((number, *_of_cells(cells, part)))
@@ -152,7 +154,7 @@ def _read(path: Path, part: str) -> list[tuple[int, ClipTimes, str | None, str]]
             for number, line in lines:
                 rows.append((number, *_of_line(line, part)))
     except ValueError as error:
-        if not rows and _COLUMNS[0] not in head:
+        if not rows and not has_head:
             return (
                 f"its first line, {head[:60]!r}, is neither a head (it needs "
                 f"{','.join(_COLUMNS)}) nor a clip: {error}"

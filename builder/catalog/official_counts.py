@@ -1,6 +1,7 @@
 """What is known of the official data sets without their lists: classes, and how many videos."""
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -156,32 +157,30 @@ def kinetics(count: int) -> frozenset[str]:
     return frozenset(name for name, _, counts in rows if str(count) in counts.split())
 
 
-def shortfall(
-    title: str,
-    whole: str,
-    videos: int,
-    classes: Collection[str],
-    known: Collection[str],
-    look: Callable[[str], str] = str,
-) -> str:
-    """A sentence on what is not the whole data set `title`, which has `whole`, but `videos` of
-    some classes. `look`: what is compared of a class's name."""
-    text = (
-        f"Careful: this is not the whole of {title}, which has {whole}; it is {videos} videos of "
-        f"{len(classes)} classes."
-    )
-    if foreign := strangers(classes, known, look):
-        are = "is" if len(foreign) == 1 else "are"
-        text += f" Of these, {len(foreign)} {are} not among its classes: {shown(foreign)}."
-    return text
+@dataclass(frozen=True)
+class Whole:
+    """What a data set is when it is whole."""
 
+    title: str
+    size: str  # in words
+    classes: Collection[str]
+    look: Callable[[str], str] = str  # what is compared of a class's name
 
-def strangers(
-    classes: Collection[str], known: Collection[str], look: Callable[[str], str] = str
-) -> list[str]:
-    """The classes that are not known."""
-    looks = {look(name) for name in known}
-    return sorted(name for name in classes if look(name) not in looks)
+    def strangers(self, classes: Collection[str]) -> list[str]:
+        """The classes that are none of its."""
+        looks = {self.look(name) for name in self.classes}
+        return sorted(name for name in classes if self.look(name) not in looks)
+
+    def shortfall(self, videos: int, classes: Collection[str]) -> str:
+        """A sentence on what is not whole, but has so many videos of some classes."""
+        text = (
+            f"Careful: this is not the whole of {self.title}, which has {self.size}; it is "
+            f"{videos} videos of {len(classes)} classes."
+        )
+        if foreign := self.strangers(classes):
+            are = "is" if len(foreign) == 1 else "are"
+            text += f" Of these, {len(foreign)} {are} not among its classes: {shown(foreign)}."
+        return text
 
 
 def shown(names: Collection[str]) -> str:

@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from builder.catalog import official_counts
-from builder.catalog.files import list_files, read_text
+from builder.catalog.files import first_folder, list_files, read_text
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
 
@@ -32,25 +32,20 @@ _UNKNOWN = "not among the 13 320 videos of UCF-101"
 _Listed = dict[str, dict[str, str]]  # {"Class/v_Class_g01_c01.avi": {"1": "test", ...}}
 
 
-def splits_of_group(group: int) -> dict[str, str]:
-    """Official membership of group 1..25 in the three splits, as {"1": "train" | "test", ...}."""
-    return {s: "test" if group in groups else "train" for s, groups in _TEST_GROUPS.items()}
-
-
 def read(root: Path) -> Catalog:
     """The catalog of the UCF-101 tree below `root`.
 
     Raises BuilderError if there is no such tree, or if an official list contradicts it.
     """
-    tree = _find_tree(root)
+    layout = f"UCF-101 there ({root}/UCF-101/<Class>/*.avi)"
+    tree = first_folder(root, ("UCF-101", ""), layout)
     lists = _find_lists(root, tree)
     names, left_alone = list_files(tree)
     read_here = {lists / file for file in _LIST_FILES} if lists else set()
-    present = set(names)
-    reasons = {name: _no_video(name, present) for name in names if tree / name not in read_here}
-    found = [_source(tree, name) for name, reason in reasons.items() if reason is None]
+    reasons = {name: _no_video(name, set(names)) for name in names if tree / name not in read_here}
+    candidates = [_source(tree, name) for name, reason in reasons.items() if reason is None]
     left_alone += [(name, reason) for name, reason in reasons.items() if reason]
-    if not found:
+    if not candidates:
         raise BuilderError(
             f"No UCF-101 video below {root}: expected {root}/UCF-101/<Class>/v_<Class>_g01_c01.avi "
             f"(the folder UCF-101 may be left out). Unpack UCF101.rar there, or name another "
@@ -63,47 +58,36 @@ def read(root: Path) -> Catalog:
         classes, source = list(official_counts.ucf101()), "UCF-101"
         listed = {name: {} for name in official_counts.ucf101_videos()}
     if classes:
-        _must_know_classes(found, classes, source)
-    unlisted = {v.name: v.problem for v in found if _official(v.name) not in listed}
-    reason = _UNLISTED if lists else _UNKNOWN
-    left_alone += [(name, problem or reason) for name, problem in unlisted.items()]
-    if len(unlisted) == len(found):
+        _must_know_classes(candidates, classes, source)
+    videos = []
+    for video in candidates:
+        if _official(video.name) in listed:
+            videos.append(video)
+        else:
+            reason = video.problem or (_UNLISTED if lists else _UNKNOWN)
+            left_alone.append((video.name, reason))
+    if not videos:
         name, reason = min(left_alone)
         raise BuilderError(
-            f"None of the {len(found)} .avi files in class folders below {tree} is a video of "
+            f"None of the {len(candidates)} .avi files in class folders below {tree} is a video of "
             f"UCF-101; the first of what is there is {name}: {reason}. Use the names of "
             "UCF101.rar, or build with the data set `folder`."
         )
-    found = [video for video in found if video.name not in unlisted]
-    absent = set(listed) - {_official(video.name) for video in found}
-    videos = found + [_source(tree, name, problem="missing") for name in sorted(absent)]
+    absent = set(listed) - {_official(video.name) for video in videos}
+    videos += [_source(tree, name, problem="missing") for name in sorted(absent)]
     if not classes:  # the official order, too
         classes = sorted({v.class_name for v in videos if v.class_name}, key=str.lower)
-    remarks = []
-    if set(listed) != set(official_counts.ucf101_videos()):
-        whole = "13 320 videos of 101 classes"
-        remarks.append(
-            official_counts.shortfall(
-                "UCF-101", whole, len(videos), classes, official_counts.ucf101()
-            )
-        )
+    whole = official_counts.Whole(
+        "UCF-101", "13 320 videos of 101 classes", official_counts.ucf101()
+    )
+    is_whole = set(listed) == set(official_counts.ucf101_videos())
     return Catalog(
         "ucf101",
         tree,
         tuple(videos),
         tuple(classes),
         tuple(sorted(left_alone)),
-        remarks=tuple(remarks),
-    )
-
-
-def _find_tree(root: Path) -> Path:
-    for tree in (root / "UCF-101", root):
-        if tree.is_dir():
-            return tree
-    raise BuilderError(
-        f"There is no folder {root}. Put UCF-101 there ({root}/UCF-101/<Class>/*.avi), "
-        "or name its folder with --source (make shards: SOURCE=...)."
+        remarks=() if is_whole else (whole.shortfall(len(videos), classes),),
     )
 
 
@@ -131,24 +115,17 @@ def _source(tree: Path, name: str, problem: str | None = None) -> Source:
     if match is None or match["class"].lower() != class_name.lower():
         problem = problem or "name not understood"
         return Source(name, tree / name, class_name, name, {}, problem=problem)
-    group = int(match["group"])
-    return Source(
-        name,
-        tree / name,
-        class_name,
-        f"{class_name}/g{group:02d}",
-        splits_of_group(group),
-        problem=problem,
-    )
+    group = f"{class_name}/g{match['group']}"
+    splits = {
+        split: "test" if int(match["group"]) in groups else "train"
+        for split, groups in _TEST_GROUPS.items()
+    }
+    return Source(name, tree / name, class_name, group, splits, problem=problem)
 
 
 def _find_lists(root: Path, tree: Path) -> Path | None:
-    places = [
-        root,
-        root / "ucfTrainTestlist",
-        tree / "ucfTrainTestlist",
-        root.absolute().parent / "ucfTrainTestlist",
-    ]
+    name = "ucfTrainTestlist"
+    places = (root, root / name, tree / name, root.absolute().parent / name)
     return next((p for p in places if (p / "trainlist01.txt").is_file()), None)
 
 
@@ -164,13 +141,19 @@ def _read_lists(folder: Path, classes: list[str]) -> _Listed:
                 "back from UCF101TrainTestSplits-RecognitionTask.zip, or remove the other."
             )
         for part, path in paths.items() if not absent else ():
-            for line in read_text(path).split("\n"):
-                if words := line.split():
-                    name = _name_of(words, classes, path)
-                    splits = listed.setdefault(name, {})
-                    if splits.setdefault(split, part) != part:
-                        raise BuilderError(f"{name} is in both lists of split {split} in {folder}.")
-    _must_agree(listed, folder)
+            for words in filter(None, map(str.split, read_text(path).split("\n"))):
+                name = _name_of(words, classes, path)
+                if listed.setdefault(name, {}).setdefault(split, part) != part:
+                    raise BuilderError(f"{name} is in both lists of split {split} in {folder}.")
+    for name, splits in listed.items():
+        by_rule = _source(folder, name).splits
+        for split, part in splits.items():
+            if by_rule and by_rule[split] != part:
+                raise BuilderError(
+                    f"{name} is in the {part} list of split {split} in {folder}, but its "
+                    f"group puts it into {by_rule[split]}. One of the two has been changed: "
+                    "use the official lists, or build with the data set `folder` and a splits.csv."
+                )
     return listed
 
 
@@ -215,26 +198,14 @@ def _read_classes(folder: Path) -> list[str]:
     return names
 
 
-def _must_agree(listed: _Listed, lists: Path) -> None:
-    for name, splits in listed.items():
-        by_rule = _source(lists, name).splits
-        for split, part in splits.items():
-            if by_rule and by_rule[split] != part:
-                raise BuilderError(
-                    f"{name} is in the {part} list of split {split} in {lists}, but its "
-                    f"group puts it into {by_rule[split]}. One of the two has been changed: "
-                    "use the official lists, or build with the data set `folder` and a splits.csv."
-                )
-
-
 def _must_know_classes(videos: list[Source], classes: list[str], source: str) -> None:
     unknown = {v.class_name for v in videos if v.class_name} - set(classes)
     if unknown:
-        what = f"Folder {min(unknown)} is no class"
+        folders, names, them = f"Folder {min(unknown)} is no class", "", "it"
         if len(unknown) > 1:
-            what = f"{len(unknown)} folders are no classes"
+            folders, them = f"{len(unknown)} folders are no classes", "them"
+            names = f": {official_counts.shown(unknown)}"
         raise BuilderError(
-            f"{what} in {source} ({len(classes)} classes)"
-            f"{': ' + official_counts.shown(unknown) if len(unknown) > 1 else ''}. Rename or "
-            f"remove {'them' if len(unknown) > 1 else 'it'}, or build with the data set `folder`."
+            f"{folders} in {source} ({len(classes)} classes){names}. Rename or remove {them}, or "
+            "build with the data set `folder`."
         )

@@ -15,13 +15,13 @@ from functools import cache
 from io import FileIO
 from pathlib import Path
 
-import ffmpeg
 import imageio_ffmpeg
 
 from builder.decode.colour_tags import taken_as_unknown
+from builder.decode.ffmpeg_arguments import LINES, Way, arguments
 from builder.decode.ffmpeg_log import COLOURED, UNWANTED, FfmpegLog, VideoStream
-from builder.decode.formats import NOT_READ, ONLY_READ, PROTOCOL
-from builder.decode.frame_times import setpts, spacing
+from builder.decode.formats import NOT_READ
+from builder.decode.frame_times import spacing
 from builder.decode.frames import (
     WARNINGS,
     Failure,
@@ -38,6 +38,8 @@ from builder.errors import BuilderError
 from builder.video_limits import MEMORY_SAID, PIXELS_SAID, Limits
 
 _PIPE_BYTES = 1 << 18  # larger pipes mean fewer switches between ffmpeg and us
+_LOOK = 0.02  # seconds between two looks at the log, whatever else comes
+_STOPPED = 255  # ffmpeg's exit status after a signal, and after an error of number 1
 _OLDEST = (5, 1)  # -fps_mode
 
 
@@ -48,8 +50,8 @@ def find_ffmpeg() -> str:
     Raises BuilderError if ASCNET_FFMPEG names no program, or none came with imageio-ffmpeg.
     """
     if named := os.environ.get("ASCNET_FFMPEG"):
-        if found := shutil.which(named):
-            return found
+        if program := shutil.which(named):
+            return program
         raise BuilderError(
             f"ASCNET_FFMPEG is {named!r}, which is no program. Correct it, or unset it to use the "
             "ffmpeg that comes with imageio-ffmpeg."
@@ -80,14 +82,6 @@ def ffmpeg_version() -> str:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """How to go about a file: as ffmpeg would, unless a first try says otherwise."""
-
-    stream: int | None = None  # None: the one that ffmpeg takes for the best
-    no_matrix: bool = False  # whether to pass over its colour matrix
-
-
-@dataclass(frozen=True)
 class _Output:
     """What one ffmpeg process left behind."""
 
@@ -108,13 +102,13 @@ def decode(
     """The frames of a video file. Raises BuilderError if ffmpeg is stopped from outside."""
     deadline = time.monotonic() + limits.seconds
 
-    def run(way: _Way) -> _Output:
+    def run(way: Way) -> _Output:
         return _run(path, settings, way, limits, deadline, children)
 
     try:
-        way, output = _Way(), run(_Way())
+        way, output = Way(), run(Way())
         if output.status > 0 and output.log.says("reinitializing filters"):
-            way = _Way(no_matrix=True)
+            way = Way(no_matrix=True)
             output = run(way)
         if output.is_picture and output.status >= 0 and output.log.signal is None:
             output = _moving(output, way, run)
@@ -125,7 +119,7 @@ def decode(
     return _judge(output, settings, limits)
 
 
-def _moving(output: _Output, way: _Way, run: Callable[[_Way], _Output]) -> _Output:
+def _moving(output: _Output, way: Way, run: Callable[[Way], _Output]) -> _Output:
     """The output of another video stream of the file, if that has more frames."""
     order = {stream.index: stream.order for stream in output.log.streams}
     tried = {picture.stream for picture in output.log.pictures}
@@ -152,38 +146,44 @@ class _ExpiredError(Exception):
 def _run(
     path: Path,
     settings: FrameSettings,
-    way: _Way,
+    way: Way,
     limits: Limits,
     deadline: float,
     children: Children,
 ) -> _Output:
     """Start ffmpeg and take what it writes. Raises _TooLargeError and _ExpiredError."""
     with (
-        _pipe() as (stamps, times),
-        _pipe() as (log, words),
+        _pipe() as (stamps, stamps_end),
+        _pipe() as (log, log_end),
         children.start(
-            [*ending_with_parent(), *_command(path, settings, limits, way, times.fileno())],
+            [
+                *(*ending_with_parent(), find_ffmpeg()),
+                *arguments(path, settings, limits, way, stamps_end.fileno()),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=words,
-            pass_fds=(times.fileno(),),
-            env=_environment(),
+            stderr=log_end,
+            pass_fds=(stamps_end.fileno(),),
+            env={k: v for k, v in os.environ.items() if k not in UNWANTED} | COLOURED,
         ) as process,
         time_limit(process, max(0.0, deadline - time.monotonic())) as expired,
     ):
         limit_memory(process, limits.memory)
-        times.close()  # ffmpeg has its own
-        words.close()
+        stamps_end.close()  # ffmpeg has its own
+        log_end.close()
         assert process.stdout is not None
         with suppress(OSError):  # only a matter of speed
             fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         log_pipe = LogPipe(log.fileno())
-        blob, said = _read_both(process.stdout.fileno(), stamps.fileno(), log_pipe, limits)
+        blob, lines = _read_both(process.stdout.fileno(), stamps.fileno(), log_pipe, limits)
         text = log_pipe.take_all()
         status = process.wait()
     if expired.is_set():
         raise _ExpiredError
-    return _Output(blob, _stamps(said), FfmpegLog(text, path), status)
+    # The time stamps that the filter `metadata` printed; N where ffmpeg knew none.
+    times = re.findall(rb"^frame:\d+ +pts:\S+ +pts_time:(\S+)", lines, re.MULTILINE)
+    seconds = tuple(None if b"N" in stamp else float(stamp) for stamp in times)
+    return _Output(blob, seconds, FfmpegLog(text, path), status)
 
 
 @contextmanager
@@ -202,15 +202,15 @@ def _read_both(
     poll = select.poll()
     for pipe in got:
         poll.register(pipe, select.POLLIN)
-    left, lines, looked = set(got), 0, time.monotonic()
-    while left:
+    open_pipes, lines, looked = len(got), 0, time.monotonic()
+    while open_pipes:
         # The log has a pipe to fill, so there is no need to wake up for each of its words.
         for pipe, _ in poll.poll(_LOOK * 1000):
             chunk = os.read(pipe, _PIPE_BYTES)
             got[pipe] += chunk
             if not chunk:
                 poll.unregister(pipe)
-                left.remove(pipe)
+                open_pipes -= 1
             if pipe == times:
                 lines += chunk.count(b"\n")
         if (now := time.monotonic()) - looked >= _LOOK:
@@ -218,88 +218,9 @@ def _read_both(
             looked = now
         if len(got[pictures]) > limits.stored:
             raise _TooLargeError(limits.too_many_bytes)
-        if lines > _LINES * limits.frames:
+        if lines > LINES * limits.frames:
             raise _TooLargeError(limits.too_many_frames)
     return got[pictures], got[times]
-
-
-_LOOK = 0.02  # seconds between two looks at the log, whatever else comes
-_LINES = 2  # that the filter `metadata` prints of a frame
-
-
-def _environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key not in UNWANTED} | COLOURED
-
-
-def _stamps(said: bytes | bytearray) -> tuple[float | None, ...]:
-    """The time stamps (seconds) that ffmpeg's filter `metadata` printed; None: it knew none."""
-    found = re.findall(rb"^frame:\d+ +pts:\S+ +pts_time:(\S+)", said, re.MULTILINE)
-    return tuple(None if b"N" in stamp else float(stamp) for stamp in found)
-
-
-def _command(
-    path: Path, settings: FrameSettings, limits: Limits, way: _Way, times: int
-) -> list[str]:
-    side = settings.short_side
-    unknown = ["color_primaries=unknown", "color_trc=unknown"]  # used by no conversion here
-    if way.no_matrix:
-        unknown.append("colorspace=unknown")
-    picture = [
-        # A line for every frame as it is decoded; the file's own words on it do not go there.
-        "metadata=mode=delete",
-        "metadata=mode=add:key=frame:value=1",
-        f"metadata=mode=print:file=/dev/fd/{times}",
-        f"setparams={':'.join(unknown)}",
-        "settb=1/1000000",
-        *([f"setpts='{setpts(1 / 25)}'", f"fps={settings.fps}"] if settings.fps else []),
-        # dar is the display aspect ratio: scaling to it makes pixels square.
-        f"scale=w='if(gte(dar,1),2*round({side}*dar/2),{side})'"
-        f":h='if(gte(dar,1),{side},2*round({side}/dar/2))'"
-        # JPEGs are BT.601. Frames that are not go by way of RGB, in full resolution.
-        ":out_color_matrix=bt601"
-        # Not a processor's own roundings: the same bytes on all of an architecture, at no cost.
-        ":flags=bicubic+accurate_rnd+bitexact+full_chroma_int",
-        "setsar=1",
-        # The encoder refuses time that does not rise. From here on time says nothing, so it is the
-        # clock's: the file's may begin again, as all filters do when the picture size changes.
-        "settb=1/1000000",
-        "setpts='max(RTCTIME,if(isnan(PREV_OUTPTS),0,PREV_OUTPTS+1))'",
-    ]
-    options: dict[str, object] = {"q:v": settings.jpeg_quality}
-    if settings.max_frames:
-        options["frames:v"] = settings.max_frames + 1  # one more, to know that there are more
-    if way.stream is not None:
-        options["map"] = f"0:{way.stream}"
-    # What a file says opens no other: ffmpeg reads playlists and much else, if it is let.
-    only = {"format_whitelist": ONLY_READ, "protocol_whitelist": PROTOCOL}
-    stream = ffmpeg.input(_INPUT, threads=1, max_pixels=limits.pixels, **only).output(
-        "pipe:1",
-        map_metadata=-1,
-        map_chapters=-1,
-        vf=",".join(picture),
-        fps_mode="passthrough",
-        enc_time_base="1/1000000",
-        threads=1,
-        fflags="+bitexact",
-        flags="+bitexact",
-        vcodec="mjpeg",
-        pix_fmt=f"yuvj{settings.chroma}p",
-        format="mjpeg",
-        **options,
-    )
-    stream = stream.global_args("-hide_banner", "-nostdin", "-nostats")
-    stream = stream.global_args("-loglevel", "level+verbose")
-    stream = stream.global_args("-benchmark")  # says at the end how much memory it took
-    # Frames that can be decoded count, however many others cannot.
-    stream = stream.global_args("-max_error_rate", "1")
-    words = [str(word) for word in stream.compile(cmd=find_ffmpeg())]
-    # ffmpeg-python takes no names with bytes that are no UTF-8, so it never sees the name. "file:"
-    # keeps a leading dash or a colon from being read as an option or a protocol.
-    return [f"file:{path}" if word == _INPUT else word for word in words]
-
-
-_INPUT = "<the video>"
-_STOPPED = 255  # ffmpeg's exit status after a signal, and after an error of number 1
 
 
 def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames | Failure:
@@ -336,14 +257,14 @@ def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames |
         offsets = offsets[: settings.max_frames + 1]  # type: ignore[operator]
         del blob[offsets[-1] :]
     stamps = output.stamps if settings.fps else output.stamps[: len(offsets) - 1]
-    lie = spacing(stamps, facts.fps)
+    spaced = spacing(stamps, facts.fps)
     tag = taken_as_unknown(*stream.colours) if stream else ""
-    found = {
+    marks = {
         "damaged": bool(log.errors) or log.says("corrupt decoded frame"),
         "size changed": len({picture.size for picture in log.pictures}) > 1,
         "cut": cut,
         "colour tag": bool(tag),
-        "time jumps": lie.jumps or log.says("timestamp discontinuity"),
+        "time jumps": spaced.jumps or log.says("timestamp discontinuity"),
     }
     return Frames(
         blob=blob,
@@ -351,9 +272,9 @@ def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames |
         sha256=hashlib.sha256(blob).hexdigest(),
         width=width,
         height=height,
-        warnings=tuple(name for name in WARNINGS if found[name]),
-        fps=settings.fps or lie.fps,
-        times=None if settings.fps else lie.times,
+        warnings=tuple(name for name in WARNINGS if marks[name]),
+        fps=settings.fps or spaced.fps,
+        times=None if settings.fps else spaced.times,
         facts=facts,
         detail=detail or tag,
     )
@@ -368,8 +289,8 @@ def _without_frames(log: FfmpegLog, limits: Limits, detail: str, facts: SourceFa
             return Failure("too large", limits.too_many_pixels(large[1]), facts)
     if not log.opened and log.says(NOT_READ):
         return Failure("not a video", NOT_READ, facts)
-    said = [message.text for message in log.complaints]
-    return Failure(reason_for_no_frames(said, has_video=log.opened), detail, facts)
+    complaints = [message.text for message in log.complaints]
+    return Failure(reason_for_no_frames(complaints, has_video=log.opened), detail, facts)
 
 
 def _ran_out(log: FfmpegLog, limits: Limits) -> bool:

@@ -5,11 +5,9 @@ and watched by builder.decode.pyav.
 """
 
 import json
-import math
 import os
 import re
 import resource
-import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -28,6 +26,7 @@ from builder.decode.frame_times import spacing
 from builder.decode.frames import WARNINGS, SourceFacts, reason_for_no_frames, scaled_size
 from builder.decode.libav_log import LibavLog, add_line
 from builder.decode.pyav_cropping import Cropping
+from builder.decode.pyav_orientation import Orientation
 from builder.video_limits import MEMORY_SAID, PIXELS_SAID, Limits
 
 # FULL_CHR_H_INT: frames of another colour matrix go by way of RGB, in full resolution.
@@ -64,13 +63,13 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody else writes there
     av.logging.set_level(av.logging.WARNING)
     av.logging.set_skip_repeated(False)  # it would tell of one video with the next
-    own = _memory("VmData")  # what RLIMIT_DATA limits
+    at_start = _memory("VmData")  # what RLIMIT_DATA limits
     for line in sys.stdin.buffer:
         question = json.loads(line)
         limits = Limits(**question.pop("limits"))
         # The frames that wait to be handed over do not count: with ffmpeg they are not its own.
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        soft = own + limits.memory + limits.stored
+        soft = at_start + limits.memory + limits.stored
         soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
         with suppress(OSError):
@@ -123,16 +122,16 @@ def answer_to(question: dict[str, Any], limits: Limits) -> tuple[dict[str, Any],
         return answer | {"reason": "decoder failed"}, []
     if work.size is None or not work.frames:
         return answer | _why_none(lines, limits, has_video=bool(work.facts.video_streams)), []
-    lie = spacing(work.stamps, work.facts.fps)
-    found = {"damaged": bool(log), "colour tag": bool(work.tag), "time jumps": lie.jumps}
-    marks = work.marks | {mark for mark, is_so in found.items() if is_so}
+    spaced = spacing(work.stamps, work.facts.fps)
+    seen = {"damaged": bool(log), "colour tag": bool(work.tag), "time jumps": spaced.jumps}
+    marks = work.marks | {mark for mark, is_so in seen.items() if is_so}
     answer |= {
         "offsets": np.cumsum([0, *map(len, work.frames)]).tolist(),
         "width": work.size[0],
         "height": work.size[1],
         "warnings": [word for word in WARNINGS if word in marks],
-        "fps": lie.fps,
-        "times": lie.times,
+        "fps": spaced.fps,
+        "times": spaced.times,
     }
     return answer, work.frames
 
@@ -223,17 +222,13 @@ def _take_frames(
         work.stamps.append(clock.stamp(decoded))
         frame = crop.cut(decoded)
         if work.size is None:
-            matrix = _matrix(decoded)
-            sideways = matrix is not None and abs(matrix[1]) > abs(matrix[0])
-            if matrix is not None:
-                rotation = math.degrees(math.atan2(matrix[1], matrix[0])) % 360 or None
-                work.facts = replace(work.facts, rotation=rotation)
-                if rotation and rotation % 90:
-                    work.complain(f"turned by {rotation:g}: needs --engine ffmpeg")
-                    work.marks.add("decoder failed")
-                    return
-            shown = _shown_size(frame, stream, sideways)
-            work.size = scaled_size(*shown, question["short_side"])
+            orientation = Orientation.of(decoded)
+            work.facts = replace(work.facts, rotation=orientation.rotation)
+            if orientation.rotation and orientation.rotation % 90:
+                work.complain(f"turned by {orientation.rotation:g}: needs --engine ffmpeg")
+                work.marks.add("decoder failed")
+                return
+            work.size = scaled_size(*orientation.shown_size(frame, stream), question["short_side"])
         width, height = work.size
         if source not in (None, (frame.width, frame.height)):
             work.marks.add("size changed")
@@ -244,14 +239,14 @@ def _take_frames(
             frame.colorspace = _UNKNOWN
         picture = scaler.reformat(
             frame,
-            *((height, width) if sideways else (width, height)),
+            *((height, width) if orientation.is_sideways else (width, height)),
             f"yuvj{question['chroma']}p",
             dst_colorspace=Colorspace.ITU601,
             interpolation=_SCALING,
             dst_color_range=ColorRange.JPEG,
             threads=1,
         )
-        planes = [_upright(_plane(p), matrix) for p in picture.planes]
+        planes = [orientation.upright(plane) for plane in picture.planes]
         work.frames.append(simplejpeg.encode_jpeg_yuv_planes(*planes, question["quality"]))
         total += len(work.frames[-1])
         if total > limits.stored:
@@ -309,45 +304,6 @@ class Clock:
 def _words(error: av.FFmpegError) -> str:
     """What was wrong, without the path, which is another one on every machine."""
     return error.strerror or type(error).__name__
-
-
-def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
-    rows: np.ndarray = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
-
-
-def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
-    """How a player turns the picture: a pixel at (x, y) goes to (ax + cy, bx + dy), for the a, b,
-    c, d returned (1 is 65536). None where the file does not say, or says nonsense."""
-    try:
-        data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # there is more beside it, of a kind that PyAV has no name for, such as EXIF
-        turn = math.radians(frame.rotation)  # against the clock
-        x, y = (round(65536 * f(turn)) for f in (math.cos, math.sin))
-        return x, -y, y, x
-    if data is None:
-        return None
-    a, b, _, c, d, *_ = struct.unpack("<9i", bytes(data))
-    return (a, b, c, d) if a * d != b * c else None
-
-
-def _upright(plane: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np.ndarray:
-    """The plane, turned and mirrored by a matrix whose angle is a multiple of 90 degrees."""
-    if matrix is not None:
-        a, b, c, d = matrix
-        sideways = abs(b) > abs(a)
-        plane = plane.T if sideways else plane
-        x, y = (c, b) if sideways else (a, d)
-        plane = plane[:: -1 if y < 0 else 1, :: -1 if x < 0 else 1]
-    return np.ascontiguousarray(plane)
-
-
-def _shown_size(
-    frame: av.VideoFrame, stream: av.VideoStream, sideways: bool
-) -> tuple[float, float]:
-    """Width and height (pixels) as a player shows a frame: square pixels, upright."""
-    width = frame.width * float(stream.sample_aspect_ratio or 1)
-    return (frame.height, width) if sideways else (width, frame.height)
 
 
 def _facts(container: av.container.InputContainer, stream: av.VideoStream) -> SourceFacts:
