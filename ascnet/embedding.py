@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
+from ascnet.device import pick_device
 from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.build.records import clear
 from builder.catalog import folder as folder_reader
@@ -103,10 +102,10 @@ def _dataset_name(text: str) -> str:
 def frame_settings(built: Sequence[str | Path], protocol: Protocol) -> FrameSettings:
     """For a new store: frames as in the first of the data sets `built` that is here (else the
     defaults), and large enough for the protocol's crops."""
-    found = (_settings_in(Path(place)) for place in built)
-    own = next((settings for settings in found if settings), FrameSettings())
+    known = filter(None, (_settings_in(Path(source)) for source in built))
+    settings = next(known, FrameSettings())
     needed = max(protocol.size, protocol.short_side)
-    return replace(own, short_side=max(own.short_side, needed + needed % 2))
+    return replace(settings, short_side=max(settings.short_side, needed + needed % 2))
 
 
 def _settings_in(folder: Path) -> FrameSettings | None:
@@ -121,8 +120,8 @@ def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
     """Frames exactly as the gallery's: even where a network's crop is larger than those are, a
     query of more pixels would be a sharper picture than any in the store. If the gallery's shards
     are gone, or built anew since, a warning says so and what is taken instead."""
-    found = _settings_in(gallery.shards)
-    if found and fingerprint(gallery.shards) == gallery.attributes.get("dataset_sha256"):
+    known = _settings_in(gallery.shards)
+    if known and fingerprint(gallery.shards) == gallery.attributes.get("dataset_sha256"):
         if (schema := ShardDataset(gallery.shards).info["schema"]) != SCHEMA:
             log.warning(
                 "Warning: the shards of %s are of schema %s, and the query's are made in schema "
@@ -132,27 +131,27 @@ def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
                 schema,
                 SCHEMA,
             )
-        return found
-    own = found or frame_settings([], protocol)
+        return known
+    settings = known or frame_settings([], protocol)
     log.warning(
         "Warning: the shards of %s %s, so how its frames were made is not known; the query's are "
         "made %s: short side %d pixels, quality %d, chroma %s, %s.",
         printable(str(gallery.path)),
-        f"{'were built anew' if found else 'are gone'} ({printable(str(gallery.shards))})",
-        "as in the new ones" if found else "as by default",
-        own.short_side,
-        own.jpeg_quality,
-        own.chroma,
-        f"{own.fps:g} frames a second" if own.fps else "every frame",
+        f"{'were built anew' if known else 'are gone'} ({printable(str(gallery.shards))})",
+        "as in the new ones" if known else "as by default",
+        settings.short_side,
+        settings.jpeg_quality,
+        settings.chroma,
+        f"{settings.fps:g} frames a second" if settings.fps else "every frame",
     )
-    return own
+    return settings
 
 
 def build_shards(
     catalog: Catalog,
     folder: Path,
     frames: FrameSettings,
-    said: Listener,
+    told: Listener,
     *,
     overwrite: bool = False,
 ) -> ShardDataset:
@@ -164,18 +163,18 @@ def build_shards(
     how = How(workers=usable_cores(), retry_failed=overwrite)
     settings = BuildSettings(frames)
     try:
-        summary = build(catalog, folder, settings, how, said.building)
+        summary = build(catalog, folder, settings, how, told.building)
     except BuilderError:
         if not overwrite:
             raise
         how = replace(how, retry_failed=False, overwrite=True)
-        summary = build(catalog, folder, settings, how, said.building)
+        summary = build(catalog, folder, settings, how, told.building)
     dataset = ShardDataset(folder)
     failed = _failed(dataset)
     if not dataset.counts["built"]:
         clear(folder, catalog.dataset)  # other videos may be built here
         raise BuilderError(f"None of the videos can be read: {failed}.")
-    said.videos(_text(summary, failed))
+    told.videos(_text(summary, failed))
     return dataset
 
 
@@ -209,8 +208,7 @@ def embed(
     store: Path,
     subject: Subject,
     protocol: Protocol,
-    device: torch.device,
-    said: Listener,
+    told: Listener,
     *,
     overwrite: bool = False,
 ) -> Features:
@@ -219,7 +217,7 @@ def embed(
     Raises EvaluateError as `extract` does, or if the protocol does not fit the videos.
     """
     check_rates(dataset, protocol)
-    extract(store, subject, protocol, dataset, device, said.features, overwrite=overwrite)
+    extract(store, subject, protocol, dataset, pick_device(), told.features, overwrite=overwrite)
     return Features(store)
 
 
@@ -228,7 +226,6 @@ def query_features(
     gallery: Features,
     subject: Subject,
     protocol: Protocol,
-    device: torch.device,
     scratch: Path,
 ) -> Features:
     """The features of one video file, of the kind of the gallery's; shards and store go to
@@ -244,4 +241,4 @@ def query_features(
     dataset = build_shards(catalog_of([query]), scratch / "shards", frames, Listener())
     if protocol.every and not dataset.videos[0].fps:
         protocol = replace(protocol, every=0.0)
-    return embed(dataset, scratch / "query.h5", subject, protocol, device, Listener())
+    return embed(dataset, scratch / "query.h5", subject, protocol, Listener())

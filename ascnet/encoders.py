@@ -1,7 +1,7 @@
 """Which encoder a command uses: a run's, a file's, or the one that a store was made with."""
 
 import logging
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from builder.printable import printable
@@ -19,22 +19,33 @@ from trainer.weights.load import backbone_from_file
 log = logging.getLogger(__name__)
 
 
-def subjects_of(
-    run: Path | None, weights: Path | None, backbone: str | None = None, recipe: str | None = None
-) -> Subjects:
-    """The encoder of a run, or of a file of weights. `backbone` and `recipe` (whose clips it takes)
-    are of a file; None: what fits. Raises TrainerError if there is none, and EvaluateError if both
-    are named, or neither, or if what is of a file is said of a run."""
-    if (run is None) == (weights is None):
-        raise EvaluateError("Name one encoder: a run (--run) or a file of weights (--weights).")
-    if (backbone or recipe) and weights is None:
-        raise EvaluateError(
-            "--backbone and --recipe go with --weights; a run has its own backbone and recipe."
-        )
-    if run is not None:
-        return of_run(run)
-    assert weights is not None
-    return of_file(weights, backbone, recipe, RUNS)
+@dataclass(frozen=True)
+class EncoderChoice:
+    """The encoder of a run, or of a file of weights."""
+
+    run: Path | None = None
+    weights: Path | None = None
+    backbone: str | None = None  # of a file; None: the one that fits
+    recipe: str | None = None  # of a file, whose clips it takes; None: the one that fits
+
+    def or_default(self, store: Path | None = None) -> "EncoderChoice":
+        """If none is named, that of the run that a store lies in, else of the newest one."""
+        named = self.run is not None or self.weights is not None
+        return self if named else replace(self, run=default_run(store))
+
+    def subjects(self) -> Subjects:
+        """Raises TrainerError if there is none, and EvaluateError if both are named, or neither, or
+        if what is of a file is said of a run."""
+        if (self.run is None) == (self.weights is None):
+            raise EvaluateError("Name one encoder: a run (--run) or a file of weights (--weights).")
+        if (self.backbone or self.recipe) and self.weights is None:
+            raise EvaluateError(
+                "--backbone and --recipe go with --weights; a run has its own backbone and recipe."
+            )
+        if self.run is not None:
+            return of_run(self.run)
+        assert self.weights is not None
+        return of_file(self.weights, self.backbone, self.recipe, RUNS)
 
 
 def load_backbone(run_or_file: Path, backbone: str | None = None) -> Backbone:
@@ -43,9 +54,9 @@ def load_backbone(run_or_file: Path, backbone: str | None = None) -> Backbone:
         raise TrainerError(f"There is no run and no file {printable(str(run_or_file))}.")
     if run_or_file.is_dir():
         trained = checkpoint.load_backbone(run_or_file)
-        own = trained.config.model.backbone
-        if backbone not in (None, own):
-            raise TrainerError(f"{run_or_file} is a run of {own}, not of {backbone}.")
+        name = trained.config.model.backbone
+        if backbone not in (None, name):
+            raise TrainerError(f"{run_or_file} is a run of {name}, not of {backbone}.")
         return trained.backbone.eval()
     return backbone_from_file(run_or_file, backbone)[0].eval()
 
@@ -59,26 +70,26 @@ def default_run(store: Path | None = None) -> Path:
     return newest_run(RUNS)
 
 
-def newest_store(run: Path | None, weights: Path | None = None) -> Path:
+def newest_store(encoder: EncoderChoice) -> Path:
     """The newest finished store of trained features of a run, or of a file of weights. Raises
     EvaluateError if there is none."""
-    folder = folder_of(weights, RUNS) if weights is not None else run
+    folder = folder_of(encoder.weights, RUNS) if encoder.weights is not None else encoder.run
     assert folder is not None
-    found = [
+    stores = [
         path
         for path in (folder / "features").glob("*.h5")
         if not path.name.endswith(".partial.h5") and path.is_file()
     ]
     unread = []
-    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+    for path in sorted(stores, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
-            encoder = Features(path).attributes.get("encoder")
+            is_trained = Features(path).attributes.get("encoder") == TRAINED
         except (EvaluateError, OSError) as error:
             unread.append(str(error))
             continue
-        if encoder == TRAINED:
-            for said in unread:  # of what is newer
-                log.warning("Left aside: %s", said)
+        if is_trained:
+            for reason in unread:  # of what is newer
+                log.warning("Left aside: %s", reason)
             return path
     raise EvaluateError(
         f"{folder} has no finished store of trained features. Make one of the videos to search in: "
@@ -89,35 +100,34 @@ def newest_store(run: Path | None, weights: Path | None = None) -> Path:
 def subject_of(store: Features, subjects: Subjects, source: str) -> Subject:
     """The encoder that a store was made with, of those that `source` (a run, a file) offers.
     Raises EvaluateError, saying what differs, if it is neither."""
-    own = store.attributes
-    wants_trained = own.get("encoder") == TRAINED
-    subject = subjects.trained if wants_trained else subjects.untrained
-    differing = [name for name, value in subject.facts.items() if own.get(name) != value]
+    theirs, is_trained = store.attributes, store.attributes.get("encoder") == TRAINED
+    subject = subjects.trained if is_trained else subjects.untrained
+    ours = subject.facts
+    differing = [name for name, value in ours.items() if theirs.get(name) != value]
     if not differing:
         return subject
     if "checkpoint_sha256" in differing:
-        theirs, ours = own.get("checkpoint_sha256", "none"), subject.facts["checkpoint_sha256"]
-        what = (
-            f"checkpoint {str(theirs)[:12]} (step {own.get('step')}), and {source} has "
-            f"{str(ours)[:12]} (step {subject.facts['step']})"
+        made_with = (
+            f"checkpoint {str(theirs.get('checkpoint_sha256', 'none'))[:12]} (step "
+            f"{theirs.get('step')}), and {source} has {str(ours['checkpoint_sha256'])[:12]} "
+            f"(step {ours['step']})"
         )
     else:
         name = differing[0]
-        what = f"{name} {own.get(name)}, and {source} has {subject.facts[name]}"
+        made_with = f"{name} {theirs.get(name)}, and {source} has {ours[name]}"
     raise EvaluateError(
-        f"{printable(str(store.path))} was made with {what}: features of two encoders cannot be "
-        "compared. Name the run or the file it was made with (--run, --weights), or make the store "
-        "anew with `ascnet embed ... --overwrite`."
+        f"{printable(str(store.path))} was made with {made_with}: features of two encoders cannot "
+        "be compared. Name the run or the file it was made with (--run, --weights), or make the "
+        "store anew with `ascnet embed ... --overwrite`."
     )
 
 
 def protocol_in(store: Features) -> Protocol:
     """How the features of a store were taken. Raises EvaluateError if it does not say so."""
-    own = store.attributes
     names = [field.name for field in fields(Protocol)]
-    if missing := [name for name in (*names, "recipe") if name not in own]:
+    if missing := [name for name in (*names, "recipe") if name not in store.attributes]:
         raise EvaluateError(
             f"{printable(str(store.path))} does not say its {', '.join(missing)}, so no video can "
             "be compared with it. Make it anew with `ascnet embed`."
         )
-    return Protocol(**{name: own[name] for name in names})  # type: ignore[arg-type]
+    return Protocol(**{name: store.attributes[name] for name in names})  # type: ignore[arg-type]

@@ -1,11 +1,15 @@
-"""Options that several commands have, and kinds of them that click does not have."""
+"""Options that several commands have, kinds that click does not have, and groups of options."""
 
 import math
 from collections.abc import Callable
+from dataclasses import is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import click
+
+Function = Callable[..., Any]
 
 
 class NumberRange(click.FloatRange):
@@ -20,7 +24,33 @@ class NumberRange(click.FloatRange):
         return number
 
 
-def with_weights(command: Callable[..., Any]) -> Callable[..., Any]:
+def gathered(**groups: type) -> Callable[[Function], Function]:
+    """Options that are named as the fields of a dataclass are one argument of the command:
+    `gathered(how=How)` makes a How of them, and of its fields that are dataclasses themselves."""
+
+    def decorate(command: Function) -> Function:
+        @wraps(command)
+        def call(**values: Any) -> Any:
+            arguments = {name: _taken(kind, values) for name, kind in groups.items()}
+            return command(**arguments, **values)
+
+        return call
+
+    return decorate
+
+
+def _taken(kind: type, values: dict[str, Any]) -> Any:
+    """A dataclass of those of `values` that are its fields; they are taken away there."""
+    fields = {}
+    for name, field in get_type_hints(kind).items():
+        if is_dataclass(field):
+            fields[name] = _taken(field, values)  # type: ignore[arg-type]
+        elif name in values:
+            fields[name] = values.pop(name)
+    return kind(**fields)
+
+
+def with_weights(command: Function) -> Function:
     """A file of weights in place of a run: --weights, --backbone and --recipe."""
     options = (
         click.option(

@@ -3,15 +3,17 @@
 import math
 import re
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
+from ascnet.options import gathered
 from ascnet.progress import ProgressBar
 from ascnet.text import counted
 from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.catalog import READERS, shapes
+from builder.catalog.source import Catalog
 from builder.cores import usable_cores
 from builder.decode.engine import ENGINES
 from builder.decode.frames import CHROMA, REASONS, WARNINGS, FrameSettings
@@ -20,6 +22,49 @@ from builder.printable import printable
 from builder.video_limits import GB, Limits
 
 _SHOWN = 5  # names of what is left alone
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is built, and where to."""
+
+    dataset: str
+    source: Path | None
+    out: Path
+    name: str | None
+
+    def catalog(self, workers: int) -> Catalog:
+        source = self.source or Path("data") / self.dataset
+        if self.dataset == "shapes":
+            with ProgressBar("drawing", "videos") as progress:
+                shapes.make(source, workers, progress)
+        catalog = READERS[self.dataset](source)
+        if self.name is None:
+            return catalog
+        if not re.fullmatch(r"[\w.-]+", self.name) or self.name in (".", ".."):
+            raise BuilderError(
+                f"--name is {self.name!r}; letters, digits, '_', '.' and '-' are allowed, and no "
+                "'.' or '..' alone. Name the folder that the shards are to have in --out."
+            )
+        return replace(catalog, dataset=self.name)
+
+
+def _finite(context: click.Context, option: click.Parameter, number: float) -> float:
+    if number is not None and not math.isfinite(number):
+        raise BuilderError(f"{option.opts[0]} is {number}; it must be a number above 0.")
+    return number
+
+
+def _range(context: click.Context, option: click.Parameter, text: str | None) -> slice | None:
+    """ "3:7", "3:" or ":7" as a slice."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d*):(\d*)", text)
+    if match is None or (match[1] and match[2] and int(match[1]) >= int(match[2])):
+        raise BuilderError(
+            f"--shards-range is {text!r}; it must be A:B, such as 0:8 for the shards 0 to 7."
+        )
+    return slice(int(match[1] or 0), int(match[2]) if match[2] else None)
 
 
 @click.command("build")
@@ -60,6 +105,7 @@ _SHOWN = 5  # names of what is left alone
 )
 @click.option(
     "--fps",
+    callback=_finite,
     type=click.FloatRange(min=0, min_open=True, max=1000),
     help="Resample to this frame rate.  [default: every frame of the file]",
 )
@@ -98,6 +144,8 @@ _SHOWN = 5  # names of what is left alone
 )
 @click.option(
     "--timeout",
+    "seconds",
+    callback=_finite,
     type=click.FloatRange(min=1),
     default=Limits.seconds,
     show_default=True,
@@ -105,6 +153,7 @@ _SHOWN = 5  # names of what is left alone
 )
 @click.option(
     "--max-pixels",
+    "pixels",
     type=click.IntRange(1, 2**31 - 1),
     default=Limits.pixels,
     show_default="8192 x 8192",
@@ -112,6 +161,8 @@ _SHOWN = 5  # names of what is left alone
 )
 @click.option(
     "--max-memory",
+    "memory",
+    callback=lambda *given: round(_finite(*given) * GB),
     type=click.FloatRange(0.25),
     default=Limits.memory / GB,
     show_default=True,
@@ -130,35 +181,16 @@ _SHOWN = 5  # names of what is left alone
 )
 @click.option(
     "--shards-range",
+    "shards",
+    callback=_range,
     metavar="A:B",
     help="Build only the shards A to B-1 (SLURM arrays); --finish puts them together.",
 )
-@click.option("--finish", is_flag=True, help="Put together what --shards-range has built.")
-def command(
-    dataset: str,
-    source: Path | None,
-    out: Path,
-    name: str | None,
-    short_side: int,
-    jpeg_quality: int,
-    chroma: str,
-    fps: float | None,
-    max_frames: int | None,
-    min_frames: int,
-    videos_per_shard: int,
-    engine: str,
-    workers: int,
-    timeout: float,
-    max_pixels: int,
-    max_memory: float,
-    retry_failed: bool,
-    strict: bool,
-    max_failures: int | None,
-    overwrite: bool,
-    executor: str,
-    shards_range: str | None,
-    finish: bool,
-) -> None:
+@click.option(
+    "--finish", "finish_only", is_flag=True, help="Put together what --shards-range has built."
+)
+@gathered(target=Target, settings=BuildSettings, how=How)
+def command(target: Target, settings: BuildSettings, how: How, strict: bool) -> None:
     """Transcode the videos of DATASET into frame-JPEG WebDataset shards.
 
     \b
@@ -171,87 +203,32 @@ def command(
 
     A build that was interrupted goes on with the same command.
     """
-    numbers = (("--fps", fps), ("--timeout", timeout), ("--max-memory", max_memory))
-    for option, number in numbers:
-        if number is not None and not math.isfinite(number):
-            raise BuilderError(f"{option} is {number}; it must be a number above 0.")
-    shards = _range(shards_range)
-    _must_fit_together(shards_range, finish, overwrite, retry_failed, executor, strict)
-    source = source or Path("data") / dataset
-    if dataset == "shapes":
-        with ProgressBar("drawing", "videos") as progress:
-            shapes.make(source, workers, progress)
-    catalog = READERS[dataset](source)
-    if name is not None:
-        if not re.fullmatch(r"[\w.-]+", name) or name in (".", ".."):
-            raise BuilderError(
-                f"--name is {name!r}; letters, digits, '_', '.' and '-' are allowed, and no '.' or "
-                "'..' alone. Name the folder that the shards are to have in --out."
-            )
-        catalog = replace(catalog, dataset=name)
+    _must_fit_together(how, strict)
+    catalog = target.catalog(how.workers)
     for remark in catalog.remarks:
         click.echo(printable(remark))
-    frames = FrameSettings(
-        short_side=short_side,
-        jpeg_quality=jpeg_quality,
-        chroma=chroma,
-        fps=fps,
-        min_frames=min_frames,
-        max_frames=max_frames,
-        engine=engine,
-    )
-    how = How(
-        workers=workers,
-        limits=Limits(timeout, max_pixels, round(max_memory * GB)),
-        overwrite=overwrite,
-        retry_failed=retry_failed,
-        max_failures=max_failures,
-        shards=shards,
-        finish_only=finish,
-        executor=executor,
-    )
-    settings = BuildSettings(frames, videos_per_shard)
     with ProgressBar("building", "videos") as progress:
-        summary = build(catalog, out / catalog.dataset, settings, how, progress)
+        summary = build(catalog, target.out / catalog.dataset, settings, how, progress)
     _say(summary)
     if strict and summary.counts and summary.counts["failed"]:
         sys.exit(1)
 
 
-def _range(text: str | None) -> slice | None:
-    """ "3:7", "3:" or ":7" as a slice."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d*):(\d*)", text)
-    if match is None or (match[1] and match[2] and int(match[1]) >= int(match[2])):
-        raise BuilderError(
-            f"--shards-range is {text!r}; it must be A:B, such as 0:8 for the shards 0 to 7."
-        )
-    return slice(int(match[1] or 0), int(match[2]) if match[2] else None)
-
-
-def _must_fit_together(
-    shards_range: str | None,
-    finish: bool,
-    overwrite: bool,
-    retry_failed: bool,
-    executor: str,
-    strict: bool,
-) -> None:
+def _must_fit_together(how: How, strict: bool) -> None:
     others = {
-        "--finish": finish,
-        "--overwrite": overwrite,
-        "--retry-failed": retry_failed,
-        "--executor ray": executor == "ray",
+        "--finish": how.finish_only,
+        "--overwrite": how.overwrite,
+        "--retry-failed": how.retry_failed,
+        "--executor ray": how.executor == "ray",
         "--strict": strict,
     }
-    if shards_range is not None:
+    if how.shards is not None:
         for option in (option for option, is_on in others.items() if is_on):
             raise BuilderError(
                 f"--shards-range and {option} cannot go together: several machines write at the "
                 f"same time. Build all ranges first, then --finish, then give {option} alone."
             )
-    if finish and overwrite:
+    if how.finish_only and how.overwrite:
         raise BuilderError("--finish keeps what is built, --overwrite takes it away: choose one.")
 
 

@@ -1,14 +1,13 @@
 """`ascnet embed`."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from ascnet import embedding
-from ascnet.device import pick_device
-from ascnet.encoders import default_run, subjects_of
-from ascnet.options import NumberRange, with_weights
+from ascnet.encoders import EncoderChoice
+from ascnet.options import NumberRange, gathered, with_weights
 from ascnet.progress import ProgressBar
 from ascnet.text import counted
 from builder.command_line import quoted
@@ -18,6 +17,14 @@ from evaluate.encoders import Subjects
 from evaluate.features.store import must_be_free
 from evaluate.protocol import Protocol, protocol_of
 from trainer.data.frame_size import enlarged
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How clips are cut out of videos."""
+
+    every: float
+    mirrored: bool
 
 
 @click.command("embed")
@@ -49,16 +56,13 @@ from trainer.data.frame_size import enlarged
 @click.option(
     "--overwrite", is_flag=True, help="Replace a store of other videos, clips or weights."
 )
+@gathered(encoder=EncoderChoice, cut=Cut)
 def command(
     videos: tuple[Path, ...],
     shards: Path | None,
-    run: Path | None,
-    weights: Path | None,
-    backbone: str | None,
-    recipe: str | None,
+    encoder: EncoderChoice,
     out: Path | None,
-    every: float,
-    mirrored: bool,
+    cut: Cut,
     overwrite: bool,
 ) -> None:
     """Features of any VIDEOS, files or folders, to a store that can be searched.
@@ -71,15 +75,13 @@ def command(
         raise click.UsageError("Name videos or folders of videos, or else --shards.")
     if out is not None and out.suffix != ".h5":
         raise click.UsageError(f"--out is {str(out)!r}; stores are HDF5, so end the name in .h5.")
-    if weights is None and run is None:
-        run = default_run()
-    subjects = subjects_of(run, weights, backbone, recipe)
-    protocol = replace(protocol_of(subjects.settings), every=every, mirrored=mirrored)
+    subjects = encoder.or_default().subjects()
+    protocol = replace(protocol_of(subjects.settings), every=cut.every, mirrored=cut.mirrored)
     with (
         ProgressBar("building", "videos") as building,
-        ProgressBar("features", "videos") as features,
+        ProgressBar("features", "videos") as encoding,
     ):
-        said = embedding.Listener(building, features, click.echo)
+        told = embedding.Listener(building, encoding, click.echo)
         if shards is not None:
             dataset = _only_one(shards)
             store = out or _default_store(subjects, dataset.name, protocol)
@@ -90,19 +92,19 @@ def command(
             folder, catalog = embedding.shards_beside(store, catalog)
             if overwrite:  # nor are the frames of a store replaced that cannot be
                 must_be_free(store)
-            dataset = embedding.build_shards(catalog, folder, frames, said, overwrite=overwrite)
+            dataset = embedding.build_shards(catalog, folder, frames, told, overwrite=overwrite)
         if small := enlarged(dataset.videos, protocol.size, protocol.short_side):
             click.echo(small)
-        found = embedding.embed(
-            dataset, store, subjects.trained, protocol, pick_device(), said, overwrite=overwrite
+        features = embedding.embed(
+            dataset, store, subjects.trained, protocol, told, overwrite=overwrite
         )
     clips = (
         f"a clip about every {protocol.every:g} s" if protocol.every else f"{protocol.clips} each"
     )
     click.echo(
-        f"{printable(str(store))}: {counted(len(found.names), 'video')}, "
-        f"{counted(len(found.clip_video), 'clip')} ({clips}), "
-        f"{found.features.shape[1]} features a clip"
+        f"{printable(str(store))}: {counted(len(features.names), 'video')}, "
+        f"{counted(len(features.clip_video), 'clip')} ({clips}), "
+        f"{features.features.shape[1]} features a clip"
     )
     click.echo(f"  ascnet search QUERY.mp4 --store {quoted(store)}")
 

@@ -1,15 +1,14 @@
 """`ascnet evaluate`."""
 
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ascnet.device import pick_device
-from ascnet.encoders import subjects_of
-from ascnet.options import with_weights
+from ascnet.encoders import EncoderChoice
+from ascnet.options import gathered, with_weights
 from ascnet.progress import ProgressBar
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset, find_datasets
@@ -28,12 +27,118 @@ from evaluate.tasks import Reporters
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import is_remote, shown
 from trainer.errors import TrainerError
-from trainer.run.checkpoint import RUNS, newest_run
 from trainer.run.run import shards_of
 
 _TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips
 _CLASSIFIER = "classifier."  # begins the assignments that are for its recipe
 _OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "every", "mirrored")
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Which data sets are evaluated on."""
+
+    shards: Path | None
+    names: tuple[str, ...]
+
+    def folders(self, subjects: Subjects) -> list[Path]:
+        """Raises EvaluateError if one is missing."""
+        shards = self.shards
+        if shards is None and "weights" in subjects.record:
+            shards = Path("shards")
+        folders = find_datasets(shards) if shards else _local(subjects.folder)
+        known: dict[str, Path] = {}
+        for folder in folders:
+            name = ShardDataset(folder).name
+            if name in known:
+                raise EvaluateError(
+                    f"{known[name]} and {folder} are both named {name}, and their results would "
+                    "have the same files. Name one of them with --shards, or build one with "
+                    "another --name."
+                )
+            known[name] = folder
+        if missing := [name for name in self.names if name not in known]:
+            raise EvaluateError(
+                f"There is no data set {missing[0]!r} here; there are {', '.join(sorted(known))}. "
+                "Name the folder that holds it with --shards."
+            )
+        return [known[name] for name in self.names] or folders
+
+
+@dataclass(frozen=True)
+class QuestionChoice:
+    """What is asked of an encoder, in options."""
+
+    task: str
+    split: str | None
+    factor: str
+    clips: int | None
+    crops: str | None
+    layer: str | None
+    pooling: str | None
+    centring: str
+    probe: str
+    raw: bool
+    on_the_fly: bool
+    classifier: str | None
+    assignments: tuple[str, ...]
+    no_baseline: bool
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        tasks = TASKS if self.task == ALL else (self.task,)
+        return tuple(ON_THE_FLY if self.on_the_fly and t == "linear" else t for t in tasks)
+
+    @property
+    def for_classifier(self) -> tuple[str, ...]:
+        """Changes of the classifier's recipe."""
+        return tuple(a for a in self.assignments if a.strip().startswith(_CLASSIFIER))
+
+    @property
+    def for_clips(self) -> tuple[str, ...]:
+        """Changes of the protocol."""
+        names = ("clips", "crops", "layer", "pooling")
+        chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
+        assigned = (a for a in self.assignments if a not in self.for_classifier)
+        return (*assigned, *(f"{name}={value}" for name, value in chosen.items()))
+
+    def must_be_of_use(self) -> None:
+        """Raises UsageError for an option that is given, but changes nothing in any task."""
+        for name, is_given, tasks_of_it in (
+            ("--on-the-fly", self.on_the_fly, {ON_THE_FLY}),
+            ("--centring", self.centring != CENTRINGS[0], {"retrieval", "knn"}),
+            ("--probe", self.probe != SOLVERS[0], {"linear"}),
+            ("--raw", self.raw, {"linear"}),
+            ("--classifier", bool(self.classifier), _TRAINING),
+            ("--set classifier.", bool(self.for_classifier), _TRAINING),
+        ):
+            if is_given and not tasks_of_it & set(self.tasks):
+                raise click.UsageError(
+                    f"{name} changes nothing in {', '.join(self.tasks)}; it is for "
+                    f"{', '.join(sorted(tasks_of_it))}. Leave it out, or choose another --task."
+                )
+
+    def question(self, task: str, subjects: Subjects, dataset: str) -> Question:
+        """Of one task; where a classifier is trained, with its recipe, and clips as that tests
+        them."""
+        settings, protocol = subjects.settings, protocol_of(subjects.settings)
+        finetune = None
+        if task in _TRAINING:
+            recipe = self.classifier or finetune_settings.recipe_for(
+                dataset, settings.model.backbone, task == ON_THE_FLY
+            )
+            finetune = finetune_settings.load_recipe(recipe, self.for_classifier, _CLASSIFIER)
+            protocol = finetune_settings.protocol_for(protocol, finetune)
+        return Question(
+            task,
+            self.split or settings.data.split,
+            changed_protocol(protocol, self.for_clips),
+            factor=self.factor,
+            centring=self.centring if task in ("retrieval", "knn") else CENTRINGS[0],
+            probe=ProbeSettings(standardise=not self.raw, solver=self.probe),
+            finetune=finetune,
+            baseline=not self.no_baseline,
+        )
 
 
 @click.command("evaluate")
@@ -104,102 +209,27 @@ _OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "e
 )
 @click.option("--no-baseline", is_flag=True, help="Leave the untrained network out.")
 @click.option("--overwrite", is_flag=True, help="Make anew what was made otherwise, or is damaged.")
+@gathered(encoder=EncoderChoice, data=DataChoice, choice=QuestionChoice)
 def command(
-    task: str,
-    run: Path | None,
-    weights: Path | None,
-    backbone: str | None,
-    recipe: str | None,
-    shards: Path | None,
-    names: tuple[str, ...],
-    split: str | None,
-    factor: str,
-    centring: str,
-    probe: str,
-    raw: bool,
-    on_the_fly: bool,
-    classifier: str | None,
-    assignments: tuple[str, ...],
-    no_baseline: bool,
-    overwrite: bool,
-    **clips: Any,
+    encoder: EncoderChoice, data: DataChoice, choice: QuestionChoice, overwrite: bool
 ) -> None:
     """Evaluate a run, with the untrained network beside it as the baseline.
 
     Features are computed once and kept in the run's features/ (HDF5); results go to its results/.
     """
-    for_classifier = tuple(a for a in assignments if a.strip().startswith(_CLASSIFIER))
-    for_clips = tuple(a for a in assignments if a not in for_classifier)
-    for_clips += tuple(f"{key}={value}" for key, value in clips.items() if value is not None)
-    questions: tuple[str, ...] = TASKS if task == ALL else (task,)
-    if on_the_fly:
-        questions = tuple(ON_THE_FLY if one == "linear" else one for one in questions)
-    _must_be_of_use(
-        questions,
-        {
-            "--on-the-fly": (on_the_fly, {ON_THE_FLY}),
-            "--centring": (centring != CENTRINGS[0], {"retrieval", "knn"}),
-            "--probe": (probe != SOLVERS[0], {"linear"}),
-            "--raw": (raw, {"linear"}),
-            "--classifier": (bool(classifier), _TRAINING),
-            "--set classifier.": (bool(for_classifier), _TRAINING),
-        },
-    )
-    if run is None and weights is None:
-        run = newest_run(RUNS)
-    subjects = subjects_of(run, weights, backbone, recipe)
+    choice.must_be_of_use()
+    subjects = encoder.or_default().subjects()
     refused: list[str] = []
-    for folder in _datasets(subjects, shards, names):
-        for one in questions:
+    for folder in data.folders(subjects):
+        for task in choice.tasks:
             try:
                 dataset = ShardDataset(folder)
-                question = Question(
-                    one,
-                    split or subjects.settings.data.split,
-                    protocol_of(subjects.settings),
-                    factor=factor,
-                    centring=centring if one in ("retrieval", "knn") else CENTRINGS[0],
-                    probe=ProbeSettings(standardise=not raw, solver=probe),
-                    baseline=not no_baseline,
-                )
-                if one in _TRAINING:
-                    question = _with_classifier(
-                        question, subjects, dataset.name, classifier, for_classifier
-                    )
-                question = replace(
-                    question, protocol=changed_protocol(question.protocol, for_clips)
-                )
+                question = choice.question(task, subjects, dataset.name)
                 _evaluate(question, subjects, dataset, overwrite)
             except (EvaluateError, TrainerError, BuilderError) as error:
                 refused.append(str(error))  # the others can still be evaluated
     if refused:
         raise EvaluateError(" ".join(dict.fromkeys(refused)))
-
-
-def _must_be_of_use(questions: tuple[str, ...], options: dict[str, tuple[bool, set[str]]]) -> None:
-    """Raises UsageError for an option that is given, but changes nothing in any of the tasks."""
-    for name, (is_given, tasks_of_it) in options.items():
-        if is_given and not tasks_of_it & set(questions):
-            raise click.UsageError(
-                f"{name} changes nothing in {', '.join(questions)}; it is for "
-                f"{', '.join(sorted(tasks_of_it))}. Leave it out, or choose another --task."
-            )
-
-
-def _with_classifier(
-    question: Question,
-    subjects: Subjects,
-    dataset: str,
-    recipe: str | None,
-    assignments: tuple[str, ...],
-) -> Question:
-    """With the recipe of the classifier, and clips as it tests them."""
-    recipe = recipe or finetune_settings.recipe_for(
-        dataset, subjects.settings.model.backbone, question.task == ON_THE_FLY
-    )
-    settings = finetune_settings.load_recipe(recipe, assignments, _CLASSIFIER)
-    protocol = finetune_settings.protocol_for(question.protocol, settings)
-    return replace(question, finetune=settings, protocol=protocol)
 
 
 def _evaluate(
@@ -231,30 +261,6 @@ def _evaluate(
         for line in [left_out] if left_out else text_rows(question.task, dataset.name):
             click.echo(f"  {line}")
     click.echo(f"  {result_path(question, subjects, dataset.name)}")
-
-
-def _datasets(subjects: Subjects, shards: Path | None, names: tuple[str, ...]) -> list[Path]:
-    """Folders of the data sets to evaluate on. Raises EvaluateError if one is missing."""
-    if shards is None and "weights" in subjects.record:
-        shards = Path("shards")
-    found = find_datasets(shards) if shards else _local(subjects.folder)
-    known: dict[str, Path] = {}
-    for folder in found:
-        name = ShardDataset(folder).name
-        if name in known:
-            raise EvaluateError(
-                f"{known[name]} and {folder} are both named {name}, and their results would have "
-                "the same files. Name one of them with --shards, or build one with another --name."
-            )
-        known[name] = folder
-    if not names:
-        return found
-    if missing := [name for name in names if name not in known]:
-        raise EvaluateError(
-            f"There is no data set {missing[0]!r} here; there are {', '.join(sorted(known))}. "
-            "Name the folder that holds it with --shards."
-        )
-    return [known[name] for name in names]
 
 
 def _local(run: Path) -> list[Path]:

@@ -1,13 +1,14 @@
 """`ascnet near-duplicates`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from ascnet import groups_table
 from ascnet.device import pick_device
-from ascnet.options import NumberRange
+from ascnet.options import NumberRange, gathered
 from ascnet.progress import ProgressBar
 from ascnet.text import counted
 from builder.atomic import write_atomically
@@ -17,6 +18,26 @@ from builder.text_table import aligned
 from evaluate.features.store import Features
 from evaluate.search.duplicates import DuplicatePair, find_pairs, groups_of, joined_groups, leaks_of
 from evaluate.search.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Which pairs are listed, and where to."""
+
+    show: int
+    only_leaks: bool
+    csv: Path | None
+    groups: Path | None  # the table for the next build
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What was found in a store."""
+
+    features: Features
+    pairs: Sequence[DuplicatePair]
+    leaking: Sequence[DuplicatePair]
+    groups: dict[int, int]  # of every video of a pair
 
 
 @click.command("near-duplicates")
@@ -30,13 +51,11 @@ from evaluate.search.search import CENTRINGS, FEWEST, centre_of, different_video
 )
 @click.option(
     "--csv",
-    "out",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the pairs here, however many are printed; with --leaks only those.",
 )
 @click.option(
     "--groups",
-    "table",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write groups for the next build here, the videos of all pairs (also those that are not "
@@ -57,15 +76,8 @@ from evaluate.search.search import CENTRINGS, FEWEST, centre_of, different_video
     show_default=True,
     help="What is taken from all features before cosines: the store's mean, or nothing.",
 )
-def command(
-    store: Path,
-    threshold: float,
-    out: Path | None,
-    table: Path | None,
-    show: int,
-    only_leaks: bool,
-    centring: str,
-) -> None:
+@gathered(listing=Listing)
+def command(store: Path, threshold: float, listing: Listing, centring: str) -> None:
     """Videos of STORE that are nearly the same: copies, re-encoded or trimmed ones, parts.
 
     \b
@@ -83,25 +95,26 @@ def command(
       ascnet build folder --source VIDEOS --overwrite
     """
     features = Features(store)
-    if table is not None:
-        if table == out:
-            raise click.UsageError(f"--csv and --groups are both {table}; name two files.")
-        groups_table.check(features, table)
+    if listing.groups is not None:
+        if listing.groups == listing.csv:
+            raise click.UsageError(f"--csv and --groups are both {listing.csv}; name two files.")
+        groups_table.check(features, listing.groups)
     centre = centre_of(features, centring)
     with ProgressBar("comparing", "clips") as progress:
         pairs = find_pairs(features, threshold, centre, pick_device(), progress)
-    groups = groups_of(pairs)
     leaking = [pair for pair in pairs if leaks_of(features, pair)]
-    listed = leaking if only_leaks else pairs
-    if out is not None:
-        write_atomically(out, _csv(features, listed, groups))
-    if listed and show:
-        click.echo(_text(features, listed[:show], groups))
-    if show and len(listed) > show:
-        click.echo(f"... and {counted(len(listed) - show, 'more pair')} (--show, --csv)")
-    hint = table is None and groups_table.has_own_groups(features)
-    click.echo(_summary(features, pairs, groups, leaking, threshold, hint=hint))
-    if only_leaks and not features.splits:
+    found = Duplicates(features, pairs, leaking, groups_of(pairs))
+    listed = leaking if listing.only_leaks else pairs
+    if listing.csv is not None:
+        write_atomically(listing.csv, _csv(found, listed))
+    if listed and listing.show:
+        click.echo(_text(found, listed[: listing.show]))
+    if listing.show and len(listed) > listing.show:
+        more = counted(len(listed) - listing.show, "more pair")
+        click.echo(f"... and {more} (--show, --csv)")
+    hint = listing.groups is None and groups_table.has_own_groups(features)
+    click.echo(_summary(found, threshold, hint))
+    if listing.only_leaks and not features.splits:
         click.echo(
             "The store knows no split, so --leaks can find nothing: no pair is listed. Leave "
             "--leaks out, or embed videos whose splits are known (a splits.csv in the folder, or "
@@ -114,18 +127,19 @@ def command(
             "is the copies, and little would be left of them). Raw features were compared, which "
             "are all alike. Look at the pairs, or raise --threshold."
         )
-    if out is not None:
-        click.echo(out)
-    if table is not None:
+    if listing.csv is not None:
+        click.echo(listing.csv)
+    if listing.groups is not None:
         joined = joined_groups(features.groups, pairs)
-        write_atomically(table, groups_table.table_of(features, joined))
-        click.echo(groups_table.summary_of(features, joined, table))
+        write_atomically(listing.groups, groups_table.table_of(features, joined))
+        click.echo(groups_table.summary_of(features, joined, listing.groups))
 
 
-def _cells(features: Features, pair: DuplicatePair, groups: dict[int, int]) -> list[str]:
+def _cells(found: Duplicates, pair: DuplicatePair) -> list[str]:
+    features = found.features
     return [
         f"{pair.score:.3f}",
-        str(groups[pair.first] + 1),
+        str(found.groups[pair.first] + 1),
         features.names[pair.first],
         span_text(features, *pair.first_clips),
         features.names[pair.second],
@@ -134,45 +148,38 @@ def _cells(features: Features, pair: DuplicatePair, groups: dict[int, int]) -> l
     ]
 
 
-def _text(features: Features, pairs: Sequence[DuplicatePair], groups: dict[int, int]) -> str:
+def _text(found: Duplicates, pairs: Sequence[DuplicatePair]) -> str:
     head = ["score", "group", "video", "from-to", "and video", "from-to", "split"]
-    rows = [[printable(cell) for cell in _cells(features, pair, groups)] for pair in pairs]
-    if not features.splits:
+    rows = [[printable(cell) for cell in _cells(found, pair)] for pair in pairs]
+    if not found.features.splits:
         head, rows = head[:-1], [row[:-1] for row in rows]
     return "\n".join(aligned([head, *rows], right=(0, 1)))
 
 
-def _csv(features: Features, pairs: Sequence[DuplicatePair], groups: dict[int, int]) -> str:
+def _csv(found: Duplicates, pairs: Sequence[DuplicatePair]) -> str:
     head = ["score", "group", "first", "first_time", "second", "second_time", "different_parts"]
     rows = [line([*head, "first_class", "second_class"])]
     for pair in pairs:
-        classes = [features.class_of[pair.first], features.class_of[pair.second]]
-        score, *names = _cells(features, pair, groups) + classes
+        classes = [found.features.class_of[video] for video in (pair.first, pair.second)]
+        score, *names = _cells(found, pair) + classes
         rows.append(line([score, *map(written, names)]))
     return "".join(rows)
 
 
-def _summary(
-    features: Features,
-    pairs: Sequence[DuplicatePair],
-    groups: dict[int, int],
-    leaking: Sequence[DuplicatePair],
-    threshold: float,
-    *,
-    hint: bool,
-) -> str:
+def _summary(found: Duplicates, threshold: float, hint: bool) -> str:
+    names, splits = found.features.names, found.features.splits
     text = (
-        f"{counted(len(pairs), 'pair')} of {counted(len(features.names), 'video')} with a score of "
-        f"{threshold:g} or more: {counted(len(groups), 'video')} in "
-        f"{counted(len(set(groups.values())), 'group')}"
+        f"{counted(len(found.pairs), 'pair')} of {counted(len(names), 'video')} with a score of "
+        f"{threshold:g} or more: {counted(len(found.groups), 'video')} in "
+        f"{counted(len(set(found.groups.values())), 'group')}"
     )
-    if leaking:
+    if found.leaking:
         text += (
-            f"\nWARNING: {counted(len(leaking), 'pair')} across the parts of a split: what is "
-            "measured on one part has been seen in the other"
+            f"\nWARNING: {counted(len(found.leaking), 'pair')} across the parts of a split: what "
+            "is measured on one part has been seen in the other"
         )
         if hint:
             text += " (--groups: a table that keeps copies in one part at the next build)"
-    elif features.splits:
-        text += f"; no pair lies in different parts of split {', '.join(sorted(features.splits))}"
+    elif splits:
+        text += f"; no pair lies in different parts of split {', '.join(sorted(splits))}"
     return text

@@ -2,19 +2,14 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from ascnet import embedding
-from ascnet.device import pick_device
-from ascnet.encoders import (
-    default_run,
-    newest_store,
-    protocol_in,
-    subject_of,
-    subjects_of,
-)
+from ascnet.encoders import EncoderChoice, newest_store, protocol_in, subject_of
+from ascnet.options import gathered
 from ascnet.text import counted
 from builder.atomic import write_atomically
 from builder.printable import printable
@@ -70,14 +65,12 @@ from evaluate.search.search import (
     metavar="[FILE]",
     help="Write a page where the clips play.  [without FILE: search-<name of the query>.html]",
 )
+@gathered(encoder=EncoderChoice)
 def command(
     query: Path,
     count: int,
     store: Path | None,
-    run: Path | None,
-    weights: Path | None,
-    backbone: str | None,
-    recipe: str | None,
+    encoder: EncoderChoice,
     centring: str,
     page: str | None,
 ) -> None:
@@ -86,28 +79,22 @@ def command(
     The query is cut and encoded as the store's videos were. A video counts by its best clip.
     """
     html = _page_path(page, query)
-    if weights is None and run is None:
-        run = default_run(store)
-    if store is None:
-        store = newest_store(run, weights)
-    gallery = Features(store)
+    encoder = encoder.or_default(store)
+    gallery = Features(store or newest_store(encoder))
     protocol = protocol_in(gallery)
-    if weights is not None and recipe is None:
-        recipe = str(gallery.attributes["recipe"])
-    subjects = subjects_of(run, weights, backbone, recipe)
-    subject = subject_of(gallery, subjects, str(run or weights))
+    if encoder.weights is not None and encoder.recipe is None:
+        encoder = replace(encoder, recipe=str(gallery.attributes["recipe"]))
+    subject = subject_of(gallery, encoder.subjects(), str(encoder.run or encoder.weights))
     with tempfile.TemporaryDirectory() as scratch:
-        asked = embedding.query_features(
-            query, gallery, subject, protocol, pick_device(), Path(scratch)
-        )
+        clips = embedding.query_features(query, gallery, subject, protocol, Path(scratch))
         centre = centre_of(gallery, centring)
-        found = search(gallery, asked.clip_features, count, centre)
-        how = _how(gallery, asked, bool(centre.any()), centring)
-        click.echo(_text(gallery, asked, found))
+        matches = search(gallery, clips.clip_features, count, centre)
+        how = _how(gallery, clips, bool(centre.any()), centring)
+        click.echo(_text(gallery, clips, matches))
         click.echo(f"  {how}\n  {printable(str(gallery.path))}")
         if html is not None:
             html.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(html, search_page(gallery, asked, found, how))
+            write_atomically(html, search_page(gallery, clips, matches, how))
             click.echo(f"  {printable(str(html))}")
 
 
@@ -122,7 +109,7 @@ def _page_path(page: str | None, query: Path) -> Path | None:
     return Path(page or f"search-{query.stem}.html")
 
 
-def _text(gallery: Features, query: Features, found: Sequence[Match]) -> str:
+def _text(gallery: Features, query: Features, matches: Sequence[Match]) -> str:
     labelled = any(gallery.class_of)
     head = ["rank", "cosine", "video", "clip", "in the query"] + ["class"] * labelled
     rows = [
@@ -134,7 +121,7 @@ def _text(gallery: Features, query: Features, found: Sequence[Match]) -> str:
             span_text(query, match.query_clip),
             *([printable(gallery.class_of[match.video]) or "-"] if labelled else []),
         ]
-        for rank, match in enumerate(found, start=1)
+        for rank, match in enumerate(matches, start=1)
     ]
     return "\n".join(aligned([head, *rows], right=(0, 1)))
 

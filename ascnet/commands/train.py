@@ -2,14 +2,16 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 import torch
 import torch.distributed as dist
 
 from ascnet.device import pick_device
+from ascnet.options import gathered
 from ascnet.progress import ProgressBar
 from builder.command_line import command_line
 from trainer.backbones import make_backbone
@@ -41,6 +43,82 @@ from trainer.weights.load import load_weights
 
 Say = Callable[[str], None]
 Chosen = TypeVar("Chosen")
+
+
+@dataclass(frozen=True)
+class RunChoice:
+    """The run to begin, or to go on with."""
+
+    run: Path | None
+    resume: bool
+    trust_source: bool
+
+    def chosen(self, say: Say) -> tuple[Path | None, bool]:
+        """The run to go on with, and True; or the one to begin (None: a new folder), and False."""
+        run, restart = self.run, restarts()
+        of_this_launch = run_of_this_launch(RUNS) if restart else None
+        if self.resume:
+            if run is None:
+                return of_this_launch or newest_run(RUNS, trained=False), True
+            if not holds_run(run):
+                say(f"{run} holds no run yet, so it is started.")
+            return run, holds_run(run)
+        if not restart:
+            return run, False
+        if run is None and not launch():
+            raise TrainerError(
+                f"TORCHELASTIC_RESTART_COUNT is {restart}, so a training goes on here, but nothing "
+                "tells which: name it with --run, or unset the variable."
+            )
+        begun = run or of_this_launch
+        if begun is not None and holds_run(begun) and (is_of_this_launch(begun) or not launch()):
+            say(f"Restart {restart} of torchrun: {begun} goes on.")
+            return begun, True
+        say(f"Restart {restart} of torchrun: no run was begun before it, so one is started.")
+        return run, False
+
+
+@dataclass(frozen=True)
+class SettingsChoice:
+    """A recipe and changes of it."""
+
+    recipe: str | None
+    assignments: tuple[str, ...]
+    init: Path | None
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        if self.init is None:
+            return self.assignments
+        return (*self.assignments, f"model.init={self.init.resolve()}")
+
+    def new(self, device: torch.device, say: Say) -> Config:
+        """Of a run that is begun."""
+        recipe = self.recipe
+        if recipe is None:
+            recipe = "ucf101-r3d18" if device.type == "cuda" else "demo"
+            say(f"Recipe {recipe}, as the device is {device.type} (--recipe names another).")
+        return recipe_file.override(recipe_file.load_recipe(recipe), self.changes)
+
+    def of_run(self, run: Path) -> Config:
+        """The run's own settings. What is asked for on resume must not differ from them, but for
+        what has no influence on the numbers."""
+        record_of(run)  # says so if it is no run
+        settings, recipe = recipe_file.load(run / CONFIG_FILE), self.recipe
+        if recipe is not None and recipe_file.load_recipe(recipe).recipe != settings.recipe:
+            raise click.UsageError(
+                f"{run} was started with recipe {settings.recipe}, not {recipe}. Leave --recipe "
+                "out."
+            )
+        may_change = recipe_file.MAY_CHANGE
+        fixed = tuple(a for a in self.changes if a.partition("=")[0].strip() not in may_change)
+        if recipe_file.override(settings, fixed) != settings:
+            raise click.UsageError(
+                f"--set {' --set '.join(fixed)} differs from {run / CONFIG_FILE}; a run is resumed "
+                f"with its own settings, {', '.join(may_change)} excepted. Leave it out, or "
+                "start a new run without --resume."
+            )
+        return recipe_file.override(settings, self.changes)
 
 
 @click.command("train")
@@ -77,16 +155,8 @@ Chosen = TypeVar("Chosen")
     help="With --resume: ask the server, or run the command, that the run's config.toml names.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be trained and what it takes.")
-def command(
-    shards: str | None,
-    recipe: str | None,
-    assignments: tuple[str, ...],
-    init: Path | None,
-    run: Path | None,
-    resume: bool,
-    trust_source: bool,
-    dry_run: bool,
-) -> None:
+@gathered(choice=SettingsChoice, which=RunChoice)
+def command(shards: str | None, choice: SettingsChoice, which: RunChoice, dry_run: bool) -> None:
     """Train on the training videos of all data sets in SHARDS.
 
     \b
@@ -96,23 +166,22 @@ def command(
 
     On several GPUs: torchrun --nproc-per-node=8 --no-python -- ascnet train SHARDS
     """
-    if init is not None:
-        assignments = (*assignments, f"model.init={init.resolve()}")
     with (
         tempfile.TemporaryDirectory() as scratch,
         together(pick_device().type) as (rank, device),
     ):
         say: Say = click.echo if rank.number == 0 else lambda text: None
-        run, goes_on = _same_on_all(lambda: _chosen_run(run, resume, say), rank)
+        run, goes_on = _same_on_all(lambda: which.chosen(say), rank)
         if goes_on:
             assert run is not None
-            settings = _same_settings(run, recipe, assignments)
-            places = [shards] if shards else sources_to_resume(run, trust_source)
-            data = gather(locate(places, Path(scratch)), settings.data)
-            must_be_same(run, settings, data, rank.world)
+            settings = choice.of_run(run)
+            sources = [shards] if shards else sources_to_resume(run, which.trust_source)
         else:
-            settings = _chosen_settings(recipe, assignments, device, say)
-            data = gather(locate([shards or "shards"], Path(scratch)), settings.data)
+            settings = choice.new(device, say)
+            sources = [shards or "shards"]
+        data = gather(locate(sources, Path(scratch)), settings.data)
+        if goes_on and run is not None:
+            must_be_same(run, settings, data, rank.world)
         if not (goes_on and run is not None and list_checkpoints(run)):
             _check_init(settings, say)
         must_be_shareable(settings, data, rank.world)
@@ -133,33 +202,14 @@ def command(
         say(data_text(settings, data))
         if slow:
             say(slow)
-        say(_begin_text(run, settings, data, device, rank, goes_on))
-        _train(run, settings, data, device, rank, say)
-
-
-def _chosen_run(run: Path | None, resume: bool, say: Say) -> tuple[Path | None, bool]:
-    """The run to go on with, and True; or the one to start (None: a new folder), and False."""
-    restart = restarts()
-    own = run_of_this_launch(RUNS) if restart else None
-    if resume:
-        if run is None:
-            return own or newest_run(RUNS, trained=False), True
-        if not holds_run(run):
-            say(f"{run} holds no run yet, so it is started.")
-        return run, holds_run(run)
-    if not restart:
-        return run, False
-    if run is None and not launch():
-        raise TrainerError(
-            f"TORCHELASTIC_RESTART_COUNT is {restart}, so a training goes on here, but nothing "
-            "tells which: name it with --run, or unset the variable."
-        )
-    chosen = run or own
-    if chosen is not None and holds_run(chosen) and (is_of_this_launch(chosen) or not launch()):
-        say(f"Restart {restart} of torchrun: {chosen} goes on.")
-        return chosen, True
-    say(f"Restart {restart} of torchrun: no run was begun before it, so one is started.")
-    return run, False
+        say(_begin_text(run, settings, len(data.videos), device, rank, goes_on))
+        last = _train(run, settings, data, device, rank)
+        if last:
+            say(
+                f"{run}: {last['step']} steps, loss {last['loss']:.3f}, std of the embeddings "
+                f"{last['std_appearance']:.3f} (appearance) and {last['std_speed']:.3f} (speed); "
+                f"{last['std_healthy']:.3f} is healthy, near 0 is collapsed"
+            )
 
 
 def _started(run: Path | None, settings: Config, data: TrainingSet, ranks: int) -> Path:
@@ -170,28 +220,23 @@ def _started(run: Path | None, settings: Config, data: TrainingSet, ranks: int) 
 
 
 def _train(
-    run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank, say: Say
-) -> None:
+    run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank
+) -> dict[str, Any]:
+    """The last line of the log."""
     try:
         with ProgressBar("training", "steps") as progress:
-            last = train(run, settings, data, device, progress, rank)
+            return train(run, settings, data, device, progress, rank)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(_stopped_text(run)) from error
     except torch.OutOfMemoryError as error:
-        own = settings.optim
+        optim = settings.optim
         raise TrainerError(
-            f"The GPU's memory does not hold {own.batch // own.accumulate // rank.world} videos at "
-            f"a time. Start a new run that computes a step in more parts (--set optim.accumulate=, "
-            f"now {own.accumulate}), in bf16 (--set device.precision=, now "
+            f"The GPU's memory does not hold {optim.batch // optim.accumulate // rank.world} "
+            "videos at a time. Start a new run that computes a step in more parts (--set "
+            f"optim.accumulate=, now {optim.accumulate}), in bf16 (--set device.precision=, now "
             f"{settings.device.precision}) or with fewer videos (--set optim.batch=, now "
-            f"{own.batch})."
+            f"{optim.batch})."
         ) from error
-    if last:
-        say(
-            f"{run}: {last['step']} steps, loss {last['loss']:.3f}, std of the embeddings "
-            f"{last['std_appearance']:.3f} (appearance) and {last['std_speed']:.3f} (speed); "
-            f"{last['std_healthy']:.3f} is healthy, near 0 is collapsed"
-        )
 
 
 def _same_on_all(choose: Callable[[], Chosen], rank: Rank) -> Chosen:
@@ -201,35 +246,6 @@ def _same_on_all(choose: Callable[[], Chosen], rank: Rank) -> Chosen:
     choice = [choose()] if rank.number == 0 else [None]
     dist.broadcast_object_list(choice)
     return cast(Chosen, choice[0])
-
-
-def _chosen_settings(
-    recipe: str | None, assignments: tuple[str, ...], device: torch.device, say: Say
-) -> Config:
-    if recipe is None:
-        recipe = "ucf101-r3d18" if device.type == "cuda" else "demo"
-        say(f"Recipe {recipe}, as the device is {device.type} (--recipe names another).")
-    return recipe_file.override(recipe_file.load_recipe(recipe), assignments)
-
-
-def _same_settings(run: Path, recipe: str | None, assignments: tuple[str, ...]) -> Config:
-    """The run's own settings. What is asked for on resume must not differ from them, but for what
-    has no influence on the numbers."""
-    record_of(run)  # says so if it is no run
-    own = recipe_file.load(run / CONFIG_FILE)
-    if recipe is not None and recipe_file.load_recipe(recipe).recipe != own.recipe:
-        raise click.UsageError(
-            f"{run} was started with recipe {own.recipe}, not {recipe}. Leave --recipe out."
-        )
-    may_change = recipe_file.MAY_CHANGE
-    fixed = tuple(a for a in assignments if a.partition("=")[0].strip() not in may_change)
-    if recipe_file.override(own, fixed) != own:
-        raise click.UsageError(
-            f"--set {' --set '.join(fixed)} differs from {run / CONFIG_FILE}; a run is resumed "
-            f"with its own settings, {', '.join(may_change)} excepted. Leave it out, or "
-            "start a new run without --resume."
-        )
-    return recipe_file.override(own, assignments)
 
 
 def _check_init(settings: Config, say: Say) -> None:
@@ -243,24 +259,24 @@ def _check_init(settings: Config, say: Say) -> None:
 
 
 def _begin_text(
-    run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank, goes_on: bool
+    run: Path, settings: Config, videos: int, device: torch.device, rank: Rank, goes_on: bool
 ) -> str:
-    found = list_checkpoints(run)
+    checkpoints = list_checkpoints(run)
     where = device.type if rank.world == 1 else f"{rank.world} x {device.type}"
     text = (
         f"{run}: recipe {settings.recipe}, {settings.model.backbone} on {where}, "
-        f"{total_steps(settings.optim, len(data.videos))} steps of {settings.optim.batch} videos"
+        f"{total_steps(settings.optim, videos)} steps of {settings.optim.batch} videos"
     )
-    if found:
-        return f"{text}, going on after step {int(found[-1].stem)}"
+    if checkpoints:
+        return f"{text}, going on after step {int(checkpoints[-1].stem)}"
     if goes_on:
         return f"{text}. It has no checkpoint yet: it begins at step 0, and so does its log"
     return text
 
 
 def _stopped_text(run: Path) -> str:
-    found = list_checkpoints(run)
-    kept = f"{found[-1]} is kept" if found else "No step was finished, so there is no checkpoint"
+    last = [f"{checkpoint} is kept" for checkpoint in list_checkpoints(run)[-1:]]
+    kept = last[0] if last else "No step was finished, so there is no checkpoint"
     source = [source for source in shards_of(run) if is_remote(source)][:1]
     return (
         f"{kept}. Go on with: {command_line('ascnet', 'train', *source, '--run', run, '--resume')}"

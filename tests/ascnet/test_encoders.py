@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ascnet.encoders import newest_store
+from ascnet.encoders import EncoderChoice, newest_store
 from evaluate.errors import EvaluateError
 from tests.evaluate.stores import random_store
 
@@ -43,13 +43,13 @@ def test_a_newer_file_that_is_no_store_is_left_aside_and_named(
     folder.mkdir()
     foreign(folder / "foreign.h5")
     with pytest.raises(EvaluateError, match=r"has no finished store .*foreign\.h5 is ") as caught:
-        newest_store(tmp_path)
+        newest_store(EncoderChoice(tmp_path))
     assert said in str(caught.value)
     store = random_store(folder / "ours.h5", [2, 3], 4).path
     os.utime(folder / "foreign.h5", ns=(store.stat().st_mtime_ns + 10**9,) * 2)
-    assert newest_store(tmp_path) == store
+    assert newest_store(EncoderChoice(tmp_path)) == store
     assert caplog.messages[0].startswith(f"Left aside: {folder / 'foreign.h5'} {said}")
     caplog.clear()
     os.utime(folder / "foreign.h5", ns=(0, 0))  # an older one does not matter
-    assert newest_store(tmp_path) == store
+    assert newest_store(EncoderChoice(tmp_path)) == store
     assert not caplog.messages

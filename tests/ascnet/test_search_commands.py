@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ascnet.encoders import default_run, newest_store
+from ascnet.encoders import EncoderChoice, default_run, newest_store
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_run
@@ -227,7 +227,7 @@ def test_the_newest_store_of_the_newest_run_is_searched(
     cpu = torch.device("cpu")
     extract(features / "y-untrained.h5", subjects.untrained, protocol, dataset, cpu)
     (features / "z.partial.h5").write_bytes(b"unfinished")
-    assert newest_store(tmp_path / "runs" / "run").name == store.name
+    assert newest_store(EncoderChoice(tmp_path / "runs" / "run")).name == store.name
     found = says("search", videos / "part.mp4", "--store", features / "y-untrained.h5", "-k", 1)
     assert found.splitlines()[1].split()[:3] == ["1", "1.000", "part.mp4"]
 
