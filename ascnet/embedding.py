@@ -21,6 +21,7 @@ from builder.printable import printable
 from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE, SCHEMA
+from builder.shards.video_row import FAILED
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
 from evaluate.features.extract import extract
@@ -112,7 +113,7 @@ def _settings_in(folder: Path) -> FrameSettings | None:
     """How the frames of the data set in a folder were made; None if there is none."""
     if not (folder / DATASET_FILE).is_file():
         return None
-    stored = ShardDataset(folder).info["settings"]
+    stored = ShardDataset(folder).manifest.settings
     return FrameSettings(**{name: stored[name] for name in _SAME if name in stored})
 
 
@@ -122,7 +123,7 @@ def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
     are gone, or built anew since, a warning says so and what is taken instead."""
     known = _settings_in(gallery.shards)
     if known and fingerprint(gallery.shards) == gallery.attributes.get("dataset_sha256"):
-        if (schema := ShardDataset(gallery.shards).info["schema"]) != SCHEMA:
+        if (schema := ShardDataset(gallery.shards).manifest.schema) != SCHEMA:
             log.warning(
                 "Warning: the shards of %s are of schema %s, and the query's are made in schema "
                 "%s: where a file is not in BT.601, the query's colours are right and the store's "
@@ -180,8 +181,8 @@ def build_shards(
 
 def _failed(dataset: ShardDataset) -> str:
     """ "a.mp4 (not a video), b.mp4 (truncated)"; the first few."""
-    rows = [row for row in dataset.rows() if row["status"] == "failed"]
-    names = [f"{printable(row['name'])} ({row['reason']})" for row in rows[:_SHOWN]]
+    rows = [row for row in dataset.rows() if row.status == FAILED]
+    names = [f"{printable(row.name)} ({row.reason})" for row in rows[:_SHOWN]]
     more = [f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
     return ", ".join(names + more)
 

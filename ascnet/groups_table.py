@@ -156,7 +156,7 @@ def _settings(store: Features) -> list[str] | None:
     words = ["--name", dataset.name]
     if folder.parent != Path("shards").resolve():
         words += ["--out", str(folder.parent)]
-    stored, default = dataset.info["settings"], FrameSettings()
+    stored, default = dataset.manifest.settings, FrameSettings()
     for key in _FRAMES:
         if stored.get(key, getattr(default, key)) != getattr(default, key):
             words += [f"--{key.replace('_', '-')}", str(stored[key])]

@@ -3,6 +3,7 @@ frame says when the frame was taken."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import Frames, SourceFacts
 from builder.shards.dataset import ShardDataset
-from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE, text_of
+from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 
 SPEED = 60  # pixels a second
 WIDTH, HEIGHT = 320, 16  # pixels of a frame, so at most 5 seconds
@@ -91,13 +92,16 @@ def build_drawn(
 
 def as_schema_2(folder: Path) -> None:
     """Turn finished shards of evenly spaced frames into those of schema 2, which had no times."""
-    info, rows = ShardDataset(folder).info, list(ShardDataset(folder).rows())
+    rows = [json.loads(line) for line in (folder / VIDEOS_FILE).read_text().splitlines()]
     for row in rows:
         row.pop("times", None)
     table = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / VIDEOS_FILE).write_text(table)
-    info |= {"schema": 2, "settings": info["settings"] | {"schema": 2}}
-    info["videos_jsonl_sha256"] = sha256(table.encode()).hexdigest()
-    shards = info.pop("shards")
-    del info["sha256_above"]
-    (folder / DATASET_FILE).write_text(text_of(info | {"shards": shards}))
+    manifest = ShardDataset(folder).manifest
+    older = replace(
+        manifest,
+        schema=2,
+        settings=manifest.settings | {"schema": 2},
+        videos_jsonl_sha256=sha256(table.encode()).hexdigest(),
+    )
+    (folder / DATASET_FILE).write_text(older.text())

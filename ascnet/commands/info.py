@@ -21,7 +21,7 @@ def command(shards: Path, classes: bool, as_json: bool) -> None:
     Only dataset.json and videos.jsonl are read, so large data sets take seconds.
     """
     datasets = [ShardDataset(folder) for folder in find_datasets(shards)]
-    found = (overview(one.info, one.rows(), str(one.folder)) for one in datasets)
+    found = (overview(one.manifest, one.rows(), str(one.folder)) for one in datasets)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=1))
         return

@@ -1,16 +1,16 @@
 """A shard while it is being built: results come in any order, samples are written in the plan's."""
 
 import threading
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from builder.build.plan import ShardPlan
 from builder.build.records import Record, save_record
 from builder.catalog.source import Source
 from builder.decode.frames import Failure, Frames
-from builder.shards.format import Sample, ShardWriter, shard_name
+from builder.shards.format import ShardWriter, shard_name
+from builder.shards.manifest import ShardEntry
+from builder.shards.video_row import BUILT, FAILED, VideoRow, sample_json
 
 
 class OpenShard:
@@ -21,50 +21,46 @@ class OpenShard:
         self._folder, self._plan = folder, plan
         self._path = folder / shard_name(dataset, plan.index)
         self._lock = threading.Lock()
-        self._waiting: dict[int, tuple[dict[str, Any], bytes, bytes | bytearray]] = {}
-        self._rows: list[dict[str, Any]] = []
+        self._waiting: dict[int | None, tuple[VideoRow, bytes, bytes | bytearray]] = {}
+        self._rows: list[VideoRow] = []
         self._writer: ShardWriter | None = None
         self._given_up = False
 
-    def deliver(self, row: dict[str, Any], text: bytes, blob: bytes | bytearray) -> bool:
+    def deliver(self, row: VideoRow, text: bytes, blob: bytes | bytearray) -> bool:
         """Take a video's row of videos.jsonl and, if it was built, its sample (else empty). True
         when that was the last, and the shard is closed."""
         with self._lock:
             if self._given_up:
                 return False
-            self._waiting[row["key"]] = row, text, blob
+            self._waiting[row.key] = row, text, blob
             while len(self._rows) < len(self._plan.keys):
                 key = self._plan.keys[len(self._rows)]
                 if key not in self._waiting:
                     return False
-                self._append(*self._waiting.pop(key))
+                self._append(key, *self._waiting.pop(key))
             self._close()
             return True
 
-    def _append(self, row: dict[str, Any], text: bytes, blob: bytes | bytearray) -> None:
-        if row["status"] == "built":
+    def _append(self, key: int, row: VideoRow, text: bytes, blob: bytes | bytearray) -> None:
+        if row.status == BUILT:
             if self._writer is None:
                 self._writer = ShardWriter(self._path)
-            self._writer.add(row["key"], text, blob)
+            self._writer.add(key, text, blob)
         self._rows.append(row)
 
     def _close(self) -> None:
         shard = None
         if self._writer is not None:
-            locations = self._writer.locations
             size, digest = self._writer.close()
-            shard = {
-                "name": self._path.name,
-                "splits": self._plan.splits,
-                "samples": len(locations),
-                "frames": sum(row.get("frames", 0) for row in self._rows),
-                "bytes": size,
-                "sha256": digest,
-                "index": [
-                    [where.key, where.start, where.json_bytes, where.blob_bytes]
-                    for where in locations
-                ],
-            }
+            shard = ShardEntry(
+                name=self._path.name,
+                splits=self._plan.splits,
+                samples=len(self._writer.locations),
+                frames=sum(row.frames for row in self._rows),
+                bytes=size,
+                sha256=digest,
+                index=tuple(self._writer.locations),
+            )
         else:  # no video of an earlier, larger build may stay behind
             self._path.unlink(missing_ok=True)
         save_record(self._folder, Record(self._plan.index, shard, self._rows))
@@ -84,45 +80,45 @@ def row_of(
     label: int | None,
     result: Frames | Failure,
     shard: str,
-) -> tuple[dict[str, Any], bytes]:
+) -> tuple[VideoRow, bytes]:
     """A video's row of `videos.jsonl`, and its sample's JSON (empty if it was not built)."""
-    facts = asdict(result.facts)
-    row = {
-        "key": key,
-        "name": video.name,
-        "class": video.class_name,
-        "label": label,
-        "group": video.group,
-        "splits": video.splits,
-        "factors": video.factors,
-        "status": "built" if isinstance(result, Frames) else "failed",
-        "reason": result.reason if isinstance(result, Failure) else None,
-        "detail": result.detail,
-        "last_line": facts["last_line"],
-        "source_bytes": facts["source_bytes"],
-        "source_sha256": facts["source_sha256"],
-        "source_fps": facts["fps"],
-        "source_nominal_fps": facts["nominal_fps"],
-        "source_duration": facts["duration"],
-        "rotation": facts["rotation"],
-        "source_stream": facts["stream"],
-        "source_video_streams": facts["video_streams"],
-    }
+    facts = result.facts
+    row = VideoRow(
+        key=key,
+        name=video.name,
+        class_name=video.class_name,
+        label=label,
+        group=video.group,
+        splits=video.splits,
+        factors=video.factors,
+        status=FAILED,
+        reason=result.reason if isinstance(result, Failure) else None,
+        detail=result.detail,
+        last_line=facts.last_line,
+        source_bytes=facts.source_bytes,
+        source_sha256=facts.source_sha256,
+        source_fps=facts.fps,
+        source_nominal_fps=facts.nominal_fps,
+        source_duration=facts.duration,
+        rotation=facts.rotation,
+        source_stream=facts.stream,
+        source_video_streams=facts.video_streams,
+    )
     if isinstance(result, Failure):
         return row, b""
-    times = _times(result)
-    row |= {
-        "shard": shard,
-        "fps": result.fps,
-        "frames": len(result.offsets) - 1,
-        "width": result.width,
-        "height": result.height,
-        "bytes": len(result.blob),
-        "sha256": result.sha256,
-        "warnings": list(result.warnings),
-        "times": list(times) if times else None,
-    }
-    return row, Sample.of_row(row, result.offsets).to_json()
+    row = row._replace(
+        status=BUILT,
+        shard=shard,
+        fps=result.fps,
+        frames=len(result.offsets) - 1,
+        width=result.width,
+        height=result.height,
+        bytes=len(result.blob),
+        sha256=result.sha256,
+        warnings=result.warnings,
+        times=_times(result),
+    )
+    return row, sample_json(row, result.offsets)
 
 
 def _times(result: Frames) -> tuple[float, ...] | None:

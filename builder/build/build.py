@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.atomic import only_writer
-from builder.build.job import Row, ShardJob, build_here
+from builder.build.job import ShardJob, build_here
 from builder.build.plan import ShardPlan, order_of_work, plan_shards
 from builder.build.records import (
     NOTES,
@@ -32,9 +32,11 @@ from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
+from builder.shards.video_row import BUILT, FAILED, VideoRow
 from builder.video_limits import Limits
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+Rows = Generator[list[VideoRow], None, None]  # of the videos, as they are finished
 
 
 @dataclass(frozen=True)
@@ -193,27 +195,27 @@ class _Build:
         """How many failed videos have another file now. Raises BuilderError if a built one has."""
         changed = 0
         for row in self._rows_so_far():
-            if row["status"] == "failed":
-                self.failures[row["reason"]] += 1
-            if row["status"] == "ignored":
+            if row.status == FAILED:
+                self.failures[str(row.reason)] += 1
+            if row.key is None:  # it is no video of the data set
                 continue
-            if row["key"] >= len(self.sizes):
+            if row.key >= len(self.sizes):
                 raise BuilderError(
-                    f"{self.folder} has a row of a video number {row['key']}, and there are "
+                    f"{self.folder} has a row of a video number {row.key}, and there are "
                     f"{len(self.sizes)}: it was changed. Give --overwrite to build all anew."
                 )
-            if row.get("source_bytes") == self.sizes[row["key"]]:
+            if row.source_bytes == self.sizes[row.key]:
                 continue
-            if row["status"] == "built":
+            if row.status == BUILT:
                 raise BuilderError(
-                    f"{self.folder} was built when {row['name']} had {row.get('source_bytes')} "
-                    f"bytes, and now it has {self.sizes[row['key']] or 'none'}. Restore the file, "
+                    f"{self.folder} was built when {row.name} had {row.source_bytes} "
+                    f"bytes, and now it has {self.sizes[row.key] or 'none'}. Restore the file, "
                     "name another folder with --out, or give --overwrite to build all anew."
                 )
             changed += 1
         return changed
 
-    def _rows_so_far(self) -> Iterator[Row]:
+    def _rows_so_far(self) -> Iterator[VideoRow]:
         if is_finished(self.folder):
             yield from ShardDataset(self.folder).rows()
         else:
@@ -248,16 +250,18 @@ class _Build:
         else:
             self._follow(build_here(tasks, self.how.workers), done, total)
 
-    def _follow(self, results: Generator[list[Row], None, None], done: int, total: int) -> None:
+    def _follow(
+        self, results: Generator[list[VideoRow], None, None], done: int, total: int
+    ) -> None:
         """Report progress, and give up when too many videos have failed."""
         with closing(results):  # should we leave early, all work has stopped when we do
             for rows in results:
                 done, self.done_now = done + len(rows), self.done_now + len(rows)
-                self.progress(done, total, rows[-1]["name"])
+                self.progress(done, total, rows[-1].name)
                 for row in rows:
-                    if row["status"] == "failed":
-                        self.failures[row["reason"]] += 1
-                        last = f"{row['name']}: {row['reason']} ({row['detail']})"
+                    if row.status == FAILED:
+                        self.failures[str(row.reason)] += 1
+                        last = f"{row.name}: {row.reason} ({row.detail})"
                         self._must_not_fail_too_often(last)
 
     def _must_not_fail_too_often(self, last: str) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from builder.build.assemble import OpenShard, row_of
 from builder.build.plan import ShardPlan
@@ -15,11 +14,11 @@ from builder.decode.frames import Failure, Frames, FrameSettings
 from builder.decode.processes import Children
 from builder.errors import BuilderError
 from builder.shards.format import shard_name
+from builder.shards.video_row import VideoRow
 from builder.video_limits import Limits
 from builder.workers import run_local
 
-Row = dict[str, Any]
-Made = tuple[Row, bytes, bytes | bytearray]  # a row of videos.jsonl, the sample's JSON and frames
+Made = tuple[VideoRow, bytes, bytes | bytearray]  # a row, and the sample's JSON and frames
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,14 @@ def make_sample(task: ShardJob, key: int, video: Source, label: int | None, by: 
     return row, text, result.blob if isinstance(result, Frames) else b""
 
 
-def build_here(tasks: list[ShardJob], workers: int) -> Generator[list[Row], None, None]:
+def build_here(tasks: list[ShardJob], workers: int) -> Generator[list[VideoRow], None, None]:
     """Build shards on this machine, `workers` videos at a time; the row of each finished video."""
     open_shards: dict[int, OpenShard] = {}
     # Some more threads than decoders: while one hashes or writes, no core waits for work.
     threads = workers + -(-workers // 8)
     with Children(at_once=workers) as children:
 
-        def build_video(item: tuple[ShardJob, int, Source, int | None]) -> list[Row]:
+        def build_video(item: tuple[ShardJob, int, Source, int | None]) -> list[VideoRow]:
             task, key, video, label = item
             row, text, blob = make_sample(task, key, video, label, children)
             if open_shards[task.plan.index].deliver(row, text, blob):
@@ -79,6 +78,6 @@ def build_here(tasks: list[ShardJob], workers: int) -> Generator[list[Row], None
                 shard.discard()
 
 
-def build_shard(task: ShardJob) -> list[Row]:
+def build_shard(task: ShardJob) -> list[VideoRow]:
     """Build one shard, a video at a time; its rows."""
     return [row for rows in build_here([task], workers=1) for row in rows]

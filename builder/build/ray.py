@@ -10,14 +10,15 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
-from builder.build.job import Row, ShardJob, build_shard
+from builder.build.job import ShardJob, build_shard
 from builder.decode.engine import engine_version
 from builder.errors import BuilderError, DecoderKilledError
+from builder.shards.video_row import VideoRow
 
 _TRIES = 5  # of a shard whose machine or process was lost
 
 
-def build_on_ray(tasks: list[ShardJob], engine: str) -> Generator[list[Row], None, None]:
+def build_on_ray(tasks: list[ShardJob], engine: str) -> Generator[list[VideoRow], None, None]:
     """Build shards on the Ray cluster that RAY_ADDRESS names, or the one that runs here, or else
     one started for this; the rows of each finished shard.
 
@@ -95,7 +96,7 @@ def _job_config() -> Any:
     return config
 
 
-def _build_shard(task: ShardJob, engine: str) -> list[Row]:
+def _build_shard(task: ShardJob, engine: str) -> list[VideoRow]:
     here = engine_version(task.frames.engine)
     if here != engine:
         raise BuilderError(

@@ -21,12 +21,18 @@ from builder.catalog.source import Catalog, are_numbers
 from builder.decode.engine import engine_version
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
-from builder.regular_file import open_regular
-from builder.shards import manifest
 from builder.shards.dataset import ShardDataset
-from builder.shards.manifest import DATASET_FILE, SCHEMA, VIDEOS_FILE
-from builder.shards.stored_json import changed, parse_json
-from builder.shards.validation import LARGEST_INFO, wrong_record
+from builder.shards.manifest import (
+    DATASET_FILE,
+    SCHEMA,
+    VIDEOS_FILE,
+    Manifest,
+    ShardEntry,
+    shard_files,
+)
+from builder.shards.stored_json import changed, read_json
+from builder.shards.validation import wrong_record
+from builder.shards.video_row import BUILT, FAILED, IGNORED, VideoRow
 
 NOTES = ".build"
 _PATIENCE = 10  # seconds that another machine may take to write its identity
@@ -37,8 +43,8 @@ class Record:
     """A finished shard."""
 
     index: int  # of the plan
-    shard: dict[str, Any] | None  # its entry of dataset.json; None if no video of it was built
-    rows: list[dict[str, Any]]  # of videos.jsonl
+    shard: ShardEntry | None  # None if no video of it was built
+    rows: list[VideoRow]
 
 
 def record_path(folder: Path, index: int) -> Path:
@@ -46,24 +52,22 @@ def record_path(folder: Path, index: int) -> Path:
 
 
 def save_record(folder: Path, record: Record) -> None:
-    write_atomically(record_path(folder, record.index), json.dumps(asdict(record)))
+    values = {
+        "index": record.index,
+        "shard": record.shard and vars(record.shard),
+        "rows": [row.to_json() for row in record.rows],
+    }
+    write_atomically(record_path(folder, record.index), json.dumps(values))
 
 
 def read_record(folder: Path, index: int) -> Record:
     """Raises BuilderError if the record is not what a build writes."""
     path = record_path(folder, index)
-    found = parse_json(path, _text(path))
-    if wrong := wrong_record(found, index):
+    values = read_json(path)
+    if wrong := wrong_record(values, index):
         raise changed(path, wrong)
-    return Record(**found)
-
-
-def _text(path: Path) -> bytes:
-    with open_regular(path) as file:
-        text = file.read(LARGEST_INFO + 1)
-    if len(text) > LARGEST_INFO:
-        raise changed(path, f"it has more than {LARGEST_INFO} bytes")
-    return text
+    shard = values["shard"] and ShardEntry.from_json(values["shard"])
+    return Record(index, shard, [VideoRow.from_json(row) for row in values["rows"]])
 
 
 def keep_whole(folder: Path, index: int) -> bool:
@@ -74,8 +78,8 @@ def keep_whole(folder: Path, index: int) -> bool:
         return False
     shard = read_record(folder, index).shard
     if shard is not None:
-        file = folder / shard["name"]
-        if not file.is_file() or file.stat().st_size != shard["bytes"]:
+        file = folder / shard.name
+        if not file.is_file() or file.stat().st_size != shard.bytes:
             path.unlink()
             return False
     return True
@@ -116,13 +120,13 @@ def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
         )
     if is_finished(folder):
         done = folder / DATASET_FILE
-        earlier = parse_json(done, _text(done)).get("settings")
+        earlier = read_json(done).get("settings")
     else:
         if alone and not path.is_file():
             _remove_notes(folder)  # records of an unknown build are no use
         (folder / NOTES).mkdir(exist_ok=True)
         _write_first(path, json.dumps(identity))
-        earlier = parse_json(path, _text(path))
+        earlier = read_json(path)
     if not isinstance(earlier, dict):
         raise changed(folder / DATASET_FILE, "it has no settings")
     if other := [key for key in identity if earlier.get(key) != identity[key]]:
@@ -190,8 +194,8 @@ def _wait_until_whole(path: Path) -> None:
 
 def _is_json(path: Path) -> bool:
     try:
-        json.loads(_text(path))
-    except (ValueError, RecursionError):
+        read_json(path)
+    except BuilderError:
         return False
     return True
 
@@ -205,7 +209,7 @@ def clear(folder: Path, dataset: str) -> None:
     """Take an earlier build away: its done-marker first, then all that it is made of."""
     (folder / DATASET_FILE).unlink(missing_ok=True)
     _remove_notes(folder)
-    for path in (*manifest.shard_files(folder, dataset), folder / VIDEOS_FILE):
+    for path in (*shard_files(folder, dataset), folder / VIDEOS_FILE):
         path.unlink(missing_ok=True)
     clear_partials(folder)
 
@@ -223,54 +227,56 @@ def finish(
     """Put the shards' records together: videos.jsonl, then dataset.json, the done-marker."""
     clear_partials(folder)  # of machines that were lost
     records = [read_record(folder, plan.index) for plan in plans]
-    rows = sorted((row for record in records for row in record.rows), key=lambda r: r["key"])
-    shards = [record.shard for record in records if record.shard]
-    built = [row for row in rows if row["status"] == "built"]
-    failed = Counter(row["reason"] for row in rows if row["status"] == "failed")
-    warnings = Counter(word for row in built for word in row["warnings"])
-    left_alone = [
-        {"key": None, "name": name, "status": "ignored", "reason": reason}
+    rows = {row.key: row for record in records for row in record.rows}
+    shards = tuple(record.shard for record in records if record.shard)
+    built = [row for row in rows.values() if row.status == BUILT]
+    failed = Counter(str(row.reason) for row in rows.values() if row.status == FAILED)
+    warnings = Counter(word for row in built for word in row.warnings)
+    ignored = [
+        VideoRow(key=None, name=name, status=IGNORED, reason=reason)
         for name, reason in catalog.left_alone
     ]
-    table = "".join(json.dumps(row) + "\n" for row in [*rows, *left_alone])
-    info = {
-        "schema": SCHEMA,
-        "dataset": catalog.dataset,
-        "counts": {
-            "expected": len(rows),
-            "built": len(built),
-            "failed": dict(sorted(failed.items())),
-            "warnings": dict(sorted(warnings.items())),
-            "ignored": len(left_alone),
-            "frames": sum(row["frames"] for row in built),
-            "bytes": sum(shard["bytes"] for shard in shards),
-            "source_bytes": sum(row.get("source_bytes") or 0 for row in rows),
-        },
-        "classes": list(catalog.classes),
-        "settings": identity,
-        "videos_jsonl_sha256": sha256(table.encode()).hexdigest(),
-        "shards": shards,
+    in_order = [*(rows[key] for key in range(len(catalog.videos))), *ignored]
+    table = "".join(json.dumps(row.to_json()) + "\n" for row in in_order)
+    counts = {
+        "expected": len(rows),
+        "built": len(built),
+        "failed": dict(sorted(failed.items())),
+        "warnings": dict(sorted(warnings.items())),
+        "ignored": len(ignored),
+        "frames": sum(row.frames for row in built),
+        "bytes": sum(shard.bytes for shard in shards),
+        "source_bytes": sum(row.source_bytes or 0 for row in rows.values()),
     }
-    names = {shard["name"] for shard in shards}
-    for path in manifest.shard_files(folder, catalog.dataset):
+    manifest = Manifest(
+        schema=SCHEMA,
+        dataset=catalog.dataset,
+        counts=counts,
+        classes=catalog.classes,
+        settings=identity,
+        videos_jsonl_sha256=sha256(table.encode()).hexdigest(),
+        shards=shards,
+    )
+    names = {shard.name for shard in shards}
+    for path in shard_files(folder, catalog.dataset):
         if path.name not in names:  # of an earlier, larger build
             path.unlink()
     write_atomically(folder / VIDEOS_FILE, table)
-    write_atomically(folder / DATASET_FILE, manifest.text_of(info))
+    write_atomically(folder / DATASET_FILE, manifest.text())
 
 
 def reopen(folder: Path, identity: dict[str, Any], plans: Sequence[ShardPlan]) -> None:
     """Make a finished data set a build with all its records again."""
     dataset = ShardDataset(folder)
-    rows = {row["key"]: row for row in dataset.rows()}
-    shards = {shard["name"]: shard for shard in dataset.info["shards"]}
+    rows = {row.key: row for row in dataset.rows()}
+    shards = {shard.name: shard for shard in dataset.manifest.shards}
     _remove_notes(folder)
     (folder / NOTES).mkdir()
     for plan in plans:
-        own = [rows[key] for key in plan.keys if key in rows]
-        name = next((row.get("shard") for row in own if row["status"] == "built"), None)
-        if len(own) < len(plan.keys) or (name and name not in shards):
+        planned = [rows[key] for key in plan.keys if key in rows]
+        name = next((row.shard for row in planned if row.status == BUILT), "")
+        if len(planned) < len(plan.keys) or (name and name not in shards):
             raise changed(folder / VIDEOS_FILE, f"it lacks videos of shard {plan.index}")
-        save_record(folder, Record(plan.index, shards[name] if name else None, own))
+        save_record(folder, Record(plan.index, shards[name] if name else None, planned))
     write_atomically(folder / NOTES / "identity.json", json.dumps(identity))
     (folder / DATASET_FILE).unlink()

@@ -6,19 +6,20 @@ from hashlib import sha256
 from pathlib import Path
 
 from builder.build.assemble import OpenShard
-from builder.build.job import Made, Row, ShardJob, make_sample
+from builder.build.job import Made, ShardJob, make_sample
 from builder.build.records import Record, read_record, record_path, save_record
 from builder.catalog.source import Source
 from builder.decode.frames import split_frames
 from builder.decode.processes import Children
 from builder.errors import BuilderError
-from builder.shards.format import Location, Sample, read_sample
+from builder.shards.format import read_sample
+from builder.shards.video_row import FAILED, VideoRow, sample_json
 from builder.workers import run_local
 
 Again = tuple[ShardJob, int, Source, int | None]  # a video to try again: task, key, video, label
 
 
-def retry_failed(tasks: list[ShardJob], workers: int) -> Generator[list[Row], None, None]:
+def retry_failed(tasks: list[ShardJob], workers: int) -> Generator[list[VideoRow], None, None]:
     """Decode the failed videos of shards that have a record; the row of each comes back.
 
     A shard that gains a video is written anew, its other samples copied. Raises BuilderError if one
@@ -26,14 +27,14 @@ def retry_failed(tasks: list[ShardJob], workers: int) -> Generator[list[Row], No
     """
     failed = {
         task.plan.index: {
-            row["key"]
+            row.key
             for row in read_record(task.folder, task.plan.index).rows
-            if row["status"] == "failed"
+            if row.status == FAILED
         }
         for task in tasks
     }
     again = [(t, *video) for t in tasks for video in t.videos if video[0] in failed[t.plan.index]]
-    made: dict[int, dict[int, Made]] = {}
+    made: dict[int, dict[int | None, Made]] = {}
     with Children(at_once=workers) as children:
 
         def make(item: Again) -> tuple[ShardJob, Made]:
@@ -42,17 +43,17 @@ def retry_failed(tasks: list[ShardJob], workers: int) -> Generator[list[Row], No
         with closing(run_local(make, again, workers, stop=children.stop)) as results:
             for task, one in results:
                 done = made.setdefault(task.plan.index, {})
-                done[one[0]["key"]] = one
+                done[one[0].key] = one
                 if done.keys() == failed[task.plan.index]:
                     _mend(task, made.pop(task.plan.index))
                 yield [one[0]]
 
 
-def _mend(task: ShardJob, made: dict[int, Made]) -> None:
+def _mend(task: ShardJob, made: dict[int | None, Made]) -> None:
     """Bring a shard and its record up to date."""
     record = read_record(task.folder, task.plan.index)
-    if all(row["status"] == "failed" for row, _, _ in made.values()):
-        rows = [made[row["key"]][0] if row["key"] in made else row for row in record.rows]
+    if all(row.status == FAILED for row, _, _ in made.values()):
+        rows = [made[row.key][0] if row.key in made else row for row in record.rows]
         save_record(task.folder, Record(record.index, record.shard, rows))
         return
     # From here to the end the shard has no record: if it is cut short, it is built from nothing.
@@ -60,21 +61,21 @@ def _mend(task: ShardJob, made: dict[int, Made]) -> None:
     shard = OpenShard(task.folder, task.dataset, task.plan)
     try:
         for row in record.rows:
-            shard.deliver(*(made.get(row["key"]) or _copy(task.folder, record, row)))
+            shard.deliver(*(made.get(row.key) or _copy(task.folder, record, row)))
     finally:
         shard.discard()
 
 
-def _copy(folder: Path, record: Record, row: Row) -> Made:
-    if row["status"] == "failed" or record.shard is None:
+def _copy(folder: Path, record: Record, row: VideoRow) -> Made:
+    if row.status == FAILED or record.shard is None:
         return row, b"", b""
-    file = folder / record.shard["name"]
-    place = next((place for place in record.shard["index"] if place[0] == row["key"]), None)
-    blob = read_sample(file, Location(*place))[1] if place else b""
-    if sha256(blob).hexdigest() != row["sha256"]:
+    file = folder / record.shard.name
+    location = next((where for where in record.shard.index if where.key == row.key), None)
+    blob = read_sample(file, location)[1] if location else b""
+    if sha256(blob).hexdigest() != row.sha256:
         raise BuilderError(
-            f"{row['name']} in {file} is not what was built: the file was changed "
+            f"{row.name} in {file} is not what was built: the file was changed "
             "or damaged. `ascnet verify` says more; the same command without --retry-failed builds "
             "that shard anew."
         )
-    return row, Sample.of_row(row, split_frames(blob)[0]).to_json(), blob
+    return row, sample_json(row, split_frames(blob)[0]), blob

@@ -5,6 +5,7 @@ import platform
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def _transcode_once(
         return known
     result = ENGINES[settings.engine](path, settings, limits, children)
     if isinstance(result, Failure) and result.reason == "not a video":
-        result = without_reading(result, path)
+        with suppress(OSError):  # the file has just vanished: its state will tell
+            result = without_reading(result, path)
     facts = replace(
         result.facts, source_bytes=known.source_bytes, source_sha256=known.source_sha256
     )

@@ -12,6 +12,7 @@ from builder.printable import printable
 from builder.shards.dataset import ShardDataset, Video, read_frames, read_offsets
 from builder.shards.jpeg import open_frame
 from builder.shards.manifest import VIDEOS_FILE
+from builder.shards.video_row import BUILT, VideoRow
 
 _SMALLEST, _LARGEST = 128, 256  # pixels of a frame's long side on the sheet
 _HEADER_WIDTH = 560  # pixels; a sheet is at least so wide
@@ -28,29 +29,29 @@ def find_video(dataset: ShardDataset, wanted: str) -> Video:
     key = int(wanted) if wanted.isdecimal() else None
     by_key = alike = None
     for row in dataset.rows():
-        if row["name"] == wanted:
+        if row.name == wanted:
             return _built(dataset, row)
-        if key is not None and row["key"] == key:
+        if key is not None and row.key == key:
             by_key = row
-        if alike is None and wanted.lower() in row["name"].lower():
+        if alike is None and wanted.lower() in row.name.lower():
             alike = row
     if by_key:
         return _built(dataset, by_key)
     last = dataset.counts["expected"] - 1
-    hint = f"such as {alike['name']!r}" if alike and key is None else f"as {VIDEOS_FILE} lists them"
+    hint = f"such as {alike.name!r}" if alike and key is None else f"as {VIDEOS_FILE} lists them"
     raise BuilderError(
         f"No video {wanted!r} in {dataset.folder}. Allowed are the keys 0 to {last} and the full "
         f"names, {hint}."
     )
 
 
-def _built(dataset: ShardDataset, row: dict[str, Any]) -> Video:
-    if row["status"] == "built":
-        return next(video for video in dataset.videos if video.location.key == row["key"])
-    reason = row["reason"]
-    said = [word for word in (REASONS.get(reason), printable(row.get("detail", ""))) if word]
+def _built(dataset: ShardDataset, row: VideoRow) -> Video:
+    if row.status == BUILT:
+        return next(video for video in dataset.videos if video.location.key == row.key)
+    reason = str(row.reason)
+    said = [word for word in (REASONS.get(reason), printable(row.detail)) if word]
     raise BuilderError(
-        f"{printable(row['name'])} is not in the shards: {reason}"
+        f"{printable(row.name)} is not in the shards: {reason}"
         + (f" ({'; '.join(said)})" if said else "")
         + f". Name a video that is built; {dataset.folder / VIDEOS_FILE} has all of them."
     )

@@ -12,9 +12,10 @@ import numpy as np
 from builder.errors import BuilderError
 from builder.regular_file import open_regular
 from builder.shards.format import Location, sample_bytes
-from builder.shards.manifest import DATASET_FILE, READABLE, VIDEOS_FILE
+from builder.shards.manifest import DATASET_FILE, READABLE, VIDEOS_FILE, Manifest
 from builder.shards.stored_json import changed, parse_json, read_json
 from builder.shards.validation import LARGEST_ROW, wrong_info, wrong_row, wrong_times
+from builder.shards.video_row import BUILT, VideoRow
 
 ReadInto = Callable[[memoryview], int]
 
@@ -63,95 +64,93 @@ class ShardDataset:
                 f"{folder} holds no finished shards ({DATASET_FILE} is not there). Build them "
                 f"with `ascnet build`; an interrupted build goes on with the same command."
             )
-        self.info: dict[str, Any] = read_json(path)
-        if self.info.get("schema") not in READABLE:
+        stated = read_json(path)
+        if stated.get("schema") not in READABLE:
             raise BuilderError(
-                f"{path} has schema {self.info.get('schema')}, this ascnet reads "
+                f"{path} has schema {stated.get('schema')}, this ascnet reads "
                 f"{' and '.join(map(str, READABLE))}. "
                 "Build the shards anew, or install the ascnet that they were built with."
             )
-        if wrong := wrong_info(self.info):
+        if wrong := wrong_info(stated):
             raise changed(path, wrong)
+        self.manifest = Manifest.from_json(stated)
 
     @property
     def name(self) -> str:
-        return str(self.info["dataset"])
+        return self.manifest.dataset
 
     @property
     def classes(self) -> list[str]:
-        return list(self.info["classes"])
+        return list(self.manifest.classes)
 
     @property
     def counts(self) -> dict[str, Any]:
         """expected, built, failed by reason, frames, bytes."""
-        return dict(self.info["counts"])
+        return dict(self.manifest.counts)
 
     @cached_property
     def videos(self) -> tuple[Video, ...]:
         """Every built video, in the order of the source."""
-        places = {
-            row[0]: (path, Location(*row))
-            for shard in self.info["shards"]
-            for path in [self.folder / shard["name"]]
-            for row in shard["index"]
+        locations: dict[int | None, tuple[Path, Location]] = {
+            location.key: (path, location)
+            for shard in self.manifest.shards
+            for path in [self.folder / shard.name]
+            for location in shard.index
         }
-        built = (row for row in self.rows() if row["status"] == "built")
-        return tuple(self._video(row, places.pop(row["key"], None)) for row in built)
+        return tuple(self._video(row, locations.pop(row.key, None)) for row in self.built_rows())
 
-    def _video(self, row: dict[str, Any], place: tuple[Path, Location] | None) -> Video:
+    def _video(self, row: VideoRow, found: tuple[Path, Location] | None) -> Video:
         wrong = ""
-        if place is None:
-            wrong = f"has a key ({row['key']}) of no sample, or of two videos"
-        elif not row["frames"] <= row["bytes"] == place[1].blob_bytes:
-            said = f"{row['frames']} frames and {row['bytes']} bytes"
-            wrong = f"has {said}, and {DATASET_FILE} {place[1].blob_bytes}"
-        elif row.get("times"):
-            wrong = wrong_times(row["times"], row["frames"])
-        if wrong or place is None:
-            raise changed(self.folder / VIDEOS_FILE, f"{ascii(row['name'])[1:-1]} {wrong}")
+        if found is None:
+            wrong = f"has a key ({row.key}) of no sample, or of two videos"
+        elif not row.frames <= row.bytes == found[1].blob_bytes:
+            stated = f"{row.frames} frames and {row.bytes} bytes"
+            wrong = f"has {stated}, and {DATASET_FILE} {found[1].blob_bytes}"
+        elif row.times:
+            wrong = wrong_times(row.times, row.frames)
+        if wrong or found is None:
+            raise changed(self.folder / VIDEOS_FILE, f"{ascii(row.name)[1:-1]} {wrong}")
         return Video(
-            name=row["name"],
-            label=row["label"],
-            class_name=row["class"],
-            group=row["group"],
-            splits=row["splits"],
-            fps=row["fps"],
-            frames=row["frames"],
-            width=row["width"],
-            height=row["height"],
-            factors=row["factors"],
-            shard=place[0],
-            location=place[1],
-            times=_times(row),
+            name=row.name,
+            label=row.label,
+            class_name=row.class_name,
+            group=row.group,
+            splits=row.splits,
+            fps=row.fps,
+            frames=row.frames,
+            width=row.width,
+            height=row.height,
+            factors=row.factors,
+            shard=found[0],
+            location=found[1],
+            times=tuple(row.times) if row.times else None,
         )
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of `videos.jsonl`: every source file with its status, "built", "failed" or "ignored"
-        (no video by its name)."""
+    def rows(self) -> Iterator[VideoRow]:
+        """Every line of `videos.jsonl`: built and failed videos, and files that were ignored."""
         path = self.folder / VIDEOS_FILE
         with open_regular(path) as file:
             while line := file.readline(LARGEST_ROW):
-                row = parse_json(path, line)
-                if wrong := wrong_row(row):
+                values = parse_json(path, line)
+                if wrong := wrong_row(values):
                     raise changed(path, wrong)
-                yield row
+                yield VideoRow.from_json(values)
+
+    def built_rows(self) -> Iterator[VideoRow]:
+        """The rows of the videos that are in the shards."""
+        return (row for row in self.rows() if row.status == BUILT)
 
     def splits(self) -> dict[str, set[str]]:
         """The splits that have videos, and their parts: {"1": {"train", "test"}, ...}."""
-        found: dict[str, set[str]] = {}
-        for shard in self.info["shards"]:
-            for split, part in shard["splits"].items():
-                found.setdefault(split, set()).add(part)
-        return found
+        parts: dict[str, set[str]] = {}
+        for shard in self.manifest.shards:
+            for split, part in shard.splits.items():
+                parts.setdefault(split, set()).add(part)
+        return parts
 
     def subset(self, split: str, part: str) -> tuple[Video, ...]:
         """The built videos of one part ("train", "val", "test") of a split."""
         return tuple(v for v in self.videos if v.splits.get(split) == part)
-
-
-def _times(row: dict[str, Any]) -> tuple[float, ...] | None:
-    """Frame times of a row of `videos.jsonl`; rows of schema 2 have none."""
-    return tuple(times) if (times := row.get("times")) else None
 
 
 def read_offsets(video: Video) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The on-disk format of a shard data set. The only file that knows it.
+"""The on-disk format of a shard data set, and how bytes lie in a shard.
 
     shards/ucf101/
         dataset.json             counts, classes, settings, shards; written last
@@ -11,14 +11,11 @@ split membership, so a split's training set is a list of whole shards. `dataset.
 each sample starts, so a local reader jumps to any frame without parsing tar.
 """
 
-import json
 import os
 import tarfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from builder.atomic import give_name, open_new, partial_of
 from builder.regular_file import open_regular
@@ -27,55 +24,8 @@ _BLOCK = 512  # bytes; tar's unit
 Content = bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What a shard stores of one video, its frames excepted. The keys of its JSON member."""
-
-    name: str  # path below the source folder
-    class_name: str | None
-    label: int | None  # 0-based
-    group: str  # source recording
-    splits: dict[str, str]  # {"1": "train", ...}
-    fps: float | None  # of the stored frames: the native rate, unless they were resampled
-    width: int  # pixels
-    height: int  # pixels
-    offsets: tuple[int, ...]  # byte offset of every frame in the blob, plus the end
-    sha256: str  # of the blob
-    factors: dict[str, Any] | None
-    times: tuple[float, ...] | None = None  # as `Video.times`
-
-    @classmethod
-    def of_row(cls, row: dict[str, Any], offsets: Sequence[int]) -> "Sample":
-        """The sample of a built video's row of `videos.jsonl`."""
-        same = ("name", "label", "group", "splits", "fps", "width", "height", "sha256", "factors")
-        fields = {name: row[name] for name in same}
-        times = tuple(t) if (t := row.get("times")) else None
-        return cls(**fields, class_name=row["class"], offsets=tuple(offsets), times=times)
-
-    def to_json(self) -> bytes:
-        """The sample's JSON member; it has the key `times` only where there are any."""
-        fields: dict[str, Any] = {
-            "name": self.name,
-            "class": self.class_name,
-            "label": self.label,
-            "group": self.group,
-            "splits": self.splits,
-            "fps": self.fps,
-            "width": self.width,
-            "height": self.height,
-            "frames": len(self.offsets) - 1,
-            "offsets": self.offsets,
-            "sha256": self.sha256,
-            "factors": self.factors,
-        }
-        if self.times:
-            fields["times"] = self.times
-        return json.dumps(fields, separators=(",", ":")).encode("ascii")
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where one sample lies in its shard: [key, start, json_bytes, blob_bytes] on disk."""
+class Location(NamedTuple):
+    """Where one sample lies in its shard. A list of four numbers in `dataset.json`."""
 
     key: int
     start: int  # byte offset of the sample's first tar header

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from builder.shards.manifest import Manifest
+from builder.shards.video_row import FAILED, IGNORED, VideoRow
+
 SHORT = 32  # frames; a clip of 16 frames at stride 2 spans 31
 PARTS_SHOWN = ("train", "val", "test", "none")  # "none": the split says nothing of the video
 _BINS = 10  # bars of the histogram, or one more
@@ -63,7 +66,7 @@ class Rate:
 class FailedVideo:
     """A video that is not in the shards, and why."""
 
-    key: int
+    key: int | None
     name: str
     reason: str
     detail: str
@@ -106,12 +109,11 @@ class Overview:
     failures: tuple[FailedVideo, ...]  # the first few
 
 
-def overview(info: dict[str, Any], rows: Iterable[dict[str, Any]], folder: str) -> Overview:
-    """Sum a data set up: `info` is its `dataset.json`, `rows` those of its `videos.jsonl`, each
-    looked at once; `folder` is only passed on."""
+def overview(manifest: Manifest, rows: Iterable[VideoRow], folder: str) -> Overview:
+    """Sum a data set up. Each of `rows` is looked at once; `folder` is only passed on."""
     failed: Counter[str] = Counter()
     warnings: Counter[str] = Counter()
-    classes: Counter[str | None] = Counter(dict.fromkeys(info["classes"], 0))
+    classes: Counter[str | None] = Counter(dict.fromkeys(manifest.classes, 0))
     members: defaultdict[tuple[tuple[str, str], ...], Counter[str]] = defaultdict(Counter)
     sizes: Counter[tuple[int, int]] = Counter()
     rates: Counter[float | None] = Counter()
@@ -120,24 +122,24 @@ def overview(info: dict[str, Any], rows: Iterable[dict[str, Any]], folder: str) 
     failures: list[FailedVideo] = []
     left_alone = frame_bytes = 0
     for row in rows:
-        if row["status"] == "ignored":
+        if row.status == IGNORED:
             left_alone += 1
-        elif row["status"] == "failed":
-            failed[row["reason"]] += 1
+        elif row.status == FAILED:
+            failed[str(row.reason)] += 1
             if len(failures) < LISTED:
-                failures.append(FailedVideo(row["key"], row["name"], row["reason"], row["detail"]))
+                failures.append(FailedVideo(row.key, row.name, str(row.reason), row.detail))
         else:
-            warnings.update(row["warnings"])
-            classes[row["class"]] += 1
-            members[tuple(row["splits"].items())][row["group"]] += 1
-            sizes[row["width"], row["height"]] += 1
-            rates[row["fps"]] += 1
-            uneven += bool(row.get("times"))
-            lengths.append(row["frames"])
-            frame_bytes += row["bytes"]
+            warnings.update(row.warnings)
+            classes[row.class_name] += 1
+            members[tuple(row.splits.items())][row.group] += 1
+            sizes[row.width, row.height] += 1
+            rates[row.fps] += 1
+            uneven += bool(row.times)
+            lengths.append(row.frames)
+            frame_bytes += row.bytes
     parts = _parts(members)
     return Overview(
-        name=info["dataset"],
+        name=manifest.dataset,
         folder=folder,
         expected=len(lengths) + failed.total(),
         built=len(lengths),
@@ -155,17 +157,17 @@ def overview(info: dict[str, Any], rows: Iterable[dict[str, Any]], folder: str) 
         lengths=_lengths(lengths),
         sizes=tuple(Size(*size, videos) for size, videos in sizes.most_common()),
         rates=tuple(Rate(fps, videos) for fps, videos in rates.most_common()),
-        uneven=None if _lacks_times(info) else uneven,
+        uneven=None if _lacks_times(manifest) else uneven,
         frame_bytes=frame_bytes,
-        shards=_shards([shard["bytes"] for shard in info["shards"]]),
-        settings={k: v for k, v in info["settings"].items() if k not in _NOT_SETTINGS},
+        shards=_shards([shard.bytes for shard in manifest.shards]),
+        settings={k: v for k, v in manifest.settings.items() if k not in _NOT_SETTINGS},
         failures=tuple(failures),
     )
 
 
-def _lacks_times(info: dict[str, Any]) -> bool:
+def _lacks_times(manifest: Manifest) -> bool:
     """Whether frames may be unevenly spaced where there are no times."""
-    return info.get("schema") == 2 and not info["settings"].get("fps")
+    return manifest.schema == 2 and not manifest.settings.get("fps")
 
 
 def _parts(

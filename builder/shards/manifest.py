@@ -1,10 +1,13 @@
-"""The files of a data set that say what is in it, as a build writes them."""
+"""`dataset.json`: what is in a data set, and where. A build writes it last."""
 
 import json
 import re
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from builder.shards.format import Location
 
 # Schema 3 has frame times where frames are unevenly spaced, and its colours are converted to
 # BT.601, as JPEGs are understood; schema 2 took all for even, and kept a file's own matrix.
@@ -14,22 +17,61 @@ DATASET_FILE = "dataset.json"
 VIDEOS_FILE = "videos.jsonl"
 
 
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard."""
+
+    name: str  # file name
+    splits: dict[str, str]  # the one membership of all its videos
+    samples: int
+    frames: int
+    bytes: int
+    sha256: str
+    index: tuple[Location, ...]  # of its samples, in the order in which they lie there
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ShardEntry":
+        """From the values in a file, which `validation.wrong_shard` has found to be right."""
+        stored = {field.name: values[field.name] for field in fields(cls)}
+        return cls(**stored | {"index": tuple(Location(*where) for where in values["index"])})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `dataset.json`, key for key."""
+
+    schema: int
+    dataset: str  # its name
+    counts: dict[str, Any]  # expected, built, failed and warnings by reason, frames, bytes, ...
+    classes: tuple[str, ...]  # in the order of the labels
+    settings: dict[str, Any]  # all that decided the bytes of the build
+    videos_jsonl_sha256: str
+    shards: tuple[ShardEntry, ...]
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Manifest":
+        """From the values in a file, which `validation.wrong_info` has found to be right."""
+        stored = {field.name: values[field.name] for field in fields(cls)}
+        shards = tuple(map(ShardEntry.from_json, values["shards"]))
+        return cls(**stored | {"classes": tuple(values["classes"]), "shards": shards})
+
+    def text(self) -> str:
+        """The file: a line a key and a line a shard. The last line is the SHA-256 of those
+        above."""
+        *others, _ = vars(self).items()
+        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in others]
+        shards = ",\n".join(json.dumps(vars(shard)) for shard in self.shards)
+        text = "{\n" + ",\n".join([*lines, f'"shards": [\n{shards}\n]']) + ",\n"
+        return f'{text}"sha256_above": "{sha256(text.encode()).hexdigest()}"\n}}\n'
+
+
+def is_as_written(text: bytes) -> bool:
+    """Whether a dataset.json is what `Manifest.text` made, by its last line."""
+    above, mark, rest = text.rpartition(b'"sha256_above": ')
+    return rest == f'"{sha256(above).hexdigest()}"\n}}\n'.encode() and bool(mark)
+
+
 def shard_files(folder: Path, dataset: str) -> list[Path]:
     """The files that are called as this data set's shards are."""
     pattern = re.escape(f"{dataset}-") + r"\d{6}\.tar"
     return [path for path in folder.iterdir() if re.fullmatch(pattern, path.name)]
-
-
-def text_of(info: dict[str, Any]) -> str:
-    """`dataset.json`: a line a key and a line a shard. The last line is the SHA-256 of those
-    above."""
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in info.items()]
-    lines[-1] = '"shards": [\n' + ",\n".join(json.dumps(s) for s in info["shards"]) + "\n]"
-    text = "{\n" + ",\n".join(lines) + ",\n"
-    return f'{text}"sha256_above": "{sha256(text.encode()).hexdigest()}"\n}}\n'
-
-
-def is_as_written(text: bytes) -> bool:
-    """Whether a dataset.json is what `text_of` made, by its last line."""
-    above, mark, rest = text.rpartition(b'"sha256_above": ')
-    return rest == f'"{sha256(above).hexdigest()}"\n}}\n'.encode() and bool(mark)

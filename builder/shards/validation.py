@@ -4,7 +4,7 @@ Whoever wrote them, a name in them is a file beside them, and a number is what i
 function says what is wrong in words, such as "frames is -3", or nothing ("").
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from math import isfinite
 from operator import itemgetter
@@ -115,7 +115,7 @@ def _is_usual(row: dict[str, Any]) -> bool:
         return False
 
 
-def wrong_times(times: list[Any], frames: int) -> str:
+def wrong_times(times: Sequence[Any], frames: int) -> str:
     """Of the times of a video's frames."""
     if len(times) != frames or frames < 2:
         return f"has {frames} frames and {len(times)} frame times"

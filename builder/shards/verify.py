@@ -7,22 +7,25 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import numpy as np
 import simplejpeg
 
 from builder.decode.frames import split_frames
-from builder.errors import BuilderError
 from builder.progress import Progress, silent
 from builder.regular_file import open_regular
 from builder.shards.dataset import ShardDataset
-from builder.shards.format import Location, Sample, sample_bytes, shard_end
+from builder.shards.format import Location, sample_bytes, shard_end
 from builder.shards.jpeg_scans import must_have_few_scans
-from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE, is_as_written, shard_files
+from builder.shards.manifest import (
+    DATASET_FILE,
+    VIDEOS_FILE,
+    ShardEntry,
+    is_as_written,
+    shard_files,
+)
+from builder.shards.video_row import VideoRow, sample_json
 from builder.workers import run_local
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,31 +59,21 @@ def verify(
     Raises BuilderError if `folder` holds no finished data set of a known schema, or one whose
     tables can no longer be understood.
     """
-    try:
-        return _verify(folder, deep, workers, progress)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise BuilderError(
-            f"{folder / DATASET_FILE} or {folder / VIDEOS_FILE} was changed after it was built: "
-            f"{type(error).__name__} {error}. Copy them again, or build anew with --overwrite."
-        ) from error
-
-
-def _verify(folder: Path, deep: bool, workers: int, progress: Progress) -> Report:
     dataset = ShardDataset(folder)
-    rows = {row["key"]: row for row in dataset.rows() if row["status"] == "built"}
+    rows = {row.key: row for row in dataset.built_rows()}
     problems = _check_tables(dataset, rows)
     total, done, frames = dataset.counts["bytes"], 0, 0
     stop = Event()
 
-    def check(shard: dict[str, Any]) -> tuple[dict[str, Any], int, list[str]]:
-        return shard, *_check_shard(folder / shard["name"], shard, rows, deep, stop)
+    def check(shard: ShardEntry) -> tuple[ShardEntry, int, list[str]]:
+        return shard, *_check_shard(folder / shard.name, shard, rows, deep, stop)
 
-    shards = dataset.info["shards"]
+    shards = dataset.manifest.shards
     with closing(run_local(check, shards, workers, stop=stop.set)) as results:
-        for shard, decoded, found in results:
-            done, frames = done + shard["bytes"], frames + decoded
-            problems += found
-            progress(done, total, shard["name"])
+        for shard, decoded, wrong in results:
+            done, frames = done + shard.bytes, frames + decoded
+            problems += wrong
+            progress(done, total, shard.name)
     return Report(
         folder=folder,
         shards=len(shards),
@@ -89,51 +82,51 @@ def _verify(folder: Path, deep: bool, workers: int, progress: Progress) -> Repor
         bytes=total,
         problems=tuple(sorted(problems)),
         links=tuple(
-            f"{name} -> {os.path.realpath(folder / name)}"
-            for name in (shard["name"] for shard in shards)
-            if (folder / name).is_symlink()
+            f"{shard.name} -> {os.path.realpath(folder / shard.name)}"
+            for shard in shards
+            if (folder / shard.name).is_symlink()
         ),
     )
 
 
-def _check_tables(dataset: ShardDataset, rows: dict[int, Row]) -> list[str]:
+def _check_tables(dataset: ShardDataset, rows: dict[int | None, VideoRow]) -> list[str]:
     """dataset.json against videos.jsonl, and against the files that are there."""
-    info, folder, problems = dataset.info, dataset.folder, []
+    manifest, folder, problems = dataset.manifest, dataset.folder, []
     if not is_as_written((folder / DATASET_FILE).read_bytes()):
         problems.append(f"{DATASET_FILE}: it is not what the build wrote")
-    if _hash(folder / VIDEOS_FILE) != info["videos_jsonl_sha256"]:
+    if _hash(folder / VIDEOS_FILE) != manifest.videos_jsonl_sha256:
         problems.append(f"{VIDEOS_FILE}: it is not what the build wrote")
-    indexed = [place[0] for shard in info["shards"] for place in shard["index"]]
+    indexed = [location.key for shard in manifest.shards for location in shard.index]
     counts = {
         "built": (len(rows), len(indexed)),
         "frames": (
-            sum(row["frames"] for row in rows.values()),
-            sum(shard["frames"] for shard in info["shards"]),
+            sum(row.frames for row in rows.values()),
+            sum(shard.frames for shard in manifest.shards),
         ),
     }
     for name, (in_rows, in_shards) in counts.items():
-        if not in_rows == in_shards == info["counts"][name]:
+        if not in_rows == in_shards == manifest.counts[name]:
             problems.append(
-                f"{DATASET_FILE}: {name} is {info['counts'][name]}, {in_rows} in {VIDEOS_FILE}, "
+                f"{DATASET_FILE}: {name} is {manifest.counts[name]}, {in_rows} in {VIDEOS_FILE}, "
                 f"{in_shards} in the shards"
             )
-    if sorted(indexed) != sorted(rows):
+    if sorted(indexed) != sorted(key for key in rows if key is not None):
         problems.append(f"{DATASET_FILE}: its index names other videos than {VIDEOS_FILE}")
-    known = {shard["name"] for shard in info["shards"]}
+    known = {shard.name for shard in manifest.shards}
     there = {path.name for path in shard_files(folder, dataset.name)}
     return problems + [f"{name}: no shard of this data set" for name in there - known]
 
 
 def _check_shard(
-    path: Path, shard: dict[str, Any], rows: dict[int, Row], deep: bool, stop: Event
+    path: Path, shard: ShardEntry, rows: dict[int | None, VideoRow], deep: bool, stop: Event
 ) -> tuple[int, list[str]]:
     """Frames decoded, and what is wrong. When `stop` is set, it ends soon."""
     problems = []
     try:
         open_regular(path).close()
-        if (size := path.stat().st_size) != shard["bytes"]:  # then nothing need be hashed
-            problems = [f"{path.name}: it has {size} bytes, and {shard['bytes']} were written down"]
-        elif _hash(path, stop) != shard["sha256"]:
+        if (size := path.stat().st_size) != shard.bytes:  # then nothing need be hashed
+            problems = [f"{path.name}: it has {size} bytes, and {shard.bytes} were written down"]
+        elif _hash(path, stop) != shard.sha256:
             problems = [f"{path.name}: its SHA-256 is not the one that was written down"]
     except OSError as error:
         return 0, [f"{path.name}: {error.strerror}"]
@@ -141,14 +134,13 @@ def _check_shard(
         return 0, []
     decoded, end, name = 0, 0, "the beginning"
     with open_regular(path) as file:
-        for place in shard["index"]:
+        for where in shard.index:
             if stop.is_set():
                 break
-            where = Location(*place)
             row = rows.get(where.key)
             if row is None:
                 continue  # said already
-            name = row["name"]
+            name = row.name
             raw = os.pread(file.fileno(), where.end - where.start, where.start)
             count, wrong = _check_sample(raw, where, row, deep and not stop.is_set())
             decoded += count
@@ -170,32 +162,32 @@ def _hash(path: Path, stop: Event | None = None) -> str:
     return digest.hexdigest()
 
 
-def _check_sample(raw: bytes, where: Location, row: Row, deep: bool) -> tuple[int, list[str]]:
+def _check_sample(raw: bytes, where: Location, row: VideoRow, deep: bool) -> tuple[int, list[str]]:
     """Frames decoded, and what is wrong with the bytes of one sample."""
     if len(raw) < where.end - where.start:
         return 0, ["the shard ends inside it"]
     begin = where.blob_start - where.start
     blob = raw[begin : begin + where.blob_bytes]
-    if sha256(blob).hexdigest() != row["sha256"]:
+    if sha256(blob).hexdigest() != row.sha256:
         return 0, ["its frames are not those that were built"]
     offsets, sizes = split_frames(blob)
     problems = []
-    if len(offsets) - 1 != row["frames"] or offsets[-1] != len(blob):
-        problems.append(f"{len(offsets) - 1} frames are in it, {row['frames']} are stated")
-    if sizes != {(row["width"], row["height"])}:
-        problems.append(f"its frames are of {sorted(sizes)}, not {row['width']} x {row['height']}")
-    if (times := row.get("times")) and len(times) != row["frames"]:
-        problems.append(f"{row['frames']} frames are stated, and {len(times)} frame times")
-    text = Sample.of_row(row, offsets).to_json()
+    if len(offsets) - 1 != row.frames or offsets[-1] != len(blob):
+        problems.append(f"{len(offsets) - 1} frames are in it, {row.frames} are stated")
+    if sizes != {(row.width, row.height)}:
+        problems.append(f"its frames are of {sorted(sizes)}, not {row.width} x {row.height}")
+    if row.times and len(row.times) != row.frames:
+        problems.append(f"{row.frames} frames are stated, and {len(row.times)} frame times")
+    text = sample_json(row, offsets)
     if b"".join(sample_bytes(where.key, text, blob)) != raw:
         problems.append("its tar headers or its JSON have changed")
-    if not deep or sizes != {(row["width"], row["height"])}:
+    if not deep or sizes != {(row.width, row.height)}:
         return 0, problems
     return len(offsets) - 1, problems + list(_undecodable(blob, offsets, row))
 
 
-def _undecodable(blob: bytes, offsets: list[int], row: Row) -> Iterator[str]:
-    shape = (row["height"], row["width"], 3)
+def _undecodable(blob: bytes, offsets: list[int], row: VideoRow) -> Iterator[str]:
+    shape = (row.height, row.width, 3)
     canvas = np.empty(shape, np.uint8)  # no picture gets more memory, whatever it says
     for i in range(len(offsets) - 1):
         jpeg = blob[offsets[i] : offsets[i + 1]]

@@ -7,6 +7,7 @@ from typing import Any
 
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
+from builder.shards.video_row import BUILT, FAILED
 from evaluate.pages.pictures import UNREADABLE, said
 
 FAILURES_SHOWN = 50  # failed videos
@@ -55,13 +56,13 @@ def read(folder: Path) -> Build:
     failures: list[FailedRow] = []
     built = left_alone = 0
     for row in dataset.rows():
-        if row["status"] == "built":
+        if row.status == BUILT:
             built += 1
-            remarks.update(row.get("warnings") or ())
-        elif row["status"] == "failed":
-            reasons[row["reason"]] += 1
+            remarks.update(row.warnings)
+        elif row.status == FAILED:
+            reasons[str(row.reason)] += 1
             if len(failures) < FAILURES_SHOWN:
-                failures.append(FailedRow(row["name"], row["reason"], row.get("detail") or ""))
+                failures.append(FailedRow(row.name, str(row.reason), row.detail))
         else:
             left_alone += 1
     return Build(

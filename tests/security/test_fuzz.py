@@ -349,6 +349,6 @@ def test_playlists(engine, trial):
     done = run_ascnet(
         "build", "folder", "--source", source, "--engine", engine, cwd=trial.place / "work"
     )
-    rows = [row["status"] for row in ShardDataset(trial.place / "work/shards/folder").rows()]
+    rows = [row.status for row in ShardDataset(trial.place / "work/shards/folder").rows()]
     print(engine, done.stdout)
     assert Counter(rows) == {"failed": 300, "built": 1}

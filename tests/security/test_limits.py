@@ -16,6 +16,7 @@ from builder.decode.libav_log import add_line
 from builder.decode.log_pipe import LogPipe
 from builder.decode.processes import Children, limit_memory
 from builder.shards.dataset import ShardDataset
+from builder.shards.video_row import FAILED
 from builder.video_limits import LOG_BYTES, Limits
 from tests.commands import refused, run_ascnet
 
@@ -175,7 +176,7 @@ def test_the_limits_are_options_and_what_they_refuse_is_a_row(engine, tmp_path, 
     assert "2 expected, 1 built, 1 failed: too large 1" in result.stdout, result.stderr
     rows = ShardDataset(tmp_path / "shards" / "folder").rows()
     detail = "a frame takes 600x600 pixels, and 100000 are allowed (--max-pixels)"
-    assert [row["detail"] for row in rows if row["status"] == "failed"] == [detail]
+    assert [row.detail for row in rows if row.status == FAILED] == [detail]
     # They are no part of what is built: the same command with others goes on.
     again = run_ascnet(*words, "--retry-failed", cwd=tmp_path)
     assert "2 expected, 2 built, 0 failed" in again.stdout, again.stderr

@@ -12,6 +12,7 @@ from typing import Any
 from builder.atomic import write_atomically
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
+from builder.shards.video_row import VideoRow
 from trainer.run.provenance import fingerprint
 
 TRAINING_VIDEOS_FILE = "training_videos.jsonl"
@@ -20,12 +21,12 @@ SeenVideo = tuple[str, str | None]  # name, and sha256 of the source file
 
 def training_sources(dataset: ShardDataset, split: str) -> list[SeenVideo]:
     """Of the videos that training on a split sees."""
-    return [_source(row) for row in _built(dataset) if row["splits"].get(split) == "train"]
+    return [_source(row) for row in dataset.built_rows() if row.splits.get(split) == "train"]
 
 
 def sources_of(dataset: ShardDataset) -> dict[str, SeenVideo]:
     """Of all built videos, by name."""
-    return {row["name"]: _source(row) for row in _built(dataset)}
+    return {row.name: _source(row) for row in dataset.built_rows()}
 
 
 def write_down(run: Path, datasets: Iterable[ShardDataset], split: str) -> None:
@@ -86,9 +87,5 @@ def _read(path: Path) -> list[SeenVideo] | None:
     return found if found and is_fine else None
 
 
-def _built(dataset: ShardDataset) -> Iterable[dict[str, Any]]:
-    return (row for row in dataset.rows() if row["status"] == "built")
-
-
-def _source(row: dict[str, Any]) -> SeenVideo:
-    return str(row["name"]), row.get("source_sha256")
+def _source(row: VideoRow) -> SeenVideo:
+    return row.name, row.source_sha256

@@ -17,13 +17,13 @@ def row(times):
 
 def test_the_rate_of_unevenly_spaced_frames_is_their_average():
     found, text = row(TIMES)
-    assert (found["times"], found["fps"]) == ([0.0, 0.1, 0.4], 5.0)
+    assert (found.times, found.fps) == (TIMES, 5.0)
     assert b'"times":[0.0,0.1,0.4]' in text
 
 
 def test_one_frame_has_no_times():
     found, text = row((0.0,))
-    assert found["times"] is None and b"times" not in text
+    assert found.times is None and b"times" not in text
 
 
 @pytest.mark.parametrize("times", [(0.0, 0.1), (0.1, 0.2, 0.3), (0.0, 0.2, 0.2), (0.0, 0.2, 0.1)])

@@ -35,18 +35,18 @@ def test_every_video_is_accounted_for(video_folder, make_video, tmp_path):
     assert summary.sentence() == "18 expected, 16 built, 2 failed: empty file 1, not a video 1"
     assert [name for name, _ in summary.left_alone] == ["notes.txt"]
     rows = list(ShardDataset(tmp_path / "out").rows())
-    assert [row["key"] for row in rows] == [*range(18), None]
-    assert (rows[-1]["name"], rows[-1]["status"]) == ("notes.txt", "ignored")
-    reasons = {row["name"]: row["reason"] for row in rows if row["status"] == "failed"}
+    assert [row.key for row in rows] == [*range(18), None]
+    assert (rows[-1].name, rows[-1].status) == ("notes.txt", "ignored")
+    reasons = {row.name: row.reason for row in rows if row.status == "failed"}
     assert reasons == {"bars/empty.avi": "empty file", "bars/page.avi": "not a video"}
 
 
 def test_dataset_json(dataset, video_folder):
-    info = dataset.info
-    assert info["classes"] == ["bars", "test"]
-    assert info["counts"]["expected"] == info["counts"]["built"] == 16
-    assert info["counts"]["frames"] == sum(video.frames for video in dataset.videos)
-    assert info["counts"]["bytes"] == sum(p.stat().st_size for p in dataset.folder.glob("*.tar"))
+    counts = dataset.counts
+    assert dataset.classes == ["bars", "test"]
+    assert counts["expected"] == counts["built"] == 16
+    assert counts["frames"] == sum(video.frames for video in dataset.videos)
+    assert counts["bytes"] == sum(p.stat().st_size for p in dataset.folder.glob("*.tar"))
     assert len(dataset.subset("1", "train")) + len(dataset.subset("1", "test")) == 16
     assert not (dataset.folder / ".build").exists()
 
@@ -94,7 +94,7 @@ def test_shards_of_schema_2_are_not_gone_on_with(video_folder, tmp_path):
     with pytest.raises(BuilderError, match=said):
         build(catalog, out, SETTINGS, How(workers=2))
     build(catalog, out, SETTINGS, How(workers=2, overwrite=True))
-    assert ShardDataset(out).info["schema"] == 3
+    assert ShardDataset(out).manifest.schema == 3
 
 
 def test_two_builders_on_one_folder(video_folder, tmp_path):
@@ -179,12 +179,12 @@ def test_a_source_that_has_changed(video_folder, tmp_path):
 
 def test_rows_tell_all_of_a_video(dataset, video_folder):
     row = next(dataset.rows())
-    source = video_folder / row["name"]
-    assert row["source_bytes"] == source.stat().st_size
-    assert row["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
-    assert (row["fps"], row["source_fps"], row["source_nominal_fps"]) == (25.0, 25.0, 25.0)
-    assert row["source_duration"] == row["frames"] / 25
-    assert (row["status"], row["reason"], row["warnings"]) == ("built", None, [])
+    source = video_folder / row.name
+    assert row.source_bytes == source.stat().st_size
+    assert row.source_sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert (row.fps, row.source_fps, row.source_nominal_fps) == (25.0, 25.0, 25.0)
+    assert row.source_duration == row.frames / 25
+    assert (row.status, row.reason, row.warnings) == ("built", None, [])
 
 
 def test_resampled_frames_have_the_rate_they_were_resampled_to(make_video, tmp_path):
@@ -193,7 +193,7 @@ def test_resampled_frames_have_the_rate_they_were_resampled_to(make_video, tmp_p
     build(folder.read(tmp_path / "in"), tmp_path / "out", settings, How())
     (video,) = ShardDataset(tmp_path / "out").videos
     assert (video.frames, video.fps) == (5, 5.0)
-    assert next(ShardDataset(tmp_path / "out").rows())["source_fps"] == 25.0
+    assert next(ShardDataset(tmp_path / "out").rows()).source_fps == 25.0
 
 
 def test_ranges_that_begin_at_the_same_moment_agree(tmp_path):

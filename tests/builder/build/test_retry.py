@@ -137,7 +137,7 @@ def test_videos_that_were_missing(video_folder, dataset, tmp_path):
     shutil.copytree(video_folder, root)
     rows = ["video,split"]
     for row in dataset.rows():
-        rows.append(f"{row['name']},{row['splits']['1']}")
+        rows.append(f"{row.name},{row.splits['1']}")
     (root / "splits.csv").write_text("\n".join(rows) + "\n")
     gone = root / "bars" / "v_bars_g04_c02.avi"
     gone.rename(tmp_path / "gone.avi")
@@ -173,6 +173,6 @@ def test_a_damaged_json_is_not_copied(spoilt, dataset, tmp_path):
     for name, video in good.items():
         (root / name).write_bytes(video)
     build(folder.read(root), out, SETTINGS, AGAIN)
-    mended = {row["shard"] for row in ShardDataset(out).rows() if row["name"] in good}
+    mended = {row.shard for row in ShardDataset(out).rows() if row.name in good}
     for shard in mended:
         assert (out / shard).read_bytes() == (dataset.folder / shard).read_bytes()

@@ -327,6 +327,18 @@ def test_a_file_that_grows_while_it_is_read(make_video, tmp_path, monkeypatch, s
         assert result.reason == "changed"
 
 
+def test_a_file_that_vanishes_while_it_is_read(tmp_path, monkeypatch, settings):
+    (tmp_path / "a.avi").write_bytes(b"no video")
+    decode = transcode_module.ENGINES[settings.engine]
+
+    def vanishing(path, *words):
+        path.unlink()
+        return decode(path, *words)
+
+    monkeypatch.setitem(transcode_module.ENGINES, settings.engine, vanishing)
+    assert failed(tmp_path / "a.avi", settings).reason == "missing"
+
+
 def test_versions_are_part_of_the_engine(monkeypatch):
     assert engine_version("ffmpeg").startswith("ffmpeg ")
     assert engine_version("pyav").startswith("pyav ")

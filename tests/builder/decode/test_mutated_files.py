@@ -4,7 +4,6 @@ import random
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from builder.catalog import folder
 from builder.decode.frames import REASONS, WARNINGS, FrameSettings
 from builder.shards.dataset import ShardDataset
 from builder.shards.verify import verify
+from builder.shards.video_row import VideoRow
 from builder.video_limits import Limits
 
 CLIPS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "clips"
@@ -106,7 +106,7 @@ def test_every_damaged_file_is_accounted_for(mutated, tmp_path, engine):
     others = differing(rows, list(ShardDataset(again).rows()))
     print(f"{engine}: other pictures the second time: {others}")
     assert len(others) <= (FILES // 200 if engine == "ffmpeg" else 0)
-    changed = {row["shard"] for row in rows if row["name"] in others}
+    changed = {row.shard for row in rows if row.name in others}
     for path in out.glob("*.tar"):
         assert path.name in changed or (again / path.name).read_bytes() == path.read_bytes()
     shutil.rmtree(out)
@@ -118,13 +118,15 @@ def test_every_damaged_file_is_accounted_for(mutated, tmp_path, engine):
 PICTURES = {"sha256", "bytes"}
 
 
-def differing(rows: list[dict[str, Any]], again: list[dict[str, Any]]) -> list[str]:
+def differing(rows: list[VideoRow], again: list[VideoRow]) -> list[str]:
     """Names of the videos whose pictures are others. Only damaged ones may be, and nothing that is
     said of them is."""
     others = []
     for row, second in zip(rows, again, strict=True):
-        unlike = {key for key in row.keys() | second.keys() if row[key] != second[key]}
+        unlike = {
+            name for name in VideoRow.__slots__ if getattr(row, name) != getattr(second, name)
+        }
         if unlike:
-            assert unlike <= PICTURES and "damaged" in row["warnings"], (row, second)
-            others.append(row["name"])
+            assert unlike <= PICTURES and "damaged" in row.warnings, (row, second)
+            others.append(row.name)
     return others

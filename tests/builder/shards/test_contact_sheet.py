@@ -32,7 +32,7 @@ def changed(dataset, tmp_path) -> ShardDataset:
     """A copy whose video 0 has failed, whose video 1 has the name "7", and with an ignored file."""
     copy = tmp_path / "copy"
     shutil.copytree(dataset.folder, copy)
-    rows = list(dataset.rows())
+    rows = [row.to_json() for row in dataset.rows()]
     rows[0] |= {"status": "failed", "reason": "truncated", "detail": "moov atom not found"}
     rows[1]["name"] = "7"
     rows.append({"key": None, "name": "x.txt", "status": "ignored", "reason": "no video"})

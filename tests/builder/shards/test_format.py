@@ -19,60 +19,48 @@ from builder.shards.dataset import (
     read_offsets,
     stream_samples,
 )
-from builder.shards.format import Sample, ShardWriter, read_sample
+from builder.shards.format import ShardWriter, read_sample
 from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 from builder.shards.verify import verify
+from builder.shards.video_row import BUILT, VideoRow, sample_json
 from tests.drawn_motion import as_schema_2, uneven_times
 
 
-def sample(name: str, offsets=(0, 3, 5)) -> Sample:
-    return Sample(name, "c", 0, "g", {"1": "train"}, 25.0, 8, 8, offsets, "0" * 64, {"f": 1})
+def text_of(name: str, offsets=(0, 3, 5)) -> bytes:
+    return sample_json(VideoRow(key=0, name=name, status=BUILT, width=8, height=8), offsets)
 
 
 def test_stock_webdataset_reads_every_sample(dataset):
     read = {}
-    for shard in dataset.info["shards"]:
-        source = webdataset.WebDataset(str(dataset.folder / shard["name"]), shardshuffle=False)
+    for shard in dataset.manifest.shards:
+        source = webdataset.WebDataset(str(dataset.folder / shard.name), shardshuffle=False)
         for item in source:
             meta = json.loads(item["json"])
             assert sha256(item["mjpg"]).hexdigest() == meta["sha256"]
             assert meta["frames"] == len(meta["offsets"]) - 1
             assert meta["offsets"][-1] == len(item["mjpg"])
-            assert meta["splits"] == shard["splits"]
+            assert meta["splits"] == shard.splits
             assert int(item["__key__"]) >= 0
             read[meta["name"]] = meta
     assert {video.name for video in dataset.videos} == set(read)
     first = dataset.videos[0]
-    keys = [
-        "name",
-        "class",
-        "label",
-        "group",
-        "splits",
-        "fps",
-        "width",
-        "height",
-        "frames",
-        "offsets",
-        "sha256",
-        "factors",
-    ]
-    assert list(read[first.name]) == keys
+    keys = "name class label group splits fps width height frames offsets sha256 factors"
+    assert list(read[first.name]) == keys.split()
 
 
 def test_tar_lists_the_members(dataset):
-    shard = dataset.info["shards"][0]
-    path = dataset.folder / shard["name"]
+    shard = dataset.manifest.shards[0]
+    path = dataset.folder / shard.name
     out = subprocess.run(["tar", "tf", str(path)], capture_output=True, text=True, check=True)
     names = out.stdout.split()
-    assert len(names) == 2 * shard["samples"]
+    assert len(names) == 2 * shard.samples
     assert names[0].endswith(".json")
     assert names[1] == names[0].replace(".json", ".mjpg")
 
 
 def test_ffmpeg_plays_a_member(dataset, tmp_path):
-    shard = dataset.info["shards"][0]
-    with tarfile.open(dataset.folder / shard["name"]) as tar:
+    shard = dataset.manifest.shards[0]
+    with tarfile.open(dataset.folder / shard.name) as tar:
         meta, blob = (tar.extractfile(member).read() for member in tar.getmembers()[:2])
     path = tmp_path / "video.mjpg"
     path.write_bytes(blob)
@@ -96,15 +84,15 @@ def test_any_frame_is_read_without_tar(dataset):
 def test_shard_bytes_depend_on_the_samples_alone(tmp_path):
     for name in ("a", "b"):
         writer = ShardWriter(tmp_path / f"{name}.tar")
-        writer.add(7, sample("x").to_json(), b"abcde")
-        writer.add(9, sample("y" * 200).to_json(), b"abcde" * 300)
+        writer.add(7, text_of("x"), b"abcde")
+        writer.add(9, text_of("y" * 200), b"abcde" * 300)
         writer.close()
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
 
 
 def test_a_shard_has_its_name_only_when_it_is_whole(tmp_path):
     writer = ShardWriter(tmp_path / "a.tar")
-    writer.add(1, sample("x").to_json(), b"abcde")
+    writer.add(1, text_of("x"), b"abcde")
     assert not (tmp_path / "a.tar").exists()
     writer.discard()
     assert list(tmp_path.iterdir()) == []
@@ -192,7 +180,7 @@ def test_a_sample_larger_than_the_buffer(tmp_path, dataset):
     writer = ShardWriter(tmp_path / "a.tar")
     blob = bytes(range(256)) * 9000
     for key, offsets in ((1, (0, 1)), (2, (0, 5, len(blob))), (3, (0, 1))):
-        writer.add(key, sample(f"v{key}", offsets).to_json(), blob[: offsets[-1]])
+        writer.add(key, text_of(f"v{key}", offsets), blob[: offsets[-1]])
     writer.close()
     videos = [
         replace(dataset.videos[0], name=f"v{where.key}", frames=frames, location=where)
@@ -233,25 +221,25 @@ def test_find_datasets(dataset):
 
 
 def test_times_of_unevenly_spaced_frames(motion):
-    rows = {row["name"]: row for row in motion.rows()}
+    rows = {row.name: row for row in motion.rows()}
     for video in motion.videos:
         text, _ = read_sample(video.shard, video.location)
         kind = video.name.removeprefix("uneven/").removesuffix(".avi")
         times = uneven_times().get(kind)
         assert video.times == times
         if times is None:
-            assert rows[video.name]["times"] is None and "times" not in json.loads(text)
+            assert rows[video.name].times is None and "times" not in json.loads(text)
         else:
-            assert rows[video.name]["times"] == list(times) == json.loads(text)["times"]
+            assert rows[video.name].times == list(times) == json.loads(text)["times"]
             assert len(times) == video.frames and times[0] == 0
-            assert video.fps == rows[video.name]["fps"] == (len(times) - 1) / times[-1]
+            assert video.fps == rows[video.name].fps == (len(times) - 1) / times[-1]
 
 
 def test_shards_of_schema_2_open(dataset, tmp_path):
     shutil.copytree(dataset.folder, tmp_path / "old")
     as_schema_2(tmp_path / "old")
     old = ShardDataset(tmp_path / "old")
-    assert old.info["schema"] == 2 and "times" not in next(old.rows())
+    assert old.manifest.schema == 2 and next(old.rows()).times is None
     assert [replace(v, shard=dataset.folder / v.shard.name) for v in old.videos] == list(
         dataset.videos
     )
@@ -260,7 +248,7 @@ def test_shards_of_schema_2_open(dataset, tmp_path):
 
 def test_times_that_are_not_one_a_frame(motion, tmp_path):
     shutil.copytree(motion.folder, tmp_path / "copy")
-    rows = list(motion.rows())
+    rows = [row.to_json() for row in motion.rows()]
     next(row for row in rows if row.get("times"))["times"].pop()
     (tmp_path / "copy" / VIDEOS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(BuilderError, match=r"uneven/\w+\.avi has \d+ frames and \d+ frame times"):

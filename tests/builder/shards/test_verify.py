@@ -27,7 +27,7 @@ def problems(path: Path, deep: bool = False) -> tuple[str, ...]:
 def test_what_was_built_is_whole(dataset):
     counts, seen = dataset.counts, []
     plain = verify(dataset.folder, False, 2, lambda done, total, text: seen.append((done, total)))
-    shards = len(dataset.info["shards"])
+    shards = len(dataset.manifest.shards)
     assert plain == Report(dataset.folder, shards, 16, 0, counts["bytes"], ())
     assert seen[-1] == (counts["bytes"], counts["bytes"])
     assert verify(dataset.folder, True, 2) == Report(
@@ -41,8 +41,8 @@ def test_what_was_built_is_whole(dataset):
 @given(data=st.data())
 def test_any_flipped_bit_is_found_and_its_sample_named(copy, data):
     dataset = ShardDataset(copy)
-    shard = data.draw(st.sampled_from(dataset.info["shards"]))
-    path = copy / shard["name"]
+    shard = data.draw(st.sampled_from(dataset.manifest.shards))
+    path = copy / shard.name
     content = path.read_bytes()
     at = data.draw(st.integers(0, len(content) - 1))
     bit = data.draw(st.integers(0, 7))
@@ -63,7 +63,7 @@ def test_any_flipped_bit_is_found_and_its_sample_named(copy, data):
 
 def test_shards_that_are_cut_longer_missing_or_strange(copy):
     dataset = ShardDataset(copy)
-    first, second, third = (copy / shard["name"] for shard in dataset.info["shards"][:3])
+    first, second, third = (copy / shard.name for shard in dataset.manifest.shards[:3])
     content = first.read_bytes()
     first.write_bytes(content[: len(content) // 2])
     second.write_bytes(second.read_bytes() + b"x")
@@ -135,7 +135,7 @@ def test_times_are_compared_with_the_row(motion, tmp_path, change):
     copy = tmp_path / "copy"
     shutil.copytree(motion.folder, copy)
     assert not problems(copy, deep=True)
-    rows = list(motion.rows())
+    rows = [row.to_json() for row in motion.rows()]
     row = next(row for row in rows if row.get("times"))
     if change == "another":
         row["times"][3] += 0.001

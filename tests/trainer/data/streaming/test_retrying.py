@@ -1,4 +1,3 @@
-import json
 import os
 import threading
 import time
@@ -202,7 +201,7 @@ def test_the_tables_of_a_data_set_are_enough_to_open_it(kind, dataset, tmp_path,
         fetch_metadata(source, tmp_path / "copy")
         fetch_metadata(source, tmp_path / "copy")
     copy = ShardDataset(tmp_path / "copy")
-    assert copy.info == dataset.info
+    assert copy.manifest == dataset.manifest
     assert [v.name for v in copy.videos] == [v.name for v in dataset.videos]
     assert sorted(path.name for path in copy.folder.iterdir()) == ["dataset.json", "videos.jsonl"]
 
@@ -222,7 +221,7 @@ def test_what_is_no_data_set(dataset, tmp_path, monkeypatch):
         page.write_text("<html>Please log in</html>")
         rows.write_text("")
         refused("gives is no dataset.json")
-        page.write_text(json.dumps(dataset.info))
+        page.write_text(dataset.manifest.text())
         refused("videos.jsonl beside http.* is not the one")
         rows.unlink()
         refused(r"videos.jsonl cannot be read: curl: \(22\)")

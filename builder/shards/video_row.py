@@ -1,0 +1,82 @@
+"""The record of one source video: its line of `videos.jsonl` and its sample's JSON member."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+BUILT, FAILED, IGNORED = "built", "failed", "ignored"  # what became of a source file
+
+
+class VideoRow(NamedTuple):
+    """One source file of a data set, and what became of it.
+
+    The fields stand in the order of the line. A failed video's line ends before `shard`; an ignored
+    file, which is no video of the data set, has `key`, `name`, `status` and `reason` only. What a
+    line does not have is read as the default.
+    """
+
+    key: int | None = None  # of the sample; None where ignored
+    name: str = ""  # path below the source folder
+    class_name: str | None = None  # "class" in the file
+    label: int | None = None  # 0-based
+    group: str = ""  # source recording
+    splits: dict[str, str] = {}  # noqa: RUF012 ({"1": "train", ...}; nobody changes a row)
+    factors: dict[str, Any] | None = None
+    status: str = ""  # BUILT, FAILED or IGNORED
+    reason: str | None = None  # why it is not in the shards
+    detail: str = ""  # the decoder's first complaint, or the operating system's
+    last_line: str = ""  # the last warning or error of the decoder
+    source_bytes: int | None = None
+    source_sha256: str | None = None
+    source_fps: float | None = None  # average frame rate of the file
+    source_nominal_fps: float | None = None  # the rate of which all time stamps are multiples
+    source_duration: float | None = None  # seconds
+    rotation: float | None = None  # degrees clockwise
+    source_stream: int | None = None  # index of the stream that was decoded
+    source_video_streams: int | None = None  # how many there are
+    shard: str = ""  # file name
+    fps: float | None = None  # of the stored frames: the native rate, unless they were resampled
+    frames: int = 0
+    width: int = 0  # pixels
+    height: int = 0  # pixels
+    bytes: int = 0  # of all frames
+    sha256: str = ""  # of all frames
+    warnings: Sequence[str] = ()
+    # Seconds of every frame after the first one's; None where frames are evenly spaced.
+    times: Sequence[float] | None = None
+
+    @classmethod
+    def from_json(cls, line: dict[str, Any]) -> "VideoRow":
+        """The row that a line says. Keys that this version does not know are passed over."""
+        if len(line) == len(_FIELDS):
+            with suppress(KeyError):  # most rows have all, and there may be a million
+                return cls._make(_all_values(line))
+        return cls(**{_FIELDS[key]: value for key, value in line.items() if key in _FIELDS})
+
+    def to_json(self) -> dict[str, Any]:
+        """The values of the line, in its order."""
+        line = dict(zip(_FIELDS, self, strict=True))
+        return {key: line[key] for key in _KEYS[self.status]}
+
+
+def sample_json(row: VideoRow, offsets: Sequence[int]) -> bytes:
+    """A built video's JSON member of its shard. `offsets`: the byte at which each frame begins, and
+    the end. There is a key `times` only where frames are unevenly spaced."""
+    stored = row.to_json() | {"frames": len(offsets) - 1, "offsets": offsets}
+    keys = _SAMPLE_KEYS + (["times"] if row.times else [])
+    return json.dumps({key: stored[key] for key in keys}, separators=(",", ":")).encode("ascii")
+
+
+_FIELDS = {"class" if name == "class_name" else name: name for name in VideoRow._fields}
+_all_values = itemgetter(*_FIELDS)
+_KEYS = {
+    BUILT: list(_FIELDS),
+    FAILED: list(_FIELDS)[: list(_FIELDS).index("shard")],
+    IGNORED: ["key", "name", "status", "reason"],
+}
+_SAMPLE_KEYS = [
+    *("name", "class", "label", "group", "splits", "fps", "width", "height"),
+    *("frames", "offsets", "sha256", "factors"),
+]
