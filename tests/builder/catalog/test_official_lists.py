@@ -9,18 +9,12 @@ import pytest
 from builder.build.plan import plan_shards
 from builder.catalog import hmdb51, kinetics, official_counts, ucf101
 from builder.catalog.source import Catalog
+from tests.builder.catalog.trees import touch
 
 OFFICIAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "splits"
 pytestmark = pytest.mark.skipif(
     not OFFICIAL.is_dir(), reason="the official lists are not on this machine"
 )
-
-
-def touch(root: Path, names: list[str]) -> None:
-    for folder in {name.rpartition("/")[0] for name in names}:
-        (root / folder).mkdir(parents=True)
-    for name in names:
-        (root / name).touch()
 
 
 def lines(*path: str) -> list[str]:
@@ -33,7 +27,7 @@ def ucf(tmp_path_factory) -> Path:
     names = {
         line.split()[0] for p in ("train", "test") for line in lines("ucf101", f"{p}list01.txt")
     }
-    touch(root / "UCF-101", sorted(names))
+    touch(root / "UCF-101", *names)
     (root / "ucfTrainTestlist").symlink_to(OFFICIAL / "ucf101")
     return root
 
@@ -46,7 +40,7 @@ def hmdb(tmp_path_factory) -> Path:
         if path.name.endswith("_test_split1.txt"):
             folder = path.name.removesuffix("_test_split1.txt")
             names += [f"{folder}/{line.split()[0]}" for line in path.read_text().splitlines()]
-    touch(root / "hmdb51_org", names)
+    touch(root / "hmdb51_org", *names)
     (root / "testTrainMulti_7030_splits").symlink_to(OFFICIAL / "hmdb51")
     return root
 
@@ -132,7 +126,7 @@ def test_kinetics400_validation(tmp_path):
         f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}.mp4"
         for row in rows[::5]
     ]
-    touch(tmp_path, there)
+    touch(tmp_path, *there)
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / table.name).symlink_to(table)
     catalog = kinetics.read(tmp_path, 400)
