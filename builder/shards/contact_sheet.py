@@ -49,10 +49,10 @@ def _built(dataset: ShardDataset, row: VideoRow) -> Video:
     if row.status == BUILT:
         return next(video for video in dataset.videos if video.location.key == row.key)
     reason = str(row.reason)
-    said = [word for word in (REASONS.get(reason), printable(row.detail)) if word]
+    meaning = [word for word in (REASONS.get(reason), printable(row.detail)) if word]
     raise BuilderError(
         f"{printable(row.name)} is not in the shards: {reason}"
-        + (f" ({'; '.join(said)})" if said else "")
+        + (f" ({'; '.join(meaning)})" if meaning else "")
         + f". Name a video that is built; {dataset.folder / VIDEOS_FILE} has all of them."
     )
 

@@ -99,16 +99,16 @@ class ShardDataset:
         }
         return tuple(self._video(row, locations.pop(row.key, None)) for row in self.built_rows())
 
-    def _video(self, row: VideoRow, found: tuple[Path, Location] | None) -> Video:
+    def _video(self, row: VideoRow, place: tuple[Path, Location] | None) -> Video:
         wrong = ""
-        if found is None:
+        if place is None:
             wrong = f"has a key ({row.key}) of no sample, or of two videos"
-        elif not row.frames <= row.bytes == found[1].blob_bytes:
+        elif not row.frames <= row.bytes == place[1].blob_bytes:
             stated = f"{row.frames} frames and {row.bytes} bytes"
-            wrong = f"has {stated}, and {DATASET_FILE} {found[1].blob_bytes}"
+            wrong = f"has {stated}, and {DATASET_FILE} {place[1].blob_bytes}"
         elif row.times:
             wrong = wrong_times(row.times, row.frames)
-        if wrong or found is None:
+        if wrong or place is None:
             raise changed(self.folder / VIDEOS_FILE, f"{ascii(row.name)[1:-1]} {wrong}")
         return Video(
             name=row.name,
@@ -121,8 +121,8 @@ class ShardDataset:
             width=row.width,
             height=row.height,
             factors=row.factors,
-            shard=found[0],
-            location=found[1],
+            shard=place[0],
+            location=place[1],
             times=tuple(row.times) if row.times else None,
         )
 
@@ -170,20 +170,20 @@ def _offsets_in(text: bytes, video: Video) -> np.ndarray:
     if (stated.get("name"), stated.get("frames")) != (video.name, video.frames):
         raise _is_another(video)
     try:
-        found = np.asarray(stated.get("offsets"))
+        offsets = np.asarray(stated.get("offsets"))
     except ValueError:  # lists of unequal length
-        found = np.empty(0)
+        offsets = np.empty(0)
     is_fine = (
-        found.shape == (video.frames + 1,)
-        and found.dtype == np.int64
-        and found[0] == 0
-        and found[-1] == video.location.blob_bytes
-        and bool((found[1:] > found[:-1]).all())
+        offsets.shape == (video.frames + 1,)
+        and offsets.dtype == np.int64
+        and offsets[0] == 0
+        and offsets[-1] == video.location.blob_bytes
+        and bool((offsets[1:] > offsets[:-1]).all())
     )
     if not is_fine:
         name = ascii(video.name)[1:-1]
         raise changed(video.shard, f"the offsets of {name} are not those of {video.frames} frames")
-    return found
+    return offsets
 
 
 def _is_another(video: Video) -> BuilderError:
@@ -253,10 +253,10 @@ def find_datasets(folder: Path) -> list[Path]:
     """
     if (folder / DATASET_FILE).is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.glob(f"*/{DATASET_FILE}"))
-    if not found:
+    folders = sorted(path.parent for path in folder.glob(f"*/{DATASET_FILE}"))
+    if not folders:
         raise BuilderError(
             f"No shards in {folder}: neither {folder / DATASET_FILE} nor one in a folder below. "
             "Build some first, for example with `make shards DATASET=shapes`."
         )
-    return found
+    return folders

@@ -174,13 +174,13 @@ def _parts(
     members: dict[tuple[tuple[str, str], ...], Counter[str]],
 ) -> dict[str, dict[str, Counter[str]]]:
     """From split membership to groups, the groups (and their videos) of every part of a split."""
-    found: dict[str, dict[str, Counter[str]]] = {}
+    by_split: dict[str, dict[str, Counter[str]]] = {}
     for split in sorted({s for splits in members for s, _ in splits}, key=_by_number):
         parts: dict[str, Counter[str]] = {part: Counter() for part in PARTS_SHOWN}
         for splits, groups in members.items():
             parts.setdefault(dict(splits).get(split, "none"), Counter()).update(groups)
-        found[split] = parts
-    return found
+        by_split[split] = parts
+    return by_split
 
 
 def _by_number(split: str) -> tuple[int, str]:
@@ -188,7 +188,7 @@ def _by_number(split: str) -> tuple[int, str]:
 
 
 def _shared(groups: dict[str, Counter[str]]) -> int:
-    times = Counter(group for part, found in groups.items() if part != "none" for group in found)
+    times = Counter(group for part, names in groups.items() if part != "none" for group in names)
     return sum(n > 1 for n in times.values())
 
 

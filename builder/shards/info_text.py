@@ -14,31 +14,31 @@ from builder.text_table import aligned
 _BAR = 40  # characters
 
 
-def render(found: Overview, every_class: bool = False) -> str:
+def render(data: Overview, every_class: bool = False) -> str:
     """The overview as text of several lines; a table of all classes if `every_class`."""
     blocks = [
-        ("videos", _videos(found)),
-        ("failed", _failures(found)),
-        ("marked", _meanings(found.warnings, WARNINGS)),
-        ("classes", _classes(found, every_class)),
-        ("splits", _splits(found)),
-        ("frames", _frames(found)),
-        ("size", [_counted([(f"{s.width}x{s.height}", s.videos) for s in found.sizes])]),
-        ("rate", _rates(found)),
-        ("bytes", _bytes(found)),
-        ("settings", [_settings(found.settings)]),
+        ("videos", _videos(data)),
+        ("failed", _failures(data)),
+        ("marked", _meanings(data.warnings, WARNINGS)),
+        ("classes", _classes(data, every_class)),
+        ("splits", _splits(data)),
+        ("frames", _frames(data)),
+        ("size", [_counted([(f"{s.width}x{s.height}", s.videos) for s in data.sizes])]),
+        ("rate", _rates(data)),
+        ("bytes", _bytes(data)),
+        ("settings", [_settings(data.settings)]),
     ]
-    lines = [f"{printable(found.name)}: {printable(found.folder)}"]
+    lines = [f"{printable(data.name)}: {printable(data.folder)}"]
     for title, block in blocks:
         for i, line in enumerate(line for line in block if line):
             lines.append(f"  {title if i == 0 else '':<9} {line}".rstrip())
     return "\n".join(lines)
 
 
-def _videos(found: Overview) -> list[str]:
-    line = f"{found.expected} expected, {found.built} built, {sum(found.failed.values())} failed"
-    if found.left_alone:
-        line += f"; {found.left_alone} other files left alone ({VIDEOS_FILE} says why)"
+def _videos(data: Overview) -> list[str]:
+    line = f"{data.expected} expected, {data.built} built, {sum(data.failed.values())} failed"
+    if data.left_alone:
+        line += f"; {data.left_alone} other files left alone ({VIDEOS_FILE} says why)"
     return [line]
 
 
@@ -47,40 +47,40 @@ def _meanings(counts: dict[str, int], meanings: dict[str, str]) -> list[str]:
     return aligned(table, right=(0,))
 
 
-def _failures(found: Overview) -> list[str]:
+def _failures(data: Overview) -> list[str]:
     table = [
-        (f"key {f.key}", printable(f.name), f.reason, printable(f.detail)) for f in found.failures
+        (f"key {f.key}", printable(f.name), f.reason, printable(f.detail)) for f in data.failures
     ]
-    lines = _meanings(found.failed, REASONS) + aligned(table)
-    if rest := sum(found.failed.values()) - len(found.failures):
-        lines.append(f"and {rest} more: {printable(found.folder)}/{VIDEOS_FILE}")
+    lines = _meanings(data.failed, REASONS) + aligned(table)
+    if rest := sum(data.failed.values()) - len(data.failures):
+        lines.append(f"and {rest} more: {printable(data.folder)}/{VIDEOS_FILE}")
     return lines
 
 
-def _classes(found: Overview, every_class: bool) -> list[str]:
-    videos = list(found.classes.values())
+def _classes(data: Overview, every_class: bool) -> list[str]:
+    videos = list(data.classes.values())
     if not videos:
-        return ["none" + (f" ({found.unlabelled} videos without one)" if found.unlabelled else "")]
+        return ["none" + (f" ({data.unlabelled} videos without one)" if data.unlabelled else "")]
     line = f"{len(videos)}; videos a class: min {min(videos)}, median {median(videos):g}"
     line += f", max {max(videos)}"
-    if found.unlabelled:
-        line += f"; {found.unlabelled} videos without a class"
+    if data.unlabelled:
+        line += f"; {data.unlabelled} videos without a class"
     if empty := videos.count(0):
         line += f"; {empty} {'class has' if empty == 1 else 'classes have'} no video"
-    table = [(str(n), printable(name)) for name, n in found.classes.items()] if every_class else []
+    table = [(str(n), printable(name)) for name, n in data.classes.items()] if every_class else []
     return [line, *aligned(table, right=(0,))]
 
 
-def _splits(found: Overview) -> list[str]:
-    if not found.splits:
-        return ["none"] if found.built else []
-    shown = [p for p in PARTS_SHOWN if any(parts[p].videos for parts in found.splits.values())]
+def _splits(data: Overview) -> list[str]:
+    if not data.splits:
+        return ["none"] if data.built else []
+    shown = [p for p in PARTS_SHOWN if any(parts[p].videos for parts in data.splits.values())]
     table = [("split", *shown)]
-    for split, parts in found.splits.items():
+    for split, parts in data.splits.items():
         cells = [f"{parts[p].videos} ({parts[p].groups} groups)" for p in shown]
         table.append((printable(split), *cells))
     lines = aligned(table, right=range(1, len(shown) + 1))
-    for split, shared in found.shared_groups.items():
+    for split, shared in data.shared_groups.items():
         if shared:
             lines.append(
                 f"split {printable(split)}: {shared} groups lie in more than one part, so clips of "
@@ -89,10 +89,10 @@ def _splits(found: Overview) -> list[str]:
     return lines
 
 
-def _frames(found: Overview) -> list[str]:
-    if found.lengths is None:
+def _frames(data: Overview) -> list[str]:
+    if data.lengths is None:
         return []
-    its = found.lengths
+    its = data.lengths
     most = max(b.videos for b in its.bins)
     bars = ["#" * math.ceil(_BAR * b.videos / most) for b in its.bins]
     table = [
@@ -100,29 +100,29 @@ def _frames(found: Overview) -> list[str]:
         for b, bar in zip(its.bins, bars, strict=True)
     ]
     return [
-        f"{found.frames}; a video: min {its.shortest}, median {its.median:g}, max {its.longest}",
+        f"{data.frames}; a video: min {its.shortest}, median {its.median:g}, max {its.longest}",
         f"{its.short} videos have fewer than {SHORT} (16 frames at stride 2 need {SHORT - 1})",
         *aligned(table, right=(0, 2, 3), gap=" "),
     ]
 
 
-def _counted(found: list[tuple[str, int]]) -> str:
+def _counted(counts: list[tuple[str, int]]) -> str:
     """ "170x128 in 760 videos, 128x128 in 8"."""
-    shown = [f"{word} in {videos}" for word, videos in found[:LISTED]]
+    shown = [f"{word} in {videos}" for word, videos in counts[:LISTED]]
     if shown:
         shown[0] += " videos"
-    if rest := found[LISTED:]:
+    if rest := counts[LISTED:]:
         shown.append(f"{len(rest)} others in {sum(videos for _, videos in rest)}")
     return ", ".join(shown)
 
 
-def _rates(found: Overview) -> list[str]:
-    lines = [_counted([(_rate(r.fps), r.videos) for r in found.rates])]
-    if found.uneven is None:
+def _rates(counts: Overview) -> list[str]:
+    lines = [_counted([(_rate(r.fps), r.videos) for r in counts.rates])]
+    if counts.uneven is None:
         lines.append("built before frame times were kept: frames are taken for evenly spaced")
-    elif found.uneven:
+    elif counts.uneven:
         lines.append(
-            f"{found.uneven} with unevenly spaced frames: their rate is an average, their frame "
+            f"{counts.uneven} with unevenly spaced frames: their rate is an average, their frame "
             f"times are kept"
         )
     return lines
@@ -132,8 +132,8 @@ def _rate(fps: float | None) -> str:
     return "unknown" if fps is None else f"{fps:g} fps"
 
 
-def _bytes(found: Overview) -> list[str]:
-    its = found.shards
+def _bytes(data: Overview) -> list[str]:
+    its = data.shards
     if not its.number:
         return ["no shards"]
     sizes = f"{_readable(its.smallest)} to {_readable(its.largest)}"
@@ -142,10 +142,10 @@ def _bytes(found: Overview) -> list[str]:
         line = f"{_readable(its.bytes)} in 1 shard"
     elif its.number > 2:
         line += f" (median {_readable(its.median)})"
-    if found.built:
-        line += f"; {_readable(found.frame_bytes / found.built)} a video"
-    if found.frames:
-        line += f", {_readable(found.frame_bytes / found.frames)} a frame"
+    if data.built:
+        line += f"; {_readable(data.frame_bytes / data.built)} a video"
+    if data.frames:
+        line += f", {_readable(data.frame_bytes / data.frames)} a frame"
     return [line]
 
 

@@ -12,14 +12,14 @@ from builder.shards.validation import LARGEST_INFO
 def parse_json(path: Path, text: bytes) -> dict[str, Any]:
     """The object that `text`, of the file `path`, says. Raises BuilderError if it is none."""
     try:
-        found = json.loads(text.decode())
+        values = json.loads(text.decode())
     except ValueError as error:
         raise changed(path, str(error)) from error
     except RecursionError as error:
         raise changed(path, "it is nested too deeply") from error
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise changed(path, "there is something else than a JSON object")
-    return found
+    return values
 
 
 def changed(path: Path, what: str) -> BuilderError:

@@ -83,10 +83,10 @@ def wrong_row(row: dict[str, Any]) -> str:
     rules = _ROWS.get(str(row.get("status")))
     if rules is None:
         return f"status is {_short(row.get('status'))}"
-    said = _broken(rules, row)
-    if not said and rules is _BUILT and row["width"] * row["height"] > MOST_PIXELS:
-        said = f"width x height is {row['width']} x {row['height']}"
-    return said and f"{said} in the row of {_short(row.get('name'))}"
+    wrong = _broken(rules, row)
+    if not wrong and rules is _BUILT and row["width"] * row["height"] > MOST_PIXELS:
+        wrong = f"width x height is {row['width']} x {row['height']}"
+    return wrong and f"{wrong} in the row of {_short(row.get('name'))}"
 
 
 def _is_usual(row: dict[str, Any]) -> bool:
@@ -143,8 +143,8 @@ def _broken(rules: Rules, table: dict[str, Any], where: str = "") -> str:
     for key, is_fine in rules.items():
         value = table.get(key, _MISSING)
         if not is_fine(value):
-            said = "is not there" if value is _MISSING else f"is {_short(value)}"
-            return f"{where}{key} {said}"
+            wrong = "is not there" if value is _MISSING else f"is {_short(value)}"
+            return f"{where}{key} {wrong}"
     return ""
 
 
