@@ -123,7 +123,7 @@ def torch(cuda: str | None, cards: int) -> SimpleNamespace:
 def test_torch(tmp_path, monkeypatch, cuda, cards, driver, state, text):
     monkeypatch.setattr(doctor, "_NVIDIA", tmp_path if driver else tmp_path / "none")
     monkeypatch.setattr(doctor, "import_module", lambda name: torch(cuda, cards))
-    found = doctor._checked("torch", doctor._torch)
+    found = doctor._checked("torch", doctor._torch, "")
     assert (found.state, found.text.endswith(text)) == (state, True)
 
 
