@@ -45,16 +45,14 @@ class Chart:
 
     @property
     def places(self) -> list[float]:
-        return (
-            [float(i) for i in range(len(self.x))] if self.x_labels else [float(v) for v in self.x]
-        )
+        return [float(v) for v in (range(len(self.x)) if self.x_labels else self.x)]
 
     @property
     def summary(self) -> str:
         """The chart in words, for who cannot see it."""
-        said = [self._line_in_words(line) for line in self.lines]
-        said += [f"{level.name}: {self.say(level.value)}" for level in self.levels]
-        return f"{self.title}. " + ". ".join(said) + "."
+        words = [self._line_in_words(line) for line in self.lines]
+        words += [f"{level.name}: {self.say(level.value)}" for level in self.levels]
+        return f"{self.title}. " + ". ".join(words) + "."
 
     def _line_in_words(self, line: Line) -> str:
         known = [(x, v) for x, v in zip(self._x_words(), line.values, strict=True) if v is not None]
@@ -71,11 +69,9 @@ class Chart:
     @property
     def latest(self) -> str:
         """The values at the end, as the page says those under a pointer."""
-        said = [
-            (f"{line.name} " if len(self.lines) > 1 else "") + self.say(line.values[-1])
-            for line in self.lines
-        ]
-        return f"{self.x_name} {self._x_words()[-1]}: {', '.join(said)}"
+        several = len(self.lines) > 1
+        values = [f"{line.name} " * several + self.say(line.values[-1]) for line in self.lines]
+        return f"{self.x_name} {self._x_words()[-1]}: {', '.join(values)}"
 
     def _x_words(self) -> list[str]:
         return list(self.x_labels) or [f"{value:g}" for value in self.x]
@@ -126,7 +122,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def draw(chart: Chart) -> Markup:
+def draw_chart(chart: Chart) -> Markup:
     """The chart as an SVG element that scales with its box."""
     summary, chart = chart.summary, thinned(chart)
     top = _top(chart)

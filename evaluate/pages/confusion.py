@@ -81,13 +81,10 @@ class Confusion:
     def summary(self) -> str:
         """The heat map in words."""
         total = sum(self.counts.values())
-        said = (
+        worst = [f"; most confused: {p.true} taken for {p.found}" for p in self.pairs(1)]
+        return (
             f"Heat map of {len(self.classes)} classes: the class {self.by} against the true "
-            f"class. {self.right} of {total} videos lie on the diagonal"
-        )
-        worst = self.pairs(1)
-        return said + (
-            f"; most confused: {worst[0].true} taken for {worst[0].found}." if worst else "."
+            f"class. {self.right} of {total} videos lie on the diagonal{''.join(worst)}."
         )
 
     def pairs(self, most: int) -> list[ConfusedPair]:
@@ -128,30 +125,32 @@ class Confusion:
         }
 
 
-def count(
-    store: Features, found: NearestVideos, told: Sequence[Predictions] = ()
+def confusion_of(
+    store: Features, nearest: NearestVideos, told: Sequence[Predictions] = ()
 ) -> Confusion | None:
     """Classes of the test videos, and what the best-informed task of `told` says they are: of those
     that fit the store. Where none does, the classes of the nearest videos. None if there are no
     labels."""
     for task, by in _TASKS.items():
-        for own in told:
-            if own.task == task and _fits(store, found, own):
-                true = store.labels[store.part(found.split, found.part)]
-                return _confusion(store, true, np.array(own.labels), by, own.file)
-    other = found.nearest[:, 0]
-    labels = np.where(other >= 0, store.labels[other], -1)
-    return _confusion(store, store.labels[found.queries], labels)
+        for predictions in told:
+            if predictions.task == task and _fits(store, nearest, predictions):
+                true = store.labels[store.part(nearest.split, nearest.part)]
+                said = np.array(predictions.labels)
+                return _confusion(store, true, said, by, predictions.file)
+    first = nearest.nearest[:, 0]
+    labels = np.where(first >= 0, store.labels[first], -1)
+    return _confusion(store, store.labels[nearest.queries], labels)
 
 
-def _fits(store: Features, found: NearestVideos, own: Predictions) -> bool:
+def _fits(store: Features, nearest: NearestVideos, predictions: Predictions) -> bool:
     """Whether predictions are of the very test videos and the encoder of a store."""
     kinds = {(label, name) for label, name in _names_of(store).items() if label >= 0}
+    where = (predictions.dataset, predictions.split, predictions.part)
     return (
-        (own.dataset, own.split, own.part) == (name_of(store), found.split, found.part)
-        and own.checkpoint == store.attributes.get("checkpoint_sha256", "")
-        and len(own.labels) == len(store.part(found.split, found.part))
-        and kinds <= set(enumerate(map(as_stored, own.classes)))
+        where == (name_of(store), nearest.split, nearest.part)
+        and predictions.checkpoint == store.attributes.get("checkpoint_sha256", "")
+        and len(predictions.labels) == len(store.part(nearest.split, nearest.part))
+        and kinds <= set(enumerate(map(as_stored, predictions.classes)))
     )
 
 
@@ -175,7 +174,7 @@ def _confusion(
     return Confusion([names[label] for label in labels], dict(pairs), by, file)
 
 
-def draw(confusion: Confusion) -> Markup:
+def draw_heat_map(confusion: Confusion) -> Markup:
     """A row for each true class, a column for each class found; shades are shares of a row."""
     room, cell = _room(confusion.classes)
     named = room > 0

@@ -1,4 +1,4 @@
-"""How training went: charts from `log.jsonl` of a run."""
+"""How training went: charts from `log.jsonl` of a run, drawn by chart.py."""
 
 import json
 from dataclasses import dataclass
@@ -17,23 +17,20 @@ class Training:
     charts: list[Chart]
     step: int  # the last one in the log; 0: none
     steps: int  # of the whole run, as the log says; 0: unknown
-    last: dict[str, Any]
     broken: int  # lines that cannot be read
 
 
-def read(run: Path) -> Training:
+def read_training(run: Path) -> Training:
     """The charts of a run's log; none where there is no log."""
     path = run / LOG_FILE
     lines = path.read_bytes().splitlines() if path.is_file() else []
     parsed = [_parse(line) for line in lines]
     rows = [row for row in parsed if row]
     if not rows:
-        return Training([], 0, 0, {}, len(parsed))
+        return Training([], 0, 0, len(parsed))
     last = rows[-1]
-    charts = [chart for chart in _charts(rows) if chart.lines]
-    return Training(
-        charts, int(last["step"]), int(last.get("steps") or 0), last, len(parsed) - len(rows)
-    )
+    steps, broken = int(last.get("steps") or 0), len(parsed) - len(rows)
+    return Training(_charts(rows), int(last["step"]), steps, broken)
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
@@ -51,83 +48,63 @@ def _is_step(value: Any) -> bool:
 
 
 def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
-    last = rows[-1]
+    """Those of which the log has a number."""
     x = [row["step"] for row in rows]
 
-    def lines(*names: tuple[str, str], scale: float = 1.0) -> list[Line]:
-        every = [Line(said, [_number(row.get(key), scale) for row in rows]) for key, said in names]
-        return [line for line in every if any(value is not None for value in line.values)]
+    def chart(
+        title: str, names: dict[str, str], unit: str = "", healthy: str = "", **more: Any
+    ) -> Chart:
+        """`names`: of each line by its key in the log; `healthy`: the key of a value to compare."""
+        scale = 100.0 if unit == " %" else 1.0
+        every = [
+            Line(n, [_number(row.get(key), scale) for row in rows]) for key, n in names.items()
+        ]
+        lines = [line for line in every if any(value is not None for value in line.values)]
+        level = _number(rows[-1].get(healthy))
+        levels = [] if level is None else [Level("healthy", level)]
+        return Chart(title, unit, "step", x, lines, levels, **more)
 
-    def healthy(key: str) -> list[Level]:
-        value = _number(last.get(key))
-        return [] if value is None else [Level("healthy", value)]
-
-    loss = (("loss", "loss"), ("loss_appearance", "appearance"), ("loss_speed", "speed"))
-    std = (("std_appearance", "appearance"), ("std_speed", "speed"))
-    rank = (("rank_appearance", "appearance"), ("rank_speed", "speed"))
-    neighbour = (
-        ("neighbour_same_class", "same class"),
-        ("neighbour_same_group", "same source recording"),
-    )
-    return [
-        Chart("Loss", "", "step", x, lines(*loss)),
-        Chart(
+    charts = [
+        chart("Loss", {"loss": "loss", "loss_appearance": "appearance", "loss_speed": "speed"}),
+        chart(
             "Standard deviation of the embeddings",
-            "",
-            "step",
-            x,
-            lines(*std),
-            healthy("std_healthy"),
+            {"std_appearance": "appearance", "std_speed": "speed"},
+            healthy="std_healthy",
             note="Near 1/sqrt(dim) is healthy, near 0 is a collapsed encoder.",
         ),
-        Chart(
+        chart(
             "Effective rank of the embeddings",
-            "",
-            "step",
-            x,
-            lines(*rank),
-            healthy("rank_healthy"),
+            {"rank_appearance": "appearance", "rank_speed": "speed"},
+            healthy="rank_healthy",
             digits=0,
         ),
-        Chart(
+        chart(
             "Correlation of the features' channels",
-            "",
-            "step",
-            x,
-            lines(("correlation", "mean square")),
+            {"correlation": "mean square"},
             note="1: all channels say the same; by chance 1 / (clips - 1).",
         ),
-        Chart(
+        chart(
             "Speed in the speed space",
+            {"speed_told": "told apart"},
             " %",
-            "step",
-            x,
-            lines(("speed_told", "told apart"), scale=100.0),
             note="Share of the embeddings' variance that is between playback speeds; "
             "near 0 they know none.",
             digits=1,
         ),
-        Chart(
+        chart(
             "Neighbours taken from the bank",
+            {
+                "neighbour_same_class": "same class",
+                "neighbour_same_group": "same source recording",
+            },
             " %",
-            "step",
-            x,
-            lines(*neighbour, scale=100.0),
-            digits=1,
             note="Share whose label or source is that of the clip; training uses no label.",
-        ),
-        Chart(
-            "Throughput", " clips/s", "step", x, lines(("clips_per_second", "clips/s")), digits=0
-        ),
-        Chart(
-            "Data wait",
-            " %",
-            "step",
-            x,
-            lines(("data_wait", "share of the time"), scale=100.0),
             digits=1,
         ),
+        chart("Throughput", {"clips_per_second": "clips/s"}, " clips/s", digits=0),
+        chart("Data wait", {"data_wait": "share of the time"}, " %", digits=1),
     ]
+    return [one for one in charts if one.lines]
 
 
 def _number(value: Any, scale: float = 1.0) -> float | None:

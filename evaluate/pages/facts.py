@@ -58,7 +58,7 @@ class RunFacts:
         return bool(self.settings)
 
 
-def read(run: Path) -> RunFacts:
+def read_facts(run: Path) -> RunFacts:
     """What is known of a run. One without a `config.toml` (results of a file of weights) has no
     facts; raises EvaluateError if there are no results either, or the file cannot be read."""
     path = run / CONFIG_FILE
@@ -107,22 +107,17 @@ def without_secrets(place: str) -> str:
 
 
 def _flat(config: dict[str, Any]) -> dict[str, dict[str, str]]:
-    tables = {"": {k: say(v) for k, v in config.items() if not isinstance(v, dict)}}
-    for name, table in config.items():
-        if isinstance(table, dict):
-            tables[name] = flat(table)
-    return tables
+    alone = {name: say(value) for name, value in config.items() if not isinstance(value, dict)}
+    return {"": alone} | {n: flat(table) for n, table in config.items() if isinstance(table, dict)}
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """A dictionary of dictionaries as names with dots and values as text."""
-    found: dict[str, str] = {}
+    rows: dict[str, str] = {}
     for key, value in table.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = say(value)
-    return found
+        name = f"{prefix}{key}"
+        rows |= flat(value, f"{name}.") if isinstance(value, dict) else {name: say(value)}
+    return rows
 
 
 def say(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 from builder.shards.video_row import BUILT, FAILED
-from evaluate.pages.pictures import UNREADABLE, said
+from evaluate.pages.pictures import UNREADABLE, sentence_of
 
 FAILURES_SHOWN = 50  # failed videos
 
@@ -48,7 +48,7 @@ class Build:
         return f"{self.folder}/{VIDEOS_FILE}"
 
 
-def read(folder: Path) -> Build:
+def _of_rows(folder: Path) -> Build:
     """From the rows of a data set. Raises one of UNREADABLE if they cannot be read."""
     dataset = ShardDataset(folder)
     reasons: Counter[str] = Counter()
@@ -78,33 +78,28 @@ def read(folder: Path) -> Build:
     )
 
 
-def look(name: str, folder: Path | None, counts: dict[str, Any]) -> Build:
-    """The same, or what the run wrote down of it where the shards are not there any more,
-    or damaged."""
+def build_of(name: str, folder: Path | None, counts: dict[str, Any]) -> Build:
+    """From the rows of a data set, or what the run wrote down of it where the shards are not there
+    any more, or damaged."""
     problem = "The shards are remote, so there is no list of the failed videos here."
     if folder is not None:
         try:
-            return read(folder)
+            return _of_rows(folder)
         except UNREADABLE as error:
-            there = (folder / DATASET_FILE).is_file()
-            what = (
-                f"The rows of {folder} cannot be read"
-                if there
-                else f"The shards are no longer at {folder}"
-            )
+            what, why = f"The shards are no longer at {folder}", ""
+            if (folder / DATASET_FILE).is_file():
+                what, why = f"The rows of {folder} cannot be read", f" {sentence_of(error)}"
             problem = (
                 f"{what}, so there is no list of the failed videos. The counts are those that "
-                f"were written down when they were last used.{f' {said(error)}' if there else ''}"
+                f"were written down when they were last used.{why}"
             )
-    reasons: Counter[str] = Counter(counts.get("failed") or {})
-    remarks: Counter[str] = Counter(counts.get("warnings") or {})
     return Build(
         name,
         str(folder or "remote"),
         int(counts.get("expected", 0)),
         int(counts.get("built", 0)),
-        _ranked(reasons),
-        _ranked(remarks),
+        _ranked(Counter(counts.get("failed") or {})),
+        _ranked(Counter(counts.get("warnings") or {})),
         int(counts.get("ignored", 0)),
         [],
         problem,

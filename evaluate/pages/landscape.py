@@ -104,7 +104,7 @@ def _fitted(places: np.ndarray) -> tuple[np.ndarray, int]:
     return fitted, height
 
 
-def draw(landscape: Landscape) -> Markup:
+def draw_map(landscape: Landscape) -> Markup:
     """A dot for each video; all dots of a class are one path."""
     dense = " dense" if len(landscape.names) > _DENSE else ""
     pieces = [

@@ -23,7 +23,7 @@ class Pictures:
             self._videos = {as_stored(v.name): v for v in ShardDataset(store.shards).videos}
         except UNREADABLE as error:
             self.problem = (
-                f"The shards at {store.shards} cannot be read. {said(error)}"
+                f"The shards at {store.shards} cannot be read. {sentence_of(error)}"
                 if (store.shards / DATASET_FILE).is_file()
                 else f"The shards are no longer at {store.shards}. Put them back there and make "
                 "this page again."
@@ -50,11 +50,11 @@ class Pictures:
         try:
             return sprite(video, first, last)
         except UNREADABLE as error:
-            self.problem = self.problem or f"Some pictures cannot be read. {said(error)}"
+            self.problem = self.problem or f"Some pictures cannot be read. {sentence_of(error)}"
             return None
 
 
-def said(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
     """An error as a sentence: ours are sentences, others say little without their kind."""
     if isinstance(error, BuilderError | EvaluateError):
         return str(error)

@@ -29,7 +29,7 @@ _PAIRS = 15
 
 @dataclass(frozen=True)
 class Section:
-    """What the features of one data set say."""
+    """What the features of one data set say: "Features of ..." on the page."""
 
     name: str
     anchor: str
@@ -43,9 +43,9 @@ class Section:
     @property
     def layers(self) -> str:
         """What was taken of the network, in words."""
-        own = self.store.attributes
+        facts = self.store.attributes
         return (
-            f"{own.get('encoder', 'trained')} encoder, step {own.get('step', '?')}; "
+            f"{facts.get('encoder', 'trained')} encoder, step {facts.get('step', '?')}; "
             f"{len(self.store.names)} videos x {self.store.features.shape[1]} channels, "
             f"{self.store.path.name}"
         )
@@ -63,12 +63,12 @@ def write_report(run: Path, out: Path | None = None, progress: Progress = silent
 
 def make_report(run: Path, progress: Progress = silent) -> str:
     """The page of a run as HTML. The same files give the same text."""
-    known = facts.read(run)
-    training = curves.read(run)
-    tables, unread = results.read(run)
+    known = facts.read_facts(run)
+    training = curves.read_training(run)
+    tables, unread = results.read_results(run)
     stores, said = nearest_videos.stores_of(run)
     wanted = max(_FEWEST, QUERIES // max(1, len(stores)))
-    told = [own for table in tables for own in table.predictions]
+    told = [predictions for table in tables for predictions in table.predictions]
     sections = []
     for i, store in enumerate(stores):
         progress(i, len(stores), nearest_videos.name_of(store))
@@ -111,7 +111,7 @@ def _section(
         searched,
         queries,
         pictures.problem,
-        confusion.count(store, searched, told),
+        confusion.confusion_of(store, searched, told),
         landscape.lay_out(store),
     )
 
@@ -133,19 +133,19 @@ def _head(
         ("Code", known.code),
     ]
     if not known.is_run and stores:
-        own = stores[0].attributes
-        rows = [(k.capitalize(), str(own.get(k, ""))) for k in ("recipe", "backbone", "seed")]
+        names = ("recipe", "backbone", "seed")
+        rows = [(name.capitalize(), str(stores[0].attributes.get(name, ""))) for name in names]
     return [(name, value) for name, value in rows if value]
 
 
 def _builds(known: facts.RunFacts, stores: list[Features]) -> list[failures.Build]:
     """Of the data sets that were trained on, then of those that were only evaluated on."""
-    builds = [failures.look(s.name, s.folder, s.counts) for s in known.sources]
+    builds = [failures.build_of(s.name, s.folder, s.counts) for s in known.sources]
     seen = {Path(source.place) for source in known.sources}
     for store in stores:
         if store.shards not in seen:
             name = nearest_videos.name_of(store)
-            builds.append(failures.look(name, store.shards, store.counts))
+            builds.append(failures.build_of(name, store.shards, store.counts))
     return builds
 
 

@@ -94,7 +94,7 @@ class Unread:
     reason: str
 
 
-def read(run: Path) -> tuple[list[Table], list[Unread]]:
+def read_results(run: Path) -> tuple[list[Table], list[Unread]]:
     """All results of a run, by task and data set."""
     tables, unread = [], []
     for path in sorted((run / "results").glob("*.json")):
@@ -109,9 +109,7 @@ def read(run: Path) -> tuple[list[Table], list[Unread]]:
             said = f"{type(error).__name__}: {error}"
             unread.append(Unread(path.name, f"It is no result of this ascnet ({said})."))
     order = {task: i for i, task in enumerate(TITLES)}
-    tables.sort(
-        key=lambda own: (own.dataset, order.get(own.task, len(order)), own.factor, own.file)
-    )
+    tables.sort(key=lambda t: (t.dataset, order.get(t.task, len(order)), t.factor, t.file))
     return [_after(table, tables[:i]) for i, table in enumerate(tables)], unread
 
 
@@ -158,7 +156,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         factor=factor,
         columns=columns,
         rows=rows,
-        by_split=[(name, _rows(own["results"], {}, columns)) for name, own in splits.items()]
+        by_split=[(name, _rows(one["results"], {}, columns)) for name, one in splits.items()]
         if several
         else [],
         published=[
@@ -201,58 +199,57 @@ def _splits(splits: Any) -> dict[str, dict[str, Any]]:
     """By name, whether they come by name or as a list."""
     if isinstance(splits, dict):
         return splits
-    return {str(own["split"]): own for own in splits}
+    return {str(split["split"]): split for split in splits}
 
 
 def _predictions(
     file: str, result: dict[str, Any], splits: dict[str, dict[str, Any]]
 ) -> list[Predictions]:
     checkpoint = (result.get("protocol") or {}).get("checkpoint_sha256") or ""
-    found = []
-    for name, own in splits.items():
-        details = (own.get("details") or {}).get(_ENCODERS[0]) or {}
+    predictions = []
+    for name, split in splits.items():
+        details = (split.get("details") or {}).get(_ENCODERS[0]) or {}
         if labels := details.get("predictions"):
-            found.append(
+            predictions.append(
                 Predictions(
                     file=file,
                     task=result["task"],
                     dataset=result["dataset"],
                     split=name,
-                    part=str(own.get("test_part", "")),
+                    part=str(split.get("test_part", "")),
                     checkpoint=str(checkpoint),
                     classes=[str(kind) for kind in result.get("classes") or []],
                     labels=[int(label) for label in labels],
                 )
             )
-    return found
+    return predictions
 
 
 def _counts(task: str, splits: dict[str, dict[str, Any]], counts: dict[str, Any]) -> str:
     """Of what the figures are."""
     train, test = ("gallery", "queries") if task == "retrieval" else ("train", "test")
-    said = []
-    for name, own in splits.items():
-        part = own.get("counts") or {}
+    tested = "queries" if task == "retrieval" else "test videos"
+    parts = []
+    for name, split in splits.items():
+        videos = split.get("counts") or {}
         which = f"split {name}: " if len(splits) > 1 else ""
-        words = f"{which}{train} {part.get('train', '?')}, {test} {part.get('test', '?')}"
-        words += f" ({own['test_part']} part)" if own.get("test_part") else ""
-        if part.get("unlabelled"):
-            words += f", {part['unlabelled']} unlabelled left out"
-        said.append(words)
-        tested = "queries" if task == "retrieval" else "test videos"
-        said += [f"{which}{text}" for text in not_counted(own, tested)]
+        words = f"{which}{train} {videos.get('train', '?')}, {test} {videos.get('test', '?')}"
+        words += f" ({split['test_part']} part)" if split.get("test_part") else ""
+        if videos.get("unlabelled"):
+            words += f", {videos['unlabelled']} unlabelled left out"
+        parts += [words, *(f"{which}{text}" for text in not_counted(split, tested))]
     if "expected" in counts:
         lost = sum((counts.get("failed") or {}).values())
-        said.append(f"{lost} of {counts['expected']} source videos missing")
-    return "; ".join(said)
+        parts.append(f"{lost} of {counts['expected']} source videos missing")
+    return "; ".join(parts)
 
 
 def _shown(trained_on: dict[str, Any]) -> dict[str, Any]:
     """The same record with places as people may see them."""
     counts: dict[str, Any] = {}
-    for place, own in (trained_on.get("counts") or {}).items():
+    for place, videos in (trained_on.get("counts") or {}).items():
         name = without_secrets(place)
-        counts[f"{name} ({len(counts) + 1})" if name in counts else name] = own
+        counts[f"{name} ({len(counts) + 1})" if name in counts else name] = videos
     places = [without_secrets(place) for place in trained_on.get("shards") or []]
     changed = {"shards": places, "counts": counts}
     return {key: changed.get(key, value) for key, value in trained_on.items()}

@@ -9,11 +9,11 @@ from evaluate.pages.template import render
 from evaluate.pages.thumbnails import Sprite
 from evaluate.search.search import Match, span_text
 
-_ASKED = 24  # clips of the query to show, evenly spaced
+_SHOWN = 24  # clips of the query to show, evenly spaced
 
 
 @dataclass(frozen=True)
-class Shown:
+class SearchClip:
     """A clip on the page."""
 
     name: str
@@ -27,18 +27,18 @@ class Card:
 
     rank: int
     cosine: float
-    clip: Shown
+    clip: SearchClip
     class_name: str
-    query: Shown
+    query: SearchClip
 
 
-def search_page(gallery: Features, query: Features, found: Sequence[Match], how: str) -> str:
+def search_page(gallery: Features, query: Features, matches: Sequence[Match], how: str) -> str:
     """HTML of one file that needs no other. `how`: what was compared with what, in words.
 
     Pictures come from the shards that the stores name; where those are gone, there are none.
     """
     theirs, ours = Pictures(gallery), Pictures(query)
-    step = max(1, -(-len(query.clip_video) // _ASKED))
+    step = max(1, -(-len(query.clip_video) // _SHOWN))
     shown = range(0, len(query.clip_video), step)
     cards = [
         Card(
@@ -48,15 +48,15 @@ def search_page(gallery: Features, query: Features, found: Sequence[Match], how:
             class_name=gallery.class_of[match.video],
             query=_clip(query, ours, match.query_clip),
         )
-        for rank, match in enumerate(found, start=1)
+        for rank, match in enumerate(matches, start=1)
     ]
-    own = gallery.attributes
+    made = gallery.attributes
     facts = [
         ("searched", f"{len(gallery.names)} videos, {len(gallery.clip_video)} clips"),
         ("store", gallery.path.name),
-        ("data set", own.get("dataset", "")),
-        ("encoder", f"{own.get('backbone')}, {own.get('encoder')}, step {own.get('step')}"),
-        ("clips", f"{own.get('frames')} frames, stride {own.get('stride')}"),
+        ("data set", made.get("dataset", "")),
+        ("encoder", f"{made.get('backbone')}, {made.get('encoder')}, step {made.get('step')}"),
+        ("clips", f"{made.get('frames')} frames, stride {made.get('stride')}"),
     ]
     return render(
         "search.html",
@@ -71,8 +71,8 @@ def search_page(gallery: Features, query: Features, found: Sequence[Match], how:
     )
 
 
-def _clip(store: Features, pictures: Pictures, clip: int) -> Shown:
+def _clip(store: Features, pictures: Pictures, clip: int) -> SearchClip:
     number = int(store.clip_video[clip])
     first, last = map(int, store.clip_frames[clip])
     film = pictures.draw(number, first, last)
-    return Shown(store.names[number], span_text(store, clip), film)
+    return SearchClip(store.names[number], span_text(store, clip), film)

@@ -15,7 +15,7 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
 from evaluate.errors import EvaluateError
-from evaluate.pages.results import read
+from evaluate.pages.results import read_results
 from tests.evaluate.stores import held
 from trainer.backbones import make_backbone
 from trainer.errors import TrainerError
@@ -170,7 +170,7 @@ def test_frames_that_are_smaller_than_the_clips_are_said_to_be(run):
     (path,) = (run / "results").glob("*size-64*.json")
     said = json.loads(path.read_text())["enlarged"]
     assert "--short-side 80" in said
-    assert said in [table.warning for table in read(run)[0]]  # what the page says
+    assert said in [table.warning for table in read_results(run)[0]]  # what the page says
 
 
 def test_enlarged_frames_are_said_before_a_classifier_is_trained(run):

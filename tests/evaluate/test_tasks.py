@@ -151,7 +151,7 @@ def test_classes_that_the_train_part_has_not(subjects, tiny, shards, task, every
     assert counts["class_not_in_train"] == 8 and counts["test"] == tested
     assert f"8 of {8 + tested} {'queries' if task == 'retrieval' else 'test videos'} left" in text
     assert "left out: the train part has none of their class" in text
-    table_of_page, _ = results.read(subjects.folder)
+    table_of_page, _ = results.read_results(subjects.folder)
     assert f"8 of {8 + tested} " in table_of_page[0].counts
     first = result["results"]["trained"][result["columns"][0]]
     assert first == (None if every else None if task == "knn" else 100)

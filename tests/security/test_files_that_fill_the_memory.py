@@ -346,13 +346,13 @@ def test_results_and_logs(tmp_path):
     for number, text in enumerate(bad):
         (tmp_path / "results" / f"{number}.json").write_text(text)
     (tmp_path / "results" / "folder.json").mkdir()
-    tables, unread = results.read(tmp_path)
+    tables, unread = results.read_results(tmp_path)
     assert len(tables) + len(unread) == 6 and len(unread) >= 5
     lines = [DEEP, '{"step": ' + "9" * 400 + "}", '{"step": 1e999}', '{"step": -1}']
     lines += ['{"step": 1, "steps": "x"}', '{"step": 2, "loss": ' + "9" * 400 + "}"]
     lines += ['{"step": 3, "loss": NaN}', '{"step": true, "loss": 1}', '{"step": 4, "loss": 1}']
     (tmp_path / "log.jsonl").write_text("\n".join(lines))
-    found = curves.read(tmp_path)
+    found = curves.read_training(tmp_path)
     assert found.step == 4 and found.broken == 5
     for text in (DEEP, '{"name": [], "source_sha256": null}', '{"name": "a", "source_sha256": 1}'):
         (tmp_path / "training_videos.jsonl").write_text(text)

@@ -10,7 +10,7 @@ from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 from evaluate.features.store import Features
 from evaluate.pages.report import make_report
-from evaluate.pages.results import read as read_results
+from evaluate.pages.results import read_results
 from evaluate.pages.search import search_page
 from evaluate.search.search import search
 from tests.evaluate.pages.test_pages import fill_store

@@ -32,7 +32,9 @@ def line_paths(drawn: str) -> list[str]:
 
 
 def test_higher_values_are_drawn_higher_and_gaps_stay_open():
-    drawn = str(chart.draw(Chart("T", "", "step", [0, 1, 2, 3], [Line("a", [0, 2, None, 1])])))
+    drawn = str(
+        chart.draw_chart(Chart("T", "", "step", [0, 1, 2, 3], [Line("a", [0, 2, None, 1])]))
+    )
     (path,) = line_paths(drawn)
     low, high, middle = heights(path)
     assert high < middle < low
@@ -41,9 +43,9 @@ def test_higher_values_are_drawn_higher_and_gaps_stay_open():
 
 def test_a_chart_of_one_point_of_nothing_and_of_zeros():
     for values in ([5.0], [None], [0.0]):
-        drawn = str(chart.draw(Chart("T", "", "step", [7], [Line("a", values)])))
+        drawn = str(chart.draw_chart(Chart("T", "", "step", [7], [Line("a", values)])))
         assert "nan" not in drawn.lower() and "inf" not in drawn.lower()
-    assert "dot" in str(chart.draw(Chart("T", "", "step", [7], [Line("a", [5.0])])))
+    assert "dot" in str(chart.draw_chart(Chart("T", "", "step", [7], [Line("a", [5.0])])))
     assert "a: no value" in Chart("T", "", "step", [7], [Line("a", [None])]).summary
 
 
@@ -51,7 +53,7 @@ def test_a_chart_says_its_values_and_levels():
     one = Chart("Std", "", "step", [10, 20], [Line("x", [0.1, 0.2])], [Level("healthy", 0.3)], 2)
     assert one.summary == "Std. x: 0.10 at step 10, 0.20 at step 20. healthy: 0.30."
     assert one.latest == "step 20: 0.20"
-    assert "healthy" in str(chart.draw(one))
+    assert "healthy" in str(chart.draw_chart(one))
 
 
 def test_long_lines_are_averaged():
@@ -59,7 +61,7 @@ def test_long_lines_are_averaged():
     thin = chart.thinned(one)
     assert len(thin.x) <= 240 and thin.x[-1] == 9_999
     assert set(thin.lines[0].values) == {1.0}
-    assert len(str(chart.draw(one))) < 10_000
+    assert len(str(chart.draw_chart(one))) < 10_000
 
 
 @pytest.mark.parametrize("top", [0.003, 0.09, 1.0, 7.7, 250.0, 99_999.0])
@@ -139,7 +141,7 @@ def test_confusion_counts_pairs_and_classes():
         ("b", 0.0, "c", 4),
         ("a", 75.0, "b", 1),
     ]
-    drawn = str(confusion.draw(own))
+    drawn = str(confusion.draw_heat_map(own))
     assert drawn.count("M") == 1 + 4 + 0 and ">a</text>" in drawn
 
 
@@ -150,12 +152,12 @@ def test_the_best_informed_task_tells_the_classes(dataset, tmp_path):
     names = dict(zip(store.labels.tolist(), store.class_of, strict=True))
     fits = Predictions("l", "linear", "folder", "1", "test", "", [names[0], names[1]], true)
     best = replace(fits, file="f", task="finetune", labels=[1 - label for label in true])
-    near = confusion.count(store, searched)
+    near = confusion.confusion_of(store, searched)
     assert near is not None and near.by == "of the nearest video"
-    linear = confusion.count(store, searched, [fits])
+    linear = confusion.confusion_of(store, searched, [fits])
     assert linear is not None and linear.right == len(true) and linear.file == "l"
     assert "the class that the linear probe names" in linear.summary
-    tuned = confusion.count(store, searched, [fits, best])
+    tuned = confusion.confusion_of(store, searched, [fits, best])
     assert tuned is not None and tuned.right == 0 and tuned.file == "f"
     for other in (
         replace(best, labels=[*true, 0]),
@@ -167,10 +169,10 @@ def test_the_best_informed_task_tells_the_classes(dataset, tmp_path):
         replace(best, classes=[]),
         replace(best, task="knn"),
     ):
-        assert confusion.count(store, searched, [other]) == near
-        assert confusion.count(store, searched, [other, fits]) == linear
+        assert confusion.confusion_of(store, searched, [other]) == near
+        assert confusion.confusion_of(store, searched, [other, fits]) == linear
     store.splits = {}
-    among = confusion.count(
+    among = confusion.confusion_of(
         store, nearest_videos.find(store, "1"), [fits, replace(fits, split="", part="")]
     )
     assert among is not None and among.by == near.by
@@ -179,7 +181,7 @@ def test_the_best_informed_task_tells_the_classes(dataset, tmp_path):
 def test_a_map_of_many_classes_has_no_names_and_stays_small():
     classes = [f"class {i}" for i in range(400)]
     counts = {(i, (i * 7) % 400): 3 for i in range(400)}
-    drawn = str(confusion.draw(Confusion(classes, counts)))
+    drawn = str(confusion.draw_heat_map(Confusion(classes, counts)))
     assert "<text" not in drawn and len(drawn) < 20_000
 
 
@@ -248,7 +250,7 @@ def test_a_map_is_the_same_every_time_and_lies_within_its_box(dataset, tmp_path)
     assert one.places.min() >= 0
     assert one.places[:, 0].max() <= 1000 and one.places[:, 1].max() <= one.height <= 1000
     assert [(mark.name, mark.videos) for mark in one.classes] == [("bars", 8), ("test", 8)]
-    assert str(landscape.draw(one)).count("h0") == 16
+    assert str(landscape.draw_map(one)).count("h0") == 16
     store.features[:] = 1
     assert landscape.lay_out(store) is None
 
