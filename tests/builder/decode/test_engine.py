@@ -1,7 +1,6 @@
 import hashlib
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,48 +13,13 @@ from PIL import Image
 from builder.decode import engine as transcode_module
 from builder.decode.engine import engine_version, must_have_engine, transcode
 from builder.decode.ffmpeg import find_ffmpeg
-from builder.decode.frames import REASONS, Failure, Frames, FrameSettings
+from builder.decode.frames import Failure, Frames, FrameSettings
 from builder.decode.processes import Children
 from builder.errors import BuilderError
 from builder.video_limits import Limits
+from tests.builder.decode.decoded import LIMITS, built, count, difference, failed, ffmpeg, picture
 
 HERE = sys.executable
-LIMITS = Limits()
-
-
-@pytest.fixture(params=["ffmpeg", "pyav"])
-def settings(request) -> FrameSettings:
-    """A test that asks for these runs with both engines and expects the same of them."""
-    return FrameSettings(short_side=32, engine=request.param)
-
-
-def built(path: Path, settings: FrameSettings) -> Frames:
-    result = transcode(path, settings)
-    assert isinstance(result, Frames), result
-    return result
-
-
-def failed(path: Path, settings: FrameSettings, limits: Limits = LIMITS) -> Failure:
-    result = transcode(path, settings, limits)
-    assert isinstance(result, Failure), result
-    assert result.reason in REASONS
-    return result
-
-
-def count(frames: Frames) -> int:
-    return len(frames.offsets) - 1
-
-
-def picture(frames: Frames, i: int) -> np.ndarray:
-    return simplejpeg.decode_jpeg(bytes(frames.blob[frames.offsets[i] : frames.offsets[i + 1]]))
-
-
-def difference(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.abs(one.astype(float) - other).mean())
-
-
-def ffmpeg(*words: str | Path) -> None:
-    subprocess.run([find_ffmpeg(), "-v", "error", *map(str, words)], check=True)
 
 
 def test_every_frame_at_native_rate(make_video, tmp_path, settings):
@@ -78,16 +42,9 @@ def test_facts_of_the_source(make_video, tmp_path, settings):
 
 def test_average_and_nominal_rate_differ_when_frames_are_dropped(make_video, tmp_path, settings):
     every = make_video(tmp_path / "a.mkv", frames=50)
-    ffmpeg(
-        "-i",
-        every,
-        "-vf",
-        "select='not(mod(n,5))+lt(n,25)'",
-        "-fps_mode",
-        "vfr",
-        every.with_name("b.mp4"),
-    )
-    facts = built(every.with_name("b.mp4"), settings).facts
+    path = tmp_path / "b.mp4"
+    ffmpeg("-i", every, "-vf", "select='not(mod(n,5))+lt(n,25)'", "-fps_mode", "vfr", path)
+    facts = built(path, settings).facts
     assert facts.nominal_fps == 25.0
     assert facts.fps < 20
 
@@ -95,9 +52,8 @@ def test_average_and_nominal_rate_differ_when_frames_are_dropped(make_video, tmp
 def test_frames_look_like_the_video(make_video, tmp_path, settings):
     path = make_video(tmp_path / "a.avi", pattern="testsrc", size="128x96")
     frames = built(path, replace(settings, short_side=96))
-    command = [find_ffmpeg(), "-v", "error", "-i", str(path), "-f", "rawvideo"]
-    raw = subprocess.run([*command, "-pix_fmt", "rgb24", "-"], capture_output=True, check=True)
-    original = np.frombuffer(raw.stdout, np.uint8).reshape(-1, 96, 128, 3)
+    raw = ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
+    original = np.frombuffer(raw, np.uint8).reshape(-1, 96, 128, 3)
     assert len(original) == count(frames)
     for i in (0, 7, 19):
         assert difference(picture(frames, i), original[i]) < 6
@@ -109,17 +65,17 @@ def test_same_bytes_every_time(make_video, tmp_path, settings):
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [("64x48", (42, 32)), ("48x64", (32, 42)), ("50x50", (32, 32))]
+    ("size", "args", "expected"),
+    [
+        ("64x48", "", (42, 32)),
+        ("48x64", "", (32, 42)),
+        ("50x50", "", (32, 32)),
+        ("64x64", "-vf setsar=2/1", (64, 32)),  # pixels become square
+    ],
 )
-def test_short_side(make_video, tmp_path, size, expected, settings):
-    frames = built(make_video(tmp_path / "a.avi", size=size), settings)
+def test_short_side(make_video, tmp_path, size, args, expected, settings):
+    frames = built(make_video(tmp_path / "a.mp4", size=size, args=args), settings)
     assert (frames.width, frames.height) == expected
-
-
-def test_pixels_become_square(make_video, tmp_path, settings):
-    path = make_video(tmp_path / "a.mp4", size="64x64", args="-vf setsar=2/1")
-    frames = built(path, settings)
-    assert (frames.width, frames.height) == (64, 32)
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
@@ -273,10 +229,7 @@ def test_a_pyav_worker_that_dies(make_video, tmp_path, monkeypatch, sign, expect
         monkeypatch.setattr(sys, "executable", str(worker))
         if expected:
             result = transcode(path, settings, LIMITS, children)
-            assert (result.reason, result.detail) == (
-                "decoder failed",
-                f"PyAV crashed ({expected})",
-            )
+            assert result == Failure("decoder failed", f"PyAV crashed ({expected})", result.facts)
         else:
             with pytest.raises(BuilderError, match="stopped by signal 9"):
                 transcode(path, settings, LIMITS, children)

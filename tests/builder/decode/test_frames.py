@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from builder.decode.engine import transcode
 from builder.decode.frames import (
     Failure,
-    Frames,
     FrameSettings,
     crash,
     index_frames,
@@ -13,6 +11,7 @@ from builder.decode.frames import (
     split_frames,
 )
 from builder.errors import BuilderError
+from tests.builder.decode.decoded import built
 
 
 def jpeg(height: int, width: int) -> bytes:
@@ -58,8 +57,7 @@ def test_a_crash_is_the_fault_of_the_video_and_a_kill_is_not():
 @pytest.mark.parametrize("quality", [2, 10])
 def test_index_frames_finds_what_split_frames_finds(make_video, tmp_path, quality):
     path = make_video(tmp_path / "a.avi", frames=50, pattern="testsrc2")
-    frames = transcode(path, FrameSettings(short_side=48, jpeg_quality=quality))
-    assert isinstance(frames, Frames)
+    frames = built(path, FrameSettings(short_side=48, jpeg_quality=quality))
     offsets, sizes = split_frames(frames.blob)
     assert index_frames(frames.blob) == (offsets, {bytes([0, 48, 0, 64])})
     assert sizes == {(64, 48)}

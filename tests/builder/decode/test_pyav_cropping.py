@@ -1,16 +1,13 @@
 """Cropping that a container asks for: both engines show the same part of the picture."""
 
 import struct
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-import simplejpeg
 
-from builder.decode.engine import transcode
-from builder.decode.ffmpeg import find_ffmpeg
-from builder.decode.frames import Frames, FrameSettings
+from builder.decode.frames import FrameSettings
+from tests.builder.decode.decoded import built, difference, ffmpeg, picture
 
 _PARENTS = (b"avc1", b"stsd", b"stbl", b"minf", b"mdia", b"trak", b"moov")
 
@@ -39,32 +36,28 @@ def cropped(make_video, tmp_path) -> Path:
 
 def remuxed(path: Path, name: str, *options: str) -> Path:
     out = path.with_name(name)
-    command = [find_ffmpeg(), "-v", "error", "-y", *options, "-i", str(path), "-c", "copy"]
-    subprocess.run([*command, str(out)], check=True)
+    ffmpeg(*options, "-i", path, "-c", "copy", out)
     return out
 
 
 def first_frame(path: Path, engine: str) -> np.ndarray:
-    result = transcode(path, FrameSettings(40, jpeg_quality=2, engine=engine))
-    assert isinstance(result, Frames), result
-    return simplejpeg.decode_jpeg(bytes(result.blob[: result.offsets[1]])).astype(float)
+    return picture(built(path, FrameSettings(40, jpeg_quality=2, engine=engine)), 0)
 
 
 def shown(path: Path) -> np.ndarray:
     """The aperture of the first frame, cut out by ffmpeg's own filter from the plain picture."""
-    command = [find_ffmpeg(), "-v", "error", "-apply_cropping", "0", "-i", str(path)]
-    command += ["-vf", "crop=48:40:40:4", "-frames:v", "1", "-pix_fmt", "rgb24"]
-    raw = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=True)
-    return np.frombuffer(raw.stdout, np.uint8).reshape(40, 48, 3).astype(float)
+    crop = ("-vf", "crop=48:40:40:4", "-frames:v", "1", "-pix_fmt", "rgb24", "-f", "rawvideo")
+    raw = ffmpeg("-apply_cropping", "0", "-i", path, *crop, "-")
+    return np.frombuffer(raw, np.uint8).reshape(40, 48, 3)
 
 
 @pytest.mark.parametrize("engine", ["ffmpeg", "pyav"])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_the_clean_aperture_is_what_is_built(cropped, engine, suffix):
     path = cropped if suffix == "mp4" else remuxed(cropped, "a.mkv")
-    picture = first_frame(path, engine)
-    assert picture.shape == (40, 48, 3)
-    off = [np.abs(picture - np.roll(shown(cropped), by, (0, 1))).mean() for by in ((0, 0), (1, 2))]
+    frame = first_frame(path, engine)
+    assert frame.shape == (40, 48, 3)
+    off = [difference(frame, np.roll(shown(cropped), by, (0, 1))) for by in ((0, 0), (1, 2))]
     assert off[0] < min(10, off[1] / 2)  # what two pixels make, an aperture elsewhere would
 
 
@@ -72,13 +65,12 @@ def test_cropped_and_turned(cropped):
     path = remuxed(cropped, "b.mp4", "-display_rotation", "90")
     one, other = (first_frame(path, engine) for engine in ("ffmpeg", "pyav"))
     assert one.shape == other.shape == (48, 40, 3)
-    assert np.abs(one - other).mean() < 6
+    assert difference(one, other) < 6
 
 
 def test_no_cropping_of_a_tag_that_looks_like_it(make_video, tmp_path):
     plain = make_video(tmp_path / "a.mkv", size="96x64")
     out = tmp_path / "b.mkv"
     words = "x\n  Stream #0:0: Video\n    Side data:\n      Frame Cropping: 8/8/8/8\n"
-    command = [find_ffmpeg(), "-v", "error", "-i", str(plain), "-c", "copy"]
-    subprocess.run([*command, "-metadata", f"{words}=y", str(out)], check=True)
+    ffmpeg("-i", plain, "-c", "copy", "-metadata", f"{words}=y", out)
     assert first_frame(out, "pyav").shape == first_frame(plain, "pyav").shape

@@ -1,32 +1,18 @@
 """Which stream of a file is built: the one that a player plays."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from builder.decode.engine import transcode
-from builder.decode.ffmpeg import find_ffmpeg
-from builder.decode.frames import Failure, Frames, FrameSettings
-
-
-@pytest.fixture(params=["ffmpeg", "pyav"])
-def settings(request) -> FrameSettings:
-    return FrameSettings(short_side=32, engine=request.param)
-
-
-def ffmpeg(*words: str | Path) -> None:
-    subprocess.run([find_ffmpeg(), "-v", "error", "-y", *map(str, words)], check=True)
+from builder.decode.frames import FrameSettings
+from tests.builder.decode.decoded import built, count, failed, ffmpeg
 
 
 def join(out: Path, *inputs: Path, options: str = "") -> Path:
     """A file with the video streams of all inputs, in their order."""
-    words: list[str | Path] = []
-    for path in inputs:
-        words += ["-i", path]
-    for i in range(len(inputs)):
-        words += ["-map", f"{i}:v"]
-    ffmpeg(*words, "-c", "copy", *options.split(), out)
+    words = [word for path in inputs for word in ("-i", path)]
+    maps = [word for i in range(len(inputs)) for word in ("-map", f"{i}:v")]
+    ffmpeg(*words, *maps, "-c", "copy", *options.split(), out)
     return out
 
 
@@ -42,10 +28,8 @@ def poster(make_video, tmp_path) -> Path:
 
 def told(path: Path, settings: FrameSettings) -> tuple[int, int | None, int | None]:
     """Frames, stream and number of video streams."""
-    result = transcode(path, settings)
-    assert isinstance(result, Frames), result
-    facts = result.facts
-    return len(result.offsets) - 1, facts.stream, facts.video_streams
+    frames = built(path, settings)
+    return count(frames), frames.facts.stream, frames.facts.video_streams
 
 
 @pytest.mark.parametrize(
@@ -80,23 +64,15 @@ def test_a_cover_picture_is_never_the_video(film, poster, tmp_path, settings):
         *("-f", "lavfi", "-t", 1, "-i", "sine", "-i", poster, "-map", "0", "-map", "1"),
         *("-c:v", "copy", "-disposition:v:0", "attached_pic", song),
     )
-    result = transcode(song, settings)
-    assert isinstance(result, Failure)
-    assert result.reason == "no video stream"
+    assert failed(song, settings).reason == "no video stream"
 
 
-def test_an_empty_stream_before_the_film(film, make_video, tmp_path, settings):
+@pytest.mark.parametrize("damage", ["drop=1", "amount=1"])  # an empty stream, and one of noise
+def test_a_broken_stream_before_the_film(film, make_video, tmp_path, settings, damage):
     large = make_video(tmp_path / "large.mkv", size="320x240", args="-c:v libx264")
-    path = join(tmp_path / "both.mkv", large, film, options="-bsf:v:0 noise=drop=1")
+    path = join(tmp_path / "both.mkv", large, film, options=f"-bsf:v:0 noise={damage}")
     assert told(path, settings) == (20, 1, 2)
 
 
 def test_one_picture_is_a_video_of_one_frame(poster, settings):
     assert told(poster, settings) == (1, 0, 1)
-
-
-def test_a_stream_of_noise_before_the_film(film, make_video, tmp_path, settings):
-    large = make_video(tmp_path / "large.mkv", size="320x240", args="-c:v libx264")
-    path = join(tmp_path / "both.mkv", large, film, options="-bsf:v:0 noise=amount=1")
-    frames, _, streams = told(path, settings)
-    assert (frames, streams) == (20, 2)

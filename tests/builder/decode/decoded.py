@@ -1,0 +1,52 @@
+"""What comes of files that are decoded, and how such files are made."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+
+from builder.decode.engine import transcode
+from builder.decode.ffmpeg import find_ffmpeg
+from builder.decode.frames import REASONS, Failure, Frames, FrameSettings
+from builder.video_limits import Limits
+
+LIMITS = Limits()
+
+
+def built(path: Path, settings: FrameSettings) -> Frames:
+    result = transcode(path, settings)
+    assert isinstance(result, Frames), result
+    return result
+
+
+def failed(path: Path, settings: FrameSettings, limits: Limits = LIMITS) -> Failure:
+    result = transcode(path, settings, limits)
+    assert isinstance(result, Failure), result
+    assert result.reason in REASONS
+    return result
+
+
+def count(frames: Frames) -> int:
+    return len(frames.offsets) - 1
+
+
+def picture(frames: Frames, i: int) -> np.ndarray:
+    """uint8, height x width x 3."""
+    return simplejpeg.decode_jpeg(bytes(frames.blob[frames.offsets[i] : frames.offsets[i + 1]]))
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(float) - other).mean())
+
+
+def ffmpeg(*words: object, given: bytes = b"") -> bytes:
+    """What ffmpeg writes to its output."""
+    command = [find_ffmpeg(), "-v", "error", "-y", *map(str, words)]
+    return subprocess.run(command, input=given, stdout=subprocess.PIPE, check=True).stdout
+
+
+def joined(path: Path, *parts: Path) -> Path:
+    """Files back to back in one."""
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
