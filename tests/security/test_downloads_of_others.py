@@ -6,7 +6,6 @@ import hashlib
 import io
 import tarfile
 import threading
-import zipfile
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -80,47 +79,41 @@ def no_proxy(monkeypatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
 
-def endless(handler: BaseHTTPRequestHandler) -> None:
-    is_probe = bool(handler.headers["Range"])
-    handler.send_response(206 if is_probe else 200)
-    handler.end_headers()
-    while not is_probe:
-        handler.wfile.write(PIECE)
+def said(status: int, *headers: tuple[str, str], body: bytes = b"") -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for header in headers:
+            handler.send_header(*header)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def chunk(content: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(content), content)
 
 
 def chunked(*pieces: bytes, ends: bool = True) -> Answer:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.end_headers()
-        for piece in pieces:
-            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-        if ends:
-            handler.wfile.write(b"0\r\n\r\n")
+    end = b"0\r\n\r\n" if ends else b""
+    return said(200, ("Transfer-Encoding", "chunked"), body=b"".join(map(chunk, pieces)) + end)
 
-    return answer
+
+def endless(handler: BaseHTTPRequestHandler) -> None:
+    is_probe = bool(handler.headers["Range"])
+    said(206 if is_probe else 200)(handler)
+    while not is_probe:
+        handler.wfile.write(PIECE)
 
 
 def endless_chunks(handler: BaseHTTPRequestHandler) -> None:
     chunked(ends=False)(handler)
     while True:
-        handler.wfile.write(b"%x\r\n%s\r\n" % (len(PIECE), PIECE))
-
-
-def unsaid(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(b"cut anywhere")
+        handler.wfile.write(chunk(PIECE))
 
 
 def sent_on(to: str) -> Answer:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(302)
-        handler.send_header("Location", to)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    return answer
+    return said(302, ("Location", to), ("Content-Length", "0"))
 
 
 # Tables of a data set on a server.
@@ -131,11 +124,11 @@ def test_an_endless_dataset_json_is_not_read_to_its_end(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     with answering(endless) as url:
-        said = refused("train", f"{url}/endless", cwd=tmp_path)
-    assert f"{url}/endless/dataset.json has more than 3 MB" in said
+        words = refused("train", f"{url}/endless", cwd=tmp_path)
+    assert f"{url}/endless/dataset.json has more than 3 MB" in words
     assert not list(tmp_path.iterdir())
-    said = refused("train", "pipe:cat /dev/zero # {}", cwd=tmp_path)
-    assert "has more than 3 MB" in said
+    words = refused("train", "pipe:cat /dev/zero # {}", cwd=tmp_path)
+    assert "has more than 3 MB" in words
 
 
 def test_an_endless_videos_jsonl_is_as_long_as_dataset_json_lets_it_be(dataset, tmp_path):
@@ -182,14 +175,10 @@ def test_a_length_that_is_no_number(tmp_path, length):
 
 
 def test_a_range_that_is_no_number(tmp_path):
+    headers = ("ETag", '"a"'), ("Content-Length", "5"), ("Content-Range", f"bytes {'9' * 5000}-5/*")
+
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        is_more = bool(handler.headers["Range"])
-        handler.send_response(206 if is_more else 200)
-        handler.send_header("ETag", '"a"')
-        handler.send_header("Content-Length", "5")
-        handler.send_header("Content-Range", f"bytes {'9' * 5000}-5/*")
-        handler.end_headers()
-        handler.wfile.write(b"x")
+        said(206 if handler.headers["Range"] else 200, *headers, body=b"x")(handler)
 
     with answering(answer) as url, pytest.raises(BuilderError, match="does not come: 2 tries"):
         get(f"{url}/x", tmp_path)
@@ -197,8 +186,8 @@ def test_a_range_that_is_no_number(tmp_path):
 
 @pytest.mark.parametrize("place", ["http://[::1", "http://a:b", "http://:80", "http://a:70000"])
 def test_a_mirror_whose_address_is_none(tmp_path, place):
-    said = refused("fetch", "kinetics400", "--base-url", place, cwd=tmp_path)
-    assert f"--base-url is '{place}'; it must begin with http" in said
+    words = refused("fetch", "kinetics400", "--base-url", place, cwd=tmp_path)
+    assert f"--base-url is '{place}'; it must begin with http" in words
 
 
 @pytest.mark.parametrize("to", ["http://h/x", "ftp://h/x", "file:///x"])
@@ -226,7 +215,8 @@ def get(url: str, folder: Path, limit: int | None = None) -> bytes:
 
 
 def test_an_end_that_could_be_any_is_no_end(tmp_path):
-    with answering(unsaid) as url, pytest.raises(BuilderError, match="does not say how long"):
+    cut_anywhere = said(200, body=b"cut anywhere")
+    with answering(cut_anywhere) as url, pytest.raises(BuilderError, match="does not say how long"):
         get(url, tmp_path)
     with answering(chunked(b"12", b"345")) as url:
         assert get(url, tmp_path) == b"12345"
@@ -294,10 +284,7 @@ def sparse_tar(size: int) -> bytes:
 
 
 def zip_of_zeros(size: int) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("zeros", bytes(size))
-    return buffer.getvalue()
+    return zip_of({"zeros": bytes(size)})
 
 
 BOMBS = {
@@ -322,17 +309,13 @@ def tar_with(**headers: str) -> bytes:
     return buffer.getvalue()
 
 
-def zip_with_a_name_that_is_no_text() -> bytes:
-    return zip_of({"\u00fc.mp4": b"x"}).replace("\u00fc".encode(), b"\xff\xff")
-
-
 @pytest.mark.parametrize(
     "content",
     [
         tar_with(GNU_sparse_map="x"),
         tar_with(GNU_sparse_major="1", GNU_sparse_minor="0", GNU_sparse_realsize="x"),
         tar_with(GNU_sparse_major="1", GNU_sparse_minor="0", GNU_sparse_realsize="5"),
-        zip_with_a_name_that_is_no_text(),
+        zip_of({"\u00fc.mp4": b"x"}).replace("\u00fc".encode(), b"\xff\xff"),  # no text
     ],
 )
 def test_headers_that_are_nonsense(tmp_path, content):
@@ -359,9 +342,8 @@ def test_what_official_archives_grow_by_is_fine(tmp_path, monkeypatch):
 
 def test_archives_in_an_archive_have_one_limit_together(tmp_path, monkeypatch):
     monkeypatch.setattr(unpack, "SMALL", 5000)
-    inner = {f"{i}.rar": zip_of_zeros(2000) for i in range(9)}
-    outer = zip_of(inner)
     monkeypatch.setattr(unpack, "MOST_GROWTH", 1)
+    outer = zip_of({f"{i}.rar": zip_of_zeros(2000) for i in range(9)})
     with pytest.raises(BuilderError, match=r"\.rar in a\.bin is refused"):
         out_of(outer, tmp_path, holds_rars=True)
 
@@ -422,9 +404,7 @@ def test_an_archive_brings_nothing_that_is_ours(archives, tmp_path, name):
     archives.files[ZIP] = zip_of(LISTS | {name: b"theirs"})
     with pytest.raises(BuilderError, match="is not an archive's to bring"):
         fetched(archives, tmp_path / "to")
-    assert not [
-        p for p in (tmp_path / "to").rglob("*") if p.is_file() and p.read_bytes() == b"theirs"
-    ]
+    assert b"theirs" not in files_in(tmp_path / "to").values()
 
 
 @pytest.mark.parametrize(
@@ -464,11 +444,10 @@ def test_a_file_is_the_published_one(archives, tmp_path, monkeypatch, algorithm,
         official, "PUBLISHED", {url: official.PublishedFile(algorithm, digest, "us")}
     )
     fetched(archives, tmp_path / "good")
+    archives.files[ZIP] = zip_of({"ucfTrainTestlist/x": b"y"})
     if by_hand:
         (tmp_path / "bad").mkdir()
-        (tmp_path / "bad" / UCF101.files[1].name).write_bytes(zip_of({"ucfTrainTestlist/x": b"y"}))
-    else:
-        archives.files[ZIP] = zip_of({"ucfTrainTestlist/x": b"y"})
+        (tmp_path / "bad" / UCF101.files[1].name).write_bytes(archives.files.pop(ZIP))
     with pytest.raises(BuilderError, match=f"not the official file: its {algorithm} is .* us publ"):
         fetched(archives, tmp_path / "bad")
     assert not (tmp_path / "bad" / "ucfTrainTestlist").exists()
@@ -482,7 +461,7 @@ def test_what_is_published_is_of_files_that_are_fetched():
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "problem"),
     [
         (b"https://elsewhere/part_0.tar.gz", "is not on s3.amazonaws.com"),
         (b"http://s3.amazonaws.com/part_0.tar.gz", "is not on s3.amazonaws.com"),
@@ -492,10 +471,10 @@ def test_what_is_published_is_of_files_that_are_fetched():
         (b"https://[x/part_0.tar.gz", "is no URL of a .tar.gz"),
     ],
 )
-def test_a_list_names_what_is_on_its_own_server(archives, tmp_path, line, said):
+def test_a_list_names_what_is_on_its_own_server(archives, tmp_path, line, problem):
     place = "/kinetics/400"
     archives.files[f"{place}/val/k400_val_path.txt"] = line
     archives.files[f"{place}/annotations/val.csv"] = b"x"
     with pytest.raises(BuilderError, match="line 1") as caught:
         fetched(archives, tmp_path / "to", KINETICS400, ("val",))
-    assert said in str(caught.value)
+    assert problem in str(caught.value)

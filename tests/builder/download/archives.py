@@ -49,7 +49,7 @@ def zip_of(files: dict[str, bytes], mode: int = 0o100644) -> bytes:
         for name, content in files.items():
             info = zipfile.ZipInfo(name)
             info.external_attr = mode << 16
-            archive.writestr(info, content)
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
