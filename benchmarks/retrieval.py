@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.side_by_side import Measured, alternate, rate, ratio
-from evaluate.retrieval.retrieval import nearest
+from evaluate.retrieval.nearest import nearest
 
 GOAL_TIME = 1.2  # times faiss's
 GOAL_MEMORY = 3.0  # GiB

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from builder.progress import Progress
-from evaluate.probe.probe import ProbeSettings, linear_probe
-from evaluate.retrieval import average_precision, retrieval
+from evaluate.probe.probe import LabelledFeatures, ProbeSettings, linear_probe
+from evaluate.retrieval.cosine import Pair
 from evaluate.retrieval.knn import NUMBERS, knn_accuracy
+from evaluate.retrieval.nearest import NOTHING, nearest
+from evaluate.retrieval.retrieval import RANKS, average_precision, centre, recall
 from evaluate.split import Parts
 
-_RECALLS = tuple(f"recall@{k}" for k in retrieval.RANKS)
 NO_SIBLINGS = ", no siblings"  # the row of the gallery without the query's own recording
 
 
@@ -29,59 +30,53 @@ def retrieval_of(
 ) -> dict[str, Measure]:
     """recall@k and mean average precision of test videos among training videos, by suffix of the
     row: "" for the whole gallery and, where any test video has siblings in it, NO_SIBLINGS."""
-    asked = features[parts.test]
-    how = centring if len(asked) else "none"  # of no queries there is no mean
-    gallery, queries = retrieval.centre(features[parts.train], asked, how)
-    measures = {"": _retrieval(gallery, queries, parts, {}, device, progress)}
-    if parts.with_siblings:
-        groups = {
-            "gallery_groups": parts.groups[parts.train],
-            "query_groups": parts.groups[parts.test],
-        }
-        measures[NO_SIBLINGS] = _retrieval(gallery, queries, parts, groups, device, progress)
-    return measures
+    how = centring if len(parts.test) else "none"  # of no queries there is no mean
+    gallery, queries = centre(features[parts.train], features[parts.test], how)
+    groups = parts.groups[parts.train], parts.groups[parts.test]
+    galleries = {"": None} | ({NO_SIBLINGS: groups} if parts.with_siblings else {})
+    return {
+        suffix: _retrieval(gallery, queries, parts, left_out, device, progress)
+        for suffix, left_out in galleries.items()
+    }
 
 
 def _retrieval(
     gallery: np.ndarray,
     queries: np.ndarray,
     parts: Parts,
-    groups: dict[str, np.ndarray],
+    groups: Pair | None,
     device: torch.device,
     progress: Progress,
 ) -> Measure:
     labels = parts.labels[parts.train], parts.labels[parts.test]
-    if not len(queries):
-        return Measure({**dict.fromkeys(_RECALLS), "mAP": None}, _nothing(parts))
-    found = retrieval.nearest(
-        gallery, queries, max(retrieval.RANKS), device=device, progress=progress, **groups
-    ).positions
-    precisions = average_precision.average_precision(
-        gallery, queries, *labels, device=device, progress=progress, **groups
-    )
-    without = np.isnan(precisions)
-    figures: dict[str, float | None] = {**dict.fromkeys(_RECALLS), "mAP": None}
-    if not without.all():  # recall and mAP over the same queries: those that can be answered
-        can = ~without
-        figures = retrieval.recall(found[can], labels[0], labels[1][can], len(gallery))
-        figures["mAP"] = float(100 * precisions[can].mean())
-    nearest = np.where(found[:, 0] >= 0, labels[0][found[:, 0]], -1)
-    details = {
-        "queries_with_siblings": parts.with_siblings,
-        "queries_without_their_class": int(without.sum()),
-        "left_out": int(without.sum()),  # of recall and mAP; before, they were misses of recall
-        "predictions": nearest.tolist(),  # class of the nearest
-    }
-    return Measure(figures, details)
-
-
-def _nothing(parts: Parts) -> dict[str, Any]:
-    """The details where there is nothing to ask with."""
-    return {
+    figures: dict[str, float | None] = dict.fromkeys([*(f"recall@{k}" for k in RANKS), "mAP"])
+    details: dict[str, Any] = {
         "queries_with_siblings": parts.with_siblings,
         "queries_without_their_class": 0,
-        "predictions": [],
     }
+    if not len(queries):
+        return Measure(figures, details | {"predictions": []})
+    neighbours = nearest(
+        gallery, queries, max(RANKS), groups=groups, device=device, progress=progress
+    ).positions
+    precisions = average_precision(
+        gallery, queries, labels, groups=groups, device=device, progress=progress
+    )
+    can = ~np.isnan(precisions)
+    if can.any():  # recall and mAP over the same queries: those that can be answered
+        figures = recall(neighbours[can], labels[0], labels[1][can], len(gallery))
+        figures["mAP"] = float(100 * precisions[can].mean())
+    without = int((~can).sum())
+    first = neighbours[:, 0]
+    return Measure(
+        figures,
+        details
+        | {
+            "queries_without_their_class": without,
+            "left_out": without,  # of recall and mAP; before, they were misses of recall
+            "predictions": np.where(first != NOTHING, labels[0][first], -1).tolist(),
+        },
+    )
 
 
 def linear_of(
@@ -94,19 +89,13 @@ def linear_of(
     """top-1 and top-5 of a linear classifier on the features."""
     if not len(parts.test):
         return Measure({"top1": None, "top5": None}, {"predictions": []})
-    found = linear_probe(
-        features[parts.train],
-        parts.labels[parts.train],
-        parts.groups[parts.train].tolist(),
-        features[parts.test],
-        parts.labels[parts.test],
-        progress,
-        settings=settings,
-        device=device,
+    train, test = (
+        LabelledFeatures(features[part], parts.labels[part], parts.groups[part].tolist())
+        for part in (parts.train, parts.test)
     )
-    details: dict[str, Any] = found.numbers() | {"predictions": found.predictions.tolist()}
-    del details["top1"], details["top5"]
-    return Measure({"top1": found.top1, "top5": found.top5}, details)
+    result = linear_probe(train, test, settings, device, progress)
+    details: dict[str, Any] = result.numbers() | {"predictions": result.predictions.tolist()}
+    return Measure({name: details.pop(name) for name in ("top1", "top5")}, details)
 
 
 def knn_of(
@@ -115,13 +104,7 @@ def knn_of(
     """top-1 of a vote of the k nearest."""
     if not len(parts.test):
         return Measure({f"knn@{k}": None for k in NUMBERS}, {"predictions": []})
-    gallery, queries = retrieval.centre(features[parts.train], features[parts.test], centring)
-    found = knn_accuracy(
-        gallery,
-        queries,
-        parts.labels[parts.train],
-        parts.labels[parts.test],
-        device=device,
-        progress=progress,
-    )
-    return Measure(found.accuracy, {"predictions": found.predictions.tolist()})
+    gallery, queries = centre(features[parts.train], features[parts.test], centring)
+    labels = parts.labels[parts.train], parts.labels[parts.test]
+    result = knn_accuracy(gallery, queries, labels, device=device, progress=progress)
+    return Measure(result.accuracy, {"predictions": result.predictions.tolist()})

@@ -40,8 +40,10 @@ from evaluate.finetune.clips import LabelledVideos
 from evaluate.finetune.finetune import FinetuneJob, finetune
 from evaluate.measures import Measure
 from evaluate.request import Question, result_path, store_path
-from evaluate.retrieval import grid, retrieval
+from evaluate.retrieval import grid
 from evaluate.retrieval.knn import NUMBERS
+from evaluate.retrieval.nearest import nearest
+from evaluate.retrieval.retrieval import RANKS, centre
 from evaluate.split import Parts, parts_of, splits_of
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import shown
@@ -50,7 +52,7 @@ from trainer.run.trained_videos import count_seen, seen_by, sources_of
 
 RESULT_SCHEMA = 1
 _COLUMNS = {
-    "retrieval": [*(f"recall@{k}" for k in retrieval.RANKS), "mAP"],
+    "retrieval": [*(f"recall@{k}" for k in RANKS), "mAP"],
     "knn": [f"knn@{k}" for k in NUMBERS],
 }
 _PICTURED = 12  # queries
@@ -176,9 +178,9 @@ class _Asking:
         """A picture of queries and what the trained backbone finds for them. Raises EvaluateError
         if frames cannot be read: the figures are written by then."""
         stored = self.features(self.subjects.trained).features
-        every = retrieval.centre(stored[parts.train], stored[parts.test], self.question.centring)
+        every = centre(stored[parts.train], stored[parts.test], self.question.centring)
         some = range(0, len(parts.test), max(1, len(parts.test) // _PICTURED))[:_PICTURED]
-        found = retrieval.nearest(every[0], every[1][some], _FOUND, device=self.device).positions
+        found = nearest(every[0], every[1][some], _FOUND, device=self.device).positions
 
         def shown(position: int) -> grid.GridVideo:
             label = parts.classes[parts.labels[position]]

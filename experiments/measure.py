@@ -13,7 +13,7 @@ from builder.shards.dataset import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import Network, encode
 from evaluate.measures import NO_SIBLINGS, linear_of, retrieval_of
-from evaluate.probe.probe import ProbeSettings, linear_probe
+from evaluate.probe.probe import LabelledFeatures, ProbeSettings, linear_probe
 from evaluate.protocol import Protocol, clips_of
 from evaluate.retrieval.cosine import CPU
 from evaluate.split import Parts, parts_of
@@ -104,10 +104,11 @@ def speed_of(features: list[np.ndarray], parts: Parts) -> float:
     """Percent of test videos of which a linear probe tells the speed. `features`: of every speed
     (videos x channels); the same videos at all speeds, so chance is 1 / speeds."""
 
-    def rows(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        labels = np.repeat(np.arange(len(features)), len(positions))
-        return np.concatenate([rows[positions] for rows in features]), labels
+    def at_all_speeds(positions: np.ndarray) -> LabelledFeatures:
+        return LabelledFeatures(
+            np.concatenate([rows[positions] for rows in features]),
+            np.repeat(np.arange(len(features)), len(positions)),
+            np.tile(parts.groups[positions], len(features)).tolist(),
+        )
 
-    groups = np.tile(parts.groups[parts.train], len(features)).tolist()
-    (train, learnt), (test, wanted) = rows(parts.train), rows(parts.test)
-    return linear_probe(train, learnt, groups, test, wanted).top1
+    return linear_probe(at_all_speeds(parts.train), at_all_speeds(parts.test)).top1

@@ -8,7 +8,7 @@ import numpy as np
 from evaluate.encoders import TRAINED
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
-from evaluate.retrieval.retrieval import nearest
+from evaluate.retrieval.nearest import nearest
 
 TOP = 5  # videos found for a query
 _MOST = 5000  # queries; more are thinned evenly
@@ -95,8 +95,7 @@ def _among(store: Features) -> NearestVideos:
         store.features,
         store.features[queries],
         TOP,
-        gallery_groups=groups,  # a query's own row is of its group, too
-        query_groups=groups[queries],
+        groups=(groups, groups[queries]),  # a query's own row is of its group, too
     ).positions
     labelled = bool((store.labels[queries] >= 0).any())
     how = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from builder.progress import Progress
 from evaluate.errors import EvaluateError
-from evaluate.retrieval.cosine import full_precision
+from trainer.float32 import float32_products
 
 ROWS = 8192  # that are float64, or have scores of all classes, at a time
 _ITERATIONS = 1000  # of L-BFGS at most; it ends where neither weights nor loss change
@@ -38,24 +39,18 @@ class LabelledRows:
     """Float32 rows and their labels (integers from 0), on a device; its parts share the rows."""
 
     def __init__(self, x: np.ndarray, labels: np.ndarray, device: torch.device) -> None:
-        rows = torch.from_numpy(np.require(x, np.float32, ["C", "W"])).to(device)
-        self._set(rows, torch.from_numpy(labels.astype(np.int64)).to(device))
-
-    def _set(
-        self, rows: torch.Tensor, labels: torch.Tensor, own: torch.Tensor | None = None
-    ) -> None:
-        self._rows, self._labels = rows, labels
-        self._own = torch.arange(len(rows), device=rows.device) if own is None else own
+        self._rows = torch.from_numpy(np.require(x, np.float32, ["C", "W"])).to(device)
+        self._labels = torch.from_numpy(labels.astype(np.int64)).to(device)
+        self._positions = torch.arange(len(x), device=device)
 
     def part(self, chosen: np.ndarray) -> LabelledRows:
         """Those rows for which `chosen`, bool, is true."""
-        part = object.__new__(LabelledRows)
-        chosen_rows = self._own[torch.from_numpy(chosen).to(self.device)]
-        part._set(self._rows, self._labels, chosen_rows)
+        part = copy(self)
+        part._positions = self._positions[torch.from_numpy(chosen).to(self.device)]
         return part
 
     def __len__(self) -> int:
-        return len(self._own)
+        return len(self._positions)
 
     @property
     def device(self) -> torch.device:
@@ -67,8 +62,8 @@ class LabelledRows:
 
     def take(self, some: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows and labels."""
-        own = self._own[some]
-        return self._rows[own], self._labels[own]
+        positions = self._positions[some]
+        return self._rows[positions], self._labels[positions]
 
     def blocks(self) -> list[torch.Tensor]:
         """Numbers of all rows, ROWS at a time: for `take`."""
@@ -77,7 +72,7 @@ class LabelledRows:
     def best(self, classify: LinearClassifier, k: int) -> torch.Tensor:
         """int64, rows x k: the classes with the highest scores, best first. Raises EvaluateError
         if scores are no numbers."""
-        found = []
+        classes = []
         for some in self.blocks():
             rows = self.take(some)[0]
             scores = classify(rows)
@@ -87,12 +82,12 @@ class LabelledRows:
                     f"as {float(rows.abs().max()):.2g} overflow when it is fitted. Leave --raw "
                     "out, so that they are standardised, or take features of other weights."
                 )
-            found.append(scores.topk(k, dim=1).indices)
-        return torch.cat(found) if found else torch.empty(0, k, dtype=torch.int64)
+            classes.append(scores.topk(k, dim=1).indices)
+        return torch.cat(classes)
 
     def share(self, best: torch.Tensor) -> float:
-        """Percent of the rows whose class is among those found."""
-        hits = (best == self._labels[self._own][:, None]).any(dim=1)
+        """Percent of the rows whose class is among `best`."""
+        hits = (best == self._labels[self._positions][:, None]).any(dim=1)
         return float(100 * hits.double().mean())
 
 
@@ -151,7 +146,7 @@ def fit_sgd(
     optimiser = torch.optim.SGD(
         model.parameters(), lr=settings.lr, momentum=0.9, weight_decay=settings.weight_decay
     )
-    with full_precision():
+    with float32_products():
         for epoch in range(settings.epochs):
             passed = sum(epoch >= drop * settings.epochs for drop in settings.drops)
             optimiser.param_groups[0]["lr"] = settings.lr * 0.1**passed
@@ -167,7 +162,7 @@ def fit_sgd(
 
     @torch.no_grad()
     def classify(x: torch.Tensor) -> torch.Tensor:
-        with full_precision():
+        with float32_products():
             scores: torch.Tensor = model(x)
         return scores
 

@@ -47,6 +47,15 @@ class ProbeSettings:
             )
 
 
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Features and what is known of their videos."""
+
+    rows: np.ndarray  # float32, videos x channels
+    labels: np.ndarray  # integers from 0, videos
+    groups: Sequence[int]  # of every video: its source group
+
+
 DEFAULT = ProbeSettings()
 
 
@@ -69,58 +78,51 @@ class ProbeResult:
 
     def numbers(self) -> dict[str, float | str | None]:
         """What goes into a table or a JSON file."""
-        return {
-            "top1": self.top1,
-            "top5": self.top5,
-            "train_top1": self.train_top1,
-            "penalty": self.penalty,
-            "penalty_from": self.penalty_from,
-        }
+        names = ("top1", "top5", "train_top1", "penalty", "penalty_from")
+        return {name: getattr(self, name) for name in names}
 
 
 def linear_probe(
-    train: np.ndarray,
-    train_labels: np.ndarray,
-    train_groups: Sequence[int],
-    test: np.ndarray,
-    test_labels: np.ndarray,
-    progress: Progress = silent,
-    *,
+    train: LabelledFeatures,
+    test: LabelledFeatures,
     settings: ProbeSettings = DEFAULT,
     device: torch.device = CPU,
+    progress: Progress = silent,
 ) -> ProbeResult:
-    """Fit a linear classifier to `train` (N x C float32) and classify `test` (M x C float32).
+    """Fit a linear classifier to `train` and classify `test`.
 
-    Labels are integers from 0. The penalty of lbfgs is the one that does best on every fifth
-    source group of the training set, held out (of equals the largest); then all of the training set
-    is fitted. The same input gives the same result, bit for bit, on the same device and threads.
-    `progress` counts fits (lbfgs) or epochs (sgd).
+    The penalty of lbfgs is the one that does best on every fifth source group of the training set,
+    held out (of equals the largest); then all of the training set is fitted. The same input gives
+    the same result, bit for bit, on the same device and threads. `progress` counts fits (lbfgs) or
+    epochs (sgd).
     """
-    x, x_test = _standardised(train, test) if settings.standardise else (train, test)
-    data = LabelledRows(x, train_labels, device)
-    other = LabelledRows(x_test, test_labels, device)
-    classes = int(max(train_labels.max(), test_labels.max())) + 1
+    rows = train.rows, test.rows
+    if settings.standardise:
+        rows = _standardised(*rows)
+    fitted = LabelledRows(rows[0], train.labels, device)
+    tested = LabelledRows(rows[1], test.labels, device)
+    classes = int(max(train.labels.max(), test.labels.max())) + 1
     tried: dict[float, float] = {}
     penalty: float | None = None
     if settings.solver == "sgd":
-        classify, origin = fit_sgd(data, classes, settings.sgd, progress), ""
+        classify, origin = fit_sgd(fitted, classes, settings.sgd, progress), ""
     else:
-        order = {group: i for i, group in enumerate(sorted(set(train_groups)))}
-        held_out = np.array([order[g] % _HELD_OUT == _HELD_OUT - 1 for g in train_groups])
+        order = {group: i for i, group in enumerate(sorted(set(train.groups)))}
+        held_out = np.array([order[g] % _HELD_OUT == _HELD_OUT - 1 for g in train.groups])
         grid = tuple(sorted(settings.penalties))
         penalty, origin = grid[len(grid) // 2], "default"
         if held_out.any():
-            parts = data.part(~held_out), data.part(held_out)
+            parts = fitted.part(~held_out), fitted.part(held_out)
             penalty, tried = _choose(*parts, classes, grid, progress)
             origin = "held-out groups"
-        classify = fit_lbfgs(data, classes, penalty)
+        classify = fit_lbfgs(fitted, classes, penalty)
         fits = len(tried) + 1
         progress(fits, fits, f"penalty {penalty:g}, all of the train part")
-    best = other.best(classify, min(5, classes))
+    best = tested.best(classify, min(5, classes))
     return ProbeResult(
-        top1=other.share(best[:, :1]),
-        top5=other.share(best) if classes > 5 else None,
-        train_top1=data.share(data.best(classify, 1)),
+        top1=tested.share(best[:, :1]),
+        top5=tested.share(best) if classes > 5 else None,
+        train_top1=fitted.share(fitted.best(classify, 1)),
         penalty=penalty,
         penalty_from=origin,
         tried=tried,

@@ -1,100 +1,18 @@
-"""Retrieval: nearest neighbours of every query in the gallery, by cosine, exact; recall@k."""
+"""Retrieval of videos of the query's class: recall@k, and the average precision of the ranking."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from builder.progress import Progress, silent
 from evaluate.errors import EvaluateError
-from evaluate.retrieval.cosine import CPU, Cosines, full_precision
-from evaluate.retrieval.topk import QUERY_BLOCK, Candidates, candidates
+from evaluate.retrieval.cosine import CPU, Cosines, Pair
+from evaluate.retrieval.nearest import NOTHING
 
 RANKS = (1, 5, 10, 20, 50)
 CENTRINGS = ("none", "own mean", "gallery mean")
-FLOAT64_SCORES = 2**25  # held at a time (256 MiB), where whole rows of scores are needed
-NOTHING = -1  # in place of a position
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The nearest gallery rows of every query, best first; of equal cosines the one that comes
-    first in the gallery.
-
-    `positions` int64, queries x min(k, gallery): -1 where a query has no more gallery rows, since
-    those of its own group are left out. `scores` float32, as many: cosines; nan there.
-    """
-
-    positions: np.ndarray
-    scores: np.ndarray
-
-
-def nearest(
-    gallery: np.ndarray,
-    queries: np.ndarray,
-    k: int,
-    *,
-    gallery_groups: np.ndarray | None = None,
-    query_groups: np.ndarray | None = None,
-    device: torch.device = CPU,
-    progress: Progress = silent,
-) -> Neighbours:
-    """The k nearest rows of `gallery` (N x C) of each of `queries` (M x C), both float32.
-
-    With groups (integers, one a row), gallery rows of the query's own group are left out. The
-    order is exact: cosines are those of `Cosines.pairs`. Blocks of float32 products choose
-    candidates; a query whose candidates surely hold its k nearest is done, and of the others whole
-    rows of float64 products are looked at. `progress` counts gallery rows, then such queries.
-    Raises EvaluateError for rows that are not finite.
-    """
-    if k < 1:
-        raise EvaluateError(f"{k} neighbours were asked for. Ask for 1 or more.")
-    cosines = Cosines(gallery, queries, gallery_groups, query_groups, device)
-    k = min(k, len(gallery))
-    positions = np.full((len(queries), k), NOTHING, np.int64)
-    scores = np.full((len(queries), k), np.nan, np.float32)
-    if not positions.size:
-        return Neighbours(positions, scores)
-    with full_precision():
-        found = candidates(cosines, k, progress)
-        for start in range(0, len(queries), QUERY_BLOCK):
-            some = slice(start, start + QUERY_BLOCK)
-            positions[some], scores[some] = _ordered(cosines, found, some, k)
-        unsure = (~found.complete).nonzero()[:, 0]
-        step = max(1, FLOAT64_SCORES // len(gallery))
-        for start in range(0, len(unsure), step):
-            few = unsure[start : start + step]
-            for query, row in zip(few.tolist(), cosines.rows(few), strict=True):
-                positions[query], scores[query] = _of_row(cosines, query, row, k)
-            progress(start + len(few), len(unsure), "queries with many gallery rows alike")
-    return Neighbours(positions, scores)
-
-
-def _ordered(
-    cosines: Cosines, found: Candidates, some: slice, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and scores of the k nearest among the candidates of some queries."""
-    query, place = found.wanted[some].nonzero(as_tuple=True)
-    position = found.positions[some][query, place]
-    exact = np.full(found.wanted[some].shape, -np.inf)
-    exact[query, place] = cosines.pairs(some.start + query, position)
-    positions = np.where(found.wanted[some].numpy(), found.positions[some].numpy(), NOTHING)
-    order = np.lexsort((positions, -exact), axis=1)[:, :k]
-    positions, exact = (np.take_along_axis(x, order, axis=1) for x in (positions, exact))
-    return positions, np.where(positions == NOTHING, np.nan, exact).astype(np.float32)
-
-
-def _of_row(
-    cosines: Cosines, query: int, row: torch.Tensor, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same from all float64 products of one query. It has k gallery rows that are not left
-    out, or its candidates would have been complete."""
-    worst = row.topk(k).values[-1] - 2 * cosines.tolerance(torch.float64)
-    near = (row > worst).nonzero()[:, 0].cpu().numpy()
-    exact = cosines.of_query(query, near)
-    order = np.argsort(-exact, kind="stable")[:k]
-    return near[order], exact[order].astype(np.float32)
+FLOAT64_SCORES = 2**26  # held at a time (512 MiB)
 
 
 def centre(gallery: np.ndarray, queries: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
@@ -134,3 +52,63 @@ def recall(
         f"recall@{k}": float(100 * hits[:, :k].any(axis=1).mean()) if k <= gallery_size else None
         for k in ranks
     }
+
+
+def average_precision(
+    gallery: np.ndarray,
+    queries: np.ndarray,
+    labels: Pair,
+    *,
+    groups: Pair | None = None,
+    device: torch.device = CPU,
+    progress: Progress = silent,
+) -> np.ndarray:
+    """float64, M: average precision of each of `queries` (M x C) in `gallery` (N x C), float32.
+
+    The gallery is ranked as `nearest` ranks it: best first, of equal cosines the one that comes
+    first in the gallery. A query's average precision is the mean, over the gallery rows of its
+    class, of the share of its class among the rows up to there: what
+    `sklearn.metrics.average_precision_score` gives where no cosines are equal. nan where the
+    gallery has none of its class. Labels are integers, one a row. With groups, gallery rows of the
+    query's own group are left out. `progress` counts queries. The mean over queries
+    (`np.nanmean`) is known as mAP.
+    """
+    cosines = Cosines(gallery, queries, groups, device)
+    precisions = np.full(len(queries), np.nan)
+    step = max(1, FLOAT64_SCORES // max(1, len(gallery)))
+    of_class = {label: np.flatnonzero(labels[0] == label) for label in np.unique(labels[1])}
+    for start in range(0, len(queries), step):
+        some = torch.arange(start, min(start + step, len(queries)))
+        for query, row in zip(some.tolist(), cosines.rows(some), strict=True):
+            ranks = _ranks(cosines, query, row, of_class[labels[1][query]])
+            if len(ranks):
+                precisions[query] = np.mean(np.arange(1, len(ranks) + 1) / ranks)
+        progress(int(some[-1]) + 1, len(queries), "")
+    return precisions
+
+
+def _ranks(
+    cosines: Cosines, query: int, products: torch.Tensor, positions: np.ndarray
+) -> np.ndarray:
+    """Ranks, from 1, in rising order, of the gallery rows `positions` of a query, siblings left
+    out. `products`: float64, of the query with the whole gallery; those that are nearer to another
+    than the tolerance gives way to exact cosines."""
+    apart = 2 * cosines.tolerance(torch.float64)
+    rising, scores = _sorted(products), products.cpu().numpy()
+    positions = positions[scores[positions] > -np.inf]
+    if not (np.diff(rising[rising > -np.inf]) <= apart).any():
+        return np.sort(len(rising) - np.searchsorted(rising, scores[positions]))
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] > -np.inf]
+    is_near = np.diff(-scores[order]) <= apart
+    near = order[np.append(is_near, False) | np.append(False, is_near)]
+    scores = scores.copy()
+    scores[near] = cosines.of_query(query, near)
+    ranks = np.empty(len(scores), np.int64)
+    ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return np.sort(ranks[positions])
+
+
+def _sorted(row: torch.Tensor) -> np.ndarray:
+    """In rising order. NumPy sorts on a CPU some ten times as fast as torch."""
+    return np.sort(row.numpy()) if row.device.type == "cpu" else row.sort().values.cpu().numpy()
