@@ -15,7 +15,6 @@ from evaluate.finetune.settings import FinetuneSettings
 from evaluate.finetune.trainer import Learner
 from evaluate.probe.linear import LabelledRows, Sgd, fit_sgd
 from evaluate.protocol import Protocol
-from evaluate.retrieval.cosine import full_precision
 from evaluate.search import duplicates
 from tests.float32_state import WAYS, look, multiplying
 from trainer.backbones import make_backbone
@@ -81,14 +80,6 @@ def test_the_sgd_probe_learns_and_classifies_in_float32(way) -> None:
     finally:
         hook.remove()
     assert len(seen) == 6 and all(map(is_exact, seen))  # three modules, twice
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_cosines_can_be_taken_however_the_process_multiplies(way) -> None:
-    with multiplying(way) as said:
-        with full_precision():
-            assert is_exact(look())
-        assert look() == said
 
 
 def test_tests_of_a_classifier_do_without_trials_of_cudnn(monkeypatch) -> None:

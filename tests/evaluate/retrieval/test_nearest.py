@@ -85,7 +85,7 @@ def test_block_sizes_change_nothing(request):
 @pytest.mark.parametrize(
     ("gallery", "queries", "positions", "scores"),
     [
-        # Of equals the first in the gallery.
+        # Of equals the first one in the gallery.
         ([[0, 1], [1, 0], [2, 0], [1, 0]], [[3, 0]], [[1, 2, 3, 0]], [[1, 1, 1, 0]]),
         # A row of zeros has the cosine 0.
         (
@@ -97,9 +97,9 @@ def test_block_sizes_change_nothing(request):
         # No length is too small or too large.
         (
             [[1e-40, 0], [3e38, 3e38], [0, 1e-3]],
-            [[1e38, 1e38]],
+            [[2e38, 1e38]],
             [[1, 0, 2]],
-            [[1, 0.5**0.5, 0.5**0.5]],
+            [[3 / 10**0.5, 2 / 5**0.5, 1 / 5**0.5]],
         ),
     ],
 )
