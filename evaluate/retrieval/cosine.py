@@ -157,5 +157,11 @@ def _lengths(rows: torch.Tensor, name: str) -> torch.Tensor:
 def _units(
     rows: torch.Tensor, lengths: torch.Tensor, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
+    """Scaled in float64, whatever the lengths are, so many rows at a time as stay in the cache."""
     inverse = torch.where(lengths > 0, 1 / lengths, 0.0).to(device)
-    return (rows.to(device) * inverse[:, None]).to(dtype)  # in float64, whatever the lengths are
+    step = max(1, _PRODUCTS // max(1, rows.shape[1]))
+    units = torch.empty(rows.shape, dtype=dtype, device=device)
+    for start in range(0, len(rows), step):
+        some = slice(start, start + step)
+        units[some] = rows[some].to(device) * inverse[some, None]
+    return units

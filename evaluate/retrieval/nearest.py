@@ -17,7 +17,7 @@ from evaluate.retrieval.cosine import CPU, Cosines, Pair
 from trainer.float32 import float32_products
 
 NOTHING = -1  # in place of a position
-QUERY_BLOCK = 1024  # queries; a block of products with channels = 512 is 64 MiB
+QUERY_BLOCK = 128  # queries; a block of products with channels = 512 is 8 MiB
 SEGMENT = 32  # neighbouring products whose maximum is taken first
 FLOAT64_SCORES = 2**25  # held at a time (256 MiB), where whole rows of scores are needed
 
@@ -87,7 +87,7 @@ def _candidates(cosines: Cosines, k: int, progress: Progress) -> tuple[torch.Ten
         for start in range(0, len(units), QUERY_BLOCK):
             some = slice(start, start + QUERY_BLOCK)
             products = cosines.without_siblings(units[some] @ gallery.T, some, block)
-            values, columns = _largest(products, kept)
+            values, columns = _largest(products, kept, best[some, -1:])
             merged = torch.cat([best[some], values], dim=1).topk(kept, dim=1)
             best[some] = merged.values
             rows[some] = torch.cat([rows[some], block.start + columns], 1).gather(1, merged.indices)
@@ -95,20 +95,22 @@ def _candidates(cosines: Cosines, k: int, progress: Progress) -> tuple[torch.Ten
     return best.cpu(), rows.cpu()
 
 
-def _largest(products: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k largest values of every row, best first, and their columns. They are among the k
-    segments with the largest maxima."""
-    segments = torch.nn.functional.pad(
-        products, (0, -products.shape[1] % SEGMENT), value=-torch.inf
-    )
-    segments = segments.view(len(products), -1, SEGMENT)
-    if k >= segments.shape[1]:
-        return products.topk(min(k, products.shape[1]), dim=1)
-    chosen = segments.amax(dim=2).topk(k, dim=1).indices
-    values = segments.gather(1, chosen[:, :, None].expand(-1, -1, SEGMENT)).flatten(1)
-    largest = values.topk(k, dim=1)
-    segment, within = largest.indices // SEGMENT, largest.indices % SEGMENT
-    return largest.values, chosen.gather(1, segment) * SEGMENT + within
+def _largest(
+    products: torch.Tensor, k: int, floor: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k largest values of every row and their columns, or as many as any row has above its
+    floor. They are among as many segments, those with the largest maxima."""
+    if padding := -products.shape[1] % SEGMENT:
+        products = torch.nn.functional.pad(products, (0, padding), value=-torch.inf)
+    segments = products.view(len(products), -1, SEGMENT)
+    maxima = segments.amax(dim=2)
+    count = min(k, int((maxima > floor).sum(dim=1).max()))
+    chosen = maxima.topk(count, dim=1).indices
+    first = torch.arange(len(products), device=products.device)[:, None] * segments.shape[1]
+    values = segments.flatten(0, 1).index_select(0, (first + chosen).flatten())
+    largest = values.view(len(products), count * SEGMENT).topk(min(k, count * SEGMENT), dim=1)
+    columns = chosen.gather(1, largest.indices // SEGMENT) * SEGMENT + largest.indices % SEGMENT
+    return largest.values, columns
 
 
 def _ordered(
