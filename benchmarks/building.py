@@ -19,11 +19,12 @@ from benchmarks.side_by_side import measure, on_one_core, side_by_side
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.catalog.source import Catalog
+from builder.cores import usable_cores
 from builder.decode.engine import engine_version
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.decode.frames import FrameSettings
 
-CORES = len(os.sched_getaffinity(0))
+CORES = usable_cores()
 SIDE = FrameSettings.short_side
 SCALE = f"scale='if(gt(iw,ih),-2,{SIDE})':'if(gt(iw,ih),{SIDE},-2)'"
 

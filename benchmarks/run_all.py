@@ -22,13 +22,14 @@ from benchmarks.streaming import bench_streaming
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder, shapes
 from builder.catalog.source import Catalog
+from builder.cores import usable_cores
 from builder.shards.dataset import ShardDataset
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = float(os.environ.get("SECONDS", "4"))
 PARTS = ("loading", "step", "streaming", "building", "retrieval")
 VIDEOS = 96
-CORES = len(os.sched_getaffinity(0))
+CORES = usable_cores()
 
 
 def some_shapes() -> Catalog:

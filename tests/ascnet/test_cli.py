@@ -11,9 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
-import ascnet
 from ascnet import cli, progress
 from ascnet.progress import ProgressBar
 from tests.commands import refused, run_ascnet
@@ -105,15 +103,6 @@ def test_a_package_in_an_environment_inside_the_project_is_another_one(monkeypat
 
     monkeypatch.setattr(cli, "find_spec", find)
     assert f"would import {other.parent}" in cli.clash()
-
-
-def test_public_api(finished_run, shards):
-    dataset = ascnet.open_shards(shards)
-    assert len(dataset.videos) == 16
-    backbone = ascnet.load_backbone(finished_run)
-    assert not backbone.training
-    with torch.inference_mode():
-        assert backbone(torch.zeros(1, 3, 4, 16, 16)).shape[1] == backbone.channels
 
 
 def test_progress_in_a_log(capsys, monkeypatch):

@@ -1,6 +1,7 @@
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +31,15 @@ from trainer.run.provenance import fingerprint
 @pytest.fixture
 def trained(finished_run):
     return of_run(finished_run)
+
+
+FRAMES = FrameSettings(short_side=32)
+
+
+def built(store: Path, videos: Path, frames=FRAMES, told=None, **how):
+    """The shards of videos, where `ascnet embed` builds them."""
+    place, catalog = shards_beside(store, catalog_of([videos]))
+    return build_shards(catalog, place, frames, told or Listener(), **how)
 
 
 def test_one_folder_is_read_as_build_reads_it_without_a_made_up_split(video_folder):
@@ -149,10 +159,9 @@ def test_unreadable_videos_are_counted_and_the_rest_goes_on(make_video, tmp_path
     (folder / "c.mp4").write_text("no video\n")
     (folder / "d.mp4").touch()
     store, said = tmp_path / "x.h5", []
-    place, catalog = shards_beside(store, catalog_of([folder]))
     protocol = replace(protocol_of(trained.settings), every=0.5)
-    frames = frame_settings([], protocol)
-    dataset = build_shards(catalog, place, frames, Listener(videos=said.append))
+    told = Listener(videos=said.append)
+    dataset = built(store, folder, frame_settings([], protocol), told)
     assert "4 expected, 2 built, 2 failed: empty file 1, not a video 1" in said[0]
     assert "not in it: c.mp4 (not a video), d.mp4 (empty file)" in said[0]
     found = embed(dataset, store, trained.trained, protocol, Listener())
@@ -172,12 +181,10 @@ def test_stopped_and_given_again_it_goes_on(video_folder, tmp_path, trained):
         raise StopError
 
     protocol = replace(protocol_of(trained.settings), every=0.3)
-    frames = FrameSettings(short_side=32)
     store = tmp_path / "x.h5"
-    place, catalog = shards_beside(store, catalog_of([video_folder]))
     with pytest.raises(StopError):
-        build_shards(catalog, place, frames, Listener(building=stop))
-    dataset = build_shards(catalog, place, frames, Listener())
+        built(store, video_folder, told=Listener(building=stop))
+    dataset = built(store, video_folder)
     with pytest.raises(StopError):
         embed(dataset, store, trained.trained, protocol, Listener(features=stop))
     assert not store.exists()
@@ -191,30 +198,24 @@ def test_stopped_and_given_again_it_goes_on(video_folder, tmp_path, trained):
 
 def test_other_videos_are_refused_unless_overwritten(make_video, tmp_path):
     make_video(tmp_path / "v" / "a.mp4")
-    store, frames = tmp_path / "x.h5", FrameSettings(short_side=32)
-    place, catalog = shards_beside(store, catalog_of([tmp_path / "v"]))
-    build_shards(catalog, place, frames, Listener())
+    words = (tmp_path / "x.h5", tmp_path / "v")
+    built(*words)
     make_video(tmp_path / "v" / "b.mp4")
     (tmp_path / "v" / "c.mp4").write_text("none yet")
-    place, catalog = shards_beside(store, catalog_of([tmp_path / "v"]))
     with pytest.raises(BuilderError, match="was built of other source videos"):
-        build_shards(catalog, place, frames, Listener())
-    dataset = build_shards(catalog, place, frames, Listener(), overwrite=True)
-    assert dataset.counts["built"] == 2
+        built(*words)
+    assert built(*words, overwrite=True).counts["built"] == 2
     make_video(tmp_path / "v" / "c.mp4")
-    assert build_shards(catalog, place, frames, Listener()).counts["built"] == 2
-    assert build_shards(catalog, place, frames, Listener(), overwrite=True).counts["built"] == 3
+    assert built(*words).counts["built"] == 2
+    assert built(*words, overwrite=True).counts["built"] == 3
 
 
 def test_none_left_is_said_and_leaves_room_for_others(make_video, tmp_path):
     (tmp_path / "a.mp4").write_text("no video\n")
-    store, frames = tmp_path / "x.h5", FrameSettings(short_side=32)
-    place, catalog = shards_beside(store, catalog_of([tmp_path / "a.mp4"]))
+    store = tmp_path / "x.h5"
     with pytest.raises(BuilderError, match=r"None of the videos can be read: a\.mp4 \(not a vi"):
-        build_shards(catalog, place, frames, Listener())
-    make_video(tmp_path / "b.mp4")
-    place, catalog = shards_beside(store, catalog_of([tmp_path / "b.mp4"]))
-    assert build_shards(catalog, place, frames, Listener()).counts["built"] == 1
+        built(store, tmp_path / "a.mp4")
+    assert built(store, make_video(tmp_path / "b.mp4")).counts["built"] == 1
 
 
 def test_an_unknown_frame_rate_is_said_before_anything_is_computed(
@@ -256,8 +257,7 @@ def test_strange_names(make_video, tmp_path, trained):
         (tmp_path / "v").mkdir(exist_ok=True)
         (tmp_path / "v" / name).write_bytes(plain.read_bytes())
     store = tmp_path / "x.h5"
-    place, catalog = shards_beside(store, catalog_of([tmp_path / "v"]))
-    dataset = build_shards(catalog, place, FrameSettings(short_side=32), Listener())
+    dataset = built(store, tmp_path / "v")
     protocol = replace(protocol_of(trained.settings), every=1.0)
     found = embed(dataset, store, trained.trained, protocol, Listener())
     assert set(found.names) == {strange[0], "\\udcff\\udcfe.mp4", *strange[2:]}

@@ -13,7 +13,6 @@ from evaluate.pages.report import make_report
 from evaluate.pages.results import read_results
 from evaluate.pages.search import search_page
 from evaluate.search.search import search
-from tests.evaluate.pages.test_pages import fill_store
 from tests.page_reader import Page
 
 
@@ -51,22 +50,6 @@ def cut_info(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
-@pytest.fixture
-def copy(shards: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(shards, tmp_path / "shards")
-
-
-@pytest.fixture
-def run(finished_run: Path, shards: Path, copy: Path, tmp_path: Path) -> Path:
-    """A run on a copy of the shards."""
-    run = tmp_path / "run"
-    shutil.copytree(finished_run, run)
-    config = (run / "config.toml").read_text().replace(str(shards), str(copy))
-    (run / "config.toml").write_text(config)
-    fill_store(run, ShardDataset(copy))
-    return run
-
-
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
@@ -79,10 +62,10 @@ def run(finished_run: Path, shards: Path, copy: Path, tmp_path: Path) -> Path:
         (shutil.rmtree, "The shards are no longer at"),
     ],
 )
-def test_pictures_are_missing_and_the_page_is_there(run, copy, damage, problem):
-    store = Features(run / "features" / "folder-trained.h5")
+def test_pictures_are_missing_and_the_page_is_there(run_on_copy, copy, damage, problem):
+    store = Features(run_on_copy / "features" / "folder-trained.h5")
     damage(copy)
-    report = Page(make_report(run))
+    report = Page(make_report(run_on_copy))
     report.check()
     assert problem in report.text
     matches = search(store, store.clip_features[:1], 3, store.clip_features.mean(axis=0) * 0)
@@ -94,8 +77,8 @@ def test_pictures_are_missing_and_the_page_is_there(run, copy, damage, problem):
         assert seen.all("div", **{"class": "nofilm"})
 
 
-def test_one_damaged_video_costs_its_own_picture(run, copy):
-    store = Features(run / "features" / "folder-trained.h5")
+def test_one_damaged_video_costs_its_own_picture(run_on_copy, copy):
+    store = Features(run_on_copy / "features" / "folder-trained.h5")
     video = ShardDataset(copy).videos[3]
     with video.shard.open("r+b") as file:
         file.seek(video.location.json_start)
@@ -106,9 +89,9 @@ def test_one_damaged_video_costs_its_own_picture(run, copy):
     assert page.all("div", style="data:image")
 
 
-def test_damaged_rows_leave_the_counts_that_were_written_down(run, copy):
+def test_damaged_rows_leave_the_counts_that_were_written_down(run_on_copy, copy):
     cut_rows(copy)
-    text = Page(make_report(run)).text
+    text = Page(make_report(run_on_copy)).text
     assert f"The rows of {copy} cannot be read, so there is no list" in text
     assert "16 videos expected, 16 built, 0 failed" in text
 

@@ -228,27 +228,6 @@ def test_clips_play_and_say_right_or_wrong(run):
     assert "prefers-reduced-motion: no-preference" in css and "prefers-color-scheme: dark" in css
 
 
-def test_names_without_pictures_where_the_shards_are_gone(finished_run, shards, dataset, tmp_path):
-    run, moved = tmp_path / "run", tmp_path / "shards"
-    shutil.copytree(finished_run, run)
-    shutil.copytree(shards, moved)
-    fill_store(run, type(dataset)(moved))
-    shutil.rmtree(moved)
-    page = read(run)
-    assert f"The shards are no longer at {moved}" in page.text
-    assert not page.all("div", style="data:image") and page.all("div", **{"class": "nofilm"})
-
-
-def test_a_cut_shard_costs_pictures_only(finished_run, shards, dataset, tmp_path):
-    run, copy = tmp_path / "run", tmp_path / "shards"
-    shutil.copytree(finished_run, run)
-    shutil.copytree(shards, copy)
-    fill_store(run, type(dataset)(copy))
-    for tar in copy.glob("*.tar"):
-        tar.write_bytes(tar.read_bytes()[:600])
-    assert "Some pictures cannot be read" in read(run).text
-
-
 def test_a_run_that_has_only_begun(finished_run, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
