@@ -6,11 +6,12 @@ from pathlib import Path
 _CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def cpu_limit(root: Path = _CGROUPS, own: Path = _OWN) -> float | None:
+def cpu_limit(root: Path = _CGROUPS, membership: Path = _OWN) -> float | None:
     """How many cores' worth of time the control groups of this process allow, by the files below
-    `root` (/sys/fs/cgroup) and by `own` (/proc/self/cgroup); None if they do not limit it."""
+    `root` (/sys/fs/cgroup) and by `membership` (/proc/self/cgroup); None if they do not limit
+    it."""
     limits = []
-    for folder in _groups(root, own, "cpu"):
+    for folder in _groups(root, membership, "cpu"):
         quota, period = (*_words(folder / "cpu.max"), "", "")[:2]
         if not quota:
             quota = "".join(_words(folder / "cpu.cfs_quota_us"))
@@ -20,21 +21,21 @@ def cpu_limit(root: Path = _CGROUPS, own: Path = _OWN) -> float | None:
     return min(limits, default=None)
 
 
-def memory_limit(root: Path = _CGROUPS, own: Path = _OWN) -> int | None:
+def memory_limit(root: Path = _CGROUPS, membership: Path = _OWN) -> int | None:
     """Bytes that the control groups of this process allow, as `cpu_limit`."""
-    found = (
+    words = (
         word
-        for folder in _groups(root, own, "memory")
+        for folder in _groups(root, membership, "memory")
         for name in ("memory.max", "memory.limit_in_bytes")
         for word in _words(folder / name)
     )
-    return min((int(word) for word in found if word.isdecimal()), default=None)
+    return min((int(word) for word in words if word.isdecimal()), default=None)
 
 
-def _groups(root: Path, own: Path, controller: str) -> Iterator[Path]:
+def _groups(root: Path, membership: Path, controller: str) -> Iterator[Path]:
     """Folders of this process's control group and of those around it, both versions. In a container
     the group's own path may not be there, and the root stands for it."""
-    for line in own.read_text().splitlines() if own.is_file() else ():
+    for line in membership.read_text().splitlines() if membership.is_file() else ():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue

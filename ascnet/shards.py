@@ -77,26 +77,26 @@ class Shards(ShardDataset):
         numbers that name no clip or a shard that is missing or was cut, and TrainerError for a
         frame that is no JPEG.
         """
-        found = video if isinstance(video, Video) else self[video]
-        _check(found, start, frames, stride, short_videos)
+        chosen = video if isinstance(video, Video) else self[video]
+        _check(chosen, start, frames, stride, short_videos)
         last = start + (frames - 1) * stride
-        if short_videos == "error" and last >= found.frames:
+        if short_videos == "error" and last >= chosen.frames:
             raise BuilderError(
                 f"A clip of {frames} frames at stride {stride} from frame {start} on needs frame "
-                f"{last}, and {printable(found.name)} has {found.frames}. Begin earlier, take "
+                f"{last}, and {printable(chosen.name)} has {chosen.frames}. Begin earlier, take "
                 'fewer, or say short_videos="loop" or "repeat_last".'
             )
-        numbers = clip_frames(start, Place(frames, stride, found.frames), short_videos)
-        canvas = np.empty((frames, found.height, found.width, 3), np.uint8)
+        numbers = clip_frames(start, Place(frames, stride, chosen.frames), short_videos)
+        canvas = np.empty((frames, chosen.height, chosen.width, 3), np.uint8)
         try:
-            jpegs = read_frames(found, read_offsets(found), numbers)
+            jpegs = read_frames(chosen, read_offsets(chosen), numbers)
         except OSError as error:
             raise BuilderError(
-                f"{found.shard}, which holds {printable(found.name)}, cannot be read "
+                f"{chosen.shard}, which holds {printable(chosen.name)}, cannot be read "
                 f"({error.strerror or error}). Copy it to where it was; `ascnet verify "
                 f"{quoted(self.folder)}` names all that is missing."
             ) from error
-        decode_clip(jpegs, numbers, found, canvas, 0)
+        decode_clip(jpegs, numbers, chosen, canvas, 0)
         return torch.from_numpy(canvas)
 
     @cached_property

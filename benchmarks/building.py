@@ -109,11 +109,11 @@ def bench_building(videos: Path, work: Path, rounds: int) -> None:
     side_by_side("Building", "videos/s", ways, rounds)
     if python:
         once = measure(lambda: video2dataset(catalog, work / "v2d", python))
-        own = measure(lambda: ours(catalog, work / "ours", "ffmpeg"))
+        again = measure(lambda: ours(catalog, work / "ours", "ffmpeg"))
         print(
             f"  video2dataset, its start included, one run: {once.count / once.seconds:.1f} "
             f"videos/s, {once.cpu_seconds:.0f} CPU s; ours right after it is "
-            f"x {once.seconds / own.seconds:.1f}"
+            f"x {once.seconds / again.seconds:.1f}"
         )
     scaling = {
         "ours, --engine pyav": lambda workers: ours(catalog, work / "n", "pyav", workers),

@@ -117,8 +117,8 @@ def _by_opencv(path: Path, size: Size, frames: Sequence[int]) -> Iterator[np.nda
         while number <= frame:
             video.grab()
             number += 1
-        found, picture = video.retrieve()
-        if not found:
+        there, picture = video.retrieve()
+        if not there:
             raise ValueError(f"{path} has no frame {frame}")
         yield cv2.cvtColor(cv2.resize(picture, (width, height)), cv2.COLOR_BGR2RGB)
     video.release()

@@ -155,30 +155,30 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument(
         "--cudnn-benchmark", action=argparse.BooleanOptionalAction, help="else as in training"
     )
-    asked = parser.parse_args(arguments)
-    if asked.device == "cuda" and not torch.cuda.is_available():
+    options = parser.parse_args(arguments)
+    if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit(
             "There is no GPU that torch can use here; --device cpu --tiny runs the same on a CPU."
         )
-    known = TINY if asked.tiny else SETTINGS
-    if unknown := set(asked.backbones or ()) - set(known):
+    known = TINY if options.tiny else SETTINGS
+    if unknown := set(options.backbones or ()) - set(known):
         parser.error(f"no {', '.join(unknown)} here; there is {', '.join(known)}")
-    precisions = asked.precisions or (PRECISIONS[:3] if asked.tiny else PRECISIONS)
-    at = range(asked.warm_up, asked.warm_up + asked.steps)
-    device, rows = torch.device(asked.device), []
-    how = How(device, at, tuple(asked.assignments), asked.cudnn_benchmark)
+    precisions = options.precisions or (PRECISIONS[:3] if options.tiny else PRECISIONS)
+    at = range(options.warm_up, options.warm_up + options.steps)
+    device, rows = torch.device(options.device), []
+    how = How(device, at, tuple(options.assignments), options.cudnn_benchmark)
     with TemporaryDirectory() as scratch:
         try:
-            data = gather(locate(asked.shards, Path(scratch)), load_recipe("k400-r3d18").data)
+            data = gather(locate(options.shards, Path(scratch)), load_recipe("k400-r3d18").data)
         except (BuilderError, TrainerError) as error:
             sys.exit(str(error))
-        where = torch.cuda.get_device_name() if asked.device == "cuda" else "CPU"
+        where = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
         print(
             f"{where}, torch {torch.__version__}, {usable_cores()} cores decode; "
             f"{len(data.videos)} videos; {len(at)} steps after {at.start}"
         )
-        for name in asked.backbones or known:
-            batch = asked.batch or known[name].batch
+        for name in options.backbones or known:
+            batch = options.batch or known[name].batch
             for precision in precisions:
                 rows.append(measure_what_fits(known[name], precision, batch, data, how))
                 batch = rows[-1].batch if rows[-1].pairs else batch

@@ -50,12 +50,12 @@ def blocks_of(dataset: ShardDataset) -> list[Block]:
         folders = [(v, v.name.rpartition("/")[0].lower()) for v in dataset.videos]
         return tuple(v for v, folder in folders if any(name in folder for name in names))
 
-    found = [
+    blocks = [
         Block("UCF-101 and HMDB-51 (MPEG-4 of 320 x 240)", below("ucf", "hmdb"), 4.0),
         Block("like Kinetics (H.264 of 340 x 256 or so)", below("kinetics", "k400"), 30.0),
         Block("all", dataset.videos, None),
     ]
-    return [block for block in found if block.videos]
+    return [block for block in blocks if block.videos]
 
 
 def on(count: int, load: Load, samples: Sequence[Pair]) -> int | Measured:
@@ -132,12 +132,12 @@ def report(block: Block, runs: dict[str, Runs], rounds: int) -> None:
         f"Loading, {len(block.videos)} videos: {block.title}; two-clip samples/s, "
         f"medians of {rounds} rounds"
     )
-    for name, own in runs.items():
-        r = rate(own)
+    for name, measured in runs.items():
+        r = rate(measured)
         print(f"  {name:<58} {r.median:8.1f} samples/s ({r.low:.1f} .. {r.high:.1f})")
 
-    def compare(words: str, own: str, base: str, goal: float | None) -> None:
-        r = ratio(runs[own], runs[base])
+    def compare(words: str, measured: str, base: str, goal: float | None) -> None:
+        r = ratio(runs[measured], runs[base])
         text = f"  {words:<58} x {r.median:6.2f} ({r.low:.2f} .. {r.high:.2f})"
         print(f"{text}, goal {goal:g}" if goal else text)
 

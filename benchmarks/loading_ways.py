@@ -155,15 +155,15 @@ class OnTheFly:
         return count
 
     def by_threads(self, samples: Sequence[Pair], threads: int) -> int:
-        def work(own: Sequence[Pair]) -> None:
-            for pair in own:
+        def work(pairs: Sequence[Pair]) -> None:
+            for pair in pairs:
                 self.decode(pair)
 
         return in_threads(work, samples, threads)
 
     def by_processes(self, samples: Sequence[Pair], processes: int) -> int:
-        own = OnTheFly(self.library, self.videos, self.sources, samples)
+        dataset = OnTheFly(self.library, self.videos, self.sources, samples)
         loader = torch.utils.data.DataLoader(
-            own, batch_size=None, num_workers=processes, multiprocessing_context="fork"
+            dataset, batch_size=None, num_workers=processes, multiprocessing_context="fork"
         )
         return sum(1 for _ in loader)

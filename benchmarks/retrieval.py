@@ -47,7 +47,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Found:
+class Round:
     """What a process reports."""
 
     seconds: float
@@ -87,13 +87,13 @@ def work(way: str, size: Size, out: Path) -> None:
     print(json.dumps({"seconds": seconds, "memory": memory}))
 
 
-def run(way: str, size: Size) -> Found:
+def run(way: str, size: Size) -> Round:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "positions.npy"
         sizes = [str(x) for x in (size.gallery, size.queries, size.channels)]
         command = [sys.executable, "-m", "benchmarks.retrieval", way, str(out), *sizes]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        return Found(**json.loads(done.stdout), positions=np.load(out))
+        return Round(**json.loads(done.stdout), positions=np.load(out))
 
 
 def bench_retrieval(rounds: int) -> None:
@@ -101,11 +101,11 @@ def bench_retrieval(rounds: int) -> None:
         print("Retrieval is not measured: faiss is missing (pip install faiss-cpu).")
         return
     size = Size.of_environment()
-    found: dict[str, list[Found]] = {way: [] for way in WAYS}
+    results: dict[str, list[Round]] = {way: [] for way in WAYS}
 
     def way_of(name: str) -> Measured:
         one = run(name, size)
-        found[name].append(one)
+        results[name].append(one)
         return Measured(one.seconds, 0.0, size.queries)
 
     runs = alternate({name: lambda name=name: way_of(name) for name in WAYS}, rounds)
@@ -113,10 +113,10 @@ def bench_retrieval(rounds: int) -> None:
         f"Nearest {NEIGHBOURS} of {size.queries} queries in {size.gallery} rows of "
         f"{size.channels} channels, {CORES} cores ({rounds} rounds, medians)"
     )
-    for name, own in runs.items():
-        seconds = statistics.median(one.seconds for one in own)
-        memory = max(one.memory for one in found[name])
-        speed = rate(own)
+    for name, measured in runs.items():
+        seconds = statistics.median(one.seconds for one in measured)
+        memory = max(one.memory for one in results[name])
+        speed = rate(measured)
         print(
             f"  {name:<6} {seconds:7.1f} s  {speed.median:7.0f} queries/s ({speed.low:.0f} .. "
             f"{speed.high:.0f})  {memory:.2f} GiB at most"
@@ -126,7 +126,7 @@ def bench_retrieval(rounds: int) -> None:
         f"  ours takes x {slower.median:.2f} ({slower.low:.2f} .. {slower.high:.2f}) the time of "
         f"faiss; goals: x {GOAL_TIME} and {GOAL_MEMORY} GiB at most"
     )
-    same = (found["ours"][0].positions == found["faiss"][0].positions).mean()
+    same = (results["ours"][0].positions == results["faiss"][0].positions).mean()
     print(f"  {same:.4%} of the positions are the same (faiss's order is that of float32 sums)")
 
 

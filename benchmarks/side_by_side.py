@@ -67,9 +67,9 @@ def rate(runs: Runs) -> Spread:
     return Spread.of([run.rate for run in runs])
 
 
-def ratio(own: Runs, base: Runs) -> Spread:
+def ratio(measured: Runs, base: Runs) -> Spread:
     """How many times as fast as `base`, round by round: the two ran one after the other."""
-    return Spread.of([a.rate / b.rate for a, b in zip(own, base, strict=True)])
+    return Spread.of([a.rate / b.rate for a, b in zip(measured, base, strict=True)])
 
 
 def side_by_side(
@@ -82,9 +82,9 @@ def side_by_side(
     runs = alternate(ways, rounds)
     base = runs[list(ways)[-1]]
     print(f"{title} ({rounds} rounds, medians; x: times as fast as the last)")
-    for name, own in runs.items():
-        cpu = statistics.median(run.cpu_seconds for run in own)
-        r, x = rate(own), ratio(own, base).median
+    for name, measured in runs.items():
+        cpu = statistics.median(run.cpu_seconds for run in measured)
+        r, x = rate(measured), ratio(measured, base).median
         print(
             f"  {name:<58} {r.median:7.1f} {unit} ({r.low:.1f} .. {r.high:.1f})  x {x:5.2f}  "
             f"{cpu:6.1f} CPU s"

@@ -100,8 +100,8 @@ def bench_streaming(catalog: Catalog, work: Path, rounds: int, seconds: float) -
     scratch.mkdir(parents=True)
     build(_repeated(catalog), shards, BuildSettings(), How(usable_cores()))
     # The clips of the recipe, but a short shuffle, as it has to be filled before every round.
-    asked = (f"optim.batch={BATCH}", "data.shuffle_buffer=128", "data.split=1")
-    jumping = override(load_recipe("ucf101-r3d18"), asked)
+    changes = (f"optim.batch={BATCH}", "data.shuffle_buffer=128", "data.split=1")
+    jumping = override(load_recipe("ucf101-r3d18"), changes)
     streaming = override(jumping, ("data.streaming=true",))
     data = gather(locate([str(shards)], scratch), jumping.data)
     os.environ["no_proxy"] = "127.0.0.1"
@@ -121,8 +121,8 @@ def bench_streaming(catalog: Catalog, work: Path, rounds: int, seconds: float) -
         f"two-clip samples/s, medians of {rounds} rounds"
     )
     base = runs["local, by jumping"]
-    for name, own in runs.items():
-        r, x = rate(own), ratio(own, base)
+    for name, measured in runs.items():
+        r, x = rate(measured), ratio(measured, base)
         print(
             f"  {name:<58} {r.median:8.1f} samples/s ({r.low:.1f} .. {r.high:.1f})  "
             f"{r.median * size / 1e6:6.0f} MB/s  x {x.median:.2f} ({x.low:.2f} .. {x.high:.2f})"

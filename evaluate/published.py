@@ -71,9 +71,9 @@ def lacks(dataset: str, classes: int, splits: Mapping[str, Mapping[str, Any]]) -
     `classes` and `splits` are those of the result."""
     whole = _WHOLE[dataset]
     said = [] if classes == whole.classes else [f"{classes} of {whole.classes} classes"]
-    for split, own in splits.items():
-        for part, number in (("train", "train"), (str(own.get("test_part", "test")), "test")):
-            have = int((own.get("counts") or {}).get(number, 0))
+    for split, result in splits.items():
+        for part, number in (("train", "train"), (str(result.get("test_part", "test")), "test")):
+            have = int((result.get("counts") or {}).get(number, 0))
             needs, official = whole.needs(split, part), whole.parts.get(split, {}).get(part)
             if official is None:
                 said.append(f"split {split} has no official {part} part")
@@ -104,8 +104,8 @@ def text_rows(task: str, dataset: str, columns: tuple[str, ...] = ()) -> list[st
     """The same as lines of text, aligned, headed by a line that says whose figures they are; no
     line where there is no row. `columns`: figures to show, else all that some row has."""
     rows = published(task, dataset)
-    own = tuple(dict.fromkeys(name for row in rows for name in row.figures))
-    shown = [name for name in columns or own if name in own]
+    known = tuple(dict.fromkeys(name for row in rows for name in row.figures))
+    shown = [name for name in columns or known if name in known]
     if not rows or not shown:
         return []
     table = [["", *shown, ""]]

@@ -16,14 +16,14 @@ def command(as_json: bool) -> None:
 
     The exit status is 1 if something that ascnet needs is missing or broken.
     """
-    found = []
+    shown = []
     for finding in findings():
-        found.append(finding)
+        shown.append(finding)
         if not as_json:  # at once: should a package crash Python, the line before it is there
             click.echo(line(finding))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in found], indent=1))
-    elif text := advice(found):
+        click.echo(json.dumps([asdict(finding) for finding in shown], indent=1))
+    elif text := advice(shown):
         click.echo(f"\n{text}")
-    if any(finding.state == BROKEN for finding in found):
+    if any(finding.state == BROKEN for finding in shown):
         sys.exit(1)

@@ -21,9 +21,9 @@ def command(shards: Path, classes: bool, as_json: bool) -> None:
     Only dataset.json and videos.jsonl are read, so large data sets take seconds.
     """
     datasets = [ShardDataset(folder) for folder in find_datasets(shards)]
-    found = (overview(one.manifest, one.rows(), str(one.folder)) for one in datasets)
+    overviews = (overview(one.manifest, one.rows(), str(one.folder)) for one in datasets)
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=1))
+        click.echo(json.dumps([asdict(one) for one in overviews], indent=1))
         return
-    for i, one in enumerate(found):
+    for i, one in enumerate(overviews):
         click.echo(("\n" if i else "") + render(one, classes))

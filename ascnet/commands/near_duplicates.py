@@ -103,17 +103,17 @@ def command(store: Path, threshold: float, listing: Listing, centring: str) -> N
     with ProgressBar("comparing", "clips") as progress:
         pairs = find_pairs(features, threshold, centre, pick_device(), progress)
     leaking = [pair for pair in pairs if leaks_of(features, pair)]
-    found = Duplicates(features, pairs, leaking, groups_of(pairs))
+    duplicates = Duplicates(features, pairs, leaking, groups_of(pairs))
     listed = leaking if listing.only_leaks else pairs
     if listing.csv is not None:
-        write_atomically(listing.csv, _csv(found, listed))
+        write_atomically(listing.csv, _csv(duplicates, listed))
     if listed and listing.show:
-        click.echo(_text(found, listed[: listing.show]))
+        click.echo(_text(duplicates, listed[: listing.show]))
     if listing.show and len(listed) > listing.show:
         more = counted(len(listed) - listing.show, "more pair")
         click.echo(f"... and {more} (--show, --csv)")
     hint = listing.groups is None and groups_table.has_own_groups(features)
-    click.echo(_summary(found, threshold, hint))
+    click.echo(_summary(duplicates, threshold, hint))
     if listing.only_leaks and not features.splits:
         click.echo(
             "The store knows no split, so --leaks can find nothing: no pair is listed. Leave "
@@ -135,11 +135,11 @@ def command(store: Path, threshold: float, listing: Listing, centring: str) -> N
         click.echo(groups_table.summary_of(features, joined, listing.groups))
 
 
-def _cells(found: Duplicates, pair: DuplicatePair) -> list[str]:
-    features = found.features
+def _cells(duplicates: Duplicates, pair: DuplicatePair) -> list[str]:
+    features = duplicates.features
     return [
         f"{pair.score:.3f}",
-        str(found.groups[pair.first] + 1),
+        str(duplicates.groups[pair.first] + 1),
         features.names[pair.first],
         span_text(features, *pair.first_clips),
         features.names[pair.second],
@@ -148,20 +148,20 @@ def _cells(found: Duplicates, pair: DuplicatePair) -> list[str]:
     ]
 
 
-def _text(found: Duplicates, pairs: Sequence[DuplicatePair]) -> str:
+def _text(duplicates: Duplicates, pairs: Sequence[DuplicatePair]) -> str:
     head = ["score", "group", "video", "from-to", "and video", "from-to", "split"]
-    rows = [[printable(cell) for cell in _cells(found, pair)] for pair in pairs]
-    if not found.features.splits:
+    rows = [[printable(cell) for cell in _cells(duplicates, pair)] for pair in pairs]
+    if not duplicates.features.splits:
         head, rows = head[:-1], [row[:-1] for row in rows]
     return "\n".join(aligned([head, *rows], right=(0, 1)))
 
 
-def _csv(found: Duplicates, pairs: Sequence[DuplicatePair]) -> str:
+def _csv(duplicates: Duplicates, pairs: Sequence[DuplicatePair]) -> str:
     head = ["score", "group", "first", "first_time", "second", "second_time", "different_parts"]
     rows = [line([*head, "first_class", "second_class"])]
     for pair in pairs:
-        classes = [found.features.class_of[video] for video in (pair.first, pair.second)]
-        score, *names = _cells(found, pair) + classes
+        classes = [duplicates.features.class_of[video] for video in (pair.first, pair.second)]
+        score, *names = _cells(duplicates, pair) + classes
         rows.append(line([score, *map(written, names)]))
     return "".join(rows)
 

@@ -32,11 +32,11 @@ def command(shards: Path, video: str, out: Path | None, frames: int) -> None:
             f"{shards} holds {len(folders)} data sets; name one of them: "
             f"{', '.join(map(str, folders))}."
         )
-    found = find_video(ShardDataset(folders[0]), video)
-    out = out or Path(f"sheet-{found.location.key}.png")
+    chosen = find_video(ShardDataset(folders[0]), video)
+    out = out or Path(f"sheet-{chosen.location.key}.png")
     if out.suffix.lower() != ".png":
         raise BuilderError(f"--out is {str(out)!r}; sheets are PNG, so end the name in .png.")
-    sheet = draw_sheet(found, frames)
+    sheet = draw_sheet(chosen, frames)
     out.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     sheet.save(content, format="PNG")

@@ -48,7 +48,7 @@ class ConfusedPair:
     """A class that is taken for another."""
 
     true: str
-    found: str
+    predicted: str
     times: int
     videos: int  # of the true class
 
@@ -61,7 +61,7 @@ class ConfusedPair:
 @dataclass(frozen=True)
 class Confusion:
     classes: list[str]
-    counts: dict[tuple[int, int], int]  # (true, found): videos; no zeros
+    counts: dict[tuple[int, int], int]  # (true, predicted): videos; no zeros
     by: str = _NEAREST  # whose word is taken: "the class ..."
     file: str = ""  # of results/, that has it; "": a search in the store
 
@@ -75,13 +75,13 @@ class Confusion:
 
     @property
     def right(self) -> int:
-        return sum(times for (true, found), times in self.counts.items() if true == found)
+        return sum(times for (true, predicted), times in self.counts.items() if true == predicted)
 
     @property
     def summary(self) -> str:
         """The heat map in words."""
         total = sum(self.counts.values())
-        worst = [f"; most confused: {p.true} taken for {p.found}" for p in self.pairs(1)]
+        worst = [f"; most confused: {p.true} taken for {p.predicted}" for p in self.pairs(1)]
         return (
             f"Heat map of {len(self.classes)} classes: the class {self.by} against the true "
             f"class. {self.right} of {total} videos lie on the diagonal{''.join(worst)}."
@@ -91,19 +91,19 @@ class Confusion:
         """The wrong pairs that occur most often, as shares of the videos of a class."""
         totals = self.totals
         wrong = [
-            ConfusedPair(self.classes[true], self.classes[found], times, totals[true])
-            for (true, found), times in self.counts.items()
-            if true != found
+            ConfusedPair(self.classes[true], self.classes[predicted], times, totals[true])
+            for (true, predicted), times in self.counts.items()
+            if true != predicted
         ]
-        wrong.sort(key=lambda pair: (-pair.times, -pair.share, pair.true, pair.found))
+        wrong.sort(key=lambda pair: (-pair.times, -pair.share, pair.true, pair.predicted))
         return wrong[:most]
 
     def rows(self) -> list[ClassRow]:
         """Every class that was asked with, worst first."""
         wrong: dict[int, list[tuple[int, str]]] = {}
-        for (true, found), times in self.counts.items():
-            if true != found:
-                wrong.setdefault(true, []).append((-times, self.classes[found]))
+        for (true, predicted), times in self.counts.items():
+            if true != predicted:
+                wrong.setdefault(true, []).append((-times, self.classes[predicted]))
         rows = []
         for i, (name, total) in enumerate(zip(self.classes, self.totals, strict=True)):
             if total:
@@ -114,7 +114,9 @@ class Confusion:
     @property
     def data(self) -> dict[str, Any]:
         """What the page needs to say what is under a pointer."""
-        cells = [[true, found, times] for (true, found), times in sorted(self.counts.items())]
+        cells = [
+            [true, predicted, times] for (true, predicted), times in sorted(self.counts.items())
+        ]
         side, size = _room(self.classes)
         return {
             "classes": [clean(name) for name in self.classes],
@@ -181,9 +183,9 @@ def draw_heat_map(confusion: Confusion) -> Markup:
     size = room + cell * len(confusion.classes)
     shades: list[list[str]] = [[] for _ in SHADES]
     totals = confusion.totals
-    for (true, found), times in sorted(confusion.counts.items()):
+    for (true, predicted), times in sorted(confusion.counts.items()):
         at = next(i for i, bound in enumerate(SHADES) if times / totals[true] <= bound)
-        x, y = room + cell * found, room + cell * true
+        x, y = room + cell * predicted, room + cell * true
         shades[at].append(f"M{x} {y}h{cell}v{cell}h-{cell}z")
     fixed = f' width="{size}" height="{size}"' if named else ""
     pieces = [

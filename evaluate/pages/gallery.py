@@ -45,21 +45,21 @@ class Query:
         return f"Query {self.clip.name}{of}{score}"
 
 
-def choose(store: Features, found: NearestVideos, wanted: int, pictures: Pictures) -> list[Query]:
+def choose(store: Features, nearest: NearestVideos, wanted: int, pictures: Pictures) -> list[Query]:
     """`wanted` queries, evenly spaced in the order of their classes: not picked by how well they
     did."""
-    order = np.argsort(store.labels[found.queries], kind="stable")
+    order = np.argsort(store.labels[nearest.queries], kind="stable")
     return [
         Query(
             _clip(store, pictures, int(query), None),
             [
                 _clip(store, pictures, int(other), is_right(store, int(query), int(other)))
-                for other in found.nearest[row]
+                for other in nearest.nearest[row]
                 if other >= 0
             ],
         )
         for row in thin(order, wanted)
-        for query in [found.queries[row]]
+        for query in [nearest.queries[row]]
     ]
 
 

@@ -106,9 +106,9 @@ def _among(store: Features) -> NearestVideos:
     return NearestVideos(queries, _padded(best), how, labelled)
 
 
-def _padded(found: np.ndarray) -> np.ndarray:
-    missing = max(0, TOP - found.shape[1])
-    return np.pad(found, ((0, 0), (0, missing)), constant_values=-1)
+def _padded(positions: np.ndarray) -> np.ndarray:
+    missing = max(0, TOP - positions.shape[1])
+    return np.pad(positions, ((0, 0), (0, missing)), constant_values=-1)
 
 
 def thin(values: np.ndarray, most: int) -> np.ndarray:

@@ -62,9 +62,9 @@ def spread(first: int, last: int, count: int, times: Sequence[float] | None = No
     of frames `count` of them, evenly spaced in time, so that what is shown for long is so here."""
     there = last - first + 1
     if times and min(there, count) > 1:
-        own = np.asarray(times[first : last + 1])
-        moments = np.linspace(own[0], own[-1], count)
-        numbers = first + np.searchsorted((own[1:] + own[:-1]) / 2, moments, side="right")
+        shown_at = np.asarray(times[first : last + 1])
+        moments = np.linspace(shown_at[0], shown_at[-1], count)
+        numbers = first + np.searchsorted((shown_at[1:] + shown_at[:-1]) / 2, moments, side="right")
         return [int(number) for number in numbers]
     if there <= count:
         return list(range(first, last + 1))

@@ -135,7 +135,7 @@ def test_the_time_on_the_page_is_the_videos(motion, tmp_path):
 def test_confusion_counts_pairs_and_classes():
     own = Confusion(["a", "b", "c"], {(0, 0): 3, (0, 1): 1, (1, 2): 4, (1, 0): 2})
     assert (own.right, own.totals) == (3, [4, 6, 0])
-    assert [(p.true, p.found, p.times) for p in own.pairs(2)] == [("b", "c", 4), ("b", "a", 2)]
+    assert [(p.true, p.predicted, p.times) for p in own.pairs(2)] == [("b", "c", 4), ("b", "a", 2)]
     rows = own.rows()
     assert [(r.name, r.recall, r.taken_for, r.times) for r in rows] == [
         ("b", 0.0, "c", 4),
