@@ -13,6 +13,7 @@ from builder.shards import jpeg_scans
 from builder.shards.jpeg import open_frame
 from builder.shards.jpeg_scans import MOST_SCANS, must_have_few_scans
 from builder.shards.verify import _undecodable
+from builder.shards.video_row import VideoRow
 from trainer.data.decode import decode_clip
 from trainer.errors import TrainerError
 
@@ -60,7 +61,7 @@ def test_more_scans_than_any_frame_has(frame, dataset, monkeypatch):
     canvas = np.zeros((1, video.height, video.width, 3), np.uint8)
     with pytest.raises(TrainerError, match=r"no readable JPEG of .* \(it has \d+ scans"):
         decode_clip([frame], [0], video, canvas, 0)
-    row = {"height": video.height, "width": video.width}
+    row = VideoRow(height=video.height, width=video.width)
     (said,) = _undecodable(frame, [0, len(frame)], row)
     assert "frame 0 cannot be decoded: it has" in said
 
