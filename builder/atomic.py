@@ -87,18 +87,18 @@ def must_be_own(path: Path) -> None:
     _must_be_own(path, path.lstat(), may_have_names=False)
 
 
-def _must_be_own(path: Path, found: os.stat_result, may_have_names: bool) -> None:
-    if stat.S_ISLNK(found.st_mode):
+def _must_be_own(path: Path, status: os.stat_result, may_have_names: bool) -> None:
+    if stat.S_ISLNK(status.st_mode):
         raise BuilderError(
             f"{path} is a link, and what is written there would go into {path.readlink()}. "
             "Delete the link (not what it leads to), and give the same command again."
         )
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise BuilderError(
             f"{path} is no file that can be written to, but a folder, a pipe or a device. Move it "
             "away, and give the same command again."
         )
-    if found.st_nlink > 1 and not may_have_names:
+    if status.st_nlink > 1 and not may_have_names:
         raise BuilderError(
             f"{path} has a second name in some folder (a hard link), and what is written there "
             "would be in both. Put a copy in its place, or delete it, and give the same command "

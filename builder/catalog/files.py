@@ -126,7 +126,7 @@ def find_names(listed: Iterable[str], present: Iterable[str], source: Path) -> d
     """Which of the listed names are there, and as what: spelt the same, or else the one name that
     looks the same. Raises BuilderError if that is not one to one; `source` is the list."""
     listed, present = set(listed), set(present)
-    found = {name: name for name in listed & present}
+    spelt = {name: name for name in listed & present}
     looks: dict[str, list[str]] = {}
     for name in present - listed:
         looks.setdefault(normal(name), []).append(name)
@@ -144,8 +144,8 @@ def find_names(listed: Iterable[str], present: Iterable[str], source: Path) -> d
                     f"{source} names one file twice, as {taken[there]!a} and as {name!a}, which "
                     "look the same; leave one."
                 )
-            taken[there], found[name] = name, there
-    return found
+            taken[there], spelt[name] = name, there
+    return spelt
 
 
 def read_text(path: Path) -> str:

@@ -280,9 +280,9 @@ def _must_use_parts(
 def _lists_needed(
     root: Path, problem: str, unread: dict[str, str], lists: str, otherwise: str
 ) -> BuilderError:
-    said = "".join(f"{root / name} is not read: {why}. " for name, why in unread.items())
+    hints = "".join(f"{root / name} is not read: {why}. " for name, why in unread.items())
     return BuilderError(
-        f"{root} {problem}. {said}Put the official {lists} into {root} or {root / FOLDERS[1]}, or "
+        f"{root} {problem}. {hints}Put the official {lists} into {root} or {root / FOLDERS[1]}, or "
         f"{otherwise}."
     )
 

@@ -182,9 +182,9 @@ def _of_line(line: str, part: str) -> tuple[ClipTimes, str | None, str]:
     cells = match.groupdict()
     folders = (cells.get("folders") or "").split("/")
     label = cells.get("label") or (None if part_of(folders[-1]) else folders[-1])
-    behind, said = _label_and_part(cells["behind"] or "")
+    behind, stated = _label_and_part(cells["behind"] or "")
     clip = ClipTimes(cells["id"], _seconds(cells["start"]), _seconds(cells["end"]))
-    return clip, label or behind, said or part
+    return clip, label or behind, stated or part
 
 
 def _label_and_part(text: str) -> tuple[str | None, str | None]:

@@ -60,9 +60,9 @@ class DrawnClip:
     def name(self) -> str:
         return f"{self.class_name}/v_{self.class_name}_g{self.group:02d}_c{self.clip:02d}.avi"
 
-    def rng(self, *what: str | int) -> np.random.Generator:
+    def rng(self, *words: str | int) -> np.random.Generator:
         """A generator that depends on the given words alone."""
-        text = "/".join(str(word) for word in (_VERSION, self.class_name, self.group, *what))
+        text = "/".join(str(word) for word in (_VERSION, self.class_name, self.group, *words))
         return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 
     @property
@@ -163,8 +163,8 @@ def _write(root: Path, clip: DrawnClip) -> DrawnClip:
         done = subprocess.run(command, input=draw(clip).tobytes(), capture_output=True, check=False)
         if done.returncode != 0:
             partial_path.unlink(missing_ok=True)
-            said = done.stderr.decode("utf-8", "replace").strip()[-200:]
-            raise BuilderError(f"ffmpeg cannot write {path}: {said or done.returncode}.")
+            complaint = done.stderr.decode("utf-8", "replace").strip()[-200:]
+            raise BuilderError(f"ffmpeg cannot write {path}: {complaint or done.returncode}.")
         partial_path.rename(path)
     return clip
 

@@ -30,9 +30,9 @@ def read(table: Path) -> Catalog:
     """The catalog of the videos that a CSV file names. Raises BuilderError if it is not whole, or
     if none of its videos is there."""
     if not table.is_file():
-        what = "is a folder, and" if table.is_dir() else "is not there;"
+        problem = "is a folder, and" if table.is_dir() else "is not there;"
         raise BuilderError(
-            f"{table} {what} the data set `csv` needs a CSV file with the columns "
+            f"{table} {problem} the data set `csv` needs a CSV file with the columns "
             "path,label,group,split. Name it with --source (make shards: SOURCE=...)."
         )
     columns, rows = read_csv(table, _NEEDED, _OPTIONAL)
@@ -73,7 +73,7 @@ def _on_disk(table: Path, number: int, name: str, names_in: _NamesIn) -> Path:
         return path
     folders = [Path(path.anchor)] if path.anchor else [Path()]
     for part in path.parts[1 if path.anchor else 0 :]:
-        folders = [found for folder in folders for found in _alike(folder, part, names_in)]
+        folders = [alike for folder in folders for alike in _alike(folder, part, names_in)]
     if len(folders) > 1:
         raise BuilderError(
             f"{table}, line {number}: {name!a} is not there as it is written, and "

@@ -93,8 +93,8 @@ def _look_at(path: Path, limits: Limits, children: Children) -> SourceFacts | Fa
             return Failure("empty file", "0 bytes", SourceFacts(0, hashlib.sha256().hexdigest()))
         size, digest = _hash(path, limits.seconds, children)
     except _TooLongError:
-        what = f"reading its {size} bytes was stopped after {limits.seconds:g} s"
-        return Failure("timeout", what, SourceFacts(size))
+        detail = f"reading its {size} bytes was stopped after {limits.seconds:g} s"
+        return Failure("timeout", detail, SourceFacts(size))
     except FileNotFoundError:
         return Failure("missing", "no such file")
     except OSError as error:

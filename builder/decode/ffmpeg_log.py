@@ -75,8 +75,8 @@ class VideoStream:
 
     def rate(self, unit: str) -> float | None:
         """Frames a second: the average ("fps") or the nominal rate ("tbr")."""
-        found = re.findall(rf", ([\d.]+)(k?) {unit}\b", self.line)
-        return float(found[-1][0]) * (1000 if found[-1][1] else 1) if found else None
+        rates = re.findall(rf", ([\d.]+)(k?) {unit}\b", self.line)
+        return float(rates[-1][0]) * (1000 if rates[-1][1] else 1) if rates else None
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class FfmpegLog:
     @cached_property
     def messages(self) -> tuple[Message, ...]:
         """All coloured lines, in their order."""
-        found, source, level, text, end = [], "", "", "", 0
+        messages, source, level, text, end = [], "", "", "", 0
         for match in _COLOURED.finditer(self._text):
             if not level and "\n" in self._text[end : match.start()]:
                 source = ""  # it was that of a line of level info, which has no colour
@@ -123,17 +123,19 @@ class FfmpegLog:
             else:
                 source += part
             if "\n" in part:
-                found.append(Message(source, level, text.strip().partition("\n")[0]))
+                messages.append(Message(source, level, text.strip().partition("\n")[0]))
                 source = level = text = ""
-        return tuple(message for message in found if message.level)
+        return tuple(message for message in messages if message.level)
 
     @cached_property
     def complaints(self) -> tuple[Message, ...]:
         """Warnings and worse. The parts of ffmpeg speak at the same time: their order is chance,
         that of each is not."""
-        said = [m for m in self.messages if m.level != "verbose"]
-        said = [m for m in said if "deprecated pixel format" not in m.text]  # it means ours
-        return tuple(sorted(said, key=lambda m: (m.source == "", m.source)))
+        complaints = [m for m in self.messages if m.level != "verbose"]
+        complaints = [
+            m for m in complaints if "deprecated pixel format" not in m.text
+        ]  # it means ours
+        return tuple(sorted(complaints, key=lambda m: (m.source == "", m.source)))
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -146,14 +148,14 @@ class FfmpegLog:
     @cached_property
     def pictures(self) -> tuple[Picture, ...]:
         """What was decoded: the first picture, and each change of size, pixel format or colour."""
-        found = []
+        pictures = []
         for message in self.messages:
-            stream, said = _INPUT.search(message.source), _PICTURE.match(message.text)
-            if stream and said:
-                width, height, over, under = map(int, said.groups())
+            stream, seen = _INPUT.search(message.source), _PICTURE.match(message.text)
+            if stream and seen:
+                width, height, over, under = map(int, seen.groups())
                 rate = round(over / under, 2) if over and under else None
-                found.append(Picture(int(stream[1]), (width, height), rate))
-        return tuple(found)
+                pictures.append(Picture(int(stream[1]), (width, height), rate))
+        return tuple(pictures)
 
     @property
     def video_streams(self) -> tuple[int, ...]:
@@ -167,39 +169,39 @@ class FfmpegLog:
         """The video streams, cover pictures among them, that are described just once. None where
         ffmpeg's words for one stand elsewhere, too: a language or a key with line ends may have
         torn its line apart."""
-        found = list(_STREAM.finditer(self._input))
-        if self._input.count(": Video: ") != sum(match[2] == "Video" for match in found):
+        lines = list(_STREAM.finditer(self._input))
+        if self._input.count(": Video: ") != sum(match[2] == "Video" for match in lines):
             return ()
         listed = _LISTED.findall(self._input)
-        ends = [*(match.start() for match in found), len(self._input)][1:]
+        ends = [*(match.start() for match in lines), len(self._input)][1:]
         return tuple(
             VideoStream(int(match[1]), match[3], _only_rotation(self._input[match.end() : end]))
-            for match, end in zip(found, ends, strict=True)
+            for match, end in zip(lines, ends, strict=True)
             if match[2] == "Video" and listed.count(match[1]) == 1
         )
 
     @property
     def duration(self) -> float | None:
         """Seconds, as the container says."""
-        found = _DURATION.findall(self._input)
-        if len(found) != 1 or not found[0][0]:
+        stated = _DURATION.findall(self._input)
+        if len(stated) != 1 or not stated[0][0]:
             return None
-        hours, minutes, seconds = found[0]
+        hours, minutes, seconds = stated[0]
         return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 3)
 
     @property
     def peak(self) -> int:
         """Bytes of memory that ffmpeg has used at the most; 0 where it does not say."""
-        found = _PEAK.findall(self._end)
-        return int(found[-1]) * 1024 if found else 0
+        peaks = _PEAK.findall(self._end)
+        return int(peaks[-1]) * 1024 if peaks else 0
 
     @property
     def signal(self) -> int | None:
         """The signal that ffmpeg says it was stopped by; it tidies up, and ends as if by itself."""
-        found = _STOPPED.findall(self._end)
-        return int(found[-1]) if found else None
+        signals = _STOPPED.findall(self._end)
+        return int(signals[-1]) if signals else None
 
 
 def _only_rotation(text: str) -> float | None:
-    found = _ROTATION.findall(text)
-    return float(found[0]) if len(found) == 1 else None
+    rotations = _ROTATION.findall(text)
+    return float(rotations[0]) if len(rotations) == 1 else None

@@ -34,16 +34,16 @@ def spacing(stamps: Sequence[float | None], stated_fps: float | None) -> Spacing
         return Spacing(stated_fps, None, False)
     times, jumps = mend(raw, 1 / stated_fps if stated_fps else 1 / 25)
     interval = times[-1] / (len(times) - 1)
-    own = round(1 / interval, 2)
+    fps = round(1 / interval, 2)
     slack = max(_SLACK * interval, _ROUNDING)
     off = np.abs(times - interval * np.arange(len(times))).max()
     if off > slack:
-        return Spacing(own, tuple(np.round(times, 6).tolist()), jumps)
+        return Spacing(fps, tuple(np.round(times, 6).tolist()), jumps)
     if stated_fps:
         drift = abs(interval - 1 / stated_fps) * (len(times) - 1)
         if drift <= slack or abs(interval * stated_fps - 1) <= _RATE_ERROR:
-            own = stated_fps
-    return Spacing(own, None, jumps)
+            fps = stated_fps
+    return Spacing(fps, None, jumps)
 
 
 def mend(stamps: np.ndarray, interval: float) -> tuple[np.ndarray, bool]:

@@ -56,8 +56,8 @@ def _sides(container: av.container.InputContainer, stream: int) -> tuple[int, in
     finally:
         av.logging.set_level(level)
     parts = re.split(rf"^  Stream #0:{stream}\b.*$", text, flags=re.MULTILINE)
-    found = _CROPPING.findall(parts[-1].partition("\n  Stream #")[0]) if len(parts) == 2 else []
-    if len(found) != 1:
+    croppings = _CROPPING.findall(parts[-1].partition("\n  Stream #")[0]) if len(parts) == 2 else []
+    if len(croppings) != 1:
         return None
-    left, right, top, bottom = map(int, found[0])
+    left, right, top, bottom = map(int, croppings[0])
     return (left, right, top, bottom) if left + right + top + bottom else None

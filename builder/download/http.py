@@ -225,8 +225,8 @@ def _open(
     if settings.insecure:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    own = {"User-Agent": "ascnet", "Accept-Encoding": "identity"}
-    request = Request(_quoted(url), headers=own | dict(headers), method=method)
+    ours = {"User-Agent": "ascnet", "Accept-Encoding": "identity"}
+    request = Request(_quoted(url), headers=ours | dict(headers), method=method)
     try:
         return urlopen(request, timeout=settings.timeout, context=context)
     except (ValueError, OverflowError) as error:  # of where it is sent on to
