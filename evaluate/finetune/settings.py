@@ -6,7 +6,6 @@ al., AAAI 2021, by ASCNet's authors) or SlowFast (those of Feichtenhofer et al.,
 """
 
 from dataclasses import dataclass, field, replace
-from math import inf
 from pathlib import Path
 
 from evaluate.errors import EvaluateError
@@ -15,20 +14,22 @@ from trainer.config import recipe_file
 from trainer.config.settings import PRECISIONS, Augment, augment_rules
 from trainer.config.toml_text import read_toml
 from trainer.config.validation import (
+    LEARNING,
     LEAST_RATE,
-    MOST_BATCH,
     MOST_CLIPS,
     MOST_FRAMES,
     MOST_RATE,
     MOST_SIZE,
-    MOST_STEPS,
     MOST_STRIDE,
     MOST_WORKERS,
+    SEED,
+    Limits,
     Rule,
-    any_of,
     check_rules,
     name_rule,
+    one_of,
     range_rule,
+    rules_of,
 )
 from trainer.errors import TrainerError
 
@@ -111,42 +112,25 @@ class FinetuneSettings:
         )
 
 
-def _rules(own: FinetuneSettings) -> list[Rule]:
-    rising = list(own.drops) == sorted(set(own.drops)) and all(0 < drop < 1 for drop in own.drops)
+def _rules(settings: FinetuneSettings) -> list[Rule]:
+    limits: Limits = {
+        "optimiser": one_of(OPTIMISERS),
+        "schedule": one_of(SCHEDULES),
+        "drops": (_are_rising, "shares of the steps in (0, 1), rising"),
+        "factor": (lambda factor: 0 < factor <= 1, "in (0, 1]"),
+        "dropout": (lambda share: 0 <= share < 1, "in [0, 1)"),
+        "choose": one_of(CHOICES),
+        "precision": one_of(PRECISIONS),
+    }
     return [
-        name_rule("recipe", own.recipe),
-        (0 <= own.seed < 2**32, "seed", own.seed, "0 to 4294967295"),
-        (0 < own.epochs < 1e6, "epochs", own.epochs, "positive, below a million"),
-        (
-            0 <= own.steps <= MOST_STEPS,
-            "steps",
-            own.steps,
-            f"0 (then epochs count) to {MOST_STEPS}",
-        ),
-        (
-            2 <= own.batch <= MOST_BATCH,
-            "batch",
-            own.batch,
-            f"2 to {MOST_BATCH} (batch norm needs two)",
-        ),
-        (
-            own.optimiser in OPTIMISERS,
-            "optimiser",
-            own.optimiser,
-            any_of(OPTIMISERS),
-        ),
-        (0 < own.lr < inf, "lr", own.lr, "positive"),
-        (0 <= own.momentum < 1, "momentum", own.momentum, "in [0, 1)"),
-        (0 <= own.weight_decay < inf, "weight_decay", own.weight_decay, "0 or more"),
-        (0 <= own.warmup < 1, "warmup", own.warmup, "in [0, 1)"),
-        (own.schedule in SCHEDULES, "schedule", own.schedule, any_of(SCHEDULES)),
-        (rising, "drops", own.drops, "shares of the steps in (0, 1), rising"),
-        (0 < own.factor <= 1, "factor", own.factor, "in (0, 1]"),
-        (0 <= own.dropout < 1, "dropout", own.dropout, "in [0, 1)"),
-        (own.choose in CHOICES, "choose", own.choose, any_of(CHOICES)),
-        (own.precision in PRECISIONS, "precision", own.precision, any_of(PRECISIONS)),
-        range_rule("workers", own.workers, 0, MOST_WORKERS),
+        name_rule("recipe", settings.recipe),
+        *rules_of("", settings, SEED | LEARNING | limits),
+        range_rule("workers", settings.workers, 0, MOST_WORKERS),
     ]
+
+
+def _are_rising(drops: tuple[float, ...]) -> bool:
+    return list(drops) == sorted(set(drops)) and all(0 < drop < 1 for drop in drops)
 
 
 def _clips_rules(prefix: str, clips: Clips) -> list[Rule]:

@@ -8,22 +8,6 @@ from torch import nn
 from trainer.backbones.residual import ResidualNet
 
 
-class R2Plus1D(ResidualNet):
-    """float32 N x 3 x T x H x W to N x channels x T/8 x H/16 x W/16 (each rounded up)."""
-
-    def __init__(self, blocks: tuple[int, int, int, int]) -> None:
-        """`blocks` of each stage."""
-        stem = nn.Sequential(
-            nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
-            nn.BatchNorm3d(45),
-            nn.ReLU(inplace=True),
-            nn.Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False),
-            nn.BatchNorm3d(64),
-            nn.ReLU(inplace=True),
-        )
-        super().__init__(stem, 64, blocks, _convolutions)
-
-
 def _convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.Module]:
     # As many channels between the two as give the first 3x3x3 convolution its number of weights.
     # Both pairs of a block have them, as in the authors' own network and in torchvision.
@@ -40,6 +24,14 @@ def _pair(inside: int, middle: int, outside: int, stride: int) -> nn.Sequential:
     )
 
 
-def r2plus1d18() -> R2Plus1D:
+def r2plus1d18() -> ResidualNet:
     """R(2+1)D-18: 31 300 125 weights."""
-    return R2Plus1D((2, 2, 2, 2))
+    stem = nn.Sequential(
+        nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
+        nn.BatchNorm3d(45),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False),
+        nn.BatchNorm3d(64),
+        nn.ReLU(inplace=True),
+    )
+    return ResidualNet(stem, 64, (2, 2, 2, 2), _convolutions)

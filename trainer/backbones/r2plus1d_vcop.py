@@ -12,16 +12,6 @@ from trainer.backbones.residual import ResidualNet
 Sides = tuple[int, int, int]
 
 
-class R2Plus1DVCOP(ResidualNet):
-    """float32 N x 3 x T x H x W to N x 512 x T/8 x H/16 x W/16 (each rounded up)."""
-
-    def __init__(self) -> None:
-        stem = nn.Sequential(
-            *_pair(3, 64, (3, 7, 7), (1, 2, 2)), nn.BatchNorm3d(64), nn.ReLU(inplace=True)
-        )
-        super().__init__(stem, 64, (1, 1, 1, 1), _convolutions, _shortcut)
-
-
 def _convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.Module]:
     first = _pair(inside, outside, (3, 3, 3), (stride, stride, stride))
     return first, _pair(outside, outside, (3, 3, 3), (1, 1, 1))
@@ -48,6 +38,9 @@ def _pair(inside: int, outside: int, sides: Sides, strides: Sides) -> nn.Sequent
     )
 
 
-def r2plus1d_vcop() -> R2Plus1DVCOP:
+def r2plus1d_vcop() -> ResidualNet:
     """R(2+1)D of VCOP: 14 365 303 weights."""
-    return R2Plus1DVCOP()
+    stem = nn.Sequential(
+        *_pair(3, 64, (3, 7, 7), (1, 2, 2)), nn.BatchNorm3d(64), nn.ReLU(inplace=True)
+    )
+    return ResidualNet(stem, 64, (1, 1, 1, 1), _convolutions, _shortcut)

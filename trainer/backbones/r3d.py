@@ -8,19 +8,6 @@ from torch import nn
 from trainer.backbones.residual import ResidualNet
 
 
-class R3D(ResidualNet):
-    """float32 N x 3 x T x H x W to N x channels x T/8 x H/16 x W/16 (each rounded up)."""
-
-    def __init__(self, width: int, blocks: tuple[int, int, int, int]) -> None:
-        """`width`: channels of the stem; every stage doubles it. `blocks` of each stage."""
-        stem = nn.Sequential(
-            nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
-            nn.BatchNorm3d(width),
-            nn.ReLU(inplace=True),
-        )
-        super().__init__(stem, width, blocks, convolutions)
-
-
 def convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.Module]:
     """The two 3x3x3 convolutions of a block."""
     return (
@@ -29,11 +16,21 @@ def convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.
     )
 
 
-def r3d18() -> R3D:
+def _r3d(width: int, blocks: tuple[int, int, int, int]) -> ResidualNet:
+    """`width`: channels of the stem; every stage doubles it. `blocks` of each stage."""
+    stem = nn.Sequential(
+        nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
+        nn.BatchNorm3d(width),
+        nn.ReLU(inplace=True),
+    )
+    return ResidualNet(stem, width, blocks, convolutions)
+
+
+def r3d18() -> ResidualNet:
     """R3D-18: 33 166 272 weights."""
-    return R3D(64, (2, 2, 2, 2))
+    return _r3d(64, (2, 2, 2, 2))
 
 
-def r3d_tiny() -> R3D:
+def r3d_tiny() -> ResidualNet:
     """One block a stage and 16 channels, for CPUs: 903 984 weights."""
-    return R3D(16, (1, 1, 1, 1))
+    return _r3d(16, (1, 1, 1, 1))

@@ -37,10 +37,16 @@ class ResidualNet(Backbone):
         """`width`: channels of the stem; every stage doubles it. `blocks` of each stage."""
         super().__init__()
         self.stem = stem
-        self.layer1 = _stage(width, width, blocks[0], 1, convolutions, shortcut)
-        self.layer2 = _stage(width, 2 * width, blocks[1], 2, convolutions, shortcut)
-        self.layer3 = _stage(2 * width, 4 * width, blocks[2], 2, convolutions, shortcut)
-        self.layer4 = _stage(4 * width, 8 * width, blocks[3], 2, convolutions, shortcut)
+
+        def stage(inside: int, outside: int, count: int, stride: int) -> nn.Sequential:
+            first = Block(inside, outside, stride, convolutions, shortcut)
+            others = (Block(outside, outside, 1, convolutions, shortcut) for _ in range(count - 1))
+            return nn.Sequential(first, *others)
+
+        self.layer1 = stage(width, width, blocks[0], 1)
+        self.layer2 = stage(width, 2 * width, blocks[1], 2)
+        self.layer3 = stage(2 * width, 4 * width, blocks[2], 2)
+        self.layer4 = stage(4 * width, 8 * width, blocks[3], 2)
         self.channels = 8 * width
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
@@ -78,16 +84,3 @@ class Block(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         out: torch.Tensor = self.relu(self.conv2(self.conv1(x)) + shortcut)
         return out
-
-
-def _stage(
-    inside: int,
-    outside: int,
-    blocks: int,
-    stride: int,
-    convolutions: Convolutions,
-    shortcut: Shortcut,
-) -> nn.Sequential:
-    first = Block(inside, outside, stride, convolutions, shortcut)
-    others = (Block(outside, outside, 1, convolutions, shortcut) for _ in range(blocks - 1))
-    return nn.Sequential(first, *others)

@@ -9,21 +9,23 @@ from dataclasses import dataclass, field
 from math import inf
 
 from trainer.config.validation import (
-    MOST_BATCH,
+    LEARNING,
     MOST_CLIPS,
     MOST_FRAMES,
     MOST_SIDE,
     MOST_SIZE,
-    MOST_STEPS,
     MOST_STRIDE,
     MOST_WORKERS,
+    SEED,
+    Limits,
     Rule,
-    any_of,
     check_rules,
     name_rule,
+    one_of,
     pixels_rule,
     range_rule,
     rate_rule,
+    rules_of,
 )
 
 SHORT_VIDEOS = ("loop", "repeat_last", "error")
@@ -155,41 +157,42 @@ class Config:
         check_rules(_data_rules(self.data))
         check_rules(augment_rules(self.augment))
         check_rules(_objective_rules(self.objective, self.model.dim))
-        check_rules(_optim_rules(self.optim))
+        check_rules(rules_of("optim.", self.optim, LEARNING | _OPTIM))
+        check_rules([_parts_rule(self.optim)])
         check_rules(_other_rules(self))
 
 
+_OBJECTIVE: Limits = {
+    "appearance_contrast": (lambda share: 0 <= share <= 1, "from 0 to 1"),
+    "decorrelation": (lambda weight: 0 <= weight < inf, "0 or more"),
+    "momentum": (lambda momentum: 0 <= momentum < 1, "in [0, 1)"),
+    "bank": (lambda clips: clips >= 1, "at least 1"),
+    "speed_target": one_of(SPEED_TARGETS),
+    "speed_warmup": (lambda share: 0 <= share <= 1, "in [0, 1]"),
+    "collapse": (lambda share: 0 <= share < 1, "in [0, 1)"),
+    "collapse_steps": (lambda steps: steps >= 0, "0 (never stop) or more"),
+}
+_OPTIM: Limits = {
+    "optimiser": one_of(OPTIMISERS),
+    "trust": (lambda trust: trust > 0, "positive"),
+    "clip": (lambda norm: norm >= 0, "0 (no limit) or more"),
+}
+
+
 def _data_rules(data: Data) -> list[Rule]:
+    strides, count = data.strides, len(data.strides)
+    are_there = all(1 <= stride <= MOST_STRIDE for stride in strides)
+    differ = len(set(strides)) == count >= 2
     return [
         name_rule("data.split", data.split),
         range_rule("data.frames", data.frames, 1, MOST_FRAMES),
-        (
-            len(data.strides) <= _STRIDES,
-            "data.strides",
-            f"a list of {len(data.strides)}",
-            f"{_STRIDES} speeds at most",
-        ),
-        (
-            all(1 <= stride <= MOST_STRIDE for stride in data.strides),
-            "data.strides",
-            data.strides,
-            f"positive numbers, {MOST_STRIDE} at most",
-        ),
-        (
-            len(set(data.strides)) == len(data.strides) >= 2,
-            "data.strides",
-            data.strides,
-            "two different speeds or more, each once",
-        ),
+        (count <= _STRIDES, "data.strides", f"a list of {count}", f"{_STRIDES} speeds at most"),
+        (are_there, "data.strides", strides, f"positive numbers, {MOST_STRIDE} at most"),
+        (differ, "data.strides", strides, "two different speeds or more, each once"),
         range_rule("data.size", data.size, 16, MOST_SIZE),
         pixels_rule("data.", data.frames, data.size),
         range_rule("data.short_side", data.short_side, 0, MOST_SIDE),
-        (
-            data.short_videos in SHORT_VIDEOS,
-            "data.short_videos",
-            data.short_videos,
-            any_of(SHORT_VIDEOS),
-        ),
+        *rules_of("data.", data, {"short_videos": one_of(SHORT_VIDEOS)}),
         rate_rule("data.fps", data.fps),
         range_rule("data.workers", data.workers, 0, MOST_WORKERS),
         range_rule("data.streams", data.streams, 0, MOST_WORKERS),
@@ -199,124 +202,53 @@ def _data_rules(data: Data) -> list[Rule]:
 
 def augment_rules(augment: Augment) -> list[Rule]:
     """What the settings of the augmentation may be, wherever they are used."""
-    area, ratio = augment.area, augment.ratio
     two_shares = "two shares in (0, 1], the smaller first"
     two_ratios = "two numbers from 0.01 to 100, the smaller first"
-    shares = ("flip", "jitter", "hue", "gray", "blur")
-    chances = [(name, getattr(augment, name)) for name in shares]
-    spreads = ("brightness", "contrast", "saturation")
-    factors = [(name, getattr(augment, name)) for name in spreads]
-    sigma = augment.blur_sigma
-    return [
-        *((0 <= value <= 1, f"augment.{name}", value, "0 to 1") for name, value in chances),
-        *((0 <= value < inf, f"augment.{name}", value, "0 or more") for name, value in factors),
-        (0 <= sigma[0] <= sigma[1] <= 100, "augment.blur_sigma", sigma, "0 to 100, smaller first"),
-        (0 < area[0] <= area[1] <= 1, "augment.area", area, two_shares),
-        (0.01 <= ratio[0] <= ratio[1] <= 100, "augment.ratio", ratio, two_ratios),
-    ]
+    limits: Limits = {
+        **dict.fromkeys(
+            ("flip", "jitter", "hue", "gray", "blur"), (lambda share: 0 <= share <= 1, "0 to 1")
+        ),
+        **dict.fromkeys(
+            ("brightness", "contrast", "saturation"), (lambda f: 0 <= f < inf, "0 or more")
+        ),
+        "blur_sigma": (lambda s: 0 <= s[0] <= s[1] <= 100, "0 to 100, smaller first"),
+        "area": (lambda area: 0 < area[0] <= area[1] <= 1, two_shares),
+        "ratio": (lambda ratio: 0.01 <= ratio[0] <= ratio[1] <= 100, two_ratios),
+    }
+    return list(rules_of("augment.", augment, limits))
 
 
 def _objective_rules(objective: Objective, dim: int) -> list[Rule]:
     weights = [objective.appearance_weight, objective.speed_weight]
+    are_weights = all(0 <= weight < inf for weight in weights) and any(weights)
+    names = "objective.appearance_weight and objective.speed_weight"
+    numbers, k = objective.bank * dim, objective.neighbours
+    most = f"{_BANK_NUMBERS} numbers at most (a GB for each space)"
+    is_within = 1 <= k <= objective.bank
     return [
-        (
-            all(0 <= weight < inf for weight in weights) and any(weights),
-            "objective.appearance_weight and objective.speed_weight",
-            weights,
-            "0 or more, one of them above 0",
-        ),
-        (
-            0 <= objective.appearance_contrast <= 1,
-            "objective.appearance_contrast",
-            objective.appearance_contrast,
-            "from 0 to 1",
-        ),
-        (
-            0 <= objective.decorrelation < inf,
-            "objective.decorrelation",
-            objective.decorrelation,
-            "0 or more",
-        ),
-        (0 <= objective.momentum < 1, "objective.momentum", objective.momentum, "in [0, 1)"),
-        (objective.bank >= 1, "objective.bank", objective.bank, "at least 1"),
-        (
-            objective.bank * dim <= _BANK_NUMBERS,
-            "objective.bank x model.dim",
-            objective.bank * dim,
-            f"{_BANK_NUMBERS} numbers at most (a GB for each space)",
-        ),
-        (
-            1 <= objective.neighbours <= objective.bank,
-            "objective.neighbours",
-            objective.neighbours,
-            "from 1 to objective.bank",
-        ),
-        (
-            objective.speed_target in SPEED_TARGETS,
-            "objective.speed_target",
-            objective.speed_target,
-            any_of(SPEED_TARGETS),
-        ),
-        (
-            0 <= objective.speed_warmup <= 1,
-            "objective.speed_warmup",
-            objective.speed_warmup,
-            "in [0, 1]",
-        ),
-        (0 <= objective.collapse < 1, "objective.collapse", objective.collapse, "in [0, 1)"),
-        (
-            objective.collapse_steps >= 0,
-            "objective.collapse_steps",
-            objective.collapse_steps,
-            "0 (never stop) or more",
-        ),
+        (are_weights, names, weights, "0 or more, one of them above 0"),
+        *rules_of("objective.", objective, _OBJECTIVE),
+        (numbers <= _BANK_NUMBERS, "objective.bank x model.dim", numbers, most),
+        (is_within, "objective.neighbours", k, "from 1 to objective.bank"),
     ]
 
 
-def _optim_rules(optim: Optim) -> list[Rule]:
-    is_divided = optim.accumulate >= 1 and optim.batch % optim.accumulate == 0
-    is_divided = is_divided and optim.batch // optim.accumulate >= 2
-    return [
-        (
-            2 <= optim.batch <= MOST_BATCH,
-            "optim.batch",
-            optim.batch,
-            f"2 to {MOST_BATCH} (batch norm needs two)",
-        ),
-        (
-            is_divided,
-            "optim.accumulate",
-            optim.accumulate,
-            f"what divides optim.batch ({optim.batch}) into parts of two videos or more",
-        ),
-        (0 < optim.epochs < 1e6, "optim.epochs", optim.epochs, "positive, below a million"),
-        (
-            0 <= optim.steps <= MOST_STEPS,
-            "optim.steps",
-            optim.steps,
-            f"0 (then epochs count) to {MOST_STEPS}",
-        ),
-        (optim.optimiser in OPTIMISERS, "optim.optimiser", optim.optimiser, any_of(OPTIMISERS)),
-        (0 < optim.lr < inf, "optim.lr", optim.lr, "positive"),
-        (0 <= optim.momentum < 1, "optim.momentum", optim.momentum, "in [0, 1)"),
-        (0 <= optim.weight_decay < inf, "optim.weight_decay", optim.weight_decay, "0 or more"),
-        (0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "in [0, 1)"),
-        (optim.trust > 0, "optim.trust", optim.trust, "positive"),
-        (optim.clip >= 0, "optim.clip", optim.clip, "0 (no limit) or more"),
-    ]
+def _parts_rule(optim: Optim) -> Rule:
+    parts = optim.accumulate
+    is_divided = parts >= 1 and optim.batch % parts == 0 and optim.batch // parts >= 2
+    allowed = f"what divides optim.batch ({optim.batch}) into parts of two videos or more"
+    return (is_divided, "optim.accumulate", parts, allowed)
 
 
 def _other_rules(config: Config) -> list[Rule]:
-    precision = config.device.precision
+    positive = (lambda steps: steps >= 1, "at least 1")
     return [
         name_rule("recipe", config.recipe),
-        (0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295"),
-        (config.log_every >= 1, "log_every", config.log_every, "at least 1"),
-        (config.checkpoint_every >= 1, "checkpoint_every", config.checkpoint_every, "at least 1"),
+        *rules_of("", config, SEED | {"log_every": positive, "checkpoint_every": positive}),
         range_rule("milestones", config.milestones, 0, 10_000),
         range_rule("model.hidden", config.model.hidden, 1, _WIDTH),
         range_rule("model.dim", config.model.dim, 2, _WIDTH),
-        (precision in PRECISIONS, "device.precision", precision, any_of(PRECISIONS)),
+        *rules_of("device.", config.device, {"precision": one_of(PRECISIONS)}),
         range_rule("evaluate.clips", config.evaluate.clips, 1, MOST_CLIPS),
         range_rule("evaluate.stride", config.evaluate.stride, 1, MOST_STRIDE),
     ]

@@ -1,12 +1,14 @@
 """Rules for settings: what is allowed, said where a value breaks one."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from typing import Any
 
 from builder.plain_name import is_plain_name
 from trainer.errors import TrainerError
 
 Rule = tuple[bool, str, Any, str]  # is it fine, its name, its value, what is allowed
+Limits = dict[str, tuple[Callable[[Any], bool], str]]  # of each setting: a test, and in words
 
 # A recipe or a run may be another's: what is far above all that anybody trains with would only fill
 # the memory, or never end.
@@ -20,6 +22,18 @@ MOST_CLIPS = 1000  # of a video
 MOST_WORKERS = 1024  # threads
 MOST_BATCH = 65_536
 MOST_STEPS = 10**9
+
+# Of settings that the training of an encoder and that of a classifier both have.
+SEED: Limits = {"seed": (lambda seed: 0 <= seed < 2**32, "0 to 4294967295")}
+LEARNING: Limits = {
+    "epochs": (lambda epochs: 0 < epochs < 1e6, "positive, below a million"),
+    "steps": (lambda n: 0 <= n <= MOST_STEPS, f"0 (then epochs count) to {MOST_STEPS}"),
+    "batch": (lambda n: 2 <= n <= MOST_BATCH, f"2 to {MOST_BATCH} (batch norm needs two)"),
+    "lr": (lambda rate: 0 < rate < inf, "positive"),
+    "momentum": (lambda momentum: 0 <= momentum < 1, "in [0, 1)"),
+    "weight_decay": (lambda decay: 0 <= decay < inf, "0 or more"),
+    "warmup": (lambda share: 0 <= share < 1, "in [0, 1)"),
+}
 
 
 def check_rules(rules: Iterable[Rule]) -> None:
@@ -57,7 +71,13 @@ def pixels_rule(prefix: str, frames: int, size: int) -> Rule:
     return (pixels <= MOST_PIXELS, name, pixels, f"{MOST_PIXELS} pixels at most")
 
 
-def any_of(names: Any) -> str:
-    """ "sgd, lars or adamw"."""
-    *most, last = names
-    return f"{', '.join(most)} or {last}"
+def rules_of(prefix: str, settings: Any, limits: Limits) -> Iterator[Rule]:
+    """A rule for each setting that has a limit. `prefix`: of the names of the settings."""
+    for name, (is_fine, allowed) in limits.items():
+        value = getattr(settings, name)
+        yield is_fine(value), f"{prefix}{name}", value, allowed
+
+
+def one_of(names: tuple[str, ...]) -> tuple[Callable[[Any], bool], str]:
+    """The limit of a setting that is one of some words: "sgd, lars or adamw"."""
+    return names.__contains__, f"{', '.join(names[:-1])} or {names[-1]}"
