@@ -14,7 +14,7 @@ import torch
 from builder.command_line import command_line, in_python, quoted
 from tests.commands import run_ascnet
 from trainer.errors import TrainerError
-from trainer.weights.load import read_tensors
+from trainer.weights.read import read_tensors
 
 NAMES = (
     "$(touch X)",

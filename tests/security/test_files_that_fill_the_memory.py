@@ -25,7 +25,7 @@ from tests.commands import run_ascnet
 from tests.evaluate.stores import random_store, store_of, video
 from trainer.errors import TrainerError
 from trainer.run import checkpoint, torch_archive, trained_videos
-from trainer.weights.load import read_tensors
+from trainer.weights.read import read_tensors
 
 DEEP = "[" * 200_000
 BIG = 1 << 30

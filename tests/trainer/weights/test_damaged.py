@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from trainer.errors import TrainerError
-from trainer.weights.load import backbone_from_file, backbone_of, load_weights, read_tensors
+from trainer.weights.load import backbone_from_file, backbone_of, load_weights
+from trainer.weights.read import read_tensors
 
 TENSORS = {"conv.weight": torch.arange(600.0).reshape(20, 30), "bn.bias": torch.ones(7)}
 KINDS = ("zip.pth", "old.pth", "x.safetensors")
@@ -106,7 +107,7 @@ def test_files_that_the_system_refuses(tmp_path, monkeypatch, name):
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / name).write_bytes(intact(tmp_path, name))
-    monkeypatch.setattr("trainer.weights.load.torch.load", refuse)
-    monkeypatch.setattr("trainer.weights.load.load_file", refuse)
+    monkeypatch.setattr("trainer.weights.read.torch.load", refuse)
+    monkeypatch.setattr("trainer.weights.read.load_file", refuse)
     with pytest.raises(TrainerError, match=r"cannot be read .*Permission denied"):
         load_weights(torch.nn.Linear(1, 1), tmp_path / name)

@@ -17,7 +17,8 @@ import torch
 
 from trainer.errors import TrainerError
 from trainer.weights.file_kind import something_else
-from trainer.weights.load import backbone_from_file, backbone_of, load_weights, read_tensors
+from trainer.weights.load import backbone_from_file, backbone_of, load_weights
+from trainer.weights.read import read_tensors
 
 PAGE = b"\n <!DOCTYPE html><html><head><title>Virus\n scan warning</title></head></html>"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 132345678\n"

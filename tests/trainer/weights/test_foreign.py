@@ -13,7 +13,8 @@ from tests import foreign_networks
 from trainer.backbones import BACKBONES, make_backbone
 from trainer.errors import TrainerError
 from trainer.weights.foreign import rename
-from trainer.weights.load import backbone_from_file, backbone_of, load_weights, read_tensors
+from trainer.weights.load import backbone_from_file, backbone_of, load_weights
+from trainer.weights.read import read_tensors
 
 Tensors = dict[str, Tensor]
 

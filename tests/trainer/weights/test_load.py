@@ -15,7 +15,8 @@ from trainer.backbones import BACKBONES, make_backbone
 from trainer.errors import TrainerError
 from trainer.run.checkpoint import list_checkpoints
 from trainer.weights.export import export
-from trainer.weights.load import backbone_from_file, backbone_of, load_weights, read_tensors
+from trainer.weights.load import backbone_from_file, backbone_of, load_weights
+from trainer.weights.read import read_tensors
 
 Tensors = dict[str, torch.Tensor]
 
