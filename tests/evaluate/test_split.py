@@ -66,3 +66,5 @@ def test_splits(dataset, changed):
     dataset = changed(lambda i, video: {"splits": {"1": "train"}})
     with pytest.raises(EvaluateError, match="no labelled test videos in split 1"):
         parts_of(dataset, "1")
+    with pytest.raises(EvaluateError, match=r"no split with .* to test on; its splits are 1 \(tr"):
+        splits_of(dataset, "all")

@@ -99,6 +99,7 @@ WRONG = {
     "clips are of videos": set_to("clip_video", -1),
     "clips are of videos that": set_to("clip_video", 4),
     "its clips are of videos that": set_to("clip_video", [0, 2**31 - 1, -(2**31), 2, 3]),
+    "clips are of videos that it does not": set_to("clip_video", [0, 3, 1, 2, 3]),
     "first and last frames are none": set_to("clip_frames", -1),
     "its first and last frames are": set_to("clip_frames", [5, 4]),
     "its first and last frames are none": set_to("clip_frames", 2**31 - 1),

@@ -54,18 +54,31 @@ with together("cpu") as (rank, device):
 
 
 TRAIN = """
-import sys
+import os, signal, sys
 from pathlib import Path
-from trainer import pretrain
+from trainer import pretrain, step
 from trainer.config import recipe_file
-from trainer.distributed import together
 from trainer.data.training_set import gather
+from trainer.distributed import together
+from trainer.errors import TrainerError
+from trainer.step import Stepper
 run, shards = Path(sys.argv[1]), Path(sys.argv[2])
 settings = recipe_file.load(run / "config.toml")
+augment, update = step.augment, Stepper._update
 with together("cpu") as (rank, device):
     data = gather({shards: str(shards)}, settings.data)
-    last = pretrain.train(run, settings, data, device, rank=rank)
-    print(rank.number, last.get("step"))
+    def augmented(*arguments):
+        return augment(*arguments) * (float("nan") if SPOILT and rank.number else 1.0)
+    def updated(self, number):
+        update(self, number)
+        if rank.number and number == 2:
+            AFTER
+    step.augment, Stepper._update = augmented, updated
+    try:
+        last = pretrain.train(run, settings, data, device, rank=rank)
+        print(rank.number, last.get("step"))
+    except (TrainerError, KeyboardInterrupt) as error:
+        print(type(error).__name__, error)
 """
 
 
@@ -99,6 +112,15 @@ def run_together(count: int, *command: str) -> list[str]:
     return said
 
 
+def train_together(
+    count: int, run: Path, shards: Path, after: str = "pass", spoilt: bool = False
+) -> list[str]:
+    """Train a run to its end. `after`: what rank 1 does after its third step; `spoilt`: its clips
+    are no numbers."""
+    program = TRAIN.replace("AFTER", after).replace("SPOILT", str(spoilt))
+    return [text.strip() for text in run_together(count, "-c", program, str(run), str(shards))]
+
+
 def after_three_steps(count: int, settings, shards: Path, folder: Path) -> list[dict]:
     folder.mkdir()
     (folder / "config.toml").write_text(dump(settings))
@@ -107,26 +129,24 @@ def after_three_steps(count: int, settings, shards: Path, folder: Path) -> list[
     return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(count)]
 
 
-@pytest.fixture(scope="module", params=["place", "direction"])
-def settings(tiny, request):
+@pytest.fixture(scope="module")
+def settings(tiny):
     """More neighbours are wanted than the bank has for a clip: ranks find unequal numbers."""
     changes = ("optim.batch=8", "objective.bank=24", "objective.neighbours=16", "optim.lr=0.05")
     ours = ("objective.decorrelation=2", "objective.appearance_contrast=0.7")
-    return override(tiny, (*changes, *ours, f"objective.speed_target={request.param}"))
-
-
-@pytest.fixture(scope="module")
-def alone(settings, shards, tmp_path_factory):
-    return after_three_steps(1, settings, shards, tmp_path_factory.mktemp("ranks") / "one")[0]
+    return override(tiny, (*changes, *ours))
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.allclose(a, b, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.parametrize("target", ["place", "direction"])
 def test_two_ranks_give_the_gradients_of_one_with_the_joint_batch(
-    settings, alone, shards, tmp_path
+    target, settings, shards, tmp_path
 ):
+    settings = override(settings, (f"objective.speed_target={target}",))
+    (alone,) = after_three_steps(1, settings, shards, tmp_path / "one")
     first, second = after_three_steps(2, settings, shards, tmp_path / "two")
     assert close(first["seen"], alone["seen"])
     assert alone["seen"][-1, 2] > 0  # SCP takes part
@@ -138,14 +158,10 @@ def test_two_ranks_give_the_gradients_of_one_with_the_joint_batch(
     assert one.keys() == two.keys()
     for name, value in one.items():  # the bank's order, too
         assert close(two[name], value), name
-    for name, value in two.items():
-        assert torch.equal(value, second["state"]["model"][name]), name
-
-
-def test_batch_norm_of_each_rank_alone_gives_others(settings, alone, shards, tmp_path):
-    """That the comparison can fail: without batch norm over all ranks it does."""
+        assert torch.equal(two[name], second["state"]["model"][name]), name
+    # That the comparison can fail: without batch norm over all ranks it does.
     apart = override(settings, ("device.sync_bn=false",))
-    first, _ = after_three_steps(2, apart, shards, tmp_path / "two")
+    first, _ = after_three_steps(2, apart, shards, tmp_path / "apart")
     wrong = [n for n, g in alone["gradients"].items() if not close(first["gradients"][n], g)]
     assert len(wrong) > len(alone["gradients"]) / 2
 
@@ -163,17 +179,17 @@ def test_a_run_of_two_ranks_goes_on_as_one(settings, training_set, shards, tmp_p
     """Checkpoints are the same whatever the number of ranks; rank 0 writes them."""
     run = tmp_path / "run"
     start_run(run, settings, training_set)
-    said = run_together(2, "-c", TRAIN, str(run), str(shards))
+    said = train_together(2, run, shards)
     assert [line.split()[-2:] for line in said] == [["0", "8"], ["1", "None"]]
     (run / "checkpoints" / "00000008.pt").unlink()
-    assert run_together(1, "-c", TRAIN, str(run), str(shards))[0].split() == ["0", "8"]
+    assert train_together(1, run, shards) == ["0 8"]
 
 
 def test_two_ranks_in_bf16(settings, training_set, shards, tmp_path):
     half = override(settings, ("device.precision=bf16", "data.frames=20"))
     run = tmp_path / "run"
     start_run(run, half, training_set, ranks=2)
-    run_together(2, "-c", TRAIN, str(run), str(shards))
+    train_together(2, run, shards)
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
     assert all(0 < line["std_appearance"] < 1 and line["loss"] < 8 for line in lines)
@@ -181,31 +197,9 @@ def test_two_ranks_in_bf16(settings, training_set, shards, tmp_path):
 
 def test_a_loss_that_is_no_number_on_one_of_two_ranks(settings, training_set, shards, tmp_path):
     """Both say so, and both keep their clips before one of them ends."""
-    program = """
-import sys
-from pathlib import Path
-import torch
-from trainer import pretrain, step
-from trainer.config import recipe_file
-from trainer.errors import TrainerError
-from trainer.distributed import together
-from trainer.data.training_set import gather
-run, shards = Path(sys.argv[1]), Path(sys.argv[2])
-settings = recipe_file.load(run / "config.toml")
-whole = step.augment
-with together("cpu") as (rank, device):
-    def spoilt(*arguments):
-        return whole(*arguments) * (float("nan") if rank.number else 1.0)
-    step.augment = spoilt
-    data = gather({shards: str(shards)}, settings.data)
-    try:
-        pretrain.train(run, settings, data, device, rank=rank)
-    except TrainerError as error:
-        print(error)
-"""
     run = tmp_path / "run"
     start_run(run, settings, training_set, ranks=2)
-    for number, said in enumerate(run_together(2, "-c", program, str(run), str(shards))):
+    for number, said in enumerate(train_together(2, run, shards, spoilt=True)):
         assert "The loss is nan at step 1" in said
         kept = run / f"failed-step-00000001-rank{number}.pt"
         assert str(kept) in said
@@ -215,34 +209,10 @@ with together("cpu") as (rank, device):
 
 def test_weights_that_are_no_numbers_on_one_of_two_ranks(settings, training_set, shards, tmp_path):
     """Both say so before one of them ends: none waits for the other in the next step."""
-    program = """
-import sys
-from pathlib import Path
-import torch
-from trainer import pretrain
-from trainer.config import recipe_file
-from trainer.errors import TrainerError
-from trainer.distributed import together
-from trainer.step import Stepper
-from trainer.data.training_set import gather
-run, shards = Path(sys.argv[1]), Path(sys.argv[2])
-settings = recipe_file.load(run / "config.toml")
-update = Stepper._update
-with together("cpu") as (rank, device):
-    def spoilt(self, step):
-        update(self, step)
-        if rank.number and step == 2:
-            next(self.state.model.parameters()).data.fill_(float("inf"))
-    Stepper._update = spoilt
-    data = gather({shards: str(shards)}, settings.data)
-    try:
-        pretrain.train(run, settings, data, device, rank=rank)
-    except TrainerError as error:
-        print(error)
-"""
     run = tmp_path / "run"
     start_run(run, override(settings, ("milestones=0",)), training_set, ranks=2)
-    for said in run_together(2, "-c", program, str(run), str(shards)):
+    spoil = "next(self.state.model.parameters()).data.fill_(float('inf'))"
+    for said in train_together(2, run, shards, after=spoil):
         assert "Weights are no numbers at step 3" in said
     assert not (run / "checkpoints").exists()
 
@@ -250,35 +220,11 @@ with together("cpu") as (rank, device):
 def test_a_signal_to_one_of_two_ranks_stops_both_and_saves(
     settings, training_set, shards, tmp_path
 ):
-    program = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from trainer import pretrain
-from trainer.config import recipe_file
-from trainer.distributed import together
-from trainer.step import Stepper
-from trainer.data.training_set import gather
-run, shards = Path(sys.argv[1]), Path(sys.argv[2])
-settings = recipe_file.load(run / "config.toml")
-update = Stepper._update
-with together("cpu") as (rank, device):
-    def signalled(self, step):
-        update(self, step)
-        if rank.number and step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-    Stepper._update = signalled
-    data = gather({shards: str(shards)}, settings.data)
-    try:
-        pretrain.train(run, settings, data, device, rank=rank)
-    except KeyboardInterrupt:
-        print("stopped")
-"""
     run = tmp_path / "run"
     rare = override(settings, ("milestones=0", "checkpoint_every=100"))
     start_run(run, rare, training_set, ranks=2)
-    said = run_together(2, "-c", program, str(run), str(shards))
-    assert [text.strip() for text in said] == ["stopped", "stopped"]
+    said = train_together(2, run, shards, after="os.kill(os.getpid(), signal.SIGTERM)")
+    assert said == ["KeyboardInterrupt", "KeyboardInterrupt"]
     assert [path.name for path in (run / "checkpoints").glob("*")] == ["00000004.pt"]
 
 

@@ -18,31 +18,34 @@ def test_no_decay_on_norms_and_biases(tiny, name):
     assert count == sum(p.requires_grad for p in model.parameters())
 
 
-def two_steps(name: str, **changes: float) -> nn.Linear:
-    """Two steps at lr 0.5 on a loss whose gradient is 3 for every weight and bias."""
+def two_steps(name: str, scale: float = 1.0, gradient: float = 3.0, **changes: float) -> nn.Linear:
+    """Two steps at lr 0.5, from weights `scale` * (3, 4), on a loss whose gradient is the same for
+    every weight and bias."""
     layer = nn.Linear(2, 1)
     with torch.no_grad():
-        layer.weight.copy_(torch.tensor([[3.0, 4.0]]))
+        layer.weight.copy_(scale * torch.tensor([[3.0, 4.0]]))
         layer.bias.zero_()
     optimiser = make_optimiser(layer, Optim(optimiser=name, **changes))
     for group in optimiser.param_groups:
         group["lr"] = 0.5
     for _ in range(2):
         optimiser.zero_grad()
-        (3 * (layer.weight.sum() + layer.bias.sum())).backward()
+        (gradient * (layer.weight.sum() + layer.bias.sum())).backward()
         optimiser.step()
     return layer
 
 
-def test_lars_by_hand():
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+@pytest.mark.parametrize("gradient", [3.0, 0.03])
+def test_lars_by_hand(scale, gradient):
     """|w| = 5, g = (3, 3) + 0.1 w = (3.3, 3.4): a step of 0.01 * 5 / |g| in the direction g."""
-    layer = two_steps("lars", weight_decay=0.1, trust=0.01, momentum=0.0)
-    w = torch.tensor([3.0, 4.0])
+    layer = two_steps("lars", scale, gradient, weight_decay=0.1, trust=0.01, momentum=0.0)
+    w = scale * torch.tensor([3.0, 4.0])
     for _ in range(2):
-        g = 3 + 0.1 * w
+        g = gradient + 0.1 * w
         w = w - 0.5 * (0.01 * w.norm() / g.norm()) * g
-    assert torch.allclose(layer.weight[0], w, atol=1e-6)
-    assert layer.bias.item() == pytest.approx(-0.5 * 3 * 2)  # plain SGD, no decay
+    assert torch.allclose(layer.weight[0], w, rtol=1e-5, atol=0)
+    assert layer.bias.item() == pytest.approx(-0.5 * gradient * 2)  # plain SGD, no decay
 
 
 def test_lars_has_momentum_and_starts_from_zero_weights():

@@ -13,6 +13,7 @@ import torch
 from builder.errors import BuilderError
 from trainer import pretrain, step
 from trainer.config.recipe_file import override
+from trainer.data.augment import square_crop
 from trainer.data.batches import training_batches
 from trainer.data.training_set import gather
 from trainer.distributed import ALONE
@@ -22,6 +23,7 @@ from trainer.run.checkpoint import list_checkpoints, load_last
 from trainer.run.log import LOG_FILE, TIMES, TrainingLog
 from trainer.run.run import start_run
 from trainer.step import Stepper
+from trainer.training_state import TrainingState
 
 CPU = torch.device("cpu")
 
@@ -39,6 +41,13 @@ def same(a, b) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b
+
+
+def train(run, settings, data, *more):
+    """Train a new run, or go on with one."""
+    if not run.exists():
+        start_run(run, settings, data)
+    return pretrain.train(run, settings, data, CPU, *more)
 
 
 def test_what_a_run_leaves_behind(finished_run):
@@ -60,10 +69,10 @@ def test_what_a_run_leaves_behind(finished_run):
 
 
 def test_twice_the_same(finished_run, tiny, training_set, tmp_path):
-    start_run(tmp_path / "again", tiny, training_set)
-    pretrain.train(tmp_path / "again", tiny, training_set, CPU)
-    assert log_of(tmp_path / "again") == log_of(finished_run)
-    assert same(load_last(tmp_path / "again")[1], load_last(finished_run)[1])
+    run = tmp_path / "again"
+    train(run, tiny, training_set)
+    assert log_of(run) == log_of(finished_run)
+    assert same(load_last(run)[1], load_last(finished_run)[1])
 
 
 def test_killed_and_resumed_equals_uninterrupted(
@@ -90,7 +99,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     process.wait()
     steps = [int(path.stem) for path in list_checkpoints(run)]
     assert steps and steps[-1] < 8, steps
-    pretrain.train(run, tiny, training_set, CPU)
+    train(run, tiny, training_set)
     assert log_of(run) == log_of(finished_run)
     assert same(load_last(run)[1], load_last(finished_run)[1])
 
@@ -100,7 +109,6 @@ def test_a_signal_is_obeyed_after_the_step_which_is_saved(
     number, finished_run, tiny, training_set, tmp_path
 ):
     run, rare = tmp_path / "run", override(tiny, ("checkpoint_every=100", "milestones=1"))
-    start_run(run, rare, training_set)
     before = signal.getsignal(number)
 
     def stop(done: int, total: int, text: str) -> None:
@@ -108,10 +116,10 @@ def test_a_signal_is_obeyed_after_the_step_which_is_saved(
             os.kill(os.getpid(), number)
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain.train(run, rare, training_set, CPU, stop)
+        train(run, rare, training_set, stop)
     assert signal.getsignal(number) == before
     assert [path.name for path in list_checkpoints(run)] == ["00000003.pt"]
-    pretrain.train(run, rare, training_set, CPU)
+    train(run, rare, training_set)
     assert log_of(run) == log_of(finished_run)
     for part in ("model", "optimiser"):
         assert same(load_last(run)[1][part], load_last(finished_run)[1][part])
@@ -129,10 +137,9 @@ def test_a_signal_while_clips_are_waited_for(tiny, training_set, tmp_path, monke
         time.sleep(60)
 
     monkeypatch.setattr(pretrain, "training_batches", stalled)
-    start_run(tmp_path / "run", tiny, training_set)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        pretrain.train(tmp_path / "run", tiny, training_set, CPU)
+        train(tmp_path / "run", tiny, training_set)
     assert time.monotonic() - began < 50
     assert load_last(tmp_path / "run")[1]["step"] == 2
 
@@ -143,9 +150,8 @@ def test_a_second_ctrl_c_stops_within_the_step(tiny, training_set, tmp_path, mon
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Stepper, "_update", hangs)
-    start_run(tmp_path / "run", tiny, training_set)
     with pytest.raises(KeyboardInterrupt):
-        pretrain.train(tmp_path / "run", tiny, training_set, CPU)
+        train(tmp_path / "run", tiny, training_set)
     assert not list_checkpoints(tmp_path / "run")
     assert "Ctrl-C again stops at once" in capsys.readouterr().err
 
@@ -169,8 +175,7 @@ def test_a_damaged_line_of_the_log_is_dropped_with_a_warning(
     path = tmp_path / "run" / LOG_FILE
     lines = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join([*lines[:2], line, *lines[2:]]) + b"\n")
-    last = pretrain.train(tmp_path / "run", tiny, training_set, CPU)
-    assert last["step"] == 8
+    assert train(tmp_path / "run", tiny, training_set)["step"] == 8
     assert log_of(tmp_path / "run") == log_of(finished_run)
     assert f"{path}: what cannot be read is dropped, line 3." in caplog.text
 
@@ -183,23 +188,21 @@ def test_a_loss_that_is_no_number_at_first_is_not_blamed_on_learning(
 
     augment = step.augment
     monkeypatch.setattr(step, "augment", spoilt)
-    start_run(tmp_path / "run", tiny, training_set)
     with pytest.raises(TrainerError, match="nan at step 1, before any weight was changed") as said:
-        pretrain.train(tmp_path / "run", tiny, training_set, CPU)
+        train(tmp_path / "run", tiny, training_set)
     assert "optim.lr" not in str(said.value)
 
 
 def test_two_trainings_of_one_run(tiny, training_set, tmp_path):
     run, seen = tmp_path / "run", []
-    start_run(run, tiny, training_set)
 
     def train_again(done: int, total: int, text: str) -> None:
         if not seen:
             with pytest.raises(BuilderError, match="Another process is writing to") as caught:
-                pretrain.train(run, tiny, training_set, CPU)
+                train(run, tiny, training_set)
             seen.append(caught.value)
 
-    pretrain.train(run, tiny, training_set, CPU, train_again)
+    train(run, tiny, training_set, train_again)
     assert seen
 
 
@@ -211,7 +214,7 @@ def test_a_damaged_last_checkpoint_costs_steps_but_not_the_run(
     last = list_checkpoints(run)[-1]
     last.write_bytes(last.read_bytes()[:-5000])
     steps = []
-    pretrain.train(run, tiny, training_set, CPU, lambda done, total, text: steps.append(done))
+    train(run, tiny, training_set, lambda done, total, text: steps.append(done))
     assert "00000008.pt is damaged" in caplog.text
     assert steps == [7, 8]
     assert log_of(run) == log_of(finished_run)
@@ -221,9 +224,8 @@ def test_a_damaged_last_checkpoint_costs_steps_but_not_the_run(
 def test_a_loss_that_is_no_number_stops_the_run(tiny, training_set, tmp_path):
     wild = override(tiny, ("optim.lr=1e30", "optim.warmup=0.0"))
     run = tmp_path / "wild"
-    start_run(run, wild, training_set)
     with pytest.raises(TrainerError, match=r"The loss is nan at step (\d).*optim.lr") as caught:
-        pretrain.train(run, wild, training_set, CPU)
+        train(run, wild, training_set)
     (kept,) = run.glob("failed-step-*.pt")
     assert str(kept) in str(caught.value)
     state = torch.load(kept, weights_only=True)
@@ -246,9 +248,8 @@ def test_a_loss_that_is_no_number_never_reaches_the_weights(
         return replace(losses, loss=bad, total=losses.total * bad) if len(calls) == 3 else losses
 
     monkeypatch.setattr(ASCNet, "forward", third_is_nan)
-    start_run(run, settings, training_set)
     with pytest.raises(TrainerError, match="The loss is nan at step 3"):
-        pretrain.train(run, settings, training_set, CPU)
+        train(run, settings, training_set)
     kept = torch.load(run / "failed-step-00000003-rank0.pt", weights_only=True)["model"]
     path, state = load_last(run)
     assert path.name == "00000002.pt"
@@ -267,9 +268,8 @@ def test_weights_that_are_no_numbers_are_not_saved(tiny, training_set, tmp_path,
         update(self, step)
 
     monkeypatch.setattr(Stepper, "_update", overflow)
-    start_run(run, settings, training_set)
     with pytest.raises(TrainerError, match="Weights are no numbers at step 4"):
-        pretrain.train(run, settings, training_set, CPU)
+        train(run, settings, training_set)
     assert load_last(run)[1]["step"] == 2
 
 
@@ -277,8 +277,7 @@ def test_a_collapse_stops_the_run(tiny, training_set, tmp_path, monkeypatch):
     """A projector that gives the same for every clip, and hardly learns."""
     limits = ("objective.collapse=0.1", "objective.collapse_steps=4", "optim.lr=1e-6")
     settings = override(tiny, (*limits, "optim.steps=10"))
-    start_run(tmp_path / "healthy", settings, training_set)
-    assert pretrain.train(tmp_path / "healthy", settings, training_set, CPU)["step"] == 10
+    assert train(tmp_path / "healthy", settings, training_set)["step"] == 10
 
     def collapsed(settings):
         model = whole(settings)
@@ -288,16 +287,14 @@ def test_a_collapse_stops_the_run(tiny, training_set, tmp_path, monkeypatch):
 
     whole = pretrain.make_model
     monkeypatch.setattr(pretrain, "make_model", collapsed)
-    start_run(tmp_path / "collapse", settings, training_set)
     with pytest.raises(TrainerError, match=r"The speed embeddings have collapsed.*since step 2"):
-        pretrain.train(tmp_path / "collapse", settings, training_set, CPU)
+        train(tmp_path / "collapse", settings, training_set)
     last = log_of(tmp_path / "collapse")[-1]
     assert last["step"] == 6
     assert last["std_speed"] < 0.1 * last["std_healthy"] < last["std_appearance"]
 
     regardless = override(settings, ("objective.collapse_steps=0",))
-    start_run(tmp_path / "regardless", regardless, training_set)
-    assert pretrain.train(tmp_path / "regardless", regardless, training_set, CPU)["step"] == 10
+    assert train(tmp_path / "regardless", regardless, training_set)["step"] == 10
 
 
 @pytest.mark.parametrize(
@@ -316,20 +313,19 @@ def test_a_collapse_stops_the_run(tiny, training_set, tmp_path, monkeypatch):
 def test_every_way_of_training_is_resumed_exactly(changes, tiny, training_set, shards, tmp_path):
     settings = override(tiny, ("optim.steps=6", "milestones=0", "checkpoint_every=2", *changes))
     data = gather({shards: str(shards)}, settings.data)
-    for name in ("whole", "resumed"):
-        start_run(tmp_path / name, settings, data)
-    pretrain.train(tmp_path / "whole", settings, data, CPU)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    train(whole, settings, data)
 
     def stop_after_five(done: int, total: int, text: str) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain.train(tmp_path / "resumed", settings, data, CPU, stop_after_five)
-    assert load_last(tmp_path / "resumed")[1]["step"] == 4
-    pretrain.train(tmp_path / "resumed", settings, data, CPU)
-    assert log_of(tmp_path / "resumed") == log_of(tmp_path / "whole")
-    assert same(load_last(tmp_path / "resumed")[1], load_last(tmp_path / "whole")[1])
+        train(resumed, settings, data, stop_after_five)
+    assert load_last(resumed)[1]["step"] == 4
+    train(resumed, settings, data)
+    assert log_of(resumed) == log_of(whole)
+    assert same(load_last(resumed)[1], load_last(whole)[1])
 
 
 def test_bf16_is_close_to_fp32(tiny, training_set, tmp_path):
@@ -337,8 +333,7 @@ def test_bf16_is_close_to_fp32(tiny, training_set, tmp_path):
     wrong on CPUs, and elsewhere they differ in their last bits from run to run."""
     for name in ("fp32", "bf16"):
         settings = override(tiny, (f"device.precision={name}", "data.frames=20", "optim.steps=4"))
-        start_run(tmp_path / name, settings, training_set)
-        pretrain.train(tmp_path / name, settings, training_set, CPU)
+        train(tmp_path / name, settings, training_set)
     for line, exact in zip(log_of(tmp_path / "bf16"), log_of(tmp_path / "fp32"), strict=True):
         assert line["loss"] == pytest.approx(exact["loss"], rel=0.2)
     first, exact = log_of(tmp_path / "bf16")[0], log_of(tmp_path / "fp32")[0]
@@ -359,10 +354,29 @@ def test_parts_of_a_batch_see_the_clips_of_the_whole(tiny, training_set, tmp_pat
     assert sorted(seen[2][0] + seen[2][1]) == seen[1][0]
 
 
+def test_the_gradient_of_parts_is_their_mean(tiny, training_set, tmp_path, monkeypatch):
+    """Two parts of the same clips, seen in the same way, have the gradient of one."""
+
+    def square(frames, sizes, settings, size, numbers):
+        return square_crop(frames, sizes, size)
+
+    monkeypatch.setattr(step, "augment", square)
+    gradients = []
+    for parts in (1, 2):
+        changes = ("objective.speed_weight=0", f"optim.batch={4 * parts}")
+        settings = override(tiny, (*changes, f"optim.accumulate={parts}"))
+        state = TrainingState(pretrain.make_model(settings), settings, CPU)
+        batch = next(training_batches(settings, training_set, 0, 1, ALONE, CPU))
+        stepper = Stepper(tmp_path, settings, training_set, state, state.model, 8, ALONE, CPU)
+        stepper.take(0, iter([batch] * parts))
+        gradients.append([weight.grad for weight in state.model.encoder.backbone.parameters()])
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-7)
+
+
 def test_the_penalty_is_in_the_loss_that_is_logged(tiny, training_set, tmp_path):
     settings = override(tiny, ("objective.decorrelation=2", "optim.steps=2"))
-    start_run(tmp_path / "run", settings, training_set)
-    line = pretrain.train(tmp_path / "run", settings, training_set, torch.device("cpu"))
+    line = train(tmp_path / "run", settings, training_set)
     parts = line["loss_appearance"] + line["loss_speed"] + 2 * line["correlation"]
     assert line["loss"] == pytest.approx(parts, abs=1e-5) and line["correlation"] > 0.01
 

@@ -5,7 +5,8 @@ The architecture and the state-dict keys are those of torchvision's `r2plus1d_18
 
 from torch import nn
 
-from trainer.backbones.residual import ResidualNet
+from trainer.backbones.base import Backbone
+from trainer.backbones.residual import residual_net
 
 
 def _convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.Module]:
@@ -24,7 +25,7 @@ def _pair(inside: int, middle: int, outside: int, stride: int) -> nn.Sequential:
     )
 
 
-def r2plus1d18() -> ResidualNet:
+def r2plus1d18() -> Backbone:
     """R(2+1)D-18: 31 300 125 weights."""
     stem = nn.Sequential(
         nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
@@ -34,4 +35,4 @@ def r2plus1d18() -> ResidualNet:
         nn.BatchNorm3d(64),
         nn.ReLU(inplace=True),
     )
-    return ResidualNet(stem, 64, (2, 2, 2, 2), _convolutions)
+    return residual_net(stem, 64, (2, 2, 2, 2), _convolutions)

@@ -7,7 +7,8 @@ example), and in its shortcuts, which are in two parts, too.
 
 from torch import nn
 
-from trainer.backbones.residual import ResidualNet
+from trainer.backbones.base import Backbone
+from trainer.backbones.residual import residual_net
 
 Sides = tuple[int, int, int]
 
@@ -38,9 +39,9 @@ def _pair(inside: int, outside: int, sides: Sides, strides: Sides) -> nn.Sequent
     )
 
 
-def r2plus1d_vcop() -> ResidualNet:
+def r2plus1d_vcop() -> Backbone:
     """R(2+1)D of VCOP: 14 365 303 weights."""
     stem = nn.Sequential(
         *_pair(3, 64, (3, 7, 7), (1, 2, 2)), nn.BatchNorm3d(64), nn.ReLU(inplace=True)
     )
-    return ResidualNet(stem, 64, (1, 1, 1, 1), _convolutions, _shortcut)
+    return residual_net(stem, 64, (1, 1, 1, 1), _convolutions, _shortcut)

@@ -5,7 +5,8 @@ The architecture and the state-dict keys are those of torchvision's `r3d_18`, wi
 
 from torch import nn
 
-from trainer.backbones.residual import ResidualNet
+from trainer.backbones.base import Backbone
+from trainer.backbones.residual import residual_net
 
 
 def convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.Module]:
@@ -16,21 +17,21 @@ def convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.
     )
 
 
-def _r3d(width: int, blocks: tuple[int, int, int, int]) -> ResidualNet:
+def _r3d(width: int, blocks: tuple[int, int, int, int]) -> Backbone:
     """`width`: channels of the stem; every stage doubles it. `blocks` of each stage."""
     stem = nn.Sequential(
         nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
         nn.BatchNorm3d(width),
         nn.ReLU(inplace=True),
     )
-    return ResidualNet(stem, width, blocks, convolutions)
+    return residual_net(stem, width, blocks, convolutions)
 
 
-def r3d18() -> ResidualNet:
+def r3d18() -> Backbone:
     """R3D-18: 33 166 272 weights."""
     return _r3d(64, (2, 2, 2, 2))
 
 
-def r3d_tiny() -> ResidualNet:
+def r3d_tiny() -> Backbone:
     """One block a stage and 16 channels, for CPUs: 903 984 weights."""
     return _r3d(16, (1, 1, 1, 1))

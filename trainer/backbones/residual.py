@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from trainer.backbones.base import Backbone
+from trainer.backbones.base import Backbone, draw_convolutions
 
 # The two convolutions of a block, from its channels inside and outside, and its stride.
 Convolutions = Callable[[int, int, int], tuple[nn.Module, nn.Module]]
@@ -22,40 +22,32 @@ def projection(inside: int, outside: int, stride: int) -> nn.Module:
     return nn.Conv3d(inside, outside, 1, stride, bias=False)
 
 
-class ResidualNet(Backbone):
-    """float32 N x 3 x T x H x W to N x channels x T/8 x H/16 x W/16 (each rounded up), if the
-    stem halves H and W."""
+def residual_net(
+    stem: nn.Sequential,
+    width: int,
+    blocks: tuple[int, int, int, int],
+    convolutions: Convolutions,
+    shortcut: Shortcut = projection,
+) -> Backbone:
+    """float32 N x 3 x T x H x W to N x channels x T/8 x H/16 x W/16 (each rounded up), if the stem
+    halves H and W. `width`: channels of the stem; every stage doubles it. `blocks` of each
+    stage."""
 
-    def __init__(
-        self,
-        stem: nn.Sequential,
-        width: int,
-        blocks: tuple[int, int, int, int],
-        convolutions: Convolutions,
-        shortcut: Shortcut = projection,
-    ) -> None:
-        """`width`: channels of the stem; every stage doubles it. `blocks` of each stage."""
-        super().__init__()
-        self.stem = stem
+    def stage(inside: int, outside: int, count: int, stride: int) -> nn.Sequential:
+        first = Block(inside, outside, stride, convolutions, shortcut)
+        others = (Block(outside, outside, 1, convolutions, shortcut) for _ in range(count - 1))
+        return nn.Sequential(first, *others)
 
-        def stage(inside: int, outside: int, count: int, stride: int) -> nn.Sequential:
-            first = Block(inside, outside, stride, convolutions, shortcut)
-            others = (Block(outside, outside, 1, convolutions, shortcut) for _ in range(count - 1))
-            return nn.Sequential(first, *others)
-
-        self.layer1 = stage(width, width, blocks[0], 1)
-        self.layer2 = stage(width, 2 * width, blocks[1], 2)
-        self.layer3 = stage(2 * width, 4 * width, blocks[2], 2)
-        self.layer4 = stage(4 * width, 8 * width, blocks[3], 2)
-        self.channels = 8 * width
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        x: torch.Tensor = self.layer1(self.stem(clips))
-        x = self.layer4(self.layer3(self.layer2(x)))
-        return x
+    net = Backbone(
+        8 * width,
+        stem=stem,
+        layer1=stage(width, width, blocks[0], 1),
+        layer2=stage(width, 2 * width, blocks[1], 2),
+        layer3=stage(2 * width, 4 * width, blocks[2], 2),
+        layer4=stage(4 * width, 8 * width, blocks[3], 2),
+    )
+    draw_convolutions(net)
+    return net
 
 
 class Block(nn.Module):

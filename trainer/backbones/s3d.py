@@ -4,52 +4,17 @@ same with feature gating (Xie et al., ECCV 2018).
 The architecture and the state-dict keys are those of torchvision's `s3d`, without `classifier`.
 S3D-G has the same keys and those of its gates. They are where the paper puts them, and RSPNet:
 after each temporal convolution. (CoCLR and the authors' own code gate every Inception branch.)
+
+float32 N x 3 x T x H x W become N x 1024 x T/8 x H/32 x W/32: rounded up at each halving but the
+last, which rounds down (as torchvision's), and leaves 1 as it is. 16x112x112 gives 2x3x3, and
+64x224x224 gives 8x7x7.
 """
 
 import torch
 from torch import nn
 from torch.nn.functional import max_pool3d
 
-from trainer.backbones.base import Backbone
-
-
-class S3D(Backbone):
-    """float32 N x 3 x T x H x W to N x 1024 x T/8 x H/32 x W/32.
-
-    T, H and W are rounded up at each halving but the last, which rounds down (as torchvision's),
-    and leaves 1 as it is: 16x112x112 gives 2x3x3, and 64x224x224 gives 8x7x7.
-    """
-
-    channels = 1024
-
-    def __init__(self, gating: bool) -> None:
-        """`gating`: with a gate after each temporal convolution, S3D-G."""
-        super().__init__()
-        self.features = nn.Sequential(
-            _separable(3, 64, 7, 2, gating),
-            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-            _convolution(64, 64),
-            _separable(64, 192, 3, 1, gating),
-            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-            Inception(192, 64, (96, 128), (16, 32), 32, gating),
-            Inception(256, 128, (128, 192), (32, 96), 64, gating),
-            nn.MaxPool3d(3, 2, 1),
-            Inception(480, 192, (96, 208), (16, 48), 64, gating),
-            Inception(512, 160, (112, 224), (24, 64), 64, gating),
-            Inception(512, 128, (128, 256), (24, 64), 64, gating),
-            Inception(512, 112, (144, 288), (32, 64), 64, gating),
-            Inception(528, 256, (160, 320), (32, 128), 128, gating),
-            Halving(),
-            Inception(832, 256, (160, 320), (32, 128), 128, gating),
-            Inception(832, 384, (192, 384), (48, 128), 128, gating),
-        )
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        x: torch.Tensor = self.features(clips)
-        return x
+from trainer.backbones.base import Backbone, draw_convolutions
 
 
 class Inception(nn.Module):
@@ -124,11 +89,38 @@ def _convolution(
     )
 
 
-def s3d() -> S3D:
+def _s3d(gating: bool) -> Backbone:
+    """`gating`: with a gate after each temporal convolution."""
+    net = Backbone(
+        1024,
+        features=nn.Sequential(
+            _separable(3, 64, 7, 2, gating),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+            _convolution(64, 64),
+            _separable(64, 192, 3, 1, gating),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+            Inception(192, 64, (96, 128), (16, 32), 32, gating),
+            Inception(256, 128, (128, 192), (32, 96), 64, gating),
+            nn.MaxPool3d(3, 2, 1),
+            Inception(480, 192, (96, 208), (16, 48), 64, gating),
+            Inception(512, 160, (112, 224), (24, 64), 64, gating),
+            Inception(512, 128, (128, 256), (24, 64), 64, gating),
+            Inception(512, 112, (144, 288), (32, 64), 64, gating),
+            Inception(528, 256, (160, 320), (32, 128), 128, gating),
+            Halving(),
+            Inception(832, 256, (160, 320), (32, 128), 128, gating),
+            Inception(832, 384, (192, 384), (48, 128), 128, gating),
+        ),
+    )
+    draw_convolutions(net)
+    return net
+
+
+def s3d() -> Backbone:
     """S3D: 7 910 048 weights."""
-    return S3D(gating=False)
+    return _s3d(gating=False)
 
 
-def s3dg() -> S3D:
+def s3dg() -> Backbone:
     """S3D-G: 8 675 744 weights."""
-    return S3D(gating=True)
+    return _s3d(gating=True)

@@ -4,30 +4,16 @@ With S3D's names the same weights would compute something else, so what S3D call
 called `blocks` here; the rest of the state-dict keys is S3D's.
 """
 
-import torch
 from torch import nn
 
 from trainer.backbones.base import Backbone
 from trainer.backbones.s3d import s3d
 
 
-class S3DCoCLR(Backbone):
-    """float32 N x 3 x T x H x W to N x 1024 x T/8 x H/32 x W/32, rounded as S3D's."""
-
-    channels = 1024
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks = s3d().features
-        for module in self.blocks.modules():
-            if isinstance(module, nn.BatchNorm3d):
-                module.eps = 1e-5
-
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        x: torch.Tensor = self.blocks(clips)
-        return x
-
-
-def s3d_coclr() -> S3DCoCLR:
+def s3d_coclr() -> Backbone:
     """S3D of CoCLR: 7 910 048 weights."""
-    return S3DCoCLR()
+    (blocks,) = s3d()
+    for module in blocks.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.eps = 1e-5
+    return Backbone(1024, blocks=blocks)

@@ -1,7 +1,6 @@
 """Recipes: settings as TOML files, read, changed, compared and written."""
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -68,7 +67,7 @@ def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -
             value = text
         for part in reversed(key.strip().removeprefix(prefix).split(".")):
             value = {part: value}
-        _merge(changes, _checked(config, value, f"--set {assignment}", prefix))
+        changes |= _checked(config, value, f"--set {assignment}", prefix)
     try:
         result: Settings = _changed(config, changes)
     except TrainerError as error:  # begins with the key
@@ -94,28 +93,26 @@ def _without_retired(table: dict[str, Any], source: str) -> None:
 
 
 def _changed(settings: Any, changes: dict[str, Any]) -> Any:
-    """All tables first, then `settings` once: rules are between values of several tables."""
-    inside = {
-        key: _changed(getattr(settings, key), value) if isinstance(value, dict) else value
-        for key, value in changes.items()
-    }
-    return replace(settings, **inside)
-
-
-def _merge(changes: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict):
-            _merge(changes.setdefault(key, {}), value)
+    """`settings` with other values, by key. All tables first, then `settings` once: rules are
+    between values of several tables."""
+    values: dict[str, Any] = {}
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        table, dot, name = key.partition(".")
+        if dot:
+            tables.setdefault(table, {})[name] = value
         else:
-            changes[key] = value
+            values[key] = value
+    values |= {table: _changed(getattr(settings, table), more) for table, more in tables.items()}
+    return replace(settings, **values)
 
 
 def _checked(settings: Any, table: dict[str, Any], source: str, prefix: str = "") -> dict[str, Any]:
-    """The values of `table` as `settings` have them. Raises TrainerError for unknown keys and other
-    types."""
+    """The values of `table` as `settings` have them, by keys such as "optim.lr". Raises
+    TrainerError for unknown keys and other types."""
     kinds = get_type_hints(type(settings))
     known = {f.name for f in fields(settings)}
-    changes = {}
+    changes: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
@@ -130,7 +127,8 @@ def _checked(settings: Any, table: dict[str, Any], source: str, prefix: str = ""
                 raise TrainerError(
                     f"{source}: {prefix}{key} is a table of settings, not {value!r}."
                 )
-            changes[key] = _checked(old, value, source, f"{prefix}{key}.")
+            inner = _checked(old, value, source, f"{prefix}{key}.")
+            changes |= {f"{key}.{name}": item for name, item in inner.items()}
         else:
             changes[key] = _converted(kinds[key], value, f"{source}: {prefix}{key}")
     return changes
@@ -157,7 +155,8 @@ def _converted(kind: Any, value: Any, where: str) -> Any:
 
 def fixed(config: Config) -> Config:
     """The settings that a resumed run may not change; the others have their defaults."""
-    changed: Config = _changed(config, _table_of(MAY_CHANGE, Config()))
+    defaults = _flat(asdict(Config()))
+    changed: Config = _changed(config, {key: defaults[key] for key in MAY_CHANGE})
     return changed
 
 
@@ -178,32 +177,13 @@ def parse(text: str, source: str) -> Config:
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"optim": {"lr": 0.1}} as {"optim.lr": 0.1}."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in table.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
-
-
-def _table_of(keys: Iterable[str], config: Config) -> dict[str, Any]:
-    """The values of some keys, in tables."""
-    flat, table = _flat(asdict(config)), dict[str, Any]()
-    for key in keys:
-        value = flat[key]
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        _merge(table, value)
-    return table
+        inner = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return flat
 
 
 def dump(config: Config) -> str:
     """The settings as TOML text."""
-    return tomli_w.dumps(_lists(asdict(config)))
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return tomli_w.dumps(asdict(config))

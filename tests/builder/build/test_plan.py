@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.build.plan import plan_shards
+from builder.build.plan import ShardPlan, order_of_work, plan_shards
 from builder.catalog.source import Source
 
 memberships = st.sampled_from([{"1": "train"}, {"1": "test"}, {"1": "train", "2": "test"}, {}])
@@ -32,3 +33,18 @@ def test_shards_of_a_membership_are_of_nearly_equal_length():
 def test_a_shard_mixes_the_order_of_the_catalog():
     (plan,) = plan_shards([source(i, {}) for i in range(50)], 128)
     assert list(plan.keys) != sorted(plan.keys)
+
+
+def test_the_largest_first_unless_their_frames_would_fill_the_memory():
+    first, second = ShardPlan(0, {}, (0, 1, 2)), ShardPlan(1, {}, (3, 4))
+    sizes = [1, 5, 3, 2, 9]
+    sorted_too = [(second, [4, 3]), (first, [1, 2, 0])]
+    assert order_of_work((first, second), sizes, at_once=True) == sorted_too
+    as_planned = [(second, [3, 4]), (first, [0, 1, 2])]
+    assert order_of_work((first, second), sizes, at_once=False) == as_planned
+    assert order_of_work((first,), [1, 3, 512 * 10**6 - 4], at_once=True)[0][1] == [2, 1, 0]
+    assert order_of_work((first,), [1, 3, 512 * 10**6 - 3], at_once=True)[0][1] == [0, 1, 2]
+    assert order_of_work((first, replace(first, index=1)), [7] * 3, at_once=True) == [
+        (first, [0, 1, 2]),
+        (replace(first, index=1), [0, 1, 2]),
+    ]

@@ -123,6 +123,9 @@ def test_a_cut_shard_is_named(dataset, tmp_path):
     cut = type(video)(**{**video.__dict__, "shard": short})
     with pytest.raises(BuilderError, match=r"short.tar ends inside .*10 of \d+ bytes"):
         read_frames(cut, read_offsets(cut), [0])
+    short.write_bytes(video.shard.read_bytes()[: video.location.json_start + 7])
+    with pytest.raises(BuilderError, match=r"short.tar ends inside .*7 of \d+ bytes"):
+        read_offsets(cut)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +235,8 @@ def test_times_of_unevenly_spaced_frames(motion):
         else:
             assert rows[video.name].times == list(times) == json.loads(text)["times"]
             assert len(times) == video.frames and times[0] == 0
+            last = min(times[-1] - times[-2], 1 / video.fps)
+            assert video.duration == times[-1] + last
             assert video.fps == rows[video.name].fps == (len(times) - 1) / times[-1]
 
 

@@ -1,16 +1,12 @@
-import json
-from pathlib import Path
-
 import pytest
 import torch
 
+from tests.trainer.torchvision_shapes import torchvision_shapes
 from trainer.backbones import BACKBONES, make_backbone
 from trainer.backbones.base import Backbone
 from trainer.backbones.r3d import r3d18
 from trainer.errors import TrainerError
 
-# Names and shapes of the state dicts of torchvision's own models, classifiers included.
-TORCHVISION = json.loads((Path(__file__).parents[1] / "torchvision_keys.json").read_text())
 TWINS = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18", "s3d": "s3d"}
 
 WEIGHTS = {
@@ -57,7 +53,7 @@ def test_gates_are_after_each_temporal_convolution():
 @pytest.mark.parametrize("name", TWINS)
 def test_state_dicts_are_torchvision_s(name):
     """Zeros of the shapes of torchvision's own state dict load strictly, less its classifier."""
-    twin = TORCHVISION[TWINS[name]]
+    twin = torchvision_shapes(TWINS[name])
     zeros = {
         key: torch.zeros(shape, device="meta")
         for key, shape in twin.items()

@@ -115,3 +115,10 @@ def test_the_nearest_at_any_speed_but_no_empty_slots():
     }
     assert by_speed["same"] and by_speed["other"]
     assert by_speed["any"] == by_speed["same"] | by_speed["other"]
+
+
+def test_the_age_of_an_entry_is_how_many_came_after_it():
+    bank = MemoryBank(4, 2)
+    bank.append(*entries(*((0, 1, video, 0) for video in range(6))))
+    ages = dict(zip(bank.video.tolist(), bank.age(torch.arange(4)).tolist(), strict=True))
+    assert ages == {5: 0, 4: 1, 3: 2, 2: 3}

@@ -51,6 +51,22 @@ def test_a_damaged_last_checkpoint_costs_the_work_since_the_one_before(tmp_path,
     assert "00000006.pt is damaged; the checkpoint before it is taken" in caplog.text
 
 
+class Runs:
+    """What would run code where it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_checkpoint_runs_nothing(tmp_path):
+    path = checkpoint.save(tmp_path, 3, {"model": {}, "more": Runs(tmp_path / "ran")})
+    assert checkpoint.read_state(path) is None
+    assert not (tmp_path / "ran").exists()
+
+
 def test_what_is_saved_after_falling_back_stays(tmp_path):
     """Two damaged ones have higher numbers than the step that is taken anew."""
     for step in (2, 4, 6):

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from ascnet.commands.export import command
+from tests.trainer.torchvision_shapes import torchvision_shapes
 from trainer.backbones import make_backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config
@@ -21,8 +22,6 @@ from trainer.run.checkpoint import list_checkpoints, load_backbone
 from trainer.run.provenance import code
 from trainer.weights import export
 from trainer.weights.load import load_weights
-
-KEYS = json.loads((Path(__file__).parents[1] / "torchvision_keys.json").read_text())
 
 
 def make_run(run: Path, backbone: str) -> Path:
@@ -59,7 +58,9 @@ def test_torchvision_s_keys(tmp_path, name, twin, head):
     assert exported.path == run / f"{name}-step7.pth"
     state = torch.load(exported.path, weights_only=True)
     shapes = {key: list(tensor.shape) for key, tensor in state.items()}
-    assert shapes == {k: v for k, v in KEYS[twin].items() if not k.startswith(f"{head}.")}
+    assert shapes == {
+        k: v for k, v in torchvision_shapes(twin).items() if not k.startswith(f"{head}.")
+    }
     assert same(state, load_backbone(run).backbone.state_dict())
     assert f"torchvision.models.video.{twin}()" in exported.text
     assert f"classifier ({head}) is not among them" in exported.text

@@ -73,6 +73,7 @@ KINDS = {
     ),
     "zip of nothing": (zipped(), "a zip archive and no checkpoint; in it are no files."),
     "cut zip": (checkpoint()[:900], "a zip file without its end, cut short."),
+    "end of a zip": (b"PK\x05\x06", "a zip file without its end, cut short."),
     "npy": (arrays("npy"), "a NumPy array (.npy)."),
     "npz": (arrays("npz"), "a NumPy archive (.npz)."),
     "h5": (arrays("h5"), "an HDF5 file, such as"),
@@ -95,7 +96,9 @@ def test_what_a_file_is_that_holds_no_weights(tmp_path: Path, kind: str, name: s
         assert "\n" not in said and "weights_only" not in said
 
 
-@pytest.mark.parametrize("content", [b"\x12\x34\xfe" * 999, "nicht m\u00f6glich".encode("latin1")])
+@pytest.mark.parametrize(
+    "content", [b"\x80", b"\x12\x34\xfe" * 999, "nicht m\u00f6glich".encode("latin1")]
+)
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
 def test_of_other_kinds_torch_has_no_say(tmp_path: Path, content: bytes, name: str) -> None:
     """Its advice is to unpickle them, whatever they are."""
