@@ -46,14 +46,14 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
     _must_be_launched()
     device = torch.device(device_type)
     if device_type == "cuda":
-        own = _number("LOCAL_RANK", None)
-        if own >= torch.cuda.device_count():
+        gpu = _number("LOCAL_RANK", None)
+        if gpu >= torch.cuda.device_count():
             raise TrainerError(
-                f"Process {own} of this machine finds no GPU of its own: there are "
+                f"Process {gpu} of this machine finds no GPU of its own: there are "
                 f"{torch.cuda.device_count()}. Start as many as there are GPUs: "
                 f"torchrun --nproc-per-node={torch.cuda.device_count()} ..."
             )
-        device = torch.device("cuda", own)
+        device = torch.device("cuda", gpu)
         torch.cuda.set_device(device)
     _join("nccl" if device_type == "cuda" else "gloo")
     try:
@@ -130,10 +130,10 @@ def _join(backend: str) -> None:
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         is_taken = "EADDRINUSE" in str(error) or "already in use" in str(error)
-        what = "the port is taken by another program" if is_taken else _first_line(error)
+        why = "the port is taken by another program" if is_taken else _first_line(error)
         raise TrainerError(
             f"The processes of this training cannot meet at {where} (MASTER_ADDR, MASTER_PORT): "
-            f"{what}. Choose a free port (torchrun --master-port=..., or --standalone on one "
+            f"{why}. Choose a free port (torchrun --master-port=..., or --standalone on one "
             "machine) and an address that all of them reach."
         ) from error
 
@@ -177,7 +177,7 @@ def gather_pairs(rows: torch.Tensor) -> torch.Tensor:
 def own_pairs(rows: torch.Tensor, rank: Rank) -> torch.Tensor:
     """A rank's rows of the joint 2BW rows: what `gather_pairs` puts together, taken apart."""
     first, second = rows.chunk(2)
-    own = slice(
+    share = slice(
         rank.number * len(first) // rank.world, (rank.number + 1) * len(first) // rank.world
     )
-    return torch.cat([first[own], second[own]])
+    return torch.cat([first[share], second[share]])

@@ -36,8 +36,8 @@ class Stop:
         hear the same, so that none waits for one that has stopped."""
         if self._alone:
             return lambda: self._signal is not None
-        asked = torch.full((), float(self._signal is not None), device=device)
-        count = EarlyNumber(sum_over_ranks(asked))
+        is_asked = torch.full((), float(self._signal is not None), device=device)
+        count = EarlyNumber(sum_over_ranks(is_asked))
         return lambda: count.read() > 0
 
     def next_of(self, items: Iterator[Item]) -> Item | None:

@@ -24,16 +24,16 @@ class TrainingState:
     """Model (with target, heads and bank), optimiser, gradient scaler, and the collapse guard."""
 
     def __init__(self, model: ASCNet, settings: Config, device: torch.device) -> None:
-        own = settings.device
+        how = settings.device
         model = model.to(device)
-        if world() > 1 and own.sync_bn:
+        if world() > 1 and how.sync_bn:
             synchronise(model, device)
-        if own.channels_last:
+        if how.channels_last:
             model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.settings, self._device = settings, device
         self.model: ASCNet = model.train()
         self.optimiser = make_optimiser(model, settings.optim)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=own.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=how.precision == "fp16")
         self.collapse = CollapseGuard(settings, {})
 
     def state_dict(self) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def run_together(count: int, *command: str) -> list[str]:
         )
         for rank in range(count)
     ]
-    said = [process.communicate(timeout=120)[0] for process in processes]
+    said = [process.communicate(timeout=400)[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), said
     return said
 

@@ -54,8 +54,8 @@ def nearest_frames(clock: np.ndarray, moments: np.ndarray) -> np.ndarray:
     """The number (int64) of the frame that is nearest to each moment, the later one of two. After
     the last frame's interval come the numbers of frames that a video would have that went on."""
     laps, rest = np.divmod(moments, _end(*clock[-2:]))
-    found = np.searchsorted(_bounds(clock), rest, side="right")
-    numbers: np.ndarray = laps.astype(np.int64) * len(clock) + found
+    within = np.searchsorted(_bounds(clock), rest, side="right")
+    numbers: np.ndarray = laps.astype(np.int64) * len(clock) + within
     return numbers
 
 

@@ -17,10 +17,10 @@ def decoded_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     scales that leaves at least `short_side` pixels on both sides; 0: whole. Scales between 1/2 and
     1 are not taken: they cost more than whole frames."""
     header = _header_of(height, width)
-    found = simplejpeg.decode_jpeg_header(header, min_height=short_side, min_width=short_side)
-    if short_side == 0 or 2 * found[0] > height + 1:
+    scaled = simplejpeg.decode_jpeg_header(header, min_height=short_side, min_width=short_side)
+    if short_side == 0 or 2 * scaled[0] > height + 1:
         return height, width
-    return int(found[0]), int(found[1])
+    return int(scaled[0]), int(scaled[1])
 
 
 def _header_of(height: int, width: int) -> bytes:
@@ -46,7 +46,8 @@ def decode_clip(
     height, width = decoded_size(video.height, video.width, short_side)
     fills = canvas.shape[1:3] == (height, width)
     pixels = video.height * video.width
-    own = np.empty((height, width, 3), np.uint8)  # as the canvas, it fits no larger picture
+    # Like the canvas, it fits no larger picture.
+    frame_pixels = np.empty((height, width, 3), np.uint8)
     inside = canvas[:, :height, :width]
     for t, jpeg in enumerate(jpegs):
         try:
@@ -54,14 +55,14 @@ def decode_clip(
             # Arguments by their place, for it is done for every frame: fast cosine transform and
             # upsampling, least height and width.
             picture = simplejpeg.decode_jpeg(
-                jpeg, "RGB", True, True, height, width, 1, canvas[t] if fills else own
+                jpeg, "RGB", True, True, height, width, 1, canvas[t] if fills else frame_pixels
             )
         except ValueError as error:
             raise _unreadable(video, frames[t], str(error)) from error
         if picture.shape[:2] != (height, width):
             raise _unreadable(video, frames[t], f"decoded, it is {picture.shape[:2]} pixels")
         if not fills:
-            inside[t] = own
+            inside[t] = frame_pixels
     return height, width
 
 

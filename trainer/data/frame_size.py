@@ -46,5 +46,5 @@ def _recommended(size: int) -> int:
 
 
 def _range(sides: Iterable[int]) -> str:
-    found = sorted(sides)
-    return str(found[0]) if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+    ordered = sorted(sides)
+    return str(ordered[0]) if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"

@@ -31,15 +31,15 @@ def locate(places: Sequence[str], scratch: Path) -> dict[Path, str]:
     shards are. A place is a folder of a data set or of several, or a URL or `pipe:` command of
     one, whose dataset.json is copied to `scratch`. Raises TrainerError or BuilderError where there
     is none."""
-    found: dict[Path, str] = {}
+    folders: dict[Path, str] = {}
     for place in places:
         if is_remote(place):
-            folder = scratch / str(len(found))
+            folder = scratch / str(len(folders))
             fetch_metadata(place, folder)
-            found[folder] = place
+            folders[folder] = place
         else:
-            found |= {folder: str(folder.resolve()) for folder in find_datasets(Path(place))}
-    return found
+            folders |= {folder: str(folder.resolve()) for folder in find_datasets(Path(place))}
+    return folders
 
 
 def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
@@ -51,19 +51,19 @@ def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
     classes: dict[tuple[Path, str], int] = {}
     for folder, source in sources.items():
         dataset = ShardDataset(folder)
-        own = dataset.subset(split, "train")
-        if not own:
+        training = dataset.subset(split, "train")
+        if not training:
             raise TrainerError(
                 f"{shown(source)} has no training videos in split {split}; "
                 f"its splits are {describe_splits(dataset)}. Choose one with --set data.split=N."
             )
-        numbers += [groups.setdefault((folder, v.group), len(groups)) for v in own]
+        numbers += [groups.setdefault((folder, v.group), len(groups)) for v in training]
         labels += [
             -1 if v.class_name is None else classes.setdefault((folder, v.class_name), len(classes))
-            for v in own
+            for v in training
         ]
-        videos.extend(own)
-        counts[shown(source)] = {"training_videos": len(own), **dataset.counts}
+        videos.extend(training)
+        counts[shown(source)] = {"training_videos": len(training), **dataset.counts}
     timings = timings_of(videos, settings.fps)
     short = count_short(timings, settings.frames, max(settings.strides))
     if short and settings.short_videos == "error":

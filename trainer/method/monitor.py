@@ -116,8 +116,8 @@ def neighbour_numbers(
     found: of the same source group, of the same class (of those whose class is known), and how
     many steps they were in the bank. None where nothing was found or no class is known."""
     found = neighbours.found.cpu()
-    other, own = neighbours.video.cpu()[found], videos[:, None].expand_as(found)[found]
-    pairs = list(zip(other.tolist(), own.tolist(), strict=True))
+    other, clip = neighbours.video.cpu()[found], videos[:, None].expand_as(found)[found]
+    pairs = list(zip(other.tolist(), clip.tolist(), strict=True))
     same_group = [data.groups[a] == data.groups[b] for a, b in pairs]
     known = [(a, b) for a, b in pairs if data.labels[a] >= 0 and data.labels[b] >= 0]
     same_class = [data.labels[a] == data.labels[b] for a, b in known]

@@ -53,11 +53,11 @@ def save(run: Path, step: int, state: dict[str, Any], kept: Set[int] = frozenset
     for unfinished in (*partials_in(folder), *folder.glob(_OLDER_PARTIAL)):
         unfinished.unlink()
     write_state(path, state | {"step": step})
-    found = {int(path.stem): path for path in list_checkpoints(run)}
-    before = [number for number in found if number <= step]
+    paths = {int(path.stem): path for path in list_checkpoints(run)}
+    before = [number for number in paths if number <= step]
     stay = set(before[-_KEPT:]) | (kept & set(before))
-    for number in found.keys() - stay:  # one after this step was damaged, or is to be taken anew
-        found[number].unlink()
+    for number in paths.keys() - stay:  # one after this step was damaged, or is to be taken anew
+        paths[number].unlink()
     return path
 
 
@@ -87,17 +87,17 @@ def list_checkpoints(run: Path) -> list[Path]:
 def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
     """The newest checkpoint of a run that is whole; a warning names those after it that are not.
     Raises TrainerError if there is none to read."""
-    found = list_checkpoints(run)
-    if not found:
+    paths = list_checkpoints(run)
+    if not paths:
         raise TrainerError(
             f"{run} has no checkpoint yet. Train it first (ascnet train), or name another run."
         )
-    for path in reversed(found):
+    for path in reversed(paths):
         if (state := read_state(path)) is not None:
             return path, state
         log.warning("Warning: %s is damaged; the checkpoint before it is taken.", path)
     raise TrainerError(
-        f"All checkpoints of {run} are damaged ({', '.join(path.name for path in found)}). Copy "
+        f"All checkpoints of {run} are damaged ({', '.join(path.name for path in paths)}). Copy "
         "them again, or start a new run."
     )
 
@@ -132,11 +132,11 @@ def must_be_of(text: str | None, settings: Config, run: Path) -> None:
         )
     changed = differing(settings, parse(text, f"What {run} was started with"))
     if changed:
-        said = ", ".join(f"{key} = {now} (was {then})" for key, (now, then) in changed.items())
+        changes = ", ".join(f"{key} = {now} (was {then})" for key, (now, then) in changed.items())
         raise TrainerError(
-            f"{run / CONFIG_FILE} was changed since the run was started: {said}. A run keeps its "
-            f"settings ({', '.join(MAY_CHANGE)} excepted): put back what was there, or start a new "
-            f"run with the changed ones: ascnet train --recipe {quoted(run / CONFIG_FILE)}"
+            f"{run / CONFIG_FILE} was changed since the run was started: {changes}. A run keeps "
+            f"its settings ({', '.join(MAY_CHANGE)} excepted): put back what was there, or start "
+            f"a new run with the changed ones: ascnet train --recipe {quoted(run / CONFIG_FILE)}"
         )
 
 

@@ -14,27 +14,27 @@ _LONG = 6.0  # hours on a CPU that are not begun without a word
 
 def data_text(settings: Config, data: TrainingSet) -> str:
     """What is trained on, how it is read, and what is wrong with it."""
-    own = settings.data
+    clips = settings.data
     lines = [
-        f"Training on {source}: {counts['training_videos']} training videos of split {own.split} "
+        f"Training on {source}: {counts['training_videos']} training videos of split {clips.split} "
         f"({counts['built']} of {counts['expected']} built)"
         for source, counts in data.counts.items()
     ]
-    if is_streamed(own, data):
-        lines.append(f"Shards are streamed, {own.shuffle_buffer} videos are shuffled at a time")
+    if is_streamed(clips, data):
+        lines.append(f"Shards are streamed, {clips.shuffle_buffer} videos are shuffled at a time")
     if data.short:
         lines.append(
-            f"{data.short} videos are too short for {own.frames} frames at stride "
-            f"{max(own.strides)}; their clips follow the policy {own.short_videos!r}"
+            f"{data.short} videos are too short for {clips.frames} frames at stride "
+            f"{max(clips.strides)}; their clips follow the policy {clips.short_videos!r}"
         )
-    slow = sum(timing.rate * min(own.strides) < 1 for timing in data.timings)
+    slow = sum(timing.rate * min(clips.strides) < 1 for timing in data.timings)
     if slow:
         lines.append(
-            f"{slow} videos have fewer than {own.fps:g} frames a second (data.fps): some of their "
-            "frames are shown twice in a row"
+            f"{slow} videos have fewer than {clips.fps:g} frames a second (data.fps): some of "
+            "their frames are shown twice in a row"
         )
     uneven = sum(video.times is not None for video in data.videos)
-    if uneven and own.fps:
+    if uneven and clips.fps:
         lines.append(
             f"{uneven} videos have unevenly spaced frames: strides follow their frame times, and "
             "repeat a frame for as long as it is shown"
@@ -45,7 +45,7 @@ def data_text(settings: Config, data: TrainingSet) -> str:
             "their clips do not play at the speeds that they are labelled with. --set data.fps=25 "
             "follows the frame times."
         )
-    if small := enlarged(data.videos, own.size, own.short_side):
+    if small := enlarged(data.videos, clips.size, clips.short_side):
         lines.append(small)
     if len(set(data.groups)) < 2 and settings.objective.exclude_siblings:
         lines.append(

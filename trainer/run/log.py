@@ -65,8 +65,9 @@ class TrainingLog:
         self._since = now
         self.last = line
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        own = open_own(self._path, flags, may_have_names=True)  # a backup may have linked it since
-        with os.fdopen(own, "a", encoding="utf-8") as file:
+        # A backup may have linked it since.
+        descriptor = open_own(self._path, flags, may_have_names=True)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         for name, value in line.items():
             if name not in ("step", "steps") and value is not None:

@@ -23,12 +23,12 @@ def code() -> str:
 def _git(folder: Path, *words: str) -> str | None:
     """What git says in a folder; None if it refuses or is not there."""
     try:
-        said = subprocess.run(
+        answer = subprocess.run(
             ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False
         )
     except OSError:
         return None
-    return said.stdout.strip() if said.returncode == 0 else None
+    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def fingerprint(folder: Path) -> str:

@@ -95,8 +95,8 @@ def is_of_this_launch(run: Path) -> bool:
 def run_of_this_launch(runs: Path) -> Path | None:
     """The run in the folder of runs that this call of torchrun trained last; None: it has begun
     none yet."""
-    found = [run for run in runs.glob("*") if is_run(run) and is_of_this_launch(run)]
-    return max(found, key=lambda run: (run / LAUNCH_FILE).stat().st_mtime_ns, default=None)
+    of_launch = [run for run in runs.glob("*") if is_run(run) and is_of_this_launch(run)]
+    return max(of_launch, key=lambda run: (run / LAUNCH_FILE).stat().st_mtime_ns, default=None)
 
 
 def must_be_free(run: Path) -> None:

@@ -75,13 +75,13 @@ def is_plain(state: Any) -> bool:
     seen: set[int] = set()  # one may hold itself
     waiting = [state]
     while waiting:
-        own = waiting.pop()
-        if isinstance(own, Tensor):
-            if not _is_plain(own):
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            if not _is_plain(value):
                 return False
-        elif isinstance(own, dict | list | tuple) and id(own) not in seen:
-            seen.add(id(own))
-            waiting += own.values() if isinstance(own, dict) else own
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
     return True
 
 

@@ -47,18 +47,18 @@ def seen_by(
     written = _read(run / TRAINING_VIDEOS_FILE)
     if written is not None:
         return written
-    found: list[SeenVideo] = []
+    seen: list[SeenVideo] = []
     for place, digest in zip(record["shards"], record["shards_sha256"], strict=True):
         for folder in (dataset.folder, Path(place)):
             try:
                 if fingerprint(folder) == digest:
-                    found += training_sources(ShardDataset(folder), split)
+                    seen += training_sources(ShardDataset(folder), split)
                     break
             except (OSError, BuilderError):
                 continue
         else:
             return None
-    return found
+    return seen
 
 
 def count_seen(tested: Iterable[SeenVideo], seen: Iterable[SeenVideo]) -> int:
@@ -80,11 +80,11 @@ def _read(path: Path) -> list[SeenVideo] | None:
     """None where it is not there, or damaged: the shards may say it."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found = [(row["name"], row["source_sha256"]) for row in rows]
+        videos = [(row["name"], row["source_sha256"]) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    is_fine = all(isinstance(n, str) and isinstance(s, str | None) for n, s in found)
-    return found if found and is_fine else None
+    is_fine = all(isinstance(n, str) and isinstance(s, str | None) for n, s in videos)
+    return videos if videos and is_fine else None
 
 
 def _source(row: VideoRow) -> SeenVideo:

@@ -101,8 +101,8 @@ def _page(start: bytes) -> str:
     text = start.removeprefix(codecs.BOM_UTF8).lstrip()
     if not text[:20].lower().startswith(_PAGE):
         return ""
-    found = re.search(rb"<title[^>]*>([^<]*)", text, re.IGNORECASE)
-    title = f" ({_quoted(found[1])})" if found else ""
+    heading = re.search(rb"<title[^>]*>([^<]*)", text, re.IGNORECASE)
+    title = f" ({_quoted(heading[1])})" if heading else ""
     return (
         f"a web page{title}, about the file or about an error. Open its address in a browser and "
         "download the file from there."
@@ -123,10 +123,10 @@ def _packed(start: bytes, path: Path) -> str:
 
 
 def _marked(start: bytes) -> str:
-    for at, mark, what in _MARKS:
+    for at, mark, kind in _MARKS:
         if start[at:].startswith(mark):
-            then = "Unpack it and name the file in it. " if "archive" in what else ""
-            return f"{what}. {then}{TAKEN}"
+            then = "Unpack it and name the file in it. " if "archive" in kind else ""
+            return f"{kind}. {then}{TAKEN}"
     return ""
 
 

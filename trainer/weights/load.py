@@ -78,20 +78,12 @@ def load_weights(backbone: nn.Module, path: Path) -> Loaded:
     return _load(backbone, path, *rename(read_tensors(path)), "--set model.backbone=")
 
 
-def backbone_of(path: Path) -> str:
-    """The name of the backbone that a file holds, as `load_weights` would load it.
-
-    Our own exports say it (their metadata); of any other file, all tensors of a backbone must fit.
-    If those of several do, it is the one that uses most of the file. Raises TrainerError if none.
-    """
-    return _declared(path) or _fitting_best(rename(read_tensors(path))[0], path)
-
-
 def backbone_from_file(path: Path, backbone: str | None = None) -> tuple[Backbone, Loaded, str]:
     """The backbone that a file holds, with its weights; what was loaded; and the backbone's name.
 
-    `backbone`: its name; None: found by `backbone_of`. Raises TrainerError if there is no such
-    backbone, or if the file does not fit it.
+    `backbone`: its name. None: our own exports say it (their metadata); of any other file, all
+    tensors of a backbone must fit, and if those of several do, it is the one that uses most of the
+    file. Raises TrainerError if there is no such backbone, or if the file does not fit it.
     """
     if backbone is not None and backbone not in BACKBONES:
         raise TrainerError(f"--backbone is {backbone!r}; allowed: {', '.join(BACKBONES)}.")

@@ -73,14 +73,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     without unpickling, or if it holds no named tensors.
     """
     if not path.is_file():
-        found = list_checkpoints(path)
-        hint = f"Its newest checkpoint is {found[-1]}." if found else "Check the path."
+        checkpoints = list_checkpoints(path)
+        hint = f"Its newest checkpoint is {checkpoints[-1]}." if checkpoints else "Check the path."
         if path.is_symlink() and not path.exists():
             hint = f"It is a link to {path.readlink()}, which is not there: copy or fetch that."
         raise TrainerError(f"{path} is no file of weights. {hint}")
     try:
-        if what := something_else(path):
-            raise TrainerError(f"{path} cannot be read as a file of weights: it is {what}")
+        if kind := something_else(path):
+            raise TrainerError(f"{path} cannot be read as a file of weights: it is {kind}")
         if is_safetensors(path):
             return load_file(path)
     except (SafetensorError, OSError) as error:

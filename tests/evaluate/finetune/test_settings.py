@@ -85,17 +85,10 @@ def test_changes_by_name():
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("lr", "has no '='"),
         ("learning=1", r"there is no setting learning.*Settings here: augment"),
-        ("epoch=1", r"Did you mean epochs\?"),
-        ("batch=many", "'many'; it takes a value of type int"),
         ("batch=1", r"batch is 1; allowed: 2 to 65536 \(batch norm"),
         ("lr=0", "lr is 0.0; allowed: positive"),
-        ("epochs=0", "epochs is 0.0"),
-        ("steps=-1", "steps is -1"),
         ("optimiser=lars", "optimiser is 'lars'; allowed: sgd or adamw"),
-        ("momentum=1", "momentum is 1.0"),
-        ("weight_decay=-1", "weight_decay is -1.0"),
         ("warmup=1", "warmup is 1.0"),
         ("schedule=linear", "cosine or steps"),
         ("drops=[0.7,0.5]", r"drops is \(0.7, 0.5\); allowed: shares .* rising"),
@@ -103,18 +96,15 @@ def test_changes_by_name():
         ("factor=0", "factor is 0.0"),
         ("dropout=1", "dropout is 1.0"),
         ("choose=test", "choose is 'test'; allowed: last or holdout"),
-        ("precision=int8", "fp32, tf32, bf16 or fp16"),
         ("workers=-1", "workers is -1"),
-        ("seed=-1", "seed is -1"),
-        ("augment.flip=2", "augment.flip is 2.0; allowed: 0 to 1"),
         ("train.frames=-1", "train.frames is -1"),
         ("test.fps=-2", "test.fps is -2.0"),
         ("test.crops=2", "test.crops is 2"),
         ("test.clips=-1", "test.clips is -1"),
-        ("test=3", "test is a table of settings"),
     ],
 )
 def test_a_wrong_setting_says_what_is_allowed(assignment, words):
+    """What training has as well is tested there."""
     with pytest.raises(EvaluateError, match=words):
         load_recipe("demo", (assignment,))
 

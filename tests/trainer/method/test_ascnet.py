@@ -51,7 +51,8 @@ def test_losses_against_the_definition(momentum):
     losses = step(net, *data)
     encoder = net.encoder if momentum == 0 else net.target
     with torch.no_grad():
-        z = normalize(encoder(data[0])[1], dim=1)
+        _, looks, speeds = encoder(data[0])
+        z = normalize(looks, dim=1)
         _, appearance, speed = net.encoder(data[0])
         p, m = net.predict_appearance(appearance), net.predict_speed(speed)
     acp, scp = [], []
@@ -60,6 +61,7 @@ def test_losses_against_the_definition(momentum):
         fits = (bank["stride"] == data[1].stride[i]) & (bank["group"] != data[1].group[i])
         similar = torch.where(fits, bank["appearance"] @ z[i], torch.tensor(-9.0))
         scp.append(float(distance(m[i], bank["speed"][similar.argmax()])))
+    assert torch.allclose(losses.seen.target.speed, normalize(speeds, dim=1), atol=1e-5)
     assert float(losses.appearance) == pytest.approx(sum(acp) / 8, abs=1e-4)
     assert float(losses.speed) == pytest.approx(sum(scp) / 8, abs=1e-4)
     assert float(losses.total.detach()) == pytest.approx(sum(acp + scp) / 8, abs=1e-4)

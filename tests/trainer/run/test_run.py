@@ -26,11 +26,6 @@ def test_what_a_run_writes_down(finished_run, shards):
     assert record["code"]
 
 
-def test_what_is_no_run(tmp_path):
-    with pytest.raises(TrainerError, match="is no run: there is no"):
-        record_of(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -44,8 +39,6 @@ def test_what_is_no_run(tmp_path):
 def test_a_config_that_is_of_no_run_or_damaged(tmp_path, content, said):
     (tmp_path / "config.toml").write_bytes(content)
     with pytest.raises(TrainerError, match=said):
-        record_of(tmp_path)
-    with pytest.raises(TrainerError, match=said):
         shards_of(tmp_path)
     assert not is_run(tmp_path)
 
@@ -53,6 +46,8 @@ def test_a_config_that_is_of_no_run_or_damaged(tmp_path, content, said):
 def test_what_is_a_run(finished_run, tmp_path):
     assert is_run(finished_run)
     assert not is_run(tmp_path)
+    with pytest.raises(TrainerError, match="is no run: there is no"):
+        record_of(tmp_path)
 
 
 def test_a_run_is_not_overwritten(finished_run, tiny, training_set):

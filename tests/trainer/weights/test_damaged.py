@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from trainer.errors import TrainerError
-from trainer.weights.load import backbone_of, load_weights
+from trainer.weights.load import backbone_from_file, load_weights
 from trainer.weights.read import read_tensors
 
 TENSORS = {"conv.weight": torch.arange(600.0).reshape(20, 30), "bn.bias": torch.ones(7)}
@@ -67,7 +67,7 @@ def test_a_damaged_file_is_read_or_refused(tmp_path, kind, damage):
             assert is_one_paragraph_about(path, error), error
             refused += 1
             with pytest.raises(TrainerError) as caught:
-                backbone_of(path)
+                backbone_from_file(path)
             assert is_one_paragraph_about(path, caught.value), caught.value
     assert refused >= (TRIES - 2 if damage is cut else 1)
 

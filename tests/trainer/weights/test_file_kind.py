@@ -17,7 +17,7 @@ import torch
 
 from trainer.errors import TrainerError
 from trainer.weights.file_kind import something_else
-from trainer.weights.load import backbone_from_file, backbone_of, load_weights
+from trainer.weights.load import backbone_from_file, load_weights
 from trainer.weights.read import read_tensors
 
 PAGE = b"\n <!DOCTYPE html><html><head><title>Virus\n scan warning</title></head></html>"
@@ -87,7 +87,7 @@ KINDS = {
 def test_what_a_file_is_that_holds_no_weights(tmp_path: Path, kind: str, name: str) -> None:
     content, what = KINDS[kind]
     (tmp_path / name).write_bytes(content)
-    for read in (read_tensors, backbone_of, backbone_from_file):
+    for read in (read_tensors, backbone_from_file):
         with pytest.raises(TrainerError) as caught:
             read(tmp_path / name)
         said = str(caught.value)

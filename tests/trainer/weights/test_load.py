@@ -15,7 +15,7 @@ from trainer.backbones import BACKBONES, make_backbone
 from trainer.errors import TrainerError
 from trainer.run.checkpoint import list_checkpoints
 from trainer.weights.export import export
-from trainer.weights.load import backbone_from_file, backbone_of, load_weights
+from trainer.weights.load import backbone_from_file, load_weights
 from trainer.weights.read import read_tensors
 
 Tensors = dict[str, torch.Tensor]
@@ -183,7 +183,7 @@ def test_our_own_files_tell_their_backbone(tmp_path, finished_run):
     model = torch.load(path, weights_only=True)["model"]
     for file, prefix in ((path, "encoder.backbone."), (exported, "")):
         backbone, found, name = backbone_from_file(file)
-        assert name == backbone_of(file) == "r3d-tiny"
+        assert name == "r3d-tiny"
         assert (found.loaded, found.prefix) == (72, prefix)
         assert is_loaded(
             backbone, {k: model[f"encoder.backbone.{k}"] for k in backbone.state_dict()}
@@ -198,7 +198,7 @@ def test_our_own_files_tell_their_backbone(tmp_path, finished_run):
 def test_metadata_count_before_tensors_if_they_name_a_backbone(tmp_path, source, said, found):
     path = tmp_path / "x.safetensors"
     save_file(source, path, metadata={"backbone": said} if said else None)
-    assert backbone_of(path) == found
+    assert backbone_from_file(path)[2] == found
     if found == "c3d":
         with pytest.raises(TrainerError, match=r"fits 0 of .*r3d-tiny fully: --backbone r3d-tiny"):
             backbone_from_file(path)
@@ -208,19 +208,18 @@ def test_metadata_count_before_tensors_if_they_name_a_backbone(tmp_path, source,
 def test_of_two_backbones_in_a_file_the_one_of_more_tensors(tmp_path, source):
     c3d = make_backbone("c3d").half().state_dict()  # 56, counters included
     path = saved(tmp_path / "x.pth", named(c3d, "teacher.") | named(source, "student."))
-    assert backbone_of(path) == "r3d-tiny"
+    assert backbone_from_file(path)[2] == "r3d-tiny"
     assert backbone_from_file(path, "c3d")[1].prefix == "teacher."
 
 
 def test_a_file_of_no_backbone_says_what_was_tried(tmp_path, source):
     path = saved(tmp_path / "x.pth", {"head.weight": torch.ones(2), "head.bias": torch.ones(2)})
-    for read in (backbone_of, backbone_from_file):
-        with pytest.raises(TrainerError) as caught:
-            read(path)
-        assert str(caught.value) == (
-            f"{path} holds no backbone of this version: its 2 tensors (head.weight, head.bias) fit "
-            f"none of {', '.join(BACKBONES)} fully. --backbone NAME tells what one of them lacks."
-        )
+    with pytest.raises(TrainerError) as caught:
+        backbone_from_file(path)
+    assert str(caught.value) == (
+        f"{path} holds no backbone of this version: its 2 tensors (head.weight, head.bias) fit "
+        f"none of {', '.join(BACKBONES)} fully. --backbone NAME tells what one of them lacks."
+    )
     with pytest.raises(TrainerError, match=r"--backbone is 'i3d'; allowed: r3d18, r3d-tiny, "):
         backbone_from_file(path, "i3d")
 
@@ -274,7 +273,7 @@ def test_content_counts_and_not_the_name(tmp_path, source):
         backbone, found, _ = backbone_from_file(tmp_path / name)
         assert is_loaded(backbone, source)
         assert found.text() == f"loaded 72/72 tensors of {tmp_path / name} ({kind})"
-    assert backbone_of(tmp_path / "x.pth") == "r3d-tiny"
+    assert backbone_from_file(tmp_path / "x.pth")[2] == "r3d-tiny"
 
 
 class Settings:

@@ -165,9 +165,9 @@ def _stated(path: Path, url: str) -> dict[str, Any]:
         "built by `ascnet build`."
     )
     try:
-        found = parse_json(path, path.read_bytes())
+        info = parse_json(path, path.read_bytes())
     except BuilderError as error:
         raise no_table from error
-    if not isinstance(found.get("videos_jsonl_sha256"), str):
+    if not isinstance(info.get("videos_jsonl_sha256"), str):
         raise no_table
-    return found
+    return info

@@ -148,13 +148,14 @@ class Opened:
             return
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(10 * _TURN)
-        program, said = "curl", ""
+        program, message = "curl", ""
         if self._said:
             self._said.seek(0)
-            program, said = "the command", _last_line(self._said.read())
+            program, message = "the command", _last_line(self._said.read())
         if status := self._child.poll():
-            why = f"{program} ended with exit status {status}" + (f" ({said})" if said else "")
-            raise Broken(why, status in _LASTING[program])
+            why = f" ({message})" if message else ""
+            lasts = status in _LASTING[program]
+            raise Broken(f"{program} ended with exit status {status}{why}", lasts)
 
     def close(self) -> None:
         if self._child and self._child.poll() is None:
