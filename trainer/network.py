@@ -13,7 +13,7 @@ from trainer.distributed import world
 from trainer.float32 import float32_products
 from trainer.method.ascnet import ASCNet
 
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def prepare(model: ASCNet, settings: Device, device: torch.device) -> nn.Module:
@@ -53,7 +53,7 @@ def backends(
 
 def precision(settings: Device, device: torch.device) -> AbstractContextManager[None]:
     """The context of the forward pass."""
-    kind = _AUTOCAST.get(settings.precision)
+    kind = AUTOCAST.get(settings.precision)
     return torch.autocast(device.type, kind) if kind else nullcontext()
 
 

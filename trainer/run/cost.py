@@ -14,8 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainer.config.settings import Config, Optim
 from trainer.method.ascnet import Encoder, mlp
 from trainer.method.memory_bank import MemoryBank
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from trainer.network import AUTOCAST
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def estimate(settings: Config, ranks: int = 1) -> Estimate:
         bank = MemoryBank(settings.objective.bank, model.dim)
     has_target = settings.objective.momentum > 0
     trained = _count(encoder) + _count(predictors)
-    half = _AUTOCAST.get(settings.device.precision)
+    half = AUTOCAST.get(settings.device.precision)
 
     side = (3, data.frames, data.size, data.size)
     two_clips = torch.empty(2, *side, device="meta")

@@ -75,10 +75,9 @@ def test_any_prefix(tmp_path, source, prefix):
         lambda t: {name: {"leaf": {}} for name in ("model", "net")} | {"own": t},
     ],
 )
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pth.tar", ".pyth"])
-def test_nesting(tmp_path, source, nested, suffix):
+def test_nesting(tmp_path, source, nested):
     backbone = make_backbone("r3d-tiny")
-    found = load_weights(backbone, saved(tmp_path / f"x{suffix}", nested(source)))
+    found = load_weights(backbone, saved(tmp_path / "x.pth.tar", nested(source)))
     assert is_loaded(backbone, source)
     assert found.loaded == 72
 
