@@ -90,6 +90,13 @@ def test_shard_bytes_depend_on_the_samples_alone(tmp_path):
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
 
 
+@pytest.mark.parametrize("size", [512, 9216, 9728, 10240])
+def test_two_empty_blocks_and_no_more_than_a_record_of_padding_end_a_shard(size):
+    end = shard_end(size)
+    assert not any(end) and 1024 <= len(end) < 1024 + 10240
+    assert (size + len(end)) % 10240 == 0
+
+
 def test_a_shard_has_its_name_only_when_it_is_whole(tmp_path):
     writer = ShardWriter(tmp_path / "a.tar")
     writer.add(1, text_of("x"), b"abcde")

@@ -237,7 +237,7 @@ def test_videos_of_a_recording_do_not_choose_the_penalty_for_each_other():
     x = rng.normal(size=(50, 64)).repeat(5, axis=0).astype(np.float32)
     y, recordings = rng.integers(0, 2, 50).repeat(5), np.arange(50).repeat(5)
     result = linear_probe(x, y, recordings.tolist(), x, y)
-    assert result.penalty_from == "held-out groups" and result.train_top1 > 95
+    assert result.penalty_from == "held-out groups" and result.train_top1 > 85
     assert max(result.tried.values()) < 90
 
 

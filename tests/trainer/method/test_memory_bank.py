@@ -122,3 +122,13 @@ def test_the_age_of_an_entry_is_how_many_came_after_it():
     bank.append(*entries(*((0, 1, video, 0) for video in range(6))))
     ages = dict(zip(bank.video.tolist(), bank.age(torch.arange(4)).tolist(), strict=True))
     assert ages == {5: 0, 4: 1, 3: 2, 2: 3}
+
+
+def test_the_latest_are_those_that_came_last():
+    bank = MemoryBank(4, 2)
+    bank.append(*entries((0.1, 1, 0, 0), (0.2, 2, 1, 0)))
+    assert bank.latest(9)[2].tolist() == [2, 1]  # no empty slots
+    bank.append(*entries(*((0.0, stride, 2, 0) for stride in range(3, 7))))
+    appearance, speed, stride = bank.latest(3)
+    assert stride.tolist() == [6, 5, 4]
+    assert appearance.shape == speed.shape == (3, 2)
