@@ -19,7 +19,7 @@ from builder.shards.dataset import (
     read_offsets,
     stream_samples,
 )
-from builder.shards.format import ShardWriter, read_sample
+from builder.shards.format import ShardWriter, read_sample, shard_end
 from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 from builder.shards.verify import verify
 from builder.shards.video_row import BUILT, VideoRow, sample_json

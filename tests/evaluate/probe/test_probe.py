@@ -234,15 +234,16 @@ def test_videos_of_a_recording_do_not_choose_the_penalty_for_each_other():
     """Copies of recordings whose classes are by chance: held out with their recording, no penalty
     can tell them; held out row by row, all would be known."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(50, 64)).repeat(5, axis=0).astype(np.float32)
-    y, recordings = rng.integers(0, 2, 50).repeat(5), np.arange(50).repeat(5)
-    result = linear_probe(x, y, recordings.tolist(), x, y)
+    rows = rng.normal(size=(50, 64)).repeat(5, axis=0).astype(np.float32)
+    groups = np.arange(50).repeat(5).tolist()
+    part = LabelledFeatures(rows, rng.integers(0, 2, 50).repeat(5), groups)
+    result = linear_probe(part, part)
     assert result.penalty_from == "held-out groups" and result.train_top1 > 85
     assert max(result.tried.values()) < 90
 
 
 @pytest.mark.parametrize("classes", [5, 6])
 def test_top5_says_something_of_six_classes_or_more(classes):
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(60, 8)).astype(np.float32), np.arange(60) % classes
-    assert (linear_probe(x, y, groups(60), x, y).top5 is None) == (classes == 5)
+    rows = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    part = LabelledFeatures(rows, np.arange(60) % classes, list(range(60)))
+    assert (linear_probe(part, part).top5 is None) == (classes == 5)
