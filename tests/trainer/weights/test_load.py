@@ -191,17 +191,16 @@ def test_our_own_files_tell_their_backbone(tmp_path, finished_run):
         load_weights(backbone, finished_run)
 
 
-@pytest.mark.parametrize(
-    ("said", "found"), [("c3d", "c3d"), ("resnet50", "r3d-tiny"), (None, "r3d-tiny")]
-)
-def test_metadata_count_before_tensors_if_they_name_a_backbone(tmp_path, source, said, found):
+@pytest.mark.parametrize("said", ["c3d", "resnet50", None])
+def test_metadata_count_before_tensors_if_they_name_a_backbone(tmp_path, source, said):
     path = tmp_path / "x.safetensors"
     save_file(source, path, metadata={"backbone": said} if said else None)
-    assert backbone_from_file(path)[2] == found
-    if found == "c3d":
+    if said == "c3d":
         with pytest.raises(TrainerError, match=r"fits 0 of .*r3d-tiny fully: --backbone r3d-tiny"):
             backbone_from_file(path)
         assert backbone_from_file(path, "r3d-tiny")[2] == "r3d-tiny"
+    else:
+        assert backbone_from_file(path)[2] == "r3d-tiny"
 
 
 def test_of_two_backbones_in_a_file_the_one_of_more_tensors(tmp_path, source):
