@@ -374,6 +374,14 @@ def test_the_gradient_of_parts_is_their_mean(tiny, training_set, tmp_path, monke
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-7)
 
 
+def test_scp_is_in_the_loss_after_its_warm_up(tiny, training_set, tmp_path):
+    changes = ("objective.speed_warmup=0.5", "optim.steps=4", "log_every=1")
+    train(tmp_path / "run", override(tiny, changes), training_set)
+    lines = log_of(tmp_path / "run")
+    is_out = [line["loss"] == pytest.approx(line["loss_appearance"], abs=1e-5) for line in lines]
+    assert is_out == [True, True, False, False]
+
+
 def test_the_penalty_is_in_the_loss_that_is_logged(tiny, training_set, tmp_path):
     settings = override(tiny, ("objective.decorrelation=2", "optim.steps=2"))
     line = train(tmp_path / "run", settings, training_set)
