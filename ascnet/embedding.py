@@ -24,7 +24,7 @@ from builder.shards.manifest import DATASET_FILE, SCHEMA
 from builder.shards.video_row import FAILED
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
-from evaluate.features.extract import extract
+from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features
 from evaluate.protocol import Protocol
 from trainer.run.provenance import fingerprint
@@ -218,7 +218,8 @@ def embed(
     Raises EvaluateError as `extract` does, or if the protocol does not fit the videos.
     """
     check_rates(dataset, protocol)
-    extract(store, subject, protocol, dataset, pick_device(), told.features, overwrite=overwrite)
+    extraction = Extraction(subject, protocol, dataset, pick_device())
+    extract(store, extraction, told.features, overwrite=overwrite)
     return Features(store)
 
 

@@ -34,7 +34,7 @@ from builder.shards.dataset import ShardDataset
 from evaluate import measures, results
 from evaluate.encoders import Subject, Subjects
 from evaluate.errors import EvaluateError
-from evaluate.features.extract import extract
+from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features
 from evaluate.finetune.clips import LabelledVideos
 from evaluate.finetune.finetune import FinetuneJob, finetune
@@ -125,17 +125,10 @@ class _Asking:
 
     def features(self, subject: Subject) -> Features:
         """From the store, once it is filled."""
-        path = store_path(self.subjects, self.dataset.name, subject, self.question.protocol)
-        extract(
-            path,
-            subject,
-            self.question.protocol,
-            self.dataset,
-            self.device,
-            self.tell.videos,
-            workers=self.subjects.settings.data.workers,
-            overwrite=self.overwrite,
-        )
+        protocol, workers = self.question.protocol, self.subjects.settings.data.workers
+        path = store_path(self.subjects, self.dataset.name, subject, protocol)
+        extraction = Extraction(subject, protocol, self.dataset, self.device, workers)
+        extract(path, extraction, self.tell.videos, overwrite=self.overwrite)
         return Features(path)
 
     def measure(self, stored: Features, parts: Parts) -> dict[str, Measure]:

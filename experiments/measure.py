@@ -35,7 +35,7 @@ def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> 
     videos = dataset.videos
     clips = clips_of(videos, protocol)
     with backends(Device(), CPU, benchmark=False):  # as for a feature store
-        parts = [part for _, part in encode(network, videos, clips, protocol, CPU, workers=1)]
+        parts = [part for _, part in encode(network, videos, protocol, CPU, workers=1)]
     features = torch.cat(parts).numpy()
     ends = np.cumsum([len(spans) for spans in clips])[:-1]
     return np.stack([rows.mean(axis=0) for rows in np.split(features, ends)])

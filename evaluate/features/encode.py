@@ -1,17 +1,16 @@
 """Clips through a network, the same numbers on every call."""
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 
 import torch
 from torch import nn
 
 from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
-from evaluate.protocol import LAST, Protocol
+from evaluate.protocol import LAST, Protocol, clips_of
 from trainer.backbones.base import Backbone
 from trainer.data.augment import square_crop
-from trainer.data.clip_sampler import ClipRequest
 from trainer.data.clips import ClipReader, read_batches
 
 UNIT = 8  # videos that are computed together, and done or not done together
@@ -35,26 +34,26 @@ class Pooled(nn.Module):
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """float32, N x 3 x T x S x S to N x channels. Raises EvaluateError if what the layer says
         is no map over time and space."""
-        found = self._map(clips)
-        if found.dim() != 5:
+        features = self._map(clips)
+        if features.dim() != 5:
             raise EvaluateError(
-                f"Layer {self._name} says {found.dim()} dimensions a batch, and a map over time "
+                f"Layer {self._name} says {features.dim()} dimensions a batch, and a map over time "
                 "and space has 5. Name a stage of the network, such as layer3."
             )
-        return self._pool(found, dim=(2, 3, 4))
+        return self._pool(features, dim=(2, 3, 4))
 
     def _map(self, clips: torch.Tensor) -> torch.Tensor:
         if self._layer is None:
             last: torch.Tensor = self.backbone(clips)
             return last
-        kept: list[torch.Tensor] = []
+        outputs: list[torch.Tensor] = []
         # A copy, for what follows may work in place.
-        hook = self._layer.register_forward_hook(lambda m, i, output: kept.append(output.clone()))
+        hook = self._layer.register_forward_hook(lambda m, i, out: outputs.append(out.clone()))
         try:
             self.backbone(clips)
         finally:
             hook.remove()
-        return kept[-1]
+        return outputs[-1]
 
     def channels(self, protocol: Protocol, device: torch.device) -> int:
         """How many features a clip has."""
@@ -85,56 +84,46 @@ def to_device(network: nn.Module, device: torch.device) -> None:
 def encode(
     network: Network,
     videos: Sequence[Video],
-    clips: Sequence[Sequence[ClipRequest]],
     protocol: Protocol,
     device: torch.device,
     *,
     workers: int = 0,
     done: Container[int] = (),
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """A network's outputs for the clips of all videos, in order: for every UNIT of videos but those
-    whose first one is in `done`, its first video and the outputs (float32 on the CPU, clips of the
-    unit x outputs; the mean over the crops of a clip, and their mirror images if they count).
+    """A network's outputs for the protocol's clips of all videos, in order: for every UNIT of
+    videos but those whose first one is in `done`, its first video and the outputs (float32 on the
+    CPU, clips of the unit x outputs; the mean over the crops of a clip, and their mirror images if
+    they count). Raises EvaluateError as `clips_of` does.
 
     What is computed together does not depend on what is done already, so a resumed extraction
     computes the same bits.
     """
-    reader = ClipReader(videos, protocol.short_side)
-    together = _clips_a_batch(reader, protocol)
+    reader, clips = ClipReader(videos, protocol.short_side), clips_of(videos, protocol)
+    most = _clips_a_batch(reader, protocol)
     parts = [
-        (first, part)
+        (first, unit[start : start + most])
         for first in range(0, len(videos), UNIT)
         if first not in done
-        for part in _cut([clip for own in clips[first : first + UNIT] for clip in own], together)
+        for unit in [list(chain(*clips[first : first + UNIT]))]
+        for start in range(0, len(unit), most)
     ]
     batches = read_batches(reader, (part for _, part in parts), workers)
 
     def outputs() -> Iterator[tuple[int, torch.Tensor]]:
         for (first, _), batch in zip(parts, batches, strict=True):
             frames, sizes = batch.frames.to(device), batch.sizes.to(device)
-            found = []
+            of_crops = []
             for place in _PLACES[protocol.crops]:
                 crop = square_crop(frames, sizes, protocol.size, place)
-                found += [network(_laid_out(x)) for x in _seen(crop, protocol.mirrored)]
-            yield first, torch.stack(found).mean(dim=0).float().cpu()
+                for x in (crop, crop.flip(-1)) if protocol.mirrored else (crop,):
+                    of_crops.append(network(x.contiguous(memory_format=torch.channels_last_3d)))
+            yield first, torch.stack(of_crops).mean(dim=0).float().cpu()
 
     with torch.inference_mode():
         for first, of_unit in groupby(outputs(), key=lambda item: item[0]):
             yield first, torch.cat([part for _, part in of_unit])
 
 
-def _seen(crop: torch.Tensor, mirrored: bool) -> tuple[torch.Tensor, ...]:
-    return (crop, crop.flip(-1)) if mirrored else (crop,)
-
-
-def _laid_out(clips: torch.Tensor) -> torch.Tensor:
-    return clips.contiguous(memory_format=torch.channels_last_3d)
-
-
 def _clips_a_batch(reader: ClipReader, protocol: Protocol) -> int:
     size = protocol.frames * max(reader.height * reader.width, protocol.size**2 * 4) * 3
     return max(1, min(10 * UNIT, _BATCH_BYTES // size))
-
-
-def _cut(clips: list[ClipRequest], length: int) -> list[list[ClipRequest]]:
-    return [clips[i : i + length] for i in range(0, len(clips), length)]

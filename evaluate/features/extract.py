@@ -1,7 +1,8 @@
 """An encoder and shards to a feature store: the same clips of every video, on every call."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,14 +14,8 @@ from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import UNIT, Pooled, encode, to_device
-from evaluate.features.store import (
-    Features,
-    FeatureStore,
-    Origin,
-    StoreIdentity,
-    is_complete,
-    unfinished,
-)
+from evaluate.features.store import Features, StoreIdentity, is_complete, unfinished
+from evaluate.features.store_writer import Origin, StoreWriter
 from evaluate.protocol import Protocol, clips_of
 from trainer.config.settings import Device
 from trainer.data.clip_sampler import ClipRequest
@@ -28,32 +23,33 @@ from trainer.network import backends
 from trainer.run.provenance import code, fingerprint
 
 
-def identity_of(
-    subject: Subject, protocol: Protocol, dataset: ShardDataset, device: torch.device
-) -> StoreIdentity:
-    """Everything that decides the features; attributes of the store."""
-    return {
-        **subject.facts,
-        **asdict(protocol),
-        "dataset": dataset.name,
-        "dataset_sha256": fingerprint(dataset.folder),
-        "dataset_counts": json.dumps(dataset.counts, sort_keys=True),
-        "precision": "fp32",
-        "torch": str(torch.__version__),
-        "device": device.type,
-    }
+@dataclass(frozen=True)
+class Extraction:
+    """Which features of which videos, and how they are computed."""
+
+    subject: Subject
+    protocol: Protocol
+    dataset: ShardDataset
+    device: torch.device
+    workers: int = 0  # decoding threads; 0: the cores that this process may use
+
+    @cached_property
+    def identity(self) -> StoreIdentity:
+        """Everything that decides the features; attributes of the store."""
+        return {
+            **self.subject.facts,
+            **asdict(self.protocol),
+            "dataset": self.dataset.name,
+            "dataset_sha256": fingerprint(self.dataset.folder),
+            "dataset_counts": json.dumps(self.dataset.counts, sort_keys=True),
+            "precision": "fp32",
+            "torch": str(torch.__version__),
+            "device": self.device.type,
+        }
 
 
 def extract(
-    path: Path,
-    subject: Subject,
-    protocol: Protocol,
-    dataset: ShardDataset,
-    device: torch.device,
-    progress: Progress = silent,
-    *,
-    workers: int = 0,
-    overwrite: bool = False,
+    path: Path, extraction: Extraction, progress: Progress = silent, *, overwrite: bool = False
 ) -> bool:
     """Fill the store at `path` with features of all videos, or go on with one begun earlier.
 
@@ -63,7 +59,7 @@ def extract(
     UnavailableError if that store is in use (with `overwrite`, too), and BuilderError if another
     process is writing to the folder.
     """
-    identity = identity_of(subject, protocol, dataset, device)
+    identity, device = extraction.identity, extraction.device
     if not overwrite and is_complete(path, identity):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,25 +69,32 @@ def extract(
             _drop(path, identity)
         if is_complete(path, identity):
             return False
-        videos = dataset.videos
-        if not videos:
-            raise EvaluateError(f"{dataset.folder} holds no built video: {dataset.counts}.")
-        clips = clips_of(videos, protocol)
-        network = Pooled(subject.backbone, protocol.layer, protocol.pooling)
-        to_device(network, device)
-        channels = network.channels(protocol, device)
-        spans = [[_span(clip, videos[clip.video]) for clip in own] for own in clips]
-        origin = Origin(dataset.folder, code())
-        store = FeatureStore(path, videos, spans, channels, identity, origin)
-        try:
-            done = {i for i in range(0, len(videos), UNIT) if store.done[i : i + UNIT].all()}
-            parts = encode(network, videos, clips, protocol, device, workers=workers, done=done)
-            for first, features in parts:
-                store.write(first, min(UNIT, len(videos) - first), features.numpy())
-                progress(int(store.done.sum()), len(videos), subject.name)
-        finally:
-            store.close()
+        _extract(path, extraction, progress)
     return True
+
+
+def _extract(path: Path, extraction: Extraction, progress: Progress) -> None:
+    subject, protocol, device = extraction.subject, extraction.protocol, extraction.device
+    videos = extraction.dataset.videos
+    if not videos:
+        dataset = extraction.dataset
+        raise EvaluateError(f"{dataset.folder} holds no built video: {dataset.counts}.")
+    clips = clips_of(videos, protocol)
+    network = Pooled(subject.backbone, protocol.layer, protocol.pooling)
+    to_device(network, device)
+    spans = [[_span(clip, videos[clip.video]) for clip in of_video] for of_video in clips]
+    origin = Origin(extraction.dataset.folder, code())
+    channels = network.channels(protocol, device)
+    store = StoreWriter(path, videos, spans, channels, extraction.identity, origin)
+    try:
+        done = {i for i in range(0, len(videos), UNIT) if store.done[i : i + UNIT].all()}
+        for first, features in encode(
+            network, videos, protocol, device, workers=extraction.workers, done=done
+        ):
+            store.write(first, min(UNIT, len(videos) - first), features.numpy())
+            progress(int(store.done.sum()), len(videos), subject.name)
+    finally:
+        store.close()
 
 
 def _drop(path: Path, identity: StoreIdentity) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from evaluate.features.encode import Pooled, to_device
+from evaluate.finetune.settings import FinetuneSettings
 from evaluate.protocol import Protocol
 from trainer.backbones.base import Backbone
 
@@ -22,25 +23,22 @@ class Classifier(nn.Module):
         classes: int,
         protocol: Protocol,
         device: torch.device,
-        *,
-        frozen: bool,
-        dropout: float = 0.0,
-        seed: int = 0,
+        settings: FinetuneSettings,
     ) -> None:
         """On the device, with a copy of the backbone; the layer and the pooling are the
-        protocol's. The linear layer depends on `seed` alone. Raises EvaluateError if the backbone
-        has no such layer."""
+        protocol's. The linear layer depends on the settings' seed alone. Raises EvaluateError if
+        the backbone has no such layer."""
         super().__init__()
-        self.frozen = frozen
+        self.frozen = settings.frozen
         self.features = Pooled(copy.deepcopy(backbone), protocol.layer, protocol.pooling)
         to_device(self.features, device)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         self.fc = nn.Linear(self.features.channels(protocol, device), classes)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(settings.seed)
         nn.init.normal_(self.fc.weight, std=_SPREAD, generator=generator)
         nn.init.zeros_(self.fc.bias)
         self.fc.to(device)
-        self.features.requires_grad_(not frozen)
+        self.features.requires_grad_(not self.frozen)
 
     def train(self, mode: bool = True) -> "Classifier":
         super().train(mode)

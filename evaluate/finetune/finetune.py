@@ -7,7 +7,6 @@ ones; a video's logits are the mean over its clips (RSPNet) and their crops.
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +70,10 @@ class FinetuneJob:
 
     def identity(self, device: torch.device) -> TrainingIdentity:
         """Everything that decides the numbers."""
-        own = {k: v for k, v in asdict(self.settings).items() if k not in NO_INFLUENCE}
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in NO_INFLUENCE}
         return {
             **self.subject.facts,
-            **_flat(own, "settings."),
+            **_flat(settings, "settings."),
             **_flat(asdict(self.protocol), "protocol."),
             "classes": self.classes,
             "train videos": self.train.digest(),
@@ -125,71 +124,60 @@ def _must_be_possible(task: FinetuneJob, device: torch.device) -> None:
 def _finetune(
     task: FinetuneJob, device: torch.device, kept: Kept, progress: Progress, testing: Progress
 ) -> dict[str, Any]:
-    own, held_out = task.settings, None
-    learn = task.train
-    if own.choose == "holdout":
-        learn, held_out = hold_out(task.train)
-    classifier = Classifier(
-        task.subject.backbone,
-        task.classes,
-        task.protocol,
-        device,
-        frozen=own.frozen,
-        dropout=own.dropout,
-        seed=own.seed,
-    )
-    total = total_steps(own, len(learn.videos))
-    learner = Learner(classifier, own, total, device)
+    settings, learnt, held_out = task.settings, task.train, None
+    if settings.choose == "holdout":
+        learnt, held_out = hold_out(task.train)
+    classifier = Classifier(task.subject.backbone, task.classes, task.protocol, device, settings)
+    learner = Learner(classifier, settings, total_steps(settings, len(learnt.videos)), device)
     if (state := kept.state()) is not None:
         with kept.must_fit():
             learner.load_state_dict(state)
     try:
         with learner.multiplying():
-            _train(task, learn, held_out, learner, device, kept, progress)
+            _train(task, learnt, held_out, learner, kept, progress)
         if learner.best is not None:
             classifier.load(learner.best)
-        logits = video_logits(learner, task.test, task.protocol, device, testing)
+        logits = video_logits(learner, task.test, task.protocol, testing)
     except torch.OutOfMemoryError as error:
         raise EvaluateError(
-            f"The GPU's memory does not hold {own.batch} clips at a time. Take fewer (--set "
+            f"The GPU's memory does not hold {settings.batch} clips at a time. Take fewer (--set "
             "classifier.batch=..., and lower classifier.lr= with it) or compute in bf16 (--set "
-            f"classifier.precision=bf16, now {own.precision})."
+            f"classifier.precision=bf16, now {settings.precision})."
         ) from error
     return {
-        "result": _result(task, learn, learner, logits),
+        "result": _result(task, learnt, learner, logits),
         "logits": torch.from_numpy(logits),
     }
 
 
 def _train(
     task: FinetuneJob,
-    learn: LabelledVideos,
+    learnt: LabelledVideos,
     held_out: LabelledVideos | None,
     learner: Learner,
-    device: torch.device,
     kept: Kept,
     progress: Progress,
 ) -> None:
     """From the learner's step to the end; its state is kept after every epoch."""
-    own, total = task.settings, learner.total
-    protocol = train_protocol(task.protocol, own)
-    ends = epoch_ends(len(learn.videos), own.batch, total)
+    settings, device, total = task.settings, learner.device, learner.total
+    protocol = train_protocol(task.protocol, settings)
+    ends = epoch_ends(len(learnt.videos), settings.batch, total)
     steps = range(learner.step, total)
-    requests = train_requests(learn.videos, protocol, steps, own.batch, own.seed)
-    reader = ClipReader(learn.videos, protocol.short_side)
+    requests = train_requests(learnt.videos, protocol, steps, settings.batch, settings.seed)
+    reader = ClipReader(learnt.videos, protocol.short_side)
     pinned = device.type == "cuda"
-    batches = on_device(read_batches(reader, requests, own.workers, pinned), device)
-    labels = torch.from_numpy(learn.labels)
+    batches = on_device(read_batches(reader, requests, settings.workers, pinned), device)
+    labels = torch.from_numpy(learnt.labels)
     total_loss, count = 0.0, 0  # of this epoch
     with closing(batches):
         for step, batch in zip(steps, batches, strict=True):
-            clips = _augmented(batch, own, protocol.size, step, device)
+            clips = _augmented(batch, settings, protocol.size, step, device)
             total_loss += learner.take(clips, send(labels[batch.videos], device))
             count += 1
             text = f"loss {total_loss / count:.3f}{_latest(learner)}"
             if epoch := ends.get(learner.step):
-                found = _held_out_top1(learner, held_out, task.protocol, device)
-                learner.end_epoch(epoch, total_loss / count, found)
+                top1 = _held_out_top1(learner, held_out, task.protocol) if held_out else None
+                learner.end_epoch(epoch, total_loss / count, top1)
                 total_loss, count = 0.0, 0
                 kept.write_state(learner.state_dict())
             progress(learner.step, total, text)
@@ -215,40 +203,30 @@ def _augmented(
     return clips.contiguous(memory_format=torch.channels_last_3d)
 
 
-def _held_out_top1(
-    learner: Learner, held_out: LabelledVideos | None, protocol: Protocol, device: torch.device
-) -> float | None:
-    if held_out is None:
-        return None
+def _held_out_top1(learner: Learner, held_out: LabelledVideos, protocol: Protocol) -> float:
     few = replace(protocol, clips=min(protocol.clips, _HELD_OUT_CLIPS), every=0.0, crops=1)
-    return _top(video_logits(learner, held_out, few, device), held_out.labels, 1)
+    return _top(video_logits(learner, held_out, few), held_out.labels, 1)
 
 
 def video_logits(
-    learner: Learner,
-    part: LabelledVideos,
-    protocol: Protocol,
-    device: torch.device,
-    progress: Progress = silent,
+    learner: Learner, part: LabelledVideos, protocol: Protocol, progress: Progress = silent
 ) -> np.ndarray:
     """float32, videos x classes: the mean over a video's clips and their crops. Raises
     EvaluateError if those of a video are no numbers: the best of them would be made up."""
     learner.classifier.eval()
-    clips = clips_of(part.videos, protocol)
-    workers = learner.settings.workers
-    found: list[np.ndarray] = []
+    lengths = [len(clips) for clips in clips_of(part.videos, protocol)]
+    means: list[np.ndarray] = []
     with learner.multiplying(benchmark=False):  # batches of a test are of many sizes
         for first, logits in encode(
-            learner.logits, part.videos, clips, protocol, device, workers=workers
+            learner.logits, part.videos, protocol, learner.device, workers=learner.settings.workers
         ):
-            counts = [len(own) for own in clips[first : first + UNIT]]
-            bounds = np.concatenate([[0], np.cumsum(counts)]).tolist()
-            found += [logits[a:b].mean(dim=0).numpy() for a, b in pairwise(bounds)]
-            for video in range(first, len(found)):
-                if not np.isfinite(found[video]).all():
+            of_videos = logits.split(lengths[first : first + UNIT])
+            means += [clips.mean(dim=0).numpy() for clips in of_videos]
+            for video in range(first, len(means)):
+                if not np.isfinite(means[video]).all():
                     raise _no_logits(part.videos[video].name, learner.settings)
-            progress(len(found), len(part.videos), "")
-    return np.stack(found)
+            progress(len(means), len(part.videos), "")
+    return np.stack(means)
 
 
 def _no_logits(video: str, settings: FinetuneSettings) -> EvaluateError:
@@ -261,7 +239,7 @@ def _no_logits(video: str, settings: FinetuneSettings) -> EvaluateError:
 
 
 def _result(
-    task: FinetuneJob, learn: LabelledVideos, learner: Learner, logits: np.ndarray
+    task: FinetuneJob, learnt: LabelledVideos, learner: Learner, logits: np.ndarray
 ) -> dict[str, Any]:
     tested = learner.chosen()
     clips = asdict(train_protocol(task.protocol, task.settings))
@@ -273,8 +251,8 @@ def _result(
         "chosen": LAST if learner.best is None else BEST,
         "epochs": learner.epochs,
         "averaged": "logits, over the clips of a video and their crops",
-        "learned_from": len(learn.videos),
-        "held_out": len(task.train.videos) - len(learn.videos),
+        "learned_from": len(learnt.videos),
+        "held_out": len(task.train.videos) - len(learnt.videos),
         "tested_on": len(task.test.videos),
         "train_clips": {key: clips[key] for key in ("frames", "stride", "fps", "size")},
         "settings": asdict(task.settings),
@@ -298,9 +276,8 @@ def _digest(classifier: Classifier) -> str:
 
 def _flat(table: dict[str, Any], prefix: str) -> TrainingIdentity:
     """{"augment": {"flip": 0.5}} to {"augment.flip": 0.5}."""
-    found: TrainingIdentity = {}
+    flat: TrainingIdentity = {}
     for key, value in table.items():
-        found |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return found
+        is_table = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{key}.") if is_table else {prefix + key: value}
+    return flat

@@ -103,13 +103,6 @@ class FinetuneSettings:
         check_rules(augment_rules(self.augment))
         check_rules(_clips_rules("train", self.train))
         check_rules(_clips_rules("test", self.test))
-        crops = (0, *CROPS)
-        check_rules(
-            [
-                range_rule("test.clips", self.test.clips, 0, MOST_CLIPS),  # 0: as the run's
-                (self.test.crops in crops, "test.crops", self.test.crops, "0 (as the run's), 1, 3"),
-            ]
-        )
 
 
 def _rules(settings: FinetuneSettings) -> list[Rule]:
@@ -122,10 +115,13 @@ def _rules(settings: FinetuneSettings) -> list[Rule]:
         "choose": one_of(CHOICES),
         "precision": one_of(PRECISIONS),
     }
+    test, crops = settings.test, (0, *CROPS)
     return [
         name_rule("recipe", settings.recipe),
         *rules_of("", settings, SEED | LEARNING | limits),
         range_rule("workers", settings.workers, 0, MOST_WORKERS),
+        range_rule("test.clips", test.clips, 0, MOST_CLIPS),  # 0: as the run's
+        (test.crops in crops, "test.crops", test.crops, "0 (as the run's), 1, 3"),
     ]
 
 
@@ -135,18 +131,20 @@ def _are_rising(drops: tuple[float, ...]) -> bool:
 
 def _clips_rules(prefix: str, clips: Clips) -> list[Rule]:
     most = {"frames": MOST_FRAMES, "stride": MOST_STRIDE, "size": MOST_SIZE}
-    whole = [(name, getattr(clips, name), end) for name, end in most.items()]
+    values = {name: getattr(clips, name) for name in most}
+    is_rate = clips.fps in (-1, 0) or LEAST_RATE <= clips.fps <= MOST_RATE
+    rates = f"-1 (as elsewhere), 0 (stored frames), or {LEAST_RATE:g} to {MOST_RATE}"
     return [
         *(
-            (0 <= value <= end, f"{prefix}.{name}", value, f"0 (as elsewhere) to {end}")
-            for name, value, end in whole
+            (
+                0 <= value <= most[name],
+                f"{prefix}.{name}",
+                value,
+                f"0 (as elsewhere) to {most[name]}",
+            )
+            for name, value in values.items()
         ),
-        (
-            clips.fps in (-1, 0) or LEAST_RATE <= clips.fps <= MOST_RATE,
-            f"{prefix}.fps",
-            clips.fps,
-            f"-1 (as elsewhere), 0 (stored frames), or {LEAST_RATE:g} to {MOST_RATE}",
-        ),
+        (is_rate, f"{prefix}.fps", clips.fps, rates),
     ]
 
 
@@ -164,8 +162,7 @@ def recipe_for(dataset: str, backbone: str, frozen: bool) -> str:
     if frozen:
         return "linear"
     net = _STANDS_FOR.get(backbone, backbone)
-    own = f"{dataset}-{net}"
-    return own if own in recipes() else f"{_FALLBACK}-{net}"
+    return name if (name := f"{dataset}-{net}") in recipes() else f"{_FALLBACK}-{net}"
 
 
 def load_recipe(name: str, assignments: tuple[str, ...] = (), prefix: str = "") -> FinetuneSettings:
@@ -193,9 +190,8 @@ def load_recipe(name: str, assignments: tuple[str, ...] = (), prefix: str = "") 
 
 def protocol_for(protocol: Protocol, settings: FinetuneSettings) -> Protocol:
     """A run's protocol with what the recipe says of the test."""
-    own = settings.test
-    changed = _with(protocol, own)
-    return replace(changed, clips=own.clips or changed.clips, crops=own.crops or changed.crops)
+    test, changed = settings.test, _with(protocol, settings.test)
+    return replace(changed, clips=test.clips or changed.clips, crops=test.crops or changed.crops)
 
 
 def train_protocol(protocol: Protocol, settings: FinetuneSettings) -> Protocol:

@@ -37,7 +37,7 @@ class Learner:
     ) -> None:
         """`total`: steps of the whole training."""
         self.classifier, self.settings, self.total = classifier, settings, total
-        self._device, self._how = device, Device(precision=settings.precision)
+        self.device, self._how = device, Device(precision=settings.precision)
         optim = Optim(
             optimiser=settings.optimiser,
             momentum=settings.momentum,
@@ -70,13 +70,13 @@ class Learner:
 
     def logits(self, clips: torch.Tensor) -> torch.Tensor:
         """float32, N x classes; in training or in evaluation mode, as the classifier is."""
-        with precision(self._how, self._device):
-            found: torch.Tensor = self.classifier(clips)
-        return found
+        with precision(self._how, self.device):
+            logits: torch.Tensor = self.classifier(clips)
+        return logits
 
     def multiplying(self, benchmark: bool | None = None) -> AbstractContextManager[None]:
         """How the process multiplies while this learns or is tested (trainer/network.py)."""
-        return backends(self._how, self._device, benchmark)
+        return backends(self._how, self.device, benchmark)
 
     def end_epoch(self, epoch: int, loss: float, held_out_top1: float | None) -> None:
         """Note what came of an epoch: its mean loss and, where groups are held out, percent of
@@ -114,9 +114,9 @@ class Learner:
         self.step, self.epochs, self.best = step_of(state), list(state["epochs"]), state["best"]
 
     def _no_number(self, what: str) -> EvaluateError:
-        own = self.settings
         return EvaluateError(
             f"{what} of the classifier's training. Lower the learning rate (--set "
-            f"classifier.lr=..., now {own.lr:g}) or raise the warm-up (--set "
-            f"classifier.warmup=..., now {own.warmup:g}), and begin anew with --overwrite."
+            f"classifier.lr=..., now {self.settings.lr:g}) or raise the warm-up (--set "
+            f"classifier.warmup=..., now {self.settings.warmup:g}), and begin anew with "
+            "--overwrite."
         )

@@ -18,7 +18,7 @@ from ascnet.encoders import EncoderChoice, default_run, newest_store
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_run
-from evaluate.features.extract import extract
+from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features, unfinished
 from evaluate.protocol import protocol_of
 from tests.commands import run_ascnet
@@ -225,7 +225,7 @@ def test_the_newest_store_of_the_newest_run_is_searched(
     subjects, dataset = of_run(finished_run), ShardDataset(Features(store).shards)
     protocol = protocol_of(subjects.settings)
     cpu = torch.device("cpu")
-    extract(features / "y-untrained.h5", subjects.untrained, protocol, dataset, cpu)
+    extract(features / "y-untrained.h5", Extraction(subjects.untrained, protocol, dataset, cpu))
     (features / "z.partial.h5").write_bytes(b"unfinished")
     assert newest_store(EncoderChoice(tmp_path / "runs" / "run")).name == store.name
     found = says("search", videos / "part.mp4", "--store", features / "y-untrained.h5", "-k", 1)
@@ -407,7 +407,8 @@ def test_a_store_of_an_unknown_rate_is_searched_by_frames(
     monkeypatch.setitem(dataset.__dict__, "videos", unknown)
     subjects = of_run(finished_run)
     protocol = protocol_of(subjects.settings)
-    extract(tmp_path / "x.h5", subjects.trained, protocol, dataset, torch.device("cpu"))
+    extraction = Extraction(subjects.trained, protocol, dataset, torch.device("cpu"))
+    extract(tmp_path / "x.h5", extraction)
     query = video_folder / "test" / "v_test_g02_c01.avi"
     text = says("search", query, "--store", tmp_path / "x.h5", "--run", finished_run, "-k", 1)
     assert re.search(r"frames \d+-\d+", text.splitlines()[1])

@@ -10,7 +10,8 @@ import numpy as np
 
 from builder.shards.dataset import Video
 from builder.shards.format import Location
-from evaluate.features.store import Features, FeatureStore, Origin, Spans, StoreIdentity
+from evaluate.features.store import Features, StoreIdentity
+from evaluate.features.store_writer import Origin, Spans, StoreWriter
 
 FRAMES = 25  # a clip a second
 
@@ -37,10 +38,10 @@ def store_of(
     spans: Spans | None = None,
 ) -> Features:
     """A finished store with the given features (float32, clips x channels) of every video."""
-    spans = spans or [[(FRAMES * i, FRAMES * i + 15) for i in range(len(own))] for own in clips]
+    spans = spans or [[(FRAMES * i, FRAMES * i + 15) for i in range(len(rows))] for rows in clips]
     identity: StoreIdentity = {"encoder": "trained"}
     origin = Origin(Path("x"), code="test")
-    store = FeatureStore(path, videos, spans, clips[0].shape[1], identity, origin)
+    store = StoreWriter(path, videos, spans, clips[0].shape[1], identity, origin)
     store.write(0, len(videos), np.concatenate(clips).astype(np.float32))
     store.close()
     return Features(path)

@@ -39,8 +39,8 @@ def path(tmp_path):
 
 
 def signed(file):
-    file.attrs["sha256"] = store._digest(file)
-    file.attrs["clips_sha256"] = store._clips_digest(file)
+    file.attrs["sha256"] = store.checksum(file)
+    file.attrs["clips_sha256"] = store.clips_checksum(file)
 
 
 def replaced(file, name, **how):

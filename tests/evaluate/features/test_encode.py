@@ -20,20 +20,18 @@ def means(clips: torch.Tensor) -> torch.Tensor:
 
 
 def outputs(videos, protocol, **options) -> dict[int, torch.Tensor]:
-    return dict(encode(means, videos, clips_of(videos, protocol), protocol, CPU, **options))
+    return dict(encode(means, videos, protocol, CPU, **options))
 
 
 def test_every_clip_of_every_video_in_order(dataset):
     videos = dataset.videos
-    found = outputs(videos, PROTOCOL)
-    assert list(found) == [0, UNIT] and all(len(part) == 3 * UNIT for part in found.values())
+    units = outputs(videos, PROTOCOL)
+    assert list(units) == [0, UNIT] and all(len(unit) == 3 * UNIT for unit in units.values())
     for number in (0, 5, 11):
-        own = clips_of(videos, PROTOCOL)[number]
-        batch = next(read_batches(ClipReader(videos), [own]))
-        expected = means(square_crop(batch.frames, batch.sizes, 16))
+        batch = next(read_batches(ClipReader(videos), [clips_of(videos, PROTOCOL)[number]]))
         start = 3 * (number % UNIT)
-        got = found[number // UNIT * UNIT][start : start + 3]
-        assert torch.allclose(got, expected, atol=1e-5)
+        output = units[number // UNIT * UNIT][start : start + 3]
+        assert torch.allclose(output, means(square_crop(batch.frames, batch.sizes, 16)), atol=1e-5)
 
 
 def test_what_is_done_is_left_out(dataset):
@@ -62,8 +60,7 @@ def test_three_crops_are_averaged(dataset):
 def test_a_mirror_image_counts_as_much(dataset):
     """Features of a clip and of its mirror image are then the same."""
     videos = dataset.videos[:1]
-    own = Protocol(frames=4, size=16, clips=1, crops=3, mirrored=True)
-    clips = clips_of(videos, own)
+    mirrored = Protocol(frames=4, size=16, clips=1, crops=3, mirrored=True)
 
     def left(crop: torch.Tensor) -> torch.Tensor:
         return crop[..., :4].mean(dim=(2, 3, 4))
@@ -71,10 +68,13 @@ def test_a_mirror_image_counts_as_much(dataset):
     def right(crop: torch.Tensor) -> torch.Tensor:
         return crop[..., -4:].mean(dim=(2, 3, 4))
 
-    (_, one), (_, two) = (next(encode(n, videos, clips, own, CPU)) for n in (left, right))
+    plain = replace(mirrored, mirrored=False)
+    one, two, without = (
+        next(encode(network, videos, protocol, CPU))[1]
+        for network, protocol in ((left, mirrored), (right, mirrored), (left, plain))
+    )
     assert torch.allclose(one, two, atol=1e-6)
-    plain = replace(own, mirrored=False)
-    assert not torch.allclose(next(encode(left, videos, clips, plain, CPU))[1], one, atol=1e-3)
+    assert not torch.allclose(without, one, atol=1e-3)
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
@@ -85,13 +85,13 @@ def test_a_layer_pooled(layer, channels, pooling):
     assert pooled.channels(Protocol(frames=4, size=16), CPU) == channels
     clips = torch.randn(2, 3, 4, 16, 16)
     with torch.inference_mode():
-        found = pooled(clips)
+        features = pooled(clips)
         if layer == "layer3":
             x = backbone.layer3(backbone.layer2(backbone.layer1(backbone.stem(clips))))
             flat = x.flatten(2)
             expected = flat.mean(2) if pooling == "average" else flat.amax(2)
-            assert torch.allclose(found, expected)
-    assert found.shape == (2, channels)
+            assert torch.allclose(features, expected)
+    assert features.shape == (2, channels)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from builder.shards.dataset import read_frames, read_offsets
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
-from evaluate.features.extract import extract, identity_of
+from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features, unfinished
 from evaluate.protocol import protocol_of
 from tests.drawn_motion import seconds_of
@@ -29,69 +29,69 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def subject(finished_run):
-    return of_run(finished_run).trained
+def extraction(finished_run, tiny, dataset) -> Extraction:
+    return Extraction(of_run(finished_run).trained, protocol_of(tiny), dataset, CPU)
 
 
 @pytest.fixture
-def protocol(tiny):
-    return protocol_of(tiny)
+def other(extraction, finished_run) -> Extraction:
+    """Of another encoder."""
+    return replace(extraction, subject=of_run(finished_run).untrained)
 
 
-def test_extract_once(subject, protocol, dataset, tmp_path):
+def test_extract_once(extraction, tmp_path):
     path = tmp_path / "x.h5"
     seen = []
-    args = (path, subject, protocol, dataset, CPU)
-    assert extract(*args, progress=lambda *step: seen.append(step))
+    assert extract(path, extraction, lambda *step: seen.append(step))
     assert seen == [(8, 16, "trained"), (16, 16, "trained")]
     features = Features(path)
     assert features.features.shape == (16, 128) and features.clip_features.shape == (80, 128)
-    assert features.attributes == identity_of(subject, protocol, dataset, CPU)
+    assert features.attributes == extraction.identity
     means = features.clip_features.reshape(16, 5, 128).mean(axis=1)
     assert np.allclose(features.features, means, atol=1e-6)
-    assert not extract(*args)
+    assert not extract(path, extraction)
 
 
-def test_another_encoder_is_refused_unless_overwritten(finished_run, protocol, dataset, tmp_path):
-    path, both = tmp_path / "x.h5", of_run(finished_run)
-    extract(path, both.trained, protocol, dataset, CPU)
+def test_another_encoder_is_refused_unless_overwritten(extraction, other, tmp_path):
+    path = tmp_path / "x.h5"
+    extract(path, extraction)
     with pytest.raises(EvaluateError, match=r"was made with checkpoint_sha256 [0-9a-f]{30}"):
-        extract(path, both.untrained, protocol, dataset, CPU)
-    assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
-    assert not extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+        extract(path, other)
+    assert extract(path, other, overwrite=True)
+    assert not extract(path, other, overwrite=True)
     path.write_bytes(b"damaged")
     with pytest.raises(EvaluateError, match="is damaged"):
-        extract(path, both.untrained, protocol, dataset, CPU)
-    assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+        extract(path, other)
+    assert extract(path, other, overwrite=True)
 
 
 @pytest.mark.parametrize("is_finished", [True, False])
-def test_a_store_in_use_is_never_replaced(finished_run, protocol, dataset, tmp_path, is_finished):
+def test_a_store_in_use_is_never_replaced(extraction, other, tmp_path, is_finished):
     """Nor what lies beside it, though it is of another encoder."""
-    path, both = tmp_path / "x.h5", of_run(finished_run)
-    extract(path, both.trained, protocol, dataset, CPU)
+    path = tmp_path / "x.h5"
+    extract(path, extraction)
     shutil.copy(path, unfinished(path))
     before = path.read_bytes()
     one = path if is_finished else unfinished(path)
     with held(one), pytest.raises(UnavailableError, match="is in use: "):
-        extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+        extract(path, other, overwrite=True)
     assert path.read_bytes() == unfinished(path).read_bytes() == before
-    assert extract(path, both.untrained, protocol, dataset, CPU, overwrite=True)
+    assert extract(path, other, overwrite=True)
 
 
-def test_a_store_of_another_checksum_is_made_anew(subject, protocol, dataset, tmp_path):
+def test_a_store_of_another_checksum_is_made_anew(extraction, tmp_path):
     path = tmp_path / "x.h5"
-    extract(path, subject, protocol, dataset, CPU)
+    extract(path, extraction)
     for name in ("features", "clip_features"):
         with h5py.File(path, "r+") as file:
             file[name][3] = 7
         with pytest.raises(EvaluateError, match="changed or damaged"):
             _ = Features(path).clip_features
-        assert extract(path, subject, protocol, dataset, CPU, overwrite=True)
+        assert extract(path, extraction, overwrite=True)
         assert not (Features(path).clip_features == 7).all(axis=1).any()
 
 
-def test_a_resumed_extraction_gives_the_same_features(subject, protocol, dataset, tmp_path):
+def test_a_resumed_extraction_gives_the_same_features(extraction, tmp_path):
     class StopError(Exception):
         pass
 
@@ -99,12 +99,12 @@ def test_a_resumed_extraction_gives_the_same_features(subject, protocol, dataset
         raise StopError
 
     with pytest.raises(StopError):
-        extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, stop)
+        extract(tmp_path / "x.h5", extraction, stop)
     assert not (tmp_path / "x.h5").exists() and unfinished(tmp_path / "x.h5").exists()
     seen = []
-    extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, lambda *step: seen.append(step[0]))
+    extract(tmp_path / "x.h5", extraction, lambda *step: seen.append(step[0]))
     assert seen == [16]
-    extract(tmp_path / "y.h5", subject, protocol, dataset, CPU)
+    extract(tmp_path / "y.h5", extraction)
     same_content(Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5"))
 
 
@@ -117,15 +117,16 @@ _PROGRAM = """
 import sys, time, torch
 from pathlib import Path
 from builder.shards.dataset import ShardDataset
-from evaluate.features.extract import extract
+from evaluate.features.extract import Extraction, extract
 from evaluate.protocol import protocol_of
 from evaluate.encoders import of_run
 torch.set_num_threads(1)
 subjects = of_run(Path(sys.argv[1]))
 dataset = ShardDataset(Path(sys.argv[2]))
 print("ready", flush=True)
-extract(Path(sys.argv[3]), subjects.trained, protocol_of(subjects.settings), dataset,
-        torch.device("cpu"), lambda *step: time.sleep(0.05))
+protocol = protocol_of(subjects.settings)
+extraction = Extraction(subjects.trained, protocol, dataset, torch.device("cpu"))
+extract(Path(sys.argv[3]), extraction, lambda *step: time.sleep(0.05))
 """
 
 
@@ -149,38 +150,39 @@ def test_killed_at_random_and_resumed(finished_run, shards, tmp_path):
     same_content(Features(path), Features(tmp_path / "y.h5"))
 
 
-def test_two_evaluations_at_once(subject, protocol, dataset, tmp_path):
+def test_two_evaluations_at_once(extraction, tmp_path):
     seen = []
 
     def extract_again(done: int, total: int, text: str) -> None:
         with pytest.raises(BuilderError, match="Another process is writing to") as caught:
-            extract(tmp_path / "x.h5", subject, protocol, dataset, CPU)
+            extract(tmp_path / "x.h5", extraction)
         seen.append(caught.value)
 
-    extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, extract_again)
+    extract(tmp_path / "x.h5", extraction, extract_again)
     assert seen
 
 
-def test_the_protocol_is_in_the_identity(subject, protocol, dataset):
-    identity = identity_of(subject, protocol, dataset, CPU)
+def test_the_protocol_is_in_the_identity(extraction):
+    identity = extraction.identity
     assert identity["clips"] == 5 and identity["crops"] == 1 and identity["layer"] == "last"
     assert identity["pooling"] == "average" and identity["backbone"] == "r3d-tiny"
     assert len(identity["checkpoint_sha256"]) == 64
     assert '"expected": 16' in identity["dataset_counts"]
 
 
-def test_a_clip_that_starts_over_spans_its_video(subject, protocol, dataset, tmp_path):
-    extract(tmp_path / "x.h5", subject, protocol, dataset, CPU)
+def test_a_clip_that_starts_over_spans_its_video(extraction, tmp_path):
+    extract(tmp_path / "x.h5", extraction)
     features = Features(tmp_path / "x.h5")
-    short = next(i for i, video in enumerate(dataset.videos) if video.frames == 5)
+    short = next(i for i, video in enumerate(extraction.dataset.videos) if video.frames == 5)
     assert features.clip_frames[5 * short].tolist() == [0, 4]
 
 
 @pytest.mark.parametrize("fps", [0.0, 12.5])
-def test_time_codes_are_those_of_the_frames(subject, protocol, motion, tmp_path, fps):
+def test_time_codes_are_those_of_the_frames(extraction, motion, tmp_path, fps):
     """Of videos of known motion, whose pictures say when they were taken."""
-    own = replace(protocol, fps=fps, every=0.5, short_videos="repeat_last")
-    extract(tmp_path / "x.h5", subject, own, motion, CPU)
+    changes = {"fps": fps, "every": 0.5, "short_videos": "repeat_last"}
+    protocol = replace(extraction.protocol, **changes)
+    extract(tmp_path / "x.h5", replace(extraction, protocol=protocol, dataset=motion))
     features = Features(tmp_path / "x.h5")
     for clip, (first, last) in enumerate(features.clip_frames.tolist()):
         video = motion.videos[features.clip_video[clip]]
@@ -194,12 +196,10 @@ def test_time_codes_are_those_of_the_frames(subject, protocol, motion, tmp_path,
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_network_that_gives_no_numbers_is_refused(
-    subject, protocol, dataset, tmp_path, overwrite
-):
+def test_a_network_that_gives_no_numbers_is_refused(extraction, tmp_path, overwrite):
     with torch.no_grad():
-        next(subject.backbone.parameters()).fill_(torch.nan)
-    name = re.escape(dataset.videos[0].name)
+        next(extraction.subject.backbone.parameters()).fill_(torch.nan)
+    name = re.escape(extraction.dataset.videos[0].name)
     with pytest.raises(EvaluateError, match=rf"features of {name}, clip 1 of 5 \(frames .* NaN"):
-        extract(tmp_path / "x.h5", subject, protocol, dataset, CPU, overwrite=overwrite)
+        extract(tmp_path / "x.h5", extraction, overwrite=overwrite)
     assert not (tmp_path / "x.h5").exists()

@@ -12,7 +12,6 @@ from evaluate.finetune.clips import hold_out
 from evaluate.finetune.finetune import BEST, LAST, FinetuneJob, finetune, video_logits
 from evaluate.finetune.settings import Clips
 from evaluate.finetune.trainer import Learner
-from evaluate.protocol import clips_of
 from tests.toy_task import CPU, PROTOCOL, SETTINGS, changed, part, toy_task
 
 
@@ -134,7 +133,7 @@ def test_the_best_epoch_is_the_one_that_is_tested(task, tmp_path, monkeypatch, c
     """Epoch 2 is said to do best on the held-out videos; its weights are tested."""
     scores, after = iter([10.0, 90.0, 50.0, 90.0, 20.0, 0.0]), []
 
-    def scored(learner, held_out, protocol, device):
+    def scored(learner, held_out, protocol):
         after.append(learner.classifier.learned())
         return next(scores)
 
@@ -198,6 +197,7 @@ def test_logits_are_averaged_over_clips(task, dataset):
 
     class Bright:
         settings = SETTINGS
+        device = CPU
         classifier = torch.nn.Identity()
 
         @staticmethod
@@ -208,14 +208,11 @@ def test_logits_are_averaged_over_clips(task, dataset):
         def multiplying(benchmark: bool) -> AbstractContextManager[None]:
             return nullcontext()
 
-    videos = part(dataset.videos)
-    three = replace(PROTOCOL, clips=3)
-    together = video_logits(Bright, videos, three, CPU)
+    videos, three = part(dataset.videos), replace(PROTOCOL, clips=3)
+    together = video_logits(Bright, videos, three)
     assert together.shape == (16, 1)
-    shown = list(
-        module.encode(Bright.logits, videos.videos, clips_of(videos.videos, three), three, CPU)
-    )
-    alone = torch.cat([logits for _, logits in shown]).reshape(16, 3, 1)
+    units = module.encode(Bright.logits, videos.videos, three, CPU)
+    alone = torch.cat([logits for _, logits in units]).reshape(16, 3, 1)
     assert torch.allclose(torch.from_numpy(together), alone.mean(dim=1), atol=1e-6)
     assert alone.std(dim=1).max() > 0
 

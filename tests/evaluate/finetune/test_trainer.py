@@ -21,17 +21,8 @@ def clips() -> torch.Tensor:
 
 def learner(**settings) -> Learner:
     torch.manual_seed(0)
-    own = FinetuneSettings(batch=4, **settings)
-    classifier = Classifier(
-        make_backbone("r3d-tiny"),
-        3,
-        PROTOCOL,
-        CPU,
-        frozen=own.frozen,
-        dropout=own.dropout,
-        seed=own.seed,
-    )
-    return Learner(classifier, own, 10, CPU)
+    recipe = FinetuneSettings(batch=4, **settings)
+    return Learner(Classifier(make_backbone("r3d-tiny"), 3, PROTOCOL, CPU, recipe), recipe, 10, CPU)
 
 
 def test_the_cosine_schedule():

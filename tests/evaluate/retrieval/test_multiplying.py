@@ -42,12 +42,13 @@ def test_features_are_extracted_in_float32(tmp_path, monkeypatch, way) -> None:
         seen.append(look())
         raise SeenError
 
-    monkeypatch.setattr(features, "identity_of", lambda *_: {})
+    monkeypatch.setattr(features.Extraction, "identity", {})
     monkeypatch.setattr(features, "clips_of", stop)
     dataset = SimpleNamespace(videos=[object()], folder=tmp_path)
+    subject = SimpleNamespace(backbone=None)
     with multiplying(way, TRIES) as said:
         with pytest.raises(SeenError):
-            features.extract(tmp_path / "x.h5", None, None, dataset, CPU)
+            features.extract(tmp_path / "x.h5", features.Extraction(subject, None, dataset, CPU))
         assert is_exact(seen[0]) and seen[0]["torch.backends.cudnn.benchmark"] is False
         assert look() == said
 
@@ -84,10 +85,9 @@ def test_the_sgd_probe_learns_and_classifies_in_float32(way) -> None:
 
 def test_tests_of_a_classifier_do_without_trials_of_cudnn(monkeypatch) -> None:
     """Their batches are of many sizes; those of training are of one."""
-    own = FinetuneSettings(batch=2, precision="tf32")
-    kind = {"frozen": False, "dropout": 0.0, "seed": 0}
-    classifier = Classifier(make_backbone("r3d-tiny"), 3, Protocol(frames=4, size=16), CPU, **kind)
-    learner = Learner(classifier, own, 10, torch.device("cuda"))
+    recipe, protocol = FinetuneSettings(batch=2, precision="tf32"), Protocol(frames=4, size=16)
+    classifier = Classifier(make_backbone("r3d-tiny"), 3, protocol, CPU, recipe)
+    learner = Learner(classifier, recipe, 10, torch.device("cuda"))
     seen = []
 
     def encode(*_: object, **__: object):
@@ -101,7 +101,7 @@ def test_tests_of_a_classifier_do_without_trials_of_cudnn(monkeypatch) -> None:
         with learner.multiplying():
             training = look()
             assert training["torch.backends.cudnn.benchmark"] is True
-            finetune.video_logits(learner, part, None, CPU)
+            finetune.video_logits(learner, part, None)
             assert seen[0]["torch.backends.cudnn.benchmark"] is False
             assert seen[0]["torch.backends.cudnn.conv.fp32_precision"] == "tf32"
             assert look() == training
