@@ -54,15 +54,14 @@ def of_run(run: Path) -> Subjects:
     record = record_of(run)
     trained = load_backbone(run)
     settings = trained.config
-    own = {"recipe": settings.recipe, "seed": settings.seed, "backbone": settings.model.backbone}
 
     def start() -> Subject:
         backbone, digest = make_model(settings).encoder.backbone, "none"
         if settings.model.init:
             digest = _load_start(backbone, Path(settings.model.init), record.get("init_sha256"))
-        return _subject(UNTRAINED, backbone, digest, 0, own)
+        return _subject(UNTRAINED, backbone, settings, digest)
 
-    subject = _subject(TRAINED, trained.backbone, trained.sha256, trained.step, own)
+    subject = _subject(TRAINED, trained.backbone, settings, trained.sha256, trained.step)
     return Subjects(subject, start, settings, run, record)
 
 
@@ -85,13 +84,12 @@ def of_file(path: Path, backbone: str | None, recipe: str | None, runs: Path) ->
     trained, loaded, name = backbone_from_file(path, backbone)
     recipe = recipe or recipe_for(name)
     settings = recipe_file.override(recipe_file.load_recipe(recipe), (f"model.backbone={name}",))
-    own = {"recipe": settings.recipe, "seed": settings.seed, "backbone": name}
 
     def start() -> Subject:
         torch.manual_seed(settings.seed)
-        return _subject(UNTRAINED, make_backbone(name), "none", 0, own)
+        return _subject(UNTRAINED, make_backbone(name), settings, "none")
 
-    subject = _subject(TRAINED, trained, sha256(path.read_bytes()).hexdigest(), 0, own)
+    subject = _subject(TRAINED, trained, settings, sha256(path.read_bytes()).hexdigest())
     record = {"weights": str(path.resolve()), "loaded": loaded.text()}
     return Subjects(subject, start, settings, folder_of(path, runs), record)
 
@@ -104,11 +102,14 @@ def folder_of(weights: Path, runs: Path) -> Path:
 def recipe_for(backbone: str) -> str:
     """The recipe whose clips fit a backbone: its own for Kinetics-400, or that of its kin."""
     kin = {"r3d-": "demo", "s3d": "k400-s3dg", "r2plus1d": "k400-r2plus1d18", "c3d": "k400-c3d"}
-    return next((own for start, own in kin.items() if backbone.startswith(start)), "k400-r3d18")
+    return next(
+        (recipe for start, recipe in kin.items() if backbone.startswith(start)), "k400-r3d18"
+    )
 
 
 def _subject(
-    name: str, backbone: Backbone, checkpoint: str, step: int, own: dict[str, Any]
+    name: str, backbone: Backbone, settings: Config, checkpoint: str, step: int = 0
 ) -> Subject:
-    facts = {"encoder": name, "checkpoint_sha256": checkpoint, "step": step, **own}
-    return Subject(name, backbone, facts)
+    facts: dict[str, str | int] = {"encoder": name, "checkpoint_sha256": checkpoint, "step": step}
+    facts |= {"recipe": settings.recipe, "seed": settings.seed}
+    return Subject(name, backbone, facts | {"backbone": settings.model.backbone})

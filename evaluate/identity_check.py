@@ -5,13 +5,13 @@ from typing import Any
 
 
 def first_difference(
-    own: Mapping[str, Any], wanted: Mapping[str, Any], digits: int = 40
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], digits: int = 40
 ) -> str | None:
     """ "clips 2, and now it would be 10", of the first name by alphabet whose values differ; None
     if all are the same. `digits`: how much is shown of long values, such as hashes."""
-    for key in sorted(own.keys() | wanted.keys()):
-        if own.get(key) != wanted.get(key):
-            before, now = (_shown(values.get(key), digits) for values in (own, wanted))
+    for key in sorted(stored.keys() | wanted.keys()):
+        if stored.get(key) != wanted.get(key):
+            before, now = (_shown(values.get(key), digits) for values in (stored, wanted))
             return f"{key} {before}, and now it would be {now}"
     return None
 

@@ -81,15 +81,15 @@ def _must_be_one_of(name: str, value: object, allowed: tuple[object, ...]) -> No
 
 def protocol_of(settings: Config) -> Protocol:
     """The clips that a run was trained with, as its recipe evaluates them."""
-    data, own = settings.data, settings.evaluate
+    data, evaluate = settings.data, settings.evaluate
     return Protocol(
         frames=data.frames,
-        stride=own.stride,
+        stride=evaluate.stride,
         fps=data.fps,
         short_videos=data.short_videos,
         size=data.size,
         short_side=data.short_side,
-        clips=own.clips,
+        clips=evaluate.clips,
     )
 
 

@@ -52,9 +52,9 @@ class Question:
         """In words."""
         if self.finetune is not None:
             how = self.finetune
-            what = "a linear layer on the frozen network" if how.frozen else "the whole network"
+            layers = "a linear layer on the frozen network" if how.frozen else "the whole network"
             chosen = "last epoch" if how.choose == "last" else "best epoch on held-out groups"
-            return f"{what} trained with recipe {how.recipe}, {chosen}, logits averaged"
+            return f"{layers} trained with recipe {how.recipe}, {chosen}, logits averaged"
         if self.task == "linear":
             features = "standardised features" if self.probe.standardise else "features"
             if self.probe.solver == "sgd":
@@ -80,8 +80,10 @@ def result_path(
     if not question.baseline:
         changes["baseline"] = "none"
     if question.task == "linear":
-        own, usual = asdict(question.probe), asdict(ProbeSettings())
-        changes |= {key: own[key] for key in ("solver", "standardise") if own[key] != usual[key]}
+        probe, usual = question.probe, ProbeSettings()
+        for key in ("solver", "standardise"):
+            if getattr(probe, key) != getattr(usual, key):
+                changes[key] = getattr(probe, key)
     if question.finetune is not None:
         changes |= _classifier_changes(question.finetune, subjects, dataset)
     name = f"{question.task}-{dataset}-split{split or question.split}{_suffix(changes)}.json"
@@ -103,13 +105,16 @@ def _clip_changes(
     return {key: value for key, value in asdict(protocol).items() if value != before[key]}
 
 
-def _classifier_changes(own: FinetuneSettings, subjects: Subjects, dataset: str) -> dict[str, Any]:
+def _classifier_changes(
+    settings: FinetuneSettings, subjects: Subjects, dataset: str
+) -> dict[str, Any]:
     """What differs from the recipe that fits, but for what is in `_clip_changes`."""
-    usual = finetune_settings.recipe_for(dataset, subjects.settings.model.backbone, own.frozen)
-    if own.recipe not in finetune_settings.recipes():
-        return {"classifier": own.recipe}
-    changes: dict[str, Any] = {} if own.recipe == usual else {"classifier": own.recipe}
-    before, now = asdict(finetune_settings.load_recipe(own.recipe)), asdict(own)
+    backbone, recipe = subjects.settings.model.backbone, settings.recipe
+    is_usual = recipe == finetune_settings.recipe_for(dataset, backbone, settings.frozen)
+    changes: dict[str, Any] = {} if is_usual else {"classifier": recipe}
+    if recipe not in finetune_settings.recipes():
+        return {"classifier": recipe}
+    before, now = asdict(finetune_settings.load_recipe(recipe)), asdict(settings)
     for key, value in now.items():
         if key in ("test", *finetune_settings.NO_INFLUENCE) or value == before[key]:
             continue
@@ -122,9 +127,5 @@ def _classifier_changes(own: FinetuneSettings, subjects: Subjects, dataset: str)
 
 def _suffix(changes: dict[str, Any]) -> str:
     """ "_layer-layer3_pooling-max"."""
-    return "".join(f"_{key}-{_word(value)}" for key, value in sorted(changes.items()))
-
-
-def _word(value: Any) -> str:
-    text = "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return text.replace("/", "-")
+    words = {k: "-".join(map(str, v)) if isinstance(v, tuple) else v for k, v in changes.items()}
+    return "".join(f"_{k}-{v}" for k, v in sorted(words.items())).replace("/", "-")

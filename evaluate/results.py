@@ -85,35 +85,35 @@ def _counts(result: dict[str, Any]) -> list[str]:
     names = ("gallery", "queries") if result["task"] == "retrieval" else ("train", "test")
     tested = "queries" if result["task"] == "retrieval" else "test videos"
     lines = []
-    for split, own in result["splits"].items():
-        counts = own["counts"]
+    for split, part in result["splits"].items():
+        counts = part["counts"]
         left_out = f", {counts['unlabelled']} unlabelled left out" if counts["unlabelled"] else ""
         which = f"split {split}: " if len(result["splits"]) > 1 else ""
         lines.append(
             f"  {which}{names[0]} {counts['train']} (train part), {names[1]} {counts['test']} "
-            f"({own['test_part']} part), {lost}{left_out}"
+            f"({part['test_part']} part), {lost}{left_out}"
         )
-        lines += [f"  {which}{text}" for text in not_counted(own, tested)]
+        lines += [f"  {which}{text}" for text in not_counted(part, tested)]
     return lines
 
 
 def not_counted(split: dict[str, Any], tested: str) -> list[str]:
     """Sentences about what is in no figure of a split, as nothing can be found for it; `tested`: a
     word for test videos. Results of earlier versions have none."""
-    said, counts = [], split.get("counts") or {}
+    sentences, counts = [], split.get("counts") or {}
     if unknown := counts.get("class_not_in_train"):
         every = unknown + counts["test"]
-        said.append(
+        sentences.append(
             f"{unknown} of {every} {tested} left out: the train part has none of their class"
         )
-    for row, own in (split.get("details") or {}).items():
-        left = (own or {}).get("queries_without_their_class")
-        if left and own.get("left_out"):
-            said.append(
-                f"{row}: {left} of {len(own['predictions'])} {tested} left out: no video of their "
-                "class is left in the gallery"
+    for row, details in (split.get("details") or {}).items():
+        left = (details or {}).get("queries_without_their_class")
+        if left and details.get("left_out"):
+            sentences.append(
+                f"{row}: {left} of {len(details['predictions'])} {tested} left out: no video of "
+                "their class is left in the gallery"
             )
-    return said
+    return sentences
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:

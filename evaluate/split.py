@@ -38,13 +38,13 @@ class Parts:
         return int(np.isin(self.groups[self.test], self.groups[self.train]).sum())
 
 
-def splits_of(dataset: ShardDataset, asked: str) -> list[str]:
+def splits_of(dataset: ShardDataset, split: str) -> list[str]:
     """The split asked for, or all that can be tested, in order. Raises EvaluateError if there is
     none."""
-    if asked != ALL:
-        return [asked]
-    found = dataset.splits()
-    usable = [s for s in sorted(found) if "train" in found[s] and found[s] & set(TESTED)]
+    if split != ALL:
+        return [split]
+    parts = dataset.splits()
+    usable = [s for s in sorted(parts) if "train" in parts[s] and parts[s] & set(TESTED)]
     if not usable:
         raise EvaluateError(
             f"{dataset.folder} has no split with videos to train and to test on; its splits are "
@@ -62,9 +62,9 @@ def parts_of(dataset: ShardDataset, split: str, factor: str = "") -> Parts:
     labels, classes = _of_factor(dataset, factor) if factor else _of_class(dataset)
     train = _positions(videos, split, "train", labels)
     tested = [(part, _positions(videos, split, part, labels)) for part in TESTED]
-    test_part, test = next((found for found in tested if len(found[1])), tested[0])
-    for part, found in (("train", train), ("test", test)):
-        if not len(found):
+    test_part, test = next((part for part in tested if len(part[1])), tested[0])
+    for part, positions in (("train", train), ("test", test)):
+        if not len(positions):
             raise EvaluateError(
                 f"{dataset.folder} has no labelled {part} videos in split {split}; its splits are "
                 f"{describe_splits(dataset) or 'none'}. Choose one that has train and test with "

@@ -1,4 +1,7 @@
-"""The protocols, put together: an encoder and a data set to a result.
+"""The tasks: an encoder and a data set to a result.
+
+A new task has its name in request.TASKS, its title in results.TITLES, its columns and its call
+below, its figures in measures.py, and what others published in published.py.
 
 A result is a dictionary, written as JSON to `results/` of the run:
 
@@ -86,27 +89,26 @@ def evaluate(
     (`overwrite`: then it is made anew).
     """
     began = time.perf_counter()
-    tell = tell or Reporters()
     names = splits_of(dataset, question.split)
     parts = {name: parts_of(dataset, name, question.factor) for name in names}
-    asking = _Asking(question, subjects, dataset, device, tell, overwrite)
-    found: dict[str, dict[str, Measure]] = {name: {} for name in names}
+    evaluation = _Evaluation(question, subjects, dataset, device, tell or Reporters(), overwrite)
+    measured: dict[str, dict[str, Measure]] = {name: {} for name in names}
     for is_trained in (True, False)[: 2 if question.baseline else 1]:
         subject = subjects.trained if is_trained else subjects.untrained
-        for name, rows in asking.about(subject, parts).items():
-            found[name] |= rows
-    result = _result(asking, parts, found)
+        for name, rows in evaluation.of(subject, parts).items():
+            measured[name] |= rows
+    result = _result(evaluation, parts, measured)
     result["seconds"] = round(time.perf_counter() - began, 1)
     results.write_json(result_path(question, subjects, dataset.name), result)
     if question.task == "retrieval":
-        for own in parts.values():
-            if len(own.test):
-                asking.draw(own)
+        for part in parts.values():
+            if len(part.test):
+                evaluation.draw(part)
     return result
 
 
 @dataclass(frozen=True)
-class _Asking:
+class _Evaluation:
     question: Question
     subjects: Subjects
     dataset: ShardDataset
@@ -114,14 +116,14 @@ class _Asking:
     tell: Reporters
     overwrite: bool
 
-    def about(self, subject: Subject, parts: dict[str, Parts]) -> dict[str, dict[str, Measure]]:
+    def of(self, subject: Subject, parts: dict[str, Parts]) -> dict[str, dict[str, Measure]]:
         """What one encoder gets: of every split the rows of the table."""
         stored = None if self.question.finetune else self.features(subject)
-        found = {}
-        for split, own in parts.items():
-            rows = self.train(subject, own) if stored is None else self.measure(stored, own)
-            found[split] = {subject.name + suffix: measure for suffix, measure in rows.items()}
-        return found
+        measured = {}
+        for split, part in parts.items():
+            rows = self.train(subject, part) if stored is None else self.measure(stored, part)
+            measured[split] = {subject.name + suffix: measure for suffix, measure in rows.items()}
+        return measured
 
     def features(self, subject: Subject) -> Features:
         """From the store, once it is filled."""
@@ -132,21 +134,21 @@ class _Asking:
         return Features(path)
 
     def measure(self, stored: Features, parts: Parts) -> dict[str, Measure]:
-        asked, device, fits = self.question, self.device, self.tell.fits
-        if asked.task == "retrieval":
-            found = measures.retrieval_of(stored.features, parts, asked.centring, device, fits)
-        elif asked.task == "knn":
-            found = {"": measures.knn_of(stored.features, parts, asked.centring, device, fits)}
+        question, features, how = self.question, stored.features, (self.device, self.tell.fits)
+        if question.task == "retrieval":
+            rows = measures.retrieval_of(features, parts, question.centring, *how)
+        elif question.task == "knn":
+            rows = {"": measures.knn_of(features, parts, question.centring, *how)}
         else:
-            found = {"": measures.linear_of(stored.features, parts, asked.probe, device, fits)}
-        for measure in found.values():
+            rows = {"": measures.linear_of(features, parts, question.probe, *how)}
+        for measure in rows.values():
             measure.details["features_by"] = stored.code
-        return found
+        return rows
 
     def train(self, subject: Subject, parts: Parts) -> dict[str, Measure]:
         """Train a classifier on clips, and test it."""
-        asked, videos = self.question, self.dataset.videos
-        assert asked.finetune is not None
+        question, videos = self.question, self.dataset.videos
+        assert question.finetune is not None
         if not len(parts.test):
             raise EvaluateError(
                 f"None of the {parts.unknown} test videos of split {parts.split} of "
@@ -154,26 +156,27 @@ class _Asking:
                 "name none of them. Choose another split, or build with other split lists."
             )
         learn, test = (
-            LabelledVideos([videos[i] for i in own], parts.labels[own])
-            for own in (parts.train, parts.test)
+            LabelledVideos([videos[i] for i in positions], parts.labels[positions])
+            for positions in (parts.train, parts.test)
         )
-        task = FinetuneJob(subject, learn, test, len(parts.classes), asked.protocol, asked.finetune)
-        path = result_path(asked, self.subjects, self.dataset.name, parts.split)
+        classes, protocol = len(parts.classes), question.protocol
+        job = FinetuneJob(subject, learn, test, classes, protocol, question.finetune)
+        path = result_path(question, self.subjects, self.dataset.name, parts.split)
         folder = self.subjects.folder / "finetune" / f"{path.stem}-{subject.name}"
         done = finetune(
-            task, self.device, folder, self.tell.steps, self.tell.videos, overwrite=self.overwrite
+            job, self.device, folder, self.tell.steps, self.tell.videos, overwrite=self.overwrite
         )
         details = dict(done.result)
-        figures = {"top1": details.pop("top1"), "top5": details.pop("top5")}
+        figures = {name: details.pop(name) for name in ("top1", "top5")}
         return {"": Measure(figures, details | {"predictions": done.predictions.tolist()})}
 
     def draw(self, parts: Parts) -> None:
         """A picture of queries and what the trained backbone finds for them. Raises EvaluateError
         if frames cannot be read: the figures are written by then."""
         stored = self.features(self.subjects.trained).features
-        every = centre(stored[parts.train], stored[parts.test], self.question.centring)
+        gallery, queries = centre(stored[parts.train], stored[parts.test], self.question.centring)
         some = range(0, len(parts.test), max(1, len(parts.test) // _PICTURED))[:_PICTURED]
-        found = nearest(every[0], every[1][some], _FOUND, device=self.device).positions
+        neighbours = nearest(gallery, queries[some], _FOUND, device=self.device).positions
 
         def shown(position: int) -> grid.GridVideo:
             label = parts.classes[parts.labels[position]]
@@ -181,7 +184,7 @@ class _Asking:
 
         rows = [
             (shown(parts.test[query]), [shown(parts.train[i]) for i in row])
-            for query, row in zip(some, found, strict=True)
+            for query, row in zip(some, neighbours, strict=True)
         ]
         path = result_path(self.question, self.subjects, self.dataset.name, parts.split)
         try:
@@ -196,37 +199,37 @@ class _Asking:
 
 
 def _result(
-    asking: _Asking, parts: dict[str, Parts], found: dict[str, dict[str, Measure]]
+    evaluation: _Evaluation, parts: dict[str, Parts], measured: dict[str, dict[str, Measure]]
 ) -> dict[str, Any]:
-    asked, subjects, dataset = asking.question, asking.subjects, asking.dataset
+    question, subjects, dataset = evaluation.question, evaluation.subjects, evaluation.dataset
     of_splits = {
         split: {row: measure.figures for row, measure in rows.items()}
-        for split, rows in found.items()
+        for split, rows in measured.items()
     }
-    columns = _COLUMNS.get(asked.task, ["top1", "top5"])
+    columns = _COLUMNS.get(question.task, ["top1", "top5"])
     every = list(of_splits.values())
     return {
         "schema": RESULT_SCHEMA,
-        "task": asked.task,
+        "task": question.task,
         "dataset": dataset.name,
-        "factor": asked.factor,
-        "split": asked.split,
+        "factor": question.factor,
+        "split": question.split,
         "columns": columns,
         "results": _over_splits(every, columns, statistics.fmean),
         "spread": _over_splits(every, columns, statistics.stdev) if len(every) > 1 else None,
         "splits": {
             split: {
-                "test_part": own.test_part,
-                "counts": own.counts,
+                "test_part": part.test_part,
+                "counts": part.counts,
                 "results": of_splits[split],
-                "details": {row: measure.details for row, measure in found[split].items()},
+                "details": {row: measure.details for row, measure in measured[split].items()},
             }
-            for split, own in parts.items()
+            for split, part in parts.items()
         },
         "classes": list(next(iter(parts.values())).classes),
         "counts": dataset.counts,
-        "enlarged": enlarged(dataset.videos, asked.size, asked.protocol.short_side),
-        "protocol": asked.choices(subjects),
+        "enlarged": enlarged(dataset.videos, question.size, question.protocol.short_side),
+        "protocol": question.choices(subjects),
         "trained_on": _trained_on(subjects, dataset, list(parts.values())),
         "settings": asdict(subjects.settings),
         "code": code(),
@@ -237,15 +240,14 @@ def _over_splits(
     splits: list[Figures], columns: list[str], of: Callable[[list[float]], float]
 ) -> Figures:
     """One number for several splits; None where one of them has none."""
+
+    def figure(row: str, column: str) -> float | None:
+        values = [split.get(row, {}).get(column) for split in splits]
+        known = [value for value in values if value is not None]
+        return of(known) if len(known) == len(values) else None
+
     rows = dict.fromkeys(row for split in splits for row in split)
-    found: Figures = {}
-    for row in rows:
-        found[row] = {}
-        for column in columns:
-            values = [split.get(row, {}).get(column) for split in splits]
-            known = [value for value in values if value is not None]
-            found[row][column] = of(known) if len(known) == len(values) else None
-    return found
+    return {row: {column: figure(row, column) for column in columns} for row in rows}
 
 
 def _trained_on(subjects: Subjects, dataset: ShardDataset, parts: list[Parts]) -> dict[str, Any]:
@@ -254,15 +256,15 @@ def _trained_on(subjects: Subjects, dataset: ShardDataset, parts: list[Parts]) -
     record = subjects.record
     if "weights" in record:
         return dict(record) | {"test_videos_seen": None}
-    own = subjects.settings.data.split
-    seen = seen_by(subjects.folder, record, own, dataset)
+    split = subjects.settings.data.split
+    seen = seen_by(subjects.folder, record, split, dataset)
     number = None
     if seen is not None:
         of_name = sources_of(dataset)
         positions = sorted({int(i) for part in parts for i in part.test})
         number = count_seen((of_name[dataset.videos[i].name] for i in positions), seen)
     return {
-        "split": own,
+        "split": split,
         "code": record["code"],
         "shards": [shown(place) for place in record["shards"]],
         "counts": record["counts"],

@@ -24,13 +24,13 @@ _SHARED = 2  # of a message's flags
 _MOST_BLOCKS = 1000  # of a header
 
 
-class HeapError(Exception):
+class RefusedError(Exception):
     """What is wrong, for the middle of a sentence."""
 
 
 def check_attributes(path: Path) -> None:
-    """Raises HeapError if a text of the root's attributes cannot be read. A file that is no HDF5 is
-    left to HDF5."""
+    """Raises RefusedError if a text of the root's attributes cannot be read. A file that is no HDF5
+    is left to HDF5."""
     with path.open("rb") as file:
         number, whole = file.fileno(), os.fstat(file.fileno()).st_size
         begin = os.pread(number, _SUPERBLOCK.size, 0)
@@ -38,14 +38,14 @@ def check_attributes(path: Path) -> None:
             return
         _, offsets, lengths, root = _SUPERBLOCK.unpack(begin)
         if begin[8] or (offsets, lengths) != (8, 8):
-            raise HeapError(f"it is of version {begin[8]} of the format")
+            raise RefusedError(f"it is of version {begin[8]} of the format")
         try:
             places = list(_texts(number, root, whole))
         except (error, IndexError, OverflowError, OSError) as problem:
-            raise HeapError("its attributes are damaged") from problem
+            raise RefusedError("its attributes are damaged") from problem
         for length, _, _ in places:
             if length > whole:
-                raise HeapError(f"an attribute has {length} bytes, and the file {whole}")
+                raise RefusedError(f"an attribute has {length} bytes, and the file {whole}")
         check_collections(number, whole, (address for _, address, _ in places))
 
 
@@ -54,10 +54,10 @@ def _texts(number: int, root: int, whole: int) -> Iterator[tuple[int, int, int]]
     version, _, _, size = _HEADER.unpack(os.pread(number, _HEADER.size, root))
     blocks = [(root + _HEADER.size, size)]
     if version != 1:
-        raise HeapError("its attributes are laid out in another way")
+        raise RefusedError("its attributes are laid out in another way")
     for place, size in blocks:
         if len(blocks) > _MOST_BLOCKS or size > whole:
-            raise HeapError("its attributes have no end")
+            raise RefusedError("its attributes have no end")
         block, at = os.pread(number, size, place), 0
         while at + _MESSAGE.size <= len(block):
             kind, length, flags = _MESSAGE.unpack_from(block, at)
@@ -66,7 +66,7 @@ def _texts(number: int, root: int, whole: int) -> Iterator[tuple[int, int, int]]
             if kind == _CONTINUED:
                 blocks.append(_BLOCK.unpack_from(message))
             elif kind == _IS_ATTRIBUTE and flags & _SHARED:
-                raise HeapError("its attributes lie elsewhere")
+                raise RefusedError("its attributes lie elsewhere")
             elif kind == _IS_ATTRIBUTE and (text := _text_of(message)):
                 yield text
 
@@ -75,7 +75,7 @@ def _text_of(message: bytes) -> tuple[int, int, int] | None:
     """Length and place of an attribute's text; None if it is a number."""
     version, flags, *parts = _ATTRIBUTE.unpack_from(message)
     if version not in (1, 2, 3) or (version > 1 and flags):
-        raise HeapError("its attributes are laid out in another way")
+        raise RefusedError("its attributes are laid out in another way")
     start = _ATTRIBUTE.size + (version == 3)
     name, kind, space = (-(-part // 8) * 8 if version == 1 else part for part in parts)
     if message[start + name] & 0x0F != _VARIABLE:
@@ -85,17 +85,19 @@ def _text_of(message: bytes) -> tuple[int, int, int] | None:
 
 
 def check_collections(number: int, whole: int, addresses: Iterable[int]) -> None:
-    """Raises HeapError for an address (0: none) where no sound collection of texts is in a file of
-    `whole` bytes."""
+    """Raises RefusedError for an address (0: none) where no sound collection of texts is in a file
+    of `whole` bytes."""
     left = whole
     for address in sorted(set(addresses) - {0}):
         head = os.pread(number, _COLLECTION.size, address) if address < whole else b""
         if len(head) < _COLLECTION.size or not head.startswith(b"GCOL\x01"):
-            raise HeapError(f"no texts are at byte {address}")
+            raise RefusedError(f"no texts are at byte {address}")
         size = _COLLECTION.unpack(head)[2]
         left -= size
         if size < _COLLECTION.size or address + size > whole or left < 0:
-            raise HeapError(f"the texts at byte {address} have {size} bytes, the file has {whole}")
+            raise RefusedError(
+                f"the texts at byte {address} have {size} bytes, the file has {whole}"
+            )
         _walk(os.pread(number, size, address), address)
 
 
@@ -105,5 +107,5 @@ def _walk(collection: bytes, address: int) -> None:
         item, size = _ITEM.unpack_from(collection, at)
         step = _ITEM.size + -(-size // 8) * 8 if item else size
         if not _ITEM.size <= step <= end - at:
-            raise HeapError(f"text {item} at byte {address} has {size} bytes")
+            raise RefusedError(f"text {item} at byte {address} has {size} bytes")
         at += step

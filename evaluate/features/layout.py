@@ -8,7 +8,6 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from threading import RLock
 
@@ -17,7 +16,7 @@ import numpy as np
 from h5py import h5a, h5d, h5pl, h5s
 
 from evaluate.errors import EvaluateError
-from evaluate.features.hdf5_heaps import HeapError, check_attributes, check_collections
+from evaluate.features.hdf5_heaps import RefusedError, check_attributes, check_collections
 
 _NUMBERS = {  # how many columns; 0: a list. -1: as many as the features have channels
     "features": ("f4", -1),
@@ -83,75 +82,79 @@ def little_memory() -> Iterator[None]:
 
 def must_have_sound_texts(path: Path) -> None:
     """Raises EvaluateError, naming what, for a file whose attributes HDF5 must not read."""
-    try:
+    with _refusing(path):
         check_attributes(path)
-    except HeapError as error:
-        raise EvaluateError(refused(path, str(error))) from None
 
 
 def must_be_ours(file: h5py.File, path: Path) -> None:
     """Raises EvaluateError, naming what, if an open file holds anything that no feature store of
     this schema does, or more than can be on the disk. Features are not read."""
-    try:
+    with _refusing(path):
         if file.userblock_size:
-            raise _RefusedError(f"it begins with {file.userblock_size} bytes of something else")
+            raise RefusedError(f"it begins with {file.userblock_size} bytes of something else")
         members = {name: _dataset(file, name) for name in _names(file) if name not in _GROUPS}
-        more = {
+        for name in (*_NUMBERS, *_TEXTS):
+            if name not in members and name not in _MAY_LACK:
+                raise RefusedError(f"it lacks {name}")
+        members |= {
             f"{group}/{name}": _dataset(file[group], name)
             for group in _GROUPS
             if file.id.links.exists(group.encode())
             for name in _group(file, group)
         }
-        for name in (*_NUMBERS, *_TEXTS):
-            if name not in members and name not in _MAY_LACK:
-                raise _RefusedError(f"it lacks {name}")
         shape = members["features"].shape
         if len(shape) != 2 or not all(shape):
-            raise _RefusedError(f"its features have the shape {shape}")
-        sizes = [_size(file, name, own) for name, own in chain(members.items(), more.items())]
+            raise RefusedError(f"its features have the shape {shape}")
+        needed = sum(_size(file, name, data) for name, data in members.items())
         clips = len(members["clip_video"])
-        for name, own in chain(members.items(), more.items()):
+        for name, data in members.items():
             rows = clips if name in _OF_CLIPS else shape[0]
             columns = _NUMBERS.get(name, ("", 0))[1]
             wanted = (rows,) if not columns else (rows, columns if columns > 0 else shape[1])
-            if own.shape != wanted:
-                raise _RefusedError(
-                    f"{name} has the shape {own.shape}, and {wanted} would fit the rest"
+            if data.shape != wanted:
+                raise RefusedError(
+                    f"{name} has the shape {data.shape}, and {wanted} would fit the rest"
                 )
-        whole = os.fstat(file.id.get_vfd_handle()).st_size
-        if sum(sizes) > whole:
-            raise _RefusedError(
-                f"what it holds would fill {sum(sizes)} bytes, and the file has {whole}"
-            )
-    except _RefusedError as error:
-        raise EvaluateError(refused(path, str(error))) from None
+        whole = _file_size(file)
+        if needed > whole:
+            raise RefusedError(f"what it holds would fill {needed} bytes, and the file has {whole}")
 
 
 def attributes(file: h5py.File, path: Path) -> dict[str, str | int | float]:
     """The attributes of an open file: texts and single numbers. Raises EvaluateError if there are
     others, or if they are larger than the file."""
-    whole = left = os.fstat(file.id.get_vfd_handle()).st_size
-    found: dict[str, str | int | float] = {}
-    try:
+    whole = left = _file_size(file)
+    values: dict[str, str | int | float] = {}
+    with _refusing(path):
         if h5a.get_num_attrs(file.id) > _ATTRIBUTES:
-            raise _RefusedError(f"it has {h5a.get_num_attrs(file.id)} attributes")
+            raise RefusedError(f"it has {h5a.get_num_attrs(file.id)} attributes")
         for name in file.attrs:
-            own = h5a.open(file.id, name.encode("utf-8", "surrogateescape"))
-            is_text = h5py.check_string_dtype(own.dtype) is not None
-            if own.get_space().get_simple_extent_type() != h5s.SCALAR or not (
-                is_text or own.dtype.kind in "biuf"
-            ):
-                raise _RefusedError(f"its attribute {name[:40]} is neither a text nor a number")
-            left -= own.get_storage_size()  # of a text of any length, of where it lies
+            attribute = h5a.open(file.id, name.encode("utf-8", "surrogateescape"))
+            kind, is_text = attribute.dtype.kind, h5py.check_string_dtype(attribute.dtype)
+            is_single = attribute.get_space().get_simple_extent_type() == h5s.SCALAR
+            if not is_single or not (is_text or kind in "biuf"):
+                raise RefusedError(f"its attribute {name[:40]} is neither a text nor a number")
+            left -= attribute.get_storage_size()  # of a text of any length, of where it lies
             value = file.attrs[name] if left >= 0 else ""
             value = value.item() if isinstance(value, np.generic) else value
             left -= len(value) if isinstance(value, str | bytes) else 0
             if left < 0:
-                raise _RefusedError(f"its attributes would fill more than the {whole} bytes it has")
-            found[name] = value
-    except _RefusedError as error:
+                raise RefusedError(f"its attributes would fill more than the {whole} bytes it has")
+            values[name] = value
+    return values
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Raises EvaluateError for RefusedError."""
+    try:
+        yield
+    except RefusedError as error:
         raise EvaluateError(refused(path, str(error))) from None
-    return found
+
+
+def _file_size(file: h5py.File) -> int:
+    return os.fstat(file.id.get_vfd_handle()).st_size
 
 
 def refused(path: Path, what: str) -> str:
@@ -162,61 +165,56 @@ def refused(path: Path, what: str) -> str:
     )
 
 
-class _RefusedError(Exception):
-    """What is wrong, for the middle of a sentence."""
-
-
 def _names(group: h5py.Group) -> list[str]:
     if len(group) > _MEMBERS:
-        raise _RefusedError(f"it has {len(group)} members")
+        raise RefusedError(f"it has {len(group)} members")
     names = list(group)
     for name in names:
         if group.name == "/" and name not in (*_NUMBERS, *_TEXTS, *_GROUPS):
-            raise _RefusedError(f"it holds {name[:40]!r}")
+            raise RefusedError(f"it holds {name[:40]!r}")
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise _RefusedError(f"its {name[:40]} is a link to elsewhere")
+            raise RefusedError(f"its {name[:40]} is a link to elsewhere")
     return names
 
 
 def _group(file: h5py.File, name: str) -> list[str]:
-    own = file[name]
-    if not isinstance(own, h5py.Group):
-        raise _RefusedError(f"its {name} is no group")
-    return _names(own)
+    if not isinstance(file[name], h5py.Group):
+        raise RefusedError(f"its {name} is no group")
+    return _names(file[name])
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    own = group[name]
-    if not isinstance(own, h5py.Dataset):
-        raise _RefusedError(f"its {name[:40]} is no data set")
+    data = group[name]
+    if not isinstance(data, h5py.Dataset):
+        raise RefusedError(f"its {name[:40]} is no data set")
     # Before anything else is asked of it: the shape of a virtual one opens other files.
-    how = own.id.get_create_plist()
+    how = data.id.get_create_plist()
     if how.get_layout() == h5d.VIRTUAL or how.get_external_count():
-        raise _RefusedError(f"its {name[:40]} lies in another file")
+        raise RefusedError(f"its {name[:40]} lies in another file")
     if how.get_nfilters():
-        raise _RefusedError(f"its {name[:40]} is packed")
+        raise RefusedError(f"its {name[:40]} is packed")
     wanted = h5d.CHUNKED if group.name == "/" and name in _CHUNKED else h5d.CONTIGUOUS
     if how.get_layout() != wanted:
-        raise _RefusedError(f"its {name[:40]} is laid out in another way")
-    if wanted == h5d.CHUNKED and len(how.get_chunk()) != own.id.rank:  # HDF5 does not compare them
-        raise _RefusedError(f"its {name[:40]} has blocks of {len(how.get_chunk())} dimensions")
-    return own
+        raise RefusedError(f"its {name[:40]} is laid out in another way")
+    if wanted == h5d.CHUNKED and len(how.get_chunk()) != data.id.rank:  # HDF5 does not compare them
+        raise RefusedError(f"its {name[:40]} has blocks of {len(how.get_chunk())} dimensions")
+    return data
 
 
-def _size(file: h5py.File, name: str, own: h5py.Dataset) -> int:
+def _size(file: h5py.File, name: str, data: h5py.Dataset) -> int:
     """Bytes that a data set takes when it is read, all of which must be on the disk."""
     kind = _NUMBERS.get(name, ("", 0))[0]
-    text = h5py.check_string_dtype(own.dtype)
+    text = h5py.check_string_dtype(data.dtype)
     if name.startswith("factors/") and text is None:
         kind = "f8"
-    is_right = own.dtype == np.dtype(kind) if kind else text is not None and text.length is None
+    is_right = data.dtype == np.dtype(kind) if kind else text is not None and text.length is None
     if not is_right:
-        raise _RefusedError(f"its {name[:40]} is of the type {own.dtype}")
+        raise RefusedError(f"its {name[:40]} is of the type {data.dtype}")
     # Else the rest would be made up as it is read.
-    stored = own.id.get_storage_size()
-    if stored < own.size * own.id.get_type().get_size():
-        raise _RefusedError(f"its {name[:40]} has {stored} bytes for {own.size} values")
-    return int(stored) if kind else int(stored) + _letters(file, own)
+    stored = data.id.get_storage_size()
+    if stored < data.size * data.id.get_type().get_size():
+        raise RefusedError(f"its {name[:40]} has {stored} bytes for {data.size} values")
+    return int(stored) if kind else int(stored) + _letters(file, data)
 
 
 def _letters(file: h5py.File, texts: h5py.Dataset) -> int:
@@ -226,14 +224,11 @@ def _letters(file: h5py.File, texts: h5py.Dataset) -> int:
         return 0
     size = texts.size * _PLACE.itemsize
     if texts.id.get_storage_size() != size:
-        raise _RefusedError(f"its {texts.name[1:41]} is laid out in another way")
+        raise RefusedError(f"its {texts.name[1:41]} is laid out in another way")
     places = os.pread(file.id.get_vfd_handle(), size, texts.id.get_offset())
     if len(places) != size:
-        raise _RefusedError(f"its {texts.name[1:41]} is cut short")
+        raise RefusedError(f"its {texts.name[1:41]} is cut short")
     rows = np.frombuffer(places, _PLACE)
-    whole = os.fstat(file.id.get_vfd_handle()).st_size
-    try:
-        check_collections(file.id.get_vfd_handle(), whole, np.unique(rows["address"]).tolist())
-    except HeapError as error:
-        raise _RefusedError(str(error)) from None
+    addresses = np.unique(rows["address"]).tolist()
+    check_collections(file.id.get_vfd_handle(), _file_size(file), addresses)
     return int(rows["length"].sum(dtype=np.uint64))

@@ -98,8 +98,8 @@ class Kept:
                 "file again."
             ) from error
 
-    def _must_be_same(self, path: Path, own: TrainingIdentity) -> None:
-        if difference := first_difference(own, self._identity, digits=12):
+    def _must_be_same(self, path: Path, stored: TrainingIdentity) -> None:
+        if difference := first_difference(stored, self._identity, digits=12):
             raise EvaluateError(
                 f"{path} was trained with {difference}. Say --overwrite to train anew, or move the "
                 "file away to keep it."

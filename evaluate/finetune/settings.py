@@ -101,8 +101,8 @@ class FinetuneSettings:
     def __post_init__(self) -> None:
         check_rules(_rules(self))
         check_rules(augment_rules(self.augment))
-        check_rules(_clips_rules("train", self.train))
-        check_rules(_clips_rules("test", self.test))
+        check_rules(_clips_rules("train.", self.train))
+        check_rules(_clips_rules("test.", self.test))
 
 
 def _rules(settings: FinetuneSettings) -> list[Rule]:
@@ -131,21 +131,13 @@ def _are_rising(drops: tuple[float, ...]) -> bool:
 
 def _clips_rules(prefix: str, clips: Clips) -> list[Rule]:
     most = {"frames": MOST_FRAMES, "stride": MOST_STRIDE, "size": MOST_SIZE}
-    values = {name: getattr(clips, name) for name in most}
-    is_rate = clips.fps in (-1, 0) or LEAST_RATE <= clips.fps <= MOST_RATE
+    limits: Limits = {
+        name: (range(end + 1).__contains__, f"0 (as elsewhere) to {end}")
+        for name, end in most.items()
+    }
     rates = f"-1 (as elsewhere), 0 (stored frames), or {LEAST_RATE:g} to {MOST_RATE}"
-    return [
-        *(
-            (
-                0 <= value <= most[name],
-                f"{prefix}.{name}",
-                value,
-                f"0 (as elsewhere) to {most[name]}",
-            )
-            for name, value in values.items()
-        ),
-        (is_rate, f"{prefix}.fps", clips.fps, rates),
-    ]
+    limits["fps"] = (lambda fps: fps in (-1, 0) or LEAST_RATE <= fps <= MOST_RATE, rates)
+    return list(rules_of(prefix, clips, limits))
 
 
 def recipes() -> list[str]:

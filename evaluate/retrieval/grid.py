@@ -24,11 +24,11 @@ def retrieval_grid(rows: Sequence[tuple[GridVideo, Sequence[GridVideo]]]) -> Ima
     """A row for each query: the query, then its nearest gallery videos, best first; the frame is
     green where the label is right, red where it is wrong. Raises OSError, ValueError or
     BuilderError for a frame that cannot be read."""
-    columns = 1 + max(len(found) for _, found in rows)
+    columns = 1 + max(len(neighbours) for _, neighbours in rows)
     size = (columns * _CELL_WIDTH, len(rows) * (_CELL_HEIGHT + _LINE))
     sheet = Image.new("RGB", size, "white")
-    for y, (query, found) in enumerate(rows):
-        for x, shown in enumerate([query, *found]):
+    for y, (query, neighbours) in enumerate(rows):
+        for x, shown in enumerate([query, *neighbours]):
             right = shown.label == query.label
             colour = _QUERY if x == 0 else _RIGHT if right else _WRONG
             sheet.paste(_cell(shown, colour), (x * _CELL_WIDTH, y * (_CELL_HEIGHT + _LINE)))

@@ -63,9 +63,9 @@ def find_pairs(
     bounds = np.searchsorted(store.clip_video, np.arange(len(store.names) + 1))
     pairs = []
     for a, b in candidates.tolist():
-        found = _compare(rows, (a, b), bounds)
-        if found.score >= threshold:
-            pairs.append(found)
+        pair = _compare(rows, (a, b), bounds)
+        if pair.score >= threshold:
+            pairs.append(pair)
     return sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second))
 
 
@@ -77,15 +77,15 @@ def _candidates(
     heads = _heads(rows)
     videos = torch.from_numpy(clip_video).long().to(rows.device)
     count = int(clip_video[-1]) + 1
-    found = torch.empty(0, dtype=torch.int64, device=rows.device)  # first * count + second
+    codes = torch.empty(0, dtype=torch.int64, device=rows.device)  # first * count + second
     for i in range(0, len(rows), _BLOCK):
-        own = slice(i, i + _BLOCK)
-        fresh = [found]
+        one = slice(i, i + _BLOCK)
+        fresh = [codes]
         for j in range(i, len(rows), _BLOCK):
             other = slice(j, j + _BLOCK)
-            bounds = heads[own] @ heads[other].T
-            if clip_video[own][-1] >= clip_video[j]:  # clips of one video are no pair
-                bounds.masked_fill_(videos[own, None] >= videos[None, other], -1)
+            bounds = heads[one] @ heads[other].T
+            if clip_video[one][-1] >= clip_video[j]:  # clips of one video are no pair
+                bounds.masked_fill_(videos[one, None] >= videos[None, other], -1)
             if float(bounds.max()) < threshold - _SLACK:
                 continue
             pairs = (bounds >= threshold - _SLACK).nonzero()
@@ -93,15 +93,14 @@ def _candidates(
                 a, b = some[:, 0] + i, some[:, 1] + j
                 both = (rows[a] * rows[b]).sum(dim=1) >= threshold - _SLACK
                 fresh.append(torch.unique(videos[a[both]] * count + videos[b[both]]))
-        found = torch.unique(torch.cat(fresh))
-        progress(min(i + _BLOCK, len(rows)), len(rows), f"{len(found)} pairs to compare")
-        if len(found) > _MANY:
+        codes = torch.unique(torch.cat(fresh))
+        progress(min(i + _BLOCK, len(rows)), len(rows), f"{len(codes)} pairs to compare")
+        if len(codes) > _MANY:
             raise EvaluateError(
                 f"More than {_MANY} pairs of videos have clips with a cosine of {threshold:g}: "
                 "raise the threshold, or take features of a better network."
             )
-    codes = found.cpu().numpy()
-    return np.stack([codes // count, codes % count], axis=1)
+    return np.stack(np.divmod(codes.cpu().numpy(), count), axis=1)
 
 
 def _heads(rows: torch.Tensor) -> torch.Tensor:
@@ -182,5 +181,5 @@ def _linked(links: Iterable[tuple[_T, _T]]) -> dict[_T, _T]:
 
 def leaks_of(store: Features, pair: DuplicatePair) -> list[str]:
     """The splits in which the two videos are in different parts, with these: ["1: train/test"]."""
-    parts = [(s, own[pair.first], own[pair.second]) for s, own in sorted(store.splits.items())]
+    parts = [(s, of[pair.first], of[pair.second]) for s, of in sorted(store.splits.items())]
     return [f"{split}: {a}/{b}" for split, a, b in parts if a and b and a != b]

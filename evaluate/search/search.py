@@ -68,8 +68,8 @@ def _weights(features: np.ndarray) -> np.ndarray:
     groups = np.arange(len(rows)) + len(leaders)
     for start in range(0, len(rows), _ROWS):
         best = (rows[start : start + _ROWS] @ first.T).max(dim=1)
-        own = groups[start : start + _ROWS]  # a view
-        own[:] = np.where(best.values.numpy() >= ALIKE, best.indices.numpy(), own)
+        some = groups[start : start + _ROWS]  # a view
+        some[:] = np.where(best.values.numpy() >= ALIKE, best.indices.numpy(), some)
     _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
     weights: np.ndarray = 1 / counts[group]
     return weights
@@ -98,26 +98,26 @@ def search(gallery: Features, query: np.ndarray, k: int, centre: np.ndarray) -> 
     A video's cosine is that of its best pair (clip of the query, clip of the video). Raises
     EvaluateError if the query's features are of another length, or if features are no numbers.
     """
-    own = gallery.clip_features
-    if query.shape[1] != own.shape[1]:
+    clips = gallery.clip_features
+    if query.shape[1] != clips.shape[1]:
         raise EvaluateError(
-            f"{gallery.path} holds features of {own.shape[1]} channels, and the query's have "
+            f"{gallery.path} holds features of {clips.shape[1]} channels, and the query's have "
             f"{query.shape[1]}: they are of two encoders."
         )
     # In float64: sums of float32 differ by more than a millionth between processors.
     queries = unit_rows(query, centre, "The query").double().T
-    cosines = np.empty(len(own), np.float32)
-    partners = np.empty(len(own), np.int64)
-    for first in range(0, len(own), _ROWS):
+    cosines = np.empty(len(clips), np.float32)
+    partners = np.empty(len(clips), np.int64)
+    for first in range(0, len(clips), _ROWS):
         some = slice(first, first + _ROWS)
-        table = unit_rows(own[some], centre, str(gallery.path)).double() @ queries
+        table = unit_rows(clips[some], centre, str(gallery.path)).double() @ queries
         best = table.mul_(_DIGITS).round_().max(dim=1)  # rounding noise must not decide
         cosines[some], partners[some] = best.values.numpy() / _DIGITS, best.indices.numpy()
-    clips = _best_clips(cosines, gallery.clip_video)
-    order = np.argsort(-cosines[clips], kind="stable")[:k]
+    best_clips = _best_clips(cosines, gallery.clip_video)
+    order = np.argsort(-cosines[best_clips], kind="stable")[:k]
     return [
         Match(int(gallery.clip_video[c]), float(cosines[c]), int(c), int(partners[c]))
-        for c in clips[order]
+        for c in best_clips[order]
     ]
 
 
