@@ -44,12 +44,17 @@ _SMALL = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report."""
+    """One line of the report.
+
+    Attributes:
+        state: GOOD, MISSING (optional), WARNING (works, but), BROKEN (required)
+        advice: what it is for and the next step; empty where all is good
+    """
 
     name: str
-    state: str  # GOOD, MISSING (optional), WARNING (works, but), BROKEN (required)
+    state: str
     text: str
-    advice: str = ""  # what it is for and the next step; empty where all is good
+    advice: str = ""
 
 
 def findings() -> Iterator[Finding]:

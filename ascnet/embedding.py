@@ -37,11 +37,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Listener:
-    """Whom to tell what is under way."""
+    """Whom to tell what is under way.
+
+    Attributes:
+        videos: how many were built, and which were not
+    """
 
     building: Progress = silent
     features: Progress = silent
-    videos: Callable[[str], None] = lambda text: None  # how many were built, and which were not
+    videos: Callable[[str], None] = lambda text: None
 
 
 def shards_beside(store: Path, catalog: Catalog) -> tuple[Path, Catalog]:

@@ -21,12 +21,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """The encoder of a run, or of a file of weights."""
+    """The encoder of a run, or of a file of weights.
+
+    Attributes:
+        backbone: of a file; None: the one that fits
+        recipe: of a file, whose clips it takes; None: the one that fits
+    """
 
     run: Path | None = None
     weights: Path | None = None
-    backbone: str | None = None  # of a file; None: the one that fits
-    recipe: str | None = None  # of a file, whose clips it takes; None: the one that fits
+    backbone: str | None = None
+    recipe: str | None = None
 
     def or_default(self, store: Path | None = None) -> "EncoderChoice":
         """If none is named, that of the run that a store lies in, else of the newest one."""

@@ -8,13 +8,20 @@ LOG_BYTES = 1 << 20  # kept of the decoder's words: so many of the beginning, an
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one video. They decide whether it is built, and nothing of its bytes."""
+    """Limits of one video. They decide whether it is built, and nothing of its bytes.
+
+    Attributes:
+        pixels: of a decoded frame: 8192 x 8192; 8K has half as many
+        memory: bytes that the decoder may take; 8K takes 1 GB
+        frames: decoded frames: 37 hours at 30 a second
+        stored: bytes of all frames: they are in memory, and a tar member is limited
+    """
 
     seconds: float = 600.0
-    pixels: int = 1 << 26  # of a decoded frame: 8192 x 8192; 8K has half as many
-    memory: int = 4 * GB  # bytes that the decoder may take; 8K takes 1 GB
-    frames: int = 4_000_000  # that are decoded: 37 hours at 30 a second
-    stored: int = 2 * GB  # bytes of all frames: they are in memory, and a tar member is limited
+    pixels: int = 1 << 26
+    memory: int = 4 * GB
+    frames: int = 4_000_000
+    stored: int = 2 * GB
 
     @property
     def too_much_memory(self) -> str:

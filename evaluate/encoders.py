@@ -24,22 +24,34 @@ TRAINED, UNTRAINED = "trained", "untrained"
 
 @dataclass(frozen=True)
 class Subject:
-    """An encoder under test."""
+    """An encoder under test.
 
-    name: str  # TRAINED or UNTRAINED
+    Attributes:
+        name: TRAINED or UNTRAINED
+        facts: where its weights come from; part of a store's identity
+    """
+
+    name: str
     backbone: Backbone
-    facts: dict[str, str | int]  # where its weights come from; part of a store's identity
+    facts: dict[str, str | int]
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """What is evaluated, and where the results go."""
+    """What is evaluated, and where the results go.
+
+    Attributes:
+        start: makes the one of `untrained`
+        settings: of the run; for a file of weights those of the recipe it is tested with
+        folder: features/ and results/ are below it
+        record: of a run: code, shards and counts it was trained on; else the file
+    """
 
     trained: Subject
-    start: Callable[[], Subject]  # makes the one of `untrained`
-    settings: Config  # of the run; for a file of weights those of the recipe it is tested with
-    folder: Path  # features/ and results/ are below it
-    record: dict[str, Any]  # of a run: code, shards and counts it was trained on; else the file
+    start: Callable[[], Subject]
+    settings: Config
+    folder: Path
+    record: dict[str, Any]
 
     @cached_property
     def untrained(self) -> Subject:

@@ -19,10 +19,15 @@ NO_SIBLINGS = ", no siblings"  # the row of the gallery without the query's own 
 
 @dataclass(frozen=True)
 class Measure:
-    """What one encoder gets on one split."""
+    """What one encoder gets on one split.
 
-    figures: dict[str, float | None]  # percent; None: there is none
-    details: dict[str, Any]  # what was chosen; `predictions`: a label for each test video
+    Attributes:
+        figures: percent; None: there is none
+        details: what was chosen; `predictions`: a label for each test video
+    """
+
+    figures: dict[str, float | None]
+    details: dict[str, Any]
 
 
 def retrieval_of(

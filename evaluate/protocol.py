@@ -37,20 +37,35 @@ _LEAST_EVERY, _MOST_EVERY = 0.001, 1e6  # seconds between clips
 
 @dataclass(frozen=True)
 class Protocol:
-    """How features are taken."""
+    """How features are taken.
 
-    frames: int = 16  # of a clip
-    stride: int = 1  # frame stride
-    fps: float = 0.0  # strides count frames at this rate; 0: stored frames
-    short_videos: str = "loop"  # what a clip does that does not fit: loop | repeat_last | error
-    size: int = 112  # pixels, side of the square crop
-    short_side: int = 0  # decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
-    clips: int = 10  # of a video, evenly spaced; RSPNet
-    every: float = 0.0  # seconds between the starts of clips, however many that makes; 0: `clips`
-    crops: int = 1  # the largest square in the middle, or 3 of them along the longer side
-    mirrored: bool = False  # whether the mirror image of every crop counts as much as the crop
-    layer: str = LAST  # a module of the backbone by name, such as layer3
-    pooling: str = "average"  # of the layer's map: average | max
+    Attributes:
+        frames: of a clip
+        stride: frame stride
+        fps: strides count frames at this rate; 0: stored frames
+        short_videos: what a clip does that does not fit: loop | repeat_last | error
+        size: pixels, side of the square crop
+        short_side: decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
+        clips: of a video, evenly spaced; RSPNet
+        every: seconds between the starts of clips, however many that makes; 0: `clips`
+        crops: the largest square in the middle, or 3 of them along the longer side
+        mirrored: whether the mirror image of every crop counts as much as the crop
+        layer: a module of the backbone by name, such as layer3
+        pooling: of the layer's map: average | max
+    """
+
+    frames: int = 16
+    stride: int = 1
+    fps: float = 0.0
+    short_videos: str = "loop"
+    size: int = 112
+    short_side: int = 0
+    clips: int = 10
+    every: float = 0.0
+    crops: int = 1
+    mirrored: bool = False
+    layer: str = LAST
+    pooling: str = "average"
 
     def __post_init__(self) -> None:
         _must_be_one_of("pooling", self.pooling, POOLINGS)

@@ -20,16 +20,26 @@ _ON_THE_FLY = "-on-the-fly"  # ends a task whose figures are comparable to those
 
 @dataclass(frozen=True)
 class PublishedFigures:
-    """A method's figures for one task on one data set."""
+    """A method's figures for one task on one data set.
+
+    Attributes:
+        backbone: "": the source does not say
+        pretraining: data set; "": the source does not say
+        task: one of TASKS
+        dataset: name of the shards, such as ucf101
+        figures: percent; names as in our own results
+        source: where it was read
+        split: "": not noted
+    """
 
     method: str
-    backbone: str  # "": the source does not say
-    pretraining: str  # data set; "": the source does not say
-    task: str  # one of TASKS
-    dataset: str  # name of the shards, such as ucf101
-    figures: dict[str, float]  # percent; names as in our own results
-    source: str  # where it was read
-    split: str = ""  # "": not noted
+    backbone: str
+    pretraining: str
+    task: str
+    dataset: str
+    figures: dict[str, float]
+    source: str
+    split: str = ""
 
     @property
     def origin(self) -> str:
@@ -39,11 +49,16 @@ class PublishedFigures:
 
 @dataclass(frozen=True)
 class Whole:
-    """How large an official data set is."""
+    """How large an official data set is.
+
+    Attributes:
+        parts: of every split, videos of each part
+        share: of them that make it whole; Kinetics loses videos all the time
+    """
 
     classes: int
-    parts: dict[str, dict[str, int]]  # of every split, videos of each part
-    share: float = 1.0  # of them that make it whole; Kinetics loses videos all the time
+    parts: dict[str, dict[str, int]]
+    share: float = 1.0
 
     def needs(self, split: str, part: str) -> int:
         """Videos of a part that must be there; 0 if there is no such part."""

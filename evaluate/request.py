@@ -17,16 +17,25 @@ ON_THE_FLY = "linear-on-the-fly"
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of an encoder."""
+    """What is asked of an encoder.
 
-    task: str  # of TASKS, or ON_THE_FLY
-    split: str  # a name, or "all"
+    Attributes:
+        task: of TASKS, or ON_THE_FLY
+        split: a name, or "all"
+        factor: a known factor of the videos in place of their class
+        centring: retrieval and kNN; retrieval.CENTRINGS
+        finetune: of the tasks that train on clips
+        baseline: whether the untrained network is measured, too
+    """
+
+    task: str
+    split: str
     protocol: Protocol
-    factor: str = ""  # a known factor of the videos in place of their class
-    centring: str = "none"  # retrieval and kNN; retrieval.CENTRINGS
+    factor: str = ""
+    centring: str = "none"
     probe: ProbeSettings = field(default_factory=ProbeSettings)
-    finetune: FinetuneSettings | None = None  # of the tasks that train on clips
-    baseline: bool = True  # whether the untrained network is measured, too
+    finetune: FinetuneSettings | None = None
+    baseline: bool = True
 
     @property
     def size(self) -> int:

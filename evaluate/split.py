@@ -15,17 +15,28 @@ TESTED = ("test", "val")  # the part that is tested: the first that has labels (
 
 @dataclass(frozen=True)
 class Parts:
-    """Positions are those of the data set's videos, and of the rows of a feature store."""
+    """Positions are those of the data set's videos, and of the rows of a feature store.
+
+    Attributes:
+        test_part: "test", or "val"
+        train: int64, positions: the gallery
+        test: int64, positions: the queries, of classes that the train part has
+        labels: int64, of every video; -1: unlabelled
+        groups: int64, of every video: number of its source recording, by name
+        classes: names by label
+        unlabelled: videos of the two parts that are left out
+        unknown: test videos that are left out, as the train part has none of their class
+    """
 
     split: str
-    test_part: str  # "test", or "val"
-    train: np.ndarray  # int64, positions: the gallery
-    test: np.ndarray  # int64, positions: the queries, of classes that the train part has
-    labels: np.ndarray  # int64, of every video; -1: unlabelled
-    groups: np.ndarray  # int64, of every video: number of its source recording, by name
-    classes: tuple[str, ...]  # names by label
-    unlabelled: int  # videos of the two parts that are left out
-    unknown: int = 0  # test videos that are left out, as the train part has none of their class
+    test_part: str
+    train: np.ndarray
+    test: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    classes: tuple[str, ...]
+    unlabelled: int
+    unknown: int = 0
 
     @property
     def counts(self) -> dict[str, int]:

@@ -65,11 +65,17 @@ Figures = dict[str, dict[str, float | None]]  # of every row
 
 @dataclass(frozen=True)
 class Reporters:
-    """Who is told how far it is."""
+    """Who is told how far it is.
 
-    videos: Progress = silent  # whose features are there, or that were tested
-    fits: Progress = silent  # what is computed from features
-    steps: Progress = silent  # of a classifier's training
+    Attributes:
+        videos: whose features are there, or that were tested
+        fits: what is computed from features
+        steps: of a classifier's training
+    """
+
+    videos: Progress = silent
+    fits: Progress = silent
+    steps: Progress = silent
 
 
 def evaluate(

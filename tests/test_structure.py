@@ -148,3 +148,25 @@ def test_only_shard_knows_the_format() -> None:
     }
     # unpack: downloaded archives
     assert knowing == {"builder/shards/format.py", "builder/download/unpack.py"}
+
+
+def is_record(node: ast.ClassDef) -> bool:
+    """Whether a class is a dataclass or a named tuple that others use."""
+    words = [ast.unparse(part) for part in (*node.decorator_list, *node.bases)]
+    return not node.name.startswith("_") and any(
+        "dataclass" in word or word == "NamedTuple" for word in words
+    )
+
+
+@pytest.mark.parametrize("room", ROOMS | {"ascnet": ""})
+def test_what_a_field_is_stands_in_the_docstring(room: str) -> None:
+    """There `help` shows it, with its unit and shape."""
+    for path in sorted((ROOT / room).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        for node in filter(lambda n: isinstance(n, ast.ClassDef), ast.walk(ast.parse(text))):
+            if is_record(node):
+                assert ast.get_docstring(node), f"{path}: {node.name} has no docstring"
+                for field in filter(lambda f: isinstance(f, ast.AnnAssign), node.body):
+                    line = lines[field.end_lineno - 1]
+                    assert "  # " not in line or "noqa" in line, f"{path}: {line}"

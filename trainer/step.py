@@ -39,14 +39,19 @@ class Taken:
 
 @dataclass(frozen=True)
 class Stepper:
-    """Takes steps of one run; all that is random in a step comes from (seed, step, rank)."""
+    """Takes steps of one run; all that is random in a step comes from (seed, step, rank).
+
+    Attributes:
+        network: the state's model, as it is called
+        total: steps of the run
+    """
 
     run: Path
     settings: Config
     data: TrainingSet
     state: TrainingState
-    network: nn.Module  # the state's model, as it is called
-    total: int  # steps of the run
+    network: nn.Module
+    total: int
     rank: Rank
     device: torch.device
 

@@ -22,22 +22,30 @@ from evaluate.search.search import CENTRINGS, FEWEST, centre_of, different_video
 
 @dataclass(frozen=True)
 class Listing:
-    """Which pairs are listed, and where to."""
+    """Which pairs are listed, and where to.
+
+    Attributes:
+        groups: the table for the next build
+    """
 
     show: int
     only_leaks: bool
     csv: Path | None
-    groups: Path | None  # the table for the next build
+    groups: Path | None
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What was found in a store."""
+    """What was found in a store.
+
+    Attributes:
+        groups: of every video of a pair
+    """
 
     features: Features
     pairs: Sequence[DuplicatePair]
     leaking: Sequence[DuplicatePair]
-    groups: dict[int, int]  # of every video of a pair
+    groups: dict[int, int]
 
 
 @click.command("near-duplicates")

@@ -49,30 +49,48 @@ class BuildSettings:
 
 @dataclass(frozen=True)
 class How:
-    """How to go about a build. Nothing here changes its bytes."""
+    """How to go about a build. Nothing here changes its bytes.
+
+    Attributes:
+        limits: of each video
+        overwrite: take an earlier build away first
+        retry_failed: try the failed videos of an earlier build again
+        max_failures: give up when more videos have failed
+        shards: build only these, and leave the rest to other machines
+        finish_only: build nothing: put together what other machines have built
+        executor: "local" or "ray"
+    """
 
     workers: int = 1
-    limits: Limits = field(default_factory=Limits)  # of each video
-    overwrite: bool = False  # take an earlier build away first
-    retry_failed: bool = False  # try the failed videos of an earlier build again
-    max_failures: int | None = None  # give up when more videos have failed
-    shards: slice | None = None  # build only these, and leave the rest to other machines
-    finish_only: bool = False  # build nothing: put together what other machines have built
-    executor: str = "local"  # or "ray"
+    limits: Limits = field(default_factory=Limits)
+    overwrite: bool = False
+    retry_failed: bool = False
+    max_failures: int | None = None
+    shards: slice | None = None
+    finish_only: bool = False
+    executor: str = "local"
 
 
 @dataclass(frozen=True)
 class BuildSummary:
-    """What a build came to."""
+    """What a build came to.
+
+    Attributes:
+        counts: of dataset.json; None while shards are left to be built
+        done_now: videos transcoded by this run
+        seconds: that they took
+        changed: failed videos whose file has changed since: --retry-failed may build them
+        left_alone: (file, why it is no video of the data set)
+    """
 
     folder: Path
-    counts: dict[str, Any] | None  # of dataset.json; None while shards are left to be built
-    done_now: int  # videos transcoded by this run
-    seconds: float  # that they took
-    changed: int  # failed videos whose file has changed since: --retry-failed may build them
+    counts: dict[str, Any] | None
+    done_now: int
+    seconds: float
+    changed: int
     shards_built: int
     shards_planned: int
-    left_alone: tuple[tuple[str, str], ...]  # (file, why it is no video of the data set)
+    left_alone: tuple[tuple[str, str], ...]
 
     def sentence(self) -> str:
         """ "60 expected, 59 built, 1 failed: truncated 1"."""

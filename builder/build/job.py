@@ -23,14 +23,19 @@ Made = tuple[VideoRow, bytes, bytes | bytearray]  # a row, and the sample's JSON
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to build, with its videos in the order in which to decode them."""
+    """One shard to build, with its videos in the order in which to decode them.
+
+    Attributes:
+        videos: key, video, label
+        limits: of each video
+    """
 
     folder: Path
     dataset: str
     plan: ShardPlan
-    videos: tuple[tuple[int, Source, int | None], ...]  # key, video, label
+    videos: tuple[tuple[int, Source, int | None], ...]
     frames: FrameSettings
-    limits: Limits  # of each video
+    limits: Limits
 
 
 def make_sample(task: ShardJob, key: int, video: Source, label: int | None, by: Children) -> Made:

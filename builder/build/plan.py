@@ -11,11 +11,16 @@ from builder.catalog.source import Source
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One shard to build."""
+    """One shard to build.
+
+    Attributes:
+        splits: the one split membership of all its videos
+        keys: positions in the catalog, in the order of the shard
+    """
 
     index: int
-    splits: dict[str, str]  # the one split membership of all its videos
-    keys: tuple[int, ...]  # positions in the catalog, in the order of the shard
+    splits: dict[str, str]
+    keys: tuple[int, ...]
 
 
 def plan_shards(videos: Sequence[Source], videos_per_shard: int) -> tuple[ShardPlan, ...]:

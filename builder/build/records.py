@@ -40,10 +40,15 @@ _PATIENCE = 10  # seconds that another machine may take to write its identity
 
 @dataclass(frozen=True)
 class Record:
-    """A finished shard."""
+    """A finished shard.
 
-    index: int  # of the plan
-    shard: ShardEntry | None  # None if no video of it was built
+    Attributes:
+        index: of the plan
+        shard: None if no video of it was built
+    """
+
+    index: int
+    shard: ShardEntry | None
     rows: list[VideoRow]
 
 

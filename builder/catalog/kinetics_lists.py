@@ -63,11 +63,16 @@ class ListedClip(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """What all lists together say."""
+    """What all lists together say.
+
+    Attributes:
+        refused: rows that contradict an earlier one: where, and what they say
+        unread: files that are named as a list is, and are none: why
+    """
 
     rows: dict[ClipTimes, ListedClip]
-    refused: list[tuple[str, str]]  # rows that contradict an earlier one: where, and what they say
-    unread: dict[str, str]  # files that are named as a list is, and are none: why
+    refused: list[tuple[str, str]]
+    unread: dict[str, str]
 
 
 @cache

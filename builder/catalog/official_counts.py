@@ -159,12 +159,17 @@ def kinetics(count: int) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Whole:
-    """What a data set is when it is whole."""
+    """What a data set is when it is whole.
+
+    Attributes:
+        size: in words
+        look: what is compared of a class's name
+    """
 
     title: str
-    size: str  # in words
+    size: str
     classes: Collection[str]
-    look: Callable[[str], str] = str  # what is compared of a class's name
+    look: Callable[[str], str] = str
 
     def strangers(self, classes: Collection[str]) -> list[str]:
         """The classes that are none of its."""

@@ -45,12 +45,17 @@ _VERSION_FILE = "version.txt"  # written first: what the videos are drawn by
 
 @dataclass(frozen=True)
 class DrawnClip:
-    """One video of the data set, before it is drawn."""
+    """One video of the data set, before it is drawn.
+
+    Attributes:
+        group: 1 .. GROUPS
+        clip: 1 .. CLIPS
+    """
 
     family: str
     programme: str
-    group: int  # 1 .. GROUPS
-    clip: int  # 1 .. CLIPS
+    group: int
+    clip: int
 
     @property
     def class_name(self) -> str:

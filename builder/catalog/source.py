@@ -11,27 +11,43 @@ SPLIT_PARTS = ("train", "val", "test")  # what a split may say of a video
 
 @dataclass(frozen=True)
 class Source:
-    """One source video, as its data set describes it; nothing here comes from decoding."""
+    """One source video, as its data set describes it; nothing here comes from decoding.
 
-    name: str  # path below the source folder, with forward slashes; unique in the catalog
-    path: Path  # where the file lies
-    class_name: str | None  # None: unlabelled
-    group: str  # the recording that this clip was cut from; siblings share it
-    splits: dict[str, str]  # {"1": "train", "2": "test", ...}
-    factors: dict[str, str | float] | None = None  # known factors of a synthetic video
-    problem: str | None = None  # a reason known before decoding, such as "missing"
+    Attributes:
+        name: path below the source folder, with forward slashes; unique in the catalog
+        path: where the file lies
+        class_name: None: unlabelled
+        group: the recording that this clip was cut from; siblings share it
+        splits: {"1": "train", "2": "test", ...}
+        factors: known factors of a synthetic video
+        problem: a reason known before decoding, such as "missing"
+    """
+
+    name: str
+    path: Path
+    class_name: str | None
+    group: str
+    splits: dict[str, str]
+    factors: dict[str, str | float] | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """All source videos of a data set, in a fixed order."""
+    """All source videos of a data set, in a fixed order.
+
+    Attributes:
+        classes: label = position
+        left_alone: (file, why it is no video of it)
+        remarks: sentences for whoever builds it
+    """
 
     dataset: str
     root: Path
     videos: tuple[Source, ...]
-    classes: tuple[str, ...]  # label = position
-    left_alone: tuple[tuple[str, str], ...] = field(default=())  # (file, why it is no video of it)
-    remarks: tuple[str, ...] = field(default=())  # sentences for whoever builds it
+    classes: tuple[str, ...]
+    left_alone: tuple[tuple[str, str], ...] = field(default=())
+    remarks: tuple[str, ...] = field(default=())
 
     def label(self, video: Source) -> int | None:
         """Position of the video's class in `classes`, 0-based; None if it is unlabelled."""

@@ -16,10 +16,15 @@ _INPUT = "<the video>"
 
 @dataclass(frozen=True)
 class Way:
-    """How to go about a file: as ffmpeg would, unless a first try says otherwise."""
+    """How to go about a file: as ffmpeg would, unless a first try says otherwise.
 
-    stream: int | None = None  # None: the one that ffmpeg takes for the best
-    no_matrix: bool = False  # whether to pass over its colour matrix
+    Attributes:
+        stream: None: the one that ffmpeg takes for the best
+        no_matrix: whether to pass over its colour matrix
+    """
+
+    stream: int | None = None
+    no_matrix: bool = False
 
 
 def arguments(

@@ -37,20 +37,30 @@ _COLOURS = re.compile(r", (\w+)\(([^()]*)\)")
 
 @dataclass(frozen=True)
 class Message:
-    """A line of the log that is not of level info."""
+    """A line of the log that is not of level info.
 
-    source: str  # which part of ffmpeg says it
-    level: str  # panic, fatal, error, warning or verbose
+    Attributes:
+        source: which part of ffmpeg says it
+        level: panic, fatal, error, warning or verbose
+    """
+
+    source: str
+    level: str
     text: str
 
 
 @dataclass(frozen=True)
 class VideoStream:
-    """A video stream as ffmpeg describes it."""
+    """A video stream as ffmpeg describes it.
+
+    Attributes:
+        line: codec, pixel format, size, rates
+        rotation: degrees, counter-clockwise
+    """
 
     index: int
-    line: str  # codec, pixel format, size, rates
-    rotation: float | None  # degrees, counter-clockwise
+    line: str
+    rotation: float | None
 
     @property
     def is_cover(self) -> bool:
@@ -81,11 +91,16 @@ class VideoStream:
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture as it reaches ffmpeg's filters."""
+    """A decoded picture as it reaches ffmpeg's filters.
+
+    Attributes:
+        size: width and height, pixels
+        rate: the stream's nominal frame rate
+    """
 
     stream: int
-    size: tuple[int, int]  # width and height, pixels
-    rate: float | None  # the stream's nominal frame rate
+    size: tuple[int, int]
+    rate: float | None
 
 
 class FfmpegLog:

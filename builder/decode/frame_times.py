@@ -19,11 +19,17 @@ _RATE_ERROR = 0.01  # by which a file's stated rate may differ from that of its 
 
 @dataclass(frozen=True)
 class Spacing:
-    """How the frames of a video lie in time."""
+    """How the frames of a video lie in time.
 
-    fps: float | None  # average rate; None: unknown
-    times: tuple[float, ...] | None  # seconds after the first frame; None: evenly spaced
-    jumps: bool  # whether stamps ran backwards or left a hole of more than MAX_HOLE
+    Attributes:
+        fps: average rate; None: unknown
+        times: seconds after the first frame; None: evenly spaced
+        jumps: whether stamps ran backwards or left a hole of more than MAX_HOLE
+    """
+
+    fps: float | None
+    times: tuple[float, ...] | None
+    jumps: bool
 
 
 def spacing(stamps: Sequence[float | None], stated_fps: float | None) -> Spacing:

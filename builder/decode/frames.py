@@ -36,56 +36,91 @@ CHROMA = ("420", "422", "444")
 
 @dataclass(frozen=True)
 class FrameSettings:
-    """How frames are chosen, scaled and coded; a change makes different shards."""
+    """How frames are chosen, scaled and coded; a change makes different shards.
 
-    short_side: int = 128  # pixels; 256 for networks at 224
-    jpeg_quality: int = 3  # ffmpeg's -q:v: 2 (best) .. 10; 3 is 40 dB at 5.4 KB a frame of UCF-101
-    chroma: str = "420"  # "444" keeps the colour of every pixel
-    fps: float | None = None  # resample to this rate; None: every frame of the file
-    min_frames: int = 1  # shorter videos are left out, as "too short"
-    max_frames: int | None = None  # the first so many are kept; None: all
-    engine: str = "ffmpeg"  # or "pyav"
+    Attributes:
+        short_side: pixels; 256 for networks at 224
+        jpeg_quality: ffmpeg's -q:v: 2 (best) .. 10; 3 is 40 dB at 5.4 KB a frame of UCF-101
+        chroma: "444" keeps the colour of every pixel
+        fps: resample to this rate; None: every frame of the file
+        min_frames: shorter videos are left out, as "too short"
+        max_frames: the first so many are kept; None: all
+        engine: "ffmpeg" or "pyav"
+    """
+
+    short_side: int = 128
+    jpeg_quality: int = 3
+    chroma: str = "420"
+    fps: float | None = None
+    min_frames: int = 1
+    max_frames: int | None = None
+    engine: str = "ffmpeg"
 
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What is known of a source file, built or not. A header's frame count is not among it."""
+    """What is known of a source file, built or not. A header's frame count is not among it.
+
+    Attributes:
+        fps: average frame rate; None where the file does not say
+        nominal_fps: the rate of which all time stamps are multiples, guessed
+        duration: seconds, as the container says
+        rotation: degrees clockwise that a player turns it; honoured here
+        stream: which of the file's streams the frames are of
+        video_streams: how many it has, cover pictures excepted
+        last_line: the last warning or error of the decoder
+    """
 
     source_bytes: int | None = None
     source_sha256: str | None = None
-    fps: float | None = None  # average frame rate; None where the file does not say
-    nominal_fps: float | None = None  # the rate of which all time stamps are multiples, guessed
-    duration: float | None = None  # seconds, as the container says
-    rotation: float | None = None  # degrees clockwise that a player turns it; honoured here
-    stream: int | None = None  # which of the file's streams the frames are of
-    video_streams: int | None = None  # how many it has, cover pictures excepted
-    last_line: str = ""  # the last warning or error of the decoder
+    fps: float | None = None
+    nominal_fps: float | None = None
+    duration: float | None = None
+    rotation: float | None = None
+    stream: int | None = None
+    video_streams: int | None = None
+    last_line: str = ""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """All frames of one video as a Motion-JPEG stream (JPEGs back to back)."""
+    """All frames of one video as a Motion-JPEG stream (JPEGs back to back).
+
+    Attributes:
+        offsets: byte offset of every frame, plus the end
+        sha256: of blob
+        width: pixels
+        height: pixels
+        warnings: keys of WARNINGS
+        detail: the first complaint, if there was one
+        fps: average rate of these frames; None: unknown
+        times: seconds of every frame after the first one's (times[0] == 0.0), rising, one per
+            frame; None where they are evenly spaced.
+    """
 
     blob: bytes | bytearray
-    offsets: tuple[int, ...]  # byte offset of every frame, plus the end
-    sha256: str  # of blob
-    width: int  # pixels
-    height: int  # pixels
-    warnings: tuple[str, ...]  # keys of WARNINGS
+    offsets: tuple[int, ...]
+    sha256: str
+    width: int
+    height: int
+    warnings: tuple[str, ...]
     facts: SourceFacts = field(default_factory=SourceFacts)
-    detail: str = ""  # the first complaint, if there was one
-    fps: float | None = None  # average rate of these frames; None: unknown
-    # Seconds of every frame after the first one's (times[0] == 0.0), rising, one per frame; None
-    # where they are evenly spaced.
+    detail: str = ""
+    fps: float | None = None
     times: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a video is not in the shards."""
+    """Why a video is not in the shards.
 
-    reason: str  # a key of REASONS
-    detail: str  # the decoder's first complaint, or the operating system's
+    Attributes:
+        reason: a key of REASONS
+        detail: the decoder's first complaint, or the operating system's
+    """
+
+    reason: str
+    detail: str
     facts: SourceFacts = field(default_factory=SourceFacts)
 
 

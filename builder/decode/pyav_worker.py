@@ -43,16 +43,24 @@ _UNKNOWN = 2  # ITU-T H.273's matrix and transfer function of untagged frames
 
 @dataclass
 class Work:
-    """What has come of a video so far."""
+    """What has come of a video so far.
+
+    Attributes:
+        size: of the frames, pixels
+        marks: a warning, or a reason to give it up
+        too_large: which limit it passes
+        stamps: seconds, of the frames
+        tag: a colour tag that is passed over
+    """
 
     frames: list[bytes] = field(default_factory=list)
-    size: tuple[int, int] | None = None  # of the frames, pixels
+    size: tuple[int, int] | None = None
     complaints: list[str] = field(default_factory=list)
-    marks: set[str] = field(default_factory=set)  # a warning, or a reason to give it up
-    too_large: str = ""  # which limit it passes
+    marks: set[str] = field(default_factory=set)
+    too_large: str = ""
     facts: SourceFacts = field(default_factory=SourceFacts)
-    stamps: list[float | None] = field(default_factory=list)  # seconds, of the frames
-    tag: str = ""  # a colour tag that is passed over
+    stamps: list[float | None] = field(default_factory=list)
+    tag: str = ""
 
     def complain(self, words: str) -> None:
         add_line(self.complaints, words)

@@ -45,22 +45,33 @@ MakeProgress = Callable[[str, str], AbstractContextManager[Progress]]  # (title,
 
 @dataclass(frozen=True)
 class FetchSettings:
-    """How a data set is brought."""
+    """How a data set is brought.
 
-    base_url: str | None = None  # of a mirror, in place of scheme and host of every URL
+    Attributes:
+        base_url: of a mirror, in place of scheme and host of every URL
+    """
+
+    base_url: str | None = None
     keep_archives: bool = False
     download: DownloadSettings = field(default_factory=DownloadSettings)
 
 
 @dataclass(frozen=True)
 class FetchSummary:
-    """What a fetch came to."""
+    """What a fetch came to.
+
+    Attributes:
+        files: that the data set (the parts asked for) is downloaded as
+        fetched: of them, by this run
+        bytes: of all of them, as downloaded
+        unpacked: files that came out of them
+    """
 
     folder: Path
-    files: int  # that the data set (the parts asked for) is downloaded as
-    fetched: int  # of them, by this run
-    bytes: int  # of all of them, as downloaded
-    unpacked: int  # files that came out of them
+    files: int
+    fetched: int
+    bytes: int
+    unpacked: int
 
 
 @dataclass(frozen=True)

@@ -31,21 +31,33 @@ _NOT_THERE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """How patient a download is, and whom it trusts."""
+    """How patient a download is, and whom it trusts.
 
-    tries: int = 7  # in a row that bring nothing new
-    pause: float = 1.0  # seconds before the second try, doubled before every further one
-    timeout: float = 60.0  # seconds without an answer or without a byte
-    insecure: bool = False  # take any TLS certificate
+    Attributes:
+        tries: in a row that bring nothing new
+        pause: seconds before the second try, doubled before every further one
+        timeout: seconds without an answer or without a byte
+        insecure: take any TLS certificate
+    """
+
+    tries: int = 7
+    pause: float = 1.0
+    timeout: float = 60.0
+    insecure: bool = False
 
 
 @dataclass(frozen=True)
 class Note:
-    """What the server said of the file that a .part holds the beginning of."""
+    """What the server said of the file that a .part holds the beginning of.
+
+    Attributes:
+        validator: strong ETag or Last-Modified; None: a part cannot be gone on with
+        total: bytes
+    """
 
     url: str
-    validator: str | None  # strong ETag or Last-Modified; None: a part cannot be gone on with
-    total: int | None  # bytes
+    validator: str | None
+    total: int | None
 
     @classmethod
     def read(cls, path: Path) -> "Note | None":
@@ -62,13 +74,18 @@ class Note:
 @dataclass(frozen=True)
 class Download:
     """A file on a server, and where it goes. It grows as NAME.part, and the file `note` says what
-    the server said of it, so that a later download goes on, or starts anew if that changed."""
+    the server said of it, so that a later download goes on, or starts anew if that changed.
+
+    Attributes:
+        otherwise: what the user can do instead: it ends messages
+        limit: bytes; of a longer file nothing is kept
+    """
 
     url: str
     path: Path
     note: Path
-    otherwise: str  # what the user can do instead: it ends messages
-    limit: int | None = None  # bytes; of a longer file nothing is kept
+    otherwise: str
+    limit: int | None = None
 
     @property
     def part(self) -> Path:

@@ -5,31 +5,47 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class File:
-    """One file of a data set. Paths are below the data set's folder."""
+    """One file of a data set. Paths are below the data set's folder.
+
+    Attributes:
+        name: where it is downloaded to, or put by hand
+        makes: what is there when it is unpacked; of a file that is no archive, its name
+        into: the folder that it is unpacked into; None: no archive
+        holds_rars: archives in the archive
+        most: bytes; more is not taken from a server
+    """
 
     url: str
-    name: str  # where it is downloaded to, or put by hand
-    makes: str  # what is there when it is unpacked; of a file that is no archive, its name
-    into: str | None = None  # the folder that it is unpacked into; None: no archive
-    holds_rars: bool = False  # archives in the archive
-    most: int = 10 * 10**6  # bytes; more is not taken from a server
+    name: str
+    makes: str
+    into: str | None = None
+    holds_rars: bool = False
+    most: int = 10 * 10**6
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """What others wrote down of an official file when they had it."""
+    """What others wrote down of an official file when they had it.
 
-    algorithm: str  # sha256 | md5
+    Attributes:
+        algorithm: sha256 | md5
+    """
+
+    algorithm: str
     digest: str
     by: str
 
 
 @dataclass(frozen=True)
 class ArchivePart:
-    """A part of a data set that is had by itself, in many archives."""
+    """A part of a data set that is had by itself, in many archives.
+
+    Attributes:
+        archives: a text file, the URL of a tar.gz a line; each is unpacked into folder `name`
+    """
 
     name: str
-    archives: File  # a text file, the URL of a tar.gz a line; each is unpacked into folder `name`
+    archives: File
     annotations: File
 
 

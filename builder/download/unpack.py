@@ -43,12 +43,19 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class Member:
-    """One entry of an archive."""
+    """One entry of an archive.
 
-    name: str  # with forward slashes
-    kind: str  # "file", "folder", or "link" for all else (links, devices)
-    size: int  # bytes that it will have
-    blocks: Callable[[], Iterator[bytes]]  # of a file; checked against its checksum, if it has one
+    Attributes:
+        name: with forward slashes
+        kind: "file", "folder", or "link" for all else (links, devices)
+        size: bytes that it will have
+        blocks: of a file; checked against its checksum, if it has one
+    """
+
+    name: str
+    kind: str
+    size: int
+    blocks: Callable[[], Iterator[bytes]]
 
 
 def unpack(

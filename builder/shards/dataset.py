@@ -22,7 +22,14 @@ ReadInto = Callable[[memoryview], int]
 
 @dataclass(frozen=True)
 class Video:
-    """One built video as a reader sees it: its row of `videos.jsonl` and where it lies."""
+    """One built video as a reader sees it: its row of `videos.jsonl` and where it lies.
+
+    Attributes:
+        width: pixels
+        height: pixels
+        times: seconds of every frame after the first one's, rising from 0; None where frames are
+            evenly spaced, `fps` a second.
+    """
 
     name: str
     class_name: str | None
@@ -31,13 +38,11 @@ class Video:
     splits: dict[str, str]
     fps: float | None
     frames: int
-    width: int  # pixels
-    height: int  # pixels
+    width: int
+    height: int
     factors: dict[str, Any] | None
     shard: Path
     location: Location
-    # Seconds of every frame after the first one's, rising from 0; None where frames are evenly
-    # spaced, `fps` a second.
     times: tuple[float, ...] | None = None
 
     @property

@@ -25,10 +25,14 @@ Content = bytes | bytearray | memoryview
 
 
 class Location(NamedTuple):
-    """Where one sample lies in its shard. A list of four numbers in `dataset.json`."""
+    """Where one sample lies in its shard. A list of four numbers in `dataset.json`.
+
+    Attributes:
+        start: byte offset of the sample's first tar header
+    """
 
     key: int
-    start: int  # byte offset of the sample's first tar header
+    start: int
     json_bytes: int
     blob_bytes: int
 

@@ -36,13 +36,18 @@ class Bin:
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long the built videos are, in frames."""
+    """How long the built videos are, in frames.
+
+    Attributes:
+        short: videos of fewer than SHORT frames
+        bins: the last one takes all the longest
+    """
 
     shortest: int
     median: float
     longest: int
-    short: int  # videos of fewer than SHORT frames
-    bins: tuple[Bin, ...]  # the last one takes all the longest
+    short: int
+    bins: tuple[Bin, ...]
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Rate:
-    """A native frame rate, and how many built videos have it."""
+    """A native frame rate, and how many built videos have it.
 
-    fps: float | None  # of unevenly spaced frames the average; None: the file does not say
+    Attributes:
+        fps: of unevenly spaced frames the average; None: the file does not say
+    """
+
+    fps: float | None
     videos: int
 
 
@@ -85,28 +94,44 @@ class ShardSizes:
 
 @dataclass(frozen=True)
 class Overview:
-    """What `ascnet info` says of one data set; `dataclasses.asdict` makes JSON of it."""
+    """What `ascnet info` says of one data set; `dataclasses.asdict` makes JSON of it.
+
+    Attributes:
+        failed: videos by reason
+        warnings: built videos by remark
+        left_alone: files that are no video of the data set
+        classes: built videos of every class, in the order of the labels
+        unlabelled: built videos without a class
+        splits: {"1": {"train": PartCounts(...), ...}}
+        shared_groups: of each split, the groups in more than one part of it
+        lengths: None: nothing was built
+        sizes: most frequent first
+        rates: most frequent first
+        uneven: built videos of unevenly spaced frames; None: schema 2 kept no times
+        frame_bytes: of all JPEGs, without the tar files' own bytes
+        failures: the first few
+    """
 
     name: str
     folder: str
     expected: int
     built: int
-    failed: dict[str, int]  # reason: videos
-    warnings: dict[str, int]  # remark: built videos
-    left_alone: int  # files that are no video of the data set
-    classes: dict[str, int]  # built videos of every class, in the order of the labels
-    unlabelled: int  # built videos without a class
-    splits: dict[str, dict[str, PartCounts]]  # {"1": {"train": PartCounts(...), ...}}
-    shared_groups: dict[str, int]  # split: groups in more than one part of it
+    failed: dict[str, int]
+    warnings: dict[str, int]
+    left_alone: int
+    classes: dict[str, int]
+    unlabelled: int
+    splits: dict[str, dict[str, PartCounts]]
+    shared_groups: dict[str, int]
     frames: int
-    lengths: Lengths | None  # None: nothing was built
-    sizes: tuple[Size, ...]  # most frequent first
-    rates: tuple[Rate, ...]  # most frequent first
-    uneven: int | None  # built videos of unevenly spaced frames; None: schema 2 kept no times
-    frame_bytes: int  # of all JPEGs, without the tar files' own bytes
+    lengths: Lengths | None
+    sizes: tuple[Size, ...]
+    rates: tuple[Rate, ...]
+    uneven: int | None
+    frame_bytes: int
     shards: ShardSizes
     settings: dict[str, Any]
-    failures: tuple[FailedVideo, ...]  # the first few
+    failures: tuple[FailedVideo, ...]
 
 
 def overview(manifest: Manifest, rows: Iterable[VideoRow], folder: str) -> Overview:

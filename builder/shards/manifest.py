@@ -19,15 +19,21 @@ VIDEOS_FILE = "videos.jsonl"
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One shard."""
+    """One shard.
 
-    name: str  # file name
-    splits: dict[str, str]  # the one membership of all its videos
+    Attributes:
+        name: file name
+        splits: the one membership of all its videos
+        index: of its samples, in the order in which they lie there
+    """
+
+    name: str
+    splits: dict[str, str]
     samples: int
     frames: int
     bytes: int
     sha256: str
-    index: tuple[Location, ...]  # of its samples, in the order in which they lie there
+    index: tuple[Location, ...]
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ShardEntry":
@@ -38,13 +44,20 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of `dataset.json`, key for key."""
+    """The content of `dataset.json`, key for key.
+
+    Attributes:
+        dataset: its name
+        counts: expected, built, failed and warnings by reason, frames, bytes, ...
+        classes: in the order of the labels
+        settings: all that decided the bytes of the build
+    """
 
     schema: int
-    dataset: str  # its name
-    counts: dict[str, Any]  # expected, built, failed and warnings by reason, frames, bytes, ...
-    classes: tuple[str, ...]  # in the order of the labels
-    settings: dict[str, Any]  # all that decided the bytes of the build
+    dataset: str
+    counts: dict[str, Any]
+    classes: tuple[str, ...]
+    settings: dict[str, Any]
     videos_jsonl_sha256: str
     shards: tuple[ShardEntry, ...]
 

@@ -30,17 +30,21 @@ from builder.workers import run_local
 
 @dataclass(frozen=True)
 class Report:
-    """What a verification came to."""
+    """What a verification came to.
+
+    Attributes:
+        frames: decoded; 0 unless deep
+        problems: a sentence each
+        links: shards that are links, and where they lead: "a.tar -> /disk/a.tar"
+    """
 
     folder: Path
     shards: int
     samples: int
-    frames: int  # decoded; 0 unless deep
+    frames: int
     bytes: int
-    problems: tuple[str, ...]  # a sentence each
-    links: tuple[
-        str, ...
-    ] = ()  # shards that are links, and where they lead: "a.tar -> /disk/a.tar"
+    problems: tuple[str, ...]
+    links: tuple[str, ...] = ()
 
 
 def verify(

@@ -15,36 +15,59 @@ class VideoRow(NamedTuple):
     The fields stand in the order of the line. A failed video's line ends before `shard`; an ignored
     file, which is no video of the data set, has `key`, `name`, `status` and `reason` only. What a
     line does not have is read as the default.
+
+    Attributes:
+        key: of the sample; None where ignored
+        name: path below the source folder
+        class_name: "class" in the file
+        label: 0-based
+        group: source recording
+        status: BUILT, FAILED or IGNORED
+        reason: why it is not in the shards
+        detail: the decoder's first complaint, or the operating system's
+        last_line: the last warning or error of the decoder
+        source_fps: average frame rate of the file
+        source_nominal_fps: the rate of which all time stamps are multiples
+        source_duration: seconds
+        rotation: degrees clockwise
+        source_stream: index of the stream that was decoded
+        source_video_streams: how many there are
+        shard: file name
+        fps: of the stored frames: the native rate, unless they were resampled
+        width: pixels
+        height: pixels
+        bytes: of all frames
+        sha256: of all frames
+        times: seconds of every frame after the first one's; None where frames are evenly spaced.
     """
 
-    key: int | None = None  # of the sample; None where ignored
-    name: str = ""  # path below the source folder
-    class_name: str | None = None  # "class" in the file
-    label: int | None = None  # 0-based
-    group: str = ""  # source recording
+    key: int | None = None
+    name: str = ""
+    class_name: str | None = None
+    label: int | None = None
+    group: str = ""
     splits: dict[str, str] = {}  # noqa: RUF012 ({"1": "train", ...}; nobody changes a row)
     factors: dict[str, Any] | None = None
-    status: str = ""  # BUILT, FAILED or IGNORED
-    reason: str | None = None  # why it is not in the shards
-    detail: str = ""  # the decoder's first complaint, or the operating system's
-    last_line: str = ""  # the last warning or error of the decoder
+    status: str = ""
+    reason: str | None = None
+    detail: str = ""
+    last_line: str = ""
     source_bytes: int | None = None
     source_sha256: str | None = None
-    source_fps: float | None = None  # average frame rate of the file
-    source_nominal_fps: float | None = None  # the rate of which all time stamps are multiples
-    source_duration: float | None = None  # seconds
-    rotation: float | None = None  # degrees clockwise
-    source_stream: int | None = None  # index of the stream that was decoded
-    source_video_streams: int | None = None  # how many there are
-    shard: str = ""  # file name
-    fps: float | None = None  # of the stored frames: the native rate, unless they were resampled
+    source_fps: float | None = None
+    source_nominal_fps: float | None = None
+    source_duration: float | None = None
+    rotation: float | None = None
+    source_stream: int | None = None
+    source_video_streams: int | None = None
+    shard: str = ""
+    fps: float | None = None
     frames: int = 0
-    width: int = 0  # pixels
-    height: int = 0  # pixels
-    bytes: int = 0  # of all frames
-    sha256: str = ""  # of all frames
+    width: int = 0
+    height: int = 0
+    bytes: int = 0
+    sha256: str = ""
     warnings: Sequence[str] = ()
-    # Seconds of every frame after the first one's; None where frames are evenly spaced.
     times: Sequence[float] | None = None
 
     @classmethod

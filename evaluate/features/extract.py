@@ -25,13 +25,17 @@ from trainer.run.provenance import code, fingerprint
 
 @dataclass(frozen=True)
 class Extraction:
-    """Which features of which videos, and how they are computed."""
+    """Which features of which videos, and how they are computed.
+
+    Attributes:
+        workers: decoding threads; 0: the cores that this process may use
+    """
 
     subject: Subject
     protocol: Protocol
     dataset: ShardDataset
     device: torch.device
-    workers: int = 0  # decoding threads; 0: the cores that this process may use
+    workers: int = 0
 
     @cached_property
     def identity(self) -> StoreIdentity:

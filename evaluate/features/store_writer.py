@@ -35,10 +35,15 @@ _VIDEO_BYTES, _CLIP_BYTES = 512, 28  # of names and numbers, about
 
 @dataclass(frozen=True)
 class Origin:
-    """Where features come from, but for what decides them."""
+    """Where features come from, but for what decides them.
 
-    shards: Path  # folder of the data set
-    code: str  # version and commit
+    Attributes:
+        shards: folder of the data set
+        code: version and commit
+    """
+
+    shards: Path
+    code: str
 
 
 class StoreWriter:

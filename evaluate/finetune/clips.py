@@ -18,10 +18,14 @@ _HELD_OUT = 5  # one in so many source groups is held out; as the linear probe d
 
 @dataclass(frozen=True)
 class LabelledVideos:
-    """One part of a split."""
+    """One part of a split.
+
+    Attributes:
+        labels: int64, one a video: 0 to classes - 1
+    """
 
     videos: Sequence[Video]
-    labels: np.ndarray  # int64, one a video: 0 to classes - 1
+    labels: np.ndarray
 
     def digest(self) -> str:
         """Changes with the videos, their order and their labels; not with where they lie."""

@@ -45,10 +45,15 @@ _FEW = 5  # classes, of which top-5 would say nothing
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What came of it."""
+    """What came of it.
 
-    result: dict[str, Any]  # figures, history and choices; ready for JSON
-    logits: np.ndarray  # float32, test videos x classes
+    Attributes:
+        result: figures, history and choices; ready for JSON
+        logits: float32, test videos x classes
+    """
+
+    result: dict[str, Any]
+    logits: np.ndarray
 
     @property
     def predictions(self) -> np.ndarray:
@@ -59,13 +64,18 @@ class Finetuned:
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """What is to be done, on what, and how."""
+    """What is to be done, on what, and how.
+
+    Attributes:
+        classes: of the data set, whether the train part has them all or not
+        protocol: of the test, and of training but for what the settings' `train` says
+    """
 
     subject: Subject
     train: LabelledVideos
     test: LabelledVideos
-    classes: int  # of the data set, whether the train part has them all or not
-    protocol: Protocol  # of the test, and of training but for what the settings' `train` says
+    classes: int
+    protocol: Protocol
     settings: FinetuneSettings
 
     def identity(self, device: torch.device) -> TrainingIdentity:

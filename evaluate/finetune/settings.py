@@ -54,48 +54,79 @@ _FALLBACK = "ucf101"  # whose recipes are taken for data sets that have none
 
 @dataclass(frozen=True)
 class Clips:
-    """What a clip is; 0 (fps: -1) leaves it as it is elsewhere."""
+    """What a clip is; 0 (fps: -1) leaves it as it is elsewhere.
+
+    Attributes:
+        fps: strides count frames at this rate; 0: stored frames
+        size: pixels, side of the square crop
+    """
 
     frames: int = 0
     stride: int = 0
-    fps: float = -1.0  # strides count frames at this rate; 0: stored frames
-    size: int = 0  # pixels, side of the square crop
+    fps: float = -1.0
+    size: int = 0
 
 
 @dataclass(frozen=True)
 class OfTest(Clips):
-    """Clips of the test, and of the training unless `train` says otherwise. 0: as the run's own."""
+    """Clips of the test, and of the training unless `train` says otherwise. 0: as the run's own.
 
-    clips: int = 0  # of a video, evenly spaced
-    crops: int = 0  # of a clip: 1 or 3
+    Attributes:
+        clips: of a video, evenly spaced
+        crops: of a clip: 1 or 3
+    """
+
+    clips: int = 0
+    crops: int = 0
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """A recipe. `lr` is what is used, whatever the batch: change both."""
+    """A recipe. `lr` is what is used, whatever the batch: change both.
+
+    Attributes:
+        frozen: whether the backbone stays as it is, and only the last layer learns
+        epochs: RSPNet
+        steps: if not 0, so many steps whatever the data set's size
+        batch: clips, one of a video
+        optimiser: sgd | adamw; RSPNet: sgd
+        lr: at this batch; RSPNet
+        momentum: of SGD; RSPNet
+        weight_decay: RSPNet; none on norms and biases
+        warmup: share of the steps with rising lr; RSPNet: none
+        schedule: to 0 at the end | steps; RSPNet: cosine
+        drops: of `steps`, shares of the steps; RSPNet
+        factor: of each drop; RSPNet
+        dropout: before the last layer
+        choose: what is tested: the last epoch | the best one on held-out groups
+        precision: fp32 | tf32 | bf16 | fp16; the last two by autocast
+        workers: decoding threads; 0: the cores that this process may use
+        augment: RSPNet
+        train: 0: as the clips of the test
+    """
 
     recipe: str = "custom"
-    frozen: bool = False  # whether the backbone stays as it is, and only the last layer learns
+    frozen: bool = False
     seed: int = 0
-    epochs: float = 30.0  # RSPNet
-    steps: int = 0  # if not 0, so many steps whatever the data set's size
-    batch: int = 32  # clips, one of a video
-    optimiser: str = "sgd"  # sgd | adamw; RSPNet: sgd
-    lr: float = 0.1  # at this batch; RSPNet
-    momentum: float = 0.9  # of SGD; RSPNet
-    weight_decay: float = 1e-4  # RSPNet; none on norms and biases
-    warmup: float = 0.0  # share of the steps with rising lr; RSPNet: none
-    schedule: str = "cosine"  # to 0 at the end | steps; RSPNet: cosine
-    drops: tuple[float, ...] = (0.5, 0.7, 0.9)  # of `steps`, shares of the steps; RSPNet
-    factor: float = 0.1  # of each drop; RSPNet
-    dropout: float = 0.0  # before the last layer
-    choose: str = "last"  # what is tested: the last epoch | the best one on held-out groups
-    precision: str = "fp32"  # fp32 | tf32 | bf16 | fp16; the last two by autocast
-    workers: int = 0  # decoding threads; 0: the cores that this process may use
+    epochs: float = 30.0
+    steps: int = 0
+    batch: int = 32
+    optimiser: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup: float = 0.0
+    schedule: str = "cosine"
+    drops: tuple[float, ...] = (0.5, 0.7, 0.9)
+    factor: float = 0.1
+    dropout: float = 0.0
+    choose: str = "last"
+    precision: str = "fp32"
+    workers: int = 0
     augment: Augment = field(
-        default_factory=lambda: Augment(area=(0.25, 1.0), jitter=0.0, gray=0.0, blur=0.0)  # RSPNet
+        default_factory=lambda: Augment(area=(0.25, 1.0), jitter=0.0, gray=0.0, blur=0.0)
     )
-    train: Clips = field(default_factory=Clips)  # 0: as the clips of the test
+    train: Clips = field(default_factory=Clips)
     test: OfTest = field(default_factory=OfTest)
 
     def __post_init__(self) -> None:

@@ -19,8 +19,14 @@ _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 
 @dataclass(frozen=True)
 class Line:
+    """One line of a chart.
+
+    Attributes:
+        values: None: unknown there
+    """
+
     name: str
-    values: Sequence[float | None]  # None: unknown there
+    values: Sequence[float | None]
 
 
 @dataclass(frozen=True)
@@ -33,14 +39,22 @@ class Level:
 
 @dataclass(frozen=True)
 class Chart:
+    """Lines over a common axis.
+
+    Attributes:
+        unit: of the values; "": none
+        digits: after the point, in words
+        x_labels: one for every x, which then lie equally far apart
+    """
+
     title: str
-    unit: str  # of the values; "": none
+    unit: str
     x_name: str
     x: Sequence[float]
     lines: Sequence[Line]
     levels: Sequence[Level] = ()
-    digits: int = 3  # after the point, in words
-    x_labels: Sequence[str] = ()  # one for every x, which then lie equally far apart
+    digits: int = 3
+    x_labels: Sequence[str] = ()
     note: str = ""
 
     @property

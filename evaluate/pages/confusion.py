@@ -29,12 +29,16 @@ _TASKS = {  # the best-informed first: "the class ..."
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class that was asked about."""
+    """One class that was asked about.
+
+    Attributes:
+        taken_for: the class found most often instead; "": none
+    """
 
     name: str
     videos: int
     right: int
-    taken_for: str  # the class found most often instead; "": none
+    taken_for: str
     times: int
 
     @property
@@ -45,12 +49,16 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """A class that is taken for another."""
+    """A class that is taken for another.
+
+    Attributes:
+        videos: of the true class
+    """
 
     true: str
     predicted: str
     times: int
-    videos: int  # of the true class
+    videos: int
 
     @property
     def share(self) -> float:
@@ -60,10 +68,18 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class Confusion:
+    """How often each class was taken for each other.
+
+    Attributes:
+        counts: (true, predicted): videos; no zeros
+        by: whose word is taken: "the class ..."
+        file: of results/, that has it; "": a search in the store
+    """
+
     classes: list[str]
-    counts: dict[tuple[int, int], int]  # (true, predicted): videos; no zeros
-    by: str = _NEAREST  # whose word is taken: "the class ..."
-    file: str = ""  # of results/, that has it; "": a search in the store
+    counts: dict[tuple[int, int], int]
+    by: str = _NEAREST
+    file: str = ""
 
     @property
     def totals(self) -> list[int]:

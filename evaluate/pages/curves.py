@@ -14,10 +14,18 @@ _LARGEST = 1e300
 
 @dataclass(frozen=True)
 class Training:
+    """The log of a run, as its curves are drawn.
+
+    Attributes:
+        step: the last one in the log; 0: none
+        steps: of the whole run, as the log says; 0: unknown
+        broken: lines that cannot be read
+    """
+
     charts: list[Chart]
-    step: int  # the last one in the log; 0: none
-    steps: int  # of the whole run, as the log says; 0: unknown
-    broken: int  # lines that cannot be read
+    step: int
+    steps: int
+    broken: int
 
 
 def read_training(run: Path) -> Training:

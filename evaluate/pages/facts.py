@@ -14,10 +14,15 @@ from trainer.run.checkpoint import CONFIG_FILE
 
 @dataclass(frozen=True)
 class TrainingSource:
-    """A data set that was trained on."""
+    """A data set that was trained on.
 
-    place: str  # folder, URL or command
-    counts: dict[str, Any]  # training_videos, expected, built, failed by reason, ...
+    Attributes:
+        place: folder, URL or command
+        counts: training_videos, expected, built, failed by reason, ...
+    """
+
+    place: str
+    counts: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -43,7 +48,13 @@ class TrainingSource:
 
 @dataclass(frozen=True)
 class RunFacts:
-    settings: dict[str, dict[str, str]]  # table: {name: value}; "" for what is in none
+    """What the report says of a run.
+
+    Attributes:
+        settings: table: {name: value}; "" for what is in none
+    """
+
+    settings: dict[str, dict[str, str]]
     sources: list[TrainingSource] = field(default_factory=list)
     recipe: str = ""
     backbone: str = ""

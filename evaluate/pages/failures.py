@@ -15,6 +15,8 @@ FAILURES_SHOWN = 50  # failed videos
 
 @dataclass(frozen=True)
 class FailedRow:
+    """A video that is not in the shards, and why."""
+
     name: str
     reason: str
     detail: str
@@ -22,17 +24,25 @@ class FailedRow:
 
 @dataclass(frozen=True)
 class Build:
-    """How the build of one data set went."""
+    """How the build of one data set went.
+
+    Attributes:
+        reasons: most frequent first
+        remarks: of built videos
+        left_alone: files that are no video of the data set
+        failures: the first few
+        problem: why there is no list
+    """
 
     name: str
     folder: str
     expected: int
     built: int
-    reasons: list[tuple[str, int]]  # most frequent first
-    remarks: list[tuple[str, int]]  # of built videos
-    left_alone: int  # files that are no video of the data set
-    failures: list[FailedRow]  # the first few
-    problem: str  # why there is no list
+    reasons: list[tuple[str, int]]
+    remarks: list[tuple[str, int]]
+    left_alone: int
+    failures: list[FailedRow]
+    problem: str
 
     @property
     def failed(self) -> int:

@@ -13,13 +13,19 @@ from evaluate.pages.thumbnails import Sprite
 
 @dataclass(frozen=True)
 class GalleryClip:
-    """A video on the page."""
+    """A video on the page.
+
+    Attributes:
+        class_name: "": unlabelled
+        time: what of it is shown
+        right: None: the query itself, or a label is unknown
+    """
 
     name: str
-    class_name: str  # "": unlabelled
-    time: str  # what of it is shown
+    class_name: str
+    time: str
     sprite: Sprite | None
-    right: bool | None  # None: the query itself, or a label is unknown
+    right: bool | None
 
     @property
     def short(self) -> str:
@@ -34,6 +40,8 @@ class GalleryClip:
 
 @dataclass(frozen=True)
 class Query:
+    """A clip that was searched with, and the clips that were found."""
+
     clip: GalleryClip
     found: list[GalleryClip]
 

@@ -32,12 +32,21 @@ class ClassMark:
 
 @dataclass(frozen=True)
 class Landscape:
-    places: np.ndarray  # int64, videos x 2: across (0 to _SIZE) and down
+    """A map of the features of a data set.
+
+    Attributes:
+        places: int64, videos x 2: across (0 to _SIZE) and down
+        of_class: int64, videos: index of the class
+        height: of the map, whose width is _SIZE
+        of: number of videos of the store
+    """
+
+    places: np.ndarray
     names: list[str]
-    of_class: np.ndarray  # int64, videos: index of the class
+    of_class: np.ndarray
     classes: list[ClassMark]
-    height: int  # of the map, whose width is _SIZE
-    of: int  # videos of the store
+    height: int
+    of: int
 
     @property
     def summary(self) -> str:

@@ -18,12 +18,23 @@ _PARTS = ("test", "val")  # what is asked with; the gallery is "train"
 
 @dataclass(frozen=True)
 class NearestVideos:
-    queries: np.ndarray  # int64, queries: positions in the store
-    nearest: np.ndarray  # int64, queries x TOP: positions in the store, best first; -1: none
-    how: str  # a sentence: what was asked of what
-    labelled: bool  # whether right and wrong are known
-    split: str = ""  # "": all were asked
-    part: str = ""  # of the split, that was asked with
+    """The nearest videos of every query.
+
+    Attributes:
+        queries: int64, queries: positions in the store
+        nearest: int64, queries x TOP: positions in the store, best first; -1: none
+        how: a sentence: what was asked of what
+        labelled: whether right and wrong are known
+        split: "": all were asked
+        part: of the split, that was asked with
+    """
+
+    queries: np.ndarray
+    nearest: np.ndarray
+    how: str
+    labelled: bool
+    split: str = ""
+    part: str = ""
 
 
 def stores_of(run: Path) -> tuple[list[Features], list[str]]:

@@ -29,14 +29,18 @@ _PAIRS = 15
 
 @dataclass(frozen=True)
 class Section:
-    """What the features of one data set say: "Features of ..." on the page."""
+    """What the features of one data set say: "Features of ..." on the page.
+
+    Attributes:
+        problem: why pictures are missing
+    """
 
     name: str
     anchor: str
     store: Features
     found: nearest_videos.NearestVideos
     queries: list[gallery.Query]
-    problem: str  # why pictures are missing
+    problem: str
     confusion: confusion.Confusion | None
     landscape: landscape.Landscape | None
 

@@ -16,53 +16,76 @@ _RANK = "recall@"
 
 @dataclass(frozen=True)
 class Figure:
-    """A cell of a table."""
+    """A cell of a table.
+
+    Attributes:
+        value: percent
+    """
 
     text: str
-    value: float | None  # percent
+    value: float | None
 
 
 @dataclass(frozen=True)
 class EncoderRow:
+    """The figures of one encoder."""
+
     encoder: str
     cells: list[Figure]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the trained encoder's classifier says of the test videos of a split."""
+    """What the trained encoder's classifier says of the test videos of a split.
 
-    file: str  # of results/
+    Attributes:
+        file: of results/
+        checkpoint: sha256
+        classes: by label
+        labels: in the order of the data set
+    """
+
+    file: str
     task: str
     dataset: str
     split: str
     part: str
-    checkpoint: str  # sha256
-    classes: list[str]  # by label
-    labels: list[int]  # in the order of the data set
+    checkpoint: str
+    classes: list[str]
+    labels: list[int]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file of results/."""
+    """A file of results/.
+
+    Attributes:
+        factor: what was compared in place of the classes; "": nothing
+        by_split: where there are several
+        counts: a sentence
+        left_out: why no published rows stand here
+        weights: the file that was measured; "": a run
+        predictions: for the splits that have any
+        leads: whether it is the first of its task and data set
+    """
 
     file: str
     title: str
     task: str
     dataset: str
-    factor: str  # what was compared in place of the classes; "": nothing
+    factor: str
     columns: list[str]
     rows: list[EncoderRow]
-    by_split: list[tuple[str, list[EncoderRow]]]  # where there are several
+    by_split: list[tuple[str, list[EncoderRow]]]
     published: list[tuple[PublishedFigures, list[Figure]]]
-    counts: str  # a sentence
+    counts: str
     protocol: dict[str, str]
     warning: str
     chart: Chart | None
-    left_out: str = ""  # why no published rows stand here
-    weights: str = ""  # the file that was measured; "": a run
-    predictions: list[Predictions] = field(default_factory=list)  # for the splits that have any
-    leads: bool = True  # whether it is the first of its task and data set
+    left_out: str = ""
+    weights: str = ""
+    predictions: list[Predictions] = field(default_factory=list)
+    leads: bool = True
 
     @property
     def note(self) -> str:

@@ -14,10 +14,14 @@ _SHOWN = 24  # clips of the query to show, evenly spaced
 
 @dataclass(frozen=True)
 class SearchClip:
-    """A clip on the page."""
+    """A clip on the page.
+
+    Attributes:
+        when: time code, or frames
+    """
 
     name: str
-    when: str  # time code, or frames
+    when: str
     film: Sprite | None
 
 

@@ -18,11 +18,16 @@ _BLOCK = 16  # pixels; frames of a strip begin at a JPEG block, so that none ble
 
 @dataclass(frozen=True)
 class Sprite:
-    """Frames side by side."""
+    """Frames side by side.
 
-    uri: str  # data:image/jpeg;base64,...
+    Attributes:
+        uri: data:image/jpeg;base64,...
+        width: pixels of one frame
+    """
+
+    uri: str
     frames: int
-    width: int  # pixels of one frame
+    width: int
     height: int
 
     @property

@@ -25,14 +25,18 @@ LinearClassifier = Callable[[torch.Tensor], torch.Tensor]  # rows x C to rows x 
 class Sgd:
     """CoCLR's training of a classifier of stored features (github.com/TengdaHan/CoCLR,
     eval/feature_linear_probe.py): momentum 0.9, and the rate falls to a tenth after each of the
-    drops, which are shares of the epochs."""
+    drops, which are shares of the epochs.
+
+    Attributes:
+        seed: of the first weights and the order
+    """
 
     epochs: int = 100
     lr: float = 1.0
     batch: int = 1024
     drops: tuple[float, ...] = (0.6, 0.8)
     weight_decay: float = 1e-3
-    seed: int = 0  # of the first weights and the order
+    seed: int = 0
 
 
 class LabelledRows:

@@ -49,11 +49,17 @@ class ProbeSettings:
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Features and what is known of their videos."""
+    """Features and what is known of their videos.
 
-    rows: np.ndarray  # float32, videos x channels
-    labels: np.ndarray  # integers from 0, videos
-    groups: Sequence[int]  # of every video: its source group
+    Attributes:
+        rows: float32, videos x channels
+        labels: integers from 0, videos
+        groups: of every video: its source group
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    groups: Sequence[int]
 
 
 DEFAULT = ProbeSettings()

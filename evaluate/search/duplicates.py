@@ -35,13 +35,20 @@ _MANY = 5_000_000  # pairs of videos; more are no duplicates but a threshold tha
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two videos that are nearly the same. Clips are positions among the store's clips."""
+    """Two videos that are nearly the same. Clips are positions among the store's clips.
+
+    Attributes:
+        first: position in the store
+        second: a later one
+        first_clips: from which clip to which the two are alike: the whole of the
+        second_clips: one that has fewer, and where it fits the other one best
+    """
 
     score: float
-    first: int  # position in the store
-    second: int  # a later one
-    first_clips: tuple[int, int]  # from which clip to which the two are alike: the whole of the
-    second_clips: tuple[int, int]  # one that has fewer, and where it fits the other one best
+    first: int
+    second: int
+    first_clips: tuple[int, int]
+    second_clips: tuple[int, int]
 
 
 @float32_products()

@@ -18,12 +18,19 @@ _DIGITS = 1e6  # cosines count to so many parts of 1, which is what float32 know
 
 @dataclass(frozen=True)
 class Match:
-    """A video that was found, by its best pair of clips."""
+    """A video that was found, by its best pair of clips.
 
-    video: int  # position in the store
-    cosine: float  # of the two clips
-    clip: int  # position among the store's clips
-    query_clip: int  # position among the query's clips
+    Attributes:
+        video: position in the store
+        cosine: of the two clips
+        clip: position among the store's clips
+        query_clip: position among the query's clips
+    """
+
+    video: int
+    cosine: float
+    clip: int
+    query_clip: int
 
 
 def centre_of(store: Features, centring: str = CENTRINGS[0]) -> np.ndarray:

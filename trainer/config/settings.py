@@ -1,8 +1,8 @@
 """Every setting of a training run, as frozen dataclasses; a recipe is a TOML file of this shape.
 
-A default is "ours" (our choice) unless its comment names a source: the paper (Huang et al., ICCV
-2021), RSPNet (the same authors, AAAI 2021) or BYOL for video (Feichtenhofer et al., CVPR 2021).
-Below the settings stands what each of them may be.
+A default is "ours" (our choice) unless its description names a source: the paper (Huang et al.,
+ICCV 2021), RSPNet (the same authors, AAAI 2021) or BYOL for video (Feichtenhofer et al., CVPR
+2021). Below the settings stands what each of them may be.
 """
 
 from dataclasses import dataclass, field
@@ -39,111 +39,198 @@ _BANK_NUMBERS = 1 << 28  # of one memory bank: 1 GB
 
 @dataclass(frozen=True)
 class Data:
-    split: str = "1"  # train on this split's training videos
-    frames: int = 16  # a clip; paper, R3D-18
-    strides: tuple[int, ...] = (1, 2)  # playback speeds: every s-th frame; paper
-    size: int = 112  # pixels, side of the square crop; paper, R3D-18
-    short_side: int = 0  # decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
-    short_videos: str = "loop"  # what a clip does that does not fit: loop | repeat_last | error
-    replacement: bool = False  # whether both clips of a video may get the same stride
-    fps: float = (
-        0.0  # strides count frames at this rate, so speeds are in seconds; 0: stored frames
-    )
-    workers: int = 0  # decoding threads; 0: the cores this process may use, or its share
-    streaming: bool = False  # read local shards from start to end, as remote ones always are
-    streams: int = 0  # streaming: shards read at a time, on every rank; 0: up to 4
-    shuffle_buffer: int = 256  # streaming: videos that are shuffled at a time, on every rank
+    """Which clips a step takes, and how they are read.
+
+    Attributes:
+        split: train on this split's training videos
+        frames: of a clip; paper, R3D-18
+        strides: playback speeds: every s-th frame; paper
+        size: pixels, side of the square crop; paper, R3D-18
+        short_side: decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
+        short_videos: what a clip does that does not fit: loop | repeat_last | error
+        replacement: whether both clips of a video may get the same stride
+        fps: strides count frames at this rate, so speeds are in seconds; 0: stored frames
+        workers: decoding threads; 0: the cores this process may use, or its share
+        streaming: read local shards from start to end, as remote ones always are
+        streams: streaming: shards read at a time, on every rank; 0: up to 4
+        shuffle_buffer: streaming: videos that are shuffled at a time, on every rank
+    """
+
+    split: str = "1"
+    frames: int = 16
+    strides: tuple[int, ...] = (1, 2)
+    size: int = 112
+    short_side: int = 0
+    short_videos: str = "loop"
+    replacement: bool = False
+    fps: float = 0.0
+    workers: int = 0
+    streaming: bool = False
+    streams: int = 0
+    shuffle_buffer: int = 256
 
 
 @dataclass(frozen=True)
 class Augment:
-    area: tuple[float, float] = (0.2, 1.0)  # crop, share of the frame
-    ratio: tuple[float, float] = (0.75, 1.3333)  # crop, width / height; RSPNet
-    flip: float = 0.5  # probability; RSPNet
-    jitter: float = 0.8  # probability of the four below; RSPNet (aug_plus)
+    """How clips are changed at random.
+
+    Attributes:
+        area: crop, share of the frame
+        ratio: crop, width / height; RSPNet
+        flip: probability; RSPNet
+        jitter: probability that brightness, contrast, saturation and hue change; RSPNet (aug_plus)
+        hue: turns of the colour circle
+        gray: probability; RSPNet
+        blur: probability; RSPNet (aug_plus)
+        blur_sigma: pixels of a 224-pixel crop; BYOL-video
+    """
+
+    area: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (0.75, 1.3333)
+    flip: float = 0.5
+    jitter: float = 0.8
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
-    hue: float = 0.1  # turns of the colour circle
-    gray: float = 0.2  # probability; RSPNet
-    blur: float = 0.5  # probability; RSPNet (aug_plus)
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels of a 224-pixel crop; BYOL-video
+    hue: float = 0.1
+    gray: float = 0.2
+    blur: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
 
 
 @dataclass(frozen=True)
 class Model:
+    """The networks.
+
+    Attributes:
+        hidden: width of projectors and predictors
+        dim: of both embedding spaces; BYOL-video
+        init: file of weights that the backbone starts with; "": random ones
+    """
+
     backbone: str = "r3d18"
-    hidden: int = 2048  # width of projectors and predictors
-    dim: int = 256  # of both embedding spaces; BYOL-video
-    init: str = ""  # file of weights that the backbone starts with; "": random ones
+    hidden: int = 2048
+    dim: int = 256
+    init: str = ""
 
 
 @dataclass(frozen=True)
 class Objective:
-    momentum: float = 0.996  # of the target network at the start, cosine to 1; 0: shared encoder
-    appearance_weight: float = 1.0  # lambda_a
-    speed_weight: float = 1.0  # lambda_m
-    # ACP's target is the other clip's embedding minus this share of the mean of its `neighbours`
-    # nearest, at any speed (ours). 0: the other clip itself, as in the paper.
+    """The losses, the target network and the memory bank.
+
+    Attributes:
+        momentum: of the target network at the start, cosine to 1; 0: shared encoder
+        appearance_weight: lambda_a
+        speed_weight: lambda_m
+        appearance_contrast: ACP's target is the other clip's embedding minus this share of the
+            mean of its `neighbours` nearest, at any speed (ours). 0: the other clip itself, as in
+            the paper.
+        decorrelation: weight of the mean squared correlation of the backbone's channels, 0 .. 1
+            (ours); 0: not asked for. Over the clips of all ranks; of each part, where
+            `optim.accumulate` is more than 1.
+        bank: clips; RSPNet's queue
+        neighbours: k nearest in appearance, of SCP and of the contrast. Top-1 is a reader's note
+            on the paper, whose figure draws three.
+        speed_target: SCP's target: "place", the neighbour's embedding (paper), or
+            "direction", from the mean of the k nearest at other speeds to that of the k nearest
+            at the clip's own (ours).
+        exclude_siblings: clips of the same source recording are no "other video"
+        speed_warmup: share of the steps before SCP starts, while the bank fills
+        collapse: the embeddings have collapsed where their std is below this share of a healthy
+            one
+        collapse_steps: a run that has collapsed for so many steps is stopped; 0: never
+    """
+
+    momentum: float = 0.996
+    appearance_weight: float = 1.0
+    speed_weight: float = 1.0
     appearance_contrast: float = 0.0
-    # Of the mean squared correlation of the backbone's channels, 0 .. 1 (ours); 0: not asked for.
-    # Over the clips of all ranks; of each part, where `optim.accumulate` is more than 1.
     decorrelation: float = 0.0
-    bank: int = 16384  # clips; RSPNet's queue
-    # k nearest in appearance, of SCP and of the contrast. Top-1 is a reader's note on the paper,
-    # whose figure draws three.
+    bank: int = 16384
     neighbours: int = 1
-    # What SCP's target is: "place", the neighbour's embedding (paper), or "direction", from
-    # the mean of the k nearest at other speeds to that of the k nearest at the clip's own (ours).
     speed_target: str = "place"
-    exclude_siblings: bool = True  # clips of the same source recording are no "other video"
-    speed_warmup: float = 0.05  # share of the steps before SCP starts, while the bank fills
-    collapse: float = (
-        0.1  # collapsed: std of the embeddings below this share of the healthy one ...
-    )
-    collapse_steps: int = 500  # ... for so many steps; the run is stopped; 0: never
+    exclude_siblings: bool = True
+    speed_warmup: float = 0.05
+    collapse: float = 0.1
+    collapse_steps: int = 500
 
 
 @dataclass(frozen=True)
 class Optim:
-    batch: int = 64  # videos a step, over all ranks; every video gives two clips
-    accumulate: int = 1  # parts that a step's batch is computed in, one after the other
-    epochs: float = 200.0  # RSPNet
-    steps: int = 0  # if not 0, so many steps whatever the data set's size
-    optimiser: str = "sgd"  # sgd | lars | adamw; RSPNet: sgd
-    lr: float = 0.1  # at batch 64, scaled linearly; RSPNet
-    warmup: float = 0.05  # share of the steps with rising lr
-    momentum: float = 0.9  # of SGD and LARS; RSPNet
-    weight_decay: float = 1e-4  # RSPNet; none on norms and biases
-    trust: float = 0.001  # LARS: learning rate as a share of |weights| / |gradient|; BYOL-video
-    clip: float = 0.0  # largest norm of the gradient; 0: any
+    """Batches, steps and the optimiser.
+
+    Attributes:
+        batch: videos a step, over all ranks; every video gives two clips
+        accumulate: parts that a step's batch is computed in, one after the other
+        epochs: passes over the training videos; RSPNet
+        steps: if not 0, so many steps whatever the data set's size
+        optimiser: sgd | lars | adamw; RSPNet: sgd
+        lr: at batch 64, scaled linearly; RSPNet
+        warmup: share of the steps with rising lr
+        momentum: of SGD and LARS; RSPNet
+        weight_decay: RSPNet; none on norms and biases
+        trust: LARS: learning rate as a share of |weights| / |gradient|; BYOL-video
+        clip: largest norm of the gradient; 0: any
+    """
+
+    batch: int = 64
+    accumulate: int = 1
+    epochs: float = 200.0
+    steps: int = 0
+    optimiser: str = "sgd"
+    lr: float = 0.1
+    warmup: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    trust: float = 0.001
+    clip: float = 0.0
 
 
 @dataclass(frozen=True)
 class Device:
-    """How it is computed; what fits the machine, not part of the method."""
+    """How it is computed; what fits the machine, not part of the method.
 
-    precision: str = "fp32"  # fp32 | tf32 (of convolutions) | bf16 | fp16; the last two by autocast
-    channels_last: bool = True  # memory layout of clips and weights
-    compile: bool = False  # torch.compile the encoder
-    sync_bn: bool = True  # several ranks: batch norm over all of them (BYOL-video)
+    Attributes:
+        precision: fp32 | tf32 (of convolutions) | bf16 | fp16; the last two by autocast
+        channels_last: memory layout of clips and weights
+        compile: torch.compile the encoder
+        sync_bn: several ranks: batch norm over all of them (BYOL-video)
+    """
+
+    precision: str = "fp32"
+    channels_last: bool = True
+    compile: bool = False
+    sync_bn: bool = True
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    clips: int = 10  # evenly spaced in every video; RSPNet
-    stride: int = 1  # frame stride of test clips; RSPNet
+    """How a run is evaluated where the command does not say otherwise.
+
+    Attributes:
+        clips: evenly spaced in every video; RSPNet
+        stride: frame stride of test clips; RSPNet
+    """
+
+    clips: int = 10
+    stride: int = 1
 
 
 @dataclass(frozen=True)
 class Config:
-    """A recipe. Written to `config.toml` of every run."""
+    """A recipe. Written to `config.toml` of every run.
+
+    Attributes:
+        log_every: steps
+        checkpoint_every: steps; the last two are kept
+        milestones: checkpoints that are kept for good, evenly spaced, the end included
+    """
 
     recipe: str = "custom"
     seed: int = 0
-    log_every: int = 10  # steps
-    checkpoint_every: int = 500  # steps; the last two are kept
-    milestones: int = 4  # checkpoints that are kept for good, evenly spaced, the end included
+    log_every: int = 10
+    checkpoint_every: int = 500
+    milestones: int = 4
     data: Data = field(default_factory=Data)
     augment: Augment = field(default_factory=Augment)
     model: Model = field(default_factory=Model)

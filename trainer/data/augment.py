@@ -39,25 +39,35 @@ def _on(constant: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What part of each clip's frames is taken, and how. All float32, N, in pixels of the frame."""
+    """What part of each clip's frames is taken, and how. All float32, N, in pixels of the frame.
+
+    Attributes:
+        flip: bool
+        sigma: of the Gaussian blur, pixels of the result; 0 or None: none
+    """
 
     top: torch.Tensor
     left: torch.Tensor
     height: torch.Tensor
     width: torch.Tensor
-    flip: torch.Tensor  # bool
-    sigma: torch.Tensor | None  # of the Gaussian blur, pixels of the result; 0 or None: none
+    flip: torch.Tensor
+    sigma: torch.Tensor | None
 
 
 @dataclass(frozen=True)
 class Colour:
-    """Factors of each clip, float32, N; 1 (hue: 0) changes nothing."""
+    """Factors of each clip, float32, N; 1 (hue: 0) changes nothing.
+
+    Attributes:
+        hue: turns
+        gray: bool
+    """
 
     brightness: torch.Tensor
     contrast: torch.Tensor
     saturation: torch.Tensor
-    hue: torch.Tensor  # turns
-    gray: torch.Tensor  # bool
+    hue: torch.Tensor
+    gray: torch.Tensor
 
 
 def draw_numbers(count: int, generator: torch.Generator) -> torch.Tensor:

@@ -26,12 +26,19 @@ import numpy as np
 @dataclass(frozen=True)
 class Place:
     """A clip's length and stride, and the length of the video that it is to be cut from. Where the
-    video's frames are unevenly spaced and strides are in seconds, it has a clock."""
+    video's frames are unevenly spaced and strides are in seconds, it has a clock.
 
-    length: int  # frames of the clip
-    stride: float  # a whole number, unless strides are in seconds
-    frames: int  # of the video
-    clock: np.ndarray | None = None  # float64, frames: as `clock_of`; None: frame i is shown at i
+    Attributes:
+        length: frames of the clip
+        stride: a whole number, unless strides are in seconds
+        frames: of the video
+        clock: float64, frames: as `clock_of`; None: frame i is shown at i
+    """
+
+    length: int
+    stride: float
+    frames: int
+    clock: np.ndarray | None = None
 
 
 def stored_stride(stride: int, video_fps: float, fps: float) -> float:

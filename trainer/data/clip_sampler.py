@@ -22,21 +22,34 @@ from trainer.random_streams import CLIPS, ORDER, generator_of
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """One clip to read."""
+    """One clip to read.
 
-    video: int  # position in the list of videos
-    frames: tuple[int, ...]  # frame numbers, T of them
-    stride: int  # the playback speed, the label of SCP
-    jpegs: tuple[bytes, ...] = ()  # the frames, if they are streamed; else still to be read
+    Attributes:
+        video: position in the list of videos
+        frames: frame numbers, T of them
+        stride: the playback speed, the label of SCP
+        jpegs: the frames, if they are streamed; else still to be read
+    """
+
+    video: int
+    frames: tuple[int, ...]
+    stride: int
+    jpegs: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What of a video decides which frames a clip of it has."""
+    """What of a video decides which frames a clip of it has.
 
-    frames: int  # of the video
-    rate: float = 1.0  # stored frames a frame of stride 1; 1 unless strides are in seconds
-    times: Sequence[float] | None = None  # seconds, of uneven ones that strides follow
+    Attributes:
+        frames: of the video
+        rate: stored frames a frame of stride 1; 1 unless strides are in seconds
+        times: seconds, of uneven ones that strides follow
+    """
+
+    frames: int
+    rate: float = 1.0
+    times: Sequence[float] | None = None
 
     def place(self, length: int, stride: int) -> Place:
         """Where a clip of `length` frames at this stride may lie."""
@@ -45,21 +58,31 @@ class Timing:
 
 @dataclass(frozen=True)
 class Pairs:
-    """How the two clips of a video are drawn."""
+    """How the two clips of a video are drawn.
 
-    length: int  # frames of a clip
+    Attributes:
+        length: frames of a clip
+        replacement: whether both clips may get the same stride
+        policy: what a clip does that does not fit
+    """
+
+    length: int
     strides: tuple[int, ...]
-    replacement: bool  # whether both clips may get the same stride
-    policy: str  # what a clip does that does not fit
+    replacement: bool
+    policy: str
     seed: int
 
 
 @dataclass(frozen=True)
 class Batches:
-    """A rank's equal share of joint batches, in rank order."""
+    """A rank's equal share of joint batches, in rank order.
+
+    Attributes:
+        size: videos of a joint batch
+    """
 
     numbers: range
-    size: int  # videos of a joint batch
+    size: int
     rank: Rank = ALONE
 
     @property

@@ -32,12 +32,18 @@ class ClipBatch:
     """N clips on canvases that fit the largest frame; a smaller frame lies at the top left.
 
     The arrays are used again for a later batch: take what you need before asking for the next.
+
+    Attributes:
+        frames: uint8, N x T x H x W x 3
+        sizes: int64, N x 2: height and width of the frames in the canvas, pixels
+        strides: int64, N
+        videos: int64, N: position in the list of videos
     """
 
-    frames: torch.Tensor  # uint8, N x T x H x W x 3
-    sizes: torch.Tensor  # int64, N x 2: height and width of the frames in the canvas, pixels
-    strides: torch.Tensor  # int64, N
-    videos: torch.Tensor  # int64, N: position in the list of videos
+    frames: torch.Tensor
+    sizes: torch.Tensor
+    strides: torch.Tensor
+    videos: torch.Tensor
 
 
 class ClipReader:

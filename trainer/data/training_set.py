@@ -15,15 +15,24 @@ from trainer.errors import TrainerError
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The training videos of one split of one or several data sets."""
+    """The training videos of one split of one or several data sets.
+
+    Attributes:
+        timings: of each video
+        groups: number of each video's source group, over all data sets
+        labels: of each video, over all data sets; -1: unknown. For diagnosis only
+        sources: of each data set: the folder of its dataset.json, and where it is
+        counts: of each data set, as in dataset.json, by where it is
+        short: videos too short for a clip at the largest stride
+    """
 
     videos: tuple[Video, ...]
-    timings: tuple[Timing, ...]  # of each video
-    groups: tuple[int, ...]  # number of each video's source group, over all data sets
-    labels: tuple[int, ...]  # of each video, over all data sets; -1: unknown. For diagnosis only
-    sources: dict[Path, str]  # of each data set: the folder of its dataset.json, and where it is
-    counts: dict[str, dict[str, Any]]  # of each data set, as in dataset.json, by where it is
-    short: int  # videos too short for a clip at the largest stride
+    timings: tuple[Timing, ...]
+    groups: tuple[int, ...]
+    labels: tuple[int, ...]
+    sources: dict[Path, str]
+    counts: dict[str, dict[str, Any]]
+    short: int
 
 
 def locate(places: Sequence[str], scratch: Path) -> dict[Path, str]:

@@ -73,10 +73,14 @@ def no_number_at_first(loss: float, kept: str, init: str) -> TrainerError:
 
 @dataclass
 class CollapseGuard:
-    """Counts how long a head's embeddings have been nearly one point. Part of the checkpoint."""
+    """Counts how long a head's embeddings have been nearly one point. Part of the checkpoint.
+
+    Attributes:
+        since: head: the first step of those in a row with too small a std
+    """
 
     settings: Config
-    since: dict[str, int]  # head: the first step of those in a row with too small a std
+    since: dict[str, int]
 
     def look(self, step: int, stds: dict[str, float]) -> None:
         """`stds`: of the heads that are trained, after step `step`. Raises TrainerError when one

@@ -167,12 +167,16 @@ def step_of(state: dict[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class TrainedBackbone:
-    """What evaluation needs of a run."""
+    """What evaluation needs of a run.
+
+    Attributes:
+        sha256: of the checkpoint file
+    """
 
     config: Config
     backbone: Backbone
     step: int
-    sha256: str  # of the checkpoint file
+    sha256: str
 
 
 def load_backbone(run: Path) -> TrainedBackbone:

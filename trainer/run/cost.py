@@ -19,15 +19,22 @@ from trainer.network import AUTOCAST
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device. Gradients come while activations go, so the sum is a little too high."""
+    """Bytes on one device. Gradients come while activations go, so the sum is a little too high.
 
-    weights: int  # of encoder and predictors; by autocast their 16-bit copies, too
+    Attributes:
+        weights: of encoder and predictors; by autocast their 16-bit copies, too
+        target: the moving average of the encoder
+        activations: what the forward pass keeps for the backward pass
+        clips: the encoder's input
+    """
+
+    weights: int
     gradients: int
     optimiser: int
-    target: int  # the moving average of the encoder
+    target: int
     bank: int
-    activations: int  # what the forward pass keeps for the backward pass
-    clips: int  # the encoder's input
+    activations: int
+    clips: int
 
     @property
     def total(self) -> int:
@@ -37,12 +44,18 @@ class Memory:
 @dataclass(frozen=True)
 class Estimate:
     """A multiplication with its addition counts as two operations. (Tables of papers and of
-    torchvision often count one: their 40.7 "GFLOPs" of R3D-18 at 16x112x112 are 81.4 here.)"""
+    torchvision often count one: their 40.7 "GFLOPs" of R3D-18 at 16x112x112 are 81.4 here.)
+
+    Attributes:
+        trained_weights: backbone, projectors, predictors
+        clip_gflops: one clip through the backbone
+        step_gflops: one step of all ranks: two clips a video, forward, backward, target
+    """
 
     backbone_weights: int
-    trained_weights: int  # backbone, projectors, predictors
-    clip_gflops: float  # one clip through the backbone
-    step_gflops: float  # one step of all ranks: two clips a video, forward, backward, target
+    trained_weights: int
+    clip_gflops: float
+    step_gflops: float
     memory: Memory
 
     def text(self) -> str:

@@ -36,8 +36,14 @@ _BOUND = 1e-3
 
 @dataclass(frozen=True)
 class Exported:
+    """The files that an export wrote.
+
+    Attributes:
+        text: what is in the file and how to use it
+    """
+
     path: Path
-    text: str  # what is in the file and how to use it
+    text: str
 
 
 class PooledBackbone(nn.Module):

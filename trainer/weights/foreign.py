@@ -14,11 +14,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """How a project names its tensors."""
+    """How a project names its tensors.
+
+    Attributes:
+        marks: names that tell it, each with its number of dimensions
+        rules: patterns and what replaces them, one after the other
+    """
 
     project: str
-    marks: tuple[tuple[str, int], ...]  # names that tell it, each with its number of dimensions
-    rules: tuple[tuple[str, str], ...]  # patterns and what replaces them, one after the other
+    marks: tuple[tuple[str, int], ...]
+    rules: tuple[tuple[str, str], ...]
 
 
 # RSPNet, models/resnet.py: the 3-D ResNet-18 of Hara (kenshohara/3D-ResNets-PyTorch has the same

@@ -24,15 +24,24 @@ _COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class Loaded:
-    """What of a file went into a backbone."""
+    """What of a file went into a backbone.
+
+    Attributes:
+        loaded: tensors
+        expected: tensors
+        prefix: what stood before the backbone's own names
+        unused: names of the file that the backbone has no use for: heads, copies
+        project: whose names the file had, if they were not ours: "RSPNet"
+        kind: what the file is, if its name says otherwise
+    """
 
     path: Path
-    loaded: int  # tensors
-    expected: int  # tensors
-    prefix: str  # what stood before the backbone's own names
-    unused: tuple[str, ...]  # names of the file that the backbone has no use for: heads, copies
-    project: str = ""  # whose names the file had, if they were not ours: "RSPNet"
-    kind: str = ""  # what the file is, if its name says otherwise
+    loaded: int
+    expected: int
+    prefix: str
+    unused: tuple[str, ...]
+    project: str = ""
+    kind: str = ""
 
     def text(self) -> str:
         """loaded 120/120 tensors of FILE (RSPNet layout; prefix encoder_q.; 4 of the file not used:

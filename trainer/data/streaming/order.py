@@ -26,22 +26,33 @@ DEFAULT_STREAMS = 4  # of a rank
 
 @dataclass(frozen=True)
 class Order:
-    """What decides the order."""
+    """What decides the order.
 
-    sizes: tuple[int, ...]  # training videos of each shard, at least 1
+    Attributes:
+        sizes: training videos of each shard, at least 1
+        streams: that this rank reads at the same time, at least 1
+        buffer: videos that are mixed with one another, at least 1
+    """
+
+    sizes: tuple[int, ...]
     seed: int
     rank: Rank
-    streams: int  # that this rank reads at the same time, at least 1
-    buffer: int  # videos that are mixed with one another, at least 1
+    streams: int
+    buffer: int
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A shard that a stream reads, or the rest of it."""
+    """A shard that a stream reads, or the rest of it.
+
+    Attributes:
+        start: videos of the shard that are left out at its beginning
+        ordinal: number, in the stream, of the first video that is not
+    """
 
     shard: int
-    start: int  # videos of the shard that are left out at its beginning
-    ordinal: int  # number, in the stream, of the first video that is not
+    start: int
+    ordinal: int
 
 
 def choose_streams(asked: int, shards: int, world: int) -> int:

@@ -24,18 +24,28 @@ from trainer.errors import TrainerError
 
 @dataclass(frozen=True)
 class StreamShard:
-    """A shard with training videos."""
+    """A shard with training videos.
 
-    url: str  # or a path
-    videos: tuple[int, ...]  # positions in the list of videos, in the order in which they lie there
+    Attributes:
+        url: or a path
+        videos: positions in the list of videos, in the order in which they lie there
+    """
+
+    url: str
+    videos: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Streaming:
-    """How shards are streamed."""
+    """How shards are streamed.
 
-    streams: int  # shards that are read at a time; 0: a few
-    buffer: int  # videos that are mixed: their clips are held in memory
+    Attributes:
+        streams: shards that are read at a time; 0: a few
+        buffer: videos that are mixed: their clips are held in memory
+    """
+
+    streams: int
+    buffer: int
     patience: Patience = field(default_factory=Patience)
 
 

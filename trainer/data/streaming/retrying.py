@@ -30,11 +30,17 @@ _PIECE = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class Patience:
-    """What is borne before a file is given up."""
+    """What is borne before a file is given up.
 
-    tries: int = 8  # in a row that bring no new byte
-    pause: float = 0.5  # seconds before the second try, twice as many before each further one
-    stall: float = 60.0  # seconds without a byte after which a try has failed
+    Attributes:
+        tries: in a row that bring no new byte
+        pause: seconds before the second try, twice as many before each further one
+        stall: seconds without a byte after which a try has failed
+    """
+
+    tries: int = 8
+    pause: float = 0.5
+    stall: float = 60.0
 
 
 AT_START = Patience(tries=3)  # somebody is waiting
