@@ -87,7 +87,7 @@ class Shards(ShardDataset):
                 'fewer, or say short_videos="loop" or "repeat_last".'
             )
         numbers = clip_frames(start, Place(frames, stride, chosen.frames), short_videos)
-        canvas = np.empty((frames, chosen.height, chosen.width, 3), np.uint8)
+        clip = np.empty((frames, chosen.height, chosen.width, 3), np.uint8)
         try:
             jpegs = read_frames(chosen, read_offsets(chosen), numbers)
         except OSError as error:
@@ -96,8 +96,8 @@ class Shards(ShardDataset):
                 f"({error.strerror or error}). Copy it to where it was; `ascnet verify "
                 f"{quoted(self.folder)}` names all that is missing."
             ) from error
-        decode_clip(jpegs, numbers, chosen, canvas, 0)
-        return torch.from_numpy(canvas)
+        decode_clip(jpegs, numbers, chosen, clip)
+        return torch.from_numpy(clip)
 
     @cached_property
     def _positions(self) -> dict[str, int]:

@@ -146,12 +146,12 @@ class OnTheFly:
     def wrong(self, samples: Sequence[Pair]) -> int:
         """How many samples are of other frames than ours."""
         reader = ClipReader(self.videos)
-        count, shape = 0, (2, len(samples[0][0].frames), reader.height, reader.width, 3)
-        ours = np.empty(shape, np.uint8)
+        count, length = 0, len(samples[0][0].frames)
         for pair in samples:
-            for request, canvas in zip(pair, ours, strict=True):
-                height, width = reader.read(request, canvas)
-            count += difference(self.decode(pair), ours[:, :, :height, :width]) > _WRONG
+            ours = np.empty((2, length, *reader.size(pair[0]), 3), np.uint8)
+            for request, clip in zip(pair, ours, strict=True):
+                reader.read(request, clip)
+            count += difference(self.decode(pair), ours) > _WRONG
         return count
 
     def by_threads(self, samples: Sequence[Pair], threads: int) -> int:

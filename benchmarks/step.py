@@ -27,6 +27,7 @@ from trainer import pretrain
 from trainer.config.recipe_file import load_recipe, override
 from trainer.data.batches import training_batches
 from trainer.data.clips import ClipBatch
+from trainer.data.packed_clips import PackedClips
 from trainer.data.training_set import TrainingSet, gather, locate
 from trainer.run import checkpoint
 from trainer.run.run import start_run
@@ -69,7 +70,8 @@ class Turns:
             return self._kept[number % BLOCK][1]
         clips = self._augment(stepper, batch, number)
         if number < BLOCK:
-            self._kept.append((replace(batch, frames=batch.frames[:0]), clips))
+            bare = replace(batch, clips=PackedClips(torch.empty(0), (), 0))
+            self._kept.append((bare, clips))
         return clips
 
     def progress(self, line: ProgressBar, done: int, total: int, text: str) -> None:

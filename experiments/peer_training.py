@@ -76,6 +76,5 @@ def _train(
 def _augmented(settings: Config, batch: ClipBatch, step: int, device: torch.device) -> torch.Tensor:
     generator = torch.Generator().manual_seed(torch_seed(settings.seed, step, AUGMENTATION))
     numbers = send(draw_numbers(len(batch.videos), generator), device)
-    sizes, size = send(batch.sizes, device), settings.data.size
-    clips = augment(batch.frames, sizes, settings.augment, size, numbers)
+    clips = augment(batch.clips, settings.augment, settings.data.size, numbers)
     return clips.contiguous(memory_format=torch.channels_last_3d)

@@ -88,9 +88,7 @@ class Stepper:
         generator = torch.Generator().manual_seed(seed)
         joint = draw_numbers(2 * part_size(self.settings, self.rank.world), generator)
         numbers = send(own_pairs(joint, self.rank), self.device)
-        sizes = send(batch.sizes, self.device)
-        size = self.settings.data.size
-        clips = augment(batch.frames, sizes, self.settings.augment, size, numbers)
+        clips = augment(batch.clips, self.settings.augment, self.settings.data.size, numbers)
         if self.settings.device.channels_last:
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
         return clips
@@ -118,7 +116,7 @@ class Stepper:
             return
         kept = self.run / f"failed-step-{step + 1:08d}-rank{self.rank.number}.pt"
         names = [self.data.videos[v].name for v in batch.videos.tolist()]
-        clips = {"frames": batch.frames, "sizes": batch.sizes, "strides": batch.strides}
+        clips = {"frames": [clip.clone() for clip in batch.clips], "strides": batch.strides}
         where = f"Its clips, and the weights before it, are in {kept}."
         try:
             write_state(kept, self.state.state_dict() | clips | {"step": step, "videos": names})

@@ -1,6 +1,6 @@
 """Clips through a network, the same numbers on every call."""
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 
 import torch
@@ -14,6 +14,7 @@ from trainer.data.augment import square_crop
 from trainer.data.clips import ClipReader, read_batches
 
 UNIT = 8  # videos that are computed together, and done or not done together
+_MOST_CLIPS = 10 * UNIT  # a batch
 _BATCH_BYTES = 64 << 20  # of decoded frames; bounds memory
 _PLACES = {1: (0.5,), 3: (0.0, 0.5, 1.0)}  # crops along the longer side
 Network = Callable[[torch.Tensor], torch.Tensor]  # N x 3 x T x S x S, normalised, to N x outputs
@@ -99,22 +100,20 @@ def encode(
     computes the same bits.
     """
     reader, clips = ClipReader(videos, protocol.short_side), clips_of(videos, protocol)
-    most = _clips_a_batch(reader, protocol)
     parts = [
-        (first, unit[start : start + most])
+        (first, part)
         for first in range(0, len(videos), UNIT)
         if first not in done
-        for unit in [list(chain(*clips[first : first + UNIT]))]
-        for start in range(0, len(unit), most)
+        for part in _cut(chain.from_iterable(clips[first : first + UNIT]), reader, protocol)
     ]
     batches = read_batches(reader, (part for _, part in parts), workers)
 
     def outputs() -> Iterator[tuple[int, torch.Tensor]]:
         for (first, _), batch in zip(parts, batches, strict=True):
-            frames, sizes = batch.frames.to(device), batch.sizes.to(device)
+            decoded = batch.clips.to(device)
             of_crops = []
             for place in _PLACES[protocol.crops]:
-                crop = square_crop(frames, sizes, protocol.size, place)
+                crop = square_crop(decoded, protocol.size, place)
                 for x in (crop, crop.flip(-1)) if protocol.mirrored else (crop,):
                     of_crops.append(network(x.contiguous(memory_format=torch.channels_last_3d)))
             yield first, torch.stack(of_crops).mean(dim=0).float().cpu()
@@ -124,6 +123,19 @@ def encode(
             yield first, torch.cat([part for _, part in of_unit])
 
 
-def _clips_a_batch(reader: ClipReader, protocol: Protocol) -> int:
-    size = protocol.frames * max(reader.height * reader.width, protocol.size**2 * 4) * 3
-    return max(1, min(10 * UNIT, _BATCH_BYTES // size))
+def _cut(
+    clips: Iterable[ClipRequest], reader: ClipReader, protocol: Protocol
+) -> Iterator[list[ClipRequest]]:
+    """Batches of _BATCH_BYTES of frames and crops, however large a single clip is."""
+    batch: list[ClipRequest] = []
+    size = 0
+    for clip in clips:
+        height, width = reader.size(clip)
+        needed = protocol.frames * max(height * width, protocol.size**2 * 4) * 3
+        if batch and (size + needed > _BATCH_BYTES or len(batch) == _MOST_CLIPS):
+            yield batch
+            batch, size = [], 0
+        batch.append(clip)
+        size += needed
+    if batch:
+        yield batch

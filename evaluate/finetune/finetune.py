@@ -209,7 +209,7 @@ def _augmented(
 ) -> torch.Tensor:
     generator = torch.Generator().manual_seed(torch_seed(settings.seed, step, AUGMENTATION))
     numbers = send(draw_numbers(settings.batch, generator), device)
-    clips = augment(batch.frames, send(batch.sizes, device), settings.augment, size, numbers)
+    clips = augment(batch.clips, settings.augment, size, numbers)
     return clips.contiguous(memory_format=torch.channels_last_3d)
 
 

@@ -14,6 +14,7 @@ from builder.errors import BuilderError
 from builder.shards.dataset import read_frames, read_offsets
 from evaluate.errors import EvaluateError
 from trainer.data.augment import square_crop
+from trainer.data.packed_clips import PackedClips
 from trainer.errors import TrainerError
 from trainer.weights.export import export
 
@@ -127,7 +128,7 @@ def test_a_backbone_of_a_run_and_of_files(finished_run, opened, tmp_path):
     backbone = ascnet.load_backbone(str(finished_run))
     assert not backbone.training
     clip = opened.clip(3, frames=4)
-    crop = square_crop(clip[None], torch.tensor([clip.shape[1:3]]), 16)
+    crop = square_crop(PackedClips.of(clip[None]), 16)
     with torch.inference_mode():
         features = backbone(crop)
     assert features.shape[:2] == (1, backbone.channels) and features.dtype == torch.float32

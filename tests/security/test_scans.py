@@ -58,9 +58,9 @@ def test_more_scans_than_any_frame_has(frame, dataset, monkeypatch):
         must_have_few_scans(frame, 1)
     with pytest.raises(BuilderError, match=r"no whole JPEG of .* \(it has \d+ scans"):
         open_frame(video, 0, frame)
-    canvas = np.zeros((1, video.height, video.width, 3), np.uint8)
+    clip = np.zeros((1, video.height, video.width, 3), np.uint8)
     with pytest.raises(TrainerError, match=r"no readable JPEG of .* \(it has \d+ scans"):
-        decode_clip([frame], [0], video, canvas, 0)
+        decode_clip([frame], [0], video, clip)
     row = VideoRow(height=video.height, width=video.width)
     (said,) = _undecodable(frame, [0, len(frame)], row)
     assert "frame 0 cannot be decoded: it has" in said

@@ -322,17 +322,15 @@ def test_the_decoded_size_is_that_of_a_whole_picture(short_side):
     assert decoded_size(8192, 8192, 112) == (1024, 1024)
 
 
-def test_canvases_that_no_memory_holds(dataset):
+def test_batches_that_no_memory_holds(dataset):
     class Reader:
-        height = width = 60_000
-
-        def read(self, request: Any, canvas: np.ndarray) -> tuple[int, int]:
-            raise AssertionError
+        def size(self, request: Any) -> tuple[int, int]:
+            return 60_000, 60_000
 
     class Request:
         video, frames, stride = 0, (0,) * 16, 1
 
-    with pytest.raises(TrainerError, match="largest frames are 60000 x 60000 pixels: 64 clips of"):
+    with pytest.raises(TrainerError, match="64 clips of 16 frames, the largest of 60000 x 60000"):
         next(read_batches(Reader(), [[Request()] * 64], 1))
 
 

@@ -8,11 +8,14 @@ YIQ.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
 from trainer.config.settings import Augment
+from trainer.data.packed_clips import PackedClips
+from trainer.data.transfer import send
 
 # Mean and standard deviation of RGB in Kinetics-400, as torchvision's video models use them.
 MEAN = (0.43216, 0.394666, 0.37645)
@@ -68,6 +71,9 @@ class Colour:
     saturation: torch.Tensor
     hue: torch.Tensor
     gray: torch.Tensor
+
+
+Drawn = TypeVar("Drawn", Geometry, Colour)
 
 
 def draw_numbers(count: int, generator: torch.Generator) -> torch.Tensor:
@@ -129,22 +135,20 @@ def draw_colour(settings: Augment, numbers: torch.Tensor) -> Colour:
 def resize_matrix(
     start: torch.Tensor,
     length: torch.Tensor,
-    limit: torch.Tensor,
-    canvas: int,
+    pixels: int,
     size: int,
     sigma: torch.Tensor | None,
 ) -> torch.Tensor:
-    """float32, N x size x canvas: maps a line of `canvas` pixels to `size` pixels that cover
+    """float32, N x size x length: maps a line of `pixels` pixels to `size` pixels that cover
     [start, start + length), with the antialiased triangle filter (torch's and Pillow's bilinear),
-    then blurs with a Gaussian of `sigma` result pixels. Pixels from `limit` on are not used."""
+    then blurs with a Gaussian of `sigma` result pixels."""
     step = (length / size)[:, None, None]
     reach = step.clamp(min=1.0)
     device = start.device
     target = torch.arange(size, device=device)[None, :, None] + 0.5
-    source = torch.arange(canvas, device=device)[None, None, :] + 0.5
+    source = torch.arange(pixels, device=device)[None, None, :] + 0.5
     centre = start[:, None, None] + target * step
     weight: torch.Tensor = (1 - (source - centre).abs() / reach).clamp(min=0)
-    weight = weight * (source < limit[:, None, None])
     weight = weight / weight.sum(-1, keepdim=True)
     if sigma is not None:
         distance = torch.arange(size, device=device)[:, None] - torch.arange(size, device=device)
@@ -173,24 +177,43 @@ def colour_matrix(colour: Colour) -> torch.Tensor:
 
 
 def render(
-    frames: torch.Tensor,
-    sizes: torch.Tensor,
-    geometry: Geometry,
-    colour: Colour | None,
-    size: int,
+    clips: PackedClips, geometry: Geometry, colour: Colour | None, size: int
 ) -> torch.Tensor:
-    """Clips as the network takes them: float32, N x 3 x T x size x size, normalised. `frames` are
-    uint8, N x T x H x W x 3; `sizes` N x 2 says what of H x W is frame. All on one device."""
-    device = frames.device
-    n, t, canvas_height, canvas_width, _ = frames.shape
-    height, width = sizes.float().unbind(1)
-    g = geometry
-    vertical = resize_matrix(g.top, g.height, height, canvas_height, size, g.sigma)
-    horizontal = resize_matrix(g.left, g.width, width, canvas_width, size, g.sigma)
+    """Clips as the network takes them: float32, N x 3 x T x size x size, normalised. All is on one
+    device."""
+    if len(set(clips.sizes)) == 1:
+        (frames,) = clips.by_size()
+        return _render(frames, geometry, colour, size)
+    device = clips.pixels.device
+    order = send(torch.tensor(clips.order), device)
+    out = torch.empty(len(clips), 3, clips.length, size, size, device=device)
+    end = 0
+    for frames in clips.by_size():
+        numbers = order[end : end + len(frames)]
+        end += len(frames)
+        of_size = _rows(geometry, numbers), colour and _rows(colour, numbers)
+        out.index_copy_(0, numbers, _render(frames, *of_size, size))
+    return out
+
+
+def _rows(values: Drawn, numbers: torch.Tensor) -> Drawn:
+    """Of the clips with these numbers."""
+    tensors = {name: value[numbers] for name, value in vars(values).items() if value is not None}
+    return replace(values, **tensors)
+
+
+def _render(
+    frames: torch.Tensor, geometry: Geometry, colour: Colour | None, size: int
+) -> torch.Tensor:
+    """Of clips of one frame size: uint8, N x T x H x W x 3."""
+    device, g = frames.device, geometry
+    n, t, height, width, _ = frames.shape
+    vertical = resize_matrix(g.top, g.height, height, size, g.sigma)
+    horizontal = resize_matrix(g.left, g.width, width, size, g.sigma)
     horizontal = torch.where(g.flip[:, None, None], horizontal.flip(1), horizontal)
-    lines = frames.reshape(n, t, canvas_height, canvas_width * 3).float()
+    lines = frames.reshape(n, t, height, width * 3).float()
     lines = vertical[:, None] @ lines
-    planes = lines.reshape(n, t, size, canvas_width, 3).permute(0, 4, 1, 2, 3)
+    planes = lines.reshape(n, t, size, width, 3).permute(0, 4, 1, 2, 3)
     clips = planes @ (horizontal.mT / 255)[:, None, None]
     if colour is not None:
         clips = _recolour(clips, colour)
@@ -211,22 +234,19 @@ def _recolour(clips: torch.Tensor, colour: Colour) -> torch.Tensor:
 
 
 def augment(
-    frames: torch.Tensor,
-    sizes: torch.Tensor,
-    settings: Augment,
-    size: int,
-    numbers: torch.Tensor,
+    clips: PackedClips, settings: Augment, size: int, numbers: torch.Tensor
 ) -> torch.Tensor:
     """Random clips for training. `numbers`: N rows of `draw_numbers`; shapes as in `render`; all on
     one device, where the work is done."""
-    geometry = draw_geometry(settings, sizes, size, numbers)
-    colour = draw_colour(settings, numbers)
-    return render(frames, sizes, geometry, colour, size)
+    geometry = draw_geometry(settings, _sizes(clips), size, numbers)
+    return render(clips, geometry, draw_colour(settings, numbers), size)
 
 
-def square_crop(
-    frames: torch.Tensor, sizes: torch.Tensor, size: int, place: float = 0.5
-) -> torch.Tensor:
+def square_crop(clips: PackedClips, size: int, place: float = 0.5) -> torch.Tensor:
     """Clips for evaluation: the largest square, resized, normalised. `place` 0 to 1 along the
     longer side, 0.5 is the middle; shapes as in `render`."""
-    return render(frames, sizes, square_geometry(sizes, place), None, size)
+    return render(clips, square_geometry(_sizes(clips), place), None, size)
+
+
+def _sizes(clips: PackedClips) -> torch.Tensor:
+    return send(torch.tensor(clips.sizes), clips.pixels.device)

@@ -18,30 +18,30 @@ import torch
 from builder.cores import usable_cores
 from builder.shards.dataset import Video, read_frames, read_offsets
 from trainer.data.clip_sampler import ClipRequest
-from trainer.data.decode import canvas_of, decode_clip
+from trainer.data.decode import decode_clip, decoded_size
+from trainer.data.packed_clips import PackedClips, Size, bytes_of
 from trainer.errors import TrainerError
 
 _AHEAD = 3  # batches that are being filled while one is in use
+_ROOM = 1.125  # of a new buffer for frames of several sizes: the next batch may need a little more
+_SLACK = 1.5  # a buffer that is larger than this times a batch was made for an odd one: it goes
 _REMEMBERED = 20_000  # videos whose frames' places are kept in memory, about a kilobyte each
-
-Size = tuple[int, int]  # height and width of frames, pixels
 
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """N clips on canvases that fit the largest frame; a smaller frame lies at the top left.
+    """N clips of videos.
 
-    The arrays are used again for a later batch: take what you need before asking for the next.
+    The buffer of the frames is used again for a later batch: take what you need before asking for
+    the next one.
 
     Attributes:
-        frames: uint8, N x T x H x W x 3
-        sizes: int64, N x 2: height and width of the frames in the canvas, pixels
+        clips: their frames, N x T
         strides: int64, N
         videos: int64, N: position in the list of videos
     """
 
-    frames: torch.Tensor
-    sizes: torch.Tensor
+    clips: PackedClips
     strides: torch.Tensor
     videos: torch.Tensor
 
@@ -55,18 +55,22 @@ class ClipReader:
         pixels on the short side (cheaper than whole frames); 0 decodes whole frames."""
         self.videos = videos
         self._short_side = short_side
-        self.height, self.width = canvas_of(videos, short_side)
         self._offsets = lru_cache(_REMEMBERED)(self._read_offsets)
 
     def _read_offsets(self, video: int) -> np.ndarray:
         return read_offsets(self.videos[video]).astype(np.uint32)
 
-    def read(self, request: ClipRequest, canvas: np.ndarray) -> Size:
-        """Decode a clip into `canvas` (uint8, T x H x W x 3); height and width come back. Raises
-        TrainerError for a frame that is no JPEG."""
+    def size(self, request: ClipRequest) -> Size:
+        """Of the clip's frames, decoded."""
+        video = self.videos[request.video]
+        return decoded_size(video.height, video.width, self._short_side)
+
+    def read(self, request: ClipRequest, clip: np.ndarray) -> None:
+        """Decode a clip into `clip` (uint8, T x H x W x 3). Raises TrainerError for a frame that is
+        no JPEG."""
         video = self.videos[request.video]
         jpegs = request.jpegs or read_frames(video, self._offsets(request.video), request.frames)
-        return decode_clip(jpegs, request.frames, video, canvas, self._short_side)
+        decode_clip(jpegs, request.frames, video, clip)
 
 
 def read_batches(
@@ -79,22 +83,26 @@ def read_batches(
     as this process may use cores). All requests of a batch have the same number of frames.
     `pinned`: in page-locked memory, which a GPU copies from while it computes."""
     free: deque[torch.Tensor] = deque()
-    waiting: deque[tuple[torch.Tensor, Sequence[ClipRequest], list[Future[Size]]]] = deque()
+    waiting: deque[tuple[torch.Tensor, ClipBatch, list[Future[None]]]] = deque()
 
     def start(batch: Sequence[ClipRequest]) -> None:
-        shape = (len(batch), len(batch[0].frames), reader.height, reader.width, 3)
+        sizes, length = tuple(map(reader.size, batch)), len(batch[0].frames)
+        needed = bytes_of(sizes, length)
         buffer = free.popleft() if free else torch.empty(0)
-        if buffer.shape != shape:
-            buffer = _new_buffer(shape, pinned)
-        canvases = buffer.numpy()
-        jobs = [pool.submit(reader.read, r, canvases[i]) for i, r in enumerate(batch)]
-        waiting.append((buffer, batch, jobs))
+        if not needed <= len(buffer) <= _SLACK * needed:
+            _must_fit(needed, sizes, length)
+            buffer = _new_buffer(needed if len(set(sizes)) == 1 else _ROOM * needed, pinned)
+        clips = PackedClips(buffer, sizes, length)
+        jobs = [pool.submit(reader.read, r, clips[i].numpy()) for i, r in enumerate(batch)]
+        strides, videos = ([r.stride for r in batch], [r.video for r in batch])
+        made = ClipBatch(clips, torch.tensor(strides), torch.tensor(videos))
+        waiting.append((buffer, made, jobs))
 
     def finish() -> Iterator[ClipBatch]:
         buffer, batch, jobs = waiting.popleft()
-        sizes = torch.tensor([job.result() for job in jobs])
-        strides = torch.tensor([r.stride for r in batch])
-        yield ClipBatch(buffer, sizes, strides, torch.tensor([r.video for r in batch]))
+        for job in jobs:
+            job.result()
+        yield batch
         free.append(buffer)
 
     with ThreadPoolExecutor(workers or usable_cores()) as pool:
@@ -113,23 +121,22 @@ def read_batches(
                 requests.close()  # what is streamed holds threads and connections
 
 
-def _must_fit(shape: tuple[int, ...]) -> None:
-    """Raises TrainerError for canvases that no memory of this machine holds."""
-    needed = (_AHEAD + 1) * prod(shape)
+def _must_fit(needed: int, sizes: Sequence[Size], length: int) -> None:
+    """Raises TrainerError for a batch that no memory of this machine holds."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        clips, frames, height, width, _ = shape
+    if (_AHEAD + 1) * needed > there:
+        height, width = max(sizes, key=prod)
         raise TrainerError(
-            f"The largest frames are {width} x {height} pixels: {clips} clips of {frames} of them, "
-            f"{_AHEAD + 1} times, take {needed / 1e9:.0f} GB, and this machine has "
-            f"{there / 1e9:.0f} GB. Build the videos with a smaller --short-side, or take fewer "
-            "frames or a smaller batch."
+            f"A batch of {len(sizes)} clips of {length} frames, the largest of {width} x {height} "
+            f"pixels, takes {needed / 1e9:.0f} GB, and {_AHEAD + 1} are read at a time; this "
+            f"machine has {there / 1e9:.0f} GB. Build the videos with a smaller --short-side, or "
+            "take fewer frames or a smaller batch."
         )
 
 
-def _new_buffer(shape: tuple[int, ...], pinned: bool) -> torch.Tensor:
-    _must_fit(shape)
+def _new_buffer(size: float, pinned: bool) -> torch.Tensor:
+    """uint8, flat, `size` bytes."""
     if pinned:
-        return torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
+        return torch.zeros(int(size), dtype=torch.uint8, pin_memory=True)
     # numpy asks the system for huge pages, torch does not; fewer page faults and TLB misses.
-    return torch.from_numpy(np.zeros(shape, np.uint8))
+    return torch.from_numpy(np.zeros(int(size), np.uint8))

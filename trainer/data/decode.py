@@ -31,39 +31,23 @@ def _header_of(height: int, width: int) -> bytes:
     return bytes(blank)
 
 
-def canvas_of(videos: Sequence[Video], short_side: int) -> tuple[int, int]:
-    """Height and width of the smallest canvas that every decoded frame of the videos fits."""
-    sizes = {decoded_size(v.height, v.width, short_side) for v in videos}
-    return max(h for h, _ in sizes), max(w for _, w in sizes)
-
-
 def decode_clip(
-    jpegs: Sequence[bytes], frames: Sequence[int], video: Video, canvas: np.ndarray, short_side: int
-) -> tuple[int, int]:
-    """Decode the JPEGs of the video's `frames` into `canvas` (uint8, T x H x W x 3), at the top
-    left; height and width come back. Raises TrainerError for a frame that is no JPEG of the
+    jpegs: Sequence[bytes], frames: Sequence[int], video: Video, clip: np.ndarray
+) -> None:
+    """Decode the JPEGs of the video's `frames` into `clip` (uint8, T x H x W x 3), at the scale of
+    libjpeg's that gives frames of this size. Raises TrainerError for a frame that is no JPEG of the
     video's size."""
-    height, width = decoded_size(video.height, video.width, short_side)
-    fills = canvas.shape[1:3] == (height, width)
-    pixels = video.height * video.width
-    # Like the canvas, it fits no larger picture.
-    frame_pixels = np.empty((height, width, 3), np.uint8)
-    inside = canvas[:, :height, :width]
-    for t, jpeg in enumerate(jpegs):
+    size = clip.shape[1:3]
+    for frame, jpeg, picture in zip(frames, jpegs, clip, strict=True):
         try:
-            must_have_few_scans(jpeg, pixels)
+            must_have_few_scans(jpeg, video.height * video.width)
             # Arguments by their place, for it is done for every frame: fast cosine transform and
             # upsampling, least height and width.
-            picture = simplejpeg.decode_jpeg(
-                jpeg, "RGB", True, True, height, width, 1, canvas[t] if fills else frame_pixels
-            )
+            decoded = simplejpeg.decode_jpeg(jpeg, "RGB", True, True, *size, 1, picture)
         except ValueError as error:
-            raise _unreadable(video, frames[t], str(error)) from error
-        if picture.shape[:2] != (height, width):
-            raise _unreadable(video, frames[t], f"decoded, it is {picture.shape[:2]} pixels")
-        if not fills:
-            inside[t] = frame_pixels
-    return height, width
+            raise _unreadable(video, frame, str(error)) from error
+        if decoded.shape[:2] != size:
+            raise _unreadable(video, frame, f"decoded, it is {decoded.shape[:2]} pixels")
 
 
 def _unreadable(video: Video, frame: int, why: str) -> TrainerError:

@@ -33,12 +33,12 @@ def _copied(batches: Iterable[ClipBatch], device: torch.device) -> Iterator[Clip
     ahead: ClipBatch | None = None
     for batch in batches:
         with torch.cuda.stream(stream):
-            copy = replace(batch, frames=batch.frames.to(device, non_blocking=True))
+            copy = replace(batch, clips=batch.clips.to(device, non_blocking=True))
             copied = stream.record_event(torch.cuda.Event(blocking=True))
         if ahead is not None:
             yield ahead
         copied.synchronize()  # `batches` uses the memory again for a later batch
-        copy.frames.record_stream(torch.cuda.current_stream(device))
+        copy.clips.pixels.record_stream(torch.cuda.current_stream(device))
         ahead = copy
     if ahead is not None:
         yield ahead

@@ -31,7 +31,7 @@ def test_every_clip_of_every_video_in_order(dataset):
         batch = next(read_batches(ClipReader(videos), [clips_of(videos, PROTOCOL)[number]]))
         start = 3 * (number % UNIT)
         output = units[number // UNIT * UNIT][start : start + 3]
-        assert torch.allclose(output, means(square_crop(batch.frames, batch.sizes, 16)), atol=1e-5)
+        assert torch.allclose(output, means(square_crop(batch.clips, 16)), atol=1e-5)
 
 
 def test_what_is_done_is_left_out(dataset):
@@ -51,7 +51,7 @@ def test_three_crops_are_averaged(dataset):
     videos = dataset.videos[:1]
     three = Protocol(frames=4, size=16, clips=1, crops=3)
     batch = next(read_batches(ClipReader(videos), clips_of(videos, three)))
-    places = [means(square_crop(batch.frames, batch.sizes, 16, p)) for p in (0.0, 0.5, 1.0)]
+    places = [means(square_crop(batch.clips, 16, p)) for p in (0.0, 0.5, 1.0)]
     assert not torch.allclose(places[0], places[2], atol=1e-3)
     expected = torch.stack(places).mean(dim=0)
     assert torch.allclose(outputs(videos, three)[0], expected, atol=1e-6)

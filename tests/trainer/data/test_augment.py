@@ -16,12 +16,12 @@ from trainer.data.augment import (
     resize_matrix,
     square_crop,
 )
+from trainer.data.packed_clips import PackedClips
 
 
-def clips(n: int = 2, t: int = 3, h: int = 24, w: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+def random_frames(n: int = 2, t: int = 3, h: int = 24, w: int = 32) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    frames = torch.randint(0, 256, (n, t, h, w, 3), dtype=torch.uint8, generator=generator)
-    return frames, torch.tensor([[h, w]] * n)
+    return torch.randint(0, 256, (n, t, h, w, 3), dtype=torch.uint8, generator=generator)
 
 
 def numbers(count: int, seed: int = 0) -> torch.Tensor:
@@ -50,43 +50,47 @@ def planes(frames: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", [8, 16, 40])
 def test_resizing_is_torch_s_antialiased_bilinear(size):
-    frames, sizes = clips(1)
-    ours = to_pixels(render(frames, sizes, geometry(0, 0, 24, 32), None, size))
+    frames = random_frames(1)
+    ours = to_pixels(render(PackedClips.of(frames), geometry(0, 0, 24, 32), None, size))
     flat = planes(frames)[0].permute(1, 0, 2, 3)
     theirs = interpolate(flat, (size, size), mode="bilinear", antialias=True)
     assert torch.allclose(ours[0].permute(1, 0, 2, 3), theirs, atol=1e-5)
 
 
 def test_crop_flip_and_normalisation():
-    frames, sizes = clips(1)
+    frames = random_frames(1)
     whole = planes(frames)
-    cropped = to_pixels(render(frames, sizes, geometry(4, 7, 16, 16), None, 16))
+    cropped = to_pixels(render(PackedClips.of(frames), geometry(4, 7, 16, 16), None, 16))
     assert torch.allclose(cropped, whole[..., 4:20, 7:23], atol=1e-5)
-    flipped = to_pixels(render(frames, sizes, geometry(4, 7, 16, 16, flip=True), None, 16))
+    flipped = to_pixels(render(PackedClips.of(frames), geometry(4, 7, 16, 16, flip=True), None, 16))
     assert torch.allclose(flipped, whole[..., 4:20, 7:23].flip(-1), atol=1e-5)
 
 
 def test_square_crop():
-    frames, sizes = clips(2)
+    frames = random_frames(2)
     assert torch.allclose(
-        to_pixels(square_crop(frames, sizes, 24)), planes(frames)[..., 4:28], atol=1e-5
+        to_pixels(square_crop(PackedClips.of(frames), 24)), planes(frames)[..., 4:28], atol=1e-5
     )
 
 
-def test_what_is_outside_the_frame_is_not_used():
-    frames, _ = clips(1)
-    canvas = torch.full((1, 3, 40, 50, 3), 255, dtype=torch.uint8)
-    canvas[:, :, :24, :32] = frames
-    sizes = torch.tensor([[24, 32]])
-    for size in (12, 24, 33):
-        assert torch.allclose(
-            square_crop(canvas, sizes, size), square_crop(frames, sizes, size), atol=1e-5
-        )
+def test_clips_of_several_sizes_are_as_each_alone():
+    frames = [random_frames(1, h=h, w=w) for h, w in ((24, 32), (16, 40), (24, 32), (30, 12))]
+    sizes = tuple((f.shape[2], f.shape[3]) for f in frames)
+    order = sorted(range(4), key=sizes.__getitem__)
+    packed = PackedClips(torch.cat([frames[i].flatten() for i in order]), sizes, 3)
+    assert all(torch.equal(packed[i], frames[i][0]) for i in range(4))
+    rows = numbers(4)
+    together = augment(packed, Augment(), 16, rows)
+    for i, alone in enumerate(frames):
+        expected = augment(PackedClips.of(alone), Augment(), 16, rows[i : i + 1])
+        assert torch.allclose(together[i], expected[0], atol=1e-5)
+    square = square_crop(packed, 16, 0.2)
+    assert torch.allclose(square[3], square_crop(PackedClips.of(frames[3]), 16, 0.2)[0], atol=1e-6)
 
 
 def test_blur_spreads_a_point_and_keeps_the_sum():
     one = torch.ones(1)
-    matrix = resize_matrix(0 * one, 33 * one, 33 * one, 33, 33, 2 * one)[0]
+    matrix = resize_matrix(0 * one, 33 * one, 33, 33, 2 * one)[0]
     assert torch.allclose(matrix.sum(-1), torch.ones(33), atol=1e-6)
     row = matrix[16]
     expected = torch.exp(-0.5 * ((torch.arange(33) - 16) / 2) ** 2)
@@ -118,34 +122,37 @@ def test_colour_changes_by_hand():
 def test_contrast_turns_about_the_mean_brightness():
     frames = torch.zeros(1, 1, 2, 2, 3, dtype=torch.uint8)
     frames[0, 0, 0] = 255
-    sizes = torch.tensor([[2, 2]])
-    out = to_pixels(render(frames, sizes, geometry(0, 0, 2, 2), colour(contrast=0.5), 2))
+    out = to_pixels(render(PackedClips.of(frames), geometry(0, 0, 2, 2), colour(contrast=0.5), 2))
     assert torch.allclose(out[0, :, 0, 0], torch.full((3, 2), 0.75), atol=1e-4)
     assert torch.allclose(out[0, :, 0, 1], torch.full((3, 2), 0.25), atol=1e-4)
 
 
 def test_all_frames_of_a_clip_are_treated_alike():
-    frames, sizes = clips(4, t=1)
+    frames = random_frames(4, t=1)
     still = frames.expand(4, 5, -1, -1, -1)
-    out = augment(still, sizes, Augment(), 16, numbers(len(still)))
+    out = augment(PackedClips.of(still), Augment(), 16, numbers(len(still)))
     assert out.shape == (4, 3, 5, 16, 16)
     assert torch.equal(out, out[:, :, :1].expand_as(out))
 
 
 def test_what_is_drawn_for_a_clip_depends_on_its_numbers_alone():
-    frames, sizes = clips(4)
+    frames = random_frames(4)
     rows = numbers(4)
-    whole = augment(frames, sizes, Augment(), 16, rows)
-    assert torch.equal(whole, augment(frames, sizes, Augment(), 16, numbers(4)))
-    assert not torch.equal(whole, augment(frames, sizes, Augment(), 16, numbers(4, seed=6)))
-    half = augment(frames[2:], sizes[2:], Augment(), 16, rows[2:])
+    whole = augment(PackedClips.of(frames), Augment(), 16, rows)
+    assert torch.equal(whole, augment(PackedClips.of(frames), Augment(), 16, numbers(4)))
+    assert not torch.equal(
+        whole, augment(PackedClips.of(frames), Augment(), 16, numbers(4, seed=6))
+    )
+    half = augment(PackedClips.of(frames[2:]), Augment(), 16, rows[2:])
     assert torch.allclose(whole[2:], half, atol=1e-5)
 
 
 def test_without_blur_no_clip_is_blurred():
-    frames, sizes = clips(4)
-    sharp = augment(frames, sizes, Augment(blur=0.0), 16, numbers(4))
-    faint = augment(frames, sizes, Augment(blur=1.0, blur_sigma=(0.0, 0.0)), 16, numbers(4))
+    frames = random_frames(4)
+    sharp = augment(PackedClips.of(frames), Augment(blur=0.0), 16, numbers(4))
+    faint = augment(
+        PackedClips.of(frames), Augment(blur=1.0, blur_sigma=(0.0, 0.0)), 16, numbers(4)
+    )
     assert torch.allclose(sharp, faint, atol=1e-5)
 
 

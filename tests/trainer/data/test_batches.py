@@ -27,7 +27,7 @@ def test_uneven_videos_play_at_the_speed_of_their_label(tiny, motion, fps, strea
     videos, found = batches(tiny, motion, f"data.fps={fps}", *ways)
     seen = set()
     for batch in found:
-        for clip, number, stride in zip(batch.frames, batch.videos, batch.strides, strict=True):
+        for clip, number, stride in zip(batch.clips, batch.videos, batch.strides, strict=True):
             video = videos[int(number)]
             times = np.array(video.times or [i / video.fps for i in range(video.frames)])
             seconds = seconds_of(clip.numpy())
@@ -42,7 +42,7 @@ def test_uneven_videos_play_at_the_speed_of_their_label(tiny, motion, fps, strea
 def test_stored_frames_are_counted_without_a_rate(tiny, motion):
     videos, found = batches(tiny, motion, "data.fps=0")
     for batch in found:
-        for clip, number, stride in zip(batch.frames, batch.videos, batch.strides, strict=True):
+        for clip, number, stride in zip(batch.clips, batch.videos, batch.strides, strict=True):
             video = videos[int(number)]
             times = np.array(video.times or [i / video.fps for i in range(video.frames)])
             first = int(abs(times - seconds_of(clip.numpy())[0]).argmin())

@@ -4,26 +4,38 @@ import pytest
 import simplejpeg
 import torch
 
-from builder.shards.dataset import read_frames, read_offsets
+from builder.build.build import BuildSettings, How, build
+from builder.catalog import folder
+from builder.decode.frames import FrameSettings
+from builder.shards.dataset import ShardDataset, read_frames, read_offsets
 from trainer.data.clip_sampler import ClipRequest
 from trainer.data.clips import ClipReader, read_batches
 from trainer.data.decode import decoded_size
+from trainer.data.packed_clips import bytes_of
 from trainer.errors import TrainerError
+
+
+@pytest.fixture
+def odd_sizes(make_video, tmp_path):
+    for name, size in (("a", "64x48"), ("b", "48x64"), ("c", "640x40")):
+        make_video(tmp_path / "in" / f"{name}.avi", frames=3, size=size)
+    settings = BuildSettings(FrameSettings(short_side=32))
+    build(folder.read(tmp_path / "in"), tmp_path / "out", settings, How())
+    return ShardDataset(tmp_path / "out")
 
 
 def test_a_batch_holds_the_frames_that_were_asked_for(dataset):
     reader = ClipReader(dataset.videos)
     requests = [ClipRequest(3, (0, 2, 4), 2), ClipRequest(5, (7, 1, 7), 1)]
     (batch,) = read_batches(reader, [requests], workers=2)
-    assert batch.frames.shape == (2, 3, 32, 42, 3)
-    assert batch.frames.dtype == torch.uint8
+    assert batch.clips[0].shape == (3, 32, 42, 3) and batch.clips[0].dtype == torch.uint8
     assert batch.strides.tolist() == [2, 1]
     assert batch.videos.tolist() == [3, 5]
-    assert batch.sizes.tolist() == [[32, 42], [32, 42]]
-    for clip, request in zip(batch.frames.numpy(), requests, strict=True):
+    assert batch.clips.sizes == ((32, 42), (32, 42))
+    for clip, request in zip(batch.clips, requests, strict=True):
         video = dataset.videos[request.video]
         jpegs = read_frames(video, read_offsets(video), request.frames)
-        for frame, jpeg in zip(clip, jpegs, strict=True):
+        for frame, jpeg in zip(clip.numpy(), jpegs, strict=True):
             whole = simplejpeg.decode_jpeg(jpeg, fastdct=True, fastupsample=True)
             assert (frame == whole).all()
 
@@ -31,18 +43,18 @@ def test_a_batch_holds_the_frames_that_were_asked_for(dataset):
 def test_decoding_at_a_smaller_scale(dataset):
     reader = ClipReader(dataset.videos, short_side=16)
     (batch,) = read_batches(reader, [[ClipRequest(0, (0,), 1)]])
-    assert batch.frames.shape == (1, 1, 16, 21, 3)
+    assert batch.clips[0].shape == (1, 16, 21, 3)
 
 
 def test_batches_come_in_order_and_buffers_are_not_mixed_up(dataset):
     reader = ClipReader(dataset.videos)
     requests = [[ClipRequest(i % 16, (0, 1), 1)] for i in range(30)]
-    alone = [next(read_batches(reader, [r])).frames.clone() for r in requests]
+    alone = [next(read_batches(reader, [r])).clips[0].clone() for r in requests]
     for workers in (1, 3):
         batches = read_batches(reader, requests, workers)
         for i, batch in enumerate(batches):
             assert batch.videos.tolist() == [i % 16]
-            assert torch.equal(batch.frames, alone[i])
+            assert torch.equal(batch.clips[0], alone[i])
 
 
 def test_a_spoilt_frame_is_named(dataset, tmp_path):
@@ -57,17 +69,21 @@ def test_a_spoilt_frame_is_named(dataset, tmp_path):
         list(read_batches(reader, [[ClipRequest(0, (2, 3), 1)]]))
 
 
-def test_frames_of_two_sizes_share_a_canvas(dataset):
-    """A video of another size lies at the top left of its canvas."""
-    small = replace(dataset.videos[0], width=42, height=32)
-    wide = replace(dataset.videos[1], width=60)  # makes the canvas wider than any frame
-    reader = ClipReader([small, wide])
-    assert (reader.height, reader.width) == (32, 60)
-    (batch,) = read_batches(reader, [[ClipRequest(0, (0, 1), 1)]])
-    assert batch.sizes.tolist() == [[32, 42]]
-    (alone,) = read_batches(ClipReader([small]), [[ClipRequest(0, (0, 1), 1)]])
-    assert torch.equal(batch.frames[:, :, :, :42], alone.frames)
-    assert not batch.frames[:, :, :, 42:].any()
+def test_a_batch_of_several_sizes_is_as_large_as_its_clips(odd_sizes):
+    """Whatever other videos are like; and the buffer of an odd batch does not stay."""
+    videos, order = odd_sizes.videos, [1, 0, 1, 2, 0]
+    reader = ClipReader(videos)
+    requests = [ClipRequest(video, (0, 1), 1) for video in order]
+    usual = [[ClipRequest(1, (0, 1), 1)] * 5] * 6
+    batches = read_batches(reader, [requests, *usual], 2)
+    batch = next(batches)
+    needed = sum(2 * v.height * v.width * 3 for v in map(videos.__getitem__, order))
+    assert needed <= len(batch.clips.pixels) <= 1.2 * needed
+    for clip, request in zip(batch.clips, requests, strict=True):
+        (alone,) = read_batches(reader, [[request]])
+        assert torch.equal(clip, alone.clips[0])
+    for batch in batches:
+        assert len(batch.clips.pixels) == bytes_of(batch.clips.sizes, 2)
 
 
 def test_a_frame_of_another_size_is_named(dataset):
