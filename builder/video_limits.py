@@ -14,6 +14,7 @@ class Limits:
         pixels: of a decoded frame: 8192 x 8192; 8K has half as many
         memory: bytes that the decoder may take; 8K takes 1 GB
         frames: decoded frames: 37 hours at 30 a second
+        aspect: of frames, long side by short side; 32:9 screens have 3.6
         stored: bytes of all frames: they are in memory, and a tar member is limited
     """
 
@@ -21,6 +22,7 @@ class Limits:
     pixels: int = 1 << 26
     memory: int = 4 * GB
     frames: int = 4_000_000
+    aspect: float = 8.0
     stored: int = 2 * GB
 
     @property
@@ -36,6 +38,15 @@ class Limits:
         return (
             f"its frames come to more than {self.stored / GB:g} GB; --max-frames, --fps or "
             "--short-side helps"
+        )
+
+    def too_elongated(self, width: int, height: int) -> str:
+        """What is wrong with frames of so many pixels; "" if nothing is."""
+        if max(width, height) <= self.aspect * min(width, height):
+            return ""
+        return (
+            f"its frames are {width} x {height} pixels, one side more than {self.aspect:g} times "
+            "the other (--max-aspect)"
         )
 
     def too_many_pixels(self, size: str) -> str:

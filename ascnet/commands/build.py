@@ -160,6 +160,15 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     help="Pixels that a frame of a video may have; larger ones fail: too large.",
 )
 @click.option(
+    "--max-aspect",
+    "aspect",
+    callback=_finite,
+    type=click.FloatRange(1),
+    default=Limits.aspect,
+    show_default=True,
+    help="Long side by short side that frames may have; others fail: too elongated.",
+)
+@click.option(
     "--max-memory",
     "memory",
     callback=lambda *given: round(_finite(*given) * GB),

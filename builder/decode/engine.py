@@ -69,6 +69,8 @@ def _transcode_once(
     )
     if isinstance(result, Frames) and len(result.offsets) - 1 < settings.min_frames:
         return Failure("too short", f"{len(result.offsets) - 1} frames", facts)
+    if isinstance(result, Frames) and (why := limits.too_elongated(result.width, result.height)):
+        return Failure("too elongated", why, facts)
     return replace(result, facts=facts)
 
 

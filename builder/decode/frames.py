@@ -21,6 +21,7 @@ REASONS = {
     "decoder failed": "the decoder gave up or crashed in the middle",
     "timeout": "reading or decoding took longer than --timeout allows",
     "too short": "fewer frames than --min-frames asks for",
+    "too elongated": "one side of its frames is more than --max-aspect times the other",
     "too large": "it takes more memory than is allowed; the detail says of what, and the option",
 }
 # The closed list of remarks on a video that is in the shards all the same.

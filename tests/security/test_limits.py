@@ -62,6 +62,18 @@ def test_as_many_pixels_as_are_allowed(settings, tmp_path, make_video):
     assert Limits().pixels > 7680 * 4320
 
 
+def test_frames_that_are_all_width(settings, make_video, tmp_path):
+    """Scaled to a short side they would be tens of thousands of pixels long."""
+    wide = make_video(tmp_path / "wide.avi", frames=3, size="640x16")
+    reason, detail = failed(wide, settings, Limits())
+    assert reason == "too elongated" and "one side more than 8 times the other" in detail
+    assert isinstance(transcode(wide, settings, Limits(aspect=40)), Frames)
+    stretched = make_video(tmp_path / "sar.mp4", frames=3, args="-vf setsar=20/1 -c:v libx264")
+    assert failed(stretched, settings, Limits())[0] == "too elongated"
+    tall = make_video(tmp_path / "tall.avi", frames=3, size="64x512")
+    assert isinstance(transcode(tall, settings, Limits()), Frames)
+
+
 def test_a_decoder_takes_no_more_memory_than_it_may(settings, tmp_path, make_video):
     path = gif(tmp_path / "a.gif", 8000, 8000, 3)  # 256 MB a frame
     tight = Limits(memory=280 * MB, stored=10_000)

@@ -357,8 +357,8 @@ def test_parts_of_a_batch_see_the_clips_of_the_whole(tiny, training_set, tmp_pat
 def test_the_gradient_of_parts_is_their_mean(tiny, training_set, tmp_path, monkeypatch):
     """Two parts of the same clips, seen in the same way, have the gradient of one."""
 
-    def square(frames, sizes, settings, size, numbers):
-        return square_crop(frames, sizes, size)
+    def square(clips, settings, size, numbers):
+        return square_crop(clips, size)
 
     monkeypatch.setattr(step, "augment", square)
     gradients = []

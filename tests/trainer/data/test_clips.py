@@ -17,7 +17,7 @@ from trainer.errors import TrainerError
 
 @pytest.fixture
 def odd_sizes(make_video, tmp_path):
-    for name, size in (("a", "64x48"), ("b", "48x64"), ("c", "640x40")):
+    for name, size in (("a", "64x48"), ("b", "48x64"), ("c", "320x40")):
         make_video(tmp_path / "in" / f"{name}.avi", frames=3, size=size)
     settings = BuildSettings(FrameSettings(short_side=32))
     build(folder.read(tmp_path / "in"), tmp_path / "out", settings, How())
