@@ -1,4 +1,4 @@
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -6,20 +6,12 @@ import pytest
 from builder.shards.dataset import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.split import parts_of, splits_of
+from tests.evaluate.changed_videos import changed_videos
 
 
 @pytest.fixture
 def changed(shards: Path):
-    """A data set whose videos are another's, changed one by one."""
-
-    def change(function) -> ShardDataset:
-        dataset = ShardDataset(shards)
-        dataset.__dict__["videos"] = tuple(
-            replace(video, **function(i, video)) for i, video in enumerate(dataset.videos)
-        )
-        return dataset
-
-    return change
+    return partial(changed_videos, shards)
 
 
 def test_train_and_test(dataset):

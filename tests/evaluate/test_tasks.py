@@ -14,7 +14,7 @@ from builder.decode.frames import FrameSettings
 from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_file, of_run
 from evaluate.errors import EvaluateError
-from evaluate.finetune import settings as finetune_config
+from evaluate.finetune.settings import load_recipe, protocol_for
 from evaluate.pages import results
 from evaluate.probe.linear import Sgd
 from evaluate.probe.probe import ProbeSettings
@@ -22,11 +22,13 @@ from evaluate.protocol import changed_protocol, protocol_of
 from evaluate.request import ON_THE_FLY, Question, result_path
 from evaluate.results import table
 from evaluate.tasks import evaluate
+from tests.evaluate.changed_videos import changed_videos
 from trainer.backbones import make_backbone
 from trainer.run.trained_videos import TRAINING_VIDEOS_FILE
 
 CPU = torch.device("cpu")
 QUICK = ("epochs=2", "batch=4", "lr=0.01")
+FLIP = {"train": "test", "test": "train"}
 
 
 @pytest.fixture
@@ -36,18 +38,18 @@ def subjects(finished_run, tmp_path):
     return of_run(tmp_path / "run")
 
 
-def asked(task, tiny, **options) -> Question:
+def question_of(task, tiny, **options) -> Question:
     protocol, settings = protocol_of(tiny), None
     if task in ("finetune", ON_THE_FLY):
         frozen = task == ON_THE_FLY
-        settings = finetune_config.load_recipe("demo-linear" if frozen else "demo", QUICK)
-        protocol = finetune_config.protocol_for(protocol, settings)
+        settings = load_recipe("demo-linear" if frozen else "demo", QUICK)
+        protocol = protocol_for(protocol, settings)
     return replace(Question(task, "1", protocol, finetune=settings), **options)
 
 
 @pytest.mark.parametrize("task", ["retrieval", "linear", "knn", "finetune", ON_THE_FLY])
 def test_a_result_carries_its_protocol_and_counts(subjects, tiny, dataset, task):
-    question = asked(task, tiny)
+    question = question_of(task, tiny)
     result = evaluate(question, subjects, dataset, CPU)
     assert set(result["results"]) == {"trained", "untrained"}
     assert set(result["results"]["trained"]) == set(result["columns"])
@@ -67,26 +69,20 @@ def test_a_result_carries_its_protocol_and_counts(subjects, tiny, dataset, task)
 
 @pytest.mark.parametrize("task", ["retrieval", "linear", "knn"])
 def test_two_runs_same_json_but_for_times(subjects, tiny, dataset, task):
-    def content() -> dict:
+    contents = []
+    for _ in range(2):
+        evaluate(question_of(task, tiny), subjects, dataset, CPU)
         path = subjects.folder / "results" / f"{task}-folder-split1.json"
-        return {k: v for k, v in json.loads(path.read_text()).items() if k != "seconds"}
-
-    evaluate(asked(task, tiny), subjects, dataset, CPU)
-    first = content()
-    for made in ("features", "results"):
-        shutil.rmtree(subjects.folder / made)
-    evaluate(asked(task, tiny), subjects, dataset, CPU)
-    assert content() == first
+        contents.append(json.loads(path.read_text()) | {"seconds": 0})
+        for made in ("features", "results"):
+            shutil.rmtree(subjects.folder / made)
+    assert contents[0] == contents[1]
 
 
 def test_all_splits_mean_and_spread(subjects, tiny, shards):
-    dataset = ShardDataset(shards)
-    flip = {"train": "test", "test": "train"}
-    dataset.__dict__["videos"] = tuple(
-        replace(v, splits=v.splits | {"2": flip[v.splits["1"]]}) for v in dataset.videos
-    )
+    dataset = changed_videos(shards, lambda i, v: {"splits": v.splits | {"2": FLIP[v.splits["1"]]}})
     dataset.splits = lambda: {"1": {"train", "test"}, "2": {"train", "test"}, "3": {"train"}}
-    result = evaluate(asked("retrieval", tiny, split="all"), subjects, dataset, CPU)
+    result = evaluate(question_of("retrieval", tiny, split="all"), subjects, dataset, CPU)
     assert list(result["splits"]) == ["1", "2"]
     ones = [s["results"]["trained"]["recall@1"] for s in result["splits"].values()]
     assert result["results"]["trained"]["recall@1"] == pytest.approx(sum(ones) / 2)
@@ -100,11 +96,8 @@ def test_all_splits_mean_and_spread(subjects, tiny, shards):
 
 
 def test_siblings_in_the_gallery_give_a_row_without_them(subjects, tiny, shards):
-    dataset = ShardDataset(shards)
-    dataset.__dict__["videos"] = tuple(
-        replace(v, group=str(i % 3)) for i, v in enumerate(dataset.videos)
-    )
-    result = evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+    dataset = changed_videos(shards, lambda i, v: {"group": str(i % 3)})
+    result = evaluate(question_of("retrieval", tiny), subjects, dataset, CPU)
     assert list(result["results"]) == [
         "trained",
         "trained, no siblings",
@@ -116,13 +109,11 @@ def test_siblings_in_the_gallery_give_a_row_without_them(subjects, tiny, shards)
 
 def test_queries_that_nothing_can_be_found_for_are_counted(subjects, tiny, shards):
     """Recall and mAP of a row are over the same queries; a row of none has no figures."""
-    dataset = ShardDataset(shards)
-    videos = dataset.videos
     for groups, left in (({"bars": "a"}, "2 of 4"), ({"bars": "a", "test": "a"}, "4 of 4")):
-        dataset.__dict__["videos"] = tuple(
-            replace(v, group=groups.get(v.class_name, v.group)) for v in videos
+        dataset = changed_videos(
+            shards, lambda i, v, groups=groups: {"group": groups.get(v.class_name, v.group)}
         )
-        result = evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+        result = evaluate(question_of("retrieval", tiny), subjects, dataset, CPU)
         row, details = (
             one["trained, no siblings"]
             for one in (result["results"], result["splits"]["1"]["details"])
@@ -138,14 +129,12 @@ def test_queries_that_nothing_can_be_found_for_are_counted(subjects, tiny, shard
 @pytest.mark.parametrize("task", ["retrieval", "linear", "knn"])
 @pytest.mark.parametrize("every", [False, True])
 def test_classes_that_the_train_part_has_not(subjects, tiny, shards, task, every):
-    dataset = ShardDataset(shards)
-    dataset.__dict__["videos"] = tuple(
-        replace(v, splits={"1": "test"})
-        if v.class_name == "bars"
-        else replace(v, splits={"1": "train"} if every else v.splits)
-        for v in dataset.videos
+    others = {"1": "train"} if every else None
+    dataset = changed_videos(
+        shards,
+        lambda i, v: {"splits": {"1": "test"} if v.class_name == "bars" else others or v.splits},
     )
-    result = evaluate(asked(task, tiny), subjects, dataset, CPU)
+    result = evaluate(question_of(task, tiny), subjects, dataset, CPU)
     tested, text = (0 if every else 2), table(result)
     counts = result["splits"]["1"]["counts"]
     assert counts["class_not_in_train"] == 8 and counts["test"] == tested
@@ -159,9 +148,11 @@ def test_classes_that_the_train_part_has_not(subjects, tiny, shards, task, every
 
 
 def test_other_protocols_have_files_of_their_own(subjects, tiny, dataset):
-    evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+    evaluate(question_of("retrieval", tiny), subjects, dataset, CPU)
     other = changed_protocol(protocol_of(tiny), ("layer=layer3", "pooling=max"))
-    evaluate(asked("retrieval", tiny, protocol=other, centring="own mean"), subjects, dataset, CPU)
+    evaluate(
+        question_of("retrieval", tiny, protocol=other, centring="own mean"), subjects, dataset, CPU
+    )
     names = {path.name for path in (subjects.folder / "results").glob("*.json")}
     assert names == {
         "retrieval-folder-split1.json",
@@ -170,45 +161,31 @@ def test_other_protocols_have_files_of_their_own(subjects, tiny, dataset):
     assert (subjects.folder / "features" / "folder-trained_layer-layer3_pooling-max.h5").is_file()
 
 
-def test_without_the_baseline(subjects, tiny, dataset):
-    result = evaluate(asked("knn", tiny, baseline=False), subjects, dataset, CPU)
+def test_a_factor_and_no_baseline(subjects, tiny, shards):
+    dataset = changed_videos(shards, lambda i, v: {"factors": {"tempo": i % 3}})
+    question = question_of("linear", tiny, factor="tempo", baseline=False)
+    result = evaluate(question, subjects, dataset, CPU)
     assert list(result["results"]) == ["trained"]
-
-
-def test_a_factor(subjects, tiny, shards):
-    dataset = ShardDataset(shards)
-    dataset.__dict__["videos"] = tuple(
-        replace(v, factors={"tempo": i % 3}) for i, v in enumerate(dataset.videos)
-    )
-    result = evaluate(asked("linear", tiny, factor="tempo"), subjects, dataset, CPU)
     assert result["classes"] == ["0", "1", "2"]
     assert "folder (tempo), split 1" in table(result)
 
 
 def test_a_store_of_other_settings_is_refused(subjects, tiny, dataset):
-    evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+    evaluate(question_of("retrieval", tiny), subjects, dataset, CPU)
     store = subjects.folder / "features" / "folder-trained.h5"
     store.write_bytes(store.read_bytes()[:1000])
     with pytest.raises(EvaluateError, match="is damaged"):
-        evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
-    evaluate(asked("retrieval", tiny), subjects, dataset, CPU, overwrite=True)
+        evaluate(question_of("retrieval", tiny), subjects, dataset, CPU)
+    evaluate(question_of("retrieval", tiny), subjects, dataset, CPU, overwrite=True)
 
 
-def test_retrieval_is_drawn(subjects, tiny, dataset):
-    evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+def test_retrieval_is_drawn_and_recall_ends_with_the_gallery(subjects, tiny, shards, dataset):
+    """What was trained on travels with the result."""
+    result = evaluate(question_of("retrieval", tiny), subjects, dataset, CPU)
     picture = Image.open(subjects.folder / "results" / "retrieval-folder-split1.png")
-    assert picture.width == 6 * 160
-    assert picture.height % 136 == 0
-
-
-def test_recall_beyond_the_gallery_is_not_given(subjects, tiny, dataset):
-    result = evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+    assert picture.width == 6 * 160 and picture.height % 136 == 0
     assert result["results"]["trained"]["recall@50"] is None
     assert table(result).splitlines()[2].split()[-2] == "-"
-
-
-def test_what_was_trained_on_what_travels_with_the_result(subjects, tiny, shards, dataset):
-    result = evaluate(asked("linear", tiny), subjects, dataset, CPU)
     assert result["trained_on"]["shards"] == [str(shards)]
     assert result["trained_on"]["test_videos_seen"] is False
     assert result["settings"]["optim"]["lr"] == tiny.optim.lr
@@ -221,10 +198,7 @@ def test_an_unlabelled_data_set(subjects, tiny, make_video, tmp_path):
     settings = BuildSettings(FrameSettings(short_side=32))
     build(folder.read(tmp_path / "videos"), tmp_path / "out", settings, How(workers=1))
     with pytest.raises(EvaluateError, match="is unlabelled"):
-        evaluate(asked("linear", tiny), subjects, ShardDataset(tmp_path / "out"), CPU)
-
-
-FLIP = {"train": "test", "test": "train"}
+        evaluate(question_of("linear", tiny), subjects, ShardDataset(tmp_path / "out"), CPU)
 
 
 @pytest.mark.parametrize("is_old", [False, True])
@@ -234,11 +208,11 @@ def test_moved_shards_are_known_again(subjects, tiny, shards, tmp_path, is_old, 
     if is_old:
         (subjects.folder / TRAINING_VIDEOS_FILE).unlink()
     shutil.copytree(shards, tmp_path / "moved")
-    dataset = ShardDataset(tmp_path / "moved")
-    dataset.__dict__["videos"] = tuple(
-        replace(v, splits={"2": FLIP[v.splits["1"]], "3": v.splits["1"]}) for v in dataset.videos
+    dataset = changed_videos(
+        tmp_path / "moved",
+        lambda i, v: {"splits": {"2": FLIP[v.splits["1"]], "3": v.splits["1"]}},
     )
-    result = evaluate(asked("knn", tiny, split=split), subjects, dataset, CPU)
+    result = evaluate(question_of("knn", tiny, split=split), subjects, dataset, CPU)
     assert result["trained_on"]["test_videos_seen"] is (number > 0)
     assert result["trained_on"]["test_videos_seen_number"] == number
     assert ("Careful" in table(result)) == (number > 0)
@@ -260,7 +234,7 @@ def test_videos_that_are_built_anew_are_known_again(
     (tmp_path / "v" / "splits.csv").write_text("\n".join(rows))
     catalog = replace(folder.read(tmp_path / "v"), dataset="mine")
     build(catalog, tmp_path / "mine", BuildSettings(FrameSettings(short_side=48)), How(workers=1))
-    result = evaluate(asked("knn", tiny), subjects, ShardDataset(tmp_path / "mine"), CPU)
+    result = evaluate(question_of("knn", tiny), subjects, ShardDataset(tmp_path / "mine"), CPU)
     assert result["trained_on"]["test_videos_seen_number"] == 12
     assert "its training saw 12 of the test videos" in table(result)
 
@@ -268,21 +242,22 @@ def test_videos_that_are_built_anew_are_known_again(
 def test_what_an_old_run_saw_is_not_known_without_its_shards(subjects, tiny, dataset):
     (subjects.folder / TRAINING_VIDEOS_FILE).unlink()
     subjects.record["shards_sha256"] = ["0" * 64]
-    result = evaluate(asked("knn", tiny), subjects, dataset, CPU)
+    result = evaluate(question_of("knn", tiny), subjects, dataset, CPU)
     assert result["trained_on"]["test_videos_seen"] is None
     assert "test videos is not known" in table(result)
 
 
 def test_settings_of_a_classifier_are_in_the_file_name(subjects, tiny):
-    usual = finetune_config.load_recipe("demo")
+    usual = load_recipe("demo")
+    recipes = (
+        usual,
+        load_recipe("demo", ("lr=0.25", "workers=1", "augment.flip=0.0")),
+        load_recipe("ucf101-r3d18"),
+        replace(usual, recipe="mine"),
+    )
     paths = [
-        result_path(asked("finetune", tiny, finetune=own), subjects, "folder").stem
-        for own in (
-            usual,
-            finetune_config.load_recipe("demo", ("lr=0.25", "workers=1", "augment.flip=0.0")),
-            finetune_config.load_recipe("ucf101-r3d18"),
-            replace(usual, recipe="mine"),
-        )
+        result_path(question_of("finetune", tiny, finetune=recipe), subjects, "folder").stem
+        for recipe in recipes
     ]
     start = "finetune-folder-split1"
     assert paths[:2] == [start, f"{start}_augment.flip-0.0_lr-0.25"]
@@ -292,10 +267,7 @@ def test_settings_of_a_classifier_are_in_the_file_name(subjects, tiny):
 
 def test_the_picture_is_of_the_result(subjects, tiny, shards, monkeypatch):
     """With a factor and a centring: frames are coloured by the factor, in the centred order."""
-    dataset = ShardDataset(shards)
-    dataset.__dict__["videos"] = tuple(
-        replace(v, factors={"tempo": i % 2}) for i, v in enumerate(dataset.videos)
-    )
+    dataset = changed_videos(shards, lambda i, v: {"factors": {"tempo": i % 2}})
     drawn = []
 
     def grid(rows):
@@ -303,7 +275,7 @@ def test_the_picture_is_of_the_result(subjects, tiny, shards, monkeypatch):
         return Image.new("RGB", (1, 1))
 
     monkeypatch.setattr("evaluate.retrieval.grid.retrieval_grid", grid)
-    question = asked("retrieval", tiny, factor="tempo", centring="own mean")
+    question = question_of("retrieval", tiny, factor="tempo", centring="own mean")
     result = evaluate(question, subjects, dataset, CPU)
     assert {shown.label for row in drawn for shown in (row[0], *row[1])} == {"0", "1"}
     nearest = [int(found[0].label) for _, found in drawn]
@@ -316,12 +288,12 @@ def test_figures_stay_when_the_picture_cannot_be_drawn(subjects, tiny, dataset, 
 
     monkeypatch.setattr("evaluate.retrieval.grid.retrieval_grid", grid)
     with pytest.raises(EvaluateError, match=r"figures are in .*json, but the picture"):
-        evaluate(asked("retrieval", tiny), subjects, dataset, CPU)
+        evaluate(question_of("retrieval", tiny), subjects, dataset, CPU)
     assert (subjects.folder / "results" / "retrieval-folder-split1.json").is_file()
 
 
 def test_the_words_of_the_probe(subjects, tiny, dataset):
-    sgd = asked("linear", tiny, probe=ProbeSettings(solver="sgd", sgd=Sgd(epochs=2)))
+    sgd = question_of("linear", tiny, probe=ProbeSettings(solver="sgd", sgd=Sgd(epochs=2)))
     text = table(evaluate(sgd, subjects, dataset, CPU))
     assert "by SGD, last epoch" in text and "held-out" not in text
     assert (subjects.folder / "results" / "linear-folder-split1_solver-sgd.json").is_file()
@@ -331,7 +303,7 @@ def test_weights_of_a_file(tiny, dataset, tmp_path):
     weights = make_backbone("r3d-tiny").state_dict()
     safetensors.torch.save_file(weights, tmp_path / "mine.safetensors")
     subjects = of_file(tmp_path / "mine.safetensors", None, None, tmp_path / "runs")
-    result = evaluate(asked("knn", tiny), subjects, dataset, CPU)
+    result = evaluate(question_of("knn", tiny), subjects, dataset, CPU)
     assert result["trained_on"]["weights"] == str(tmp_path / "mine.safetensors")
     assert "fresh weights" in table(result) and "is not known" in table(result)
     assert (tmp_path / "runs" / "weights-mine" / "results").is_dir()

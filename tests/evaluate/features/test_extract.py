@@ -1,11 +1,5 @@
-import os
-import random
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import h5py
@@ -47,6 +41,12 @@ def test_extract_once(extraction, tmp_path):
     features = Features(path)
     assert features.features.shape == (16, 128) and features.clip_features.shape == (80, 128)
     assert features.attributes == extraction.identity
+    known = {"clips": 5, "crops": 1, "layer": "last", "pooling": "average", "backbone": "r3d-tiny"}
+    assert known.items() <= features.attributes.items()
+    assert len(features.attributes["checkpoint_sha256"]) == 64
+    assert '"expected": 16' in features.attributes["dataset_counts"]
+    short = next(i for i, v in enumerate(extraction.dataset.videos) if v.frames == 5)
+    assert features.clip_frames[5 * short].tolist() == [0, 4]  # a clip that starts over
     means = features.clip_features.reshape(16, 5, 128).mean(axis=1)
     assert np.allclose(features.features, means, atol=1e-6)
     assert not extract(path, extraction)
@@ -105,49 +105,9 @@ def test_a_resumed_extraction_gives_the_same_features(extraction, tmp_path):
     extract(tmp_path / "x.h5", extraction, lambda *step: seen.append(step[0]))
     assert seen == [16]
     extract(tmp_path / "y.h5", extraction)
-    same_content(Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5"))
-
-
-def same_content(x: Features, y: Features) -> None:
+    x, y = Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5")
     assert (x.features == y.features).all() and (x.clip_features == y.clip_features).all()
     assert (x.clip_frames == y.clip_frames).all() and x.attributes == y.attributes
-
-
-_PROGRAM = """
-import sys, time, torch
-from pathlib import Path
-from builder.shards.dataset import ShardDataset
-from evaluate.features.extract import Extraction, extract
-from evaluate.protocol import protocol_of
-from evaluate.encoders import of_run
-torch.set_num_threads(1)
-subjects = of_run(Path(sys.argv[1]))
-dataset = ShardDataset(Path(sys.argv[2]))
-print("ready", flush=True)
-protocol = protocol_of(subjects.settings)
-extraction = Extraction(subjects.trained, protocol, dataset, torch.device("cpu"))
-extract(Path(sys.argv[3]), extraction, lambda *step: time.sleep(0.05))
-"""
-
-
-def test_killed_at_random_and_resumed(finished_run, shards, tmp_path):
-    """SIGKILL after a random time, again and again, then to the end: the store of one run."""
-
-    def start(path) -> subprocess.Popen:
-        command = [sys.executable, "-c", _PROGRAM, str(finished_run), str(shards), str(path)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "ready\n"
-        return process
-
-    rng, path = random.Random(0), tmp_path / "x.h5"
-    for _ in range(3):
-        process = start(path)
-        time.sleep(rng.random() * 0.15)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    assert start(path).wait() == 0
-    assert start(tmp_path / "y.h5").wait() == 0
-    same_content(Features(path), Features(tmp_path / "y.h5"))
 
 
 def test_two_evaluations_at_once(extraction, tmp_path):
@@ -160,21 +120,6 @@ def test_two_evaluations_at_once(extraction, tmp_path):
 
     extract(tmp_path / "x.h5", extraction, extract_again)
     assert seen
-
-
-def test_the_protocol_is_in_the_identity(extraction):
-    identity = extraction.identity
-    assert identity["clips"] == 5 and identity["crops"] == 1 and identity["layer"] == "last"
-    assert identity["pooling"] == "average" and identity["backbone"] == "r3d-tiny"
-    assert len(identity["checkpoint_sha256"]) == 64
-    assert '"expected": 16' in identity["dataset_counts"]
-
-
-def test_a_clip_that_starts_over_spans_its_video(extraction, tmp_path):
-    extract(tmp_path / "x.h5", extraction)
-    features = Features(tmp_path / "x.h5")
-    short = next(i for i, video in enumerate(extraction.dataset.videos) if video.frames == 5)
-    assert features.clip_frames[5 * short].tolist() == [0, 4]
 
 
 @pytest.mark.parametrize("fps", [0.0, 12.5])

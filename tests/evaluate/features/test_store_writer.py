@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from builder.atomic import partial_of
 from evaluate.disk_errors import UnavailableError
 from evaluate.errors import EvaluateError
 from evaluate.features import store_writer
@@ -20,8 +21,11 @@ from tests.evaluate.features.counting_store import fill, open_store, whole
 
 
 def test_it_has_its_name_once_it_is_complete(dataset, tmp_path):
-    path = tmp_path / "a" / "x.h5"
+    path = tmp_path / "x.h5"
+    beginning = partial_of(unfinished(path))  # as a kill while it is laid out leaves it
+    beginning.write_bytes(b"HDF")
     store = open_store(path, dataset, done=9)
+    assert not beginning.exists()
     file = unfinished(path).stat()
     assert file.st_blocks * 512 >= file.st_size  # all space is taken before the first feature
     store.close()

@@ -67,19 +67,20 @@ def test_recipe_for():
 
 
 def test_the_protocol_of_the_test_and_of_training():
-    own = load_recipe(
+    recipe = load_recipe(
         "demo", ("test.frames=16", "test.fps=0", "test.crops=3", "train.stride=1", "train.size=24")
     )
-    test = protocol_for(RUN, own)
+    test = protocol_for(RUN, recipe)
     assert test == replace(RUN, frames=16, fps=0.0, crops=3)
-    assert train_protocol(test, own) == replace(test, stride=1, size=24)
+    assert train_protocol(test, recipe) == replace(test, stride=1, size=24)
     assert protocol_for(RUN, FinetuneSettings()) == RUN
     assert train_protocol(RUN, FinetuneSettings()) == RUN
 
 
 def test_changes_by_name():
-    own = load_recipe("demo", ("lr=1", "augment.flip=0", "drops=[0.2]", "optimiser=adamw"))
-    assert (own.lr, own.augment.flip, own.drops, own.optimiser) == (1.0, 0.0, (0.2,), "adamw")
+    recipe = load_recipe("demo", ("lr=1", "augment.flip=0", "drops=[0.2]", "optimiser=adamw"))
+    assert (recipe.lr, recipe.drops, recipe.optimiser) == (1.0, (0.2,), "adamw")
+    assert recipe.augment.flip == 0.0
 
 
 @pytest.mark.parametrize(
@@ -121,8 +122,8 @@ def test_a_recipe_that_is_not_there(tmp_path):
 
 
 def test_a_recipe_of_one_s_own(tmp_path):
-    own = tmp_path / "mine.toml"
-    own.write_text("seed = 3\n[augment]\nflip = 0.0\n")
-    recipe = load_recipe(str(own), ("batch=16",))
+    path = tmp_path / "mine.toml"
+    path.write_text("seed = 3\n[augment]\nflip = 0.0\n")
+    recipe = load_recipe(str(path), ("batch=16",))
     assert (recipe.recipe, recipe.seed, recipe.augment.flip, recipe.batch) == ("mine", 3, 0.0, 16)
     assert recipe.augment.area == (0.25, 1.0)

@@ -10,23 +10,12 @@ import torch
 
 from builder.errors import BuilderError
 from evaluate.errors import EvaluateError
-from evaluate.finetune import checkpoint as kept
-from evaluate.finetune.finetune import FinetuneJob, finetune
+from evaluate.finetune import checkpoint
+from evaluate.finetune.finetune import finetune
 from evaluate.finetune.trainer import Learner
-from tests.toy_task import CPU, FACTS, PROTOCOL, SETTINGS, changed, toy_task
+from tests.toy_task import CPU, FACTS, PROTOCOL, SETTINGS, changed
 
 STATE, RESULT = "state.pt", "result.pt"
-
-
-@pytest.fixture(scope="module")
-def task(dataset) -> FinetuneJob:
-    return toy_task(dataset)
-
-
-@pytest.fixture(scope="module")
-def whole(task, tmp_path_factory):
-    """The result of an uninterrupted training."""
-    return finetune(task, CPU, tmp_path_factory.mktemp("whole"))
 
 
 class StopError(Exception):
@@ -53,12 +42,12 @@ def stop_after(number: int):
     ids=str,
 )
 def test_stopped_and_resumed_equals_uninterrupted(changes, task, tmp_path):
-    own = changed(task, epochs=4.0, **changes)
-    expected = finetune(own, CPU, tmp_path / "whole")
+    job = changed(task, epochs=4.0, **changes)
+    expected = finetune(job, CPU, tmp_path / "whole")
     with pytest.raises(StopError):
-        finetune(own, CPU, tmp_path / "stopped", stop_after(5))
+        finetune(job, CPU, tmp_path / "stopped", stop_after(5))
     steps = []
-    result = finetune(own, CPU, tmp_path / "stopped", lambda done, *_: steps.append(done))
+    result = finetune(job, CPU, tmp_path / "stopped", lambda done, *_: steps.append(done))
     assert steps[0] > 1 and steps[-1] == expected.result["epochs"][-1]["steps"]
     assert result.result == expected.result
     assert (result.logits == expected.logits).all()
@@ -160,7 +149,7 @@ def test_a_damaged_file_is_one_sentence(name, harm, task, tmp_path):
 
 
 def test_a_full_disk_leaves_the_epoch_before(whole, task, tmp_path, monkeypatch):
-    folder, writes, write = tmp_path / "x", [], kept.write_partial
+    folder, writes, write = tmp_path / "x", [], checkpoint.write_partial
 
     def full(path, content):
         writes.append(path)
@@ -168,7 +157,7 @@ def test_a_full_disk_leaves_the_epoch_before(whole, task, tmp_path, monkeypatch)
             raise OSError(28, "No space left on device")
         return write(path, content)
 
-    monkeypatch.setattr(kept, "write_partial", full)
+    monkeypatch.setattr(checkpoint, "write_partial", full)
     with pytest.raises(EvaluateError, match=r"state\.pt: No space left on device\. Make room"):
         finetune(task, CPU, folder)
     seen = []

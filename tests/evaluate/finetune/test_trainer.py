@@ -26,23 +26,23 @@ def learner(**settings) -> Learner:
 
 
 def test_the_cosine_schedule():
-    own = FinetuneSettings(lr=2.0, warmup=0.1)
-    rates = [learning_rate(own, step, 100) for step in (0, 5, 10, 55, 99)]
+    settings = FinetuneSettings(lr=2.0, warmup=0.1)
+    rates = [learning_rate(settings, step, 100) for step in (0, 5, 10, 55, 99)]
     assert rates == pytest.approx([2 / 11, 12 / 11, 2.0, 1.0, 0.0], abs=2e-3)
 
 
 def test_the_schedule_of_drops():
-    own = FinetuneSettings(lr=2.0, schedule="steps", drops=(0.5, 0.75), factor=0.1)
+    settings = FinetuneSettings(lr=2.0, schedule="steps", drops=(0.5, 0.75), factor=0.1)
     steps = (0, 49, 50, 74, 75, 99)
-    rates = [learning_rate(own, step, 100) for step in steps]
+    rates = [learning_rate(settings, step, 100) for step in steps]
     assert rates == pytest.approx([2.0, 2.0, 0.2, 0.2, 0.02, 0.02])
 
 
 def test_the_rate_reaches_the_optimiser(clips):
-    own = learner(lr=0.3, schedule="steps", drops=(0.1,), factor=0.5, frozen=True)
+    one = learner(lr=0.3, schedule="steps", drops=(0.1,), factor=0.5, frozen=True)
     for expected in (0.3, 0.15):
-        own.take(clips, torch.tensor([0, 1, 2, 0]))
-        assert {group["lr"] for group in own.optimiser.param_groups} == {expected}
+        one.take(clips, torch.tensor([0, 1, 2, 0]))
+        assert {group["lr"] for group in one.optimiser.param_groups} == {expected}
 
 
 def test_the_first_logits_are_those_of_the_seed_alone():
@@ -56,32 +56,32 @@ def test_dropout_is_for_training_and_comes_from_seed_and_step(clips):
     labels = torch.tensor([0, 1, 2, 0])
     losses = []
     for seed in (0, 0, 1):
-        own = learner(dropout=0.9, lr=1e-9, frozen=True)
-        own.settings = FinetuneSettings(batch=4, dropout=0.9, lr=1e-9, frozen=True, seed=seed)
+        one = learner(dropout=0.9, lr=1e-9, frozen=True)
+        one.settings = FinetuneSettings(batch=4, dropout=0.9, lr=1e-9, frozen=True, seed=seed)
         torch.manual_seed(99 + len(losses))  # what was drawn before has no influence
         with torch.no_grad():
-            own.classifier.fc.weight.mul_(100)
-        losses.append([own.take(clips, labels) for _ in range(3)])
+            one.classifier.fc.weight.mul_(100)
+        losses.append([one.take(clips, labels) for _ in range(3)])
     assert losses[0] == losses[1] != losses[2]
     assert len(set(losses[0])) == 3
-    own.classifier.eval()
-    assert torch.equal(own.logits(clips), own.logits(clips))
+    one.classifier.eval()
+    assert torch.equal(one.logits(clips), one.logits(clips))
 
 
 def test_weight_decay_pulls_at_no_bias(clips):
-    own = learner(weight_decay=0.3, frozen=True)
-    decays = {len(g["params"]): g["weight_decay"] for g in own.optimiser.param_groups}
-    assert [g["weight_decay"] for g in own.optimiser.param_groups] == [0.3, 0.0]
+    one = learner(weight_decay=0.3, frozen=True)
+    decays = {len(g["params"]): g["weight_decay"] for g in one.optimiser.param_groups}
+    assert [g["weight_decay"] for g in one.optimiser.param_groups] == [0.3, 0.0]
     assert decays == {1: 0.0}  # one weight, one bias: nothing else learns
 
 
 def test_a_loss_that_is_no_number_does_not_reach_the_weights(clips):
-    own = learner(lr=0.1)
-    own.take(clips, torch.tensor([0, 1, 2, 0]))
-    before = [p.clone() for p in own.classifier.parameters()]
+    one = learner(lr=0.1)
+    one.take(clips, torch.tensor([0, 1, 2, 0]))
+    before = [p.clone() for p in one.classifier.parameters()]
     with pytest.raises(EvaluateError, match=r"The loss is nan at step 2 .*now 0\.1\).*--overwrite"):
-        own.take(clips * float("nan"), torch.tensor([0, 1, 2, 0]))
-    pairs = zip(before, own.classifier.parameters(), strict=True)
+        one.take(clips * float("nan"), torch.tensor([0, 1, 2, 0]))
+    pairs = zip(before, one.classifier.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
