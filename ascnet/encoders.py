@@ -13,7 +13,7 @@ from trainer.backbones.base import Backbone
 from trainer.errors import TrainerError
 from trainer.run import checkpoint
 from trainer.run.checkpoint import RUNS, newest_run
-from trainer.run.run import is_run
+from trainer.run.run_directory import is_run
 from trainer.weights.load import backbone_from_file
 
 log = logging.getLogger(__name__)

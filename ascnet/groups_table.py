@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ascnet.text import counted
 from builder.build.build import BuildSettings
-from builder.catalog import READERS
+from builder.catalog.all_datasets import READERS
 from builder.catalog.files import normal
 from builder.catalog.spreadsheet_cells import line, written
 from builder.command_line import command_line, quoted

@@ -11,8 +11,8 @@ from builder.command_line import quoted
 from builder.errors import BuilderError
 from builder.printable import printable
 from builder.shards.dataset import ShardDataset, Video, read_frames, read_offsets
-from trainer.data.clip_frames import POLICIES, Place, clip_frames
-from trainer.data.decode import decode_clip
+from trainer.data.clip_policy import POLICIES, Place, clip_frames
+from trainer.data.jpeg_decoding import decode_clip
 
 
 class NoSuchVideoError(BuilderError, IndexError):

@@ -28,7 +28,7 @@ from trainer.data.batches import training_batches
 from trainer.data.training_set import TrainingSet, gather, locate
 from trainer.distributed import ALONE
 from trainer.errors import TrainerError
-from trainer.network import backends, prepare
+from trainer.execution import backends, prepare
 from trainer.pretrain import Waiting, make_model
 from trainer.step import Stepper
 from trainer.training_state import TrainingState

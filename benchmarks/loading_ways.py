@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks.decoders import Library, Pair, difference
 from benchmarks.side_by_side import Measured, measure
 from builder.shards.dataset import Video, read_frames, read_offsets
-from trainer.data.clips import ClipReader, read_batches
+from trainer.data.clip_reader import ClipReader, read_batches
 
 BATCH = 32  # samples
 START = 6  # batches after which `read_batches` has touched all its buffers

@@ -26,11 +26,11 @@ from ascnet.progress import ProgressBar
 from trainer import pretrain
 from trainer.config.recipe_file import load_recipe, override
 from trainer.data.batches import training_batches
-from trainer.data.clips import ClipBatch
+from trainer.data.clip_reader import ClipBatch
 from trainer.data.packed_clips import PackedClips
 from trainer.data.training_set import TrainingSet, gather, locate
 from trainer.run import checkpoint
-from trainer.run.run import start_run
+from trainer.run.run_directory import start_run
 from trainer.schedules import target_momentum
 from trainer.step import Stepper
 

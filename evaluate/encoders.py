@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from evaluate.errors import EvaluateError
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.backbones.base import Backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config
 from trainer.pretrain import make_model
 from trainer.run.checkpoint import load_backbone
-from trainer.run.run import record_of
+from trainer.run.run_directory import record_of
 from trainer.weights.load import backbone_from_file, load_weights
 
 TRAINED, UNTRAINED = "trained", "untrained"

@@ -18,7 +18,7 @@ from trainer.config.validation import (
     range_rule,
     rate_rule,
 )
-from trainer.data.clip_frames import (
+from trainer.data.clip_policy import (
     POLICIES,
     clip_frames,
     clip_span,

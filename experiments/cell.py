@@ -38,7 +38,7 @@ from trainer.run import checkpoint
 from trainer.run.checkpoint import CONFIG_FILE, load_backbone
 from trainer.run.log import LOG_FILE
 from trainer.run.provenance import code
-from trainer.run.run import digest_of, must_be_same, record_of, start_run
+from trainer.run.run_directory import digest_of, must_be_same, record_of, start_run
 
 RESULT = "result.json"
 _CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from evaluate.protocol import Protocol, clips_of
 from evaluate.retrieval.cosine import CPU
 from evaluate.split import Parts, parts_of
 from trainer.config.settings import Device
-from trainer.network import backends
+from trainer.execution import backends
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.config.settings import Config
 from trainer.method.decorrelation import correlation
 from trainer.method.memory_bank import ClipLabels

@@ -8,13 +8,13 @@ from trainer.backbones.base import Backbone
 from trainer.config.settings import Config
 from trainer.data.augment import augment, draw_numbers
 from trainer.data.batches import training_batches
-from trainer.data.clips import ClipBatch
+from trainer.data.clip_reader import ClipBatch
 from trainer.data.training_set import TrainingSet
 from trainer.data.transfer import send
 from trainer.distributed import ALONE
 from trainer.errors import TrainerError
+from trainer.execution import backends, precision
 from trainer.method.memory_bank import ClipLabels
-from trainer.network import backends, precision
 from trainer.optimiser import make_optimiser
 from trainer.random_streams import AUGMENTATION, LAYERS, torch_seed
 from trainer.schedules import scaled_lr, target_momentum, total_steps, warmup_cosine

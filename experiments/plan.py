@@ -17,7 +17,7 @@ from trainer.config.settings import Config
 from trainer.errors import TrainerError
 from trainer.run.checkpoint import list_checkpoints
 from trainer.run.provenance import fingerprint
-from trainer.run.run import digest_of
+from trainer.run.run_directory import digest_of
 
 ASCNET, UNTRAINED, TRAINED = "ascnet", "untrained", "trained"
 KINDS = (ASCNET, UNTRAINED, TRAINED, *HAND_CRAFTED, *PEER_OF)

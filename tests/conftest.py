@@ -18,7 +18,7 @@ from trainer.config.recipe_file import load_recipe, override
 from trainer.config.settings import Config
 from trainer.data.training_set import TrainingSet, gather
 from trainer.pretrain import train
-from trainer.run.run import start_run
+from trainer.run.run_directory import start_run
 
 # What is computed here is small: two threads wait for each other longer than they work, and many
 # times as long where something else runs.

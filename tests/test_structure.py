@@ -15,7 +15,7 @@ ROOMS = {
     ),
     "trainer": (
         "errors float32 distributed random_streams config backbones data method schedules "
-        "optimiser sync_batch_norm network stop run weights training_state step pretrain"
+        "optimiser sync_batch_norm execution stop run weights training_state step pretrain"
     ),
     "evaluate": (
         "errors counts disk_errors identity_check protocol split published results "
@@ -71,7 +71,7 @@ def test_imports_run_one_way(room: str) -> None:
 
 
 def room_of(module: str) -> str:
-    """The sub-room, or the file of a room: "trainer.data" of "trainer.data.clips.ClipReader"."""
+    """The sub-room, or the file of a room: "trainer.data" of "trainer.data.augment.render"."""
     return ".".join(module.split(".")[:2])
 
 

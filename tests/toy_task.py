@@ -11,7 +11,7 @@ from evaluate.finetune.clips import LabelledVideos
 from evaluate.finetune.finetune import FinetuneJob
 from evaluate.finetune.settings import FinetuneSettings
 from evaluate.protocol import Protocol
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 
 CPU = torch.device("cpu")
 PROTOCOL = Protocol(frames=4, stride=2, size=16, clips=2)

@@ -15,9 +15,10 @@ from builder.atomic import only_writer
 from builder.progress import Progress, silent
 from trainer.config.settings import Config
 from trainer.data.batches import training_batches
-from trainer.data.clips import ClipBatch
+from trainer.data.clip_reader import ClipBatch
 from trainer.data.training_set import TrainingSet
 from trainer.distributed import ALONE, Rank, wait_for_all
+from trainer.execution import backends, prepare
 from trainer.method.ascnet import ASCNet
 from trainer.method.monitor import (
     bank_numbers,
@@ -26,10 +27,9 @@ from trainer.method.monitor import (
     neighbour_numbers,
     with_correlation,
 )
-from trainer.network import backends, prepare
 from trainer.run import checkpoint
 from trainer.run.log import TrainingLog
-from trainer.run.run import note_launch
+from trainer.run.run_directory import note_launch
 from trainer.schedules import total_steps
 from trainer.step import Stepper, Taken
 from trainer.stop import Stop

@@ -11,15 +11,15 @@ from torch import nn
 from trainer.config.settings import Config
 from trainer.data.augment import augment, draw_numbers
 from trainer.data.batches import part_size
-from trainer.data.clips import ClipBatch
+from trainer.data.clip_reader import ClipBatch
 from trainer.data.training_set import TrainingSet
 from trainer.data.transfer import send
 from trainer.distributed import Rank, own_pairs, wait_for_all
 from trainer.errors import TrainerError
+from trainer.execution import last_or_alone, precision
 from trainer.method.ascnet import Embeddings, Losses
 from trainer.method.guards import EarlyNumber, no_number, no_number_at_first
 from trainer.method.memory_bank import ClipLabels
-from trainer.network import last_or_alone, precision
 from trainer.random_streams import AUGMENTATION, LAYERS, torch_seed
 from trainer.run.checkpoint import write_state
 from trainer.schedules import scaled_lr, target_momentum, warmup_cosine

@@ -12,7 +12,8 @@ from ascnet.options import gathered
 from ascnet.progress import ProgressBar
 from ascnet.text import counted
 from builder.build.build import BuildSettings, BuildSummary, How, build
-from builder.catalog import READERS, shapes
+from builder.catalog import shapes
+from builder.catalog.all_datasets import READERS
 from builder.catalog.source import Catalog
 from builder.cores import usable_cores
 from builder.decode.engine import ENGINES

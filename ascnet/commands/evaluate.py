@@ -27,7 +27,7 @@ from evaluate.tasks import Reporters
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import is_remote, shown
 from trainer.errors import TrainerError
-from trainer.run.run import shards_of
+from trainer.run.run_directory import shards_of
 
 _TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips
 _CLASSIFIER = "classifier."  # begins the assignments that are for its recipe

@@ -14,7 +14,7 @@ from ascnet.device import pick_device
 from ascnet.options import gathered
 from ascnet.progress import ProgressBar
 from builder.command_line import command_line
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config
 from trainer.data.batches import must_be_shareable
@@ -26,7 +26,7 @@ from trainer.method.guards import must_be_finite
 from trainer.pretrain import train
 from trainer.run.checkpoint import CONFIG_FILE, RUNS, list_checkpoints, newest_run
 from trainer.run.dry_run import data_text, forecast, must_be_computable, slow_on_a_cpu
-from trainer.run.run import (
+from trainer.run.run_directory import (
     holds_run,
     is_of_this_launch,
     must_be_free,

@@ -11,8 +11,8 @@ from evaluate.errors import EvaluateError
 from evaluate.protocol import LAST, Protocol, clips_of
 from trainer.backbones.base import Backbone
 from trainer.data.augment import square_crop
+from trainer.data.clip_reader import ClipReader, read_batches
 from trainer.data.clip_sampler import ClipRequest
-from trainer.data.clips import ClipReader, read_batches
 
 UNIT = 8  # videos that are computed together, and done or not done together
 _MOST_CLIPS = 10 * UNIT  # a batch

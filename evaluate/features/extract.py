@@ -19,7 +19,7 @@ from evaluate.features.store_writer import Origin, StoreWriter
 from evaluate.protocol import Protocol, clips_of
 from trainer.config.settings import Device
 from trainer.data.clip_sampler import ClipRequest
-from trainer.network import backends
+from trainer.execution import backends
 from trainer.run.provenance import code, fingerprint
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, clips_of
-from trainer.data.clip_frames import Place, clip_frames, random_start
+from trainer.data.clip_policy import Place, clip_frames, random_start
 from trainer.data.clip_sampler import ClipRequest, Permutations, timings_of
 from trainer.random_streams import CLIPS, generator_of
 

@@ -31,7 +31,7 @@ from evaluate.finetune.settings import NO_INFLUENCE, FinetuneSettings, train_pro
 from evaluate.finetune.trainer import Learner
 from evaluate.protocol import Protocol, clips_of
 from trainer.data.augment import augment, draw_numbers
-from trainer.data.clips import ClipBatch, ClipReader, read_batches
+from trainer.data.clip_reader import ClipBatch, ClipReader, read_batches
 from trainer.data.transfer import on_device, send
 from trainer.random_streams import AUGMENTATION, torch_seed
 from trainer.schedules import total_steps

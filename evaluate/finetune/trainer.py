@@ -11,8 +11,8 @@ from evaluate.errors import EvaluateError
 from evaluate.finetune.classifier import Classifier
 from evaluate.finetune.settings import FinetuneSettings
 from trainer.config.settings import Device, Optim
+from trainer.execution import backends, precision
 from trainer.method.guards import EarlyNumber
-from trainer.network import backends, precision
 from trainer.optimiser import make_optimiser
 from trainer.random_streams import LAYERS, torch_seed
 from trainer.run.checkpoint import step_of
@@ -75,7 +75,7 @@ class Learner:
         return logits
 
     def multiplying(self, benchmark: bool | None = None) -> AbstractContextManager[None]:
-        """How the process multiplies while this learns or is tested (trainer/network.py)."""
+        """How the process multiplies while this learns or is tested (trainer/execution.py)."""
         return backends(self._how, self.device, benchmark)
 
     def end_epoch(self, epoch: int, loss: float, held_out_top1: float | None) -> None:

@@ -17,7 +17,7 @@ from builder.decode.frames import FrameSettings
 from evaluate.errors import EvaluateError
 from evaluate.pages.results import read_results
 from tests.evaluate.stores import held
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.errors import TrainerError
 
 QUICK = ("--set", "classifier.epochs=1", "--set", "classifier.batch=4")

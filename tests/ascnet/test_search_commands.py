@@ -23,7 +23,7 @@ from evaluate.features.store import Features, unfinished
 from evaluate.protocol import protocol_of
 from tests.commands import run_ascnet
 from tests.evaluate.stores import held
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.errors import TrainerError
 from trainer.weights.export import export
 

@@ -15,7 +15,7 @@ import torch
 
 from tests.commands import run_ascnet
 from tests.conftest import TINY
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.run.checkpoint import load_last
 
 SETTINGS = [word for change in TINY for word in ("--set", change)]

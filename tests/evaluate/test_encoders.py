@@ -6,11 +6,11 @@ import torch
 
 from evaluate.encoders import of_file, of_run, recipe_for
 from evaluate.errors import EvaluateError
-from trainer.backbones import BACKBONES, make_backbone
+from trainer.backbones.all_backbones import BACKBONES, make_backbone
 from trainer.config import recipe_file
 from trainer.pretrain import make_model, train
 from trainer.run.checkpoint import load_backbone
-from trainer.run.run import start_run
+from trainer.run.run_directory import start_run
 
 
 def test_the_untrained_one_is_what_training_began_with(finished_run, tiny):

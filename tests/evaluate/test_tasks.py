@@ -23,7 +23,7 @@ from evaluate.request import ON_THE_FLY, Question, result_path
 from evaluate.results import table
 from evaluate.tasks import evaluate
 from tests.evaluate.changed_videos import changed_videos
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.run.trained_videos import TRAINING_VIDEOS_FILE
 
 CPU = torch.device("cpu")

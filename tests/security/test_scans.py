@@ -14,7 +14,7 @@ from builder.shards.jpeg import open_frame
 from builder.shards.jpeg_scans import MOST_SCANS, must_have_few_scans
 from builder.shards.verify import _undecodable
 from builder.shards.video_row import VideoRow
-from trainer.data.decode import decode_clip
+from trainer.data.jpeg_decoding import decode_clip
 from trainer.errors import TrainerError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)

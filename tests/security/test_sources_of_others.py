@@ -13,7 +13,7 @@ from trainer.config.recipe_file import override
 from trainer.data.streaming.reader import stream_shards
 from trainer.data.streaming.transport import shown, url_of, without_password
 from trainer.errors import TrainerError
-from trainer.run.run import new_folder, record_of, sources_to_resume, start_run
+from trainer.run.run_directory import new_folder, record_of, sources_to_resume, start_run
 
 
 @pytest.fixture

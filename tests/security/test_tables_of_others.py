@@ -28,8 +28,8 @@ from tests.commands import refused, run_ascnet
 from tests.security.traps import Trap
 from trainer.config.recipe_file import override
 from trainer.data.batches import training_batches
-from trainer.data.clips import read_batches
-from trainer.data.decode import decoded_size
+from trainer.data.clip_reader import read_batches
+from trainer.data.jpeg_decoding import decoded_size
 from trainer.data.streaming.reader import stream_shards
 from trainer.data.training_set import gather
 from trainer.distributed import ALONE

@@ -18,7 +18,7 @@ from trainer.config.recipe_file import dump, override
 from trainer.data.batches import part_size
 from trainer.distributed import Rank, gather_pairs, own_pairs, sum_over_ranks, together, world
 from trainer.errors import TrainerError
-from trainer.run.run import start_run
+from trainer.run.run_directory import start_run
 
 STEPS = """
 import sys
@@ -29,7 +29,7 @@ torch.Tensor.float = torch.Tensor.double
 from trainer import pretrain
 from trainer.config import recipe_file
 from trainer.data.batches import training_batches
-from trainer.network import prepare
+from trainer.execution import prepare
 from trainer.distributed import together
 from trainer.training_state import TrainingState
 from trainer.step import Stepper

@@ -8,8 +8,8 @@ from trainer import float32, pretrain
 from trainer.config.recipe_file import override
 from trainer.config.settings import Device
 from trainer.distributed import Rank
+from trainer.execution import backends
 from trainer.float32 import float32_products
-from trainer.network import backends
 
 BEFORE = [(), *((way,) for way in WAYS), *pairwise(WAYS), *pairwise(reversed(WAYS))]
 EXACT = {

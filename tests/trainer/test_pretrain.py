@@ -21,7 +21,7 @@ from trainer.errors import TrainerError
 from trainer.method.ascnet import ASCNet
 from trainer.run.checkpoint import list_checkpoints, load_last
 from trainer.run.log import LOG_FILE, TIMES, TrainingLog
-from trainer.run.run import start_run
+from trainer.run.run_directory import start_run
 from trainer.step import Stepper
 from trainer.training_state import TrainingState
 

@@ -47,7 +47,7 @@ def load(path: Path) -> Config:
     except ValueError as error:
         raise TrainerError(f"{path} is no TOML: {error}.") from error
     table.setdefault("recipe", path.stem)
-    table.pop("run", None)  # a run's own record, see trainer.run.run
+    table.pop("run", None)  # a run's own record, see trainer.run.run_directory
     settings: Config = apply(Config(), table, str(path))
     return settings
 

@@ -6,8 +6,8 @@ import torch
 
 from builder.cores import usable_cores
 from trainer.config.settings import Config, Data
+from trainer.data.clip_reader import ClipBatch, ClipReader, read_batches
 from trainer.data.clip_sampler import Batches, Pairs, pair_requests
-from trainer.data.clips import ClipBatch, ClipReader, read_batches
 from trainer.data.streaming.order import choose_streams
 from trainer.data.streaming.reader import Streaming, stream_requests, stream_shards
 from trainer.data.streaming.transport import is_remote

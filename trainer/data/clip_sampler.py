@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from builder.shards.dataset import Video
-from trainer.data.clip_frames import (
+from trainer.data.clip_policy import (
     Place,
     clip_frames,
     clock_of,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from builder.shards.dataset import Video
-from trainer.data.decode import decoded_size
+from trainer.data.jpeg_decoding import decoded_size
 
 _MARGIN = 8 / 7  # of the short side over the clip's, to crop from: 128 for 112, 256 for 224
 

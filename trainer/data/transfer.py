@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from trainer.data.clips import ClipBatch
+from trainer.data.clip_reader import ClipBatch
 
 
 def on_device(

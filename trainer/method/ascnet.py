@@ -30,7 +30,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.config.settings import Model, Objective
 from trainer.distributed import gather_pairs, sum_over_ranks, world
 from trainer.method.decorrelation import correlation

@@ -14,7 +14,7 @@ import torch
 
 from builder.atomic import give_name, partials_in, write_partial
 from builder.command_line import quoted
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.backbones.base import Backbone
 from trainer.config.recipe_file import MAY_CHANGE, differing, parse
 from trainer.config.recipe_file import load as load_config

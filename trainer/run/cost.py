@@ -12,9 +12,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.config.settings import Config, Optim
+from trainer.execution import AUTOCAST
 from trainer.method.ascnet import Encoder, mlp
 from trainer.method.memory_bank import MemoryBank
-from trainer.network import AUTOCAST
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from trainer.backbones import BACKBONES, make_backbone
+from trainer.backbones.all_backbones import BACKBONES, make_backbone
 from trainer.backbones.base import Backbone
 from trainer.errors import TrainerError
 from trainer.weights.file_kind import is_safetensors

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.catalog import READERS, kinetics, official_counts
+from builder.catalog import kinetics, official_counts
+from builder.catalog.all_datasets import READERS
 from builder.catalog.source import Catalog
 from tests.builder.catalog.trees import NFC, NFD, refusal, touch, write
 

@@ -6,9 +6,9 @@ import torch
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import UNIT, Pooled, encode
 from evaluate.protocol import Protocol, clips_of
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.data.augment import square_crop
-from trainer.data.clips import ClipReader, read_batches
+from trainer.data.clip_reader import ClipReader, read_batches
 
 CPU = torch.device("cpu")
 PROTOCOL = Protocol(frames=4, stride=1, size=16, clips=3)

@@ -13,7 +13,7 @@ from evaluate.finetune.settings import (
     train_protocol,
 )
 from evaluate.protocol import Protocol
-from trainer.backbones import BACKBONES
+from trainer.backbones.all_backbones import BACKBONES
 
 PAPER = [name for name in recipes() if not name.startswith("demo")]
 RUN = Protocol(frames=8, stride=2, fps=12.0, size=32, clips=5, crops=1, layer="layer3")

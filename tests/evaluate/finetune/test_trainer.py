@@ -8,7 +8,7 @@ from evaluate.finetune.classifier import Classifier
 from evaluate.finetune.settings import FinetuneSettings
 from evaluate.finetune.trainer import Learner, learning_rate
 from evaluate.protocol import Protocol
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 
 CPU = torch.device("cpu")
 PROTOCOL = Protocol(frames=4, size=16)

@@ -17,7 +17,7 @@ from evaluate.probe.linear import LabelledRows, Sgd, fit_sgd
 from evaluate.protocol import Protocol
 from evaluate.search import duplicates
 from tests.float32_state import WAYS, look, multiplying
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 
 CPU = torch.device("cpu")
 WAYS_NOW = (WAYS[0], "torch.backends.fp32_precision = 'tf32'")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.trainer.torchvision_shapes import torchvision_shapes
-from trainer.backbones import BACKBONES, make_backbone
+from trainer.backbones.all_backbones import BACKBONES, make_backbone
 from trainer.backbones.base import Backbone
 from trainer.backbones.r3d import r3d18
 from trainer.errors import TrainerError

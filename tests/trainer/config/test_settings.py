@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from trainer.backbones import BACKBONES
+from trainer.backbones.all_backbones import BACKBONES
 from trainer.config import recipe_file
 from trainer.config.recipe_file import load_recipe, override
 from trainer.config.settings import Config

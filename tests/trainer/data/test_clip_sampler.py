@@ -4,7 +4,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from trainer.data.clip_frames import clip_frames, even_starts
+from trainer.data.clip_policy import clip_frames, even_starts
 from trainer.data.clip_sampler import (
     Batches,
     Pairs,

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.config.recipe_file import override
 from trainer.errors import TrainerError
 from trainer.method.guards import CollapseGuard, EarlyNumber, must_be_finite

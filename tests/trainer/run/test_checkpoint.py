@@ -10,7 +10,7 @@ from trainer import pretrain
 from trainer.config import recipe_file
 from trainer.errors import TrainerError
 from trainer.run import checkpoint
-from trainer.run.run import must_be_same
+from trainer.run.run_directory import must_be_same
 
 
 def test_the_last_two_are_kept(tmp_path):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from ascnet.commands.export import command
 from tests.trainer.torchvision_shapes import torchvision_shapes
-from trainer.backbones import make_backbone
+from trainer.backbones.all_backbones import make_backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config
 from trainer.data.augment import MEAN, STD

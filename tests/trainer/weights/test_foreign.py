@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests import foreign_networks
-from trainer.backbones import BACKBONES, make_backbone
+from trainer.backbones.all_backbones import BACKBONES, make_backbone
 from trainer.errors import TrainerError
 from trainer.weights.foreign import rename
 from trainer.weights.load import backbone_from_file, load_weights

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trainer.backbones import BACKBONES, make_backbone
+from trainer.backbones.all_backbones import BACKBONES, make_backbone
 from trainer.errors import TrainerError
 from trainer.run.checkpoint import list_checkpoints
 from trainer.weights.export import export

@@ -20,6 +20,7 @@ from tests.trainer.data.streaming.test_retrying import (
     is_gone,
     serve,
 )
+from trainer.data.clip_reader import ClipReader, read_batches
 from trainer.data.clip_sampler import (
     Batches,
     ClipRequest,
@@ -28,7 +29,6 @@ from trainer.data.clip_sampler import (
     draw_pair,
     timings_of,
 )
-from trainer.data.clips import ClipReader, read_batches
 from trainer.data.streaming import reader
 from trainer.data.streaming.reader import Streaming, stream_requests, stream_shards
 from trainer.distributed import ALONE, Rank

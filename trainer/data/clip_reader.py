@@ -18,7 +18,7 @@ import torch
 from builder.cores import usable_cores
 from builder.shards.dataset import Video, read_frames, read_offsets
 from trainer.data.clip_sampler import ClipRequest
-from trainer.data.decode import decode_clip, decoded_size
+from trainer.data.jpeg_decoding import decode_clip, decoded_size
 from trainer.data.packed_clips import PackedClips, Size, bytes_of
 from trainer.errors import TrainerError
 

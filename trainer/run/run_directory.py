@@ -21,7 +21,7 @@ from builder.atomic import only_writer, write_atomically
 from builder.command_line import command_line
 from builder.regular_file import open_regular
 from builder.shards.dataset import ShardDataset
-from trainer.backbones import check_backbone
+from trainer.backbones.all_backbones import check_backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config
 from trainer.config.toml_text import read_toml

@@ -8,9 +8,9 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
 from builder.shards.dataset import ShardDataset, read_frames, read_offsets
+from trainer.data.clip_reader import ClipReader, read_batches
 from trainer.data.clip_sampler import ClipRequest
-from trainer.data.clips import ClipReader, read_batches
-from trainer.data.decode import decoded_size
+from trainer.data.jpeg_decoding import decoded_size
 from trainer.data.packed_clips import bytes_of
 from trainer.errors import TrainerError
 

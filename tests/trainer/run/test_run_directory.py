@@ -7,7 +7,7 @@ import pytest
 from trainer.config.recipe_file import override
 from trainer.data.training_set import gather
 from trainer.errors import TrainerError
-from trainer.run.run import (
+from trainer.run.run_directory import (
     is_of_this_launch,
     is_run,
     must_be_same,

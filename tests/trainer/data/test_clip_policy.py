@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.config.settings import SHORT_VIDEOS
-from trainer.data.clip_frames import (
+from trainer.data.clip_policy import (
     POLICIES,
     Place,
     centred_start,

@@ -1,0 +1,49 @@
+"""3D-CNNs by name. Each maps float32 N x 3 x T x H x W to a feature map N x C x T' x H' x W'."""
+
+from collections.abc import Callable
+
+from trainer.backbones.base import Backbone
+from trainer.backbones.c3d import c3d
+from trainer.backbones.r2plus1d import r2plus1d18
+from trainer.backbones.r2plus1d_vcop import r2plus1d_vcop
+from trainer.backbones.r3d import r3d18, r3d_tiny
+from trainer.backbones.r3d18_tclr import r3d18_tclr
+from trainer.backbones.resnet18_hara import resnet18_hara
+from trainer.backbones.s3d import s3d, s3dg
+from trainer.backbones.s3d_coclr import s3d_coclr
+from trainer.backbones.s3dg_rspnet import s3dg_rspnet
+from trainer.errors import TrainerError
+
+BACKBONES: dict[str, Callable[[], Backbone]] = {
+    "r3d18": r3d18,
+    "r3d-tiny": r3d_tiny,
+    "r2plus1d18": r2plus1d18,
+    "c3d": c3d,
+    "s3d": s3d,
+    "s3dg": s3dg,
+    # Those of other projects' checkpoints. Where one would compute something else with weights of
+    # the same names and shapes, its names differ, so that no file loads into the wrong one.
+    "resnet18-hara": resnet18_hara,
+    "r2plus1d-vcop": r2plus1d_vcop,
+    "r3d18-tclr": r3d18_tclr,
+    "s3d-coclr": s3d_coclr,
+    "s3dg-rspnet": s3dg_rspnet,
+}
+
+
+def make_backbone(name: str) -> Backbone:
+    """A backbone with fresh weights from torch's global generator.
+
+    Raises TrainerError for a name that is not there.
+    """
+    check_backbone(name)
+    return BACKBONES[name]()
+
+
+def check_backbone(name: str) -> None:
+    """Raises TrainerError for a name that is not there."""
+    if name not in BACKBONES:
+        raise TrainerError(
+            f"model.backbone is {name!r}, which this version does not have; it has "
+            f"{', '.join(BACKBONES)}. Choose one with --set model.backbone=NAME."
+        )
