@@ -80,9 +80,17 @@ def test_two_runs_same_json_but_for_times(subjects, tiny, dataset, task):
 
 
 def test_all_splits_mean_and_spread(subjects, tiny, shards):
-    dataset = changed_videos(shards, lambda i, v: {"splits": v.splits | {"2": FLIP[v.splits["1"]]}})
+    """Of a factor that nothing tells: the splits differ."""
+    dataset = changed_videos(
+        shards,
+        lambda i, v: {
+            "splits": v.splits | {"2": FLIP[v.splits["1"]]},
+            "factors": {"chance": i * 7 % 5 % 2},
+        },
+    )
     dataset.splits = lambda: {"1": {"train", "test"}, "2": {"train", "test"}, "3": {"train"}}
-    result = evaluate(question_of("retrieval", tiny, split="all"), subjects, dataset, CPU)
+    question = question_of("retrieval", tiny, split="all", factor="chance")
+    result = evaluate(question, subjects, dataset, CPU)
     assert list(result["splits"]) == ["1", "2"]
     one, two = (split["results"]["trained"]["mAP"] for split in result["splits"].values())
     assert one != two and result["results"]["trained"]["mAP"] == pytest.approx((one + two) / 2)
