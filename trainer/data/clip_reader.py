@@ -22,7 +22,7 @@ from trainer.data.jpeg_decoding import decode_clip, decoded_size
 from trainer.data.packed_clips import PackedClips, Size, bytes_of
 from trainer.errors import TrainerError
 
-_AHEAD = 3  # batches that are being filled while one is in use
+HELD = 4  # batches in memory: one is in use, and the others are being filled
 _ROOM = 1.125  # of a new buffer for frames of several sizes: the next batch may need a little more
 _SLACK = 1.5  # a buffer that is larger than this times a batch was made for an odd one: it goes
 _REMEMBERED = 20_000  # videos whose frames' places are kept in memory, about a kilobyte each
@@ -109,7 +109,7 @@ def read_batches(
         try:
             for batch in requests:
                 start(batch)
-                if len(waiting) > _AHEAD:
+                if len(waiting) == HELD:
                     yield from finish()
             while waiting:
                 yield from finish()
@@ -124,11 +124,11 @@ def read_batches(
 def _must_fit(needed: int, sizes: Sequence[Size], length: int) -> None:
     """Raises TrainerError for a batch that no memory of this machine holds."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if (_AHEAD + 1) * needed > there:
+    if HELD * needed > there:
         height, width = max(sizes, key=prod)
         raise TrainerError(
             f"A batch of {len(sizes)} clips of {length} frames, the largest of {width} x {height} "
-            f"pixels, takes {needed / 1e9:.0f} GB, and {_AHEAD + 1} are read at a time; this "
+            f"pixels, takes {needed / 1e9:.0f} GB, and {HELD} are read at a time; this "
             f"machine has {there / 1e9:.0f} GB. Build the videos with a smaller --short-side, or "
             "take fewer frames or a smaller batch."
         )

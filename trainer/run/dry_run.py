@@ -1,8 +1,13 @@
 """What a run would take, in words, before it is begun."""
 
+from statistics import mean
+
 from trainer.config.settings import Config
 from trainer.data.batches import is_streamed, part_size
+from trainer.data.clip_reader import HELD
 from trainer.data.frame_size import enlarged
+from trainer.data.jpeg_decoding import decoded_size
+from trainer.data.packed_clips import bytes_of
 from trainer.data.training_set import TrainingSet
 from trainer.errors import TrainerError
 from trainer.run.cost import estimate
@@ -20,6 +25,7 @@ def data_text(settings: Config, data: TrainingSet) -> str:
         f"({counts['built']} of {counts['expected']} built)"
         for source, counts in data.counts.items()
     ]
+    lines.append(_frames_text(settings, data))
     if is_streamed(clips, data):
         lines.append(f"Shards are streamed, {clips.shuffle_buffer} videos are shuffled at a time")
     if data.short:
@@ -55,6 +61,18 @@ def data_text(settings: Config, data: TrainingSet) -> str:
         if settings.objective.appearance_contrast:
             lines.append("Warning: objective.appearance_contrast finds no other video, either.")
     return "\n".join(lines)
+
+
+def _frames_text(settings: Config, data: TrainingSet) -> str:
+    """What the frames of clips and of batches take."""
+    clips, optim = settings.data, settings.optim
+    sizes = [decoded_size(v.height, v.width, clips.short_side) for v in data.videos]
+    of_clips = [bytes_of([size], clips.frames) / 1e6 for size in sizes]
+    batch = 2 * optim.batch / optim.accumulate * mean(of_clips)
+    return (
+        f"A clip's decoded frames take {mean(of_clips):.3g} MB, at most {max(of_clips):.3g}; those "
+        f"of a batch {batch:.3g} MB, over all ranks, and {HELD} batches are in memory"
+    )
 
 
 def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
