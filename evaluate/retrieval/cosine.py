@@ -20,7 +20,7 @@ from evaluate.errors import EvaluateError
 
 CPU = torch.device("cpu")
 Pair = tuple[np.ndarray, np.ndarray]  # of the gallery, of the queries
-_BLOCK = 2**23  # float32 numbers of the gallery that are scaled at a time (32 MiB)
+_BLOCK = 2**22  # float32 numbers of the gallery that are scaled at a time (16 MiB)
 _PRODUCTS = 2**18  # float64 products that are held at a time (2 MiB: they stay in the cache)
 _UNIT_ROUNDOFF = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 

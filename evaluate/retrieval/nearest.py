@@ -17,7 +17,7 @@ from evaluate.retrieval.cosine import CPU, Cosines, Pair
 from trainer.float32 import float32_products
 
 NOTHING = -1  # in place of a position
-QUERY_BLOCK = 128  # queries; a block of products with channels = 512 is 8 MiB
+QUERY_BLOCK = 1024  # queries; a block of products with channels = 512 is 32 MiB
 SEGMENT = 32  # neighbouring products whose maximum is taken first
 FLOAT64_SCORES = 2**25  # held at a time (256 MiB), where whole rows of scores are needed
 
@@ -83,10 +83,13 @@ def _candidates(cosines: Cosines, k: int, progress: Progress) -> tuple[torch.Ten
     kept = k + max(16, k // 2)
     best = units.new_full((len(units), kept), -torch.inf)
     rows = torch.zeros(best.shape, dtype=torch.int64, device=units.device)
+    products = units.new_empty(0)  # used again and again: fresh memory costs page faults
     for block, gallery in cosines.gallery_units(torch.float32):
         for start in range(0, len(units), QUERY_BLOCK):
             some = slice(start, start + QUERY_BLOCK)
-            products = cosines.without_siblings(units[some] @ gallery.T, some, block)
+            shape = len(units[some]), len(gallery)
+            torch.mm(units[some], gallery.T, out=products.resize_(shape))
+            cosines.without_siblings(products, some, block)
             values, columns = _largest(products, kept, best[some, -1:])
             merged = torch.cat([best[some], values], dim=1).topk(kept, dim=1)
             best[some] = merged.values
