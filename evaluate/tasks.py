@@ -1,7 +1,8 @@
 """The tasks: an encoder and a data set to a result.
 
-A new task has its name in request.TASKS, its title in results.TITLES, its columns and its call
-below, its figures in measures.py, and what others published in published.py.
+A new task has its name in request.TASKS, what it compares by in `request.Question`, its title in
+results.TITLES, its columns and its call below, its figures in measures.py, what others published in
+published.py, and its options and help in ascnet/commands/evaluate.py.
 
 A result is a dictionary, written as JSON to `results/` of the run:
 
@@ -145,8 +146,10 @@ class _Evaluation:
             rows = measures.retrieval_of(features, parts, question.centring, *how)
         elif question.task == "knn":
             rows = {"": measures.knn_of(features, parts, question.centring, *how)}
-        else:
+        elif question.task == "linear":
             rows = {"": measures.linear_of(features, parts, question.probe, *how)}
+        else:
+            raise ValueError(f"There is no measure of the task {question.task!r}")
         for measure in rows.values():
             measure.details["features_by"] = stored.code
         return rows
