@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ascnet.device import pick_device
+import torch
+
 from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.build.records import clear
 from builder.catalog import folder as folder_reader
@@ -209,20 +210,13 @@ def check_rates(dataset: ShardDataset, protocol: Protocol) -> None:
 
 
 def embed(
-    dataset: ShardDataset,
-    store: Path,
-    subject: Subject,
-    protocol: Protocol,
-    told: Listener,
-    *,
-    overwrite: bool = False,
+    extraction: Extraction, store: Path, told: Listener, *, overwrite: bool = False
 ) -> Features:
     """The features of all videos of a data set, from `store` if they are there, else written to it.
 
     Raises EvaluateError as `extract` does, or if the protocol does not fit the videos.
     """
-    check_rates(dataset, protocol)
-    extraction = Extraction(subject, protocol, dataset, pick_device())
+    check_rates(extraction.dataset, extraction.protocol)
     extract(store, extraction, told.features, overwrite=overwrite)
     return Features(store)
 
@@ -232,6 +226,7 @@ def query_features(
     gallery: Features,
     subject: Subject,
     protocol: Protocol,
+    device: torch.device,
     scratch: Path,
 ) -> Features:
     """The features of one video file, of the kind of the gallery's; shards and store go to
@@ -247,4 +242,5 @@ def query_features(
     dataset = build_shards(catalog_of([query]), scratch / "shards", frames, Listener())
     if protocol.every and not dataset.videos[0].fps:
         protocol = replace(protocol, every=0.0)
-    return embed(dataset, scratch / "query.h5", subject, protocol, Listener())
+    extraction = Extraction(subject, protocol, dataset, device)
+    return embed(extraction, scratch / "query.h5", Listener())

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from ascnet import embedding
+from ascnet.device import pick_device
 from ascnet.encoders import EncoderChoice
 from ascnet.options import NumberRange, gathered, with_weights
 from ascnet.progress import ProgressBar
@@ -14,6 +15,7 @@ from builder.command_line import quoted
 from builder.printable import printable
 from builder.shards.dataset import ShardDataset, find_datasets
 from evaluate.encoders import Subjects
+from evaluate.features.extract import Extraction
 from evaluate.features.store import must_be_free
 from evaluate.protocol import Protocol, protocol_of
 from trainer.data.frame_size import enlarged
@@ -95,9 +97,8 @@ def command(
             dataset = embedding.build_shards(catalog, folder, frames, told, overwrite=overwrite)
         if small := enlarged(dataset.videos, protocol.size, protocol.short_side):
             click.echo(small)
-        features = embedding.embed(
-            dataset, store, subjects.trained, protocol, told, overwrite=overwrite
-        )
+        extraction = Extraction(subjects.trained, protocol, dataset, pick_device())
+        features = embedding.embed(extraction, store, told, overwrite=overwrite)
     clips = (
         f"a clip about every {protocol.every:g} s" if protocol.every else f"{protocol.clips} each"
     )

@@ -17,7 +17,7 @@ from builder.printable import printable
 from builder.text_table import aligned
 from evaluate.features.store import Features
 from evaluate.search.duplicates import DuplicatePair, find_pairs, groups_of, joined_groups, leaks_of
-from evaluate.search.search import CENTRINGS, FEWEST, centre_of, different_videos, span_text
+from evaluate.search.search import FEWEST, SEARCH_CENTRINGS, centre_of, different_videos, span_text
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Duplicates:
 @click.option("--leaks", "only_leaks", is_flag=True, help="Only pairs across the parts of a split.")
 @click.option(
     "--centring",
-    type=click.Choice(CENTRINGS),
-    default=CENTRINGS[0],
+    type=click.Choice(SEARCH_CENTRINGS),
+    default=SEARCH_CENTRINGS[0],
     show_default=True,
     help="What is taken from all features before cosines: the store's mean, or nothing.",
 )

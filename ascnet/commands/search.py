@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ascnet import embedding
+from ascnet.device import pick_device
 from ascnet.encoders import EncoderChoice, newest_store, protocol_in, subject_of
 from ascnet.options import gathered
 from ascnet.text import counted
@@ -17,8 +18,8 @@ from builder.text_table import aligned
 from evaluate.features.store import Features
 from evaluate.pages.search import search_page
 from evaluate.search.search import (
-    CENTRINGS,
     FEWEST,
+    SEARCH_CENTRINGS,
     Match,
     centre_of,
     different_videos,
@@ -52,8 +53,8 @@ from evaluate.search.search import (
 @click.option("--recipe", help="With --weights.  [default: the one that the store names]")
 @click.option(
     "--centring",
-    type=click.Choice(CENTRINGS),
-    default=CENTRINGS[0],
+    type=click.Choice(SEARCH_CENTRINGS),
+    default=SEARCH_CENTRINGS[0],
     show_default=True,
     help="What is taken from all features before cosines: the store's mean, or nothing.",
 )
@@ -86,7 +87,9 @@ def command(
         encoder = replace(encoder, recipe=str(gallery.attributes["recipe"]))
     subject = subject_of(gallery, encoder.subjects(), str(encoder.run or encoder.weights))
     with tempfile.TemporaryDirectory() as scratch:
-        clips = embedding.query_features(query, gallery, subject, protocol, Path(scratch))
+        clips = embedding.query_features(
+            query, gallery, subject, protocol, pick_device(), Path(scratch)
+        )
         centre = centre_of(gallery, centring)
         matches = search(gallery, clips.clip_features, count, centre)
         how = _how(gallery, clips, bool(centre.any()), centring)

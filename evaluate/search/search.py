@@ -8,7 +8,7 @@ import torch
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
 
-CENTRINGS = ("gallery mean", "none")
+SEARCH_CENTRINGS = ("gallery mean", "none")
 FEWEST = 10  # videos that a mean is taken of; of fewer it is mostly the videos themselves
 ALIKE = 0.998  # cosine of raw features: copies that are encoded again, mostly; seldom others
 _SAMPLE = 1000  # videos that are looked at for how many are alike
@@ -33,7 +33,7 @@ class Match:
     query_clip: int
 
 
-def centre_of(store: Features, centring: str = CENTRINGS[0]) -> np.ndarray:
+def centre_of(store: Features, centring: str = SEARCH_CENTRINGS[0]) -> np.ndarray:
     """What to take from every feature before cosines: float32, channels.
 
     `gallery mean`: the mean of the store's videos, each counting the same however long it is.
@@ -41,8 +41,8 @@ def centre_of(store: Features, centring: str = CENTRINGS[0]) -> np.ndarray:
     videos are nearly the same, these count as one: their mean would be the videos themselves, and
     little but noise would be left of them. `none`, or fewer than FEWEST different videos: zeros.
     """
-    if centring not in CENTRINGS:
-        raise EvaluateError(f"centring is {centring!r}; it takes {', '.join(CENTRINGS)}.")
+    if centring not in SEARCH_CENTRINGS:
+        raise EvaluateError(f"centring is {centring!r}; it takes {', '.join(SEARCH_CENTRINGS)}.")
     weights = _weights(store.features)
     if centring == "none" or weights.sum() < FEWEST - 0.5:
         return np.zeros(store.features.shape[1], np.float32)

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from ascnet import embedding
 from ascnet.embedding import (
@@ -23,9 +24,12 @@ from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
+from evaluate.features.extract import Extraction
 from evaluate.protocol import protocol_of
 from tests.drawn_motion import as_schema_2
 from trainer.run.provenance import fingerprint
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -112,7 +116,7 @@ def test_a_query_has_frames_as_its_gallery(make_video, shards, tmp_path, trained
     gallery = gallery_of(shards)
     assert query_settings(gallery, protocol) == FrameSettings(short_side=32)
     query = make_video(tmp_path / "q.mp4", frames=30, size="160x120")
-    asked = query_features(query, gallery, trained.trained, protocol, tmp_path / "scratch")
+    asked = query_features(query, gallery, trained.trained, protocol, CPU, tmp_path / "scratch")
     assert ShardDataset(asked.shards).videos[0].height == 32
     assert not caplog.records
 
@@ -164,12 +168,12 @@ def test_unreadable_videos_are_counted_and_the_rest_goes_on(make_video, tmp_path
     dataset = built(store, folder, frame_settings([], protocol), told)
     assert "4 expected, 2 built, 2 failed: empty file 1, not a video 1" in said[0]
     assert "not in it: c.mp4 (not a video), d.mp4 (empty file)" in said[0]
-    found = embed(dataset, store, trained.trained, protocol, Listener())
+    found = embed(Extraction(trained.trained, protocol, dataset, CPU), store, Listener())
     assert found.names == ["a.mp4", "b.mp4"]
     assert found.clip_video.tolist() == [0] * 5 + [1]  # about every half second of 2.4 s
     assert found.shards == tmp_path / "x.shards"
     before = store.stat().st_mtime_ns
-    embed(dataset, store, trained.trained, protocol, Listener())
+    embed(Extraction(trained.trained, protocol, dataset, CPU), store, Listener())
     assert store.stat().st_mtime_ns == before
 
 
@@ -186,13 +190,15 @@ def test_stopped_and_given_again_it_goes_on(video_folder, tmp_path, trained):
         built(store, video_folder, told=Listener(building=stop))
     dataset = built(store, video_folder)
     with pytest.raises(StopError):
-        embed(dataset, store, trained.trained, protocol, Listener(features=stop))
+        embed(Extraction(trained.trained, protocol, dataset, CPU), store, Listener(features=stop))
     assert not store.exists()
     steps = []
     said = Listener(features=lambda done, total, text: steps.append(done))
-    found = embed(dataset, store, trained.trained, protocol, said)
+    found = embed(Extraction(trained.trained, protocol, dataset, CPU), store, said)
     assert steps == [16]  # the first eight were there
-    fresh = embed(dataset, tmp_path / "y.h5", trained.trained, protocol, Listener())
+    fresh = embed(
+        Extraction(trained.trained, protocol, dataset, CPU), tmp_path / "y.h5", Listener()
+    )
     assert (found.clip_features == fresh.clip_features).all()
 
 
@@ -228,9 +234,16 @@ def test_an_unknown_frame_rate_is_said_before_anything_is_computed(
     with pytest.raises(
         EvaluateError, match=r"1 of 16 videos have no known .* --every 0 for 5 .* --shards "
     ):
-        embed(dataset, tmp_path / "x.h5", trained.trained, protocol, Listener())
+        embed(Extraction(trained.trained, protocol, dataset, CPU), tmp_path / "x.h5", Listener())
     evenly = protocol_of(trained.settings)
-    assert len(embed(dataset, tmp_path / "x.h5", trained.trained, evenly, Listener()).names) == 16
+    assert (
+        len(
+            embed(
+                Extraction(trained.trained, evenly, dataset, CPU), tmp_path / "x.h5", Listener()
+            ).names
+        )
+        == 16
+    )
 
 
 def test_a_query_of_an_unknown_rate_is_cut_evenly(make_video, tmp_path, trained, monkeypatch):
@@ -245,9 +258,9 @@ def test_a_query_of_an_unknown_rate_is_cut_evenly(make_video, tmp_path, trained,
     query = make_video(tmp_path / "q.mp4", frames=100)
     gallery = SimpleNamespace(path=tmp_path / "x.h5", shards=tmp_path / "gone", attributes={})
     words = (query, gallery, trained.trained, replace(protocol_of(trained.settings), every=0.5))
-    assert len(query_features(*words, tmp_path / "a").clip_video) == 8
+    assert len(query_features(*words, CPU, tmp_path / "a").clip_video) == 8
     monkeypatch.setattr(embedding, "build_shards", without_rate)
-    assert len(query_features(*words, tmp_path / "b").clip_video) == 5
+    assert len(query_features(*words, CPU, tmp_path / "b").clip_video) == 5
 
 
 def test_strange_names(make_video, tmp_path, trained):
@@ -259,7 +272,7 @@ def test_strange_names(make_video, tmp_path, trained):
     store = tmp_path / "x.h5"
     dataset = built(store, tmp_path / "v")
     protocol = replace(protocol_of(trained.settings), every=1.0)
-    found = embed(dataset, store, trained.trained, protocol, Listener())
+    found = embed(Extraction(trained.trained, protocol, dataset, CPU), store, Listener())
     assert set(found.names) == {strange[0], "\\udcff\\udcfe.mp4", *strange[2:]}
     assert embedding._dataset_name(os.fsdecode(b"\xff")) == "udcff"
     assert embedding._dataset_name("漢字") == "videos"
