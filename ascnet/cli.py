@@ -101,6 +101,15 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, open(number, mode, closefd=False, encoding="utf-8"))  # noqa: SIM115
 
 
+def _keep_to_the_cores() -> None:
+    """The threads of torch, numpy and scikit-learn, which count the machine's cores and not what a
+    container allows of their time; they read this as they are loaded."""
+    from builder.cores import usable_cores
+
+    if usable_cores() < len(os.sched_getaffinity(0)):
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+
+
 def main() -> None:
     """Entry point. Errors that a user can mend are one message, never a traceback."""
     _open_what_is_closed()
@@ -130,6 +139,7 @@ def _run() -> None:
         click.echo(f"Error: {sentence}", err=True)
         sys.exit(1)
     signal.signal(signal.SIGTERM, _end_well)
+    _keep_to_the_cores()
     from builder.errors import BuilderError
     from evaluate.errors import EvaluateError
     from trainer.errors import TrainerError

@@ -18,8 +18,9 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from ascnet.cgroups import cpu_limit, memory_limit
+from builder.cgroups import cpu_limit, memory_limit
 from builder.command_line import command_line
+from builder.cores import usable_cores
 
 GOOD, MISSING, WARNING, BROKEN = "good", "missing", "warning", "broken"  # states of a finding
 _GB = 1e9  # bytes
@@ -105,16 +106,14 @@ def _platform() -> _Said:
 
 
 def _cores() -> _Said:
-    usable = len(os.sched_getaffinity(0))
-    text = f"{usable} usable of {os.cpu_count()}"
+    there = len(os.sched_getaffinity(0))
+    text = f"{there} usable of {os.cpu_count()}"
     limit = cpu_limit()
-    if limit is None or limit >= usable:
+    if limit is None or limit >= there:
         return text
-    advice = (
-        "The default of --workers counts cores, not what the container allows: give "
-        f"`ascnet build --workers {max(1, round(limit))}`"
+    return (
+        f"{text}; the cgroup (container) allows {limit:g}: workers and threads are {usable_cores()}"
     )
-    return WARNING, f"{text}; the cgroup (container) allows {limit:g}", advice
 
 
 def _memory() -> _Said:

@@ -191,3 +191,14 @@ def test_a_terminal_that_is_gone_ends_no_work(monkeypatch):
         with ProgressBar("training", "steps") as telling:
             for done in range(3):
                 telling(done, 2, "loss 1.0")
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, "1"), ("3", "3")])
+def test_threads_keep_to_what_a_container_allows(monkeypatch, given, threads):
+    monkeypatch.setattr("builder.cores.cpu_limit", lambda: 1.0)
+    monkeypatch.setattr(cli.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setenv("OMP_NUM_THREADS", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    cli._keep_to_the_cores()
+    assert os.environ["OMP_NUM_THREADS"] == threads

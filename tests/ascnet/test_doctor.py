@@ -1,6 +1,5 @@
 import sys
 from importlib import metadata
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -135,41 +134,12 @@ def test_unpackers_are_looked_for_on_the_path(tmp_path, monkeypatch):
     assert find("rar").text == str(tmp_path / "bsdtar")
 
 
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def test_limits_of_control_groups(tmp_path):
-    root, own = tmp_path / "cgroup", tmp_path / "self"
-    assert doctor.cpu_limit(root, own) is None
-    own.write_text("0::/a/b\n")
-    write(root / "a/cpu.max", "150000 100000\n")
-    write(root / "a/b/cpu.max", "max 100000\n")
-    write(root / "a/b/memory.max", "max\n")
-    assert doctor.cpu_limit(root, own) == 1.5
-    assert doctor.memory_limit(root, own) is None
-    write(root / "a/memory.max", "1000000\n")
-    assert doctor.memory_limit(root, own) == 10**6
-
-
-def test_limits_of_the_first_control_groups(tmp_path):
-    root, own = tmp_path / "cgroup", tmp_path / "self"
-    own.write_text("3:cpu,cpuacct:/docker/x\n2:memory:/docker/x\n1:cpuset:/y\n")
-    write(root / "cpu/cpu.cfs_quota_us", "50000\n")  # the container sees its own group as the root
-    write(root / "cpu/cpu.cfs_period_us", "100000\n")
-    write(root / "memory/memory.limit_in_bytes", "2000\n")
-    assert doctor.cpu_limit(root, own) == 0.5
-    assert doctor.memory_limit(root, own) == 2000
-    write(root / "cpu/cpu.cfs_quota_us", "-1\n")
-    assert doctor.cpu_limit(root, own) is None
-
-
-def test_a_cpu_limit_is_advice_for_workers(monkeypatch):
+def test_a_cpu_limit_is_named(monkeypatch):
     monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setattr(doctor, "cpu_limit", lambda: 2.0)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
     found = find("cores")
-    assert found.state == doctor.WARNING and "--workers 2" in found.advice
+    assert found.state == doctor.GOOD and "allows 2: workers and threads are 2" in found.text
 
 
 def test_advice_lists_the_gravest_first():
