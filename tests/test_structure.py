@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # stands before it. "evaluate: ..." are what it may import of other rooms.
 ROOMS = {
     "builder": (
-        "errors progress plain_name command_line regular_file printable text_table cores "
+        "errors progress plain_name command_line regular_file printable text_table cgroups cores "
         "video_limits atomic workers decode shards catalog download build"
     ),
     "trainer": (
