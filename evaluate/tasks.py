@@ -26,6 +26,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ from evaluate.retrieval.knn import NUMBERS
 from evaluate.retrieval.nearest import nearest
 from evaluate.retrieval.retrieval import RANKS, centre
 from evaluate.split import Parts, parts_of, splits_of
+from trainer.agreement import on_first
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import shown
 from trainer.run.provenance import code
@@ -88,7 +90,8 @@ def evaluate(
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Measure the trained backbone and its untrained twin on a data set.
+    """Measure the trained backbone and its untrained twin on a data set. Of several processes all
+    compute features, rank 0 measures and writes, and all of them get the result.
 
     The result is also written to `results/` of the subjects' folder, feature stores to `features/`,
     what a classifier's training leaves to `finetune/`. Raises EvaluateError if a split has nothing
@@ -104,14 +107,18 @@ def evaluate(
         subject = subjects.trained if is_trained else subjects.untrained
         for name, rows in evaluation.of(subject, parts).items():
             measured[name] |= rows
-    result = _result(evaluation, parts, measured)
-    result["seconds"] = round(time.perf_counter() - began, 1)
-    results.write_json(result_path(question, subjects, dataset.name), result)
-    if question.task == "retrieval":
-        for part in parts.values():
-            if len(part.test):
-                evaluation.draw(part)
-    return result
+
+    def finish() -> dict[str, Any]:
+        result = _result(evaluation, parts, measured)
+        result["seconds"] = round(time.perf_counter() - began, 1)
+        results.write_json(result_path(question, subjects, dataset.name), result)
+        if question.task == "retrieval":
+            for part in parts.values():
+                if len(part.test):
+                    evaluation.draw(part)
+        return result
+
+    return on_first(finish)
 
 
 @dataclass(frozen=True)
@@ -125,20 +132,31 @@ class _Evaluation:
 
     def of(self, subject: Subject, parts: dict[str, Parts]) -> dict[str, dict[str, Measure]]:
         """What one encoder gets: of every split the rows of the table."""
-        stored = None if self.question.finetune else self.features(subject)
-        measured = {}
-        for split, part in parts.items():
-            rows = self.train(subject, part) if stored is None else self.measure(stored, part)
-            measured[split] = {subject.name + suffix: measure for suffix, measure in rows.items()}
-        return measured
 
-    def features(self, subject: Subject) -> Features:
-        """From the store, once it is filled."""
+        def rows_of(of: Callable[[Parts], dict[str, Measure]]) -> dict[str, dict[str, Measure]]:
+            return {
+                split: {subject.name + suffix: row for suffix, row in of(part).items()}
+                for split, part in parts.items()
+            }
+
+        if self.question.finetune:
+            return on_first(lambda: rows_of(lambda part: self.train(subject, part)))
+        self.extract(subject)
+
+        def measure() -> dict[str, dict[str, Measure]]:
+            stored = Features(self.store(subject))
+            return rows_of(lambda part: self.measure(stored, part))
+
+        return on_first(measure)
+
+    def store(self, subject: Subject) -> Path:
+        return store_path(self.subjects, self.dataset.name, subject, self.question.protocol)
+
+    def extract(self, subject: Subject) -> None:
+        """Fill the encoder's store, unless it is."""
         protocol, workers = self.question.protocol, self.subjects.settings.data.workers
-        path = store_path(self.subjects, self.dataset.name, subject, protocol)
         extraction = Extraction(subject, protocol, self.dataset, self.device, workers)
-        extract(path, extraction, self.tell.videos, overwrite=self.overwrite)
-        return Features(path)
+        extract(self.store(subject), extraction, self.tell.videos, overwrite=self.overwrite)
 
     def measure(self, stored: Features, parts: Parts) -> dict[str, Measure]:
         question, features, how = self.question, stored.features, (self.device, self.tell.fits)
@@ -182,7 +200,7 @@ class _Evaluation:
     def draw(self, parts: Parts) -> None:
         """A picture of queries and what the trained backbone finds for them. Raises EvaluateError
         if frames cannot be read: the figures are written by then."""
-        stored = self.features(self.subjects.trained).features
+        stored = Features(self.store(self.subjects.trained)).features
         gallery, queries = centre(stored[parts.train], stored[parts.test], self.question.centring)
         some = range(0, len(parts.test), max(1, len(parts.test) // _PICTURED))[:_PICTURED]
         neighbours = nearest(gallery, queries[some], _FOUND, device=self.device).positions

@@ -14,8 +14,9 @@ ROOMS = {
         "video_limits atomic workers decode shards catalog download build"
     ),
     "trainer": (
-        "errors float32 distributed random_streams config backbones data method schedules "
-        "optimiser sync_batch_norm execution stop run weights training_state step pretrain"
+        "errors float32 distributed agreement random_streams config backbones data method "
+        "schedules optimiser sync_batch_norm execution stop run weights training_state step "
+        "pretrain"
     ),
     "evaluate": (
         "errors counts disk_errors identity_check protocol split published results "

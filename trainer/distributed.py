@@ -1,7 +1,13 @@
-"""The processes of one training, one a GPU (`torchrun`); a single one without ceremony."""
+"""The processes of one command, one a GPU (`torchrun`); a single one without ceremony.
+
+Tensors of a training go through the default group of processes (NCCL between GPUs). What ranks tell
+each other besides, such as rows of features or an error, goes through a second one, on the CPU,
+which waits as long as it takes: see trainer/agreement.py.
+"""
 
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,31 +21,36 @@ from torch.distributed.rendezvous import rendezvous
 from trainer.errors import TrainerError
 
 _PATIENCE = timedelta(minutes=30)  # with ranks that do not answer; longer than a server is tried
-
+_LONG = timedelta(days=30)  # for rank 0, which builds shards or measures while the others wait
+_SECONDS_TO_TELL = 10.0  # for asking who says why all of them end
 
 _LAUNCH = (
     "Start the processes by torchrun, which sets it (torchrun --nproc-per-node=2 --no-python -- "
-    "ascnet train ...), or train with one process: env -u WORLD_SIZE -u LOCAL_WORLD_SIZE ascnet "
-    "train ..."
+    "ascnet ...), or use one process: env -u WORLD_SIZE -u LOCAL_WORLD_SIZE ascnet ..."
 )
 
 
 @dataclass(frozen=True)
 class Rank:
-    """This process among those that train together."""
+    """This process among those that work together."""
 
     number: int = 0
     world: int = 1
 
 
 ALONE = Rank()
+_talking: list[dist.ProcessGroup] = []  # the group on the CPU, while there is one
 
 
 @contextmanager
 def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
     """Join the processes that `torchrun` started, if it did; this process's rank and its device.
-    Raises TrainerError where there are fewer GPUs than processes, and where the variables by which
-    torchrun tells a process of the others are missing or wrong."""
+
+    An error ends all of them, and one process of each machine says it: the first whose error it is,
+    or that finds another gone. The others end with SystemExit. Raises TrainerError where there are
+    fewer GPUs than processes, and where the variables by which torchrun tells a process of the
+    others are missing or wrong.
+    """
     if _number("WORLD_SIZE", 1, at_least=1) == 1:
         yield ALONE, torch.device(device_type)
         return
@@ -55,16 +66,44 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
             )
         device = torch.device("cuda", gpu)
         torch.cuda.set_device(device)
-    _join("nccl" if device_type == "cuda" else "gloo")
+    store = _join("nccl" if device_type == "cuda" else "gloo")
     try:
-        yield Rank(dist.get_rank(), dist.get_world_size()), device
-    except RuntimeError as error:
-        if re.search("closed by peer|reset by peer|gloo|NCCL|ProcessGroup", str(error)):
+        yield this_rank(), device
+    except (Exception, KeyboardInterrupt) as error:
+        if not _is_first_to_tell(store):
+            raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from error
+        if isinstance(error, RuntimeError) and re.search(_OF_A_LOST_RANK, str(error)):
             raise TrainerError(
-                "Another process of this training ended; its message is above or in its log."
+                "Another process of this command ended without a word: it was killed, perhaps as "
+                "the memory was full, or its machine is gone. What is finished is kept; give the "
+                "same command again."
             ) from error
         raise
+    _talking.clear()
     dist.destroy_process_group()  # after an error it might wait for the others
+
+
+_OF_A_LOST_RANK = "closed by peer|reset by peer|gloo|NCCL|ProcessGroup|Broken pipe"
+
+
+def _is_first_to_tell(store: dist.Store) -> bool:
+    """Whether no process of this machine has said yet why all of them end."""
+    try:
+        store.set_timeout(timedelta(seconds=_SECONDS_TO_TELL))
+        return store.add(f"told by {socket.gethostname()}", 1) == 1
+    except RuntimeError:  # the process that kept the store is gone
+        return True
+
+
+def this_rank() -> Rank:
+    """This process among those that `together` has joined; ALONE outside of it."""
+    return Rank(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
+
+
+def talking_group() -> dist.ProcessGroup | None:
+    """The group on the CPU in which ranks wait for each other as long as it takes; None: the
+    default one."""
+    return _talking[0] if _talking else None
 
 
 def processes_here() -> int:
@@ -104,7 +143,7 @@ def _must_be_launched() -> None:
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
             raise TrainerError(
-                f"WORLD_SIZE is {world}, so this is one of {world} processes that train together, "
+                f"WORLD_SIZE is {world}, so this is one of {world} processes that work together, "
                 f"but {name} is {'empty' if name in os.environ else 'not set'}. {_LAUNCH}"
             )
     if (rank := _number("RANK", None)) >= world:
@@ -115,24 +154,24 @@ def _must_be_launched() -> None:
         raise TrainerError(f"MASTER_PORT is {port}; ports are 1 to 65535. {_LAUNCH}")
 
 
-def _join(backend: str) -> None:
+def _join(backend: str) -> dist.Store:
+    """The store in which the processes leave notes for each other."""
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=_PATIENCE))
         # torchrun may keep one store over its restarts: without a prefix the addresses of processes
         # that are gone are found in it, and none can be reached.
+        notes = dist.PrefixStore(f"restart-{restarts()}", store)
         dist.init_process_group(
-            backend,
-            store=dist.PrefixStore(f"restart-{restarts()}", store),
-            rank=rank,
-            world_size=world_size,
-            timeout=_PATIENCE,
+            backend, store=notes, rank=rank, world_size=world_size, timeout=_PATIENCE
         )
+        _talking[:] = [dist.new_group(backend="gloo", timeout=_LONG)]
+        return notes
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         is_taken = "EADDRINUSE" in str(error) or "already in use" in str(error)
         why = "the port is taken by another program" if is_taken else _first_line(error)
         raise TrainerError(
-            f"The processes of this training cannot meet at {where} (MASTER_ADDR, MASTER_PORT): "
+            f"The processes of this command cannot meet at {where} (MASTER_ADDR, MASTER_PORT): "
             f"{why}. Choose a free port (torchrun --master-port=..., or --standalone on one "
             "machine) and an address that all of them reach."
         ) from error
@@ -149,8 +188,8 @@ def wait_for_all() -> None:
 
 
 def world() -> int:
-    """How many processes train together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    """How many processes work together."""
+    return this_rank().world
 
 
 def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """`ascnet embed`."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from builder.printable import printable
 from builder.shards.dataset import ShardDataset, find_datasets
 from evaluate.encoders import Subjects
 from evaluate.features.extract import Extraction
-from evaluate.features.store import must_be_free
+from evaluate.features.store import Features, must_be_free
 from evaluate.protocol import Protocol, protocol_of
+from trainer.agreement import on_first
 from trainer.data.frame_size import enlarged
+from trainer.distributed import together
 
 
 @dataclass(frozen=True)
@@ -72,52 +75,78 @@ def command(
     One folder is read as `ascnet build folder` reads it: its first level is the class. Frames are
     kept beside the store (STORE.shards), so that pages can show them. Videos that cannot be read
     are counted and left out. Killed, the same command goes on.
+
+    On several GPUs: torchrun --nproc-per-node=8 --no-python -- ascnet embed VIDEOS
     """
     if bool(videos) == bool(shards):
         raise click.UsageError("Name videos or folders of videos, or else --shards.")
     if out is not None and out.suffix != ".h5":
         raise click.UsageError(f"--out is {str(out)!r}; stores are HDF5, so end the name in .h5.")
-    subjects = encoder.or_default().subjects()
-    protocol = replace(protocol_of(subjects.settings), every=cut.every, mirrored=cut.mirrored)
-    with (
-        ProgressBar("building", "videos") as building,
-        ProgressBar("features", "videos") as encoding,
-    ):
-        told = embedding.Listener(building, encoding, click.echo)
-        if shards is not None:
-            dataset = _only_one(shards)
-            store = out or _default_store(subjects, dataset.name, protocol)
-        else:
-            catalog = embedding.catalog_of(videos)
-            store = out or _default_store(subjects, catalog.dataset, protocol)
-            frames = embedding.frame_settings(subjects.record.get("shards", ()), protocol)
-            folder, catalog = embedding.shards_beside(store, catalog)
-            if overwrite:  # nor are the frames of a store replaced that cannot be
-                must_be_free(store)
-            dataset = embedding.build_shards(catalog, folder, frames, told, overwrite=overwrite)
-        if small := enlarged(dataset.videos, protocol.size, protocol.short_side):
-            click.echo(small)
-        extraction = Extraction(subjects.trained, protocol, dataset, pick_device())
-        features = embedding.embed(extraction, store, told, overwrite=overwrite)
+    with together(pick_device().type) as (rank, device):
+        say: Callable[[str], None] = click.echo if rank.number == 0 else lambda text: None
+        subjects = on_first(encoder.or_default).subjects()
+        protocol = replace(protocol_of(subjects.settings), every=cut.every, mirrored=cut.mirrored)
+        with (
+            ProgressBar("building", "videos") as building,
+            ProgressBar("features", "videos") as encoding,
+        ):
+            told = embedding.Listener(building, encoding, say)
+
+            def begin() -> tuple[Path, Path]:
+                """The folder of the shards, and the store."""
+                if shards is None:
+                    return _built(videos, out, subjects, protocol, told, overwrite)
+                folder = _only_one(shards)
+                return folder, out or _default_store(subjects, ShardDataset(folder).name, protocol)
+
+            folder, store = on_first(begin)
+            dataset = ShardDataset(folder)
+            if small := enlarged(dataset.videos, protocol.size, protocol.short_side):
+                say(small)
+            extraction = Extraction(subjects.trained, protocol, dataset, device)
+            features = embedding.embed(extraction, store, told, overwrite=overwrite)
+        say(_end_text(store, features, protocol))
+
+
+def _built(
+    videos: Sequence[Path],
+    out: Path | None,
+    subjects: Subjects,
+    protocol: Protocol,
+    told: embedding.Listener,
+    overwrite: bool,
+) -> tuple[Path, Path]:
+    """The folder of the shards of some videos, built beside their store, and the store."""
+    catalog = embedding.catalog_of(videos)
+    store = out or _default_store(subjects, catalog.dataset, protocol)
+    frames = embedding.frame_settings(subjects.record.get("shards", ()), protocol)
+    folder, catalog = embedding.shards_beside(store, catalog)
+    if overwrite:  # nor are the frames of a store replaced that cannot be
+        must_be_free(store)
+    dataset = embedding.build_shards(catalog, folder, frames, told, overwrite=overwrite)
+    return dataset.folder, store
+
+
+def _end_text(store: Path, features: Features, protocol: Protocol) -> str:
     clips = (
         f"a clip about every {protocol.every:g} s" if protocol.every else f"{protocol.clips} each"
     )
-    click.echo(
+    return (
         f"{printable(str(store))}: {counted(len(features.names), 'video')}, "
         f"{counted(len(features.clip_video), 'clip')} ({clips}), "
-        f"{features.features.shape[1]} features a clip"
+        f"{features.features.shape[1]} features a clip\n"
+        f"  ascnet search QUERY.mp4 --store {quoted(store)}"
     )
-    click.echo(f"  ascnet search QUERY.mp4 --store {quoted(store)}")
 
 
-def _only_one(shards: Path) -> ShardDataset:
+def _only_one(shards: Path) -> Path:
     folders = find_datasets(shards)
     if len(folders) > 1:
         raise click.UsageError(
             f"{shards} holds {len(folders)} data sets; name one of them: "
             f"{', '.join(map(str, folders))}."
         )
-    return ShardDataset(folders[0])
+    return folders[0]
 
 
 def _default_store(subjects: Subjects, name: str, protocol: Protocol) -> Path:

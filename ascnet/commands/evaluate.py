@@ -1,10 +1,12 @@
 """`ascnet evaluate`."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import torch
 
 from ascnet.device import pick_device
 from ascnet.encoders import EncoderChoice
@@ -24,8 +26,10 @@ from evaluate.request import ON_THE_FLY, TASKS, Question, result_path
 from evaluate.retrieval.retrieval import CENTRINGS
 from evaluate.split import ALL
 from evaluate.tasks import Reporters
+from trainer.agreement import failing_together, on_first
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import is_remote, shown
+from trainer.distributed import this_rank, together
 from trainer.errors import TrainerError
 from trainer.run.run_directory import shards_of
 
@@ -216,28 +220,37 @@ def command(
     """Evaluate a run, with the untrained network beside it as the baseline.
 
     Features are computed once and kept in the run's features/ (HDF5); results go to its results/.
+
+    On several GPUs: torchrun --nproc-per-node=8 --no-python -- ascnet evaluate
     """
     choice.must_be_of_use()
-    subjects = encoder.or_default().subjects()
-    refused: list[str] = []
-    for folder in data.folders(subjects):
-        for task in choice.tasks:
-            try:
-                dataset = ShardDataset(folder)
-                question = choice.question(task, subjects, dataset.name)
-                _evaluate(question, subjects, dataset, overwrite)
-            except (EvaluateError, TrainerError, BuilderError) as error:
-                refused.append(str(error))  # the others can still be evaluated
-    if refused:
-        raise EvaluateError(" ".join(dict.fromkeys(refused)))
+    with together(pick_device().type) as (_, device):
+        subjects = on_first(encoder.or_default).subjects()
+        refused: list[str] = []
+        for folder in data.folders(subjects):
+            for task in choice.tasks:
+                try:
+                    with failing_together():
+                        dataset = ShardDataset(folder)
+                        question = choice.question(task, subjects, dataset.name)
+                        _evaluate(question, subjects, dataset, device, overwrite)
+                except (EvaluateError, TrainerError, BuilderError) as error:
+                    refused.append(str(error))  # the others can still be evaluated
+        if refused:
+            raise EvaluateError(" ".join(dict.fromkeys(refused)))
 
 
 def _evaluate(
-    question: Question, subjects: Subjects, dataset: ShardDataset, overwrite: bool
+    question: Question,
+    subjects: Subjects,
+    dataset: ShardDataset,
+    device: torch.device,
+    overwrite: bool,
 ) -> None:
+    say: Callable[[str], None] = click.echo if this_rank().number == 0 else lambda text: None
     small = enlarged(dataset.videos, question.size, question.protocol.short_side)
     if small and question.finetune is not None:
-        click.echo(small)  # before hours of training, too
+        say(small)  # before hours of training, too
     with ExitStack() as stack:
         videos, fits, steps = (
             stack.enter_context(ProgressBar(title, unit))
@@ -251,16 +264,16 @@ def _evaluate(
             question,
             subjects,
             dataset,
-            pick_device(),
+            device,
             Reporters(videos, fits, steps),
             overwrite=overwrite,
         )
-    click.echo(results.table(result))
+    say(results.table(result))
     if not question.factor and published(question.task, dataset.name):
         left_out = lacks(dataset.name, len(result["classes"]), result["splits"])
         for line in [left_out] if left_out else text_rows(question.task, dataset.name):
-            click.echo(f"  {line}")
-    click.echo(f"  {result_path(question, subjects, dataset.name)}")
+            say(f"  {line}")
+    say(f"  {result_path(question, subjects, dataset.name)}")
 
 
 def _local(run: Path) -> list[Path]:

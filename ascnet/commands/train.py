@@ -4,16 +4,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import click
 import torch
-import torch.distributed as dist
 
 from ascnet.device import pick_device
 from ascnet.options import gathered
 from ascnet.progress import ProgressBar
 from builder.command_line import command_line
+from trainer.agreement import on_first
 from trainer.backbones.all_backbones import make_backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config
@@ -42,7 +42,6 @@ from trainer.schedules import total_steps
 from trainer.weights.load import load_weights
 
 Say = Callable[[str], None]
-Chosen = TypeVar("Chosen")
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def command(shards: str | None, choice: SettingsChoice, which: RunChoice, dry_ru
         together(pick_device().type) as (rank, device),
     ):
         say: Say = click.echo if rank.number == 0 else lambda text: None
-        run, goes_on = _same_on_all(lambda: which.chosen(say), rank)
+        run, goes_on = on_first(lambda: which.chosen(say))
         if goes_on:
             assert run is not None
             settings = choice.of_run(run)
@@ -197,7 +196,7 @@ def command(shards: str | None, choice: SettingsChoice, which: RunChoice, dry_ru
             say(slow or f"This machine's {device.type} can compute it: nothing speaks against it.")
             return
         if not goes_on:
-            run = _same_on_all(lambda: _started(run, settings, data, rank.world), rank)
+            run = on_first(lambda: _started(run, settings, data, rank.world))
         assert run is not None
         say(data_text(settings, data))
         if slow:
@@ -237,15 +236,6 @@ def _train(
             f"{settings.device.precision}) or with fewer videos (--set optim.batch=, now "
             f"{optim.batch})."
         ) from error
-
-
-def _same_on_all(choose: Callable[[], Chosen], rank: Rank) -> Chosen:
-    """What rank 0 chooses: others look at another moment."""
-    if rank.world == 1:
-        return choose()
-    choice = [choose()] if rank.number == 0 else [None]
-    dist.broadcast_object_list(choice)
-    return cast(Chosen, choice[0])
 
 
 def _check_init(settings: Config, say: Say) -> None:

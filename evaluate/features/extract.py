@@ -17,6 +17,7 @@ from evaluate.features.encode import UNIT, Pooled, encode, to_device
 from evaluate.features.store import Features, StoreIdentity, is_complete, unfinished
 from evaluate.features.store_writer import Origin, StoreWriter
 from evaluate.protocol import Protocol, clips_of
+from trainer.agreement import on_first
 from trainer.config.settings import Device
 from trainer.data.clip_sampler import ClipRequest
 from trainer.execution import backends
@@ -63,6 +64,10 @@ def extract(
     UnavailableError if that store is in use (with `overwrite`, too), and BuilderError if another
     process is writing to the folder.
     """
+    return on_first(lambda: _extract_alone(path, extraction, progress, overwrite))
+
+
+def _extract_alone(path: Path, extraction: Extraction, progress: Progress, overwrite: bool) -> bool:
     identity, device = extraction.identity, extraction.device
     if not overwrite and is_complete(path, identity):
         return False

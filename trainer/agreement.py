@@ -1,0 +1,94 @@
+"""What the ranks of one command tell each other: a choice of rank 0, an error of any of them.
+
+All of it waits as long as it takes, and ends at once where another process has ended. A rank that
+fails says so at the others' next call here, whichever that is, and it is raised there. Nobody
+listens but the processes that `together` joined.
+"""
+
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar, cast
+
+import torch.distributed as dist
+
+from trainer.distributed import talking_group, this_rank
+from trainer.errors import TrainerError
+
+Value = TypeVar("Value")
+_TOLD = "_is_known_to_all_ranks"  # an attribute of errors
+
+
+def all_say(words: Value) -> list[Value]:
+    """What every rank says, in their order. Raises the error of a rank that has failed instead: its
+    own on that one, the first of them on the others."""
+    return _exchange(words, None)
+
+
+def on_first(work: Callable[[], Value]) -> Value:
+    """Let rank 0 do some work while the others wait: what comes of it comes back on all ranks, and
+    what it raises is raised on all. No call of this file may be in it."""
+    rank = this_rank()
+    if rank.world == 1:
+        return work()
+    value, error = None, None
+    if rank.number == 0:
+        try:
+            value = work()
+        except Exception as raised:
+            error = raised
+    return cast(Value, _exchange(value, error)[0])
+
+
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """What one rank raises in the body is raised on all of them, and they leave it together. (Not
+    for bodies in which ranks wait for each other in another way than by the calls of this file.)"""
+    try:
+        yield
+    except Exception as error:
+        if not getattr(error, _TOLD, False):
+            _exchange(None, error)
+        raise
+    _exchange(None, None)
+
+
+def must_be_same(what: str, value: object) -> None:
+    """Raises TrainerError on all ranks unless all have the same; `what`: for the message."""
+    said = all_say(value)
+    for number, other in enumerate(said):
+        if other != said[0]:
+            raise TrainerError(
+                f"The processes do not see the same {what}: process {number} of {len(said)} has "
+                f"{other}, and process 0 {said[0]}. See to it that all machines have the same "
+                "files and the same ascnet."
+            )
+
+
+def _exchange(words: Value, error: Exception | None) -> list[Value]:
+    rank = this_rank()
+    if rank.world == 1:
+        if error is not None:
+            raise error
+        return [words]
+    said: list[tuple[Value, Exception | None]] = [(words, None)] * rank.world
+    message = (words, None if error is None else _to_send(error))
+    try:
+        dist.all_gather_object(said, message, group=talking_group())
+    except RuntimeError as lost:
+        setattr(lost, _TOLD, True)  # nobody is left to tell it to
+        raise
+    first = next((e for _, e in said if e is not None), None)
+    if (raised := error or first) is not None:
+        setattr(raised, _TOLD, True)
+        raise raised
+    return [theirs for theirs, _ in said]
+
+
+def _to_send(error: Exception) -> Exception:
+    """The error itself, or its text where it cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
