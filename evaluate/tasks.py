@@ -43,6 +43,7 @@ from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features
 from evaluate.finetune.clips import LabelledVideos
 from evaluate.finetune.finetune import FinetuneJob, finetune
+from evaluate.identity_check import COMPUTED_ON
 from evaluate.measures import Measure
 from evaluate.request import Question, result_path, store_path
 from evaluate.retrieval import grid
@@ -170,6 +171,9 @@ class _Evaluation:
             raise ValueError(f"There is no measure of the task {question.task!r}")
         for measure in rows.values():
             measure.details["features_by"] = stored.code
+            measure.details["features_on"] = {
+                key: stored.attributes[key] for key in COMPUTED_ON if key in stored.attributes
+            }
         return rows
 
     def train(self, subject: Subject, parts: Parts) -> dict[str, Measure]:

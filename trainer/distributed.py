@@ -48,14 +48,19 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
 
     An error ends all of them, and one process of each machine says it: the first whose error it is,
     or that finds another gone. The others end with SystemExit. Raises TrainerError where there are
-    fewer GPUs than processes, and where the variables by which torchrun tells a process of the
-    others are missing or wrong.
+    fewer GPUs than processes, or one GPU is named for all, and where the variables by which
+    torchrun tells a process of the others are missing or wrong.
     """
     if _number("WORLD_SIZE", 1, at_least=1) == 1:
         yield ALONE, torch.device(device_type)
         return
     _must_be_launched()
     device = torch.device(device_type)
+    if device.index is not None:
+        raise TrainerError(
+            f"--device is {device}, and each of torchrun's processes takes a GPU of its own. Say "
+            "--device cuda."
+        )
     if device_type == "cuda":
         gpu = _number("LOCAL_RANK", None)
         if gpu >= torch.cuda.device_count():

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import torch
 
 from ascnet import embedding
-from ascnet.device import pick_device
+from ascnet.device import with_device
 from ascnet.encoders import EncoderChoice
 from ascnet.options import NumberRange, gathered, with_weights
 from ascnet.progress import ProgressBar
@@ -30,6 +31,19 @@ class Cut:
 
     every: float
     mirrored: bool
+
+
+@dataclass(frozen=True)
+class Target:
+    """The store that is written.
+
+    Attributes:
+        out: None: in the run, by the name of the data set
+        overwrite: replace what is of other videos, clips or weights
+    """
+
+    out: Path | None
+    overwrite: bool
 
 
 @click.command("embed")
@@ -58,17 +72,18 @@ class Cut:
     is_flag=True,
     help="Mean features over every clip and its mirror image, so that mirrored copies are alike.",
 )
+@with_device
 @click.option(
     "--overwrite", is_flag=True, help="Replace a store of other videos, clips or weights."
 )
-@gathered(encoder=EncoderChoice, cut=Cut)
+@gathered(encoder=EncoderChoice, cut=Cut, target=Target)
 def command(
     videos: tuple[Path, ...],
     shards: Path | None,
     encoder: EncoderChoice,
-    out: Path | None,
     cut: Cut,
-    overwrite: bool,
+    target: Target,
+    device: torch.device,
 ) -> None:
     """Features of any VIDEOS, files or folders, to a store that can be searched.
 
@@ -80,9 +95,10 @@ def command(
     """
     if bool(videos) == bool(shards):
         raise click.UsageError("Name videos or folders of videos, or else --shards.")
+    out, overwrite = target.out, target.overwrite
     if out is not None and out.suffix != ".h5":
         raise click.UsageError(f"--out is {str(out)!r}; stores are HDF5, so end the name in .h5.")
-    with together(pick_device().type) as (rank, device):
+    with together(str(device)) as (rank, rank_device):
         say: Callable[[str], None] = click.echo if rank.number == 0 else lambda text: None
         subjects = on_first(encoder.or_default).subjects()
         protocol = replace(protocol_of(subjects.settings), every=cut.every, mirrored=cut.mirrored)
@@ -103,7 +119,7 @@ def command(
             dataset = ShardDataset(folder)
             if small := enlarged(dataset.videos, protocol.size, protocol.short_side):
                 say(small)
-            extraction = Extraction(subjects.trained, protocol, dataset, device)
+            extraction = Extraction(subjects.trained, protocol, dataset, rank_device)
             features = embedding.embed(extraction, store, told, overwrite=overwrite)
         say(_end_text(store, features, protocol))
 

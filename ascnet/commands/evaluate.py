@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import torch
 
-from ascnet.device import pick_device
+from ascnet.device import with_device
 from ascnet.encoders import EncoderChoice
 from ascnet.options import gathered, with_weights
 from ascnet.progress import ProgressBar
@@ -211,11 +211,16 @@ class QuestionChoice:
     help=f"Change a setting of the clips ({', '.join(_OF_CLIPS)}) or of the classifier "
     "(classifier.lr=0.05); may be given several times.",
 )
+@with_device
 @click.option("--no-baseline", is_flag=True, help="Leave the untrained network out.")
 @click.option("--overwrite", is_flag=True, help="Make anew what was made otherwise, or is damaged.")
 @gathered(encoder=EncoderChoice, data=DataChoice, choice=QuestionChoice)
 def command(
-    encoder: EncoderChoice, data: DataChoice, choice: QuestionChoice, overwrite: bool
+    encoder: EncoderChoice,
+    data: DataChoice,
+    choice: QuestionChoice,
+    device: torch.device,
+    overwrite: bool,
 ) -> None:
     """Evaluate a run, with the untrained network beside it as the baseline.
 
@@ -224,7 +229,7 @@ def command(
     On several GPUs: torchrun --nproc-per-node=8 --no-python -- ascnet evaluate
     """
     choice.must_be_of_use()
-    with together(pick_device().type) as (_, device):
+    with together(str(device)) as (_, rank_device):
         subjects = on_first(encoder.or_default).subjects()
         refused: list[str] = []
         for folder in data.folders(subjects):
@@ -233,7 +238,7 @@ def command(
                     with failing_together():
                         dataset = ShardDataset(folder)
                         question = choice.question(task, subjects, dataset.name)
-                        _evaluate(question, subjects, dataset, device, overwrite)
+                        _evaluate(question, subjects, dataset, rank_device, overwrite)
                 except (EvaluateError, TrainerError, BuilderError) as error:
                     refused.append(str(error))  # the others can still be evaluated
         if refused:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import torch
 
 from ascnet import groups_table
-from ascnet.device import pick_device
+from ascnet.device import with_device
 from ascnet.options import NumberRange, gathered
 from ascnet.progress import ProgressBar
 from ascnet.text import counted
@@ -84,8 +85,11 @@ class Duplicates:
     show_default=True,
     help="What is taken from all features before cosines: the store's mean, or nothing.",
 )
+@with_device
 @gathered(listing=Listing)
-def command(store: Path, threshold: float, listing: Listing, centring: str) -> None:
+def command(
+    store: Path, threshold: float, listing: Listing, centring: str, device: torch.device
+) -> None:
     """Videos of STORE that are nearly the same: copies, re-encoded or trimmed ones, parts.
 
     \b
@@ -109,7 +113,7 @@ def command(store: Path, threshold: float, listing: Listing, centring: str) -> N
         groups_table.check(features, listing.groups)
     centre = centre_of(features, centring)
     with ProgressBar("comparing", "clips") as progress:
-        pairs = find_pairs(features, threshold, centre, pick_device(), progress)
+        pairs = find_pairs(features, threshold, centre, device, progress)
     leaking = [pair for pair in pairs if leaks_of(features, pair)]
     duplicates = Duplicates(features, pairs, leaking, groups_of(pairs))
     listed = leaking if listing.only_leaks else pairs

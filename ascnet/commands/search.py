@@ -2,13 +2,14 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import torch
 
 from ascnet import embedding
-from ascnet.device import pick_device
+from ascnet.device import with_device
 from ascnet.encoders import EncoderChoice, newest_store, protocol_in, subject_of
 from ascnet.options import gathered
 from ascnet.text import counted
@@ -26,6 +27,19 @@ from evaluate.search.search import (
     search,
     span_text,
 )
+
+
+@dataclass(frozen=True)
+class SearchChoice:
+    """Where is searched, and how.
+
+    Attributes:
+        store: None: the newest finished one of the run
+        centring: of SEARCH_CENTRINGS
+    """
+
+    store: Path | None
+    centring: str
 
 
 @click.command("search")
@@ -58,6 +72,7 @@ from evaluate.search.search import (
     show_default=True,
     help="What is taken from all features before cosines: the store's mean, or nothing.",
 )
+@with_device
 @click.option(
     "--html",
     "page",
@@ -66,33 +81,31 @@ from evaluate.search.search import (
     metavar="[FILE]",
     help="Write a page where the clips play.  [without FILE: search-<name of the query>.html]",
 )
-@gathered(encoder=EncoderChoice)
+@gathered(encoder=EncoderChoice, choice=SearchChoice)
 def command(
     query: Path,
     count: int,
-    store: Path | None,
     encoder: EncoderChoice,
-    centring: str,
+    choice: SearchChoice,
     page: str | None,
+    device: torch.device,
 ) -> None:
     """Find the videos of a store whose clips are nearest to those of the video file QUERY.
 
     The query is cut and encoded as the store's videos were. A video counts by its best clip.
     """
     html = _page_path(page, query)
-    encoder = encoder.or_default(store)
-    gallery = Features(store or newest_store(encoder))
+    encoder = encoder.or_default(choice.store)
+    gallery = Features(choice.store or newest_store(encoder))
     protocol = protocol_in(gallery)
     if encoder.weights is not None and encoder.recipe is None:
         encoder = replace(encoder, recipe=str(gallery.attributes["recipe"]))
     subject = subject_of(gallery, encoder.subjects(), str(encoder.run or encoder.weights))
     with tempfile.TemporaryDirectory() as scratch:
-        clips = embedding.query_features(
-            query, gallery, subject, protocol, pick_device(), Path(scratch)
-        )
-        centre = centre_of(gallery, centring)
+        clips = embedding.query_features(query, gallery, subject, protocol, device, Path(scratch))
+        centre = centre_of(gallery, choice.centring)
         matches = search(gallery, clips.clip_features, count, centre)
-        how = _how(gallery, clips, bool(centre.any()), centring)
+        how = _how(gallery, clips, bool(centre.any()), choice.centring)
         click.echo(_text(gallery, clips, matches))
         click.echo(f"  {how}\n  {printable(str(gallery.path))}")
         if html is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import torch
 
-from ascnet.device import pick_device
+from ascnet.device import with_device
 from ascnet.options import gathered
 from ascnet.progress import ProgressBar
 from builder.command_line import command_line
@@ -153,9 +153,16 @@ class SettingsChoice:
     is_flag=True,
     help="With --resume: ask the server, or run the command, that the run's config.toml names.",
 )
+@with_device
 @click.option("--dry-run", is_flag=True, help="Say what would be trained and what it takes.")
 @gathered(choice=SettingsChoice, which=RunChoice)
-def command(shards: str | None, choice: SettingsChoice, which: RunChoice, dry_run: bool) -> None:
+def command(
+    shards: str | None,
+    choice: SettingsChoice,
+    which: RunChoice,
+    device: torch.device,
+    dry_run: bool,
+) -> None:
     """Train on the training videos of all data sets in SHARDS.
 
     \b
@@ -167,7 +174,7 @@ def command(shards: str | None, choice: SettingsChoice, which: RunChoice, dry_ru
     """
     with (
         tempfile.TemporaryDirectory() as scratch,
-        together(pick_device().type) as (rank, device),
+        together(str(device)) as (rank, rank_device),
     ):
         say: Say = click.echo if rank.number == 0 else lambda text: None
         run, goes_on = on_first(lambda: which.chosen(say))
@@ -202,7 +209,7 @@ def command(shards: str | None, choice: SettingsChoice, which: RunChoice, dry_ru
         if slow:
             say(slow)
         say(_begin_text(run, settings, len(data.videos), device, rank, goes_on))
-        last = _train(run, settings, data, device, rank)
+        last = _train(run, settings, data, rank_device, rank)
         if last:
             say(
                 f"{run}: {last['step']} steps, loss {last['loss']:.3f}, std of the embeddings "

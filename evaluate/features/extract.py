@@ -21,7 +21,7 @@ from trainer.agreement import on_first
 from trainer.config.settings import Device
 from trainer.data.clip_sampler import ClipRequest
 from trainer.execution import backends
-from trainer.run.provenance import code, fingerprint
+from trainer.run.provenance import code, computed_on, fingerprint
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,14 @@ class Extraction:
             "dataset_sha256": fingerprint(self.dataset.folder),
             "dataset_counts": json.dumps(self.dataset.counts, sort_keys=True),
             "precision": "fp32",
-            "torch": str(torch.__version__),
-            "device": self.device.type,
         }
 
 
 def extract(
     path: Path, extraction: Extraction, progress: Progress = silent, *, overwrite: bool = False
 ) -> bool:
-    """Fill the store at `path` with features of all videos, or go on with one begun earlier.
+    """Fill the store at `path` with features of all videos, or go on with one begun earlier, here
+    or on another kind of device: the store says which took part.
 
     False if a store with exactly this identity was there already, and nothing had to be done.
     Raises EvaluateError if there is no video, if one is too short for the policy `error`, or if
@@ -92,7 +91,7 @@ def _extract(path: Path, extraction: Extraction, progress: Progress) -> None:
     network = Pooled(subject.backbone, protocol.layer, protocol.pooling)
     to_device(network, device)
     spans = [[_span(clip, videos[clip.video]) for clip in of_video] for of_video in clips]
-    origin = Origin(extraction.dataset.folder, code())
+    origin = Origin(extraction.dataset.folder, code(), computed_on(device))
     channels = network.channels(protocol, device)
     store = StoreWriter(path, videos, spans, channels, extraction.identity, origin)
     try:

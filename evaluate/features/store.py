@@ -18,7 +18,8 @@ factors/...     float64 or text, videos, where the data set knows what made its 
 done            uint8, videos: 1 where the features are there
 attributes      everything that decides the features; a store is used again only if all match.
                 Beside them stand `schema`, `shards` (where the data set was), `code` (the
-                version of ascnet that began it) and checksums
+                version of ascnet that began it), `device` and `torch` (what computed it, all of
+                them if it was finished elsewhere) and checksums
 """
 
 import json

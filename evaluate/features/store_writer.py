@@ -27,6 +27,7 @@ from evaluate.features.store import (
     reading,
     unfinished,
 )
+from evaluate.identity_check import all_machines
 
 Spans = Sequence[Sequence[tuple[int, int]]]  # of every video's clips: first and last frame
 _CHUNK_BYTES = 1 << 20
@@ -40,10 +41,12 @@ class Origin:
     Attributes:
         shards: folder of the data set
         code: version and commit
+        computed_on: device and version of torch
     """
 
     shards: Path
     code: str
+    computed_on: dict[str, str]
 
 
 class StoreWriter:
@@ -61,7 +64,7 @@ class StoreWriter:
         """Go on with the unfinished store at `path`, or begin one. Raises EvaluateError if the
         unfinished one is of another identity, or if the disk refuses."""
         self.path, self._partial = path, unfinished(path)
-        self._videos, self._spans = videos, spans
+        self._videos, self._spans, self._computed_on = videos, spans, origin.computed_on
         self._first_clip = np.concatenate([[0], np.cumsum([len(of_video) for of_video in spans])])
         path.parent.mkdir(parents=True, exist_ok=True)
         is_begun = is_there(self._partial)
@@ -125,7 +128,7 @@ class StoreWriter:
             file.attrs["shards"] = _utf8(str(origin.shards.resolve()))
             file.attrs["code"] = origin.code
             file.attrs["sha256"] = file.attrs["clips_sha256"] = NO_CHECKSUM
-            for key, value in identity.items():
+            for key, value in (identity | origin.computed_on).items():
                 file.attrs[key] = value
         with fresh.open("r+b") as raw:  # HDF5 may crash where the disk gets full: it must not later
             os.posix_fallocate(raw.fileno(), 0, fresh.stat().st_size)
@@ -151,12 +154,20 @@ class StoreWriter:
             self._must_be_finite(video, clips)
         means = np.stack([clips.mean(axis=0) for clips in of_videos])
         with writing(self._partial):
+            self._record_machine()
             self._file["clip_features"][bounds[0] : bounds[-1]] = clip_features
             self._file["features"][first : first + count] = means
             self._file.flush()
             self._file["done"][first : first + count] = 1
             self._file.flush()
         self.done[first : first + count] = True
+
+    def _record_machine(self) -> None:
+        """Before the first features of a machine other than the one that began the store."""
+        attributes = self._file.attrs
+        for key, value in all_machines(attributes, self._computed_on).items():
+            if value != attributes.get(key):
+                attributes.modify(key, value)
 
     def _must_be_finite(self, video: int, clips: np.ndarray) -> None:
         is_finite = np.isfinite(clips).all(axis=1)

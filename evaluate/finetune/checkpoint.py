@@ -3,7 +3,8 @@
     state.pt      after the last epoch that was finished; goes when the result is there
     result.pt     the result and the logits; the training is over
 
-Both hold the identity: everything that decides the numbers. Neither needs a pickle.
+Both hold the identity: everything that decides the numbers, and with it what computed them. Neither
+needs a pickle.
 """
 
 import io
@@ -16,7 +17,7 @@ import torch
 
 from builder.atomic import give_name, partials_in, write_partial
 from evaluate.errors import EvaluateError
-from evaluate.identity_check import first_difference
+from evaluate.identity_check import COMPUTED_ON, all_machines, first_difference
 from trainer.run.checkpoint import read_state
 
 _STATE, _RESULT = "state.pt", "result.pt"
@@ -24,11 +25,21 @@ TrainingIdentity = dict[str, Any]  # of text, numbers and tuples of them
 
 
 class Kept:
-    """The files of one training; one process at a time (builder.atomic.only_writer)."""
+    """The files of one training; one process at a time (builder.atomic.only_writer).
 
-    def __init__(self, folder: Path, identity: TrainingIdentity, overwrite: bool = False) -> None:
+    Attributes:
+        computed_on: this machine, and those that what was read here was computed on
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: TrainingIdentity,
+        computed_on: dict[str, str],
+        overwrite: bool = False,
+    ) -> None:
         """`overwrite`: take away what is of another identity, or damaged."""
-        self._folder, self._identity = folder, identity
+        self._folder, self._identity, self.computed_on = folder, identity, computed_on
         for unfinished in partials_in(folder):
             unfinished.unlink()
         for name in (_STATE, _RESULT) if overwrite else ():
@@ -40,11 +51,17 @@ class Kept:
     def state(self) -> dict[str, Any] | None:
         """What was written after the last finished epoch; None if none was. Raises EvaluateError
         if it is damaged or of another identity."""
-        return self._read(_STATE)
+        content = self._read(_STATE)
+        if content is not None:
+            self.computed_on = all_machines(content["identity"], self.computed_on)
+        return content
 
     def result(self) -> dict[str, Any] | None:
         """The finished result; None if it is not there yet. Raises as `state` does."""
-        return self._read(_RESULT)
+        content = self._read(_RESULT)
+        if content is not None:
+            self.computed_on = {key: str(content["identity"].get(key, "")) for key in COMPUTED_ON}
+        return content
 
     def write_state(self, state: dict[str, Any]) -> None:
         """Raises EvaluateError if the disk refuses; the state before is left as it is."""
@@ -57,7 +74,7 @@ class Kept:
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         path, file = self._folder / name, io.BytesIO()
-        torch.save(content | {"identity": self._identity}, file)
+        torch.save(content | {"identity": self._identity | self.computed_on}, file)
         try:
             give_name(write_partial(path, file.getvalue()), path)
         except OSError as error:

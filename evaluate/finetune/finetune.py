@@ -34,6 +34,7 @@ from trainer.data.augment import augment, draw_numbers
 from trainer.data.clip_reader import ClipBatch, ClipReader, read_batches
 from trainer.data.transfer import on_device, send
 from trainer.random_streams import AUGMENTATION, torch_seed
+from trainer.run.provenance import computed_on
 from trainer.schedules import total_steps
 
 LAST = "last epoch"
@@ -78,7 +79,8 @@ class FinetuneJob:
     protocol: Protocol
     settings: FinetuneSettings
 
-    def identity(self, device: torch.device) -> TrainingIdentity:
+    @property
+    def identity(self) -> TrainingIdentity:
         """Everything that decides the numbers."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in NO_INFLUENCE}
         return {
@@ -88,8 +90,6 @@ class FinetuneJob:
             "classes": self.classes,
             "train videos": self.train.digest(),
             "test videos": self.test.digest(),
-            "torch": str(torch.__version__),
-            "device": device.type,
         }
 
 
@@ -105,7 +105,8 @@ def finetune(
     """Train a classifier and test it; `progress` counts steps, `testing` test videos.
 
     Killed and called again with the same task it goes on after the last finished epoch, and on a
-    CPU gives the same bits; once finished, it only reads the result. The test part is looked at
+    CPU gives the same bits; on another kind of device it goes on as well, and the result says which
+    took part. Once finished, it only reads the result. The test part is looked at
     once, after the epoch has been chosen. Raises EvaluateError if the loss is no number, if the
     folder holds something else than this task (`overwrite`: it is begun anew) or what cannot be
     read, and BuilderError if another process works in the folder.
@@ -113,12 +114,13 @@ def finetune(
     _must_be_possible(task, device)
     folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder):
-        kept = Kept(folder, task.identity(device), overwrite)
+        kept = Kept(folder, task.identity, computed_on(device), overwrite)
         if (finished := kept.result()) is None:
             finished = _finetune(task, device, kept, progress, testing)
             kept.write_result(finished)
         with kept.must_fit():
-            return Finetuned(dict(finished["result"]), finished["logits"].numpy())
+            result = dict(finished["result"]) | kept.computed_on
+            return Finetuned(result, finished["logits"].numpy())
 
 
 def _must_be_possible(task: FinetuneJob, device: torch.device) -> None:

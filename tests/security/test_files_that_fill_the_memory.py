@@ -334,7 +334,7 @@ def test_safetensors_that_say_what_cannot_be(header, tmp_path):
 @pytest.mark.parametrize("identity", [None, [1], {1: 2, "a": 3}, {"a": {"b": torch.ones(2)}}])
 def test_what_is_kept_of_a_classifier(identity, tmp_path):
     torch.save({"identity": identity}, tmp_path / "state.pt")
-    kept = Kept(tmp_path, {"a": 1})
+    kept = Kept(tmp_path, {"a": 1}, {})
     with pytest.raises(EvaluateError, match=r"state\.pt (is damaged|was trained with)"):
         kept.state()
 

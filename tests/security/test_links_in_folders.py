@@ -117,7 +117,7 @@ def test_files_that_are_not_ours_stay(tmp_path):
     (tmp_path / "run").mkdir()
     checkpoint.folder_of(tmp_path / "run").symlink_to(folder)
     checkpoint.save(tmp_path / "run", 3, {"model": {}})
-    Kept(folder, {})
+    Kept(folder, {}, {})
     assert {path.name for path in folder.iterdir()} == {"film.mkv.partial", "00000003.pt"}
 
 

@@ -253,6 +253,13 @@ def test_variables_of_torchrun_that_are_missing_or_wrong(variables, said, monkey
     assert "env -u WORLD_SIZE" in str(error.value)
 
 
+def test_one_gpu_for_all_ranks(monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", **MASTER}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrainerError, match="--device is cuda:1, and each of"), together("cuda:1"):
+        raise AssertionError("joined")
+
+
 def test_a_port_that_is_taken(monkeypatch):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

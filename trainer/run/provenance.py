@@ -1,9 +1,11 @@
-"""Which code and which data a number comes from."""
+"""Which code, which data and which machine a number comes from."""
 
 import subprocess
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import torch
 
 from builder.shards.manifest import DATASET_FILE
 
@@ -34,3 +36,8 @@ def _git(folder: Path, *words: str) -> str | None:
 def fingerprint(folder: Path) -> str:
     """sha256 of a data set's `dataset.json`, which holds those of all its shards."""
     return sha256((folder / DATASET_FILE).read_bytes()).hexdigest()
+
+
+def computed_on(device: torch.device) -> dict[str, str]:
+    """The kind of device, and the version of torch."""
+    return {"device": device.type, "torch": str(torch.__version__)}

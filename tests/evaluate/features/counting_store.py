@@ -9,14 +9,20 @@ from evaluate.features.store_writer import Origin, StoreWriter
 IDENTITY = {"encoder": "trained", "clips": 2, "dataset_counts": '{"expected": 16}'}
 
 
-def open_store(path: Path, dataset, identity=IDENTITY, videos=None, done: int = 0) -> StoreWriter:
+CPU = {"device": "cpu", "torch": "2.14.1"}
+
+
+def open_store(
+    path: Path, dataset, identity=IDENTITY, videos=None, done: int = 0, computed_on=CPU
+) -> StoreWriter:
     """Two clips of every video, but three of the second one; the first `done` are written."""
     videos = dataset.videos if videos is None else videos
     spans = [
         [(0, 3), (4, min(7, video.frames - 1))] + [(8, 11)] * (i == 1)
         for i, video in enumerate(videos)
     ]
-    store = StoreWriter(path, videos, spans, 3, identity, Origin(dataset.folder, "1.2"))
+    origin = Origin(dataset.folder, "1.2", computed_on)
+    store = StoreWriter(path, videos, spans, 3, identity, origin)
     fill(store, 0, done)
     return store
 

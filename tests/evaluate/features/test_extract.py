@@ -13,11 +13,13 @@ from builder.shards.dataset import read_frames, read_offsets
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
+from evaluate.features import extract as module
 from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features, unfinished
 from evaluate.protocol import protocol_of
 from tests.drawn_motion import seconds_of
 from tests.evaluate.stores import held
+from trainer.run.provenance import computed_on
 
 CPU = torch.device("cpu")
 
@@ -40,7 +42,7 @@ def test_extract_once(extraction, tmp_path):
     assert seen == [(8, 16, "trained"), (16, 16, "trained")]
     features = Features(path)
     assert features.features.shape == (16, 128) and features.clip_features.shape == (80, 128)
-    assert features.attributes == extraction.identity
+    assert features.attributes == extraction.identity | computed_on(CPU)
     known = {"clips": 5, "crops": 1, "layer": "last", "pooling": "average", "backbone": "r3d-tiny"}
     assert known.items() <= features.attributes.items()
     assert len(features.attributes["checkpoint_sha256"]) == 64
@@ -108,6 +110,29 @@ def test_a_resumed_extraction_gives_the_same_features(extraction, tmp_path):
     x, y = Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5")
     assert (x.features == y.features).all() and (x.clip_features == y.clip_features).all()
     assert (x.clip_frames == y.clip_frames).all() and x.attributes == y.attributes
+
+
+def test_what_computed_the_features_is_recorded_and_not_compared(extraction, tmp_path, monkeypatch):
+    """A store of a server is used on a laptop, and one that it did not finish is finished there."""
+
+    def stop(done: int, total: int, text: str) -> None:
+        raise KeyboardInterrupt
+
+    server = {"device": "cuda", "torch": "2.99"}
+    monkeypatch.setattr(module, "computed_on", lambda device: server)
+    extract(tmp_path / "x.h5", extraction)
+    with pytest.raises(KeyboardInterrupt):
+        extract(tmp_path / "y.h5", extraction, stop)
+    monkeypatch.undo()
+    assert not extract(tmp_path / "x.h5", extraction)
+    assert not extract(tmp_path / "x.h5", extraction, overwrite=True)
+    extract(tmp_path / "y.h5", extraction)
+    one, both = Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5")
+    assert (one.clip_features == both.clip_features).all()
+    assert server.items() <= one.attributes.items()
+    assert both.attributes["device"] == "cuda, cpu"
+    assert both.attributes["torch"] == f"2.99, {torch.__version__}"
+    assert one.attributes.keys() == both.attributes.keys()
 
 
 def test_two_evaluations_at_once(extraction, tmp_path):

@@ -11,6 +11,7 @@ import torch
 from builder.errors import BuilderError
 from evaluate.errors import EvaluateError
 from evaluate.finetune import checkpoint
+from evaluate.finetune import finetune as module
 from evaluate.finetune.finetune import finetune
 from evaluate.finetune.trainer import Learner
 from tests.toy_task import CPU, FACTS, PROTOCOL, SETTINGS, changed
@@ -103,6 +104,20 @@ def test_a_finished_one_is_only_read(task, tmp_path):
     assert not seen  # nothing differs
     finetune(changed(task, seed=1), CPU, folder, note, note, overwrite=True)
     assert [step[0] for step in seen if step[1] == 12] == list(range(1, 13))
+
+
+def test_begun_on_another_device(whole, task, tmp_path, monkeypatch):
+    """It goes on, and a finished one is read: what computed it is recorded, and not compared."""
+    server = {"device": "cuda", "torch": "2.99"}
+    monkeypatch.setattr(module, "computed_on", lambda device: server)
+    with pytest.raises(StopError):
+        finetune(task, CPU, tmp_path / "x", stop_after(3))
+    monkeypatch.undo()
+    result = finetune(task, CPU, tmp_path / "x").result
+    both = {"device": "cuda, cpu", "torch": f"2.99, {torch.__version__}"}
+    assert result == whole.result | both
+    monkeypatch.setattr(module, "computed_on", lambda device: server)
+    assert finetune(task, CPU, tmp_path / "x").result == result
 
 
 def test_another_task_in_the_folder_is_refused(task, tmp_path):
