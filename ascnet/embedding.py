@@ -214,11 +214,19 @@ def embed(
 ) -> Features:
     """The features of all videos of a data set, from `store` if they are there, else written to it.
 
+    Raises EvaluateError as `fill` does.
+    """
+    fill(extraction, store, told, overwrite=overwrite)
+    return Features(store)
+
+
+def fill(extraction: Extraction, store: Path, told: Listener, *, overwrite: bool = False) -> None:
+    """Write the features of all videos of a data set to `store`, unless they are there.
+
     Raises EvaluateError as `extract` does, or if the protocol does not fit the videos.
     """
     check_rates(extraction.dataset, extraction.protocol)
     extract(store, extraction, told.features, overwrite=overwrite)
-    return Features(store)
 
 
 def query_features(

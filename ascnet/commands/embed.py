@@ -120,8 +120,8 @@ def command(
             if small := enlarged(dataset.videos, protocol.size, protocol.short_side):
                 say(small)
             extraction = Extraction(subjects.trained, protocol, dataset, rank_device)
-            features = embedding.embed(extraction, store, told, overwrite=overwrite)
-        say(_end_text(store, features, protocol))
+            embedding.fill(extraction, store, told, overwrite=overwrite)
+        say(on_first(lambda: _end_text(Features(store), protocol)))
 
 
 def _built(
@@ -143,15 +143,15 @@ def _built(
     return dataset.folder, store
 
 
-def _end_text(store: Path, features: Features, protocol: Protocol) -> str:
+def _end_text(features: Features, protocol: Protocol) -> str:
     clips = (
         f"a clip about every {protocol.every:g} s" if protocol.every else f"{protocol.clips} each"
     )
     return (
-        f"{printable(str(store))}: {counted(len(features.names), 'video')}, "
+        f"{printable(str(features.path))}: {counted(len(features.names), 'video')}, "
         f"{counted(len(features.clip_video), 'clip')} ({clips}), "
         f"{features.features.shape[1]} features a clip\n"
-        f"  ascnet search QUERY.mp4 --store {quoted(store)}"
+        f"  ascnet search QUERY.mp4 --store {quoted(features.path)}"
     )
 
 

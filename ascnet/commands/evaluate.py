@@ -26,7 +26,7 @@ from evaluate.request import ON_THE_FLY, TASKS, Question, result_path
 from evaluate.retrieval.retrieval import CENTRINGS
 from evaluate.split import ALL
 from evaluate.tasks import Reporters
-from trainer.agreement import failing_together, on_first
+from trainer.agreement import failing_together, is_known_to_all, on_first
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import is_remote, shown
 from trainer.distributed import this_rank, together
@@ -238,8 +238,10 @@ def command(
                     with failing_together():
                         dataset = ShardDataset(folder)
                         question = choice.question(task, subjects, dataset.name)
-                        _evaluate(question, subjects, dataset, rank_device, overwrite)
+                    _evaluate(question, subjects, dataset, rank_device, overwrite)
                 except (EvaluateError, TrainerError, BuilderError) as error:
+                    if not is_known_to_all(error):
+                        raise
                     refused.append(str(error))  # the others can still be evaluated
         if refused:
             raise EvaluateError(" ".join(dict.fromkeys(refused)))
@@ -257,6 +259,8 @@ def _evaluate(
     if small and question.finetune is not None:
         say(small)  # before hours of training, too
     with ExitStack() as stack:
+        if question.finetune is None:  # else gradients are waited for, in another way
+            stack.enter_context(failing_together())
         videos, fits, steps = (
             stack.enter_context(ProgressBar(title, unit))
             for title, unit in (

@@ -1,6 +1,7 @@
 """Clips through a network, the same numbers on every call."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from itertools import chain, groupby
 
 import torch
@@ -8,15 +9,16 @@ from torch import nn
 
 from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
+from evaluate.features.batches import Batching
 from evaluate.protocol import LAST, Protocol, clips_of
+from trainer.agreement import all_say
 from trainer.backbones.base import Backbone
 from trainer.data.augment import square_crop
-from trainer.data.clip_reader import ClipReader, read_batches
-from trainer.data.clip_sampler import ClipRequest
+from trainer.data.clip_reader import ClipBatch, ClipReader, read_batches
+from trainer.data.transfer import on_device
+from trainer.distributed import this_rank
 
 UNIT = 8  # videos that are computed together, and done or not done together
-_MOST_CLIPS = 10 * UNIT  # a batch
-_BATCH_BYTES = 64 << 20  # of decoded frames; bounds memory
 _PLACES = {1: (0.5,), 3: (0.0, 0.5, 1.0)}  # crops along the longer side
 Network = Callable[[torch.Tensor], torch.Tensor]  # N x 3 x T x S x S, normalised, to N x outputs
 
@@ -90,53 +92,93 @@ def encode(
     device: torch.device,
     *,
     workers: int = 0,
-    done: Container[int] = (),
+    units: Sequence[int] | None = None,
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """A network's outputs for the protocol's clips of all videos, in order: for every UNIT of
-    videos but those whose first one is in `done`, its first video and the outputs (float32 on the
-    CPU, clips of the unit x outputs; the mean over the crops of a clip, and their mirror images if
-    they count). Raises EvaluateError as `clips_of` does.
+    """A network's outputs for the protocol's clips of videos: for every UNIT of them, its first
+    video and the outputs (float32 on the CPU, clips of the unit x outputs; the mean over the crops
+    of a clip, and their mirror images if they count). `units`: the first videos of those that are
+    computed, in this order; None: all. Raises EvaluateError as `clips_of` does.
 
-    What is computed together does not depend on what is done already, so a resumed extraction
-    computes the same bits.
+    A unit is computed in batches of its own, whatever else is computed before it or elsewhere. So
+    an extraction that goes on, or that several processes share, gives the same bits as one without
+    a break: on a CPU with as many threads, and on a GPU of the same kind that has about as much
+    memory free (evaluate/features/batches.py).
     """
     reader, clips = ClipReader(videos, protocol.short_side), clips_of(videos, protocol)
-    parts = [
-        (first, part)
-        for first in range(0, len(videos), UNIT)
-        if first not in done
-        for part in _cut(chain.from_iterable(clips[first : first + UNIT]), reader, protocol)
-    ]
-    batches = read_batches(reader, (part for _, part in parts), workers)
+    firsts = range(0, len(videos), UNIT) if units is None else units
 
     def outputs() -> Iterator[tuple[int, torch.Tensor]]:
-        for (first, _), batch in zip(parts, batches, strict=True):
-            decoded = batch.clips.to(device)
-            of_crops = []
-            for place in _PLACES[protocol.crops]:
-                crop = square_crop(decoded, protocol.size, place)
-                for x in (crop, crop.flip(-1)) if protocol.mirrored else (crop,):
-                    of_crops.append(network(x.contiguous(memory_format=torch.channels_last_3d)))
-            yield first, torch.stack(of_crops).mean(dim=0).float().cpu()
+        batching = Batching.on(device, network, protocol)
+        parts = [
+            (first, part)
+            for first in firsts
+            for part in batching.batches(chain.from_iterable(clips[first : first + UNIT]), reader)
+        ]
+        pinned = device.type == "cuda"
+        batches = read_batches(reader, (part for _, part in parts), workers, pinned)
+        with closing(on_device(batches, device)) as there:
+            for (first, _), batch in zip(parts, there, strict=True):
+                yield first, _of_crops(network, batch, protocol)
 
     with torch.inference_mode():
-        for first, of_unit in groupby(outputs(), key=lambda item: item[0]):
-            yield first, torch.cat([part for _, part in of_unit])
+        of_units = (
+            (first, torch.cat([part for _, part in of_unit]))
+            for first, of_unit in groupby(outputs(), key=lambda item: item[0])
+        )
+        yield from of_units if device.type != "cuda" else _copied(of_units)
 
 
-def _cut(
-    clips: Iterable[ClipRequest], reader: ClipReader, protocol: Protocol
-) -> Iterator[list[ClipRequest]]:
-    """Batches of _BATCH_BYTES of frames and crops, however large a single clip is."""
-    batch: list[ClipRequest] = []
-    size = 0
-    for clip in clips:
-        height, width = reader.size(clip)
-        needed = protocol.frames * max(height * width, protocol.size**2 * 4) * 3
-        if batch and (size + needed > _BATCH_BYTES or len(batch) == _MOST_CLIPS):
-            yield batch
-            batch, size = [], 0
-        batch.append(clip)
-        size += needed
-    if batch:
-        yield batch
+def encode_together(
+    network: Network,
+    videos: Sequence[Video],
+    protocol: Protocol,
+    device: torch.device,
+    *,
+    workers: int = 0,
+    units: Sequence[int],
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """As `encode`, of which every rank computes a part; all of it comes on all ranks.
+
+    They go in step: each computes a unit, then they tell each other what came out, or what went
+    wrong. Units with the most clips are first, so that those of one step take about as long.
+    """
+    rank = this_rank()
+    if rank.world == 1:
+        yield from encode(network, videos, protocol, device, workers=workers, units=units)
+        return
+    clips = [len(of_video) for of_video in clips_of(videos, protocol)]
+    units = sorted(units, key=lambda first: -sum(clips[first : first + UNIT]))
+    own = units[rank.number :: rank.world]
+    mine = encode(network, videos, protocol, device, workers=workers, units=own)
+    for _ in range(0, len(units), rank.world):
+        yield from filter(None, all_say(next(mine, None)))
+
+
+def _of_crops(network: Network, batch: ClipBatch, protocol: Protocol) -> torch.Tensor:
+    """float32, clips x outputs: the mean over the crops."""
+    of_crops = []
+    for place in _PLACES[protocol.crops]:
+        crop = square_crop(batch.clips, protocol.size, place)
+        for x in (crop, crop.flip(-1)) if protocol.mirrored else (crop,):
+            of_crops.append(network(x.contiguous(memory_format=torch.channels_last_3d)))
+    return torch.stack(of_crops).mean(dim=0).float()
+
+
+def _copied(
+    units: Iterator[tuple[int, torch.Tensor]],
+) -> Generator[tuple[int, torch.Tensor], None, None]:
+    """From a GPU to the CPU, each while the next one is computed: the GPU never waits for what is
+    done with them."""
+    before: tuple[int, torch.Tensor, torch.cuda.Event] | None = None
+    for first, outputs in units:
+        copy = torch.empty(outputs.shape, dtype=outputs.dtype, pin_memory=True)
+        copy.copy_(outputs, non_blocking=True)
+        event = torch.cuda.Event(blocking=True)  # waiting leaves the core to decoding
+        event.record()
+        if before is not None:
+            before[2].synchronize()
+            yield before[:2]
+        before = first, copy, event
+    if before is not None:
+        before[2].synchronize()
+        yield before[:2]

@@ -1,6 +1,8 @@
 """An encoder and shards to a feature store: the same clips of every video, on every call."""
 
 import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +15,12 @@ from builder.shards.dataset import ShardDataset, Video
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
-from evaluate.features.encode import UNIT, Pooled, encode, to_device
+from evaluate.features.encode import UNIT, Pooled, encode_together, to_device
 from evaluate.features.store import Features, StoreIdentity, is_complete, unfinished
 from evaluate.features.store_writer import Origin, StoreWriter
+from evaluate.identity_check import first_difference
 from evaluate.protocol import Protocol, clips_of
-from trainer.agreement import on_first
+from trainer.agreement import all_say, failing_together, on_first
 from trainer.config.settings import Device
 from trainer.data.clip_sampler import ClipRequest
 from trainer.execution import backends
@@ -57,52 +60,79 @@ def extract(
     """Fill the store at `path` with features of all videos, or go on with one begun earlier, here
     or on another kind of device: the store says which took part.
 
+    Ranks (trainer/distributed.py) compute a part each, and rank 0 alone reads and writes the store,
+    with what the others tell it: so there is one file, which any number of processes goes on with,
+    and it is what one process would have written. It costs a megabyte of messages a step at most,
+    and a kill what was computed since the last step.
+
     False if a store with exactly this identity was there already, and nothing had to be done.
-    Raises EvaluateError if there is no video, if one is too short for the policy `error`, or if
-    the store that is there is damaged or made otherwise (`overwrite`: then it is begun anew),
-    UnavailableError if that store is in use (with `overwrite`, too), and BuilderError if another
-    process is writing to the folder.
+    Raises, on all ranks, EvaluateError if there is no video, if one is too short for the policy
+    `error`, if the ranks' networks or videos differ, or if the store that is there is damaged or
+    made otherwise (`overwrite`: then it is begun anew), UnavailableError if that store is in use
+    (with `overwrite`, too), and BuilderError if another process is writing to the folder.
     """
-    return on_first(lambda: _extract_alone(path, extraction, progress, overwrite))
-
-
-def _extract_alone(path: Path, extraction: Extraction, progress: Progress, overwrite: bool) -> bool:
-    identity, device = extraction.identity, extraction.device
-    if not overwrite and is_complete(path, identity):
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
+    identity, videos = extraction.identity, extraction.dataset.videos
+    protocol, device = extraction.protocol, extraction.device
+    opened: list[StoreWriter] = []  # on rank 0
     # In float32, and without cuDNN's trials: they choose by the clock.
-    with only_writer(path.parent), backends(Device(), device, benchmark=False):
-        if overwrite:
-            _drop(path, identity)
-        if is_complete(path, identity):
+    multiplying = backends(Device(), device, benchmark=False)
+    with failing_together(), multiplying, ExitStack() as held:
+
+        def begin() -> list[int] | None:
+            """What the store lacks: first videos of units; None if it is complete."""
+            if not overwrite and is_complete(path, identity):
+                return None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(only_writer(path.parent))
+            if overwrite:
+                _drop(path, identity)
+            if is_complete(path, identity):
+                return None
+            store = _open(path, extraction)
+            held.callback(store.close)
+            opened.append(store)
+            return [i for i in range(0, len(videos), UNIT) if not store.done[i : i + UNIT].all()]
+
+        _must_be_same(all_say(identity | computed_on(device)))
+        if (units := on_first(begin)) is None:
             return False
-        _extract(path, extraction, progress)
+        network = _network(extraction)
+        for first, features in encode_together(
+            network, videos, protocol, device, workers=extraction.workers, units=units
+        ):
+            for store in opened:
+                store.write(first, min(UNIT, len(videos) - first), features.numpy())
+                progress(int(store.done.sum()), len(videos), extraction.subject.name)
     return True
 
 
-def _extract(path: Path, extraction: Extraction, progress: Progress) -> None:
-    subject, protocol, device = extraction.subject, extraction.protocol, extraction.device
-    videos = extraction.dataset.videos
+def _open(path: Path, extraction: Extraction) -> StoreWriter:
+    """The store that is begun, or gone on with."""
+    dataset, protocol = extraction.dataset, extraction.protocol
+    videos = dataset.videos
     if not videos:
-        dataset = extraction.dataset
         raise EvaluateError(f"{dataset.folder} holds no built video: {dataset.counts}.")
     clips = clips_of(videos, protocol)
-    network = Pooled(subject.backbone, protocol.layer, protocol.pooling)
-    to_device(network, device)
+    channels = _network(extraction).channels(protocol, extraction.device)
     spans = [[_span(clip, videos[clip.video]) for clip in of_video] for of_video in clips]
-    origin = Origin(extraction.dataset.folder, code(), computed_on(device))
-    channels = network.channels(protocol, device)
-    store = StoreWriter(path, videos, spans, channels, extraction.identity, origin)
-    try:
-        done = {i for i in range(0, len(videos), UNIT) if store.done[i : i + UNIT].all()}
-        for first, features in encode(
-            network, videos, protocol, device, workers=extraction.workers, done=done
-        ):
-            store.write(first, min(UNIT, len(videos) - first), features.numpy())
-            progress(int(store.done.sum()), len(videos), subject.name)
-    finally:
-        store.close()
+    origin = Origin(dataset.folder, code(), computed_on(extraction.device))
+    return StoreWriter(path, videos, spans, channels, extraction.identity, origin)
+
+
+def _network(extraction: Extraction) -> Pooled:
+    protocol = extraction.protocol
+    network = Pooled(extraction.subject.backbone, protocol.layer, protocol.pooling)
+    to_device(network, extraction.device)
+    return network
+
+
+def _must_be_same(of_ranks: Sequence[Mapping[str, object]]) -> None:
+    for number, other in enumerate(of_ranks):
+        if difference := first_difference(of_ranks[0], other):
+            raise EvaluateError(
+                f"Process {number} of {len(of_ranks)} would compute other features than process "
+                f"0: {difference}. See to it that all machines have the same run, shards and torch."
+            )
 
 
 def _drop(path: Path, identity: StoreIdentity) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Generator
 
 import torch
 
-from builder.cores import usable_cores
 from trainer.config.settings import Config, Data
 from trainer.data.clip_reader import ClipBatch, ClipReader, read_batches
 from trainer.data.clip_sampler import Batches, Pairs, pair_requests
@@ -13,7 +12,7 @@ from trainer.data.streaming.reader import Streaming, stream_requests, stream_sha
 from trainer.data.streaming.transport import is_remote
 from trainer.data.training_set import TrainingSet
 from trainer.data.transfer import on_device
-from trainer.distributed import Rank, processes_here
+from trainer.distributed import Rank
 from trainer.errors import TrainerError
 
 
@@ -47,8 +46,7 @@ def training_batches(
     else:
         requests = pair_requests(data.timings, shares, pairs)
     reader = ClipReader(data.videos, clips.short_side)
-    workers = clips.workers or max(1, usable_cores() // processes_here())
-    batches = read_batches(reader, requests, workers, pinned=device.type == "cuda")
+    batches = read_batches(reader, requests, clips.workers, pinned=device.type == "cuda")
     return on_device(batches, device)
 
 

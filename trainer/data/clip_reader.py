@@ -20,6 +20,7 @@ from builder.shards.dataset import Video, read_frames, read_offsets
 from trainer.data.clip_sampler import ClipRequest
 from trainer.data.jpeg_decoding import decode_clip, decoded_size
 from trainer.data.packed_clips import PackedClips, Size, bytes_of
+from trainer.distributed import processes_here
 from trainer.errors import TrainerError
 
 HELD = 4  # batches in memory: one is in use, and the others are being filled
@@ -79,9 +80,10 @@ def read_batches(
     workers: int = 0,
     pinned: bool = False,
 ) -> Generator[ClipBatch, None, None]:
-    """Batches of clips in the order of `requests`, decoded ahead by `workers` threads (0: as many
-    as this process may use cores). All requests of a batch have the same number of frames.
-    `pinned`: in page-locked memory, which a GPU copies from while it computes."""
+    """Batches of clips in the order of `requests`, decoded ahead by `workers` threads (0: this
+    process's share of the cores, among those that work together on this machine). All requests of a
+    batch have the same number of frames. `pinned`: in page-locked memory, which a GPU copies from
+    while it computes."""
     free: deque[torch.Tensor] = deque()
     waiting: deque[tuple[torch.Tensor, ClipBatch, list[Future[None]]]] = deque()
 
@@ -105,7 +107,7 @@ def read_batches(
         yield batch
         free.append(buffer)
 
-    with ThreadPoolExecutor(workers or usable_cores()) as pool:
+    with ThreadPoolExecutor(workers or max(1, usable_cores() // processes_here())) as pool:
         try:
             for batch in requests:
                 start(batch)
