@@ -93,7 +93,7 @@ def extract(
             opened.append(store)
             return [i for i in range(0, len(videos), UNIT) if not store.done[i : i + UNIT].all()]
 
-        _must_be_same(all_say(identity | computed_on(device)))
+        _must_be_same(all_say({**identity, **computed_on(device)}))
         if (units := on_first(begin)) is None:
             return False
         network = _network(extraction)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from builder.shards.dataset import Video
@@ -45,6 +46,19 @@ def store_of(
     store.write(0, len(videos), np.concatenate(clips).astype(np.float32))
     store.close()
     return Features(path)
+
+
+def content(path: Path) -> dict[str, object]:
+    """All that is in a store: its data sets and its attributes."""
+    values: dict[str, object] = {}
+    with h5py.File(path) as file:
+
+        def add(name: str, item: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(item, h5py.Dataset):
+                values[name] = item[:].tolist()
+
+        file.visititems(add)
+        return values | dict(file.attrs)
 
 
 def random_store(path: Path, counts: Sequence[int], channels: int, seed: int = 0) -> Features:

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,10 @@ with together("cpu") as (rank, device):
 MASTER = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
 
-def run_together(count: int, *command: str) -> list[str]:
-    """Start `count` processes as torchrun does; what they said comes back."""
+def run_together(
+    count: int, *command: str, cwd: Path | None = None, ends: tuple[int, ...] = (0, 0)
+) -> list[str]:
+    """Start `count` processes as torchrun does; what they said comes back. `ends`: how they end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -104,11 +107,12 @@ def run_together(count: int, *command: str) -> list[str]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            cwd=cwd,
         )
         for rank in range(count)
     ]
     said = [process.communicate(timeout=400)[0] for process in processes]
-    assert all(process.returncode == 0 for process in processes), said
+    assert tuple(process.returncode for process in processes) == ends[:count], said
     return said
 
 
@@ -226,6 +230,17 @@ def test_a_signal_to_one_of_two_ranks_stops_both_and_saves(
     said = train_together(2, run, shards, after="os.kill(os.getpid(), signal.SIGTERM)")
     assert said == ["KeyboardInterrupt", "KeyboardInterrupt"]
     assert [path.name for path in (run / "checkpoints").glob("*")] == ["00000004.pt"]
+
+
+def test_a_rank_that_is_killed_ends_the_other(settings, training_set, shards, tmp_path):
+    run = tmp_path / "run"
+    start_run(run, settings, training_set, ranks=2)
+    program = TRAIN.replace("SPOILT", "False").replace(
+        "AFTER", "(run / 'killed').touch(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    said, _ = run_together(2, "-c", program, str(run), str(shards), ends=(1, -9))
+    assert time.time() - (run / "killed").stat().st_mtime < 30
+    assert said.count("TrainerError: Another process of this command ended without a word") == 1
 
 
 @pytest.mark.parametrize(

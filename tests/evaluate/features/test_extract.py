@@ -13,12 +13,14 @@ from builder.shards.dataset import read_frames, read_offsets
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
+from evaluate.features import encode
 from evaluate.features import extract as module
 from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features, unfinished
 from evaluate.protocol import protocol_of
 from tests.drawn_motion import seconds_of
-from tests.evaluate.stores import held
+from tests.evaluate.stores import content, held
+from tests.trainer.test_distributed import run_together
 from trainer.run.provenance import computed_on
 
 CPU = torch.device("cpu")
@@ -133,6 +135,78 @@ def test_what_computed_the_features_is_recorded_and_not_compared(extraction, tmp
     assert both.attributes["device"] == "cuda, cpu"
     assert both.attributes["torch"] == f"2.99, {torch.__version__}"
     assert one.attributes.keys() == both.attributes.keys()
+
+
+TOGETHER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+from builder.shards.dataset import ShardDataset
+from evaluate.encoders import of_run
+from evaluate.errors import EvaluateError
+from evaluate.features import encode, extract
+from evaluate.protocol import protocol_of
+from trainer.distributed import together
+torch.set_num_threads(1)
+encode.UNIT = extract.UNIT = 2
+run, shards, folder = map(Path, sys.argv[1:])
+
+def fill(name, extraction):
+    seen = []
+    try:
+        is_new = extract.extract(folder / name, extraction, lambda *step: seen.append(step[0]))
+        print(name, is_new, seen)
+    except EvaluateError as error:
+        print(name, error)
+
+with together("cpu") as (rank, device):
+    subjects = of_run(run)
+    protocol = replace(protocol_of(subjects.settings), every=0.2)
+    ours = extract.Extraction(subjects.trained, protocol, ShardDataset(shards), device)
+    other = replace(ours, subject=subjects.untrained)
+    fill("new.h5", ours)
+    fill("begun.h5", ours)
+    fill("begun.h5", ours)
+    fill("begun.h5", other)
+    fill("mixed.h5", other if rank.number else ours)
+    if rank.number:
+        next(ours.subject.backbone.parameters()).data.fill_(torch.nan)
+    fill("spoilt.h5", ours)
+"""
+
+
+def test_two_processes_fill_one_store_as_one_does(
+    extraction, finished_run, shards, tmp_path, monkeypatch
+):
+    """A new one and one that a single process began, of videos with several numbers of clips; and
+    what is wrong on one of the two is said on both."""
+    for at in (encode, module):
+        monkeypatch.setattr(at, "UNIT", 2)
+    alone = replace(extraction, protocol=replace(extraction.protocol, every=0.2))
+    extract(tmp_path / "alone.h5", alone)
+
+    def stop(done: int, total: int, text: str) -> None:
+        if done == 6:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        extract(tmp_path / "begun.h5", alone, stop)
+    words = (str(path) for path in (finished_run, shards, tmp_path))
+    first, second = map(str.splitlines, run_together(2, "-c", TOGETHER, *words))
+    assert first[:3] == [
+        "new.h5 True [2, 4, 6, 8, 10, 12, 14, 16]",
+        "begun.h5 True [8, 10, 12, 14, 16]",
+        "begun.h5 False []",
+    ]
+    assert second[:3] == ["new.h5 True []", "begun.h5 True []", "begun.h5 False []"]
+    assert first[3:] == second[3:]
+    assert "was made with checkpoint_sha256" in first[3]
+    assert "Process 1 of 2 would compute other features than process 0: checkpoint" in first[4]
+    assert re.search("The features of .*, clip 1 of .* are NaN", first[5]) and len(first) == 6
+    for name in ("new", "begun"):
+        assert content(tmp_path / f"{name}.h5") == content(tmp_path / "alone.h5")
+    assert not (tmp_path / "mixed.h5").exists() and not (tmp_path / "spoilt.h5").exists()
 
 
 def test_two_evaluations_at_once(extraction, tmp_path):
