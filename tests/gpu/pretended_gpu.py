@@ -1,0 +1,345 @@
+"""A GPU that is not there: tensors that say `cuda` and hold their numbers in ordinary memory.
+
+Operations compute on the CPU, so that whole programs run and their numbers can be compared. Before
+one does, torch's own FakeTensorMode is asked whether a GPU would do it: it refuses tensors of two
+devices as torch does. Whatever would make the program wait for the GPU is noted, with the line that
+asks for it.
+
+What this cannot see: kernels (those of cuDNN and cuBLAS, and their precision), the order in which
+streams run, the GPU's memory, `torch.compile`, NCCL.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST, GPU = torch.device("cpu"), torch.device("cuda", 0)
+ROOMS = tuple(f"{ROOT / room}/" for room in ("trainer", "evaluate", "experiments"))
+aten = torch.ops.aten
+# What needs numbers on the host, or a result whose size is known there.
+_READS = {
+    aten._local_scalar_dense.default: "reads a number",
+    aten.equal.default: "compares",
+    aten.masked_select.default: "selects by a mask",
+    aten.nonzero.default: "looks for what is not zero",
+    aten._unique2.default: "looks for unique values",
+}
+_INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
+_UNKNOWN = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
+_PINNED = "_is_pinned"
+_FAKE = FakeTensorMode()
+
+
+class MixedDevicesError(Exception):
+    """A GPU would refuse an operation."""
+
+
+class Waits:
+    """How often the program waited for the GPU, by place: "trainer/step.py:90 reads a number"."""
+
+    def __init__(self) -> None:
+        self.places: Counter[str] = Counter()
+
+    def note(self, what: str) -> None:
+        frame: Any = sys._getframe(1)
+        while frame and not frame.f_code.co_filename.startswith(ROOMS):
+            frame = frame.f_back
+        if frame:
+            file = Path(frame.f_code.co_filename).relative_to(ROOT)
+            self.places[f"{file}:{frame.f_lineno} {what}"] += 1
+
+    def take(self) -> Counter[str]:
+        """What was noted since the last call."""
+        places, self.places = self.places, Counter()
+        return places
+
+
+WAITS = Waits()
+
+
+class OnGpu(torch.Tensor):
+    """A tensor on the pretended GPU; `value` shares its numbers, and is on the CPU."""
+
+    value: torch.Tensor
+    _leave = False  # whether the next copy to the host is one that the program asked for
+
+    @staticmethod
+    def __new__(cls, value: torch.Tensor) -> OnGpu:
+        tensor = torch.Tensor._make_subclass(cls, value)
+        tensor.value = value
+        return tensor
+
+    device = property(lambda self: GPU)  # type: ignore[assignment]
+    is_cuda = property(lambda self: True)  # type: ignore[assignment]
+    is_cpu = property(lambda self: False)  # type: ignore[assignment]
+
+    def to(
+        self, *args: Any, non_blocking: bool = False, copy: bool = False, **kwargs: Any
+    ) -> torch.Tensor:
+        """torch's own takes this for a tensor of the CPU, and would leave it as it is."""
+        device, dtype, _, layout = torch._C._nn._parse_to(*args, **kwargs)
+        how = {"dtype": dtype or self.dtype, "memory_format": layout or torch.preserve_format}
+        is_here = device is None or device.type == "cuda"
+        if is_here and self.dtype == how["dtype"] and layout is None and not copy:
+            return self
+        if not is_here and not non_blocking:
+            WAITS.note("copies to the host")
+        OnGpu._leave = not is_here
+        try:
+            copied: torch.Tensor = aten._to_copy.default(self, **how)
+        finally:
+            OnGpu._leave = False
+        return copied
+
+    def cpu(self, *_: Any, **__: Any) -> torch.Tensor:
+        return self.to("cpu")
+
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
+    def record_stream(self, stream: Any) -> None:
+        assert isinstance(stream, Stream), f"{stream} is no stream"
+
+    def __repr__(self, *_: Any, **__: Any) -> str:
+        return f"OnGpu({self.value})"
+
+    def __format__(self, how: str) -> str:
+        return format(self.cpu(), how)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.value.__reduce_ex__(protocol)
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        return _dispatched(func, args, kwargs or {})
+
+
+class Stream:
+    """Of a GPU without time: all is done when it is asked for."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def record_event(self, event: Event | None = None) -> Event:
+        return event or Event()
+
+    def wait_stream(self, other: Stream) -> None:
+        assert isinstance(other, Stream)
+
+    def wait_event(self, event: Event) -> None:
+        assert isinstance(event, Event)
+
+    def synchronize(self) -> None: ...
+
+
+class Event:
+    """Waiting for one is waiting for a part of the work, which is what events are for."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def record(self, stream: Stream | None = None) -> None:
+        assert stream is None or isinstance(stream, Stream)
+
+    def synchronize(self) -> None: ...
+
+
+class _Mode(TorchDispatchMode):
+    """Sees what makes tensors, too."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        return _dispatched(func, args, kwargs or {})
+
+
+@contextmanager
+def pretended_gpu() -> Iterator[torch.device]:
+    """The device to compute on within `with`. What torch does not do without a GPU and is no
+    operation on tensors is stood in for: streams, events, page-locked memory, and autocast, which
+    casts what it casts on a CPU."""
+    autocast = torch.autocast
+
+    def cast(device_type: str, *args: Any, **kwargs: Any) -> Any:
+        return autocast("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
+
+    stand_ins: list[tuple[Any, str, Any]] = [
+        (torch, "autocast", cast),
+        (torch.Tensor, "pin_memory", _pinned),
+        (torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
+        (torch.cuda, "_lazy_init", lambda: None),
+        (torch.cuda, "is_available", lambda: True),
+        (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda self: None),
+        (torch.optim.Optimizer, "_cuda_graph_capture_health_check", lambda self: None),
+        (torch.nn.utils.clip_grad, "_group_tensors_by_device_and_dtype", _grouped),
+        (torch.cuda, "Stream", Stream),
+        (torch.cuda, "Event", Event),
+        (torch.cuda, "stream", nullcontext),
+        (torch.cuda, "current_stream", lambda device=None: Stream()),
+        (torch.cuda, "synchronize", lambda device=None: WAITS.note("synchronises")),
+    ]
+    with ExitStack() as stack:
+        for owner, name, stand_in in stand_ins:
+            if hasattr(owner, name):
+                stack.enter_context(patch.object(owner, name, stand_in))
+        lifts = torch._C._only_lift_cpu_tensors()
+        torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=) asks no driver then
+        stack.callback(torch._C._set_only_lift_cpu_tensors, lifts)
+        overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
+        torch.__future__.set_overwrite_module_params_on_conversion(True)  # Module.to
+        stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwrites)
+        stack.enter_context(_Mode())
+        yield GPU
+
+
+def _grouped(lists: Sequence[Sequence[torch.Tensor]]) -> dict[Any, Any]:
+    """torch's own groups by the device that its C++ takes these tensors to be on."""
+    groups: dict[Any, Any] = {}
+    for row in zip(*lists, strict=True):
+        key = row[0].device, row[0].dtype
+        of_key, _ = groups.setdefault(key, ([[] for _ in lists], []))
+        for of_list, tensor in zip(of_key, row, strict=True):
+            of_list.append(tensor)
+    return groups
+
+
+def _pinned(tensor: torch.Tensor, device: Any = None) -> torch.Tensor:
+    assert not isinstance(tensor, OnGpu), "only memory of the host can be page-locked"
+    copy = tensor.clone()
+    setattr(copy, _PINNED, True)
+    return copy
+
+
+def _dispatched(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Ask whether a GPU would do it, do it, and put the results where they would be."""
+    tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
+    device = kwargs.get("device")
+    is_sent = device is not None and torch.device(device).type == "cuda"
+    # The derivatives' own code takes gradients for the CPU's, and makes zeros for them there.
+    is_gradient = not tensors and torch._C._current_graph_task_id() != -1
+    if not (is_sent or is_gradient or any(isinstance(x, OnGpu) for x in tensors)):
+        return _on_the_host(func, args, kwargs)
+    _note_waits(func, args, kwargs)
+    if OnGpu._leave:
+        on_gpu = [False]
+    elif is_sent or not all(isinstance(x, OnGpu) for x in tensors):
+        on_gpu = _asked(func, args, kwargs, tensors)
+    else:
+        on_gpu = []  # nothing to ask: all is on it
+    return _placed(func, _computed(func, args, kwargs), on_gpu, args)
+
+
+def _on_the_host(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    is_pinned = bool(kwargs.get("pin_memory"))
+    made = func(*args, **(kwargs | {"pin_memory": False} if is_pinned else kwargs))
+    is_pinned |= func.is_view and getattr(args[0], _PINNED, False)
+    if is_pinned and isinstance(made, torch.Tensor):
+        setattr(made, _PINNED, True)
+    return made
+
+
+def _asked(
+    func: Any, args: Any, kwargs: dict[str, Any], tensors: Sequence[torch.Tensor]
+) -> list[bool]:
+    """Of each result whether it is on the GPU. Raises MixedDevicesError if a GPU would refuse."""
+    if func is aten.copy_.default:
+        return [isinstance(args[0], OnGpu)]
+    if func in _INDEXING:
+        return [_must_index(func, args)]
+    try:
+        with _FAKE:
+            fakes, fake_kwargs = tree_map(_fake, (args, kwargs))
+            results = func(*fakes, **fake_kwargs)
+    except _UNKNOWN as error:
+        if len({isinstance(x, OnGpu) for x in tensors if x.dim()}) > 1:
+            raise _refused(func, tensors, str(error)) from error
+        return []
+    except RuntimeError as error:
+        raise _refused(func, tensors, str(error)) from error
+    made = [x for x in tree_flatten(results)[0] if isinstance(x, torch.Tensor)]
+    return [x.device.type == "cuda" for x in made]
+
+
+def _fake(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    device = GPU if isinstance(value, OnGpu) else HOST
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=device)
+
+
+def _must_index(func: Any, args: Any) -> bool:
+    """Whether what is indexed is on the GPU. What indexes may be on the host, and else is where
+    that is: FakeTensorMode does not look."""
+    on_gpu, numbers = isinstance(args[0], OnGpu), [x for x in args[1] if x is not None]
+    values = [x for x in args[2:3] if x.dim()]
+    is_wrong = not on_gpu and any(isinstance(x, OnGpu) for x in numbers)
+    if is_wrong or any(isinstance(x, OnGpu) is not on_gpu for x in values):
+        why = "an index, or a value, of another device"
+        raise _refused(func, [args[0], *numbers, *values], why)
+    return on_gpu
+
+
+def _refused(func: Any, tensors: Sequence[torch.Tensor], why: str) -> MixedDevicesError:
+    devices = ", ".join("cuda" if isinstance(tensor, OnGpu) else "cpu" for tensor in tensors)
+    return MixedDevicesError(f"{func} of {devices}: {why.partition(chr(10))[0]}")
+
+
+def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    args, kwargs = tree_map(lambda x: x.value if isinstance(x, OnGpu) else x, (args, kwargs))
+    host = {"device": HOST, "pin_memory": False}
+    return func(*args, **kwargs | {name: host[name] for name in host.keys() & kwargs.keys()})
+
+
+def _placed(func: Any, result: Any, on_gpu: Sequence[bool], args: Any) -> Any:
+    """The results, where they are. What works in place gives back what it was given."""
+    if func is aten.resize_.default:
+        with torch._C._DisableTorchDispatch():
+            func(*args)
+    given = {id(x.value): x for x in tree_flatten(args)[0] if isinstance(x, OnGpu)}
+    flat, shape = tree_flatten(result)
+    places = iter(on_gpu or [True] * len(flat))
+
+    def place(value: torch.Tensor) -> torch.Tensor:
+        if not next(places):
+            return value
+        return given[id(value)] if id(value) in given else OnGpu(value)
+
+    placed = [place(x) if isinstance(x, torch.Tensor) else x for x in flat]
+    return tree_unflatten(placed, shape)
+
+
+def _note_waits(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    if func in _READS:
+        WAITS.note(_READS[func])
+    elif func in _INDEXING:
+        numbers = [x for x in args[1] if x is not None]
+        if any(x.dtype is torch.bool for x in numbers):
+            WAITS.note("indexes by a mask")
+        elif any(not isinstance(x, OnGpu) for x in numbers) and isinstance(args[0], OnGpu):
+            WAITS.note("indexes by what is on the host")
+    elif func is aten.copy_.default:
+        to_gpu, from_gpu = (isinstance(x, OnGpu) for x in args[:2])
+        is_free = len(args) > 2 and args[2] and getattr(args[from_gpu is False], _PINNED, False)
+        if to_gpu is not from_gpu and not is_free:
+            WAITS.note("copies to the GPU" if to_gpu else "copies to the host")
+    elif func is aten._to_copy.default and not isinstance(args[0], OnGpu):
+        is_free = kwargs.get("non_blocking") and getattr(args[0], _PINNED, False)
+        if not is_free:
+            WAITS.note("copies to the GPU")
