@@ -12,7 +12,7 @@ from builder.errors import BuilderError
 from builder.printable import printable
 from builder.shards.dataset import ShardDataset, Video, read_frames, read_offsets
 from trainer.data.clip_policy import POLICIES, Place, clip_frames
-from trainer.data.jpeg_decoding import decode_clip
+from trainer.data.jpeg_decoding import decode_clips
 
 
 class NoSuchVideoError(BuilderError, IndexError):
@@ -96,7 +96,7 @@ class Shards(ShardDataset):
                 f"({error.strerror or error}). Copy it to where it was; `ascnet verify "
                 f"{quoted(self.folder)}` names all that is missing."
             ) from error
-        decode_clip(jpegs, numbers, chosen, clip)
+        decode_clips(dict(zip(numbers, jpegs, strict=True)), [numbers], chosen, [clip])
         return torch.from_numpy(clip)
 
     @cached_property

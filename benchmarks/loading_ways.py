@@ -3,12 +3,13 @@
 import io
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import simplejpeg
@@ -20,6 +21,7 @@ from benchmarks.decoders import Library, Pair, difference
 from benchmarks.side_by_side import Measured, measure
 from builder.shards.dataset import Video, read_frames, read_offsets
 from trainer.data.clip_reader import ClipReader, read_batches
+from trainer.data.clip_sampler import ClipRequest
 
 BATCH = 32  # samples
 START = 6  # batches after which `read_batches` has touched all its buffers
@@ -41,21 +43,33 @@ class Ours:
     def __init__(self, videos: Sequence[Video]) -> None:
         self._reader = ClipReader(videos)
 
-    def run(self, samples: Sequence[Pair], threads: int) -> Measured:
-        """The first and the last `START` batches are not in the figure."""
-        groups = [samples[i : i + BATCH] for i in range(0, len(samples), BATCH)]
-        requests = [[a for a, _ in group] + [b for _, b in group] for group in groups]
-        batches = read_batches(self._reader, requests, threads)
+    def run(self, samples: Iterable[Pair], threads: int, count: int) -> Measured:
+        """`count` samples after the first `START` batches, which are not in the figure; `samples`
+        holds as many again after them."""
+        batches = read_batches(self._reader, _requests(samples), threads)
         for _ in islice(batches, START):
             pass
-        timed = islice(batches, len(groups) - 2 * START)
+        timed = islice(batches, count // BATCH)
         run = measure(lambda: sum(len(batch.videos) // 2 for batch in timed))
         batches.close()
         return run
 
+    def run_without_decoding(self, samples: Iterable[Pair], threads: int, count: int) -> Measured:
+        """With a decoder that costs nothing: what remains is Python, which runs on one core at a
+        time, and reading."""
+        with patch.object(simplejpeg, "decode_jpeg", lambda *arguments: arguments[-1]):
+            return self.run(samples, threads, count)
+
+
+def _requests(samples: Iterable[Pair]) -> Iterator[list[ClipRequest]]:
+    remaining = iter(samples)
+    while group := list(islice(remaining, BATCH)):
+        yield [a for a, _ in group] + [b for _, b in group]
+
 
 class Floor:
-    """The same JPEGs, in memory already, by the same decoder into a clip that is used again."""
+    """The same JPEGs, in memory already, by the same decoder into clips that are used again; a
+    frame that both clips of a sample show is decoded once."""
 
     def __init__(self, videos: Sequence[Video]) -> None:
         self._sizes = [(v.height, v.width) for v in videos]
@@ -66,14 +80,19 @@ class Floor:
 
     def _decode(self, samples: Sequence[Pair]) -> None:
         length = len(samples[0][0].frames)
-        buffers = {size: np.zeros((length, *size, 3), np.uint8) for size in set(self._sizes)}
+        buffers = {size: np.zeros((2, length, *size, 3), np.uint8) for size in set(self._sizes)}
         for pair in samples:
-            for request in pair:
-                jpegs, clip = self._jpegs[request.video], buffers[self._sizes[request.video]]
+            jpegs, clips = self._jpegs[pair[0].video], buffers[self._sizes[pair[0].video]]
+            decoded: dict[int, np.ndarray] = {}
+            for request, clip in zip(pair, clips, strict=True):
                 for frame, picture in zip(request.frames, clip, strict=True):
+                    if frame in decoded:
+                        picture[:] = decoded[frame]
+                        continue
                     simplejpeg.decode_jpeg(
                         jpegs[frame], fastdct=True, fastupsample=True, buffer=picture
                     )
+                    decoded[frame] = picture
 
 
 class Webdataset:
@@ -149,8 +168,7 @@ class OnTheFly:
         count, length = 0, len(samples[0][0].frames)
         for pair in samples:
             ours = np.empty((2, length, *reader.size(pair[0]), 3), np.uint8)
-            for request, clip in zip(pair, ours, strict=True):
-                reader.read(request, clip)
+            reader.read(pair, ours)
             count += difference(self.decode(pair), ours) > _WRONG
         return count
 

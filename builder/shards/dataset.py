@@ -164,7 +164,7 @@ def read_offsets(video: Video) -> np.ndarray:
     where = video.location
     with open_regular(video.shard) as file:
         text = os.pread(file.fileno(), where.json_bytes, where.json_start)
-    _must_be_whole(video, len(text), where.json_bytes)
+    must_be_whole(video, len(text), where.json_bytes)
     return _offsets_in(text, video)
 
 
@@ -204,7 +204,7 @@ def read_frames(video: Video, offsets: np.ndarray, frames: Sequence[int]) -> lis
     first, end = int(offsets[min(frames)]), int(offsets[max(frames) + 1])
     with video.shard.open("rb") as file:
         span = os.pread(file.fileno(), end - first, video.location.blob_start + first)
-    _must_be_whole(video, len(span), end - first)
+    must_be_whole(video, len(span), end - first)
     return [span[offsets[i] - first : offsets[i + 1] - first] for i in frames]
 
 
@@ -238,11 +238,12 @@ def _fill(view: memoryview, read: ReadInto, video: Video) -> int:
     while got < len(view):
         got += (more := read(view[got:]))
         if not more:
-            _must_be_whole(video, got, len(view))
+            must_be_whole(video, got, len(view))
     return got
 
 
-def _must_be_whole(video: Video, got: int, wanted: int) -> None:
+def must_be_whole(video: Video, got: int, wanted: int) -> None:
+    """Raises BuilderError if fewer bytes are there than the video has."""
     if got != wanted:
         raise BuilderError(
             f"{video.shard} ends inside {ascii(video.name)[1:-1]}: {got} of {wanted} bytes are "

@@ -10,16 +10,16 @@ _WHOLE = (0xC0, 0xC1)  # of a frame whose scans are of one or more of its colour
 _SKIPPED = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}  # tables, and what says nothing of scans
 
 
-def must_have_few_scans(jpeg: bytes, pixels: int) -> None:
+def must_have_few_scans(jpeg: bytes | memoryview, pixels: int) -> None:
     """Raises ValueError for a JPEG of so many pixels whose scans take long: of more than
     `MOST_SCANS`."""
     if len(jpeg) * pixels <= _HARMLESS or _has_one(jpeg):
         return
-    if (scans := jpeg.count(bytes((0xFF, _SCAN)))) > MOST_SCANS:
+    if (scans := bytes(jpeg).count(bytes((0xFF, _SCAN)))) > MOST_SCANS:
         raise ValueError(f"it has {scans} scans, and {MOST_SCANS} are read at most")
 
 
-def _has_one(jpeg: bytes) -> bool:
+def _has_one(jpeg: bytes | memoryview) -> bool:
     """Whether the first scan is of a whole picture: no decoder reads another after it. Only the
     header is walked."""
     colours, at = 0, 2

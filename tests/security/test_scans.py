@@ -14,7 +14,7 @@ from builder.shards.jpeg import open_frame
 from builder.shards.jpeg_scans import MOST_SCANS, must_have_few_scans
 from builder.shards.verify import _undecodable
 from builder.shards.video_row import VideoRow
-from trainer.data.jpeg_decoding import decode_clip
+from trainer.data.jpeg_decoding import decode_clips
 from trainer.errors import TrainerError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
@@ -60,7 +60,7 @@ def test_more_scans_than_any_frame_has(frame, dataset, monkeypatch):
         open_frame(video, 0, frame)
     clip = np.zeros((1, video.height, video.width, 3), np.uint8)
     with pytest.raises(TrainerError, match=r"no readable JPEG of .* \(it has \d+ scans"):
-        decode_clip([frame], [0], video, clip)
+        decode_clips({0: frame}, [[0]], video, [clip])
     row = VideoRow(height=video.height, width=video.width)
     (said,) = _undecodable(frame, [0, len(frame)], row)
     assert "frame 0 cannot be decoded: it has" in said

@@ -81,6 +81,8 @@ def _end(before_last: float, last: float) -> float:
 
 def steps(length: int, stride: float) -> tuple[int, ...]:
     """Frame numbers of a clip, counted from its first: i * stride, rounded (halves up)."""
+    if stride == (whole := int(stride)) and whole:
+        return tuple(range(0, length * whole, whole))
     return tuple(math.floor(i * stride + 0.5) for i in range(length))
 
 
@@ -143,6 +145,8 @@ def clip_frames(start: int, place: Place, policy: str = "loop") -> tuple[int, ..
         numbers = nearest_frames(place.clock, moments).tolist()
     else:
         numbers = [start + i for i in steps(place.length, place.stride)]
+    if numbers[-1] < place.frames:
+        return tuple(numbers)
     return tuple(past_end(number, place.frames) for number in numbers)
 
 

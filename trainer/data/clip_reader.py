@@ -5,9 +5,10 @@ processes: nothing is copied between them, and nothing goes through /dev/shm.
 """
 
 import os
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -16,9 +17,10 @@ import numpy as np
 import torch
 
 from builder.cores import usable_cores
-from builder.shards.dataset import Video, read_frames, read_offsets
+from builder.shards.dataset import Video, read_offsets
+from builder.shards.frame_reader import FrameReader
 from trainer.data.clip_sampler import ClipRequest
-from trainer.data.jpeg_decoding import decode_clip, decoded_size
+from trainer.data.jpeg_decoding import decode_clips, decoded_size
 from trainer.data.packed_clips import PackedClips, Size, bytes_of
 from trainer.distributed import processes_here
 from trainer.errors import TrainerError
@@ -57,6 +59,7 @@ class ClipReader:
         self.videos = videos
         self._short_side = short_side
         self._offsets = lru_cache(_REMEMBERED)(self._read_offsets)
+        self._of_thread = threading.local()
 
     def _read_offsets(self, video: int) -> np.ndarray:
         return read_offsets(self.videos[video]).astype(np.uint32)
@@ -66,12 +69,25 @@ class ClipReader:
         video = self.videos[request.video]
         return decoded_size(video.height, video.width, self._short_side)
 
-    def read(self, request: ClipRequest, clip: np.ndarray) -> None:
-        """Decode a clip into `clip` (uint8, T x H x W x 3). Raises TrainerError for a frame that is
-        no JPEG."""
-        video = self.videos[request.video]
-        jpegs = request.jpegs or read_frames(video, self._offsets(request.video), request.frames)
-        decode_clip(jpegs, request.frames, video, clip)
+    def read(self, requests: Sequence[ClipRequest], clips: Sequence[np.ndarray]) -> None:
+        """Decode clips of one video, each into its array (uint8, T x H x W x 3); a frame that they
+        share is read and decoded once. Raises TrainerError for a frame that is no JPEG."""
+        number = requests[0].video
+        video, frames = self.videos[number], [request.frames for request in requests]
+        if requests[0].jpegs:
+            jpegs = {f: j for r in requests for f, j in zip(r.frames, r.jpegs, strict=True)}
+            decode_clips(jpegs, frames, video, clips)
+        else:
+            wanted = sorted({frame for of_clip in frames for frame in of_clip})
+            read = self._frames().read(video, self._offsets(number), wanted)
+            decode_clips(read, frames, video, clips)
+
+    def _frames(self) -> FrameReader:
+        """This thread's."""
+        if not hasattr(self._of_thread, "frames"):
+            self._of_thread.frames = FrameReader()
+        reader: FrameReader = self._of_thread.frames
+        return reader
 
 
 def read_batches(
@@ -81,9 +97,9 @@ def read_batches(
     pinned: bool = False,
 ) -> Generator[ClipBatch, None, None]:
     """Batches of clips in the order of `requests`, decoded ahead by `workers` threads (0: this
-    process's share of the cores, among those that work together on this machine). All requests of a
-    batch have the same number of frames. `pinned`: in page-locked memory, which a GPU copies from
-    while it computes."""
+    process's share of the cores, among those that work together on this machine), the clips of a
+    video together. All requests of a batch have the same number of frames. `pinned`: in page-locked
+    memory, which a GPU copies from while it computes."""
     free: deque[torch.Tensor] = deque()
     waiting: deque[tuple[torch.Tensor, ClipBatch, list[Future[None]]]] = deque()
 
@@ -95,15 +111,22 @@ def read_batches(
             _must_fit(needed, sizes, length)
             buffer = _new_buffer(needed if len(set(sizes)) == 1 else _ROOM * needed, pinned)
         clips = PackedClips(buffer, sizes, length)
-        jobs = [pool.submit(reader.read, r, clips[i].numpy()) for i, r in enumerate(batch)]
+        jobs = [
+            pool.submit(
+                reader.read, [batch[i] for i in numbers], [clips[i].numpy() for i in numbers]
+            )
+            for numbers in _by_video(batch)
+        ]
         strides, videos = ([r.stride for r in batch], [r.video for r in batch])
         made = ClipBatch(clips, torch.tensor(strides), torch.tensor(videos))
         waiting.append((buffer, made, jobs))
 
     def finish() -> Iterator[ClipBatch]:
         buffer, batch, jobs = waiting.popleft()
+        wait(jobs, return_when=FIRST_EXCEPTION)  # one by one, it would wake up for each
         for job in jobs:
-            job.result()
+            if job.done():
+                job.result()
         yield batch
         free.append(buffer)
 
@@ -121,6 +144,14 @@ def read_batches(
                     job.cancel()
             if isinstance(requests, Generator):
                 requests.close()  # what is streamed holds threads and connections
+
+
+def _by_video(batch: Sequence[ClipRequest]) -> list[list[int]]:
+    """The numbers of the requests of each video."""
+    numbers: dict[int, list[int]] = {}
+    for number, request in enumerate(batch):
+        numbers.setdefault(request.video, []).append(number)
+    return list(numbers.values())
 
 
 def _must_fit(needed: int, sizes: Sequence[Size], length: int) -> None:

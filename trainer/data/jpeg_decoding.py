@@ -1,6 +1,6 @@
 """JPEGs to pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -31,23 +31,33 @@ def _header_of(height: int, width: int) -> bytes:
     return bytes(blank)
 
 
-def decode_clip(
-    jpegs: Sequence[bytes], frames: Sequence[int], video: Video, clip: np.ndarray
+def decode_clips(
+    jpegs: Mapping[int, bytes | memoryview],
+    frames: Sequence[Sequence[int]],
+    video: Video,
+    clips: Sequence[np.ndarray],
 ) -> None:
-    """Decode the JPEGs of the video's `frames` into `clip` (uint8, T x H x W x 3), at the scale of
-    libjpeg's that gives frames of this size. Raises TrainerError for a frame that is no JPEG of the
-    video's size."""
-    size = clip.shape[1:3]
-    for frame, jpeg, picture in zip(frames, jpegs, clip, strict=True):
-        try:
-            must_have_few_scans(jpeg, video.height * video.width)
-            # Arguments by their place, for it is done for every frame: fast cosine transform and
-            # upsampling, least height and width.
-            decoded = simplejpeg.decode_jpeg(jpeg, "RGB", True, True, *size, 1, picture)
-        except ValueError as error:
-            raise _unreadable(video, frame, str(error)) from error
-        if decoded.shape[:2] != size:
-            raise _unreadable(video, frame, f"decoded, it is {decoded.shape[:2]} pixels")
+    """Decode the video's frames of each clip into it (uint8, T x H x W x 3), at the scale of
+    libjpeg's that gives frames of this size. `jpegs`: by the numbers of frames; one that several
+    places show is decoded once. Raises TrainerError for a frame that is no JPEG of the video's
+    size."""
+    size, pixels = clips[0].shape[1:3], video.height * video.width
+    decoded: dict[int, np.ndarray] = {}
+    for numbers, clip in zip(frames, clips, strict=True):
+        for number, picture in zip(numbers, clip, strict=True):
+            if number in decoded:
+                picture[:] = decoded[number]
+                continue
+            try:
+                must_have_few_scans(jpegs[number], pixels)
+                # Arguments by their place, for it is done for every frame: fast cosine transform
+                # and upsampling, least height and width.
+                made = simplejpeg.decode_jpeg(jpegs[number], "RGB", True, True, *size, 1, picture)
+            except ValueError as error:
+                raise _unreadable(video, number, str(error)) from error
+            if made.shape[:2] != size:
+                raise _unreadable(video, number, f"decoded, it is {made.shape[:2]} pixels")
+            decoded[number] = picture
 
 
 def _unreadable(video: Video, frame: int, why: str) -> TrainerError:

@@ -46,6 +46,26 @@ def test_decoding_at_a_smaller_scale(dataset):
     assert batch.clips[0].shape == (1, 16, 21, 3)
 
 
+def test_a_frame_that_clips_of_a_video_share_is_decoded_once(dataset, monkeypatch):
+    a, b, *_ = [i for i, video in enumerate(dataset.videos) if video.frames > 7]
+    requests = [
+        ClipRequest(a, (0, 1, 2, 3), 1),
+        ClipRequest(b, (6, 7, 0, 1), 1),
+        ClipRequest(a, (1, 3, 5, 7), 2),
+    ]
+    reader, decoded, decode = ClipReader(dataset.videos), [], simplejpeg.decode_jpeg
+
+    def count(*arguments):
+        decoded.append(arguments)
+        return decode(*arguments)
+
+    alone = [next(read_batches(reader, [[r]])).clips[0].clone() for r in requests]
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", count)
+    (batch,) = read_batches(reader, [requests], workers=2)
+    assert all(map(torch.equal, batch.clips, alone))
+    assert len(decoded) == 6 + 4
+
+
 def test_batches_come_in_order_and_buffers_are_not_mixed_up(dataset):
     reader = ClipReader(dataset.videos)
     requests = [[ClipRequest(i % 16, (0, 1), 1)] for i in range(30)]
