@@ -5,132 +5,26 @@ the ReLU's corner now and then, and a gradient is then another one, not one that
 """
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
-from trainer.config.recipe_file import dump, override
+from tests.trainer.ranks import (
+    after_three_steps,
+    get_a_signal,
+    get_killed,
+    spoil_weights,
+    train_together,
+)
+from trainer.config.recipe_file import override
 from trainer.data.batches import part_size
 from trainer.distributed import Rank, gather_pairs, own_pairs, sum_over_ranks, together, world
 from trainer.errors import TrainerError
 from trainer.run.run_directory import start_run
 
-STEPS = """
-import sys
-from pathlib import Path
-import torch
-torch.set_default_dtype(torch.float64)
-torch.Tensor.float = torch.Tensor.double
-from trainer import pretrain
-from trainer.config import recipe_file
-from trainer.data.batches import training_batches
-from trainer.execution import prepare
-from trainer.distributed import together
-from trainer.training_state import TrainingState
-from trainer.step import Stepper
-from trainer.data.training_set import gather
-
-torch.set_num_threads(1)
-settings, shards, out = recipe_file.load(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
-with together("cpu") as (rank, device):
-    data = gather({shards: str(shards)}, settings.data)
-    state = TrainingState(pretrain.make_model(settings), settings, device)
-    network = prepare(state.model, settings.device, device)
-    stepper = Stepper(out.parent, settings, data, state, network, 8, rank, device)
-    batches = training_batches(settings, data, 0, 8, rank, device)
-    seen = []
-    for step in range(3):
-        losses = stepper.take(step, batches).losses
-        seen.append((losses.loss, losses.appearance, losses.speed, losses.with_neighbour))
-    gradients = {n: p.grad for n, p in state.model.named_parameters() if p.grad is not None}
-    saved = {"gradients": gradients, "state": state.state_dict(), "seen": torch.tensor(seen)}
-    torch.save(saved, out.with_name(f"{out.name}.{rank.number}"))
-"""
-
-
-TRAIN = """
-import os, signal, sys
-from pathlib import Path
-from trainer import pretrain, step
-from trainer.config import recipe_file
-from trainer.data.training_set import gather
-from trainer.distributed import together
-from trainer.errors import TrainerError
-from trainer.step import Stepper
-run, shards = Path(sys.argv[1]), Path(sys.argv[2])
-settings = recipe_file.load(run / "config.toml")
-augment, update = step.augment, Stepper._update
-with together("cpu") as (rank, device):
-    data = gather({shards: str(shards)}, settings.data)
-    def augmented(*arguments):
-        return augment(*arguments) * (float("nan") if SPOILT and rank.number else 1.0)
-    def updated(self, number):
-        update(self, number)
-        if rank.number and number == 2:
-            AFTER
-    step.augment, Stepper._update = augmented, updated
-    try:
-        last = pretrain.train(run, settings, data, device, rank=rank)
-        print(rank.number, last.get("step"))
-    except (TrainerError, KeyboardInterrupt) as error:
-        print(type(error).__name__, error)
-"""
-
-
 MASTER = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-
-
-def run_together(
-    count: int, *command: str, cwd: Path | None = None, ends: tuple[int, ...] = (0, 0)
-) -> list[str]:
-    """Start `count` processes as torchrun does; what they said comes back. `ends`: how they end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *command],
-            env=os.environ
-            | {
-                "WORLD_SIZE": str(count),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=cwd,
-        )
-        for rank in range(count)
-    ]
-    said = [process.communicate(timeout=400)[0] for process in processes]
-    assert tuple(process.returncode for process in processes) == ends[:count], said
-    return said
-
-
-def train_together(
-    count: int, run: Path, shards: Path, after: str = "pass", spoilt: bool = False
-) -> list[str]:
-    """Train a run to its end. `after`: what rank 1 does after its third step; `spoilt`: its clips
-    are no numbers."""
-    program = TRAIN.replace("AFTER", after).replace("SPOILT", str(spoilt))
-    return [text.strip() for text in run_together(count, "-c", program, str(run), str(shards))]
-
-
-def after_three_steps(count: int, settings, shards: Path, folder: Path) -> list[dict]:
-    folder.mkdir()
-    (folder / "config.toml").write_text(dump(settings))
-    out = folder / "state"
-    run_together(count, "-c", STEPS, str(folder / "config.toml"), str(shards), str(out))
-    return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -190,12 +84,13 @@ def test_a_run_of_two_ranks_goes_on_as_one(settings, training_set, shards, tmp_p
 
 
 def test_two_ranks_in_bf16(settings, training_set, shards, tmp_path):
-    half = override(settings, ("device.precision=bf16", "data.frames=20"))
+    few = ("data.frames=20", "optim.steps=2", "log_every=1")
+    half = override(settings, ("device.precision=bf16", *few))
     run = tmp_path / "run"
     start_run(run, half, training_set, ranks=2)
     train_together(2, run, shards)
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4, 6, 8]
+    assert [line["step"] for line in lines] == [1, 2]
     assert all(0 < line["std_appearance"] < 1 and line["loss"] < 8 for line in lines)
 
 
@@ -215,8 +110,7 @@ def test_weights_that_are_no_numbers_on_one_of_two_ranks(settings, training_set,
     """Both say so before one of them ends: none waits for the other in the next step."""
     run = tmp_path / "run"
     start_run(run, override(settings, ("milestones=0",)), training_set, ranks=2)
-    spoil = "next(self.state.model.parameters()).data.fill_(float('inf'))"
-    for said in train_together(2, run, shards, after=spoil):
+    for said in train_together(2, run, shards, after=spoil_weights):
         assert "Weights are no numbers at step 3" in said
     assert not (run / "checkpoints").exists()
 
@@ -227,7 +121,7 @@ def test_a_signal_to_one_of_two_ranks_stops_both_and_saves(
     run = tmp_path / "run"
     rare = override(settings, ("milestones=0", "checkpoint_every=100"))
     start_run(run, rare, training_set, ranks=2)
-    said = train_together(2, run, shards, after="os.kill(os.getpid(), signal.SIGTERM)")
+    said = train_together(2, run, shards, after=get_a_signal)
     assert said == ["KeyboardInterrupt", "KeyboardInterrupt"]
     assert [path.name for path in (run / "checkpoints").glob("*")] == ["00000004.pt"]
 
@@ -235,10 +129,7 @@ def test_a_signal_to_one_of_two_ranks_stops_both_and_saves(
 def test_a_rank_that_is_killed_ends_the_other(settings, training_set, shards, tmp_path):
     run = tmp_path / "run"
     start_run(run, settings, training_set, ranks=2)
-    program = TRAIN.replace("SPOILT", "False").replace(
-        "AFTER", "(run / 'killed').touch(); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    said, _ = run_together(2, "-c", program, str(run), str(shards), ends=(1, -9))
+    said, _ = train_together(2, run, shards, after=get_killed, ends=(1, -9))
     assert time.time() - (run / "killed").stat().st_mtime < 30
     assert said.count("TrainerError: Another process of this command ended without a word") == 1
 

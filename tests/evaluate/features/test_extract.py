@@ -1,6 +1,7 @@
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -9,7 +10,7 @@ import simplejpeg
 import torch
 
 from builder.errors import BuilderError
-from builder.shards.dataset import read_frames, read_offsets
+from builder.shards.dataset import ShardDataset, read_frames, read_offsets
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
@@ -20,7 +21,8 @@ from evaluate.features.store import Features, unfinished
 from evaluate.protocol import protocol_of
 from tests.drawn_motion import seconds_of
 from tests.evaluate.stores import content, held
-from tests.trainer.test_distributed import run_together
+from tests.trainer.ranks import run_together
+from trainer.distributed import together
 from trainer.run.provenance import computed_on
 
 CPU = torch.device("cpu")
@@ -137,43 +139,31 @@ def test_what_computed_the_features_is_recorded_and_not_compared(extraction, tmp
     assert one.attributes.keys() == both.attributes.keys()
 
 
-TOGETHER = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-import torch
-from builder.shards.dataset import ShardDataset
-from evaluate.encoders import of_run
-from evaluate.errors import EvaluateError
-from evaluate.features import encode, extract
-from evaluate.protocol import protocol_of
-from trainer.distributed import together
-torch.set_num_threads(1)
-encode.UNIT = extract.UNIT = 2
-run, shards, folder = map(Path, sys.argv[1:])
+def fill_stores(run: Path, shards: Path, folder: Path) -> None:
+    """What each of two processes does; prints what came of each store."""
+    encode.UNIT = module.UNIT = 2
 
-def fill(name, extraction):
-    seen = []
-    try:
-        is_new = extract.extract(folder / name, extraction, lambda *step: seen.append(step[0]))
-        print(name, is_new, seen)
-    except EvaluateError as error:
-        print(name, error)
+    def fill(name: str, extraction: Extraction) -> None:
+        seen = []
+        try:
+            is_new = extract(folder / name, extraction, lambda *step: seen.append(step[0]))
+            print(name, is_new, seen)
+        except EvaluateError as error:
+            print(name, error)
 
-with together("cpu") as (rank, device):
-    subjects = of_run(run)
-    protocol = replace(protocol_of(subjects.settings), every=0.2)
-    ours = extract.Extraction(subjects.trained, protocol, ShardDataset(shards), device)
-    other = replace(ours, subject=subjects.untrained)
-    fill("new.h5", ours)
-    fill("begun.h5", ours)
-    fill("begun.h5", ours)
-    fill("begun.h5", other)
-    fill("mixed.h5", other if rank.number else ours)
-    if rank.number:
-        next(ours.subject.backbone.parameters()).data.fill_(torch.nan)
-    fill("spoilt.h5", ours)
-"""
+    with together("cpu") as (rank, device):
+        subjects = of_run(run)
+        protocol = replace(protocol_of(subjects.settings), every=0.2)
+        ours = Extraction(subjects.trained, protocol, ShardDataset(shards), device)
+        other = replace(ours, subject=subjects.untrained)
+        fill("new.h5", ours)
+        fill("begun.h5", ours)
+        fill("begun.h5", ours)
+        fill("begun.h5", other)
+        fill("mixed.h5", other if rank.number else ours)
+        if rank.number:
+            next(ours.subject.backbone.parameters()).data.fill_(torch.nan)
+        fill("spoilt.h5", ours)
 
 
 def test_two_processes_fill_one_store_as_one_does(
@@ -192,8 +182,8 @@ def test_two_processes_fill_one_store_as_one_does(
 
     with pytest.raises(InterruptedError):
         extract(tmp_path / "begun.h5", alone, stop)
-    words = (str(path) for path in (finished_run, shards, tmp_path))
-    first, second = map(str.splitlines, run_together(2, "-c", TOGETHER, *words))
+    paths = (finished_run, shards, tmp_path)
+    first, second = map(str.splitlines, run_together(2, fill_stores, *paths, cwd=tmp_path))
     assert first[:3] == [
         "new.h5 True [2, 4, 6, 8, 10, 12, 14, 16]",
         "begun.h5 True [8, 10, 12, 14, 16]",
