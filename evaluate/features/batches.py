@@ -89,7 +89,7 @@ class Batching:
         """For a network that is on a device; on a GPU it is tried out with one clip."""
         if device.type != "cuda":
             return cls(Memory(_HOST_BYTES_CPU), 0, protocol)
-        needed = _measured(device, network, protocol)
+        needed = measured_bytes(device, network, protocol)
         return cls(limit_of(free_bytes(device)), needed, protocol)
 
     def batches(
@@ -110,7 +110,7 @@ def free_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] + unused
 
 
-def _measured(
+def measured_bytes(
     device: torch.device, network: Callable[[torch.Tensor], torch.Tensor], protocol: Protocol
 ) -> int:
     """Bytes that the network takes for a clip, besides the clip and the weights."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from itertools import chain, groupby
+from itertools import chain, islice
 
 import torch
 from torch import nn
@@ -109,23 +109,22 @@ def encode(
 
     def outputs() -> Iterator[tuple[int, torch.Tensor]]:
         batching = Batching.on(device, network, protocol)
-        parts = [
-            (first, part)
+        units_of_batches = [
+            (
+                first,
+                list(batching.batches(chain.from_iterable(clips[first : first + UNIT]), reader)),
+            )
             for first in firsts
-            for part in batching.batches(chain.from_iterable(clips[first : first + UNIT]), reader)
         ]
-        pinned = device.type == "cuda"
-        batches = read_batches(reader, (part for _, part in parts), workers, pinned)
-        with closing(on_device(batches, device)) as there:
-            for (first, _), batch in zip(parts, there, strict=True):
-                yield first, _of_crops(network, batch, protocol)
+        requests = chain.from_iterable(batches for _, batches in units_of_batches)
+        read = read_batches(reader, requests, workers, pinned=device.type == "cuda")
+        with closing(on_device(read, device)) as there:
+            for first, batches in units_of_batches:
+                of_unit = islice(there, len(batches))
+                yield first, torch.cat([_of_crops(network, batch, protocol) for batch in of_unit])
 
     with torch.inference_mode():
-        of_units = (
-            (first, torch.cat([part for _, part in of_unit]))
-            for first, of_unit in groupby(outputs(), key=lambda item: item[0])
-        )
-        yield from of_units if device.type != "cuda" else _copied(of_units)
+        yield from outputs() if device.type != "cuda" else _copied(outputs())
 
 
 def encode_together(

@@ -5,7 +5,9 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +20,14 @@ from ascnet.encoders import EncoderChoice, default_run, newest_store
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_run
+from evaluate.features import encode
+from evaluate.features import extract as extract_module
 from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features, unfinished
 from evaluate.protocol import protocol_of
 from tests.commands import run_ascnet
-from tests.evaluate.stores import held
+from tests.evaluate.stores import content, held
+from tests.trainer.test_distributed import run_together
 from trainer.backbones.all_backbones import make_backbone
 from trainer.errors import TrainerError
 from trainer.weights.export import export
@@ -375,6 +380,45 @@ def test_an_embedding_that_is_under_way_is_left_alone(store, videos, finished_ru
         assert "x.partial.h5 is in use: " in said
     assert unfinished(out).read_bytes() == before and not out.exists()
     assert (tmp_path / "x.shards" / "dataset.json").read_bytes() == frames
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from ascnet.cli import main
+from evaluate.features import encode, extract
+encode.UNIT = extract.UNIT = 2
+really, calls = encode._of_crops, []
+def of_crops(*arguments):
+    calls.append(1)
+    if os.environ["RANK"] == "1" and len(calls) == 3:
+        Path("killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return really(*arguments)
+encode._of_crops = of_crops
+main()
+"""
+
+
+def test_two_processes_of_which_one_is_killed(video_folder, finished_run, tmp_path, monkeypatch):
+    """The other ends soon, with one message. One process goes on with what they left."""
+    for module in (encode, extract_module):
+        monkeypatch.setattr(module, "UNIT", 2)
+    words = ["embed", str(video_folder), "--run", str(finished_run), "--every", "0"]
+    said, _ = run_together(
+        2, "-c", KILLED, *words, "--out", "two.h5", cwd=tmp_path, ends=(1, -signal.SIGKILL)
+    )
+    assert time.time() - (tmp_path / "killed").stat().st_mtime < 30
+    assert said.count("Error: Another process of this command ended without a word") == 1
+    assert said.count("Error") == 1 and "Traceback" not in said
+    assert said.count("16 expected, 16 built, 0 failed") == 1
+    with h5py.File(unfinished(tmp_path / "two.h5")) as file:
+        assert file["done"][:].sum() == 8  # two steps of two processes with two videos each
+    monkeypatch.chdir(tmp_path)
+    says(*words, "--out", "two.h5")
+    says("embed", "--shards", "two.shards", *words[2:], "--out", "one.h5")
+    one, two = content(tmp_path / "one.h5"), content(tmp_path / "two.h5")
+    assert one.keys() == two.keys() and all(one[key] == two[key] for key in one)
 
 
 def test_another_checkpoint_is_named(store, videos, finished_run, tmp_path):
