@@ -194,6 +194,11 @@ def pretended_gpu() -> Iterator[torch.device]:
         (torch.cuda, "stream", nullcontext),
         (torch.cuda, "current_stream", lambda device=None: Stream()),
         (torch.cuda, "synchronize", lambda device=None: WAITS.note("synchronises")),
+        (torch.cuda, "mem_get_info", lambda device=None: (64 << 30, 80 << 30)),
+        (torch.cuda, "memory_reserved", lambda device=None: 0),
+        (torch.cuda, "memory_allocated", lambda device=None: 0),
+        (torch.cuda, "max_memory_allocated", lambda device=None: 1 << 20),
+        (torch.cuda, "reset_peak_memory_stats", lambda device=None: None),
     ]
     with ExitStack() as stack:
         for owner, name, stand_in in stand_ins:
