@@ -3,6 +3,7 @@ shape, loaded whole or not at all."""
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -200,10 +201,16 @@ def _misfit(
 def _fitting(tensors: dict[str, Tensor]) -> list[str]:
     """The backbones whose tensors all are there, the one with the most of them last; before it
     those that only a momentum copy holds."""
-    with torch.device("meta"):
-        fits = {name: _best_fit(make_backbone(name).state_dict(), tensors) for name in BACKBONES}
+    fits = {name: _best_fit(_shapes(name), tensors) for name in BACKBONES}
     full = {name: fit for name, fit in fits.items() if fit.is_full}
     return sorted(full, key=lambda n: (not _is_copy(full[n].prefix), full[n].expected))
+
+
+@cache
+def _shapes(backbone: str) -> dict[str, Tensor]:
+    """A backbone's tensors without their numbers. To build all backbones takes a second."""
+    with torch.device("meta"):
+        return make_backbone(backbone).state_dict()
 
 
 def _fitting_best(tensors: dict[str, Tensor], path: Path) -> str:
