@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.decode.engine import transcode
 from builder.decode.formats import READ
 from builder.decode.frames import REASONS, Failure, Frames
+from tests.builder.decode.decoded import decoded
 from tests.commands import run_ascnet
 
 PRIVATE = 7  # frames of the video that nobody may read
@@ -61,7 +61,7 @@ def test_a_playlist_is_refused_and_said_to_be_one(name, settings, private, tmp_p
     folder.mkdir()
     (folder / "p.ts").write_bytes((private / "p.ts").read_bytes())
     (folder / name).write_bytes(write(private))
-    result = transcode(folder / name, settings)
+    result = decoded(folder / name, settings)
     assert isinstance(result, Failure)
     assert (result.reason, result.detail) == ("a playlist", kind)
     assert result.reason in REASONS
@@ -72,14 +72,14 @@ def test_a_percent_sign_in_a_name_brings_no_pictures_of_other_names(settings, ma
         make_video(tmp_path / f"{number}.png", frames=1, args="-c:v png -f image2pipe")
     pattern = tmp_path / "%d.png"
     pattern.write_bytes((tmp_path / "0.png").read_bytes())
-    result = transcode(pattern, settings)
+    result = decoded(pattern, settings)
     assert isinstance(result, Failure)
     assert (result.reason, result.detail) == (
         "a playlist",
         "its name (%) stands for many pictures",
     )
     video = make_video(tmp_path / "100%d.avi", frames=3)
-    built = transcode(video, settings)
+    built = decoded(video, settings)
     assert isinstance(built, Frames) and len(built.offsets) == 4
 
 
@@ -120,7 +120,7 @@ def test_a_reference_to_data_elsewhere_is_not_followed(levels, settings, private
     assert movie.index(b"mdat") < movie.index(b"moov")  # where the data is does not change
     path = private / f"{tmp_path.name}.mov"
     path.write_bytes(with_reference(movie, private / "p.mov", levels))
-    assert not isinstance(transcode(path, settings), Frames)
+    assert not isinstance(decoded(path, settings), Frames)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_reference_to_data_elsewhere_is_not_followed(levels, settings, private
 )
 def test_what_is_no_playlist_keeps_its_reason(name, content, reason, settings, tmp_path):
     (tmp_path / name).write_bytes(content)
-    result = transcode(tmp_path / name, settings)
+    result = decoded(tmp_path / name, settings)
     assert isinstance(result, Failure)
     assert result.reason == (reason or "not a video")
 

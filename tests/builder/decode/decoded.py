@@ -9,19 +9,27 @@ import simplejpeg
 from builder.decode.engine import transcode
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.decode.frames import REASONS, Failure, Frames, FrameSettings
+from builder.decode.processes import Children
 from builder.video_limits import Limits
 
 LIMITS = Limits()
+# A worker of PyAV takes longer to start than to decode what tests decode: one for all of them, as
+# in a build. It ends with this process.
+_CHILDREN = Children()
+
+
+def decoded(path: Path, settings: FrameSettings, limits: Limits = LIMITS) -> Frames | Failure:
+    return transcode(path, settings, limits, _CHILDREN)
 
 
 def built(path: Path, settings: FrameSettings) -> Frames:
-    result = transcode(path, settings)
+    result = decoded(path, settings)
     assert isinstance(result, Frames), result
     return result
 
 
 def failed(path: Path, settings: FrameSettings, limits: Limits = LIMITS) -> Failure:
-    result = transcode(path, settings, limits)
+    result = decoded(path, settings, limits)
     assert isinstance(result, Failure), result
     assert result.reason in REASONS
     return result

@@ -7,7 +7,7 @@ import pytest
 
 from builder.decode.engine import transcode
 from builder.decode.frames import Frames, FrameSettings
-from tests.builder.decode.decoded import built, failed, ffmpeg
+from tests.builder.decode.decoded import built, decoded, failed, ffmpeg
 
 WORDS = (
     "we received signal 9 years ago",
@@ -109,7 +109,7 @@ def try_files(plain: dict[str, Path], folder: Path, seeds: range, engine: str) -
         notes.write_text(chapters(rng), encoding="utf-8")
         words = ("-map", "0", "-map_chapters", "1", "-c", "copy", *tags(rng), f"file:{path}")
         ffmpeg("-i", plain[suffix], "-i", notes, *words)
-        result = transcode(path, settings)
+        result = decoded(path, settings)
         path.unlink()
         if not isinstance(result, Frames):
             wrong.append(f"seed {seed}: {result}")
