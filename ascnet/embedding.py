@@ -28,6 +28,7 @@ from evaluate.errors import EvaluateError
 from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features
 from evaluate.protocol import Protocol
+from trainer.agreement import failing_together
 from trainer.run.provenance import fingerprint
 
 _SHOWN = 5  # failed videos in a message
@@ -225,7 +226,8 @@ def fill(extraction: Extraction, store: Path, told: Listener, *, overwrite: bool
 
     Raises EvaluateError as `extract` does, or if the protocol does not fit the videos.
     """
-    check_rates(extraction.dataset, extraction.protocol)
+    with failing_together():
+        check_rates(extraction.dataset, extraction.protocol)
     extract(store, extraction, told.features, overwrite=overwrite)
 
 

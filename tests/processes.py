@@ -66,10 +66,11 @@ def start(main: Callable[..., object], *arguments: Any, cwd: Path, **environment
 
 def start_ascnet(*words: object, cwd: Path, **environment: str) -> Running:
     """Start `ascnet` with these words."""
-    return start(_ascnet, [str(word) for word in words], cwd=cwd, **environment)
+    return start(begin_ascnet, [str(word) for word in words], cwd=cwd, **environment)
 
 
-def _ascnet(words: list[str]) -> None:
+def begin_ascnet(words: list[str]) -> None:
+    """Be `ascnet` with these words, in a process of its own."""
     sys.argv = ["ascnet", *words]
     cli.main()
 

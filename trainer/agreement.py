@@ -12,10 +12,15 @@ from typing import TypeVar, cast
 
 import torch.distributed as dist
 
-from trainer.distributed import talking_group, this_rank
+from trainer.distributed import (
+    LostRankError,
+    is_known_to_all,
+    make_known,
+    talking_group,
+    this_rank,
+)
 
 Value = TypeVar("Value")
-_TOLD = "_is_known_to_all_ranks"  # an attribute of errors
 
 
 def all_say(words: Value) -> list[Value]:
@@ -45,16 +50,13 @@ def failing_together() -> Iterator[None]:
     for bodies in which ranks wait for each other in another way than by the calls of this file.)"""
     try:
         yield
+    except LostRankError:
+        raise
     except Exception as error:
         if not is_known_to_all(error):
             _exchange(None, error)
         raise
     _exchange(None, None)
-
-
-def is_known_to_all(error: Exception) -> bool:
-    """Whether all ranks have raised an error, so that all can go on with something else."""
-    return this_rank().world == 1 or getattr(error, _TOLD, False)
 
 
 def _exchange(words: Value, error: Exception | None) -> list[Value]:
@@ -68,12 +70,10 @@ def _exchange(words: Value, error: Exception | None) -> list[Value]:
     try:
         dist.all_gather_object(said, message, group=talking_group())
     except RuntimeError as lost:
-        setattr(lost, _TOLD, True)  # nobody is left to tell it to
-        raise
+        raise LostRankError from lost
     first = next((e for _, e in said if e is not None), None)
     if (raised := error or first) is not None:
-        setattr(raised, _TOLD, True)
-        raise raised
+        raise make_known(raised)
     return [theirs for theirs, _ in said]
 
 

@@ -75,29 +75,51 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
     try:
         yield this_rank(), device
     except (Exception, KeyboardInterrupt) as error:
-        if not _is_first_to_tell(store):
+        if not _tells(store, error):
             raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from error
         if isinstance(error, RuntimeError) and re.search(_OF_A_LOST_RANK, str(error)):
-            raise TrainerError(
-                "Another process of this command ended without a word: it was killed, perhaps as "
-                "the memory was full, or its machine is gone. What is finished is kept; give the "
-                "same command again."
-            ) from error
+            raise LostRankError from error
         raise
     _talking.clear()
     dist.destroy_process_group()  # after an error it might wait for the others
 
 
+class LostRankError(TrainerError):
+    """Another process has ended, and with it all that wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another process of this command ended. If it says no reason, above or in its log, it "
+            "was killed, perhaps as the memory was full, or its machine is gone. What is finished "
+            "is kept; give the same command again."
+        )
+
+
 _OF_A_LOST_RANK = "closed by peer|reset by peer|gloo|NCCL|ProcessGroup|Broken pipe"
+_KNOWN = "_is_known_to_all_ranks"  # an attribute of errors
 
 
-def _is_first_to_tell(store: dist.Store) -> bool:
-    """Whether no process of this machine has said yet why all of them end."""
+def _tells(store: dist.Store, error: BaseException) -> bool:
+    """Whether this process says why all of them end: the first of each machine does, of an error
+    that all have; else who comes first."""
+    if getattr(error, _KNOWN, False):
+        return _number("LOCAL_RANK", this_rank().number) == 0
     try:
         store.set_timeout(timedelta(seconds=_SECONDS_TO_TELL))
         return store.add(f"told by {socket.gethostname()}", 1) == 1
     except RuntimeError:  # the process that kept the store is gone
         return True
+
+
+def make_known(error: Exception) -> Exception:
+    """Note that all ranks raise this error."""
+    setattr(error, _KNOWN, True)
+    return error
+
+
+def is_known_to_all(error: Exception) -> bool:
+    """Whether all ranks have raised an error, so that all can go on with something else."""
+    return this_rank().world == 1 or getattr(error, _KNOWN, False)
 
 
 def this_rank() -> Rank:

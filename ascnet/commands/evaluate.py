@@ -26,10 +26,10 @@ from evaluate.request import ON_THE_FLY, TASKS, Question, result_path
 from evaluate.retrieval.retrieval import CENTRINGS
 from evaluate.split import ALL
 from evaluate.tasks import Reporters
-from trainer.agreement import failing_together, is_known_to_all, on_first
+from trainer.agreement import failing_together, on_first
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import is_remote, shown
-from trainer.distributed import this_rank, together
+from trainer.distributed import is_known_to_all, this_rank, together
 from trainer.errors import TrainerError
 from trainer.run.run_directory import shards_of
 
@@ -243,8 +243,9 @@ def command(
                     if not is_known_to_all(error):
                         raise
                     refused.append(str(error))  # the others can still be evaluated
-        if refused:
-            raise EvaluateError(" ".join(dict.fromkeys(refused)))
+        with failing_together():
+            if refused:
+                raise EvaluateError(" ".join(dict.fromkeys(refused)))
 
 
 def _evaluate(

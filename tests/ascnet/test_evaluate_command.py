@@ -17,7 +17,8 @@ from builder.decode.frames import FrameSettings
 from evaluate.errors import EvaluateError
 from evaluate.pages.results import read_results
 from tests.evaluate.stores import held
-from tests.trainer.test_distributed import run_together
+from tests.processes import begin_ascnet
+from tests.trainer.ranks import run_together
 from trainer.backbones.all_backbones import make_backbone
 from trainer.errors import TrainerError
 
@@ -164,9 +165,8 @@ def test_a_store_in_use_is_not_replaced(run):
 
 
 def test_two_processes_have_one_voice_and_go_on_after_an_error(run, shards):
-    words = ("evaluate", "--task", "all", "--no-baseline", "--set", "classifier.lr=-1")
-    program = "from ascnet.cli import main; main()"
-    said = run_together(2, "-c", program, *words, cwd=run.parent.parent, ends=(1, 1))
+    words = ["evaluate", "--task", "all", "--no-baseline", "--set", "classifier.lr=-1"]
+    said = run_together(2, begin_ascnet, words, cwd=run.parent.parent, ends=(1, 1))
     assert [text.count("lr is -1") for text in said] in ([1, 0], [0, 1])
     for title in ("Retrieval on", "Linear probe on", "k nearest neighbours vote on"):
         assert [text.count(title) for text in said] == [1, 0]

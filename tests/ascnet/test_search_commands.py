@@ -27,7 +27,8 @@ from evaluate.features.store import Features, unfinished
 from evaluate.protocol import protocol_of
 from tests.commands import run_ascnet
 from tests.evaluate.stores import content, held
-from tests.trainer.test_distributed import run_together
+from tests.processes import begin_ascnet
+from tests.trainer.ranks import run_together
 from trainer.backbones.all_backbones import make_backbone
 from trainer.errors import TrainerError
 from trainer.weights.export import export
@@ -382,22 +383,20 @@ def test_an_embedding_that_is_under_way_is_left_alone(store, videos, finished_ru
     assert (tmp_path / "x.shards" / "dataset.json").read_bytes() == frames
 
 
-KILLED = """
-import os, signal
-from pathlib import Path
-from ascnet.cli import main
-from evaluate.features import encode, extract
-encode.UNIT = extract.UNIT = 2
-really, calls = encode._of_crops, []
-def of_crops(*arguments):
-    calls.append(1)
-    if os.environ["RANK"] == "1" and len(calls) == 3:
-        Path("killed").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return really(*arguments)
-encode._of_crops = of_crops
-main()
-"""
+def embed_until_killed(words: list[str]) -> None:
+    """`ascnet`, of which rank 1 is killed in its third unit."""
+    encode.UNIT = extract_module.UNIT = 2
+    really, calls = encode._of_crops, []
+
+    def of_crops(*arguments: object) -> torch.Tensor:
+        calls.append(1)
+        if os.environ["RANK"] == "1" and len(calls) == 3:
+            Path("killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return really(*arguments)
+
+    encode._of_crops = of_crops
+    begin_ascnet(words)
 
 
 def test_two_processes_of_which_one_is_killed(video_folder, finished_run, tmp_path, monkeypatch):
@@ -405,11 +404,12 @@ def test_two_processes_of_which_one_is_killed(video_folder, finished_run, tmp_pa
     for module in (encode, extract_module):
         monkeypatch.setattr(module, "UNIT", 2)
     words = ["embed", str(video_folder), "--run", str(finished_run), "--every", "0"]
+    ends = (1, -signal.SIGKILL)
     said, _ = run_together(
-        2, "-c", KILLED, *words, "--out", "two.h5", cwd=tmp_path, ends=(1, -signal.SIGKILL)
+        2, embed_until_killed, [*words, "--out", "two.h5"], cwd=tmp_path, ends=ends
     )
     assert time.time() - (tmp_path / "killed").stat().st_mtime < 30
-    assert said.count("Error: Another process of this command ended without a word") == 1
+    assert said.count("Error: Another process of this command ended") == 1
     assert said.count("Error") == 1 and "Traceback" not in said
     assert said.count("16 expected, 16 built, 0 failed") == 1
     with h5py.File(unfinished(tmp_path / "two.h5")) as file:

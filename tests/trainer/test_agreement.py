@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.trainer.ranks import run_together
-from trainer.agreement import all_say, failing_together, is_known_to_all, on_first
-from trainer.distributed import this_rank, together
+from trainer.agreement import all_say, failing_together, on_first
+from trainer.distributed import is_known_to_all, this_rank, together
 from trainer.errors import TrainerError
 
 

@@ -131,7 +131,7 @@ def test_a_rank_that_is_killed_ends_the_other(settings, training_set, shards, tm
     start_run(run, settings, training_set, ranks=2)
     said, _ = train_together(2, run, shards, after=get_killed, ends=(1, -9))
     assert time.time() - (run / "killed").stat().st_mtime < 30
-    assert said.count("TrainerError: Another process of this command ended without a word") == 1
+    assert said.count("LostRankError: Another process of this command ended") == 1
 
 
 @pytest.mark.parametrize(
