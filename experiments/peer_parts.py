@@ -32,6 +32,7 @@ class Batch:
 class Peer(nn.Module):
     """An objective with its backbone."""
 
+    long_clips = False  # whether clips have twice the frames, all at the lowest stride
     loss: Callable[[Batch], torch.Tensor]
     correlated: torch.Tensor  # of the latest features
 
@@ -96,6 +97,13 @@ def pooled(backbone: nn.Module, clips: torch.Tensor) -> torch.Tensor:
 def swapped(rows: torch.Tensor) -> torch.Tensor:
     """2B rows, the two halves changed about: for each clip the other clip of its video."""
     return torch.cat(rows.chunk(2)[::-1])
+
+
+def at_speed(clips: torch.Tensor, fast: torch.Tensor) -> torch.Tensor:
+    """N x 3 x 2T x H x W at 1x to N x 3 x T x H x W: the first T frames, or where `fast` (bool, N)
+    every second."""
+    slow = clips[:, :, : clips.shape[2] // 2]
+    return torch.where(fast[:, None, None, None, None], clips[:, :, ::2], slow)
 
 
 def contrast(

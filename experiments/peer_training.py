@@ -1,5 +1,7 @@
 """Training of a peer: the trainer's batches, augmentation, optimiser and schedules."""
 
+from collections.abc import Generator
+
 import torch
 
 from experiments.peer_parts import Batch, Peer
@@ -8,9 +10,10 @@ from trainer.backbones.base import Backbone
 from trainer.config.settings import Config
 from trainer.data.augment import augment, draw_numbers
 from trainer.data.batches import training_batches
-from trainer.data.clip_reader import ClipBatch
+from trainer.data.clip_reader import ClipBatch, ClipReader, read_batches
+from trainer.data.clip_sampler import Batches, Pairs, pair_requests
 from trainer.data.training_set import TrainingSet
-from trainer.data.transfer import send
+from trainer.data.transfer import on_device, send
 from trainer.distributed import ALONE
 from trainer.errors import TrainerError
 from trainer.execution import backends, precision
@@ -44,7 +47,8 @@ def _train(
     peer: Peer = PEER_OF[kind](settings, max(data.labels) + 1).train().to(device)
     peer = peer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = make_optimiser(peer, optim)
-    for step, batch in enumerate(training_batches(settings, data, 0, total, ALONE, device)):
+    batches = _long_batches if peer.long_clips else _batches
+    for step, batch in enumerate(batches(settings, data, total, device)):
         torch.manual_seed(torch_seed(settings.seed, step, LAYERS, 0))
         with precision(settings.device, device):
             loss = peer.loss(
@@ -78,3 +82,21 @@ def _augmented(settings: Config, batch: ClipBatch, step: int, device: torch.devi
     numbers = send(draw_numbers(len(batch.videos), generator), device)
     clips = augment(batch.clips, settings.augment, settings.data.size, numbers)
     return clips.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _batches(
+    settings: Config, data: TrainingSet, total: int, device: torch.device
+) -> Generator[ClipBatch, None, None]:
+    return training_batches(settings, data, 0, total, ALONE, device)
+
+
+def _long_batches(
+    settings: Config, data: TrainingSet, total: int, device: torch.device
+) -> Generator[ClipBatch, None, None]:
+    """Two clips of every video, both of twice the frames at the lowest stride."""
+    clips = settings.data
+    slow = min(clips.strides)
+    pairs = Pairs(2 * clips.frames, (slow, slow), False, clips.short_videos, settings.seed)
+    requests = pair_requests(data.timings, Batches(range(total), settings.optim.batch), pairs)
+    reader, pinned = ClipReader(data.videos, clips.short_side), device.type == "cuda"
+    return on_device(read_batches(reader, requests, clips.workers, pinned), device)

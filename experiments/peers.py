@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from experiments.peer_parts import Average, Batch, Peer, Queue, contrast, swapped
+from experiments.distribution_peers import Sigreg, Vicreg
+from experiments.peer_parts import Average, Batch, Peer, Queue, at_speed, contrast, swapped
 from experiments.random_neighbours import RandomNeighbours
 from trainer.config.settings import Config
 from trainer.method.ascnet import distance, mlp
@@ -95,10 +96,53 @@ class Moco(Peer):
         self.average.update(momentum, self.backbone, self.project)
 
 
+class RspNet(Peer):
+    """Chen et al. 2021 (AAAI, arXiv 2011.07949): a clip is nearer to one of the same video at the
+    same speed than to the same frames at the other speed (relative speed, a margin); and it is
+    told from other videos whatever the speed (appearance). Margin, temperature, the logits that
+    the margin is between, and linear heads as in the authors' code.
+
+    A clip of 2T frames gives T at 1x, its first half, or T at 2x, every second. Both clips of a
+    video are queries."""
+
+    long_clips = True
+    temperature, margin = 0.07, 2.0
+
+    def __init__(self, settings: Config, classes: int) -> None:
+        super().__init__(settings)
+        channels, dim = self.backbone.channels, settings.model.dim
+        self.appearance, self.speed = nn.Linear(channels, dim), nn.Linear(channels, dim)
+        self.average = Average(self.backbone, self.appearance, self.speed)
+        self.queue = Queue(dim)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        clips = batch.clips
+        fast = (torch.rand(len(clips) // 2) < 0.5).repeat(2).to(clips.device)
+        features = self.features(at_speed(clips, fast))
+        appearance, speed = (normalize(h(features), dim=1) for h in (self.appearance, self.speed))
+        same, other = (
+            [normalize(swapped(z), dim=1) for z in self.average(at_speed(clips, which))]
+            for which in (fast, ~fast)
+        )
+        pull, push = ((speed * z[1]).sum(1) / self.temperature for z in (same, other))
+        ranking = (self.margin - (pull - push)).clamp(min=0).mean()
+        told_apart = sum(
+            contrast(appearance, z[0], self.queue.keys, self.temperature) for z in (same, other)
+        )
+        self.queue.append(same[0])
+        return ranking + told_apart
+
+    def after_step(self, momentum: float) -> None:
+        self.average.update(momentum, self.backbone, self.appearance, self.speed)
+
+
 PEER_OF = {
     "byol": Byol,
     "simsiam": SimSiam,
     "moco": Moco,
+    "rspnet": RspNet,
+    "vicreg": Vicreg,
+    "sigreg": Sigreg,
     "random-neighbours": RandomNeighbours,
     "supervised": Supervised,
 }

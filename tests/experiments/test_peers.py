@@ -8,8 +8,9 @@ from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from experiments.distribution_peers import epps_pulley
 from experiments.hand_crafted import HAND_CRAFTED
-from experiments.peer_parts import Batch, contrast, pooled, swapped
+from experiments.peer_parts import Batch, at_speed, contrast, pooled, swapped
 from experiments.peer_training import train_peer
 from experiments.peers import PEER_OF
 from trainer.config.recipe_file import override
@@ -135,24 +136,83 @@ def test_moco_queues_its_keys(tiny, clips):
     assert torch.allclose(peer.queue.keys[-8:], keys, atol=1e-5) and len(peer.queue.keys) == 512
 
 
-def test_moco_learns_to_tell_videos_apart(tiny):
-    """Clips of a video are the same pattern with noise. By chance: log(513)."""
+@pytest.mark.parametrize(("name", "heads"), [("moco", 1), ("rspnet", 2)])
+def test_contrastive_peers_learn_to_tell_videos_apart(name, heads, tiny):
+    """Clips of a video are the same pattern with noise. By chance: heads x log(513)."""
     torch.manual_seed(0)
     settings = override(tiny, ("model.hidden=64", "model.dim=32"))
-    peer = PEER_OF["moco"](settings, 2).train()
+    peer = PEER_OF[name](settings, 2).train()
     trained = [p for p in peer.parameters() if p.requires_grad]
     optimiser = torch.optim.SGD(trained, lr=0.02, momentum=0.9)
     history = []
     for _ in range(30):
         pattern = torch.randn(16, 3, 1, 4, 4).repeat_interleave(4, 3).repeat_interleave(4, 4)
-        clips = torch.cat([pattern, pattern]) + 0.3 * torch.randn(32, 3, 4, 16, 16)
+        clips = torch.cat([pattern, pattern]) + 0.3 * torch.randn(32, 3, 4 * heads, 16, 16)
         loss = peer.loss(batch_of(clips))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         peer.after_step(0.9)
         history.append(float(loss.detach()))
-    assert sum(history[-5:]) / 5 < 0.6 * math.log(513)  # the queue is real keys by then
+    assert sum(history[-5:]) / 5 < 0.6 * heads * math.log(513)  # the queue is real keys by then
+
+
+def test_speeds_of_a_long_clip():
+    clips = torch.arange(8.0)[None, None, :, None, None].expand(2, 3, 8, 1, 1)
+    spoken = at_speed(clips, torch.tensor([False, True]))
+    assert spoken[:, 0, :, 0, 0].tolist() == [[0, 1, 2, 3], [0, 2, 4, 6]]
+
+
+def test_rspnet_is_trained_on_long_clips(tiny, training_set, monkeypatch):
+    lengths = []
+    loss = PEER_OF["rspnet"].loss
+    monkeypatch.setattr(
+        PEER_OF["rspnet"], "loss", lambda self, b: lengths.append(b.clips.shape[2]) or loss(self, b)
+    )
+    train_peer("rspnet", override(tiny, ("optim.steps=2",)), training_set)
+    assert lengths == [2 * tiny.data.frames] * 2
+
+
+def test_epps_pulley_by_hand():
+    """Closed forms: of a normal sample it is the integral of (1 - exp(-t^2)) exp(-t^2 / 2) on the
+    average, of n zeros n times that of (1 - exp(-t^2 / 2))^2 exp(-t^2 / 2)."""
+    torch.manual_seed(0)
+    normal, root = torch.randn(500, 400), math.sqrt(2 * math.pi)
+    assert float(epps_pulley(normal).mean()) == pytest.approx(root * (1 - 1 / 3**0.5), rel=0.1)
+    zeros = 500 * root * (1 - 2 / 2**0.5 + 1 / 3**0.5)
+    assert float(epps_pulley(torch.zeros(500, 2))[1]) == pytest.approx(zeros, rel=1e-3)
+    for other in (2 * normal, normal + 1, normal.sign()):
+        assert float(epps_pulley(other).mean()) > 10
+
+
+def test_vicreg_by_hand(tiny, monkeypatch):
+    peer = PEER_OF["vicreg"](tiny, 2)
+    apart = torch.tensor([[1.5, 1.5], [1.5, -1.5], [-1.5, 1.5], [-1.5, -1.5]])
+    alike = apart[:, :1].expand(4, 2)
+    for views, expected in (
+        ([apart, apart], 0),  # they agree, vary by more than 1, and not together
+        ([apart, apart + 2], 25 * 4),
+        ([torch.zeros(4, 2)] * 2, 25 * 0.99),
+        ([alike, alike], 2 * 3.0**2),  # the covariance is 3, above the diagonal and below
+    ):
+        monkeypatch.setattr(peer, "views", lambda batch, views=views: views)
+        assert float(peer.loss(None)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_sigreg_wants_agreement_and_a_normal_distribution(tiny, monkeypatch):
+    peer = PEER_OF["sigreg"](tiny, 2)
+    torch.manual_seed(0)
+    normal, other = torch.randn(2, 256, 16)
+
+    def loss(*views: torch.Tensor) -> float:
+        monkeypatch.setattr(peer, "views", lambda batch: list(views))
+        return float(peer.loss(None))
+
+    best = loss(normal, normal)
+    assert best == pytest.approx(0.05 * 1.06, rel=0.2)
+    assert loss(normal, other) > best + 0.4  # each is half a variance of 2 from the mean
+    collapsed = torch.zeros(256, 16)
+    assert loss(collapsed, collapsed) == pytest.approx(0.05 * 256 * 0.409, rel=0.01)
 
 
 def test_simsiam_stops_the_gradient_of_the_other_clip(tiny, clips):
