@@ -66,7 +66,8 @@ def compute(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
 
 def _measured(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
     settings, protocol = plan.settings(cell), plan.protocol(cell)
-    measures = Measures(settings.data.split, cell.data.folds, cell.data.factors)
+    data = cell.data
+    measures = Measures(settings.data.split, data.folds, data.factors, data.choosing)
     network: Network
     last: dict[str, Any] = {}
     if hand_crafted := HAND_CRAFTED.get(cell.variant.kind):

@@ -28,6 +28,7 @@ class Measures:
     split: str
     folds: int = 0  # all labelled videos in so many parts of whole groups; 0: the split
     factors: tuple[str, ...] = ()  # known factors of the videos
+    choosing: bool = False  # the folds are of the split's training part alone
 
 
 def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> np.ndarray:
@@ -50,12 +51,12 @@ def figures_of(
     features = features_of(network, dataset, protocol)
     figures: dict[str, float] = {}
     for factor in ("", *measures.factors):
-        folds = _folds(parts_of(dataset, measures.split, factor), measures.folds)
+        folds = _folds(parts_of(dataset, measures.split, factor), measures)
         name = f"{dataset.name} {factor or 'class'}"
         figures[f"{name} recall@1"] = _mean(folds, lambda parts: _recall(features, parts))
         figures[f"{name} linear"] = _mean(folds, lambda parts: _linear(features, parts))
     fast = features_of(network, dataset, replace(protocol, stride=2 * protocol.stride))
-    folds = _folds(parts_of(dataset, measures.split), measures.folds)
+    folds = _folds(parts_of(dataset, measures.split), measures)
     speed = _mean(folds, lambda parts: speed_of([features, fast], parts))
     return figures | {f"{dataset.name} speed linear": speed}
 
@@ -73,12 +74,14 @@ def _linear(features: np.ndarray, parts: Parts) -> float:
     return top1
 
 
-def _folds(parts: Parts, folds: int) -> list[Parts]:
-    """The split's own two parts; or all labelled videos in `folds` parts of whole groups, each the
-    test part in turn. Raises EvaluateError where they are of fewer than two groups."""
+def _folds(parts: Parts, measures: Measures) -> list[Parts]:
+    """The split's own two parts; or all labelled videos, or those of its training part, in `folds`
+    parts of whole groups, each the test part in turn. Raises EvaluateError where they are of fewer
+    than two groups."""
+    folds = measures.folds
     if not folds:
         return [parts]
-    labelled = np.flatnonzero(parts.labels >= 0)
+    labelled = parts.train if measures.choosing else np.flatnonzero(parts.labels >= 0)
     groups, number = np.unique(parts.groups[labelled], return_inverse=True)
     if len(groups) < 2:
         raise EvaluateError(

@@ -32,6 +32,7 @@ class Data:
     test: tuple[str, ...]
     factors: tuple[str, ...] = ()  # known factors of the videos that are asked for, too
     folds: int = 0  # all labelled videos in so many parts of whole groups, each tested; 0: a split
+    choosing: bool = False  # the folds are of the split's training part: settings are chosen there
     protocol: tuple[str, ...] = ()  # changes of how features are taken, such as "size=80"
 
     @property
@@ -126,6 +127,8 @@ class Plan:
         if settings.model.init:
             there = Path(settings.model.init).is_file()
             identity["init"] = digest_of(settings.model.init) if there else ""
+        if cell.data.choosing:
+            identity["choosing"] = True
         if cell.data.protocol:
             identity["protocol"] = asdict(self.protocol(cell))
         if cell.variant.kind == TRAINED:
@@ -182,6 +185,11 @@ def _check(path: Path, plan: Plan) -> None:
         if data.folds < 0 or data.folds == 1:
             raise TrainerError(
                 f"{path}: folds of {data.name} is {data.folds}; it takes 0 (the split), 2 or more."
+            )
+        if data.choosing and not data.folds:
+            raise TrainerError(
+                f"{path}: choosing is set for {data.name} without folds, in which that "
+                "part is tested. Set folds to 2 or more."
             )
     if plan.at_once < 1:
         raise TrainerError(f"{path}: at_once is {plan.at_once}; it takes 1 or more.")

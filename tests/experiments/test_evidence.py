@@ -199,6 +199,7 @@ def test_a_recipe_of_its_own_lies_beside_the_plan(shards, tmp_path, monkeypatch)
         ("[data.toy]", '[data.toy]\nprotocol = ["size=0"]', "size is 0; allowed: 1 to 1024"),
         ("at_once = 2", "at_once = 0", "at_once is 0"),
         ("[data.toy]", "[data.toy]\nfolds = 1", "folds of toy is 1"),
+        ("[data.toy]", "[data.toy]\nchoosing = true", "choosing is set for toy without folds"),
         ("recipe =", "receipt =", "no plan of an experiment"),
     ],
 )

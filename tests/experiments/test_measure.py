@@ -68,7 +68,18 @@ def test_folds_of_one_recording_are_refused_in_words(dataset):
     alone = parts_of(dataset, "1")
     alone = replace(alone, groups=np.zeros_like(alone.groups))
     with pytest.raises(EvaluateError, match=r"folds is 3, and the \d+ labelled videos are of 1 "):
-        measure._folds(alone, 3)
+        measure._folds(alone, Measures("1", folds=3))
+
+
+def test_settings_are_chosen_on_held_out_groups_of_the_training_part(dataset):
+    parts = parts_of(dataset, "1")
+    assert len(set(parts.groups[parts.train])) > 2 and len(parts.test)
+    folds = measure._folds(parts, Measures("1", folds=3, choosing=True))
+    tested = np.concatenate([fold.test for fold in folds])
+    assert sorted(tested) == sorted(parts.train)
+    for fold in folds:
+        assert sorted([*fold.train, *fold.test]) == sorted(parts.train)
+        assert not set(fold.groups[fold.train]) & set(fold.groups[fold.test])
 
 
 def test_hand_crafted_features():
