@@ -11,7 +11,7 @@ override SOURCE := $(value SOURCE)
 override SHARDS := $(value SHARDS)
 export DATASET SOURCE SHARDS
 
-.PHONY: help setup demo test test-slow check shards bench bench-gpu evidence clean
+.PHONY: help setup demo test test-slow test-gpu rehearse check shards bench bench-gpu evidence clean
 
 help:  ## say what the targets do (default)
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,12 @@ test: $(READY)  ## run the tests
 
 test-slow: $(READY)  ## run the tests that take minutes: a thousand damaged files
 	$(BIN)/pytest -m slow -s
+
+test-gpu: $(READY)  ## run what needs a GPU, 8 minutes at most: its numbers, its waits, its settings
+	ASCNET_REQUIRE_GPU=1 $(BIN)/pytest tests/gpu
+
+rehearse: $(READY)  ## [ARGS=...]: take every path that touches a device through a GPU that is not there
+	$(BIN)/python -m tests.gpu.rehearse $(ARGS)
 
 check: $(READY)  ## format, lint, types, tests
 	$(BIN)/ruff format --check .

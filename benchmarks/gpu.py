@@ -33,13 +33,18 @@ from trainer.pretrain import Waiting, make_model
 from trainer.step import Stepper
 from trainer.training_state import TrainingState
 
-PRECISIONS = ("fp32", "tf32", "bf16", "bf16+compile")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "bf16+compile")
 AHEAD = 6  # batches that are still being filled when the last step ends, as in training
 
 
+def _at_its_own_size(recipe: str) -> Setting:
+    config = load_recipe(recipe)
+    data = config.data
+    return Setting(recipe, config.model.backbone, data.frames, data.size, config.optim.batch)
+
+
 SETTINGS = {
-    "r3d18": Setting("k400-r3d18", "r3d18", 16, 112, 64),
-    "s3dg": Setting("k400-s3dg", "s3dg", 16, 224, 64),
+    setting.backbone: setting for setting in map(_at_its_own_size, ("k400-r3d18", "k400-s3dg"))
 }
 # 20 frames: where they are halved to 2, torch's bf16 gradients of convolutions are wrong on CPUs.
 TINY = {"r3d-tiny": Setting("demo", "r3d-tiny", 20, 32, 4)}

@@ -49,7 +49,7 @@ def test_half_the_batch_is_tried_where_it_does_not_fit(monkeypatch: pytest.Monke
     fits = 16
     row = gpu.measure_what_fits(*ways)
     assert (row.batch, tried) == (16, [64, 32, 16])
-    assert "| s3dg | 16x224 | fp32 | 16 | 10.0 | 1.00 x | 50% | 2.0 GiB |" in table([row])
+    assert "| s3dg | 64x224 | fp32 | 16 | 10.0 | 1.00 x | 50% | 2.0 GiB |" in table([row])
     fits = 0
     assert "out of memory" in table([gpu.measure_what_fits(*ways)])
 

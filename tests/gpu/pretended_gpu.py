@@ -11,11 +11,9 @@ streams run, the GPU's memory, `torch.compile`, NCCL.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -29,9 +27,9 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.gpu.real_gpu import product_line
+
 HOST, GPU = torch.device("cpu"), torch.device("cuda", 0)
-ROOMS = tuple(f"{ROOT / room}/" for room in ("trainer", "evaluate", "experiments"))
 aten = torch.ops.aten
 # What needs numbers on the host, or a result whose size is known there.
 _READS = {
@@ -62,12 +60,8 @@ class Waits:
         self.places: Counter[str] = Counter()
 
     def note(self, what: str) -> None:
-        frame: Any = sys._getframe(1)
-        while frame and not frame.f_code.co_filename.startswith(ROOMS):
-            frame = frame.f_back
-        if frame:
-            file = Path(frame.f_code.co_filename).relative_to(ROOT)
-            self.places[f"{file}:{frame.f_lineno} {what}"] += 1
+        if place := product_line():
+            self.places[f"{place} {what}"] += 1
 
     def take(self) -> Counter[str]:
         """What was noted since the last call."""

@@ -20,7 +20,8 @@ import torch
 
 from tests.conftest import TINY
 from tests.gpu.paths import PATHS, DevicePath, Material, Numbers, make_material, steps
-from tests.gpu.pretended_gpu import HOST, ROOT, WAITS, pretended_gpu
+from tests.gpu.pretended_gpu import HOST, WAITS, pretended_gpu
+from tests.gpu.real_gpu import ROOT
 from trainer.config.recipe_file import load_recipe, override
 
 

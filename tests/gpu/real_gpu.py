@@ -1,0 +1,57 @@
+"""The GPU that the tests of this folder need, and the page that they print."""
+
+import os
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+_ROOMS = tuple(f"{ROOT / room}/" for room in ("trainer", "evaluate", "experiments"))
+
+
+def find_gpu() -> torch.device:
+    """The GPU. Where there is none, the file that asks is skipped, or with ASCNET_REQUIRE_GPU=1
+    fails."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    why = f"torch {torch.__version__} finds no GPU here; `ascnet doctor` says why"
+    if os.environ.get("ASCNET_REQUIRE_GPU") == "1":
+        pytest.fail(f"ASCNET_REQUIRE_GPU is 1, and {why}.", pytrace=False)
+    pytest.skip(why, allow_module_level=True)
+
+
+@contextmanager
+def waits() -> Iterator[Counter[str]]:
+    """How often the program waits for the GPU to finish, by place ("trainer/step.py:108"). torch
+    says nothing of waiting for an event, which is waiting for a part of the work."""
+    places: Counter[str] = Counter()
+
+    def note(message: Warning | str, *_: Any) -> None:
+        if "synchronizing" in str(message):
+            places[product_line() or "outside the product"] += 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note  # type: ignore[assignment]
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield places
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def product_line() -> str | None:
+    """The innermost line of the product that is being run."""
+    frame: Any = sys._getframe(1)
+    while frame and not frame.f_code.co_filename.startswith(_ROOMS):
+        frame = frame.f_back
+    if frame is None:
+        return None
+    return f"{Path(frame.f_code.co_filename).relative_to(ROOT)}:{frame.f_lineno}"
