@@ -49,7 +49,8 @@ def test_losses(recipe: str, material: Material, page: list[str], all_threads: N
 def test_paths(
     name: str, material: Material, tmp_path: Path, page: list[str], all_threads: None
 ) -> None:
-    expected, numbers = (_taken(name, material, device, tmp_path) for device in (CPU, GPU))
+    expected = _taken(name, material, CPU, tmp_path / "cpu")
+    numbers = _taken(name, material, GPU, tmp_path / "gpu")
     bound = _HALF.get(name) or _STEPS.get(name.partition(":")[0], 1e-4)
     apart = max(_apart(expected[key], numbers[key]) for key in expected)
     page.append(f"{name:<38} {apart:.1e} from the CPU's, {bound:.0e} at most")
@@ -57,9 +58,8 @@ def test_paths(
 
 
 def _taken(name: str, material: Material, device: torch.device, work: Path) -> Numbers:
-    folder = work / device.type
-    folder.mkdir()
-    return PATHS[name](material, device, folder)
+    work.mkdir()
+    return PATHS[name](material, device, work)
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> float:
