@@ -16,13 +16,13 @@ from ascnet import cli, progress
 from ascnet.progress import ProgressBar
 from tests.commands import refused, run_ascnet
 from tests.conftest import TINY
+from tests.processes import start_ascnet
 
 SETTINGS = [word for change in TINY for word in ("--set", change)]
 
 
-def process(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ascnet.cli", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+def process(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return start_ascnet(*words, cwd=cwd).end()
 
 
 def test_help_needs_no_torch(tmp_path):
@@ -88,7 +88,9 @@ def test_mistakes_are_one_message(tmp_path, shards, make_video):
 def test_a_package_of_the_same_name_is_named(tmp_path):
     (tmp_path / "evaluate").mkdir()
     (tmp_path / "evaluate" / "__init__.py").write_text("raise RuntimeError('not ours')\n")
-    message = process("--help", cwd=tmp_path).stderr
+    command = [sys.executable, "-m", "ascnet.cli", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    message = done.stderr
     assert "ascnet needs its own package `evaluate`" in message
     assert str(tmp_path / "evaluate") in message
     assert len(message.strip().splitlines()) == 1

@@ -1,7 +1,7 @@
 """`ascnet train` as people call it."""
 
 import json
-import shlex
+import os
 import shutil
 import socket
 import subprocess
@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from ascnet import cli
 from tests.commands import run_ascnet
 from tests.conftest import TINY
+from tests.processes import start, start_ascnet
 from trainer.backbones.all_backbones import make_backbone
 from trainer.run.checkpoint import load_last
 
 SETTINGS = [word for change in TINY for word in ("--set", change)]
-ASCNET = [sys.executable, "-m", "ascnet.cli"]
 
 
 def ascnet(*words: str | Path, cwd: Path, fails: bool = False) -> str:
@@ -78,13 +79,7 @@ def test_a_damaged_checkpoint_is_a_warning(shards, tmp_path):
     ascnet("train", shards, *SETTINGS, "--run", "run", cwd=tmp_path)
     last = tmp_path / "run" / "checkpoints" / "00000008.pt"
     last.write_bytes(b"damaged")
-    result = subprocess.run(
-        [*ASCNET, "train", "--run", "run", "--resume"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = start_ascnet("train", "--run", "run", "--resume", cwd=tmp_path).end()
     assert result.stderr.startswith("Warning: run/checkpoints/00000008.pt is damaged; the")
     assert load_last(tmp_path / "run")[1]["step"] == 8
 
@@ -171,17 +166,16 @@ def test_one_command_starts_a_run_and_goes_on_with_it(shards, tmp_path):
     """As a requeued job says it; a signal keeps what was done, and what differs is refused."""
     slow = ["--set", "optim.steps=5000", "--set", "checkpoint_every=9000", "--set", "milestones=0"]
     words = ["train", str(shards), *SETTINGS, *slow, "--run", "runs/job", "--resume"]
-    job = subprocess.Popen(
-        [*ASCNET, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    job = start_ascnet(*words, cwd=tmp_path)
     log = tmp_path / "runs" / "job" / "log.jsonl"
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    job.terminate()
-    said, errors = job.communicate(timeout=60)
-    assert job.returncode == 143 and "Traceback" not in errors
-    assert "runs/job holds no run yet, so it is started." in said
+    job.process.terminate()
+    ended = job.end(timeout=60)
+    errors = ended.stderr
+    assert ended.returncode == 143 and "Traceback" not in errors
+    assert "runs/job holds no run yet, so it is started." in ended.stdout
     (kept,) = (tmp_path / "runs" / "job" / "checkpoints").iterdir()
     kept_path = kept.relative_to(tmp_path)
     assert f"Stopped. {kept_path} is kept. Go on with: ascnet train --run runs/job" in errors
@@ -197,11 +191,16 @@ def test_one_command_starts_a_run_and_goes_on_with_it(shards, tmp_path):
     assert "optim.steps = " in refused and "(was 5000)" in refused
 
 
+def train_without_stderr(shards: Path) -> None:
+    """As Python starts with `2>&-`."""
+    os.close(2)
+    sys.stderr = sys.__stderr__ = None
+    sys.argv = ["ascnet", "train", str(shards), *SETTINGS, "--run", "run"]
+    cli.main()
+
+
 def test_stderr_may_be_closed(shards, tmp_path):
-    line = shlex.join([*ASCNET, "train", str(shards), *SETTINGS, "--run", "run"])
-    result = subprocess.run(
-        ["sh", "-c", f"{line} 2>&-"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    result = start(train_without_stderr, shards, cwd=tmp_path).end()
     assert result.returncode == 0, result.stdout
     assert "run: 8 steps, loss" in result.stdout
     assert load_last(tmp_path / "run")[1]["step"] == 8

@@ -6,7 +6,7 @@ from benchmarks import retrieval, run_all
 def test_ours_and_faiss_are_measured_side_by_side(monkeypatch, capsys):
     for name, value in {"GALLERY": "600", "QUERIES": "40", "CHANNELS": "16"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(run_all, "ROUNDS", 2)
+    monkeypatch.setattr(run_all, "ROUNDS", 1)
     monkeypatch.setattr(run_all, "some_shapes", lambda: pytest.fail("no videos are needed"))
     run_all.main(["retrieval"])
     printed = capsys.readouterr().out

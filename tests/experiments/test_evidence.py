@@ -1,5 +1,8 @@
 import json
+import runpy
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +18,7 @@ from experiments import plan as plan_module
 from experiments.measure import Measures, figures_of
 from experiments.plan import load
 from tests.conftest import TINY
+from tests.processes import start
 from trainer.errors import TrainerError
 from trainer.run import checkpoint
 from trainer.run.checkpoint import load_backbone
@@ -36,13 +40,37 @@ def write_plan(path: Path, shards: Path, variants: str, seeds: str = "[0]") -> P
     return path
 
 
-def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys):
+def compute_a_cell(words: list[str]) -> None:
+    sys.argv = words
+    runpy.run_module("experiments.cell", run_name="__main__")
+
+
+class Processes:
+    """In place of `subprocess`: starts the first process as it is told, and forks the others."""
+
+    def __init__(self) -> None:
+        self.started = 0
+
+    def run(
+        self, command: list[str], env: dict[str, str], **how: bool
+    ) -> subprocess.CompletedProcess[str]:
+        self.started += 1
+        if self.started == 1:
+            return subprocess.run(command, env=env, **how)  # noqa: PLW1510
+        assert command[1:3] == ["-m", "experiments.cell"]
+        return start(compute_a_cell, command[2:], cwd=Path.cwd(), **env).end()
+
+
+def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys, monkeypatch):
+    processes = Processes()
+    monkeypatch.setattr(evidence, "subprocess", processes)
     variants = '[variants.ascnet]\n[variants.random]\nkind = "random-neighbours"\n'
     path, out = write_plan(tmp_path / "plan.toml", shards, variants), tmp_path / "out"
     evidence.main([str(path), str(out)])
     said, progress = capsys.readouterr()
     assert f"gone is left out: there are no shards in {shards}/gone." in said
     assert "measuring 2/2 cells" in progress and "## toy: less ascnet" in said
+    assert processes.started == 2
     found = {p.parent.name: json.loads(p.read_text()) for p in out.glob("toy/*/result.json")}
     assert set(found) == {"ascnet-seed0", "random-seed0"}
     for result in found.values():

@@ -2,17 +2,17 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from builder.errors import BuilderError
+from tests.processes import start
 from trainer import pretrain, step
-from trainer.config.recipe_file import override
+from trainer.config.recipe_file import load, override
 from trainer.data.augment import square_crop
 from trainer.data.batches import training_batches
 from trainer.data.training_set import gather
@@ -75,28 +75,24 @@ def test_twice_the_same(finished_run, tiny, training_set, tmp_path):
     assert same(load_last(run)[1], load_last(finished_run)[1])
 
 
+def train_slowly(run: Path, shards: Path) -> None:
+    settings = load(run / "config.toml")
+    data = gather({shards: str(shards)}, settings.data)
+    pretrain.train(run, settings, data, CPU, lambda done, total, text: time.sleep(0.3))
+
+
 def test_killed_and_resumed_equals_uninterrupted(
     finished_run, tiny, training_set, shards, tmp_path
 ):
     run = tmp_path / "killed"
     start_run(run, tiny, training_set)
-    program = (
-        "import sys, time, torch\nfrom pathlib import Path\nfrom trainer import pretrain\n"
-        "from trainer.config.recipe_file import load\n"
-        "from trainer.data.training_set import gather\n"
-        "run, shards = Path(sys.argv[1]), Path(sys.argv[2])\n"
-        "slow = lambda done, total, text: time.sleep(0.3)\n"
-        "settings = load(run / 'config.toml')\n"
-        "data = gather({shards: str(shards)}, settings.data)\n"
-        "pretrain.train(run, settings, data, torch.device('cpu'), slow)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program, str(run), str(shards)])
+    process = start(train_slowly, run, shards, cwd=tmp_path)
     deadline = time.monotonic() + 60
-    while not list_checkpoints(run) and process.poll() is None and time.monotonic() < deadline:
+    while not list_checkpoints(run) and process.runs() and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.4)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.end()
     steps = [int(path.stem) for path in list_checkpoints(run)]
     assert steps and steps[-1] < 8, steps
     train(run, tiny, training_set)
@@ -331,8 +327,9 @@ def test_every_way_of_training_is_resumed_exactly(changes, tiny, training_set, s
 def test_bf16_is_close_to_fp32(tiny, training_set, tmp_path):
     """20 frames: where feature maps are 2 long in time, torch's bf16 gradients of convolutions are
     wrong on CPUs, and elsewhere they differ in their last bits from run to run."""
+    few = ("data.frames=20", "optim.steps=2", "log_every=1")
     for name in ("fp32", "bf16"):
-        settings = override(tiny, (f"device.precision={name}", "data.frames=20", "optim.steps=4"))
+        settings = override(tiny, (f"device.precision={name}", *few))
         train(tmp_path / name, settings, training_set)
     for line, exact in zip(log_of(tmp_path / "bf16"), log_of(tmp_path / "fp32"), strict=True):
         assert line["loss"] == pytest.approx(exact["loss"], rel=0.2)

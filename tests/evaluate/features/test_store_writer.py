@@ -3,21 +3,23 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
 from builder.atomic import partial_of
+from builder.shards.dataset import ShardDataset
 from evaluate.disk_errors import UnavailableError
 from evaluate.errors import EvaluateError
 from evaluate.features import store_writer
 from evaluate.features.store import Features, unfinished
 from evaluate.search.search import span_text
 from tests.evaluate.features.counting_store import fill, open_store, whole
+from tests.processes import start
 
 
 def test_it_has_its_name_once_it_is_complete(dataset, tmp_path):
@@ -42,25 +44,21 @@ def test_it_has_its_name_once_it_is_complete(dataset, tmp_path):
     assert (resumed.clip_features == at_once.clip_features).all()
 
 
+def write_slowly(path: Path, shards: Path) -> None:
+    store = open_store(path, ShardDataset(shards))
+    for i in range(16):
+        fill(store, i, i + 1)
+        print(i, flush=True)
+        time.sleep(0.05)
+
+
 def test_killed_while_writing(dataset, tmp_path):
-    program = (
-        "import sys, time\nfrom pathlib import Path\n"
-        "from builder.shards.dataset import ShardDataset\n"
-        "from tests.evaluate.features.counting_store import fill, open_store\n"
-        "store = open_store(Path(sys.argv[1]), ShardDataset(Path(sys.argv[2])))\n"
-        "for i in range(16):\n"
-        "    fill(store, i, i + 1)\n"
-        "    print(i, flush=True)\n"
-        "    time.sleep(0.05)\n"
-    )
     path = tmp_path / "x.h5"
-    command = [sys.executable, "-c", program, str(path), str(dataset.folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if int(line) == 6:
-            break
+    process = start(write_slowly, path, dataset.folder, cwd=tmp_path)
+    while "6\n" not in process.said() and process.runs():
+        time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.end()
     store = open_store(path, dataset)
     done = int(store.done.sum())
     assert done >= 7

@@ -1,20 +1,21 @@
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from builder.errors import BuilderError
+from builder.shards.dataset import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.finetune import checkpoint
 from evaluate.finetune import finetune as module
 from evaluate.finetune.finetune import finetune
 from evaluate.finetune.trainer import Learner
-from tests.toy_task import CPU, FACTS, PROTOCOL, SETTINGS, changed
+from tests.processes import start
+from tests.toy_task import CPU, FACTS, PROTOCOL, SETTINGS, changed, toy_task
 
 STATE, RESULT = "state.pt", "result.pt"
 
@@ -54,22 +55,19 @@ def test_stopped_and_resumed_equals_uninterrupted(changes, task, tmp_path):
     assert (result.logits == expected.logits).all()
 
 
+def finetune_slowly(shards: Path, folder: Path) -> None:
+    task = toy_task(ShardDataset(shards))
+    finetune(task, CPU, folder, lambda done, total, text: time.sleep(0.2))
+
+
 def test_killed_and_resumed_equals_uninterrupted(whole, task, tmp_path, shards):
-    program = (
-        "import sys, time, torch\nfrom pathlib import Path\n"
-        "from builder.shards.dataset import ShardDataset\nfrom tests import toy_task as toy\n"
-        "from evaluate.finetune.finetune import finetune\n"
-        "task = toy.toy_task(ShardDataset(Path(sys.argv[1])))\n"
-        "slow = lambda done, total, text: time.sleep(0.2)\n"
-        "finetune(task, toy.CPU, Path(sys.argv[2]), slow)\n"
-    )
     folder = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", program, str(shards), str(folder)])
+    process = start(finetune_slowly, shards, folder, cwd=tmp_path)
     deadline = time.monotonic() + 60
-    while not (folder / STATE).is_file() and process.poll() is None and time.monotonic() < deadline:
+    while not (folder / STATE).is_file() and process.runs() and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.end()
     assert (folder / STATE).is_file() and not (folder / RESULT).is_file()
     seen = []
     result = finetune(task, CPU, folder, lambda done, *_: seen.append(done))
