@@ -14,7 +14,7 @@ ROOMS = {
         "video_limits atomic workers decode shards catalog download build"
     ),
     "trainer": (
-        "errors float32 distributed agreement random_streams config backbones data method "
+        "errors float32 lifeline distributed agreement random_streams config backbones data method "
         "schedules optimiser sync_batch_norm execution stop run weights training_state step "
         "pretrain"
     ),

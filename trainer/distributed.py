@@ -8,6 +8,7 @@ which waits as long as it takes: see trainer/agreement.py.
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from trainer.errors import TrainerError
+from trainer.lifeline import Lifeline
 
 _PATIENCE = timedelta(minutes=30)  # with ranks that do not answer; longer than a server is tried
 _LONG = timedelta(days=30)  # for rank 0, which builds shards or measures while the others wait
@@ -71,15 +73,19 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
             )
         device = torch.device("cuda", gpu)
         torch.cuda.set_device(device)
-    store = _join("nccl" if device_type == "cuda" else "gloo")
+    store, rank = _join("nccl" if device_type == "cuda" else "gloo"), this_rank()
+    lifeline = Lifeline(store, rank.number, os.environ["MASTER_ADDR"], lambda: _tell_lost(store))
     try:
-        yield this_rank(), device
+        yield rank, device
     except (Exception, KeyboardInterrupt) as error:
+        lifeline.leave()
+        is_stop = isinstance(error, KeyboardInterrupt)
         if not _tells(store, error):
-            raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from error
-        if isinstance(error, RuntimeError) and re.search(_OF_A_LOST_RANK, str(error)):
+            raise SystemExit(130 if is_stop else 1) from error
+        if lifeline.is_cut if is_stop else _is_of_a_lost_rank(error):
             raise LostRankError from error
         raise
+    lifeline.leave(all_is_well=True)
     _talking.clear()
     dist.destroy_process_group()  # after an error it might wait for the others
 
@@ -95,7 +101,11 @@ class LostRankError(TrainerError):
         )
 
 
-_OF_A_LOST_RANK = "closed by peer|reset by peer|gloo|NCCL|ProcessGroup|Broken pipe"
+def _is_of_a_lost_rank(error: BaseException) -> bool:
+    said = "closed by peer|reset by peer|gloo|NCCL|ProcessGroup|Broken pipe"
+    return isinstance(error, RuntimeError) and bool(re.search(said, str(error)))
+
+
 _KNOWN = "_is_known_to_all_ranks"  # an attribute of errors
 
 
@@ -109,6 +119,12 @@ def _tells(store: dist.Store, error: BaseException) -> bool:
         return store.add(f"told by {socket.gethostname()}", 1) == 1
     except RuntimeError:  # the process that kept the store is gone
         return True
+
+
+def _tell_lost(store: dist.Store) -> None:
+    error = LostRankError()
+    if _tells(store, error):
+        print(f"Error: {error}", file=sys.stderr, flush=True)
 
 
 def make_known(error: Exception) -> Exception:
