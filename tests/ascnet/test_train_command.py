@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
+import signal
 import socket
-import subprocess
 import sys
 import time
 import tomllib
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ascnet import cli
 from tests.commands import run_ascnet
@@ -19,6 +20,7 @@ from tests.conftest import TINY
 from tests.processes import start, start_ascnet
 from trainer.backbones.all_backbones import make_backbone
 from trainer.run.checkpoint import load_last
+from trainer.step import Stepper
 
 SETTINGS = [word for change in TINY for word in ("--set", change)]
 
@@ -132,26 +134,41 @@ def test_bf16_on_a_cpu_is_refused(shards, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-DIES_ONCE = """
-import os, signal, sys
-from ascnet.cli import main
-from trainer.step import Stepper
-update = Stepper._update
-def dies(self, step):
-    update(self, step)
-    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and self.rank.number == 1 and step == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-Stepper._update = dies
-main()
-"""
+def train_and_die_once(words: list[str]) -> None:
+    """`ascnet train` in which the second process is killed at the first start's step 4."""
+    update = Stepper._update
+
+    def updated(self: Stepper, step: int) -> None:
+        update(self, step)
+        if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and self.rank.number and step == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Stepper._update = updated
+    sys.argv = ["ascnet", "train", *words]
+    cli.main()
+
+
+def launch_two(words: list[str], port: int) -> None:
+    """What `torchrun --nproc-per-node=2 --max-restarts=1 --master-port=PORT` does, but that its
+    processes are forked."""
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="static",
+        rdzv_endpoint=f"127.0.0.1:{port}",
+        rdzv_configs={"rank": 0},
+        run_id="none",
+        max_restarts=1,
+        start_method="fork",
+    )
+    elastic_launch(config, train_and_die_once)(words)
 
 
 def test_two_processes_by_torchrun_and_a_restart(shards, tmp_path):
     """One run directory, one log, one voice; the second start finds the run of the first."""
-    (tmp_path / "dies.py").write_text(DIES_ONCE)
-    launch = [sys.executable, "-m", "torch.distributed.run", f"--master-port={_free_port()}"]
-    launch += ["--max-restarts=1", "--nproc-per-node=2", "dies.py", "train", str(shards), *SETTINGS]
-    result = subprocess.run(launch, cwd=tmp_path, capture_output=True, text=True, check=False)
+    words = [str(shards), *SETTINGS]
+    result = start(launch_two, words, _free_port(), cwd=tmp_path).end()
     assert result.returncode == 0, result.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert f"Restart 1 of torchrun: {run.relative_to(tmp_path)} goes on." in result.stdout
