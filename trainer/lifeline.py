@@ -45,6 +45,7 @@ class Lifeline:
             except OSError:
                 return  # then the others' end is seen where this process waits for them
             link.settimeout(None)
+            _probe(link)
             link.sendall(self._token)
             self._links[link] = b""
             self._start(self._watch_one, link)
@@ -71,6 +72,7 @@ class Lifeline:
                 for key, _ in ready.select():
                     if key.fileobj is server:
                         link, _ = server.accept()
+                        _probe(link)
                         self._links[link] = b""
                         ready.register(link, selectors.EVENT_READ)
                         continue
@@ -96,6 +98,14 @@ class Lifeline:
         if not self._leaving.wait(_WHEN_ASKED):
             self._tell()
             os._exit(1)  # it waits in a call that no signal ends
+
+
+def _probe(link: socket.socket) -> None:
+    """Let the system ask now and then whether the other machine is there: without power it closes
+    no connection. After 30 s without an answer this one is closed."""
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("KEEPIDLE", 10), ("KEEPINTVL", 5), ("KEEPCNT", 4)):
+        link.setsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{option}"), value)
 
 
 def _received(link: socket.socket) -> bytes:
