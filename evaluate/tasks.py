@@ -91,8 +91,8 @@ def evaluate(
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Measure the trained backbone and its untrained twin on a data set. Of several processes all
-    compute features, rank 0 measures and writes, and all of them get the result.
+    """Measure the trained backbone and its untrained twin on a data set. Several processes
+    share what is computed of clips; rank 0 measures and writes, and all get the result.
 
     The result is also written to `results/` of the subjects' folder, feature stores to `features/`,
     what a classifier's training leaves to `finetune/`. Raises EvaluateError if a split has nothing
@@ -141,7 +141,7 @@ class _Evaluation:
             }
 
         if self.question.finetune:
-            return on_first(lambda: rows_of(lambda part: self.train(subject, part)))
+            return rows_of(lambda part: self.train(subject, part))
         self.extract(subject)
 
         def measure() -> dict[str, dict[str, Measure]]:

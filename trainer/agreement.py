@@ -44,6 +44,14 @@ def on_first(work: Callable[[], Value]) -> Value:
     return cast(Value, _exchange(value, error)[0])
 
 
+def from_first(value: Value) -> Value:
+    """Rank 0's value, on all ranks: for what is large, such as weights. No error is told by it."""
+    box = [value]
+    if this_rank().world > 1:
+        dist.broadcast_object_list(box, group=talking_group())
+    return box[0]
+
+
 @contextmanager
 def failing_together() -> Iterator[None]:
     """What one rank raises in the body is raised on all of them, and they leave it together. (Not

@@ -39,6 +39,10 @@ class Rank:
     number: int = 0
     world: int = 1
 
+    def share(self, count: int) -> slice:
+        """Which of the `count` rows of a joint batch are this rank's."""
+        return slice(self.number * count // self.world, (self.number + 1) * count // self.world)
+
 
 ALONE = Rank()
 _talking: list[dist.ProcessGroup] = []  # the group on the CPU, while there is one
@@ -259,7 +263,5 @@ def gather_pairs(rows: torch.Tensor) -> torch.Tensor:
 def own_pairs(rows: torch.Tensor, rank: Rank) -> torch.Tensor:
     """A rank's rows of the joint 2BW rows: what `gather_pairs` puts together, taken apart."""
     first, second = rows.chunk(2)
-    share = slice(
-        rank.number * len(first) // rank.world, (rank.number + 1) * len(first) // rank.world
-    )
+    share = rank.share(len(first))
     return torch.cat([first[share], second[share]])

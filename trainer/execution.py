@@ -17,20 +17,32 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def prepare(model: ASCNet, settings: Device, device: torch.device) -> nn.Module:
-    """What is called in place of `model`: itself, or with the gradients averaged over all ranks.
-    Names of weights in `model` stay what they are."""
+    """What is called in place of `model`: as `over_ranks` says, and compiled if that is asked
+    for."""
     if settings.compile:
         model.encoder.compile()
         if model.target is not None:
             model.target.compile()
+    return over_ranks(model, device)
+
+
+def over_ranks(model: nn.Module, device: torch.device, some_unused: bool = False) -> nn.Module:
+    """What is called in place of `model`: itself, or with the gradients averaged over all ranks.
+    Names of weights in `model` stay what they are. `some_unused`: the loss may not depend on some
+    of the weights."""
     if world() == 1:
         return model
     # Buffers need no broadcast: all ranks put the same clips in the bank and, with batch norm over
     # all of them, see the same statistics. Without, rank 0's are those that are kept.
+    # Of a kernel of one place, torch warns that its gradient has other strides. They mean the same.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # its other name is not in every torch
         return DistributedDataParallel(
-            model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
+            model,
+            device_ids=[device] if device.type == "cuda" else None,
+            broadcast_buffers=False,
+            find_unused_parameters=some_unused,
         )
 
 

@@ -8,7 +8,8 @@ BUFFER_ORDER  order of the videos in a block of shuffled videos  (seed, rank, bl
 AUGMENTATION  crop, flip and colours of a joint batch            (seed, number of the batch)
 LAYERS        dropout and other random layers                    (seed, step, rank)
 
-Fine-tuning draws from ORDER, CLIPS, AUGMENTATION and LAYERS in the same way.
+Fine-tuning draws from ORDER, CLIPS, AUGMENTATION and LAYERS in the same way, but its dropout
+masks are those of the joint batch, whatever the rank.
 """
 
 import numpy as np

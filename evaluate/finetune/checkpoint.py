@@ -1,10 +1,11 @@
 """What a classifier's training leaves on the disk, whole or not at all.
 
-    state.pt      after the last epoch that was finished; goes when the result is there
+    state.pt      after the last epoch that was finished, or the step after which training was
+                  stopped; goes when the result is there
     result.pt     the result and the logits; the training is over
 
 Both hold the identity: everything that decides the numbers, and with it what computed them. Neither
-needs a pickle.
+needs a pickle. Of several ranks the first reads and writes them.
 """
 
 import io
@@ -18,6 +19,7 @@ import torch
 from builder.atomic import give_name, partials_in, write_partial
 from evaluate.errors import EvaluateError
 from evaluate.identity_check import COMPUTED_ON, all_machines, first_difference
+from trainer.agreement import from_first, on_first
 from trainer.run.checkpoint import read_state
 
 _STATE, _RESULT = "state.pt", "result.pt"
@@ -40,17 +42,20 @@ class Kept:
     ) -> None:
         """`overwrite`: take away what is of another identity, or damaged."""
         self._folder, self._identity, self.computed_on = folder, identity, computed_on
-        for unfinished in partials_in(folder):
+        on_first(lambda: self._tidy(overwrite))
+
+    def _tidy(self, overwrite: bool) -> None:
+        for unfinished in partials_in(self._folder):
             unfinished.unlink()
         for name in (_STATE, _RESULT) if overwrite else ():
             try:
-                self._read(name)
+                self._look(name)
             except EvaluateError:
-                (folder / name).unlink()
+                (self._folder / name).unlink()
 
     def state(self) -> dict[str, Any] | None:
-        """What was written after the last finished epoch; None if none was. Raises EvaluateError
-        if it is damaged or of another identity."""
+        """What was written last; None if nothing was. Raises EvaluateError if it is damaged or of
+        another identity."""
         content = self._read(_STATE)
         if content is not None:
             self.computed_on = all_machines(content["identity"], self.computed_on)
@@ -65,12 +70,16 @@ class Kept:
 
     def write_state(self, state: dict[str, Any]) -> None:
         """Raises EvaluateError if the disk refuses; the state before is left as it is."""
-        self._write(_STATE, state)
+        on_first(lambda: self._write(_STATE, state))
 
     def write_result(self, result: dict[str, Any]) -> None:
         """From then on nothing needs to be trained. Raises EvaluateError if the disk refuses."""
-        self._write(_RESULT, result)
-        (self._folder / _STATE).unlink(missing_ok=True)
+
+        def write() -> None:
+            self._write(_RESULT, result)
+            (self._folder / _STATE).unlink(missing_ok=True)
+
+        on_first(write)
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         path, file = self._folder / name, io.BytesIO()
@@ -80,10 +89,20 @@ class Kept:
         except OSError as error:
             raise EvaluateError(
                 f"Cannot write {path}: {error.strerror}. Make room and give the same command "
-                "again: it goes on after the last epoch that was kept."
+                "again: it goes on after what was kept last."
             ) from error
 
     def _read(self, name: str) -> dict[str, Any] | None:
+        content: dict[str, Any] | None = None
+
+        def look() -> None:
+            nonlocal content
+            content = self._look(name)
+
+        on_first(look)
+        return from_first(content)
+
+    def _look(self, name: str) -> dict[str, Any] | None:
         path = self._folder / name
         if not path.is_file():
             return None

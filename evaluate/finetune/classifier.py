@@ -6,16 +6,24 @@ import torch
 from torch import nn
 
 from evaluate.features.encode import Pooled, to_device
+from evaluate.finetune.joint_dropout import JointDropout
 from evaluate.finetune.settings import FinetuneSettings
-from evaluate.protocol import Protocol
+from evaluate.protocol import LAST, Protocol
 from trainer.backbones.base import Backbone
+from trainer.distributed import world
+from trainer.sync_batch_norm import synchronise
 
 _SPREAD = 0.01  # standard deviation of the linear layer's first weights; SlowFast
 
 
 class Classifier(nn.Module):
     """float32 N x 3 x T x S x S to N x classes. If it is frozen, only the linear layer learns: the
-    backbone stays in evaluation mode, so its batch norms keep their statistics, too."""
+    backbone stays in evaluation mode, so its batch norms keep their statistics, too. Where ranks
+    share a batch, batch norm and dropout are those of the joint batch.
+
+    Attributes:
+        is_cut: whether there are weights behind the layer that is pooled, which learn nothing
+    """
 
     def __init__(
         self,
@@ -30,9 +38,13 @@ class Classifier(nn.Module):
         the backbone has no such layer."""
         super().__init__()
         self.frozen = settings.frozen
-        self.features = Pooled(copy.deepcopy(backbone), protocol.layer, protocol.pooling)
+        own = copy.deepcopy(backbone)
+        if world() > 1 and not self.frozen:
+            synchronise(own, device)
+        self.features = Pooled(own, protocol.layer, protocol.pooling)
         to_device(self.features, device)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.is_cut = protocol.layer != LAST
+        self.dropout = JointDropout(settings.dropout)
         self.fc = nn.Linear(self.features.channels(protocol, device), classes)
         generator = torch.Generator().manual_seed(settings.seed)
         nn.init.normal_(self.fc.weight, std=_SPREAD, generator=generator)

@@ -10,7 +10,7 @@ from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, clips_of
 from trainer.data.clip_policy import Place, clip_frames, random_start
-from trainer.data.clip_sampler import ClipRequest, Permutations, timings_of
+from trainer.data.clip_sampler import Batches, ClipRequest, Permutations, timings_of
 from trainer.random_streams import CLIPS, generator_of
 
 _HELD_OUT = 5  # one in so many source groups is held out; as the linear probe does
@@ -72,29 +72,28 @@ def hold_out(part: LabelledVideos) -> tuple[LabelledVideos, LabelledVideos]:
 
 
 def train_requests(
-    videos: Sequence[Video], protocol: Protocol, steps: range, batch: int, seed: int
+    videos: Sequence[Video], protocol: Protocol, batches: Batches, seed: int
 ) -> Generator[list[ClipRequest], None, None]:
-    """The clips of these steps: `batch` of them, one a video, at random places. Videos come in an
-    endless row of permutations, so all are seen equally often and every batch is full however few
-    there are. What step i gets depends on (seed, i) alone. Raises EvaluateError if a video is too
-    short for the policy `error`."""
+    """The clips of a rank's share of these batches, one a step: one of a video, at random places.
+    Videos come in an endless row of permutations, so all are seen equally often and every batch is
+    full however few there are. What joint batch i gets depends on (seed, i) alone. Raises
+    EvaluateError if a video is too short for the policy `error`."""
     clips_of(videos, protocol)
     timings = timings_of(videos, protocol.fps)
     places = [timing.place(protocol.frames, protocol.stride) for timing in timings]
     shuffled = Permutations(len(videos), seed)
-    return _requests(places, shuffled, protocol, steps, batch, seed)
+    return _requests(places, shuffled, protocol, batches, seed)
 
 
 def _requests(
     places: list[Place],
     shuffled: Permutations,
     protocol: Protocol,
-    steps: range,
-    batch: int,
+    batches: Batches,
     seed: int,
 ) -> Generator[list[ClipRequest], None, None]:
-    for step in steps:
-        drawn = [(draw, shuffled[draw]) for draw in range(step * batch, (step + 1) * batch)]
+    for step in batches.numbers:
+        drawn = [(draw, shuffled[draw]) for draw in batches.draws(step)]
         yield [_draw(draw, video, places[video], protocol, seed) for draw, video in drawn]
 
 

@@ -4,7 +4,7 @@ The classifier learns from random clips, one of a video at a time, and is tested
 ones; a video's logits are the mean over its clips (RSPNet) and their crops.
 """
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from builder.atomic import only_writer
 from builder.progress import Progress, silent
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
-from evaluate.features.encode import UNIT, encode
+from evaluate.features.encode import UNIT, encode_together
 from evaluate.finetune.checkpoint import Kept, TrainingIdentity
 from evaluate.finetune.classifier import Classifier
 from evaluate.finetune.clips import (
@@ -30,12 +30,16 @@ from evaluate.finetune.clips import (
 from evaluate.finetune.settings import NO_INFLUENCE, FinetuneSettings, train_protocol
 from evaluate.finetune.trainer import Learner
 from evaluate.protocol import Protocol, clips_of
+from trainer.agreement import on_first
 from trainer.data.augment import augment, draw_numbers
 from trainer.data.clip_reader import ClipBatch, ClipReader, read_batches
+from trainer.data.clip_sampler import Batches
 from trainer.data.transfer import on_device, send
+from trainer.distributed import this_rank, world
 from trainer.random_streams import AUGMENTATION, torch_seed
 from trainer.run.provenance import computed_on
 from trainer.schedules import total_steps
+from trainer.stop import Stop
 
 LAST = "last epoch"
 BEST = "best epoch on held-out groups of the train part"
@@ -104,18 +108,31 @@ def finetune(
 ) -> Finetuned:
     """Train a classifier and test it; `progress` counts steps, `testing` test videos.
 
-    Killed and called again with the same task it goes on after the last finished epoch, and on a
-    CPU gives the same bits; on another kind of device it goes on as well, and the result says which
-    took part. Once finished, it only reads the result. The test part is looked at
-    once, after the epoch has been chosen. Raises EvaluateError if the loss is no number, if the
-    folder holds something else than this task (`overwrite`: it is begun anew) or what cannot be
-    read, and BuilderError if another process works in the folder.
+    Killed and called again with the same task it goes on after the last finished epoch; stopped by
+    a signal, after the step that it was in. On a CPU it gives the same bits; on another kind of
+    device it goes on as well, and the result says which took part. Once finished, it only reads the
+    result. The test part is looked at once, after the epoch has been chosen.
+
+    Ranks (trainer/distributed.py) share each batch, and the videos of the test. Their result, which
+    all of them get, is that of one process but for the order of sums, and any number of them goes
+    on with what another number left. The first of them keeps the files.
+
+    Raises EvaluateError if the loss is no number, if the ranks cannot share a batch, if the folder
+    holds something else than this task (`overwrite`: it is begun anew) or what cannot be read, and
+    BuilderError if another process works in the folder.
     """
     _must_be_possible(task, device)
-    folder.mkdir(parents=True, exist_ok=True)
-    with only_writer(folder):
+    with ExitStack() as held:
+
+        def begin() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(only_writer(folder))
+
+        on_first(begin)
         kept = Kept(folder, task.identity, computed_on(device), overwrite)
         if (finished := kept.result()) is None:
+            if this_rank().number:
+                progress = testing = silent
             finished = _finetune(task, device, kept, progress, testing)
             kept.write_result(finished)
         with kept.must_fit():
@@ -126,6 +143,13 @@ def finetune(
 def _must_be_possible(task: FinetuneJob, device: torch.device) -> None:
     must_be_usable(task.train, "train", task.classes)
     must_be_usable(task.test, "test", task.classes)
+    batch, ranks = task.settings.batch, world()
+    if batch % ranks:
+        raise EvaluateError(
+            f"{ranks} processes cannot share a batch of {batch} clips equally. Start another "
+            "number of them, or change the batch, and the learning rate with it (--set "
+            f"classifier.batch=..., --set classifier.lr=..., now {task.settings.lr:g})."
+        )
     if device.type == "cpu" and task.settings.precision == "bf16":
         raise EvaluateError(
             "precision is bf16 and the device is a CPU, where torch's bf16 gradients of "
@@ -152,9 +176,9 @@ def _finetune(
         logits = video_logits(learner, task.test, task.protocol, testing)
     except torch.OutOfMemoryError as error:
         raise EvaluateError(
-            f"The GPU's memory does not hold {settings.batch} clips at a time. Take fewer (--set "
-            "classifier.batch=..., and lower classifier.lr= with it) or compute in bf16 (--set "
-            f"classifier.precision=bf16, now {settings.precision})."
+            f"The GPU's memory does not hold {settings.batch // world()} clips at a time. Take "
+            "fewer (--set classifier.batch=..., and lower classifier.lr= with it) or compute in "
+            f"bf16 (--set classifier.precision=bf16, now {settings.precision})."
         ) from error
     return {
         "result": _result(task, learnt, learner, logits),
@@ -170,29 +194,36 @@ def _train(
     kept: Kept,
     progress: Progress,
 ) -> None:
-    """From the learner's step to the end; its state is kept after every epoch."""
+    """From the learner's step to the end; its state is kept after every epoch, and where a signal
+    asks to stop."""
     settings, device, total = task.settings, learner.device, learner.total
     protocol = train_protocol(task.protocol, settings)
     ends = epoch_ends(len(learnt.videos), settings.batch, total)
-    steps = range(learner.step, total)
-    requests = train_requests(learnt.videos, protocol, steps, settings.batch, settings.seed)
+    shares = Batches(range(learner.step, total), settings.batch, this_rank())
+    requests = train_requests(learnt.videos, protocol, shares, settings.seed)
     reader = ClipReader(learnt.videos, protocol.short_side)
     pinned = device.type == "cuda"
     batches = on_device(read_batches(reader, requests, settings.workers, pinned), device)
     labels = torch.from_numpy(learnt.labels)
-    total_loss, count = 0.0, 0  # of this epoch
-    with closing(batches):
-        for step, batch in zip(steps, batches, strict=True):
+    with Stop(alone=world() == 1) as stop, closing(batches):
+        for step in shares.numbers:
+            asked_to_stop = stop.ask(device)
+            if (batch := stop.next_of(batches)) is None:
+                break
             clips = _augmented(batch, settings, protocol.size, step, device)
-            total_loss += learner.take(clips, send(labels[batch.videos], device))
-            count += 1
-            text = f"loss {total_loss / count:.3f}{_latest(learner)}"
+            learner.take(clips, send(labels[batch.videos], device))
+            text = f"loss {learner.mean_loss():.3f}{_latest(learner)}"
             if epoch := ends.get(learner.step):
                 top1 = _held_out_top1(learner, held_out, task.protocol) if held_out else None
-                learner.end_epoch(epoch, total_loss / count, top1)
-                total_loss, count = 0.0, 0
+                learner.end_epoch(epoch, top1)
                 kept.write_state(learner.state_dict())
             progress(learner.step, total, text)
+            if asked_to_stop():
+                break
+        else:
+            return
+        kept.write_state(learner.state_dict())
+        stop.end()
 
 
 def _latest(learner: Learner) -> str:
@@ -210,7 +241,8 @@ def _augmented(
     batch: ClipBatch, settings: FinetuneSettings, size: int, step: int, device: torch.device
 ) -> torch.Tensor:
     generator = torch.Generator().manual_seed(torch_seed(settings.seed, step, AUGMENTATION))
-    numbers = send(draw_numbers(settings.batch, generator), device)
+    joint = draw_numbers(settings.batch, generator)
+    numbers = send(joint[this_rank().share(len(joint))], device)
     clips = augment(batch.clips, settings.augment, size, numbers)
     return clips.contiguous(memory_format=torch.channels_last_3d)
 
@@ -223,22 +255,24 @@ def _held_out_top1(learner: Learner, held_out: LabelledVideos, protocol: Protoco
 def video_logits(
     learner: Learner, part: LabelledVideos, protocol: Protocol, progress: Progress = silent
 ) -> np.ndarray:
-    """float32, videos x classes: the mean over a video's clips and their crops. Raises
-    EvaluateError if those of a video are no numbers: the best of them would be made up."""
+    """float32, videos x classes, on all ranks: the mean over a video's clips and their crops.
+    Raises EvaluateError if those of a video are no numbers: the best of them would be made up."""
     learner.classifier.eval()
-    lengths = [len(clips) for clips in clips_of(part.videos, protocol)]
-    means: list[np.ndarray] = []
+    videos, workers = part.videos, learner.settings.workers
+    lengths = [len(clips) for clips in clips_of(videos, protocol)]
+    units = range(0, len(videos), UNIT)
+    means: dict[int, np.ndarray] = {}
     with learner.multiplying(benchmark=False):  # batches of a test are of many sizes
-        for first, logits in encode(
-            learner.logits, part.videos, protocol, learner.device, workers=learner.settings.workers
+        for first, logits in encode_together(
+            learner.logits, videos, protocol, learner.device, workers=workers, units=units
         ):
             of_videos = logits.split(lengths[first : first + UNIT])
-            means += [clips.mean(dim=0).numpy() for clips in of_videos]
-            for video in range(first, len(means)):
+            for video, clips in enumerate(of_videos, first):
+                means[video] = clips.mean(dim=0).numpy()
                 if not np.isfinite(means[video]).all():
-                    raise _no_logits(part.videos[video].name, learner.settings)
-            progress(len(means), len(part.videos), "")
-    return np.stack(means)
+                    raise _no_logits(videos[video].name, learner.settings)
+            progress(len(means), len(videos), "")
+    return np.stack([means[video] for video in range(len(videos))])
 
 
 def _no_logits(video: str, settings: FinetuneSettings) -> EvaluateError:

@@ -11,7 +11,8 @@ from evaluate.errors import EvaluateError
 from evaluate.finetune.classifier import Classifier
 from evaluate.finetune.settings import FinetuneSettings
 from trainer.config.settings import Device, Optim
-from trainer.execution import backends, precision
+from trainer.distributed import sum_over_ranks, world
+from trainer.execution import backends, over_ranks, precision
 from trainer.method.guards import EarlyNumber
 from trainer.optimiser import make_optimiser
 from trainer.random_streams import LAYERS, torch_seed
@@ -30,13 +31,15 @@ def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
 
 class Learner:
     """Classifier, optimiser, gradient scaler, and what came of every epoch. There is no state of
-    random generators in it: all that is random in a step comes from (seed, step)."""
+    random generators in it: all that is random in a step comes from (seed, step). It is the same on
+    all ranks."""
 
     def __init__(
         self, classifier: Classifier, settings: FinetuneSettings, total: int, device: torch.device
     ) -> None:
         """`total`: steps of the whole training."""
         self.classifier, self.settings, self.total = classifier, settings, total
+        self._network = over_ranks(classifier, device, some_unused=classifier.is_cut)
         self.device, self._how = device, Device(precision=settings.precision)
         optim = Optim(
             optimiser=settings.optimiser,
@@ -46,17 +49,19 @@ class Learner:
         self.optimiser = make_optimiser(classifier, optim)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self.step = 0  # steps taken
+        self._loss_sum, self._loss_steps = 0.0, 0  # of this epoch
         self.epochs: list[dict[str, Any]] = []
         self.best: dict[str, torch.Tensor] | None = None  # learned by the best epoch so far
 
     def take(self, clips: torch.Tensor, labels: torch.Tensor) -> float:
-        """One step on N clips (N x 3 x T x S x S) with their labels (int64, N): its loss. Raises
-        EvaluateError if that is no number; it has not reached the weights then."""
+        """One step on N clips (N x 3 x T x S x S) with their labels (int64, N), of which every rank
+        has its equal share: its loss over all of them. Raises EvaluateError, on all ranks, if that
+        is no number; it has not reached the weights then."""
         self.classifier.train()
         torch.manual_seed(torch_seed(self.settings.seed, self.step, LAYERS))
         self.optimiser.zero_grad(set_to_none=True)
         loss = cross_entropy(self.logits(clips), labels)
-        early = EarlyNumber(loss)
+        early = EarlyNumber(sum_over_ranks(loss.detach()) / world())
         self.scaler.scale(loss).backward()
         number = early.read()
         if not math.isfinite(number):
@@ -66,28 +71,39 @@ class Learner:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
+        self._loss_sum += number
+        self._loss_steps += 1
         return number
+
+    def mean_loss(self) -> float:
+        """Of the steps of this epoch; there has to be one."""
+        return self._loss_sum / self._loss_steps
 
     def logits(self, clips: torch.Tensor) -> torch.Tensor:
         """float32, N x classes; in training or in evaluation mode, as the classifier is."""
+        network = self._network if self.classifier.training else self.classifier
         with precision(self._how, self.device):
-            logits: torch.Tensor = self.classifier(clips)
+            logits: torch.Tensor = network(clips)
         return logits
 
     def multiplying(self, benchmark: bool | None = None) -> AbstractContextManager[None]:
         """How the process multiplies while this learns or is tested (trainer/execution.py)."""
         return backends(self._how, self.device, benchmark)
 
-    def end_epoch(self, epoch: int, loss: float, held_out_top1: float | None) -> None:
+    def end_epoch(self, epoch: int, held_out_top1: float | None) -> None:
         """Note what came of an epoch: its mean loss and, where groups are held out, percent of
         their videos that are classified rightly. Of equals the later epoch is the best one. Raises
-        EvaluateError if weights are no numbers: gradients overflowed under a finite loss."""
-        if not all(bool(p.isfinite().all()) for p in self.classifier.parameters()):
+        EvaluateError, on all ranks, if weights are no numbers on one of them: gradients overflowed
+        under a finite loss."""
+        is_wrong = not all(bool(p.isfinite().all()) for p in self.classifier.parameters())
+        if sum_over_ranks(torch.tensor(float(is_wrong), device=self.device)) > 0:
             raise self._no_number(f"Weights are no numbers after step {self.step}")
         before = [line["held_out_top1"] for line in self.epochs]
+        loss = self.mean_loss()
         self.epochs.append(
             {"epoch": epoch, "steps": self.step, "loss": loss, "held_out_top1": held_out_top1}
         )
+        self._loss_sum, self._loss_steps = 0.0, 0
         if held_out_top1 is not None and held_out_top1 >= max(before, default=0.0):
             self.best = self.classifier.learned()
 
@@ -103,6 +119,7 @@ class Learner:
             "learned": self.classifier.learned(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "loss": (self._loss_sum, self._loss_steps),
             "epochs": self.epochs,
             "best": self.best,
         }
@@ -112,6 +129,7 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.epochs, self.best = step_of(state), list(state["epochs"]), state["best"]
+        self._loss_sum, self._loss_steps = state.get("loss", (0.0, 0))  # older ones end an epoch
 
     def _no_number(self, what: str) -> EvaluateError:
         return EvaluateError(

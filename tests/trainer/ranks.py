@@ -44,13 +44,18 @@ def run_together(
     return [f"{rank.stdout}{rank.stderr}".strip() for rank in ended]
 
 
-def take_three_steps(settings: Config, shards: Path, out: Path) -> None:
-    """Train with 64-bit numbers and write what comes of it to `<out>.<rank>`."""
+def compute_in_doubles() -> None:
+    """From now on: with 64-bit numbers."""
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double
     for name, constant in list(vars(clip_augmentation).items()):
         if isinstance(constant, torch.Tensor):
             setattr(clip_augmentation, name, constant.double())
+
+
+def take_three_steps(settings: Config, shards: Path, out: Path) -> None:
+    """Train with 64-bit numbers and write what comes of it to `<out>.<rank>`."""
+    compute_in_doubles()
     with together("cpu") as (rank, device):
         data = gather({shards: str(shards)}, settings.data)
         state = TrainingState(pretrain.make_model(settings), settings, device)

@@ -7,12 +7,13 @@ import pytest
 from evaluate.errors import EvaluateError
 from evaluate.finetune.clips import LabelledVideos, epoch_ends, hold_out, train_requests
 from evaluate.protocol import Protocol
+from trainer.data.clip_sampler import Batches
 
 PROTOCOL = Protocol(frames=4, stride=2, size=16)
 
 
 def drawn(videos, steps, protocol=PROTOCOL, batch=4, seed=3):
-    return list(train_requests(videos, protocol, steps, batch, seed))
+    return list(train_requests(videos, protocol, Batches(steps, batch), seed))
 
 
 def test_a_step_s_clips_depend_on_its_number_alone(dataset):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from evaluate.errors import EvaluateError
+from evaluate.features.encode import encode
 from evaluate.finetune import finetune as module
 from evaluate.finetune.clips import hold_out
 from evaluate.finetune.finetune import BEST, LAST, finetune, video_logits
@@ -193,7 +194,7 @@ def test_logits_are_averaged_over_clips(task, dataset):
     videos, three = part(dataset.videos), replace(PROTOCOL, clips=3)
     together = video_logits(Bright, videos, three)
     assert together.shape == (16, 1)
-    units = module.encode(Bright.logits, videos.videos, three, CPU)
+    units = encode(Bright.logits, videos.videos, three, CPU)
     alone = torch.cat([logits for _, logits in units]).reshape(16, 3, 1)
     assert torch.allclose(torch.from_numpy(together), alone.mean(dim=1), atol=1e-6)
     assert alone.std(dim=1).max() > 0

@@ -89,7 +89,7 @@ def test_the_state_is_whole(clips):
     labels = torch.tensor([0, 1, 2, 0])
     one, two = learner(lr=0.1), learner(lr=0.1)
     one.take(clips, labels)
-    one.end_epoch(1, 0.5, 40.0)
+    one.end_epoch(1, 40.0)
     two.load_state_dict(copy.deepcopy(one.state_dict()))
     assert two.step == 1 and two.epochs == one.epochs
     assert two.best is not None and one.best is not None
