@@ -29,6 +29,7 @@ from trainer.data.batches import training_batches
 from trainer.data.clip_reader import ClipBatch
 from trainer.data.packed_clips import PackedClips
 from trainer.data.training_set import TrainingSet, gather, locate
+from trainer.method.memory_bank import ClipLabels
 from trainer.run import checkpoint
 from trainer.run.run_directory import start_run
 from trainer.schedules import target_momentum
@@ -94,7 +95,8 @@ class Turns:
         momentum = target_momentum(0, 1, self.stepper.settings.objective.momentum)
         for batch, clips in self._kept:
             state.optimiser.zero_grad(set_to_none=True)
-            network(clips, batch.strides, batch.videos, groups[batch.videos]).total.backward()
+            labels = ClipLabels(batch.strides, batch.videos, groups[batch.videos])
+            network(clips, labels).total.backward()
             state.optimiser.step()
             state.model.update_target(momentum)
 
