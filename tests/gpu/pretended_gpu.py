@@ -77,6 +77,7 @@ class OnGpu(torch.Tensor):
 
     value: torch.Tensor
     _leave = False  # whether the next copy to the host is one that the program asked for
+    _is_latest = False  # whether the latest operation on tensors was on the GPU
 
     @staticmethod
     def __new__(cls, value: torch.Tensor) -> OnGpu:
@@ -231,9 +232,11 @@ def _dispatched(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
     device = kwargs.get("device")
     is_sent = device is not None and torch.device(device).type == "cuda"
+    if tensors:
+        OnGpu._is_latest = any(isinstance(x, OnGpu) for x in tensors)
     # The derivatives' own code takes gradients for the CPU's, and makes zeros for them there.
     is_gradient = not tensors and torch._C._current_graph_task_id() != -1
-    if not (is_sent or is_gradient or any(isinstance(x, OnGpu) for x in tensors)):
+    if not (is_sent or (OnGpu._is_latest and (tensors or is_gradient))):
         return _on_the_host(func, args, kwargs)
     _note_waits(func, args, kwargs)
     if OnGpu._leave:
