@@ -75,6 +75,19 @@ def test_killed_and_resumed_equals_uninterrupted(whole, task, tmp_path, shards):
     assert result.result == whole.result and (result.logits == whole.logits).all()
 
 
+def test_a_signal_keeps_the_step_that_it_came_in(whole, task, tmp_path):
+    def ask_to_stop(done: int, total: int, text: str) -> None:
+        if done == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(task, CPU, tmp_path / "x", ask_to_stop)
+    seen = []
+    result = finetune(task, CPU, tmp_path / "x", lambda done, *_: seen.append(done))
+    assert seen == list(range(4, 13))
+    assert result.result == whole.result and (result.logits == whole.logits).all()
+
+
 def test_stopped_while_it_was_tested(whole, task, tmp_path):
     with pytest.raises(StopError):
         finetune(task, CPU, tmp_path / "x", testing=stop_after(1))
