@@ -62,8 +62,8 @@ def extract(
 
     Ranks (trainer/distributed.py) compute a part each, and rank 0 alone reads and writes the store,
     with what the others tell it: so there is one file, which any number of processes goes on with,
-    and it is what one process would have written. It costs a megabyte of messages a step at most,
-    and a kill what was computed since the last step.
+    and it is what one process would have written. A kill costs what was computed since the last
+    step. (A file for each rank would have to be merged, and none of them would say what is done.)
 
     False if a store with exactly this identity was there already, and nothing had to be done.
     Raises, on all ranks, EvaluateError if there is no video, if one is too short for the policy
