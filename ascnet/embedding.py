@@ -29,6 +29,7 @@ from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features
 from evaluate.protocol import Protocol
 from trainer.agreement import failing_together
+from trainer.data.streaming.transport import without_password
 from trainer.run.provenance import fingerprint
 
 _SHOWN = 5  # failed videos in a message
@@ -127,9 +128,10 @@ def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
     """Frames exactly as the gallery's: even where a network's crop is larger than those are, a
     query of more pixels would be a sharper picture than any in the store. If the gallery's shards
     are gone, or built anew since, a warning says so and what is taken instead."""
-    known = _settings_in(gallery.shards)
-    if known and fingerprint(gallery.shards) == gallery.attributes.get("dataset_sha256"):
-        if (schema := ShardDataset(gallery.shards).manifest.schema) != SCHEMA:
+    folder = gallery.shards
+    known = _settings_in(folder) if folder else None
+    if folder and known and fingerprint(folder) == gallery.attributes.get("dataset_sha256"):
+        if (schema := ShardDataset(folder).manifest.schema) != SCHEMA:
             log.warning(
                 "Warning: the shards of %s are of schema %s, and the query's are made in schema "
                 "%s: where a file is not in BT.601, the query's colours are right and the store's "
@@ -144,7 +146,7 @@ def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
         "Warning: the shards of %s %s, so how its frames were made is not known; the query's are "
         "made %s: short side %d pixels, quality %d, chroma %s, %s.",
         printable(str(gallery.path)),
-        f"{'were built anew' if known else 'are gone'} ({printable(str(gallery.shards))})",
+        f"{_what_happened(gallery, known)} ({printable(str(gallery.shards or gallery.place))})",
         "as in the new ones" if known else "as by default",
         settings.short_side,
         settings.jpeg_quality,
@@ -152,6 +154,12 @@ def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
         f"{settings.fps:g} frames a second" if settings.fps else "every frame",
     )
     return settings
+
+
+def _what_happened(gallery: Features, known: FrameSettings | None) -> str:
+    if gallery.shards is None:
+        return "are not here"
+    return "were built anew" if known else "are gone"
 
 
 def build_shards(
@@ -201,12 +209,13 @@ def _text(summary: BuildSummary, failed: str) -> str:
 def check_rates(dataset: ShardDataset, protocol: Protocol) -> None:
     """Raises EvaluateError if clips are asked for by the second of videos without a frame rate."""
     unknown = [video.name for video in dataset.videos if not video.fps]
+    place = without_password(dataset.source) or dataset.folder
     if unknown and protocol.every:
         raise EvaluateError(
             f"{len(unknown)} of {len(dataset.videos)} videos have no known frame rate, such as "
             f"{printable(unknown[0])}, and clips are asked for every {protocol.every:g} seconds. "
             f"Say --every 0 for {protocol.clips} evenly spaced clips of each video instead; with "
-            f"--shards {quoted(dataset.folder)} nothing is built again."
+            f"--shards {quoted(place)} nothing is built again."
         )
 
 

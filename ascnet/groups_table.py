@@ -148,7 +148,7 @@ def _settings(store: Features) -> list[str] | None:
     """Options that build the store's data set again; None if it is not here, or was never built
     but for the store (`ascnet embed VIDEOS`)."""
     folder = store.shards
-    if folder.suffix == ".shards" or not (folder / DATASET_FILE).is_file():
+    if folder is None or folder.suffix == ".shards" or not (folder / DATASET_FILE).is_file():
         return None
     dataset = ShardDataset(folder)
     if dataset.name != folder.name:

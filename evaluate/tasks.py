@@ -36,6 +36,7 @@ from builder.command_line import quoted
 from builder.errors import BuilderError
 from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 from evaluate import measures, results
 from evaluate.encoders import Subject, Subjects
 from evaluate.errors import EvaluateError
@@ -51,7 +52,7 @@ from evaluate.retrieval.knn import NUMBERS
 from evaluate.retrieval.nearest import nearest
 from evaluate.retrieval.retrieval import RANKS, centre
 from evaluate.split import Parts, parts_of, splits_of
-from trainer.agreement import on_first
+from trainer.agreement import failing_together, on_first
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import shown
 from trainer.run.provenance import code
@@ -99,6 +100,10 @@ def evaluate(
     to train or to test on, or if something is there that is damaged or was made otherwise
     (`overwrite`: then it is made anew).
     """
+    with failing_together():
+        if question.finetune is not None and dataset.source:
+            title = results.TITLES[question.task]
+            raise EvaluateError(f"{title} is not to be had: {needs_local_shards(dataset)}")
     began = time.perf_counter()
     names = splits_of(dataset, question.split)
     parts = {name: parts_of(dataset, name, question.factor) for name in names}
@@ -113,13 +118,22 @@ def evaluate(
         result = _result(evaluation, parts, measured)
         result["seconds"] = round(time.perf_counter() - began, 1)
         results.write_json(result_path(question, subjects, dataset.name), result)
-        if question.task == "retrieval":
+        if question.task == "retrieval" and not dataset.source:
             for part in parts.values():
                 if len(part.test):
                     evaluation.draw(part)
         return result
 
     return on_first(finish)
+
+
+def needs_local_shards(dataset: ShardDataset) -> str:
+    """A sentence on what jumps from video to video, which streamed shards do not let it."""
+    return (
+        f"frames of {shown(dataset.source)} come in the order of its shards, and here they would "
+        f"be read in another. Copy {DATASET_FILE}, {VIDEOS_FILE} and the shards to a folder, and "
+        "name that with --shards."
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from builder.progress import silent
 from builder.shards.dataset import ShardDataset
 from evaluate.errors import EvaluateError
-from evaluate.features.encode import Network, encode
+from evaluate.features.encode import Network, Reading, encode
 from evaluate.measures import NO_SIBLINGS, linear_of, retrieval_of
 from evaluate.probe.probe import LabelledFeatures, ProbeSettings, linear_probe
 from evaluate.protocol import Protocol, clips_of
@@ -36,7 +36,7 @@ def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> 
     videos = dataset.videos
     clips = clips_of(videos, protocol)
     with backends(Device(), CPU, benchmark=False):  # as for a feature store
-        parts = [part for _, part in encode(network, videos, protocol, CPU, workers=1)]
+        parts = [part for _, part in encode(network, videos, protocol, CPU, Reading(1))]
     features = torch.cat(parts).numpy()
     ends = np.cumsum([len(spans) for spans in clips])[:-1]
     return np.stack([rows.mean(axis=0) for rows in np.split(features, ends)])

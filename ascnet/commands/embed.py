@@ -1,5 +1,6 @@
 """`ascnet embed`."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import click
 import torch
 
 from ascnet import embedding
+from ascnet.datasets import datasets_at, where
 from ascnet.device import with_device
 from ascnet.encoders import EncoderChoice
 from ascnet.options import NumberRange, gathered, with_weights
@@ -15,7 +17,7 @@ from ascnet.progress import ProgressBar
 from ascnet.text import counted
 from builder.command_line import quoted
 from builder.printable import printable
-from builder.shards.dataset import ShardDataset, find_datasets
+from builder.shards.dataset import ShardDataset
 from evaluate.encoders import Subjects
 from evaluate.features.extract import Extraction
 from evaluate.features.store import Features, must_be_free
@@ -48,7 +50,11 @@ class Target:
 
 @click.command("embed")
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--shards", type=click.Path(path_type=Path), help="A data set built already.")
+@click.option(
+    "--shards",
+    metavar="PLACE",
+    help="A data set built already: a folder, or what is streamed (a URL, or 'pipe:COMMAND {}').",
+)
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
@@ -79,7 +85,7 @@ class Target:
 @gathered(encoder=EncoderChoice, cut=Cut, target=Target)
 def command(
     videos: tuple[Path, ...],
-    shards: Path | None,
+    shards: str | None,
     encoder: EncoderChoice,
     cut: Cut,
     target: Target,
@@ -98,7 +104,10 @@ def command(
     out, overwrite = target.out, target.overwrite
     if out is not None and out.suffix != ".h5":
         raise click.UsageError(f"--out is {str(out)!r}; stores are HDF5, so end the name in .h5.")
-    with together(str(device)) as (rank, rank_device):
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        together(str(device)) as (rank, rank_device),
+    ):
         say: Callable[[str], None] = click.echo if rank.number == 0 else lambda text: None
         subjects = on_first(encoder.or_default).subjects()
         protocol = replace(protocol_of(subjects.settings), every=cut.every, mirrored=cut.mirrored)
@@ -107,16 +116,14 @@ def command(
             ProgressBar("features", "videos") as encoding,
         ):
             told = embedding.Listener(building, encoding, say)
-
-            def begin() -> tuple[Path, Path]:
-                """The folder of the shards, and the store."""
-                if shards is None:
-                    return _built(videos, out, subjects, protocol, told, overwrite)
-                folder = _only_one(shards)
-                return folder, out or _default_store(subjects, ShardDataset(folder).name, protocol)
-
-            folder, store = on_first(begin)
-            dataset = ShardDataset(folder)
+            if shards is None:
+                folder, store = on_first(
+                    lambda: _built(videos, out, subjects, protocol, told, overwrite)
+                )
+                dataset = ShardDataset(folder)
+            else:
+                dataset = _only_one(shards, Path(scratch))
+                store = out or _default_store(subjects, dataset.name, protocol)
             if small := enlarged(dataset.videos, protocol.size, protocol.short_side):
                 say(small)
             extraction = Extraction(subjects.trained, protocol, dataset, rank_device)
@@ -155,14 +162,14 @@ def _end_text(features: Features, protocol: Protocol) -> str:
     )
 
 
-def _only_one(shards: Path) -> Path:
-    folders = find_datasets(shards)
-    if len(folders) > 1:
+def _only_one(shards: str, scratch: Path) -> ShardDataset:
+    datasets = datasets_at(shards, scratch)
+    if len(datasets) > 1:
         raise click.UsageError(
-            f"{shards} holds {len(folders)} data sets; name one of them: "
-            f"{', '.join(map(str, folders))}."
+            f"{shards} holds {len(datasets)} data sets; name one of them: "
+            f"{', '.join(map(where, datasets))}."
         )
-    return folders[0]
+    return datasets[0]
 
 
 def _default_store(subjects: Subjects, name: str, protocol: Protocol) -> Path:

@@ -1,5 +1,6 @@
 """`ascnet evaluate`."""
 
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -8,12 +9,13 @@ from pathlib import Path
 import click
 import torch
 
+from ascnet.datasets import datasets_at, where
 from ascnet.device import with_device
 from ascnet.encoders import EncoderChoice
 from ascnet.options import gathered, with_weights
 from ascnet.progress import ProgressBar
 from builder.errors import BuilderError
-from builder.shards.dataset import ShardDataset, find_datasets
+from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE
 from evaluate import results, tasks
 from evaluate.encoders import Subjects
@@ -42,31 +44,32 @@ _OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "e
 class DataChoice:
     """Which data sets are evaluated on."""
 
-    shards: Path | None
+    shards: str | None
     names: tuple[str, ...]
 
-    def folders(self, subjects: Subjects) -> list[Path]:
-        """Raises EvaluateError if one is missing."""
+    def datasets(self, subjects: Subjects, scratch: Path) -> list[ShardDataset]:
+        """Raises EvaluateError if one is missing. `scratch`: for what is said of those that are
+        streamed."""
         shards = self.shards
         if shards is None and "weights" in subjects.record:
-            shards = Path("shards")
-        folders = find_datasets(shards) if shards else _local(subjects.folder)
-        known: dict[str, Path] = {}
-        for folder in folders:
-            name = ShardDataset(folder).name
+            shards = "shards"
+        datasets = datasets_at(shards, scratch) if shards else _local(subjects.folder)
+        known: dict[str, ShardDataset] = {}
+        for dataset in datasets:
+            name = dataset.name
             if name in known:
                 raise EvaluateError(
-                    f"{known[name]} and {folder} are both named {name}, and their results would "
-                    "have the same files. Name one of them with --shards, or build one with "
-                    "another --name."
+                    f"{where(known[name])} and {where(dataset)} are both named {name}, and their "
+                    "results would have the same files. Name one of them with --shards, or build "
+                    "one with another --name."
                 )
-            known[name] = folder
+            known[name] = dataset
         if missing := [name for name in self.names if name not in known]:
             raise EvaluateError(
                 f"There is no data set {missing[0]!r} here; there are {', '.join(sorted(known))}. "
                 "Name the folder that holds it with --shards."
             )
-        return [known[name] for name in self.names] or folders
+        return [known[name] for name in self.names] or datasets
 
 
 @dataclass(frozen=True)
@@ -160,9 +163,9 @@ class QuestionChoice:
 @with_weights
 @click.option(
     "--shards",
-    type=click.Path(path_type=Path),
-    help="Data sets to evaluate on, one or a folder of several.  [default: what the run was "
-    "trained on; with --weights shards/]",
+    metavar="PLACE",
+    help="Data sets to evaluate on: a folder of one or of several, or one that is streamed (a URL, "
+    "or 'pipe:COMMAND {}').  [default: what the run was trained on; with --weights shards/]",
 )
 @click.option(
     "--dataset", "names", multiple=True, help="Of these data sets only; may be given several times."
@@ -229,14 +232,16 @@ def command(
     On several GPUs: torchrun --nproc-per-node=8 --no-python -- ascnet evaluate
     """
     choice.must_be_of_use()
-    with together(str(device)) as (_, rank_device):
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        together(str(device)) as (_, rank_device),
+    ):
         subjects = on_first(encoder.or_default).subjects()
         refused: list[str] = []
-        for folder in data.folders(subjects):
+        for dataset in data.datasets(subjects, Path(scratch)):
             for task in choice.tasks:
                 try:
                     with failing_together():
-                        dataset = ShardDataset(folder)
                         question = choice.question(task, subjects, dataset.name)
                     _evaluate(question, subjects, dataset, rank_device, overwrite)
                 except (EvaluateError, TrainerError, BuilderError) as error:
@@ -283,10 +288,12 @@ def _evaluate(
         left_out = lacks(dataset.name, len(result["classes"]), result["splits"])
         for line in [left_out] if left_out else text_rows(question.task, dataset.name):
             say(f"  {line}")
+    if question.task == "retrieval" and dataset.source:
+        say(f"  There is no picture of what was found: {tasks.needs_local_shards(dataset)}")
     say(f"  {result_path(question, subjects, dataset.name)}")
 
 
-def _local(run: Path) -> list[Path]:
+def _local(run: Path) -> list[ShardDataset]:
     """The data sets of a run, which have to be here."""
     sources = shards_of(run)
     if not sources:
@@ -297,12 +304,13 @@ def _local(run: Path) -> list[Path]:
     remote = [source for source in sources if is_remote(source)]
     if remote:
         raise EvaluateError(
-            f"{run} was trained on {shown(remote[0])}, and evaluation reads local shards. Copy or "
-            "build them here and name their folder with --shards."
+            f"{run} was trained on {shown(remote[0])}, and no server is asked, nor a command run, "
+            "because a run's config.toml says so. Name it with --shards, or a folder with the "
+            "same shards."
         )
     if missing := [source for source in sources if not (Path(source) / DATASET_FILE).is_file()]:
         raise EvaluateError(
             f"{run} was trained on {missing[0]}, where no shards are now. Name the folder where "
             "they are with --shards."
         )
-    return [Path(source) for source in sources]
+    return [ShardDataset(Path(source)) for source in sources]

@@ -58,11 +58,16 @@ class Video:
 
 
 class ShardDataset:
-    """A built data set, opened for random access. Safe to use from several threads."""
+    """A built data set, opened for random access. Safe to use from several threads.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        source: where its shards are if not in the folder: the URL or command that they are streamed
+            from; else ""
+    """
+
+    def __init__(self, folder: Path, source: str = "") -> None:
         """Raises BuilderError if `folder` holds no finished data set of a known schema."""
-        self.folder = folder
+        self.folder, self.source = folder, source
         path = folder / DATASET_FILE
         if not path.is_file():
             raise BuilderError(

@@ -1,7 +1,8 @@
 """Clips through a network, the same numbers on every call."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain, islice
 
 import torch
@@ -15,12 +16,31 @@ from trainer.agreement import all_say
 from trainer.backbones.base import Backbone
 from trainer.data.augment import square_crop
 from trainer.data.clip_reader import ClipBatch, ClipReader, read_batches
+from trainer.data.clip_sampler import ClipRequest
+from trainer.data.streaming.in_order import RemoteVideos, stream_clips
 from trainer.data.transfer import on_device
 from trainer.distributed import this_rank
 
 UNIT = 8  # videos that are computed together, and done or not done together
 _PLACES = {1: (0.5,), 3: (0.0, 0.5, 1.0)}  # crops along the longer side
 Network = Callable[[torch.Tensor], torch.Tensor]  # N x 3 x T x S x S, normalised, to N x outputs
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the frames of videos are read.
+
+    Attributes:
+        workers: decoding threads; 0: the cores that this process may use
+        source: where the shards are streamed from, the videos being in storage order; "": they are
+            on a disk
+    """
+
+    workers: int = 0
+    source: str = ""
+
+
+ON_DISK = Reading()
 
 
 class Pooled(nn.Module):
@@ -90,14 +110,14 @@ def encode(
     videos: Sequence[Video],
     protocol: Protocol,
     device: torch.device,
-    *,
-    workers: int = 0,
+    reading: Reading = ON_DISK,
     units: Sequence[int] | None = None,
-) -> Iterator[tuple[int, torch.Tensor]]:
+) -> Generator[tuple[int, torch.Tensor], None, None]:
     """A network's outputs for the protocol's clips of videos: for every UNIT of them, its first
     video and the outputs (float32 on the CPU, clips of the unit x outputs; the mean over the crops
     of a clip, and their mirror images if they count). `units`: the first videos of those that are
-    computed, in this order; None: all. Raises EvaluateError as `clips_of` does.
+    computed, in this order; None: all. Raises EvaluateError as `clips_of` does, and TrainerError if
+    frames cannot be read.
 
     A unit is computed in batches of its own, whatever else is computed before it or elsewhere. So
     an extraction that goes on, or that several processes share, gives the same bits as one without
@@ -116,8 +136,12 @@ def encode(
             )
             for first in firsts
         ]
-        requests = chain.from_iterable(batches for _, batches in units_of_batches)
-        read = read_batches(reader, requests, workers, pinned=device.type == "cuda")
+        requests: Iterable[Sequence[ClipRequest]] = chain.from_iterable(
+            batches for _, batches in units_of_batches
+        )
+        if reading.source:
+            requests = stream_clips(RemoteVideos(videos, reading.source), list(requests))
+        read = read_batches(reader, requests, reading.workers, pinned=device.type == "cuda")
         with closing(on_device(read, device)) as there:
             for first, batches in units_of_batches:
                 of_unit = islice(there, len(batches))
@@ -132,25 +156,29 @@ def encode_together(
     videos: Sequence[Video],
     protocol: Protocol,
     device: torch.device,
-    *,
-    workers: int = 0,
+    reading: Reading,
     units: Sequence[int],
-) -> Iterator[tuple[int, torch.Tensor]]:
+) -> Generator[tuple[int, torch.Tensor], None, None]:
     """As `encode`, of which every rank computes a part; all of it comes on all ranks.
 
     They go in step: each computes a unit, then they tell each other what came out, or what went
-    wrong. Units with the most clips are first, so that those of one step take about as long.
+    wrong. Units with the most clips are first, so that those of one step take about as long; from
+    shards that are streamed each takes units that follow one another, so that none reads them all.
     """
     rank = this_rank()
     if rank.world == 1:
-        yield from encode(network, videos, protocol, device, workers=workers, units=units)
+        yield from encode(network, videos, protocol, device, reading, units)
         return
-    clips = [len(of_video) for of_video in clips_of(videos, protocol)]
-    units = sorted(units, key=lambda first: -sum(clips[first : first + UNIT]))
-    own = units[rank.number :: rank.world]
-    mine = encode(network, videos, protocol, device, workers=workers, units=own)
-    for _ in range(0, len(units), rank.world):
-        yield from filter(None, all_say(next(mine, None)))
+    steps = range(0, len(units), rank.world)
+    if reading.source:
+        own = units[rank.number * len(steps) : (rank.number + 1) * len(steps)]
+    else:
+        clips = [len(of_video) for of_video in clips_of(videos, protocol)]
+        units = sorted(units, key=lambda first: -sum(clips[first : first + UNIT]))
+        own = units[rank.number :: rank.world]
+    with closing(encode(network, videos, protocol, device, reading, own)) as mine:
+        for _ in steps:
+            yield from filter(None, all_say(next(mine, None)))
 
 
 def _of_crops(network: Network, batch: ClipBatch, protocol: Protocol) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from builder.shards.dataset import ShardDataset, Video
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
-from evaluate.features.encode import UNIT, Pooled, encode_together, to_device
+from evaluate.features.encode import UNIT, Pooled, Reading, encode_together, to_device
 from evaluate.features.store import Features, StoreIdentity, is_complete, unfinished
 from evaluate.features.store_writer import Origin, StoreWriter
 from evaluate.identity_check import first_difference
@@ -23,6 +23,8 @@ from evaluate.protocol import Protocol, clips_of
 from trainer.agreement import all_say, failing_together, on_first
 from trainer.config.settings import Device
 from trainer.data.clip_sampler import ClipRequest
+from trainer.data.streaming.in_order import storage_order
+from trainer.data.streaming.transport import shown, without_password
 from trainer.execution import backends
 from trainer.run.provenance import code, computed_on, fingerprint
 
@@ -65,14 +67,20 @@ def extract(
     and it is what one process would have written. A kill costs what was computed since the last
     step. (A file for each rank would have to be merged, and none of them would say what is done.)
 
+    Videos are read, and put together in units, in the order in which they lie in the shards. So
+    shards that are streamed (`dataset.source`) are read once each, from start to end, and the
+    features are the same as from those on a disk. Of an extraction that goes on, shards without a
+    video that is lacking are not opened again, and others are read up to the last one.
+
     False if a store with exactly this identity was there already, and nothing had to be done.
     Raises, on all ranks, EvaluateError if there is no video, if one is too short for the policy
     `error`, if the ranks' networks or videos differ, or if the store that is there is damaged or
     made otherwise (`overwrite`: then it is begun anew), UnavailableError if that store is in use
     (with `overwrite`, too), and BuilderError if another process is writing to the folder.
     """
-    identity, videos = extraction.identity, extraction.dataset.videos
+    identity, dataset = extraction.identity, extraction.dataset
     protocol, device = extraction.protocol, extraction.device
+    order = storage_order(dataset.videos)
     opened: list[StoreWriter] = []  # on rank 0
     # In float32, and without cuDNN's trials: they choose by the clock.
     multiplying = backends(Device(), device, benchmark=False)
@@ -91,17 +99,19 @@ def extract(
             store = _open(path, extraction)
             held.callback(store.close)
             opened.append(store)
-            return [i for i in range(0, len(videos), UNIT) if not store.done[i : i + UNIT].all()]
+            firsts = range(0, len(order), UNIT)
+            return [i for i in firsts if not store.done[order[i : i + UNIT]].all()]
 
         _must_be_same(all_say({**identity, **computed_on(device)}))
         if (units := on_first(begin)) is None:
             return False
-        network = _network(extraction)
-        for first, features in encode_together(
-            network, videos, protocol, device, workers=extraction.workers, units=units
-        ):
+        network, videos = _network(extraction), [dataset.videos[i] for i in order]
+        reading = Reading(extraction.workers, dataset.source)
+        of_units = encode_together(network, videos, protocol, device, reading, units)
+        held.enter_context(closing(of_units))  # what is streamed holds a thread and a connection
+        for first, features in of_units:
             for store in opened:
-                store.write(first, min(UNIT, len(videos) - first), features.numpy())
+                store.write(order[first : first + UNIT], features.numpy())
                 progress(int(store.done.sum()), len(videos), extraction.subject.name)
     return True
 
@@ -111,11 +121,13 @@ def _open(path: Path, extraction: Extraction) -> StoreWriter:
     dataset, protocol = extraction.dataset, extraction.protocol
     videos = dataset.videos
     if not videos:
-        raise EvaluateError(f"{dataset.folder} holds no built video: {dataset.counts}.")
+        where = shown(dataset.source) or dataset.folder
+        raise EvaluateError(f"{where} holds no built video: {dataset.counts}.")
     clips = clips_of(videos, protocol)
     channels = _network(extraction).channels(protocol, extraction.device)
     spans = [[_span(clip, videos[clip.video]) for clip in of_video] for of_video in clips]
-    origin = Origin(dataset.folder, code(), computed_on(extraction.device))
+    where = without_password(dataset.source) or str(dataset.folder.resolve())
+    origin = Origin(where, code(), computed_on(extraction.device))
     return StoreWriter(path, videos, spans, channels, extraction.identity, origin)
 
 

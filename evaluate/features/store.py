@@ -134,7 +134,7 @@ class Features:
             timed = file["duration"][:] if "duration" in file else np.nan
             self.duration: np.ndarray = np.where(np.isnan(timed), even, timed)  # NaN: unknown
             self.attributes: StoreIdentity = _identity_of(file)
-            self.shards = Path(str(file.attrs["shards"]))  # where the data set was
+            self.place = str(file.attrs["shards"])  # where the data set was: a folder, a URL, ...
             self.code = str(file.attrs["code"])  # the version of ascnet that began it
             if wrong := self._wrong_number():
                 raise EvaluateError(refused(path, wrong))
@@ -184,6 +184,12 @@ class Features:
             "made with are damaged, or numbers overflowed in the network. Extract the features "
             "anew with other weights, or with --overwrite if the fault was the machine's."
         )
+
+    @property
+    def shards(self) -> Path | None:
+        """The folder of the data set, which may be gone; None: its shards were streamed."""
+        is_remote = self.place.startswith("pipe:") or "://" in self.place
+        return None if is_remote else Path(self.place)
 
     def part(self, split: str, part: str) -> np.ndarray:
         """Positions (int64) of the labelled videos of one part of a split; none if there is no

@@ -7,7 +7,6 @@ readable and costs the videos that were under way. It has its final name only wh
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -39,12 +38,12 @@ class Origin:
     """Where features come from, but for what decides them.
 
     Attributes:
-        shards: folder of the data set
+        shards: where the data set is: its folder, or its address without passwords
         code: version and commit
         computed_on: device and version of torch
     """
 
-    shards: Path
+    shards: str
     code: str
     computed_on: dict[str, str]
 
@@ -125,7 +124,7 @@ class StoreWriter:
             for factor in sorted({factor for video in videos for factor in video.factors or ()}):
                 _write_factor(file, factor, [(v.factors or {}).get(factor) for v in videos])
             file.attrs["schema"] = STORE_SCHEMA
-            file.attrs["shards"] = _utf8(str(origin.shards.resolve()))
+            file.attrs["shards"] = _utf8(origin.shards)
             file.attrs["code"] = origin.code
             file.attrs["sha256"] = file.attrs["clips_sha256"] = NO_CHECKSUM
             for key, value in (identity | origin.computed_on).items():
@@ -145,22 +144,25 @@ class StoreWriter:
             f"{clips} clips with {channels} features. Delete it, and give the same command again."
         )
 
-    def write(self, first: int, count: int, clip_features: np.ndarray) -> None:
-        """Features (float32, clips x channels) of all clips of `count` videos from `first` on.
-        Raises EvaluateError, and keeps none of them, if they are not finite."""
-        bounds = self._first_clip[first : first + count + 1]
-        of_videos = [clip_features[a - bounds[0] : b - bounds[0]] for a, b in pairwise(bounds)]
-        for video, clips in enumerate(of_videos, first):
+    def write(self, videos: Sequence[int], clip_features: np.ndarray) -> None:
+        """Features (float32, clips x channels) of all clips of some videos, by their positions, one
+        video's after another's. Raises EvaluateError, and keeps none of them, if they are not
+        finite."""
+        ends = np.cumsum([len(self._spans[video]) for video in videos])
+        of_videos = np.split(clip_features, ends[:-1])
+        for video, clips in zip(videos, of_videos, strict=True):
             self._must_be_finite(video, clips)
-        means = np.stack([clips.mean(axis=0) for clips in of_videos])
         with writing(self._partial):
             self._record_machine()
-            self._file["clip_features"][bounds[0] : bounds[-1]] = clip_features
-            self._file["features"][first : first + count] = means
+            for video, clips in zip(videos, of_videos, strict=True):
+                first, last = self._first_clip[video : video + 2]
+                self._file["clip_features"][first:last] = clips
+                self._file["features"][video] = clips.mean(axis=0)
             self._file.flush()
-            self._file["done"][first : first + count] = 1
+            for video in videos:
+                self._file["done"][video] = 1
             self._file.flush()
-        self.done[first : first + count] = True
+        self.done[list(videos)] = True
 
     def _record_machine(self) -> None:
         """Before the first features of a machine other than the one that began the store."""

@@ -17,7 +17,7 @@ from builder.atomic import only_writer
 from builder.progress import Progress, silent
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
-from evaluate.features.encode import UNIT, encode_together
+from evaluate.features.encode import UNIT, Reading, encode_together
 from evaluate.finetune.checkpoint import Kept, TrainingIdentity
 from evaluate.finetune.classifier import Classifier
 from evaluate.finetune.clips import (
@@ -264,7 +264,7 @@ def video_logits(
     means: dict[int, np.ndarray] = {}
     with learner.multiplying(benchmark=False):  # batches of a test are of many sizes
         for first, logits in encode_together(
-            learner.logits, videos, protocol, learner.device, workers=workers, units=units
+            learner.logits, videos, protocol, learner.device, Reading(workers), units
         ):
             of_videos = logits.split(lengths[first : first + UNIT])
             for video, clips in enumerate(of_videos, first):

@@ -5,6 +5,7 @@ from builder.shards.dataset import ShardDataset, Video
 from builder.shards.manifest import DATASET_FILE
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
+from evaluate.pages.facts import without_secrets
 from evaluate.pages.thumbnails import Sprite, sprite
 
 # What reading shards raises that are gone, cut or damaged. A page does without them.
@@ -19,6 +20,10 @@ class Pictures:
         self._drawn: dict[tuple[int, int, int], Sprite | None] = {}
         self._store = store
         self.problem = ""  # why there are no pictures, or not all of them
+        if store.shards is None:
+            self.problem = f"The shards are streamed from {without_secrets(store.place)}, and "
+            self.problem += "pictures are made of local ones."
+            return
         try:
             self._videos = {as_stored(v.name): v for v in ShardDataset(store.shards).videos}
         except UNREADABLE as error:

@@ -147,7 +147,7 @@ def _builds(known: facts.RunFacts, stores: list[Features]) -> list[failures.Buil
     builds = [failures.build_of(s.name, s.folder, s.counts) for s in known.sources]
     seen = {Path(source.place) for source in known.sources}
     for store in stores:
-        if store.shards not in seen:
+        if store.shards is None or store.shards not in seen:
             name = nearest_videos.name_of(store)
             builds.append(failures.build_of(name, store.shards, store.counts))
     return builds

@@ -15,9 +15,11 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
 from evaluate.errors import EvaluateError
+from evaluate.pages.report import write_report
 from evaluate.pages.results import read_results
 from tests.evaluate.stores import held
 from tests.processes import begin_ascnet
+from tests.trainer.data.streaming.test_retrying import serve
 from tests.trainer.ranks import run_together
 from trainer.backbones.all_backbones import make_backbone
 from trainer.errors import TrainerError
@@ -102,6 +104,37 @@ def test_shards_that_were_moved(run, shards, tmp_path):
     config = run / "config.toml"
     config.write_text(config.read_text().replace(str(shards), str(tmp_path / "gone")))
     assert "where no shards are now. Name the folder where they are with --shards" in refused()
+
+
+def test_shards_that_are_streamed(run, shards, monkeypatch):
+    """The same figures as from local ones; what jumps from video to video says what it needs."""
+    local = evaluate("--task", "knn", "--no-baseline")
+    shutil.rmtree(run / "features")
+    monkeypatch.setenv("no_proxy", "*")
+    with serve(shards) as server:
+        streamed = evaluate("--task", "knn", "--no-baseline", "--shards", server.url)
+        assert streamed.splitlines()[1:] == local.splitlines()[1:]  # but for the speed
+        assert len([name for name in server.asked if name.endswith(".tar")]) == 4
+        retrieval = evaluate("--no-baseline", "--shards", server.url)
+        assert f"There is no picture of what was found: frames of {server.url} come in" in retrieval
+        said = refused("--task", "finetune", "--shards", server.url, *QUICK)
+        assert f"Fine-tuning is not to be had: frames of {server.url} come in the order" in said
+        assert "Copy dataset.json, videos.jsonl and the shards to a folder, and name" in said
+        assert "cannot be read: curl: (22)" in refused("--shards", f"{server.url}/gone")
+        assert not list((run / "results").glob("*.png"))
+    assert f"The shards are streamed from {server.url}, and" in page_of(run)
+
+
+def page_of(run: Path) -> str:
+    write_report(run, run / "page.html")
+    return (run / "page.html").read_text()
+
+
+def test_no_server_is_asked_because_a_run_says_so(run, shards):
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace(str(shards), "pipe:touch asked; cat x/{}"))
+    assert "nor a command run, because a run's config.toml says so. Name it with" in refused()
+    assert not Path("asked").exists()
 
 
 @pytest.mark.parametrize(

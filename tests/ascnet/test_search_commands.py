@@ -200,6 +200,18 @@ def test_shards_that_are_built_are_not_decoded_again(shards, finished_run, tmp_p
     assert found.shards == shards and set(found.class_of) == {"bars", "test"}
 
 
+def test_shards_from_a_command(shards, videos, finished_run, tmp_path):
+    """The features are those of local shards, and can be searched."""
+    place, run = f"pipe:cat {shards}/{{}}", ["--run", finished_run]
+    for name, where in (("x.h5", place), ("y.h5", shards)):
+        says("embed", "--shards", where, *run, "--out", tmp_path / name, "--every", 0)
+    streamed, local = Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5")
+    assert (streamed.clip_features == local.clip_features).all() and streamed.place == place
+    text = says("search", videos / "part.mp4", "--store", streamed.path, *run)
+    assert "beside 80 clips of 16 videos" in text
+    assert "does not say where the name" in says("embed", "--shards", "pipe:x", *run, fails=True)
+
+
 def test_frames_of_shards_that_are_too_small_are_said_to_be(shards, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_file(make_backbone("r3d-tiny").state_dict(), "x.safetensors")

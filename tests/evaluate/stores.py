@@ -41,9 +41,9 @@ def store_of(
     """A finished store with the given features (float32, clips x channels) of every video."""
     spans = spans or [[(FRAMES * i, FRAMES * i + 15) for i in range(len(rows))] for rows in clips]
     identity: StoreIdentity = {"encoder": "trained"}
-    origin = Origin(Path("x"), code="test", computed_on={})
+    origin = Origin("x", code="test", computed_on={})
     store = StoreWriter(path, videos, spans, clips[0].shape[1], identity, origin)
-    store.write(0, len(videos), np.concatenate(clips).astype(np.float32))
+    store.write(range(len(videos)), np.concatenate(clips).astype(np.float32))
     store.close()
     return Features(path)
 

@@ -21,7 +21,7 @@ def open_store(
         [(0, 3), (4, min(7, video.frames - 1))] + [(8, 11)] * (i == 1)
         for i, video in enumerate(videos)
     ]
-    origin = Origin(dataset.folder, "1.2", computed_on)
+    origin = Origin(str(dataset.folder), "1.2", computed_on)
     store = StoreWriter(path, videos, spans, 3, identity, origin)
     fill(store, 0, done)
     return store
@@ -30,7 +30,7 @@ def open_store(
 def fill(store: StoreWriter, first: int, last: int) -> None:
     for i in range(first, last):
         clips = np.array([[i] * 3, [i + 1] * 3] + [[i + 5] * 3] * (i == 1), np.float32)
-        store.write(i, 1, clips)
+        store.write([i], clips)
 
 
 def whole(path: Path, dataset, videos=None) -> None:

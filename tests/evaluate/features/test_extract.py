@@ -21,8 +21,11 @@ from evaluate.features.store import Features, unfinished
 from evaluate.protocol import protocol_of
 from tests.drawn_motion import seconds_of
 from tests.evaluate.stores import content, held
+from tests.trainer.data.streaming.test_retrying import serve
 from tests.trainer.ranks import run_together
+from trainer.data.streaming.in_order import storage_order
 from trainer.distributed import together
+from trainer.errors import TrainerError
 from trainer.run.provenance import computed_on
 
 CPU = torch.device("cpu")
@@ -161,6 +164,8 @@ def fill_stores(run: Path, shards: Path, folder: Path) -> None:
         fill("begun.h5", ours)
         fill("begun.h5", other)
         fill("mixed.h5", other if rank.number else ours)
+        source = f"pipe:echo {{}} >> {folder}/{rank.number}.txt; cat {shards}/{{}}"
+        fill("streamed.h5", replace(ours, dataset=ShardDataset(shards, source)))
         if rank.number:
             next(ours.subject.backbone.parameters()).data.fill_(torch.nan)
         fill("spoilt.h5", ours)
@@ -190,13 +195,69 @@ def test_two_processes_fill_one_store_as_one_does(
         "begun.h5 False []",
     ]
     assert second[:3] == ["new.h5 True []", "begun.h5 True []", "begun.h5 False []"]
-    assert first[3:] == second[3:]
+    assert (first[3:5], first[6:]) == (second[3:5], second[6:])
     assert "was made with checkpoint_sha256" in first[3]
     assert "Process 1 of 2 would compute other features than process 0: checkpoint" in first[4]
-    assert re.search("The features of .*, clip 1 of .* are NaN", first[5]) and len(first) == 6
+    assert first[5] == "streamed.h5 True [2, 4, 6, 8, 10, 12, 14, 16]"
+    assert re.search("The features of .*, clip 1 of .* are NaN", first[6]) and len(first) == 7
+    asked = [(tmp_path / f"{rank}.txt").read_text().split() for rank in range(2)]
+    # Each shard is read by one of the two.
+    assert [*asked[0], *asked[1]] == [f"folder-00000{i}.tar" for i in range(4)]
     for name in ("new", "begun"):
         assert content(tmp_path / f"{name}.h5") == content(tmp_path / "alone.h5")
+    assert is_same(tmp_path / "streamed.h5", tmp_path / "alone.h5")
     assert not (tmp_path / "mixed.h5").exists() and not (tmp_path / "spoilt.h5").exists()
+
+
+@pytest.fixture
+def server(shards, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with serve(shards) as running_server:
+        yield running_server
+
+
+def is_same(streamed: Path, local: Path) -> bool:
+    """But for where the shards were."""
+    one, other = content(streamed), content(local)
+    return one.pop("shards") != other.pop("shards") and one == other
+
+
+def test_streamed_shards_give_the_same_store(extraction, server, shards, tmp_path):
+    """Each is read once, though a connection breaks off; of a store that goes on, those whose
+    videos are all there are not asked for."""
+
+    def stop(done: int, total: int, text: str) -> None:
+        raise InterruptedError
+
+    extract(tmp_path / "local.h5", extraction)
+    streamed = replace(extraction, dataset=ShardDataset(shards, f"{server.url}?token=x"))
+    server.cuts = [50_000]
+    extract(tmp_path / "x.h5", streamed)
+    names = sorted(f"{path.name}?token=x" for path in shards.glob("*.tar"))
+    assert server.asked == [names[0], *names]
+    assert is_same(tmp_path / "x.h5", tmp_path / "local.h5")
+    assert Features(tmp_path / "x.h5").shards is None
+    assert Features(tmp_path / "x.h5").place == server.url  # nothing secret
+    assert not extract(tmp_path / "x.h5", streamed)
+
+    with pytest.raises(InterruptedError):
+        extract(tmp_path / "y.h5", streamed, stop)
+    server.asked.clear()
+    extract(tmp_path / "y.h5", streamed)
+    assert server.asked == names[2:]
+    assert is_same(tmp_path / "y.h5", tmp_path / "local.h5")
+
+
+def test_a_shard_that_is_gone_costs_what_was_not_read(extraction, shards, tmp_path, monkeypatch):
+    for at in (encode, module):
+        monkeypatch.setattr(at, "UNIT", 2)
+    source = f"pipe:case {{}} in *3.tar) exit 127;; esac; cat {shards}/{{}}"
+    with pytest.raises(TrainerError, match=r"folder-000003\.tar.* ended with exit status 127"):
+        extract(tmp_path / "x.h5", replace(extraction, dataset=ShardDataset(shards, source)))
+    seen = []
+    extract(tmp_path / "x.h5", extraction, lambda *step: seen.append(step[0]))
+    extract(tmp_path / "local.h5", extraction)
+    assert seen[0] > 2 and is_same(tmp_path / "x.h5", tmp_path / "local.h5")
 
 
 def test_two_evaluations_at_once(extraction, tmp_path):
@@ -233,7 +294,8 @@ def test_time_codes_are_those_of_the_frames(extraction, motion, tmp_path, fps):
 def test_a_network_that_gives_no_numbers_is_refused(extraction, tmp_path, overwrite):
     with torch.no_grad():
         next(extraction.subject.backbone.parameters()).fill_(torch.nan)
-    name = re.escape(extraction.dataset.videos[0].name)
+    videos = extraction.dataset.videos
+    name = re.escape(videos[storage_order(videos)[0]].name)
     with pytest.raises(EvaluateError, match=rf"features of {name}, clip 1 of 5 \(frames .* NaN"):
         extract(tmp_path / "x.h5", extraction, overwrite=overwrite)
     assert not (tmp_path / "x.h5").exists()

@@ -165,7 +165,7 @@ def test_what_is_no_number_is_not_stored(dataset, tmp_path, value, what):
     number, clip = (6, "1 of 2 (frames 0 to 3)") if value == 3e38 else (5, "2 of 2 (frames 4 to 7)")
     named = re.escape(f"features of {dataset.videos[number].name}, clip {clip}, are ")
     with pytest.raises(EvaluateError, match=f"{named}.*{what}"):
-        store.write(4, 3, clips)
+        store.write([4, 5, 6], clips)
     store.close()
     store = open_store(tmp_path / "x.h5", dataset)
     assert store.done.sum() == 4

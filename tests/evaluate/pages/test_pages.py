@@ -34,11 +34,11 @@ def fill_store(
         "dataset_sha256": fingerprint(dataset.folder),
     }
     spans = [[(0, video.frames - 1)] for video in videos]
-    store = StoreWriter(path, videos, spans, 6, identity, Origin(dataset.folder, "1.2", {}))
+    store = StoreWriter(path, videos, spans, 6, identity, Origin(str(dataset.folder), "1.2", {}))
     features = np.random.default_rng(0).normal(size=(len(videos), 6)).astype(np.float32)
     features[np.arange(len(videos)), [(v.label or 0) for v in videos]] += 9
     features[0] = -features[0]
-    store.write(0, len(videos), features)
+    store.write(range(len(videos)), features)
     store.close()
     return path
 

@@ -16,6 +16,7 @@ from evaluate.finetune.trainer import Learner
 from evaluate.probe.linear import LabelledRows, Sgd, fit_sgd
 from evaluate.protocol import Protocol
 from evaluate.search import duplicates
+from tests.evaluate.stores import video
 from tests.float32_state import WAYS, look, multiplying
 from trainer.backbones.all_backbones import make_backbone
 
@@ -44,7 +45,7 @@ def test_features_are_extracted_in_float32(tmp_path, monkeypatch, way) -> None:
 
     monkeypatch.setattr(features.Extraction, "identity", {})
     monkeypatch.setattr(features, "clips_of", stop)
-    dataset = SimpleNamespace(videos=[object()], folder=tmp_path)
+    dataset = SimpleNamespace(videos=[video("x.mp4", 1)], folder=tmp_path)
     subject = SimpleNamespace(backbone=None)
     with multiplying(way, TRIES) as said:
         with pytest.raises(SeenError):

@@ -50,6 +50,7 @@ class Streaming:
 
 
 Pair = tuple[ClipRequest, ClipRequest]  # with their frames
+Sample = tuple[Sequence[int], memoryview]  # where a video's frames are, and the frames
 
 
 def stream_shards(videos: Sequence[Video], sources: Mapping[Path, str]) -> tuple[StreamShard, ...]:
@@ -172,11 +173,19 @@ def _read_shard(
 ) -> Generator[Pair, None, None]:
     """The pairs of some videos of a shard. `wanted`: video, and when it comes out."""
     videos = [task.videos[video] for video, _ in wanted]
-    with closing(RetryingStream(url, videos[-1].location.end, task.patience, stop)) as file:
-        samples = stream_samples(file.readinto, videos)
+    with closing(read_shard(url, videos, task.patience, stop)) as samples:
+        for (video, emitted), (offsets, blob) in zip(wanted, samples, strict=True):
+            yield _cut(task, video, emitted, offsets, blob)
+
+
+def read_shard(
+    url: str, videos: Sequence[Video], patience: Patience, stop: Event
+) -> Generator[Sample, None, None]:
+    """Frame offsets and frames (good until the next ones) of some videos of a shard, which are in
+    the order in which they lie there. Raises TrainerError if it cannot be read, or holds others."""
+    with closing(RetryingStream(url, videos[-1].location.end, patience, stop)) as file:
         try:
-            for (video, emitted), (offsets, blob) in zip(wanted, samples, strict=True):
-                yield _cut(task, video, emitted, offsets, blob)
+            yield from stream_samples(file.readinto, videos)
         except BuilderError as error:
             raise TrainerError(f"{shown(url)}: {error}") from error
 
@@ -188,8 +197,9 @@ def _cut(task: _Task, video: int, emitted: int, offsets: Sequence[int], blob: me
     first, second = draw_pair(draw, video, task.timings[video], task.pairs)
     numbers = {*first.frames, *second.frames}
     jpegs = {frame: bytes(blob[offsets[frame] : offsets[frame + 1]]) for frame in numbers}
-    return _with_frames(first, jpegs), _with_frames(second, jpegs)
+    return with_frames(first, jpegs), with_frames(second, jpegs)
 
 
-def _with_frames(request: ClipRequest, jpegs: Mapping[int, bytes]) -> ClipRequest:
+def with_frames(request: ClipRequest, jpegs: Mapping[int, bytes]) -> ClipRequest:
+    """A clip whose frames, by their numbers, were read already."""
     return replace(request, jpegs=tuple(jpegs[frame] for frame in request.frames))

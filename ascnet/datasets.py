@@ -1,0 +1,23 @@
+"""Data sets that a command is given: in folders, or streamed from a server or a command."""
+
+from pathlib import Path
+
+from builder.shards.dataset import ShardDataset, find_datasets
+from trainer.data.streaming.retrying import fetch_metadata
+from trainer.data.streaming.transport import is_remote, shown
+
+
+def datasets_at(place: str | Path, scratch: Path) -> list[ShardDataset]:
+    """The data set in a folder, or those right below it; or the one at a URL or `pipe:` command,
+    of which only what it says of its videos is copied, to `scratch`. Raises BuilderError or
+    TrainerError if there is none."""
+    if not is_remote(str(place)):
+        return [ShardDataset(folder) for folder in find_datasets(Path(place))]
+    folder = scratch / "streamed"
+    fetch_metadata(str(place), folder)
+    return [ShardDataset(folder, str(place))]
+
+
+def where(dataset: ShardDataset) -> str:
+    """Where a data set is, for people."""
+    return shown(dataset.source) or str(dataset.folder)
