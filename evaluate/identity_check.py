@@ -24,10 +24,8 @@ def first_difference(
 def all_machines(before: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:
     """What numbers were computed on of which some come from `before`, and the others from `now`:
     {"device": "cpu, cuda", "torch": "2.14.1"}."""
-    return {
-        key: ", ".join(dict.fromkeys([*filter(None, str(before.get(key, "")).split(", ")), value]))
-        for key, value in now.items()
-    }
+    both = {key: f"{before.get(key, '')}, {value}".split(", ") for key, value in now.items()}
+    return {key: ", ".join(filter(None, dict.fromkeys(values))) for key, values in both.items()}
 
 
 def _shown(value: object, digits: int) -> str:

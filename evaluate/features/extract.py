@@ -18,7 +18,7 @@ from evaluate.errors import EvaluateError
 from evaluate.features.encode import UNIT, Pooled, Reading, encode_together, to_device
 from evaluate.features.store import Features, StoreIdentity, is_complete, unfinished
 from evaluate.features.store_writer import Origin, StoreWriter
-from evaluate.identity_check import first_difference
+from evaluate.identity_check import COMPUTED_ON, all_machines, first_difference
 from evaluate.protocol import Protocol, clips_of
 from trainer.agreement import all_say, failing_together, on_first
 from trainer.config.settings import Device
@@ -96,13 +96,15 @@ def extract(
                 _drop(path, identity)
             if is_complete(path, identity):
                 return None
-            store = _open(path, extraction)
+            store = _open(path, extraction, machines)
             held.callback(store.close)
             opened.append(store)
             firsts = range(0, len(order), UNIT)
             return [i for i in firsts if not store.done[order[i : i + UNIT]].all()]
 
-        _must_be_same(all_say({**identity, **computed_on(device)}))
+        of_ranks = all_say({**identity, **computed_on(device)})
+        _must_be_same(of_ranks)
+        machines = _machines(of_ranks)
         if (units := on_first(begin)) is None:
             return False
         network, videos = _network(extraction), [dataset.videos[i] for i in order]
@@ -116,8 +118,8 @@ def extract(
     return True
 
 
-def _open(path: Path, extraction: Extraction) -> StoreWriter:
-    """The store that is begun, or gone on with."""
+def _open(path: Path, extraction: Extraction, machines: dict[str, str]) -> StoreWriter:
+    """The store that is begun, or gone on with; `machines`: what it is computed on."""
     dataset, protocol = extraction.dataset, extraction.protocol
     videos = dataset.videos
     if not videos:
@@ -127,7 +129,7 @@ def _open(path: Path, extraction: Extraction) -> StoreWriter:
     channels = _network(extraction).channels(protocol, extraction.device)
     spans = [[_span(clip, videos[clip.video]) for clip in of_video] for of_video in clips]
     where = without_password(dataset.source) or str(dataset.folder.resolve())
-    origin = Origin(where, code(), computed_on(extraction.device))
+    origin = Origin(where, code(), machines)
     return StoreWriter(path, videos, spans, channels, extraction.identity, origin)
 
 
@@ -143,8 +145,16 @@ def _must_be_same(of_ranks: Sequence[Mapping[str, object]]) -> None:
         if difference := first_difference(of_ranks[0], other):
             raise EvaluateError(
                 f"Process {number} of {len(of_ranks)} would compute other features than process "
-                f"0: {difference}. See to it that all machines have the same run, shards and torch."
+                f"0: {difference}. See to it that all machines have the same run and shards."
             )
+
+
+def _machines(of_ranks: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """What the ranks compute on, all of them."""
+    machines: dict[str, str] = {}
+    for said in of_ranks:
+        machines = all_machines(machines, {key: str(said[key]) for key in COMPUTED_ON})
+    return machines
 
 
 def _drop(path: Path, identity: StoreIdentity) -> None:

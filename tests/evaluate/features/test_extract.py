@@ -18,6 +18,7 @@ from evaluate.features import encode
 from evaluate.features import extract as module
 from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features, unfinished
+from evaluate.identity_check import all_machines
 from evaluate.protocol import protocol_of
 from tests.drawn_motion import seconds_of
 from tests.evaluate.stores import content, held
@@ -140,6 +141,9 @@ def test_what_computed_the_features_is_recorded_and_not_compared(extraction, tmp
     assert both.attributes["device"] == "cuda, cpu"
     assert both.attributes["torch"] == f"2.99, {torch.__version__}"
     assert one.attributes.keys() == both.attributes.keys()
+    now = {"device": "cpu, cuda", "torch": "2.14"}
+    assert all_machines(both.attributes, now)["device"] == "cuda, cpu"
+    assert all_machines({}, now) == now
 
 
 def fill_stores(run: Path, shards: Path, folder: Path) -> None:
