@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import torch
 
 from benchmarks.decoders import LIBRARIES, Pair
-from benchmarks.loading_ways import BATCH, START, Floor, OnTheFly, Ours, Webdataset
+from benchmarks.loading_ways import START, Floor, OnTheFly, Ours, Webdataset
 from benchmarks.side_by_side import Measured, Runs, alternate, cores, measure, rate, ratio
 from builder.shards.dataset import ShardDataset, Video
 from trainer.data.clip_sampler import Pairs, Timing, draw_pair
@@ -49,16 +50,17 @@ class Block:
 
 def blocks_of(dataset: ShardDataset) -> list[Block]:
     """Videos of UCF-101 or HMDB-51 and videos of Kinetics, as the names of their folders say, and
-    all together."""
+    all together; in a random order, as training sees them."""
+    videos = Random(0).sample(dataset.videos, len(dataset.videos))
 
     def below(*names: str) -> tuple[Video, ...]:
-        folders = [(v, v.name.rpartition("/")[0].lower()) for v in dataset.videos]
+        folders = [(v, v.name.rpartition("/")[0].lower()) for v in videos]
         return tuple(v for v, folder in folders if any(name in folder for name in names))
 
     blocks = [
         Block("UCF-101 and HMDB-51 (MPEG-4 of 320 x 240)", below("ucf", "hmdb"), 4.0),
         Block("like Kinetics (H.264 of 340 x 256 or so)", below("kinetics", "k400"), 30.0),
-        Block("all", dataset.videos, None),
+        Block("all", tuple(videos), None),
     ]
     return [block for block in blocks if block.videos]
 
@@ -90,19 +92,27 @@ class Ways:
 
     def add_ours(self, ours: Ours, floor: Floor) -> None:
         """The two that are compared most closely take the same samples."""
-        few = 10 * BATCH
-        per_second = measure(partial(on, 2, self._timed(ours.run, few), ())).rate
-        count = max(few, round(self.seconds * per_second / BATCH) * BATCH)
-        samples = self.block.samples(START * BATCH + count)[START * BATCH :]
-        free = self._timed(ours.run_without_decoding, 10 * count)
+        few = 10 * ours.batch
+        per_second = measure(
+            partial(on, 2, self._timed(ours.run, few, START * ours.batch), ())
+        ).rate
+        count = max(few, round(self.seconds * per_second / ours.batch) * ours.batch)
+        before = START * ours.batch
+        samples = self.block.samples(before + count)[before:]
+        free = self._timed(ours.run_without_decoding, 10 * count, before)
         for cores_of, words in ((1, "1 core"), (2, "2 cores")):
-            self.ways[f"ours, {words}"] = partial(on, cores_of, self._timed(ours.run, count), ())
+            self.ways[f"ours, {words}"] = partial(
+                on, cores_of, self._timed(ours.run, count, before), ()
+            )
             self.ways[f"floor, {words}"] = partial(on, cores_of, floor.run, samples)
         self.ways[FREE] = partial(on, 2, free, ())
 
-    def _timed(self, run: Callable[[Iterable[Pair], int, int], Measured], count: int) -> Load:
-        """Clips are drawn as they are needed, as in training."""
-        return lambda _, threads: run(self.block.draw(count + 2 * START * BATCH), threads, count)
+    def _timed(
+        self, run: Callable[[Iterable[Pair], int, int], Measured], count: int, around: int
+    ) -> Load:
+        """Of `count` samples with `around` more before and after them. Clips are drawn as they are
+        needed, as in training."""
+        return lambda _, threads: run(self.block.draw(count + 2 * around), threads, count)
 
 
 def bench_loading(

@@ -23,7 +23,7 @@ from builder.shards.dataset import Video, read_frames, read_offsets
 from trainer.data.clip_reader import ClipReader, read_batches
 from trainer.data.clip_sampler import ClipRequest
 
-BATCH = 32  # samples
+BATCH = 32  # samples, or as many as there are videos: training has a video in a batch once
 START = 6  # batches after which `read_batches` has touched all its buffers
 _WRONG = 8.0  # of 255: clips that differ more are not of the same frames
 
@@ -42,14 +42,15 @@ class Ours:
 
     def __init__(self, videos: Sequence[Video]) -> None:
         self._reader = ClipReader(videos)
+        self.batch = min(BATCH, len(videos))
 
     def run(self, samples: Iterable[Pair], threads: int, count: int) -> Measured:
         """`count` samples after the first `START` batches, which are not in the figure; `samples`
         holds as many again after them."""
-        batches = read_batches(self._reader, _requests(samples), threads)
+        batches = read_batches(self._reader, self._requests(samples), threads)
         for _ in islice(batches, START):
             pass
-        timed = islice(batches, count // BATCH)
+        timed = islice(batches, count // self.batch)
         run = measure(lambda: sum(len(batch.videos) // 2 for batch in timed))
         batches.close()
         return run
@@ -60,11 +61,10 @@ class Ours:
         with patch.object(simplejpeg, "decode_jpeg", lambda *arguments: arguments[-1]):
             return self.run(samples, threads, count)
 
-
-def _requests(samples: Iterable[Pair]) -> Iterator[list[ClipRequest]]:
-    remaining = iter(samples)
-    while group := list(islice(remaining, BATCH)):
-        yield [a for a, _ in group] + [b for _, b in group]
+    def _requests(self, samples: Iterable[Pair]) -> Iterator[list[ClipRequest]]:
+        remaining = iter(samples)
+        while group := list(islice(remaining, self.batch)):
+            yield [a for a, _ in group] + [b for _, b in group]
 
 
 class Floor:

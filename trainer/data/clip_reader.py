@@ -27,7 +27,8 @@ from trainer.errors import TrainerError
 
 HELD = 4  # batches in memory: one is in use, and the others are being filled
 _ROOM = 1.125  # of a new buffer for frames of several sizes: the next batch may need a little more
-_SLACK = 1.5  # a buffer that is larger than this times a batch was made for an odd one: it goes
+_SLACK = 1.5  # a buffer that is larger than this times the largest of the latest batches goes: it
+_LATEST = 16  # was made for an odd one
 _REMEMBERED = 20_000  # videos whose frames' places are kept in memory, about a kilobyte each
 
 
@@ -101,13 +102,15 @@ def read_batches(
     video together. All requests of a batch have the same number of frames. `pinned`: in page-locked
     memory, which a GPU copies from while it computes."""
     free: deque[torch.Tensor] = deque()
+    latest: deque[int] = deque(maxlen=_LATEST)  # bytes of batches
     waiting: deque[tuple[torch.Tensor, ClipBatch, list[Future[None]]]] = deque()
 
     def start(batch: Sequence[ClipRequest]) -> None:
         sizes, length = tuple(map(reader.size, batch)), len(batch[0].frames)
         needed = bytes_of(sizes, length)
+        latest.append(needed)
         buffer = free.popleft() if free else torch.empty(0)
-        if not needed <= len(buffer) <= _SLACK * needed:
+        if not needed <= len(buffer) <= _SLACK * max(latest):
             _must_fit(needed, sizes, length)
             buffer = _new_buffer(needed if len(set(sizes)) == 1 else _ROOM * needed, pinned)
         clips = PackedClips(buffer, sizes, length)

@@ -8,7 +8,7 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
 from builder.shards.dataset import ShardDataset, read_frames, read_offsets
-from trainer.data.clip_reader import ClipReader, read_batches
+from trainer.data.clip_reader import HELD, ClipReader, read_batches
 from trainer.data.clip_sampler import ClipRequest
 from trainer.data.jpeg_decoding import decoded_size
 from trainer.data.packed_clips import bytes_of
@@ -94,7 +94,7 @@ def test_a_batch_of_several_sizes_is_as_large_as_its_clips(odd_sizes):
     videos, order = odd_sizes.videos, [1, 0, 1, 2, 0]
     reader = ClipReader(videos)
     requests = [ClipRequest(video, (0, 1), 1) for video in order]
-    usual = [[ClipRequest(1, (0, 1), 1)] * 5] * 6
+    usual = [[ClipRequest(1, (0, 1), 1)] * 5] * 24
     batches = read_batches(reader, [requests, *usual], 2)
     batch = next(batches)
     needed = sum(2 * v.height * v.width * 3 for v in map(videos.__getitem__, order))
@@ -102,8 +102,15 @@ def test_a_batch_of_several_sizes_is_as_large_as_its_clips(odd_sizes):
     for clip, request in zip(batch.clips, requests, strict=True):
         (alone,) = read_batches(reader, [[request]])
         assert torch.equal(clip, alone.clips[0])
-    for batch in batches:
-        assert len(batch.clips.pixels) == bytes_of(batch.clips.sizes, 2)
+    *_, last = ([len(b.clips.pixels), bytes_of(b.clips.sizes, 2)] for b in batches)
+    assert last[0] == last[1]
+
+
+def test_buffers_are_used_again_by_batches_that_are_larger_and_smaller(odd_sizes):
+    small, large = ([ClipRequest(video, (0, 1), 1)] * 5 for video in (1, 2))
+    batches = read_batches(ClipReader(odd_sizes.videos), [small, large, large] * 20, 2)
+    memory = [batch.clips.pixels.data_ptr() for batch in batches]
+    assert len(set(memory[6:])) == HELD
 
 
 def test_a_frame_of_another_size_is_named(dataset):
