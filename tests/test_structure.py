@@ -28,7 +28,7 @@ ALLOWED = {
     "trainer": {
         *("builder.shards", "builder.atomic"),
         *("builder.errors", "builder.command_line", "builder.plain_name", "builder.regular_file"),
-        *("builder.printable", "builder.cores", "builder.progress"),
+        *("builder.printable", "builder.cgroups", "builder.cores", "builder.progress"),
     },
     "evaluate": {
         *("trainer", "builder.shards", "builder.atomic"),

@@ -16,6 +16,7 @@ from math import prod
 import numpy as np
 import torch
 
+from builder.cgroups import memory_limit
 from builder.cores import usable_cores
 from builder.shards.dataset import Video, read_offsets
 from builder.shards.frame_reader import FrameReader
@@ -158,15 +159,17 @@ def _by_video(batch: Sequence[ClipRequest]) -> list[list[int]]:
 
 
 def _must_fit(needed: int, sizes: Sequence[Size], length: int) -> None:
-    """Raises TrainerError for a batch that no memory of this machine holds."""
+    """Raises TrainerError for a batch that the memory of this machine, or of its container, does
+    not hold."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = min(there, memory_limit() or there)
     if HELD * needed > there:
         height, width = max(sizes, key=prod)
         raise TrainerError(
             f"A batch of {len(sizes)} clips of {length} frames, the largest of {width} x {height} "
-            f"pixels, takes {needed / 1e9:.0f} GB, and {HELD} are read at a time; this "
-            f"machine has {there / 1e9:.0f} GB. Build the videos with a smaller --short-side, or "
-            "take fewer frames or a smaller batch."
+            f"pixels, takes {needed / 1e9:.0f} GB, and {HELD} are read at a time; this machine, or "
+            f"the container, has {there / 1e9:.0f} GB. Build the videos with a smaller "
+            "--short-side, or take fewer frames or a smaller batch."
         )
 
 

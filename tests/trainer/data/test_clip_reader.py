@@ -134,3 +134,10 @@ def test_a_frame_of_another_size_is_named(dataset):
 )
 def test_only_scales_that_are_cheaper_than_whole_frames_are_taken(short_side, size):
     assert decoded_size(128, 170, short_side) == size
+
+
+def test_a_batch_that_the_container_does_not_hold(dataset, monkeypatch):
+    monkeypatch.setattr("trainer.data.clip_reader.memory_limit", lambda: 4 * 2 * 32 * 42 * 3 - 1)
+    reader = ClipReader(dataset.videos)
+    with pytest.raises(TrainerError, match=r"the container, has 0 GB.*--short-side, or take fewer"):
+        list(read_batches(reader, [[ClipRequest(0, (0, 1), 1)]]))
