@@ -95,7 +95,7 @@ def test_tests_of_a_classifier_do_without_trials_of_cudnn(monkeypatch) -> None:
         seen.append(look())
         yield 0, torch.ones(2, 3)
 
-    monkeypatch.setattr(finetune, "encode", encode)
+    monkeypatch.setattr(finetune, "encode_together", encode)
     monkeypatch.setattr(finetune, "clips_of", lambda *_: [[None, None]])
     part = SimpleNamespace(videos=[None])
     with multiplying(WAYS[0]) as said:
