@@ -307,18 +307,18 @@ def test_a_collapse_stops_the_run(tiny, training_set, tmp_path, monkeypatch):
     ],
 )
 def test_every_way_of_training_is_resumed_exactly(changes, tiny, training_set, shards, tmp_path):
-    settings = override(tiny, ("optim.steps=6", "milestones=0", "checkpoint_every=2", *changes))
+    settings = override(tiny, ("optim.steps=4", "milestones=0", "checkpoint_every=2", *changes))
     data = gather({shards: str(shards)}, settings.data)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     train(whole, settings, data)
 
-    def stop_after_five(done: int, total: int, text: str) -> None:
-        if done == 5:
+    def stop_after_three(done: int, total: int, text: str) -> None:
+        if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(resumed, settings, data, stop_after_five)
-    assert load_last(resumed)[1]["step"] == 4
+        train(resumed, settings, data, stop_after_three)
+    assert load_last(resumed)[1]["step"] == 2
     train(resumed, settings, data)
     assert log_of(resumed) == log_of(whole)
     assert same(load_last(resumed)[1], load_last(whole)[1])

@@ -1,8 +1,7 @@
-import os
 import re
 import shutil
 import subprocess
-import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from trainer.run import provenance
@@ -11,13 +10,13 @@ from trainer.run import provenance
 def test_the_commit_is_named_in_a_checkout_only(tmp_path):
     """A copy of the file in a checkout that does not track it names no commit."""
     shutil.copy(provenance.__file__, tmp_path / "provenance.py")
-    script = "import provenance; print(provenance.code())"
-    sys_path = {"PYTHONPATH": str(tmp_path), "PATH": os.environ["PATH"]}
 
     def said() -> str:
-        command = [sys.executable, "-c", script]
-        out = subprocess.run(command, capture_output=True, text=True, check=True, env=sys_path)
-        return out.stdout.strip()
+        spec = spec_from_file_location("provenance", tmp_path / "provenance.py")
+        assert spec and spec.loader
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.code()
 
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x"]
     subprocess.run([*git, "init", "-q"], check=True)
