@@ -1,7 +1,7 @@
 """`ascnet embed`."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ascnet.device import with_device
 from ascnet.encoders import EncoderChoice
 from ascnet.options import NumberRange, gathered, with_weights
 from ascnet.progress import ProgressBar
+from ascnet.said_once import say_on
 from ascnet.text import counted
 from builder.command_line import quoted
 from builder.printable import printable
@@ -108,7 +109,7 @@ def command(
         tempfile.TemporaryDirectory() as scratch,
         together(str(device)) as (rank, rank_device),
     ):
-        say: Callable[[str], None] = click.echo if rank.number == 0 else lambda text: None
+        say = say_on(rank.number)
         subjects = on_first(encoder.or_default).subjects()
         protocol = replace(protocol_of(subjects.settings), every=cut.every, mirrored=cut.mirrored)
         with (

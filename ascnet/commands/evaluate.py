@@ -1,7 +1,6 @@
 """`ascnet evaluate`."""
 
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from ascnet.device import with_device
 from ascnet.encoders import EncoderChoice
 from ascnet.options import gathered, with_weights
 from ascnet.progress import ProgressBar
+from ascnet.said_once import say_on
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE
@@ -260,7 +260,7 @@ def _evaluate(
     device: torch.device,
     overwrite: bool,
 ) -> None:
-    say: Callable[[str], None] = click.echo if this_rank().number == 0 else lambda text: None
+    say = say_on(this_rank().number)
     small = enlarged(dataset.videos, question.size, question.protocol.short_side)
     if small and question.finetune is not None:
         say(small)  # before hours of training, too

@@ -1,7 +1,6 @@
 """`ascnet train`."""
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from ascnet.device import with_device
 from ascnet.options import gathered
 from ascnet.progress import ProgressBar
+from ascnet.said_once import Say, say_on
 from builder.command_line import command_line
 from trainer.agreement import on_first
 from trainer.backbones.all_backbones import make_backbone
@@ -40,8 +40,6 @@ from trainer.run.run_directory import (
 )
 from trainer.schedules import total_steps
 from trainer.weights.load import load_weights
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,7 @@ def command(
         tempfile.TemporaryDirectory() as scratch,
         together(str(device)) as (rank, rank_device),
     ):
-        say: Say = click.echo if rank.number == 0 else lambda text: None
+        say = say_on(rank.number)
         run, goes_on = on_first(lambda: which.chosen(say))
         if goes_on:
             assert run is not None
