@@ -44,7 +44,7 @@ test: $(READY)  ## run the tests
 test-slow: $(READY)  ## run the tests that take minutes: a thousand damaged files
 	$(BIN)/pytest -m slow -s
 
-test-gpu: $(READY)  ## run what needs a GPU, 8 minutes at most: its numbers, its waits, its settings
+test-gpu: $(READY)  ## run what needs a GPU: its numbers, its waits, its settings
 	ASCNET_REQUIRE_GPU=1 $(BIN)/pytest tests/gpu
 
 rehearse: $(READY)  ## [ARGS=...]: take every path that touches a device through a GPU that is not there
