@@ -159,8 +159,8 @@ def test_contrastive_peers_learn_to_tell_videos_apart(name, heads, tiny):
 
 def test_speeds_of_a_long_clip():
     clips = torch.arange(8.0)[None, None, :, None, None].expand(2, 3, 8, 1, 1)
-    spoken = at_speed(clips, torch.tensor([False, True]))
-    assert spoken[:, 0, :, 0, 0].tolist() == [[0, 1, 2, 3], [0, 2, 4, 6]]
+    played = at_speed(clips, torch.tensor([False, True]))
+    assert played[:, 0, :, 0, 0].tolist() == [[0, 1, 2, 3], [0, 2, 4, 6]]
 
 
 def test_rspnet_is_trained_on_long_clips(tiny, training_set, monkeypatch):

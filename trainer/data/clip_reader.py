@@ -28,8 +28,8 @@ from trainer.errors import TrainerError
 
 HELD = 4  # batches in memory: one is in use, and the others are being filled
 _ROOM = 1.125  # of a new buffer for frames of several sizes: the next batch may need a little more
-_SLACK = 1.5  # a buffer that is larger than this times the largest of the latest batches goes: it
-_LATEST = 16  # was made for an odd one
+_SLACK = 1.5  # a buffer that is larger than this times the largest of the latest batches goes
+_LATEST = 16  # batches, after which the buffer of an odd one is no longer kept
 _REMEMBERED = 20_000  # videos whose frames' places are kept in memory, about a kilobyte each
 
 
