@@ -21,6 +21,7 @@ from evaluate.errors import EvaluateError
 CPU = torch.device("cpu")
 Pair = tuple[np.ndarray, np.ndarray]  # of the gallery, of the queries
 _BLOCK = 2**22  # float32 numbers of the gallery that are scaled at a time (16 MiB)
+_EVEN = 64  # rows: products with so many, or a multiple, need no padding anywhere
 _PRODUCTS = 2**18  # float64 products that are held at a time (2 MiB: they stay in the cache)
 _UNIT_ROUNDOFF = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 
@@ -75,6 +76,7 @@ class Cosines:
     def gallery_units(self, dtype: torch.dtype) -> Iterator[tuple[slice, torch.Tensor]]:
         """The gallery block by block: which rows, and these scaled to length 1, on the device."""
         step = max(1, _BLOCK // max(1, self._gallery.shape[1]))
+        step -= step % _EVEN if step > _EVEN else 0
         for start in range(0, self.gallery_size, step):
             block = slice(start, min(start + step, self.gallery_size))
             rows, lengths = self._gallery[block], self._gallery_lengths[block]

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +8,9 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from evaluate.errors import EvaluateError
-from evaluate.retrieval import cosine
+from evaluate.retrieval import cosine, largest
 from evaluate.retrieval import nearest as module
+from evaluate.retrieval.largest import Largest
 from evaluate.retrieval.nearest import nearest
 from tests.evaluate.retrieval.rankings import full_ranking, galleries
 
@@ -21,7 +24,7 @@ def normal(seed: int, n: int, m: int, channels: int) -> tuple[np.ndarray, np.nda
 def cut_small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(cosine, "_BLOCK", 200)
     patch.setattr(cosine, "_PRODUCTS", 64)
-    patch.setattr(module, "SEGMENT", 4)
+    patch.setattr(largest, "SEGMENT", 4)
     patch.setattr(module, "QUERY_BLOCK", 7)
     patch.setattr(module, "FLOAT64_SCORES", 500)
 
@@ -117,12 +120,41 @@ def test_siblings_are_left_out():
     assert found.scores[0, 0] == 0 and np.isnan(found.scores[0, 1:]).all()
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_any_number_of_threads_finds_the_same_and_is_left_as_it_was(threads):
+    gallery, queries = normal(8, 9000, 50, 16)
+    alone = nearest(gallery, queries, 40)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        side_by_side = nearest(gallery, queries, 40)
+        assert torch.get_num_threads() == threads
+        in_a_new_thread = ThreadPoolExecutor(1).submit(torch.get_num_threads)
+        assert in_a_new_thread.result() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(side_by_side.positions, alone.positions)
+    assert np.array_equal(side_by_side.scores, alone.scores)
+
+
+def test_an_error_on_one_of_several_cores_is_raised(monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(Largest, "add", lambda *words: 1 / 0)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            nearest(*normal(9, 50, 20, 4), 5)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_products_of_lower_precision_are_not_used(monkeypatch):
-    used, largest = [], module._largest
+    used, add = [], Largest.add
     monkeypatch.setattr(
-        module,
-        "_largest",
-        lambda *words: used.append(torch.get_float32_matmul_precision()) or largest(*words),
+        Largest,
+        "add",
+        lambda *words: used.append(torch.get_float32_matmul_precision()) or add(*words),
     )
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
@@ -172,4 +204,4 @@ def test_progress_reaches_the_whole_gallery(small_blocks):
     seen = []
     gallery, queries = normal(7, 150, 3, 3)
     nearest(gallery, queries, 2, progress=lambda done, total, text: seen.append((done, total)))
-    assert seen == [(66, 150), (132, 150), (150, 150)]
+    assert seen == [(64, 150), (128, 150), (150, 150)]
