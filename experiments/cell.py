@@ -24,10 +24,11 @@ from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import Network, Pooled, to_device
+from experiments.calibrated import calibrated
 from experiments.hand_crafted import HAND_CRAFTED
 from experiments.measure import Measures, figures_of
 from experiments.peer_training import train_peer
-from experiments.plan import ASCNET, TRAINED, UNTRAINED, Cell, Plan, load
+from experiments.plan import ASCNET, CALIBRATED, TRAINED, UNTRAINED, Cell, Plan, load
 from trainer.backbones.base import Backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config
@@ -90,6 +91,8 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     if kind == TRAINED:
         return _finished(cell.run), {}
     data = gather(locate(cell.data.train, folder), settings.data)
+    if kind == CALIBRATED:
+        return calibrated(settings, data), {}
     if kind != ASCNET:
         return train_peer(kind, settings, data), {}
     run = folder / "run"

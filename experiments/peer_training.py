@@ -47,13 +47,13 @@ def _train(
     peer: Peer = PEER_OF[kind](settings, max(data.labels) + 1).train().to(device)
     peer = peer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = make_optimiser(peer, optim)
-    batches = _long_batches if peer.long_clips else _batches
+    batches = _long_batches if peer.long_clips else batches_of
     for step, batch in enumerate(batches(settings, data, total, device)):
         torch.manual_seed(torch_seed(settings.seed, step, LAYERS, 0))
         with precision(settings.device, device):
             loss = peer.loss(
                 Batch(
-                    clips=_augmented(settings, batch, step, device),
+                    clips=augmented(settings, batch, step, device),
                     classes=send(classes[batch.videos], device),
                     labels=ClipLabels(
                         stride=send(batch.strides, device),
@@ -77,14 +77,14 @@ def _train(
     return peer.backbone
 
 
-def _augmented(settings: Config, batch: ClipBatch, step: int, device: torch.device) -> torch.Tensor:
+def augmented(settings: Config, batch: ClipBatch, step: int, device: torch.device) -> torch.Tensor:
     generator = torch.Generator().manual_seed(torch_seed(settings.seed, step, AUGMENTATION))
     numbers = send(draw_numbers(len(batch.videos), generator), device)
     clips = augment(batch.clips, settings.augment, settings.data.size, numbers)
     return clips.contiguous(memory_format=torch.channels_last_3d)
 
 
-def _batches(
+def batches_of(
     settings: Config, data: TrainingSet, total: int, device: torch.device
 ) -> Generator[ClipBatch, None, None]:
     return training_batches(settings, data, 0, total, ALONE, device)

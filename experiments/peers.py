@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from experiments.distribution_peers import Sigreg, Vicreg
+from experiments.distribution_peers import Sigreg, SigregSpeed, Vicreg, VicregSpeed
 from experiments.peer_parts import Average, Batch, Peer, Queue, at_speed, contrast, swapped
 from experiments.random_neighbours import RandomNeighbours
 from trainer.config.settings import Config
@@ -143,6 +143,8 @@ PEER_OF = {
     "rspnet": RspNet,
     "vicreg": Vicreg,
     "sigreg": Sigreg,
+    "vicreg-speed": VicregSpeed,
+    "sigreg-speed": SigregSpeed,
     "random-neighbours": RandomNeighbours,
     "supervised": Supervised,
 }

@@ -2,8 +2,9 @@
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from trainer.run.checkpoint import list_checkpoints
 from trainer.run.provenance import fingerprint
 from trainer.run.run_directory import digest_of
 
-ASCNET, UNTRAINED, TRAINED = "ascnet", "untrained", "trained"
-KINDS = (ASCNET, UNTRAINED, TRAINED, *HAND_CRAFTED, *PEER_OF)
+ASCNET, UNTRAINED, CALIBRATED, TRAINED = "ascnet", "untrained", "calibrated", "trained"
+KINDS = (ASCNET, UNTRAINED, CALIBRATED, TRAINED, *HAND_CRAFTED, *PEER_OF)
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,37 @@ def load(path: Path) -> Plan:
             at_once=table["at_once"],
             set=tuple(table["set"]),
             data=tuple(Data(name, **_tuples(row)) for name, row in table["data"].items()),
-            variants=tuple(Variant(name, **_tuples(v)) for name, v in table["variants"].items()),
+            variants=_crossed(
+                [Variant(name, **_tuples(v)) for name, v in table["variants"].items()],
+                table.get("grid", {}),
+            ),
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
         raise TrainerError(f"{path} is no plan of an experiment: {error!r}.") from error
     _check(path, plan)
     return plan
+
+
+def _crossed(variants: list[Variant], grid: dict[str, list[Any]]) -> tuple[Variant, ...]:
+    """Every variant that trains with every combination of the settings in `grid`, all lists of
+    values by the setting's name; the combination is a part of the variant's name."""
+    names = [setting.rpartition(".")[2] for setting in grid]
+    crossed = []
+    for variant in variants:
+        if variant.kind in (UNTRAINED, CALIBRATED, TRAINED, *HAND_CRAFTED) or not grid:
+            crossed.append(variant)
+            continue
+        for values in product(*grid.values()):
+            words = (f"{name} {value}" for name, value in zip(names, values, strict=True))
+            chosen = (f"{key}={value}" for key, value in zip(grid, values, strict=True))
+            crossed.append(
+                replace(
+                    variant,
+                    name=", ".join((variant.name, *words)),
+                    set=(*variant.set, *chosen),
+                )
+            )
+    return tuple(crossed)
 
 
 def _beside(path: Path, recipe: str) -> str:

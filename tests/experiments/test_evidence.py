@@ -15,11 +15,14 @@ from evaluate.features.encode import Pooled, to_device
 from evaluate.protocol import protocol_of
 from experiments import cell, evidence
 from experiments import plan as plan_module
+from experiments.calibrated import BATCHES, calibrated
 from experiments.measure import Measures, figures_of
 from experiments.plan import load
 from tests.conftest import TINY
 from tests.processes import start
+from trainer.config.recipe_file import load_recipe
 from trainer.errors import TrainerError
+from trainer.pretrain import make_model
 from trainer.run import checkpoint
 from trainer.run.checkpoint import load_backbone
 from trainer.run.log import LOG_FILE
@@ -93,7 +96,16 @@ def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys, monkeypa
 
 
 def test_every_kind_gives_figures_and_a_failure_is_a_row(shards, tmp_path):
-    kinds = ("pixels", "colours", "untrained", "byol", "simsiam", "moco", "supervised")
+    kinds = (
+        "pixels",
+        "colours",
+        "untrained",
+        "calibrated",
+        "byol",
+        "simsiam",
+        "moco",
+        "supervised",
+    )
     variants = "[variants.ascnet]\n" + "".join(f'[variants.{k}]\nkind = "{k}"\n' for k in kinds)
     variants += '[variants.wild]\nset = ["optim.lr=1e30", "optim.warmup=0.0", "optim.steps=8"]\n'
     plan = load(write_plan(tmp_path / "plan.toml", shards, variants, "[1]"))
@@ -180,6 +192,28 @@ def test_a_stopped_training_goes_on_to_the_same_figures(shards, tmp_path, monkey
     monkeypatch.undo()
     assert not evidence.is_done(plan, own, tmp_path / "stopped")
     assert cell.compute(plan, own, tmp_path / "stopped")["figures"] == whole["figures"]
+
+
+def test_a_calibrated_network_has_random_weights_and_the_statistics_of_the_data(tiny, training_set):
+    untrained = make_model(tiny).encoder.backbone.state_dict()
+    of_data = calibrated(tiny, training_set).state_dict()
+    differ = {name for name in of_data if not torch.equal(of_data[name], untrained[name])}
+    assert differ == {name for name in of_data if "running" in name or "num_batches" in name}
+    counts = {int(of_data[name]) for name in of_data if "num_batches" in name}
+    assert counts == {BATCHES}
+
+
+def test_a_grid_crosses_what_trains_with_its_settings(shards, tmp_path):
+    variants = '[variants.ascnet]\n[variants.untrained]\nkind = "untrained"\n'
+    variants += '[grid]\n"optim.lr" = [0.1, 0.2]\n"objective.bank" = [64, 128]\n'
+    path = write_plan(tmp_path / "plan.toml", shards, variants)
+    path.write_text(path.read_text().replace('"ascnet"', '"untrained"', 1))
+    plan = load(path)
+    settings = {cell.variant.name: plan.settings(cell) for cell in plan.cells}
+    assert [(name, s.optim.lr, s.objective.bank) for name, s in settings.items()] == [
+        *((f"ascnet, lr {lr}, bank {n}", lr, n) for lr in (0.1, 0.2) for n in (64, 128)),
+        ("untrained", load_recipe("demo").optim.lr, settings["untrained"].objective.bank),
+    ]
 
 
 @pytest.mark.parametrize("name", ["evidence", "demo", "clips"])

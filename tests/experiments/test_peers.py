@@ -1,3 +1,4 @@
+import copy
 import math
 from contextlib import nullcontext
 from dataclasses import replace
@@ -8,7 +9,7 @@ from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from experiments.distribution_peers import epps_pulley
+from experiments.distribution_peers import epps_pulley, sigreg, vicreg
 from experiments.hand_crafted import HAND_CRAFTED
 from experiments.peer_parts import Batch, at_speed, contrast, pooled, swapped
 from experiments.peer_training import train_peer
@@ -185,34 +186,50 @@ def test_epps_pulley_by_hand():
         assert float(epps_pulley(other).mean()) > 10
 
 
-def test_vicreg_by_hand(tiny, monkeypatch):
-    peer = PEER_OF["vicreg"](tiny, 2)
+def test_vicreg_by_hand():
     apart = torch.tensor([[1.5, 1.5], [1.5, -1.5], [-1.5, 1.5], [-1.5, -1.5]])
     alike = apart[:, :1].expand(4, 2)
-    for views, expected in (
-        ([apart, apart], 0),  # they agree, vary by more than 1, and not together
-        ([apart, apart + 2], 25 * 4),
-        ([torch.zeros(4, 2)] * 2, 25 * 0.99),
-        ([alike, alike], 2 * 3.0**2),  # the covariance is 3, above the diagonal and below
+    for first, second, expected in (
+        (apart, apart, 0),  # they agree, vary by more than 1, and not together
+        (apart, apart + 2, 25 * 4),
+        (torch.zeros(4, 2), torch.zeros(4, 2), 25 * 0.99),
+        (alike, alike, 2 * 3.0**2),  # the covariance is 3, above the diagonal and below
     ):
-        monkeypatch.setattr(peer, "views", lambda batch, views=views: views)
-        assert float(peer.loss(None)) == pytest.approx(expected, abs=1e-4)
+        assert float(vicreg(first, second)) == pytest.approx(expected, abs=1e-4)
 
 
-def test_sigreg_wants_agreement_and_a_normal_distribution(tiny, monkeypatch):
-    peer = PEER_OF["sigreg"](tiny, 2)
+def test_sigreg_wants_agreement_and_a_normal_distribution():
     torch.manual_seed(0)
     normal, other = torch.randn(2, 256, 16)
-
-    def loss(*views: torch.Tensor) -> float:
-        monkeypatch.setattr(peer, "views", lambda batch: list(views))
-        return float(peer.loss(None))
-
-    best = loss(normal, normal)
+    best = float(sigreg(normal, normal))
     assert best == pytest.approx(0.05 * 1.06, rel=0.2)
-    assert loss(normal, other) > best + 0.4  # each is half a variance of 2 from the mean
+    assert sigreg(normal, other) > best + 0.4  # each is half a variance of 2 from the mean
     collapsed = torch.zeros(256, 16)
-    assert loss(collapsed, collapsed) == pytest.approx(0.05 * 256 * 0.409, rel=0.01)
+    assert float(sigreg(collapsed, collapsed)) == pytest.approx(0.05 * 256 * 0.409, rel=0.01)
+
+
+@pytest.mark.parametrize(("name", "alone"), [("vicreg-speed", vicreg), ("sigreg-speed", sigreg)])
+def test_with_speed_the_loss_is_both(name, alone, tiny, clips):
+    """SCP's part is the product's own: its losses on the same embeddings and the same bank."""
+    few = ("objective.speed_weight=0.5", "objective.neighbours=2", "objective.bank=16")
+    peer = PEER_OF[name](override(tiny, few), 2).train()
+    batch = batch_of(clips)
+    peer.loss(batch)  # fills the bank
+    bank = copy.deepcopy(peer.bank)
+    torch.manual_seed(1)
+    loss = float(peer.loss(batch).detach())
+
+    features = peer.features(clips)
+    appearance = peer.project(features)
+    torch.manual_seed(1)
+    expected = alone(*appearance.chunk(2))
+    similarity = bank.similarity(normalize(appearance, dim=1))
+    same, found = bank.nearest(similarity, batch.labels, 2, "same")
+    other, other_found = bank.nearest(similarity, batch.labels, 2, "other")
+    assert found.all() and other_found.all()
+    target = bank.speed[same].mean(1) - bank.speed[other].mean(1)
+    scp = distance(peer.speed(features), target).mean()
+    assert loss == pytest.approx(float((expected + 0.5 * scp).detach()), abs=1e-4)
 
 
 def test_simsiam_stops_the_gradient_of_the_other_clip(tiny, clips):
