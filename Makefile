@@ -41,8 +41,8 @@ shards: $(READY)  ## DATASET=... [SOURCE=...] [SHARDS=shards] [ARGS=...]: build 
 test: $(READY)  ## run the tests
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
-test-slow: $(READY)  ## run the tests that take minutes: a thousand damaged files
-	$(BIN)/pytest -m slow -s
+test-slow: $(READY)  ## run the tests that take longer: a thousand damaged files, the tour, fp16 on a CPU
+	$(BIN)/pytest -m slow $(SIDE_BY_SIDE)
 
 test-gpu: $(READY)  ## run what needs a GPU: its numbers, its waits, its settings
 	ASCNET_REQUIRE_GPU=1 $(BIN)/pytest tests/gpu

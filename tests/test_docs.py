@@ -35,6 +35,7 @@ def run(text: str, name: str) -> None:
             assert printed.getvalue() == wanted, f"{name}, the block of line {line}"
 
 
+@pytest.mark.slow
 def test_the_tour(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = TOUR.read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """Which room may call which."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,7 @@ def test_sub_rooms_call_only_those_before_them(room: str) -> None:
     assert not wrong
 
 
+@cache
 def defined(path: Path) -> set[str]:
     """Names that a module makes itself, not those that it imports."""
     names = set()

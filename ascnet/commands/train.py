@@ -14,7 +14,7 @@ from ascnet.progress import ProgressBar
 from ascnet.said_once import Say, say_on
 from builder.command_line import command_line
 from trainer.agreement import on_first
-from trainer.backbones.all_backbones import make_backbone
+from trainer.backbones.all_backbones import check_backbone, empty_backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config
 from trainer.data.batches import must_be_shareable
@@ -245,9 +245,9 @@ def _train(
 
 def _check_init(settings: Config, say: Say) -> None:
     """Weights that do not fit are named before anything is begun."""
-    backbone = make_backbone(settings.model.backbone)
+    check_backbone(settings.model.backbone)
     if settings.model.init:
-        path = Path(settings.model.init)
+        backbone, path = empty_backbone(settings.model.backbone), Path(settings.model.init)
         loaded = load_weights(backbone, path)
         must_be_finite(backbone, path)
         say(loaded.text())

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -46,7 +47,6 @@ _UNKNOWN = (
     UnsupportedOperatorException,
 )
 _PINNED = "_is_pinned"
-_FAKE = FakeTensorMode()
 
 
 class MixedDevicesError(Exception):
@@ -266,7 +266,7 @@ def _asked(
     if func in _INDEXING:
         return [_must_index(func, args)]
     try:
-        with _FAKE:
+        with _fake_mode():
             fakes, fake_kwargs = tree_map(_fake, (args, kwargs))
             results = func(*fakes, **fake_kwargs)
     except _UNKNOWN as error:
@@ -345,3 +345,9 @@ def _note_waits(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
         is_free = kwargs.get("non_blocking") and getattr(args[0], _PINNED, False)
         if not is_free:
             WAITS.note("copies to the GPU")
+
+
+@cache
+def _fake_mode() -> FakeTensorMode:
+    """The one that is asked. To make it imports all of torch's compiler."""
+    return FakeTensorMode()

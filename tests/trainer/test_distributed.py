@@ -83,6 +83,7 @@ def test_a_run_of_two_ranks_goes_on_as_one(settings, training_set, shards, tmp_p
     assert train_together(1, run, shards) == ["0 8"]
 
 
+@pytest.mark.slow  # bf16 on a CPU
 def test_two_ranks_in_bf16(settings, training_set, shards, tmp_path):
     few = ("data.frames=20", "optim.steps=2", "log_every=1")
     half = override(settings, ("device.precision=bf16", *few))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+
 from trainer.backbones.base import Backbone
 from trainer.backbones.c3d import c3d
 from trainer.backbones.r2plus1d import r2plus1d18
@@ -38,6 +40,20 @@ def make_backbone(name: str) -> Backbone:
     """
     check_backbone(name)
     return BACKBONES[name]()
+
+
+def empty_backbone(name: str) -> Backbone:
+    """A backbone for weights to be loaded into: drawing some first takes half a second for R3D-18.
+    Its parameters and statistics are no numbers yet; counters are 0.
+
+    Raises TrainerError for a name that is not there.
+    """
+    with torch.device("meta"):
+        backbone = make_backbone(name)
+    backbone.to_empty(device="cpu")
+    for tensor in backbone.state_dict().values():
+        tensor.fill_(torch.nan if tensor.is_floating_point() else 0)
+    return backbone
 
 
 def check_backbone(name: str) -> None:

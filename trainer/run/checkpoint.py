@@ -14,7 +14,7 @@ import torch
 
 from builder.atomic import give_name, partials_in, write_partial
 from builder.command_line import quoted
-from trainer.backbones.all_backbones import make_backbone
+from trainer.backbones.all_backbones import empty_backbone
 from trainer.backbones.base import Backbone
 from trainer.config.recipe_file import MAY_CHANGE, differing, parse
 from trainer.config.recipe_file import load as load_config
@@ -186,7 +186,7 @@ def load_backbone(run: Path) -> TrainedBackbone:
     config = load_config(run / CONFIG_FILE)
     must_be_of(state.get("settings"), config, run)
     prefix = "encoder.backbone."
-    backbone = make_backbone(config.model.backbone)
+    backbone = empty_backbone(config.model.backbone)
     with must_fit(path, run):
         model = state["model"].items()
         weights = {k.removeprefix(prefix): v for k, v in model if k.startswith(prefix)}

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from trainer.backbones.all_backbones import BACKBONES, make_backbone
+from trainer.backbones.all_backbones import BACKBONES, empty_backbone, make_backbone
 from trainer.backbones.base import Backbone
 from trainer.errors import TrainerError
 from trainer.weights.file_kind import is_safetensors
@@ -99,7 +99,7 @@ def backbone_from_file(path: Path, backbone: str | None = None) -> tuple[Backbon
         raise TrainerError(f"--backbone is {backbone!r}; allowed: {', '.join(BACKBONES)}.")
     tensors, project = rename(read_tensors(path))
     name = backbone or _declared(path) or _fitting_best(tensors, path)
-    made = make_backbone(name)
+    made = empty_backbone(name)
     return made, _load(made, path, tensors, project, "--backbone "), name
 
 

@@ -39,7 +39,7 @@ def stop_after(number: int):
         {"frozen": True, "dropout": 0.5},
         {"optimiser": "adamw", "lr": 0.001, "dropout": 0.5},
         {"choose": "holdout", "schedule": "steps", "warmup": 0.1},
-        {"precision": "fp16"},
+        pytest.param({"precision": "fp16"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

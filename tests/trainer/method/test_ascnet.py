@@ -267,7 +267,7 @@ def test_a_direction_is_learnt_where_a_place_is_not():
         change = torch.outer(2.0 * stride - 3, 0.3 * torch.linspace(-1, 1, 4))[
             :, None, :, None, None
         ]
-        for number in range(60):
+        for number in range(30):
             looks = torch.randn(8, 3, 1, 1, 1, generator=generator).repeat(2, 1, 1, 1, 1)
             noise = torch.randn(16, 3, 4, 16, 16, generator=generator)
             clips = looks + noise + change

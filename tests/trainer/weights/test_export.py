@@ -103,6 +103,7 @@ def test_safetensors(tiny_run, tmp_path):
     assert load_weights(backbone, first).text() == f"loaded 72/72 tensors of {first}"
 
 
+@pytest.mark.slow
 def test_onnx(tiny_run):
     runtime = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
@@ -126,6 +127,7 @@ def test_onnx(tiny_run):
     assert props == export.facts(load_backbone(tiny_run))
 
 
+@pytest.mark.slow
 def test_an_onnx_model_that_computes_something_else(tiny_run, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(export, "_BOUND", -1.0)
