@@ -3,6 +3,7 @@ import pytest
 from benchmarks import retrieval, run_all
 
 
+@pytest.mark.slow
 def test_ours_and_faiss_are_measured_side_by_side(monkeypatch, capsys):
     for name, value in {"GALLERY": "600", "QUERIES": "40", "CHANNELS": "16"}.items():
         monkeypatch.setenv(name, value)

@@ -17,6 +17,7 @@ from tests.evaluate.finetune.ranks import (
 )
 from tests.trainer.ranks import run_together
 
+pytestmark = pytest.mark.slow
 Outcome = dict[str, Any]
 
 
