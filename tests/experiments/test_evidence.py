@@ -64,6 +64,7 @@ class Processes:
         return start(compute_a_cell, command[2:], cwd=Path.cwd(), **env).end()
 
 
+@pytest.mark.slow
 def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys, monkeypatch):
     processes = Processes()
     monkeypatch.setattr(evidence, "subprocess", processes)
@@ -95,6 +96,7 @@ def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys, monkeypa
     assert [own["variant"] for own in evidence.results(changed, out)] == ["ascnet"]
 
 
+@pytest.mark.slow
 def test_every_kind_gives_figures_and_a_failure_is_a_row(shards, tmp_path):
     kinds = (
         "pixels",

@@ -123,9 +123,7 @@ def differing(rows: list[VideoRow], again: list[VideoRow]) -> list[str]:
     said of them is."""
     others = []
     for row, second in zip(rows, again, strict=True):
-        unlike = {
-            name for name in VideoRow._fields if getattr(row, name) != getattr(second, name)
-        }
+        unlike = {name for name in VideoRow._fields if getattr(row, name) != getattr(second, name)}
         if unlike:
             assert unlike <= PICTURES and "damaged" in row.warnings, (row, second)
             others.append(row.name)

@@ -105,6 +105,7 @@ def test_memory_of_smaller_parts_and_smaller_numbers():
     assert half.gradients == whole.gradients
 
 
+@pytest.mark.slow
 def test_the_paper_s_largest_setting_and_nothing_is_computed():
     before = torch.get_rng_state()
     found = estimate(load_recipe("k400-s3dg"))

@@ -131,6 +131,7 @@ def test_a_file_loads_whole_and_each_tensor_once(tmp_path, layout):
     assert sorted(numbers) == [[i + 1.0] for i in range(len(shapes))]  # and none of the copies
 
 
+@pytest.mark.slow
 @every_layout
 def test_it_computes_what_their_network_does(layout):
     case, tensors = CASES[layout], random_tensors(layout)
