@@ -68,7 +68,7 @@ def compute(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
 def _measured(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
     settings, protocol = plan.settings(cell), plan.protocol(cell)
     data = cell.data
-    measures = Measures(settings.data.split, data.folds, data.factors, data.choosing)
+    measures = Measures(settings.data.split, data.folds, data.factors, data.choosing, data.shots)
     network: Network
     last: dict[str, Any] = {}
     if hand_crafted := HAND_CRAFTED.get(cell.variant.kind):

@@ -20,6 +20,8 @@ from evaluate.split import Parts, parts_of
 from trainer.config.settings import Device
 from trainer.execution import backends
 
+DRAWS = 100  # of few-shot
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -29,6 +31,7 @@ class Measures:
     folds: int = 0  # all labelled videos in so many parts of whole groups; 0: the split
     factors: tuple[str, ...] = ()  # known factors of the videos
     choosing: bool = False  # the folds are of the split's training part alone
+    shots: int = 0  # few-shot: labelled videos a class; 0: not measured
 
 
 def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> np.ndarray:
@@ -55,6 +58,10 @@ def figures_of(
         name = f"{dataset.name} {factor or 'class'}"
         figures[f"{name} recall@1"] = _mean(folds, lambda parts: _recall(features, parts))
         figures[f"{name} linear"] = _mean(folds, lambda parts: _linear(features, parts))
+    if shots := measures.shots:
+        folds = _folds(parts_of(dataset, measures.split), measures)
+        few = _mean(folds, lambda parts: few_shot(features, parts, shots))
+        figures[f"{dataset.name} class {shots}-shot"] = few
     fast = features_of(network, dataset, replace(protocol, stride=2 * protocol.stride))
     folds = _folds(parts_of(dataset, measures.split), measures)
     speed = _mean(folds, lambda parts: speed_of([features, fast], parts))
@@ -72,6 +79,30 @@ def _linear(features: np.ndarray, parts: Parts) -> float:
     top1 = linear_of(features, parts, ProbeSettings(), CPU, silent).figures["top1"]
     assert top1 is not None
     return top1
+
+
+def few_shot(features: np.ndarray, parts: Parts, shots: int) -> float:
+    """Percent of test videos whose nearest class, by the cosine of its mean, is their own: the mean
+    over DRAWS draws of `shots` training videos of every class. Features (videos x channels) are
+    centred by the mean of those drawn, and L2-normalised."""
+    rng = np.random.default_rng(0)
+    labels = parts.labels[parts.train]
+    right = []
+    for _ in range(DRAWS):
+        drawn = np.concatenate(
+            [
+                rng.choice(where, min(shots, len(where)), replace=False)
+                for where in (parts.train[labels == label] for label in np.unique(labels))
+            ]
+        )
+        rows = features - features[drawn].mean(axis=0)
+        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        classes = np.unique(parts.labels[drawn])
+        means = np.stack([rows[drawn[parts.labels[drawn] == c]].mean(axis=0) for c in classes])
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        found = classes[(rows[parts.test] @ means.T).argmax(axis=1)]
+        right.append(np.mean(found == parts.labels[parts.test]))
+    return 100 * float(np.mean(right))
 
 
 def _folds(parts: Parts, measures: Measures) -> list[Parts]:

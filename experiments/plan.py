@@ -35,6 +35,7 @@ class Data:
     folds: int = 0  # all labelled videos in so many parts of whole groups, each tested; 0: a split
     choosing: bool = False  # the folds are of the split's training part: settings are chosen there
     protocol: tuple[str, ...] = ()  # changes of how features are taken, such as "size=80"
+    shots: int = 0  # few-shot: labelled videos a class; 0: not measured
 
     @property
     def missing(self) -> list[str]:
@@ -130,6 +131,8 @@ class Plan:
             identity["init"] = digest_of(settings.model.init) if there else ""
         if cell.data.choosing:
             identity["choosing"] = True
+        if cell.data.shots:
+            identity["shots"] = cell.data.shots
         if cell.data.protocol:
             identity["protocol"] = asdict(self.protocol(cell))
         if cell.variant.kind == TRAINED:
@@ -212,6 +215,8 @@ def _check(path: Path, plan: Plan) -> None:
             raise TrainerError(
                 f"{path}: folds of {data.name} is {data.folds}; it takes 0 (the split), 2 or more."
             )
+        if data.shots < 0:
+            raise TrainerError(f"{path}: shots of {data.name} is {data.shots}; it takes 0 or more.")
         if data.choosing and not data.folds:
             raise TrainerError(
                 f"{path}: choosing is set for {data.name} without folds, in which that "

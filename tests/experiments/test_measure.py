@@ -10,11 +10,11 @@ from evaluate.errors import EvaluateError
 from evaluate.features.encode import Pooled, to_device
 from evaluate.protocol import protocol_of
 from evaluate.request import Question
-from evaluate.split import parts_of
+from evaluate.split import Parts, parts_of
 from evaluate.tasks import evaluate
 from experiments import measure
 from experiments.hand_crafted import colours, pixels
-from experiments.measure import Measures, figures_of, speed_of
+from experiments.measure import Measures, few_shot, figures_of, speed_of
 from trainer.data.augment import MEAN, STD
 
 CPU = torch.device("cpu")
@@ -91,3 +91,16 @@ def test_hand_crafted_features():
     shares = colours(normal[:, :, None, None, None].expand(2, 3, 1, 2, 2))
     assert shares.shape == (2, 64)
     assert shares[0, 3 * 16 + 0 * 4 + 1] == 1.0 and shares[1].sum() == pytest.approx(1.0)
+
+
+def test_few_shot_by_hand():
+    """Three classes along three axes, one video of each that lies elsewhere."""
+    axes = np.repeat(np.eye(3, dtype=np.float32), 4, axis=0)
+    labels = np.repeat(np.arange(3), 4)
+    train, test = (np.flatnonzero(np.isin(np.arange(12) % 4, x)) for x in ((0, 1), (2, 3)))
+    parts = Parts("1", "test", train, test, labels, np.arange(12), ("a", "b", "c"), 0)
+    assert few_shot(5 + axes, parts, 2) == 100.0
+    moved = axes.copy()
+    moved[[2, 6, 10]] = axes[[6, 10, 2]]  # half of the test videos look like another class
+    assert few_shot(5 + moved, parts, 2) == 50.0
+    assert few_shot(np.ones_like(axes), parts, 1) == pytest.approx(100 / 3)
