@@ -68,7 +68,6 @@ def compute(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
 def _measured(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
     settings, protocol = plan.settings(cell), plan.protocol(cell)
     data = cell.data
-    measures = Measures(settings.data.split, data.folds, data.factors, data.choosing, data.shots)
     network: Network
     last: dict[str, Any] = {}
     if hand_crafted := HAND_CRAFTED.get(cell.variant.kind):
@@ -78,7 +77,14 @@ def _measured(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
         network = Pooled(backbone)
         to_device(network, _CPU)
     figures: dict[str, float] = {}
-    for shards in cell.data.test:
+    for shards in data.test:
+        measures = Measures(
+            split=settings.data.split,
+            folds=0 if shards in data.by_split else data.folds,
+            factors=data.factors,
+            choosing=data.choosing,
+            shots=data.shots,
+        )
         figures |= figures_of(network, ShardDataset(Path(shards)), protocol, measures)
     return {"figures": figures, "last": last}
 

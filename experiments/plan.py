@@ -33,6 +33,7 @@ class Data:
     test: tuple[str, ...]
     factors: tuple[str, ...] = ()  # known factors of the videos that are asked for, too
     folds: int = 0  # all labelled videos in so many parts of whole groups, each tested; 0: a split
+    by_split: tuple[str, ...] = ()  # of `test` those that are tested by their split all the same
     choosing: bool = False  # the folds are of the split's training part: settings are chosen there
     protocol: tuple[str, ...] = ()  # changes of how features are taken, such as "size=80"
     shots: int = 0  # few-shot: labelled videos a class; 0: not measured
@@ -129,6 +130,8 @@ class Plan:
         if settings.model.init:
             there = Path(settings.model.init).is_file()
             identity["init"] = digest_of(settings.model.init) if there else ""
+        if cell.data.by_split:
+            identity["by_split"] = list(cell.data.by_split)
         if cell.data.choosing:
             identity["choosing"] = True
         if cell.data.shots:
@@ -211,17 +214,7 @@ def _check(path: Path, plan: Plan) -> None:
     if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds):
         raise TrainerError(f"{path}: seeds are {list(plan.seeds)}; name one or more, each once.")
     for data in plan.data:
-        if data.folds < 0 or data.folds == 1:
-            raise TrainerError(
-                f"{path}: folds of {data.name} is {data.folds}; it takes 0 (the split), 2 or more."
-            )
-        if data.shots < 0:
-            raise TrainerError(f"{path}: shots of {data.name} is {data.shots}; it takes 0 or more.")
-        if data.choosing and not data.folds:
-            raise TrainerError(
-                f"{path}: choosing is set for {data.name} without folds, in which that "
-                "part is tested. Set folds to 2 or more."
-            )
+        _check_data(path, data)
     if plan.at_once < 1:
         raise TrainerError(f"{path}: at_once is {plan.at_once}; it takes 1 or more.")
     try:
@@ -229,3 +222,22 @@ def _check(path: Path, plan: Plan) -> None:
             plan.protocol(cell)
     except EvaluateError as error:
         raise TrainerError(f"{path}: {error}") from error
+
+
+def _check_data(path: Path, data: Data) -> None:
+    if data.folds < 0 or data.folds == 1:
+        raise TrainerError(
+            f"{path}: folds of {data.name} is {data.folds}; it takes 0 (the split), 2 or more."
+        )
+    if others := set(data.by_split) - set(data.test):
+        raise TrainerError(
+            f"{path}: by_split of {data.name} names {', '.join(sorted(others))}, which is not "
+            f"tested; test is {', '.join(data.test)}."
+        )
+    if data.shots < 0:
+        raise TrainerError(f"{path}: shots of {data.name} is {data.shots}; it takes 0 or more.")
+    if data.choosing and not data.folds:
+        raise TrainerError(
+            f"{path}: choosing is set for {data.name} without folds, in which that "
+            "part is tested. Set folds to 2 or more."
+        )

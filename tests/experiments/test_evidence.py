@@ -163,6 +163,26 @@ def test_weights_to_start_with_that_changed_are_started_with_anew(finished_run, 
     assert "first.pt, which cannot be read: No such" in cell.compute(plan, own, tmp_path)["error"]
 
 
+def test_some_sets_are_tested_by_their_split_and_others_in_folds(
+    finished_run, shards, tmp_path, monkeypatch
+):
+    other = shutil.copytree(shards, tmp_path / "other")
+    variants = f'[variants.ascnet]\nkind = "trained"\nrun = "{finished_run}"\n'
+    path = write_plan(tmp_path / "plan.toml", shards, variants)
+    both = f'test = ["{shards}", "{other}"]\nfolds = 2\nby_split = ["{other}"]\nshots = 1\n'
+    old, more = f'test = ["{shards}"]\n[data.gone]', f"{both}[data.gone]"
+    path.write_text(path.read_text().replace(old, more))
+    asked = {}
+    monkeypatch.setattr(
+        cell,
+        "figures_of",
+        lambda network, dataset, protocol, measures: asked.update({dataset.folder: measures}) or {},
+    )
+    plan = load(path)
+    cell.compute(plan, plan.cells[0], tmp_path / "out")
+    assert asked == {shards: Measures("1", 2, shots=1), other: Measures("1", 0, shots=1)}
+
+
 def test_a_run_that_is_not_finished_is_not_measured(finished_run, shards, tmp_path):
     shutil.copytree(finished_run, tmp_path / "run")
     for later in checkpoint.list_checkpoints(tmp_path / "run")[2:]:
@@ -264,6 +284,8 @@ def test_a_recipe_of_its_own_lies_beside_the_plan(shards, tmp_path, monkeypatch)
         ("at_once = 2", "at_once = 0", "at_once is 0"),
         ("[data.toy]", "[data.toy]\nfolds = 1", "folds of toy is 1"),
         ("[data.toy]", "[data.toy]\nchoosing = true", "choosing is set for toy without folds"),
+        ("[data.toy]", "[data.toy]\nshots = -1", "shots of toy is -1"),
+        ("[data.toy]", '[data.toy]\nby_split = ["x"]', "by_split of toy names x, which is not"),
         ("recipe =", "receipt =", "no plan of an experiment"),
     ],
 )
