@@ -5,18 +5,22 @@ The public Python API; everything loads when it is first used, so `import ascnet
     ascnet.open_shards("shards/ucf101")     videos, and any clip of them as a tensor
     ascnet.load_backbone("runs/...")        a trained 3D-CNN, of a run or of a file of weights
     ascnet.open_features("runs/.../x.h5")   features of videos and clips, as arrays
+    ascnet.clip_batches("shards/ucf101")    batches of clips for a training script of your own
 
 docs/tour.md shows them at work. What a user can mend is raised as builder.errors.BuilderError,
 trainer.errors.TrainerError or evaluate.errors.EvaluateError, each a sentence or two.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from ascnet.shards import Shards
     from evaluate.features.store import Features
     from trainer.backbones.base import Backbone
+    from trainer.data.clip_batches import ClipBatches
 
 __version__ = "0.1.0"
 
@@ -61,3 +65,28 @@ def open_features(file: str | Path) -> "Features":
     from evaluate.features.store import Features
 
     return Features(Path(file))
+
+
+def clip_batches(
+    shards: str | Path,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    device: "str | torch.device" = "cpu",
+    **settings: Any,
+) -> "ClipBatches":
+    """An endless row of batches of clips of the training videos in `shards` (a data set, or a
+    folder of several), decoded ahead by threads: `for batch in clip_batches(...)`, each with
+    `clips` (float32, N x 3 x T x S x S), `labels`, `videos` and `strides` (int64, N).
+
+    The settings are those of trainer.data.clip_batches.ClipSettings: frames, strides, clips (of a
+    video), size, batch (videos over all ranks), seed, output ("augmented", "cropped" or "frames"),
+    augment, split, short_videos, short_side, fps, workers. Rank `rank` of `world` gets its equal
+    share of every batch. With two clips a video, two strides and a recipe's settings these are the
+    batches that `ascnet train` computes. `state_dict()` and `load_state_dict()` go on at any batch.
+    Raises TrainerError for a setting that is not there or has a value it may not have, BuilderError
+    where there are no shards.
+    """
+    from ascnet import clip_loading
+
+    return clip_loading.clip_batches(Path(shards), (rank, world), device, settings)

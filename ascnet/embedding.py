@@ -21,7 +21,7 @@ from builder.errors import BuilderError
 from builder.printable import printable
 from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
-from builder.shards.manifest import DATASET_FILE, SCHEMA
+from builder.shards.manifest import DATASET_FILE, SCHEMA, fingerprint
 from builder.shards.video_row import FAILED
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
@@ -30,7 +30,6 @@ from evaluate.features.store import Features
 from evaluate.protocol import Protocol
 from trainer.agreement import failing_together
 from trainer.data.streaming.transport import without_password
-from trainer.run.provenance import fingerprint
 
 _SHOWN = 5  # failed videos in a message
 _SAME = ("short_side", "jpeg_quality", "chroma", "fps")  # settings that frames look alike by

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from builder.shards.manifest import DATASET_FILE
+from builder.shards.manifest import DATASET_FILE, fingerprint
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, changed_protocol, protocol_of
 from experiments.hand_crafted import HAND_CRAFTED
@@ -17,7 +17,6 @@ from trainer.config.recipe_file import dump, load_recipe, override
 from trainer.config.settings import Config
 from trainer.errors import TrainerError
 from trainer.run.checkpoint import list_checkpoints
-from trainer.run.provenance import fingerprint
 from trainer.run.run_directory import digest_of
 
 ASCNET, UNTRAINED, CALIBRATED, TRAINED = "ascnet", "untrained", "calibrated", "trained"

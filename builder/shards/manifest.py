@@ -88,3 +88,8 @@ def shard_files(folder: Path, dataset: str) -> list[Path]:
     """The files that are called as this data set's shards are."""
     pattern = re.escape(f"{dataset}-") + r"\d{6}\.tar"
     return [path for path in folder.iterdir() if re.fullmatch(pattern, path.name)]
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 of a data set's `dataset.json`, which holds those of all its shards."""
+    return sha256((folder / DATASET_FILE).read_bytes()).hexdigest()

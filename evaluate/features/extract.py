@@ -12,6 +12,7 @@ import torch
 from builder.atomic import only_writer
 from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset, Video
+from builder.shards.manifest import fingerprint
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
@@ -26,7 +27,7 @@ from trainer.data.clip_sampler import ClipRequest
 from trainer.data.streaming.in_order import storage_order
 from trainer.data.streaming.transport import shown, without_password
 from trainer.execution import backends
-from trainer.run.provenance import code, computed_on, fingerprint
+from trainer.run.provenance import code, computed_on
 
 
 @dataclass(frozen=True)

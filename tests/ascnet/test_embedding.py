@@ -22,12 +22,12 @@ from ascnet.encoders import EncoderChoice, newest_store
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import fingerprint
 from evaluate.encoders import of_run
 from evaluate.errors import EvaluateError
 from evaluate.features.extract import Extraction
 from evaluate.protocol import protocol_of
 from tests.drawn_motion import as_schema_2
-from trainer.run.provenance import fingerprint
 
 CPU = torch.device("cpu")
 

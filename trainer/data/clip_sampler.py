@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -109,6 +110,17 @@ def draw_pair(
     return first, second
 
 
+def _draw_some(
+    count: int, draw: int, video: int, timing: Timing, pairs: Pairs
+) -> tuple[ClipRequest, ...]:
+    rng = generator_of(pairs.seed, draw, CLIPS)
+    strides = (int(rng.choice(pairs.strides)) for _ in range(count))
+    return tuple(
+        _draw_clip(rng, video, timing.place(pairs.length, stride), stride, pairs)
+        for stride in strides
+    )
+
+
 def _draw_clip(
     rng: np.random.Generator, video: int, place: Place, stride: int, pairs: Pairs
 ) -> ClipRequest:
@@ -126,11 +138,20 @@ def pair_requests(
     full however few there are. What batch i gets depends on (seed, i) alone, and does not change
     with the number of ranks.
     """
+    return clip_requests(timings, batches, pairs, 2)
+
+
+def clip_requests(
+    timings: Sequence[Timing], batches: Batches, pairs: Pairs, clips: int
+) -> Generator[list[ClipRequest], None, None]:
+    """As `pair_requests`, of so many clips of each video: pairs where there are two clips and
+    several strides, else clips whose strides are drawn one by one."""
     shuffled = Permutations(len(timings), pairs.seed)
+    draw_clips = draw_pair if clips == 2 and len(pairs.strides) > 1 else partial(_draw_some, clips)
     for number in batches.numbers:
         drawn = [(draw, shuffled[draw]) for draw in batches.draws(number)]
-        both = [draw_pair(draw, video, timings[video], pairs) for draw, video in drawn]
-        yield [first for first, _ in both] + [second for _, second in both]
+        of_videos = [draw_clips(draw, video, timings[video], pairs) for draw, video in drawn]
+        yield [request for of_number in zip(*of_videos, strict=True) for request in of_number]
 
 
 class Permutations:

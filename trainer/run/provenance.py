@@ -1,13 +1,10 @@
 """Which code, which data and which machine a number comes from."""
 
 import subprocess
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-
-from builder.shards.manifest import DATASET_FILE
 
 
 def code() -> str:
@@ -31,11 +28,6 @@ def _git(folder: Path, *words: str) -> str | None:
     except OSError:
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
-
-
-def fingerprint(folder: Path) -> str:
-    """sha256 of a data set's `dataset.json`, which holds those of all its shards."""
-    return sha256((folder / DATASET_FILE).read_bytes()).hexdigest()
 
 
 def computed_on(device: torch.device) -> dict[str, str]:

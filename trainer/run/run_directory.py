@@ -21,6 +21,7 @@ from builder.atomic import only_writer, write_atomically
 from builder.command_line import command_line
 from builder.regular_file import open_regular
 from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import fingerprint
 from trainer.backbones.all_backbones import check_backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config
@@ -32,7 +33,7 @@ from trainer.distributed import launch
 from trainer.errors import TrainerError
 from trainer.run import checkpoint
 from trainer.run.checkpoint import CONFIG_FILE
-from trainer.run.provenance import code, fingerprint
+from trainer.run.provenance import code
 from trainer.run.trained_videos import write_down
 
 LAUNCH_FILE = "launch"

@@ -12,8 +12,8 @@ from typing import Any
 from builder.atomic import write_atomically
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import fingerprint
 from builder.shards.video_row import VideoRow
-from trainer.run.provenance import fingerprint
 
 TRAINING_VIDEOS_FILE = "training_videos.jsonl"
 SeenVideo = tuple[str, str | None]  # name, and sha256 of the source file

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import tomli_w
 
-from builder.shards.manifest import VIDEOS_FILE
+from builder.shards.manifest import VIDEOS_FILE, fingerprint
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
 from evaluate.features.store_writer import Origin, StoreWriter
 from evaluate.pages.report import make_report, write_report
 from tests.page_reader import Page
-from trainer.run.provenance import fingerprint
 
 BAD = "<script>alert('x')</script>\"&"
 
