@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evaluate.features.store import Features
     from trainer.backbones.base import Backbone
     from trainer.data.clip_batches import ClipBatches
+    from trainer.data.clip_dataset import ClipDataset
 
 __version__ = "0.1.0"
 
@@ -90,3 +91,13 @@ def clip_batches(
     from ascnet import clip_loading
 
     return clip_loading.clip_batches(Path(shards), (rank, world), device, settings)
+
+
+def clip_dataset(shards: str | Path, **settings: Any) -> "ClipDataset":
+    """The training videos in `shards` as a map-style data set for torch's DataLoader, whatever its
+    workers and their start method: item i is a random clip of video i (float32, 3 x T x S x S) and
+    its label. The settings and errors are those of `clip_batches`, which is faster: its threads
+    share frames and memory, and it augments whole batches."""
+    from ascnet import clip_loading
+
+    return clip_loading.clip_dataset(Path(shards), settings)

@@ -1,4 +1,5 @@
-"""Batches of clips for training scripts of others: what `clip_batches` returns."""
+"""Batches of clips for training scripts of others: what `clip_batches` and `clip_dataset`
+return."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -8,7 +9,8 @@ import torch
 
 from builder.shards.dataset import find_datasets
 from trainer.data.clip_batches import ClipBatches, ClipSettings
-from trainer.data.training_set import gather
+from trainer.data.clip_dataset import ClipDataset
+from trainer.data.training_set import TrainingSet, gather
 from trainer.distributed import Rank
 from trainer.errors import TrainerError
 
@@ -17,17 +19,28 @@ def clip_batches(
     shards: Path, rank: tuple[int, int], device: "str | torch.device", settings: dict[str, Any]
 ) -> ClipBatches:
     """See ascnet.clip_batches. `rank`: its number, and how many there are."""
-    names = [setting.name for setting in fields(ClipSettings)]
-    if unknown := sorted(set(settings) - set(names)):
-        raise TrainerError(
-            f"clip_batches has no setting {', '.join(unknown)}; it has rank, world, device, "
-            f"{', '.join(names)}."
-        )
     number, world = rank
     if not 0 <= number < world:
         raise TrainerError(f"rank is {number} of {world}; ranks count from 0 to world - 1.")
-    chosen = ClipSettings(**settings)
+    chosen = _chosen(settings)
+    return ClipBatches(_videos(shards, chosen), chosen, Rank(number, world), torch.device(device))
+
+
+def clip_dataset(shards: Path, settings: dict[str, Any]) -> ClipDataset:
+    """See ascnet.clip_dataset."""
+    chosen = _chosen(settings)
+    return ClipDataset(_videos(shards, chosen), chosen)
+
+
+def _chosen(settings: dict[str, Any]) -> ClipSettings:
+    names = [setting.name for setting in fields(ClipSettings)]
+    if unknown := sorted(set(settings) - set(names)):
+        raise TrainerError(
+            f"There is no setting {', '.join(unknown)} of clips; there are {', '.join(names)}."
+        )
+    return ClipSettings(**settings)
+
+
+def _videos(shards: Path, chosen: ClipSettings) -> TrainingSet:
     sources = {folder: str(folder.resolve()) for folder in find_datasets(shards)}
-    return ClipBatches(
-        gather(sources, chosen.data), chosen, Rank(number, world), torch.device(device)
-    )
+    return gather(sources, chosen.data)

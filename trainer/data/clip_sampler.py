@@ -110,9 +110,10 @@ def draw_pair(
     return first, second
 
 
-def _draw_some(
+def draw_some(
     count: int, draw: int, video: int, timing: Timing, pairs: Pairs
 ) -> tuple[ClipRequest, ...]:
+    """So many clips that draw number `draw` takes of a video, their strides drawn one by one."""
     rng = generator_of(pairs.seed, draw, CLIPS)
     strides = (int(rng.choice(pairs.strides)) for _ in range(count))
     return tuple(
@@ -147,7 +148,7 @@ def clip_requests(
     """As `pair_requests`, of so many clips of each video: pairs where there are two clips and
     several strides, else clips whose strides are drawn one by one."""
     shuffled = Permutations(len(timings), pairs.seed)
-    draw_clips = draw_pair if clips == 2 and len(pairs.strides) > 1 else partial(_draw_some, clips)
+    draw_clips = draw_pair if clips == 2 and len(pairs.strides) > 1 else partial(draw_some, clips)
     for number in batches.numbers:
         drawn = [(draw, shuffled[draw]) for draw in batches.draws(number)]
         of_videos = [draw_clips(draw, video, timings[video], pairs) for draw, video in drawn]

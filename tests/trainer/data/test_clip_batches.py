@@ -105,7 +105,7 @@ def test_frames_are_as_they_are_stored(shards):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"frame": 4}, r"no setting frame; it has rank, world, device, frames, strides,"),
+        ({"frame": 4}, r"no setting frame of clips; there are frames, strides,"),
         ({"frames": 0}, r"frames is 0; allowed: 1 to 512"),
         ({"strides": (2, 2)}, r"strides is \(2, 2\); allowed: 1 to 10000, each once"),
         ({"output": "jpeg"}, "output is 'jpeg'; allowed: augmented, cropped or frames"),
