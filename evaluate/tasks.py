@@ -45,6 +45,7 @@ from evaluate.features.store import Features
 from evaluate.finetune.clips import LabelledVideos
 from evaluate.finetune.finetune import FinetuneJob, finetune
 from evaluate.identity_check import COMPUTED_ON
+from evaluate.label_free import label_free
 from evaluate.measures import Measure
 from evaluate.request import Question, result_path, store_path
 from evaluate.retrieval import grid
@@ -160,7 +161,8 @@ class _Evaluation:
 
         def measure() -> dict[str, dict[str, Measure]]:
             stored = Features(self.store(subject))
-            return rows_of(lambda part: self.measure(stored, part))
+            scores = label_free(stored)
+            return rows_of(lambda part: self.measure(stored, part, scores))
 
         return on_first(measure)
 
@@ -173,7 +175,9 @@ class _Evaluation:
         extraction = Extraction(subject, protocol, self.dataset, self.device, workers)
         extract(self.store(subject), extraction, self.tell.videos, overwrite=self.overwrite)
 
-    def measure(self, stored: Features, parts: Parts) -> dict[str, Measure]:
+    def measure(
+        self, stored: Features, parts: Parts, scores: dict[str, float | None]
+    ) -> dict[str, Measure]:
         question, features, how = self.question, stored.features, (self.device, self.tell.fits)
         if question.task == "retrieval":
             rows = measures.retrieval_of(features, parts, question.centring, *how)
@@ -185,6 +189,7 @@ class _Evaluation:
             raise ValueError(f"There is no measure of the task {question.task!r}")
         for measure in rows.values():
             measure.details["features_by"] = stored.code
+            measure.details["label_free"] = scores
             measure.details["features_on"] = {
                 key: stored.attributes[key] for key in COMPUTED_ON if key in stored.attributes
             }

@@ -21,7 +21,7 @@ ROOMS = {
     ),
     "evaluate": (
         "errors counts disk_errors identity_check protocol split published results "
-        "encoders retrieval features probe finetune search measures request tasks pages"
+        "encoders retrieval features label_free probe finetune search measures request tasks pages"
     ),
 }
 ALLOWED = {

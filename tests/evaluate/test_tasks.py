@@ -14,12 +14,14 @@ from builder.decode.frames import FrameSettings
 from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_file, of_run
 from evaluate.errors import EvaluateError
+from evaluate.features.store import Features
 from evaluate.finetune.settings import load_recipe, protocol_for
+from evaluate.label_free import effective_rank, label_free, lidar
 from evaluate.pages import results
 from evaluate.probe.linear import Sgd
 from evaluate.probe.probe import ProbeSettings
 from evaluate.protocol import changed_protocol, protocol_of
-from evaluate.request import ON_THE_FLY, Question, result_path
+from evaluate.request import ON_THE_FLY, Question, result_path, store_path
 from evaluate.results import table
 from evaluate.tasks import evaluate
 from tests.evaluate.changed_videos import changed_videos
@@ -65,6 +67,18 @@ def test_a_result_carries_its_protocol_and_counts(subjects, tiny, dataset, task)
     assert "12 (train part)" in text and "4 (test part)" in text
     assert "0 of 16 source videos missing" in text
     assert "4 frames, stride 2, " in text and "layer last, average-pooled" in text
+
+
+def test_a_result_has_what_features_say_without_labels(subjects, tiny, dataset):
+    question = question_of("knn", tiny)
+    details = evaluate(question, subjects, dataset, CPU)["splits"]["1"]["details"]
+    for subject in (subjects.trained, subjects.untrained):
+        stored = Features(store_path(subjects, dataset.name, subject, question.protocol))
+        scores = details[subject.name]["label_free"]
+        assert scores == label_free(stored)
+        assert scores["effective_rank"] == pytest.approx(effective_rank(stored.features))
+        assert scores["lidar"] == lidar(stored.clip_features, stored.clip_video)
+    assert details["trained"]["label_free"] != details["untrained"]["label_free"]
 
 
 @pytest.mark.parametrize("task", ["retrieval", "linear", "knn"])

@@ -1,0 +1,102 @@
+"""Scores of features without labels, in float64. They know nothing of classes: whether one of them
+chooses the better of two networks has to be measured."""
+
+import numpy as np
+
+from evaluate.features.store import Features
+
+EPSILON = 1e-7  # RankMe's, of singular values as shares
+LIDAR_DELTA = 1e-4  # LiDAR's, added to the scatter within videos
+MOST = 10_000  # videos that are looked at, evenly spaced
+PAIRS = 2**14  # pairs of rows that uniformity is a mean over, at most
+UNIFORMITY = 2.0  # t of uniformity
+
+
+def label_free(stored: Features) -> dict[str, float | None]:
+    """All scores of a feature store; None where there is none, as of stores with one clip a
+    video."""
+    some = np.linspace(0, len(stored.features) - 1, min(MOST, len(stored.features))).astype(int)
+    clips = np.flatnonzero(np.isin(stored.clip_video, some))
+    features, video = stored.clip_features[clips], stored.clip_video[clips]
+    scores = {
+        "effective_rank": effective_rank(stored.features[some]),
+        "alignment": alignment(features, video),
+        "uniformity": uniformity(stored.features[some]),
+        "lidar": lidar(features, video),
+    }
+    return {name: score if np.isfinite(score) else None for name, score in scores.items()}
+
+
+def effective_rank(features: np.ndarray) -> float:
+    """RankMe (Garrido et al. 2023, arXiv 2210.02885, equation 1) of N x C features: the exponential
+    of the entropy of the singular values, taken as shares; 1 to min(N, C). They are not centred."""
+    rows = features.astype(np.float64)
+    squares = np.linalg.eigvalsh(rows.T @ rows)  # of singular values
+    return _exponential_of_entropy(np.sqrt(squares.clip(min=0)))
+
+
+def alignment(features: np.ndarray, video: np.ndarray) -> float:
+    """Mean squared distance of two clips of a video (Wang & Isola 2020, arXiv 2005.10242, section
+    4.1, alpha = 2), clips (N x C) L2-normalised, every video counting alike: 0 to 4; nan if no
+    video has two clips. `video`: int, N."""
+    rows = _units(features)
+    means = []
+    for of_video in _by_video(video):
+        if (count := len(of_video)) > 1:
+            total = rows[of_video].sum(axis=0)
+            squares = np.square(rows[of_video]).sum()
+            # The sum over pairs of |a - b|^2 is n sum |a|^2 - |sum a|^2.
+            means.append(2 * (count * squares - total @ total) / (count * (count - 1)))
+    return float(np.mean(means)) if means else float("nan")
+
+
+def uniformity(features: np.ndarray, seed: int = 0) -> float:
+    """Logarithm of the mean of exp(-2 |a - b|^2) over pairs of different rows (Wang & Isola 2020,
+    section 4.1, t = 2), L2-normalised: 0 if all are the same, less the more evenly they lie. All
+    pairs, or PAIRS drawn ones; nan for one row."""
+    rows, count = _units(features), len(features)
+    if count < 2:
+        return float("nan")
+    if count * (count - 1) // 2 <= PAIRS:
+        first, second = np.triu_indices(count, 1)
+    else:
+        rng = np.random.default_rng(seed)
+        first = rng.integers(count, size=PAIRS)
+        second = (first + rng.integers(1, count, size=PAIRS)) % count
+    distances = np.square(rows[first] - rows[second]).sum(axis=1)
+    return float(np.log(np.exp(-UNIFORMITY * distances).mean()))
+
+
+def lidar(features: np.ndarray, video: np.ndarray) -> float:
+    """LiDAR (Thilak et al. 2024, arXiv 2312.04000, section 3): the effective rank of the scatter
+    between videos, whitened by that between the clips of a video. N x C and int N; nan if no video
+    has two clips."""
+    rows = features.astype(np.float64)
+    of_videos = [of_video for of_video in _by_video(video) if len(of_video) > 1]
+    if not of_videos:
+        return float("nan")
+    means = np.stack([rows[of_video].mean(axis=0) for of_video in of_videos])
+    inside = np.concatenate(
+        [rows[of_video] - mean for of_video, mean in zip(of_videos, means, strict=True)]
+    )
+    within = inside.T @ inside / len(inside) + LIDAR_DELTA * np.eye(rows.shape[1])
+    values, vectors = np.linalg.eigh(within)
+    whitened = (means - means.mean(axis=0)) @ (vectors / np.sqrt(values))
+    return _exponential_of_entropy(np.square(np.linalg.svd(whitened, compute_uv=False)))
+
+
+def _exponential_of_entropy(values: np.ndarray) -> float:
+    shares = values / max(values.sum(), np.finfo(np.float64).tiny) + EPSILON
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _units(features: np.ndarray) -> np.ndarray:
+    rows = features.astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, 1.0)
+
+
+def _by_video(video: np.ndarray) -> list[np.ndarray]:
+    """The rows of each video."""
+    order = np.argsort(video, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(video[order])) + 1)
