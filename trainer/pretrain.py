@@ -27,6 +27,7 @@ from trainer.method.monitor import (
     neighbour_numbers,
     with_correlation,
 )
+from trainer.probing import Probing
 from trainer.run import checkpoint
 from trainer.run.log import TrainingLog
 from trainer.run.run_directory import note_launch
@@ -51,17 +52,19 @@ def train(
     device: torch.device,
     progress: Progress = silent,
     rank: Rank = ALONE,
+    probing: Probing | None = None,
 ) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint if the run has one. The last line of the log
-    comes back (from rank 0; the others write nothing). A signal to end is obeyed after the step
+    comes back (from rank 0; the others write nothing). `probing` changes nothing of the training,
+    it only adds figures to the log. A signal to end is obeyed after the step
     that it comes in, when that is saved. Raises TrainerError if the loss is no number any more or
     the embeddings collapse, and BuilderError if another process trains this run."""
     with Stop(alone=rank.world == 1) as stop, backends(settings.device, device):
         if rank.number:
-            return _loop(*_begin(run, settings, data, device, rank), progress, stop)
+            return _loop(*_begin(run, settings, data, device, rank), progress, stop, probing)
         with only_writer(run):
             note_launch(run)
-            return _loop(*_begin(run, settings, data, device, rank), progress, stop)
+            return _loop(*_begin(run, settings, data, device, rank), progress, stop, probing)
 
 
 def _begin(
@@ -75,7 +78,9 @@ def _begin(
     return Stepper(run, settings, data, state, network, total, rank, device), first
 
 
-def _loop(stepper: Stepper, first: int, progress: Progress, stop: Stop) -> dict[str, Any]:
+def _loop(
+    stepper: Stepper, first: int, progress: Progress, stop: Stop, probing: Probing | None
+) -> dict[str, Any]:
     run, settings, state, rank = stepper.run, stepper.settings, stepper.state, stepper.rank
     total, device = stepper.total, stepper.device
     milestones = checkpoint.milestones(total, settings.milestones)
@@ -90,10 +95,14 @@ def _loop(stepper: Stepper, first: int, progress: Progress, stop: Stop) -> dict[
                 break
             taken = stepper.take(done, chain((batch,), waiting))
             done, text = done + 1, ""
-            if done % settings.log_every == 0 or done == total:
+            probed = probing is not None and probing.is_due(done, total)
+            if done % settings.log_every == 0 or done == total or probed:
                 losses = with_correlation(taken.losses)
                 if log is not None:
                     numbers = _numbers(stepper, replace(taken, losses=losses), done - 1)
+                    if probing is not None and probed:
+                        with log.paused():
+                            numbers |= probing.look(state.model.encoder.backbone)
                     text = log.write(done, numbers, waiting.take_count())
                 with_speed = stepper.with_speed(done - 1)
                 stds = embedding_stds(taken.joint, settings.objective, with_speed)

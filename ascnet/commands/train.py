@@ -12,6 +12,7 @@ from ascnet.device import with_device
 from ascnet.options import gathered
 from ascnet.progress import ProgressBar
 from ascnet.said_once import Say, say_on
+from ascnet.training_probe import training_probe
 from builder.command_line import command_line
 from trainer.agreement import on_first
 from trainer.backbones.all_backbones import check_backbone, empty_backbone
@@ -24,6 +25,7 @@ from trainer.distributed import Rank, launch, restarts, together
 from trainer.errors import TrainerError
 from trainer.method.guards import must_be_finite
 from trainer.pretrain import train
+from trainer.probing import Probing
 from trainer.run.checkpoint import CONFIG_FILE, RUNS, list_checkpoints, newest_run
 from trainer.run.dry_run import data_text, forecast, must_be_computable, slow_on_a_cpu
 from trainer.run.run_directory import (
@@ -151,6 +153,12 @@ class SettingsChoice:
     is_flag=True,
     help="With --resume: ask the server, or run the command, that the run's config.toml names.",
 )
+@click.option(
+    "--probe-every",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Log recall@1 and a 10-nearest vote on held-out groups of the training videos.",
+)
 @with_device
 @click.option("--dry-run", is_flag=True, help="Say what would be trained and what it takes.")
 @gathered(choice=SettingsChoice, which=RunChoice)
@@ -160,6 +168,7 @@ def command(
     which: RunChoice,
     device: torch.device,
     dry_run: bool,
+    probe_every: int | None,
 ) -> None:
     """Train on the training videos of all data sets in SHARDS.
 
@@ -189,6 +198,9 @@ def command(
         if not (goes_on and run is not None and list_checkpoints(run)):
             _check_init(settings, say)
         must_be_shareable(settings, data, rank.world)
+        probing = None
+        if probe_every is not None:
+            probing = training_probe(probe_every, settings, data, rank_device)
         if dry_run:
             say(recipe_file.dump(settings))
             say(data_text(settings, data))
@@ -207,7 +219,7 @@ def command(
         if slow:
             say(slow)
         say(_begin_text(run, settings, len(data.videos), device, rank, goes_on))
-        last = _train(run, settings, data, rank_device, rank)
+        last = _train(run, settings, data, rank_device, rank, probing)
         if last:
             say(
                 f"{run}: {last['step']} steps, loss {last['loss']:.3f}, std of the embeddings "
@@ -224,12 +236,17 @@ def _started(run: Path | None, settings: Config, data: TrainingSet, ranks: int) 
 
 
 def _train(
-    run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank
+    run: Path,
+    settings: Config,
+    data: TrainingSet,
+    device: torch.device,
+    rank: Rank,
+    probing: Probing | None,
 ) -> dict[str, Any]:
     """The last line of the log."""
     try:
         with ProgressBar("training", "steps") as progress:
-            return train(run, settings, data, device, progress, rank)
+            return train(run, settings, data, device, progress, rank, probing)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(_stopped_text(run)) from error
     except torch.OutOfMemoryError as error:

@@ -109,6 +109,13 @@ def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
             note="Share whose label or source is that of the clip; training uses no label.",
             digits=1,
         ),
+        chart(
+            "Held-out groups of the training videos",
+            {"probe_recall@1": "recall@1", "probe_knn@10": "vote of 10 nearest"},
+            " %",
+            note="Training uses no label; these figures do.",
+            digits=1,
+        ),
         chart("Throughput", {"clips_per_second": "clips/s"}, " clips/s", digits=0),
         chart("Data wait", {"data_wait": "share of the time"}, " %", digits=1),
     ]

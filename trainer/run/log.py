@@ -5,7 +5,8 @@ import logging
 import os
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ class TrainingLog:
                 self._events.add_scalar(name, value, step)
         return in_words(line)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile does not count as training."""
+        began = time.perf_counter()
+        yield
+        passed = time.perf_counter() - began
+        self._since, self._began = self._since + passed, self._began + passed
+
     def _hours_in_all(self, step: int, now: float) -> float | None:
         """What the whole run takes at the pace of this process; None while that is unknown."""
         done = step - self._first
@@ -96,6 +105,8 @@ def in_words(line: dict[str, Any]) -> str:
     words = [f"{name} {100 * a:.0f}/{s:.0%}" for name, (a, s) in shares.items()]
     if line["speed_told"] is not None:  # None where all embeddings are one point
         words.append(f"speed told {line['speed_told']:.0%}")
+    if "probe_recall@1" in line:
+        words.append(f"recall@1 {line['probe_recall@1']:.0%} of held-out groups")
     words += [
         f"loss {line['loss']:.3f}",
         f"ACP {line['loss_appearance']:.3f}",
