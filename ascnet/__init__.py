@@ -6,6 +6,7 @@ The public Python API; everything loads when it is first used, so `import ascnet
     ascnet.load_backbone("runs/...")        a trained 3D-CNN, of a run or of a file of weights
     ascnet.open_features("runs/.../x.h5")   features of videos and clips, as arrays
     ascnet.clip_batches("shards/ucf101")    batches of clips for a training script of your own
+    ascnet.Encoder(module, frames, size)    an encoder of your own, for --encoder FILE.py:NAME
 
 docs/tour.md shows them at work. What a user can mend is raised as builder.errors.BuilderError,
 trainer.errors.TrainerError or evaluate.errors.EvaluateError, each a sentence or two.
@@ -19,11 +20,21 @@ if TYPE_CHECKING:
 
     from ascnet.shards import Shards
     from evaluate.features.store import Features
+    from evaluate.own_encoder import Encoder as Encoder
     from trainer.backbones.base import Backbone
     from trainer.data.clip_batches import ClipBatches
     from trainer.data.clip_dataset import ClipDataset
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`Encoder`, which needs torch."""
+    if name == "Encoder":
+        from evaluate.own_encoder import Encoder
+
+        return Encoder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def open_shards(folder: str | Path) -> "Shards":

@@ -5,7 +5,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from builder.printable import printable
-from evaluate.encoders import TRAINED, Subject, Subjects, folder_of, of_file, of_run
+from evaluate.encoders import (
+    TRAINED,
+    Subject,
+    Subjects,
+    folder_of,
+    folder_of_encoder,
+    of_encoder,
+    of_file,
+    of_run,
+)
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
 from evaluate.protocol import Protocol
@@ -21,32 +30,53 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """The encoder of a run, or of a file of weights.
+    """The encoder of a run, of a file of weights, or of somebody's own file.
 
     Attributes:
+        encoder_file: FILE.py:NAME
         backbone: of a file; None: the one that fits
         recipe: of a file, whose clips it takes; None: the one that fits
     """
 
     run: Path | None = None
     weights: Path | None = None
+    encoder_file: str | None = None
     backbone: str | None = None
     recipe: str | None = None
 
     def or_default(self, store: Path | None = None) -> "EncoderChoice":
         """If none is named, that of the run that a store lies in, else of the newest one."""
-        named = self.run is not None or self.weights is not None
-        return self if named else replace(self, run=default_run(store))
+        return self if self.named else replace(self, run=default_run(store))
+
+    @property
+    def named(self) -> dict[str, Path | str]:
+        """What is named, by its option."""
+        options = {"--run": self.run, "--weights": self.weights, "--encoder": self.encoder_file}
+        return {option: value for option, value in options.items() if value is not None}
+
+    @property
+    def folder(self) -> Path:
+        """Where its stores and results are."""
+        if self.encoder_file is not None:
+            return folder_of_encoder(self.encoder_file, RUNS)
+        folder = folder_of(self.weights, RUNS) if self.weights is not None else self.run
+        assert folder is not None
+        return folder
 
     def subjects(self) -> Subjects:
-        """Raises TrainerError if there is none, and EvaluateError if both are named, or neither, or
-        if what is of a file is said of a run."""
-        if (self.run is None) == (self.weights is None):
-            raise EvaluateError("Name one encoder: a run (--run) or a file of weights (--weights).")
+        """Raises TrainerError if there is none, and EvaluateError if several are named, or none, or
+        if what is of a file of weights is said of another."""
+        if len(self.named) != 1:
+            raise EvaluateError(
+                "Name one encoder: a run (--run), a file of weights (--weights) or one of your own "
+                "(--encoder)."
+            )
         if (self.backbone or self.recipe) and self.weights is None:
             raise EvaluateError(
                 "--backbone and --recipe go with --weights; a run has its own backbone and recipe."
             )
+        if self.encoder_file is not None:
+            return of_encoder(self.encoder_file, RUNS)
         if self.run is not None:
             return of_run(self.run)
         assert self.weights is not None
@@ -78,8 +108,7 @@ def default_run(store: Path | None = None) -> Path:
 def newest_store(encoder: EncoderChoice) -> Path:
     """The newest finished store of trained features of a run, or of a file of weights. Raises
     EvaluateError if there is none."""
-    folder = folder_of(encoder.weights, RUNS) if encoder.weights is not None else encoder.run
-    assert folder is not None
+    folder = encoder.folder
     stores = [
         path
         for path in (folder / "features").glob("*.h5")
@@ -122,8 +151,8 @@ def subject_of(store: Features, subjects: Subjects, source: str) -> Subject:
         made_with = f"{name} {theirs.get(name)}, and {source} has {ours[name]}"
     raise EvaluateError(
         f"{printable(str(store.path))} was made with {made_with}: features of two encoders cannot "
-        "be compared. Name the run or the file it was made with (--run, --weights), or make the "
-        "store anew with `ascnet embed ... --overwrite`."
+        "be compared. Name the run or the file it was made with (--run, --weights, --encoder), or "
+        "make the store anew with `ascnet embed ... --overwrite`."
     )
 
 

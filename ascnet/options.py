@@ -51,7 +51,8 @@ def _taken(kind: type, values: dict[str, Any]) -> Any:
 
 
 def with_weights(command: Function) -> Function:
-    """A file of weights in place of a run: --weights, --backbone and --recipe."""
+    """What may stand in place of a run: a file of weights (--weights, --backbone and --recipe), or
+    an encoder of one's own (--encoder)."""
     options = (
         click.option(
             "--weights",
@@ -62,7 +63,20 @@ def with_weights(command: Function) -> Function:
         click.option(
             "--recipe", help="With --weights: whose clips to take.  [default: the one that fits]"
         ),
+        with_encoder_file,
     )
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def with_encoder_file(command: Function) -> Function:
+    """--encoder: somebody's own network in place of a run."""
+    option = click.option(
+        "--encoder",
+        "encoder_file",
+        metavar="FILE.py:NAME",
+        help="An encoder of your own in place of a run: run this Python file, and take what its "
+        "function NAME returns, an ascnet.Encoder (docs/extending.md).",
+    )
+    return option(command)

@@ -1,25 +1,29 @@
-"""Encoders under test: the one of a run or of a file of weights, and its untrained twin."""
+"""Encoders under test: of a run, of a file of weights or of somebody's own file, and the untrained
+twin."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from evaluate.encoder_file import LoadedEncoder, load_encoder, parse, weights_sha256
 from evaluate.errors import EvaluateError
+from evaluate.own_encoder import EncoderNetwork
 from trainer.backbones.all_backbones import make_backbone
-from trainer.backbones.base import Backbone
 from trainer.config import recipe_file
-from trainer.config.settings import Config
+from trainer.config.settings import Config, Data, Evaluate, Model
 from trainer.pretrain import make_model
 from trainer.run.checkpoint import load_backbone
 from trainer.run.run_directory import record_of
 from trainer.weights.load import backbone_from_file, load_weights
 
 TRAINED, UNTRAINED = "trained", "untrained"
+ENCODER_RECIPE = "encoder"  # what stands for a recipe where a file says what the clips are
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,12 @@ class Subject:
 
     Attributes:
         name: TRAINED or UNTRAINED
+        backbone: clips, float32 N x 3 x T x S x S, to a map N x C x T' x H' x W'
         facts: where its weights come from; part of a store's identity
     """
 
     name: str
-    backbone: Backbone
+    backbone: nn.Module
     facts: dict[str, str | int]
 
 
@@ -41,14 +46,15 @@ class Subjects:
     """What is evaluated, and where the results go.
 
     Attributes:
-        start: makes the one of `untrained`
-        settings: of the run; for a file of weights those of the recipe it is tested with
+        start: makes the one of `untrained`; None: there is none
+        settings: of the run; for a file of weights those of the recipe it is tested with, for an
+            encoder file what it says of its clips
         folder: features/ and results/ are below it
         record: of a run: code, shards and counts it was trained on; else the file
     """
 
     trained: Subject
-    start: Callable[[], Subject]
+    start: Callable[[], Subject] | None
     settings: Config
     folder: Path
     record: dict[str, Any]
@@ -57,7 +63,14 @@ class Subjects:
     def untrained(self) -> Subject:
         """A run's network as its training began; for a file of weights, one with fresh weights.
         Raises EvaluateError if a run began with a file that is gone, or was changed."""
+        if self.start is None:
+            raise EvaluateError("This encoder names no untrained network, so there is no baseline.")
         return self.start()
+
+    @property
+    def are_of_a_run(self) -> bool:
+        """Whether it is known what they were trained on."""
+        return "shards" in self.record
 
 
 def of_run(run: Path) -> Subjects:
@@ -77,7 +90,7 @@ def of_run(run: Path) -> Subjects:
     return Subjects(subject, start, settings, run, record)
 
 
-def _load_start(backbone: Backbone, path: Path, digest: str | None) -> str:
+def _load_start(backbone: nn.Module, path: Path, digest: str | None) -> str:
     """Load what training began with; its sha256 comes back."""
     if not path.is_file() or sha256(path.read_bytes()).hexdigest() != digest:
         raise EvaluateError(
@@ -106,6 +119,45 @@ def of_file(path: Path, backbone: str | None, recipe: str | None, runs: Path) ->
     return Subjects(subject, start, settings, folder_of(path, runs), record)
 
 
+def of_encoder(text: str, runs: Path) -> Subjects:
+    """The encoder that FILE.py:NAME gives, which runs that file, and its untrained twin if it names
+    one. Results go to `folder_of_encoder`. Raises EvaluateError as `load_encoder` does."""
+    loaded = load_encoder(text)
+    encoder = loaded.encoder
+    settings = Config(
+        recipe=ENCODER_RECIPE,
+        data=Data(frames=encoder.frames, size=encoder.size, fps=encoder.fps),
+        model=Model(backbone=loaded.title),
+        evaluate=Evaluate(stride=encoder.stride),
+    )
+
+    def subject(name: str, module: nn.Module) -> Subject:
+        network = EncoderNetwork(module, encoder, loaded.title, loaded.file)
+        made = _subject(name, network, settings, weights_sha256(module))
+        return replace(made, facts=made.facts | _facts_of(loaded))
+
+    untrained = encoder.untrained
+    start = None if untrained is None else lambda: subject(UNTRAINED, untrained)
+    record = {"encoder": f"{loaded.file.resolve()}:{loaded.name}"}
+    record["source_sha256"] = loaded.source_sha256
+    folder = folder_of_encoder(text, runs)
+    return Subjects(subject(TRAINED, encoder.module), start, settings, folder, record)
+
+
+def _facts_of(loaded: LoadedEncoder) -> dict[str, str | int]:
+    return {
+        "source_sha256": loaded.source_sha256,
+        "input": loaded.encoder.input_text,
+        "output": loaded.encoder.output_text,
+    }
+
+
+def folder_of_encoder(text: str, runs: Path) -> Path:
+    """Where what is made with FILE.py:NAME goes."""
+    path, name = parse(text)
+    return runs / f"encoder-{path.stem}-{name}"
+
+
 def folder_of(weights: Path, runs: Path) -> Path:
     """Where what is made with a file of weights goes."""
     return runs / f"weights-{weights.stem}"
@@ -120,7 +172,7 @@ def recipe_for(backbone: str) -> str:
 
 
 def _subject(
-    name: str, backbone: Backbone, settings: Config, checkpoint: str, step: int = 0
+    name: str, backbone: nn.Module, settings: Config, checkpoint: str, step: int = 0
 ) -> Subject:
     facts: dict[str, str | int] = {"encoder": name, "checkpoint_sha256": checkpoint, "step": step}
     facts |= {"recipe": settings.recipe, "seed": settings.seed}

@@ -76,6 +76,8 @@ def seen_text(trained_on: dict[str, Any]) -> str:
 def _baseline(result: dict[str, Any]) -> str:
     if "weights" in result["trained_on"]:
         return "untrained: the same network with fresh weights"
+    if "encoder" in result["trained_on"]:
+        return "untrained: the network that the file names so"
     return "untrained: the network as training began"
 
 

@@ -304,7 +304,7 @@ def _trained_on(subjects: Subjects, dataset: ShardDataset, parts: list[Parts]) -
     """The run's record of its data, and whether its training saw tested videos, and how many: None
     where nobody knows, as of a file of weights."""
     record = subjects.record
-    if "weights" in record:
+    if not subjects.are_of_a_run:
         return dict(record) | {"test_videos_seen": None}
     split = subjects.settings.data.split
     seen = seen_by(subjects.folder, record, split, dataset)

@@ -129,7 +129,7 @@ def command(
                 say(small)
             extraction = Extraction(subjects.trained, protocol, dataset, rank_device)
             embedding.fill(extraction, store, told, overwrite=overwrite)
-        say(on_first(lambda: _end_text(Features(store), protocol)))
+        say(on_first(lambda: _end_text(Features(store), protocol, encoder)))
 
 
 def _built(
@@ -151,15 +151,19 @@ def _built(
     return dataset.folder, store
 
 
-def _end_text(features: Features, protocol: Protocol) -> str:
+def _end_text(features: Features, protocol: Protocol, encoder: EncoderChoice) -> str:
     clips = (
         f"a clip about every {protocol.every:g} s" if protocol.every else f"{protocol.clips} each"
+    )
+    # A run is found by the store that lies in it.
+    others = "".join(
+        f" {option} {quoted(value)}" for option, value in encoder.named.items() if option != "--run"
     )
     return (
         f"{printable(str(features.path))}: {counted(len(features.names), 'video')}, "
         f"{counted(len(features.clip_video), 'clip')} ({clips}), "
         f"{features.features.shape[1]} features a clip\n"
-        f"  ascnet search QUERY.mp4 --store {quoted(features.path)}"
+        f"  ascnet search QUERY.mp4 --store {quoted(features.path)}{others}"
     )
 
 

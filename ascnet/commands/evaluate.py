@@ -51,7 +51,7 @@ class DataChoice:
         """Raises EvaluateError if one is missing. `scratch`: for what is said of those that are
         streamed."""
         shards = self.shards
-        if shards is None and "weights" in subjects.record:
+        if shards is None and not subjects.are_of_a_run:
             shards = "shards"
         datasets = datasets_at(shards, scratch) if shards else _local(subjects.folder)
         known: dict[str, ShardDataset] = {}
@@ -144,7 +144,7 @@ class QuestionChoice:
             centring=self.centring if task in ("retrieval", "knn") else CENTRINGS[0],
             probe=ProbeSettings(standardise=not self.raw, solver=self.probe),
             finetune=finetune,
-            baseline=not self.no_baseline,
+            baseline=not self.no_baseline and subjects.start is not None,
         )
 
 
@@ -165,7 +165,7 @@ class QuestionChoice:
     "--shards",
     metavar="PLACE",
     help="Data sets to evaluate on: a folder of one or of several, or one that is streamed (a URL, "
-    "or 'pipe:COMMAND {}').  [default: what the run was trained on; with --weights shards/]",
+    "or 'pipe:COMMAND {}').  [default: what the run was trained on; without a run shards/]",
 )
 @click.option(
     "--dataset", "names", multiple=True, help="Of these data sets only; may be given several times."

@@ -11,7 +11,7 @@ import torch
 from ascnet import embedding
 from ascnet.device import with_device
 from ascnet.encoders import EncoderChoice, newest_store, protocol_in, subject_of
-from ascnet.options import gathered
+from ascnet.options import gathered, with_encoder_file
 from ascnet.text import counted
 from builder.atomic import write_atomically
 from builder.printable import printable
@@ -65,6 +65,7 @@ class SearchChoice:
 @click.option("--weights", type=click.Path(path_type=Path), help="Or the file of weights.")
 @click.option("--backbone", help="With --weights.  [default: the one that fits]")
 @click.option("--recipe", help="With --weights.  [default: the one that the store names]")
+@with_encoder_file
 @click.option(
     "--centring",
     type=click.Choice(SEARCH_CENTRINGS),
@@ -100,7 +101,8 @@ def command(
     protocol = protocol_in(gallery)
     if encoder.weights is not None and encoder.recipe is None:
         encoder = replace(encoder, recipe=str(gallery.attributes["recipe"]))
-    subject = subject_of(gallery, encoder.subjects(), str(encoder.run or encoder.weights))
+    subjects = encoder.subjects()
+    subject = subject_of(gallery, subjects, " ".join(map(str, encoder.named.values())))
     with tempfile.TemporaryDirectory() as scratch:
         clips = embedding.query_features(query, gallery, subject, protocol, device, Path(scratch))
         centre = centre_of(gallery, choice.centring)

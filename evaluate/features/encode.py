@@ -11,9 +11,9 @@ from torch import nn
 from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
 from evaluate.features.batches import Batching
+from evaluate.own_encoder import EncoderNetwork
 from evaluate.protocol import LAST, Protocol, clips_of
 from trainer.agreement import all_say
-from trainer.backbones.base import Backbone
 from trainer.data.augment import square_crop
 from trainer.data.clip_reader import ClipBatch, ClipReader, read_batches
 from trainer.data.clip_sampler import ClipRequest
@@ -47,13 +47,15 @@ class Pooled(nn.Module):
     """A backbone with one feature vector a clip: its map, or that of one of its layers, pooled over
     time and space."""
 
-    def __init__(self, backbone: Backbone, layer: str = LAST, pooling: str = "average") -> None:
+    def __init__(self, backbone: nn.Module, layer: str = LAST, pooling: str = "average") -> None:
         """Raises EvaluateError if the backbone has no such layer."""
         super().__init__()
         self.backbone = backbone
         self._pool = torch.mean if pooling == "average" else torch.amax
         self._name = layer
-        self._layer = None if layer == LAST else _layer(backbone, layer)
+        # Names are those that the network's author gave.
+        named = backbone.module if isinstance(backbone, EncoderNetwork) else backbone
+        self._layer = None if layer == LAST else _layer(named, layer)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """float32, N x 3 x T x S x S to N x channels. Raises EvaluateError if what the layer says
@@ -86,7 +88,7 @@ class Pooled(nn.Module):
             return int(self(clip).shape[1])
 
 
-def _layer(backbone: Backbone, name: str) -> nn.Module:
+def _layer(backbone: nn.Module, name: str) -> nn.Module:
     modules: dict[str, nn.Module] = dict(backbone.named_modules())
     if name in modules and name:
         return modules[name]
@@ -100,9 +102,11 @@ def _layer(backbone: Backbone, name: str) -> nn.Module:
 
 
 def to_device(network: nn.Module, device: torch.device) -> None:
-    """On the device, in evaluation mode, laid out for 3-D convolutions."""
+    """On the device, in evaluation mode, laid out for 3-D convolutions; an encoder of somebody
+    else keeps its own layout."""
     network.to(device).eval()
-    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if not any(isinstance(module, EncoderNetwork) for module in network.modules()):
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 def encode(

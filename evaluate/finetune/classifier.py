@@ -9,7 +9,6 @@ from evaluate.features.encode import Pooled, to_device
 from evaluate.finetune.joint_dropout import JointDropout
 from evaluate.finetune.settings import FinetuneSettings
 from evaluate.protocol import LAST, Protocol
-from trainer.backbones.base import Backbone
 from trainer.distributed import world
 from trainer.sync_batch_norm import synchronise
 
@@ -27,7 +26,7 @@ class Classifier(nn.Module):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: nn.Module,
         classes: int,
         protocol: Protocol,
         device: torch.device,

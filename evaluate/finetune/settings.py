@@ -50,6 +50,7 @@ _STANDS_FOR = {
     "r3d18-tclr": "r3d18",
 }
 _FALLBACK = "ucf101"  # whose recipes are taken for data sets that have none
+_ENCODER = "encoder"  # for networks that are no backbone of ours
 
 
 @dataclass(frozen=True)
@@ -179,13 +180,14 @@ def recipes() -> list[str]:
 def recipe_for(dataset: str, backbone: str, frozen: bool) -> str:
     """The recipe that fits: `demo` or `demo-linear` for the backbone that is made for CPUs,
     `linear` for any other that stays frozen, else that of the data set and the backbone. A data
-    set without one of its own gets UCF-101's."""
+    set without one of its own gets UCF-101's, somebody's own encoder `encoder`."""
     if backbone == _TINY:
         return "demo-linear" if frozen else "demo"
     if frozen:
         return "linear"
     net = _STANDS_FOR.get(backbone, backbone)
-    return name if (name := f"{dataset}-{net}") in recipes() else f"{_FALLBACK}-{net}"
+    fitting = (f"{dataset}-{net}", f"{_FALLBACK}-{net}")
+    return next((name for name in fitting if name in recipes()), _ENCODER)
 
 
 def load_recipe(name: str, assignments: tuple[str, ...] = (), prefix: str = "") -> FinetuneSettings:

@@ -157,13 +157,16 @@ def _commands(run: Path, is_run: bool, tables: list[results.Table]) -> dict[str,
     """What makes the parts that may be missing; "" where the command is not known: of weights that
     no result names."""
     weights = next((table.weights for table in tables if table.weights), "")
+    encoder = next((table.encoder for table in tables if table.encoder), "")
     what = ("--run", run) if is_run else ("--weights", weights)
+    if encoder:
+        what = ("--encoder", encoder)
     return {
         "train": command_line("ascnet", "train", "--run", run, "--resume"),
         "report": command_line("ascnet", "report", run),
         **{
             task: command_line("ascnet", "evaluate", "--task", task, *what)
-            if is_run or weights
+            if is_run or weights or encoder
             else ""
             for task in ("retrieval", "linear")
         },

@@ -64,7 +64,8 @@ class Table:
         by_split: where there are several
         counts: a sentence
         left_out: why no published rows stand here
-        weights: the file that was measured; "": a run
+        weights: the file of weights that was measured; "": none
+        encoder: FILE.py:NAME that was measured; "": none
         predictions: for the splits that have any
         leads: whether it is the first of its task and data set
     """
@@ -84,6 +85,7 @@ class Table:
     chart: Chart | None
     left_out: str = ""
     weights: str = ""
+    encoder: str = ""
     predictions: list[Predictions] = field(default_factory=list)
     leads: bool = True
 
@@ -94,11 +96,13 @@ class Table:
 
     def source(self, row: EncoderRow) -> str:
         """Where the figures of one of our rows come from."""
-        if row.encoder.startswith(_ENCODERS[1]):
-            # A run may have begun with --init.
-            fresh = "a network with fresh weights"
-            return fresh if self.weights else "the network as training began"
-        return "these weights" if self.weights else "this run"
+        # A run may have begun with --init.
+        trained, untrained = "this run", "the network as training began"
+        if self.weights:
+            trained, untrained = "these weights", "a network with fresh weights"
+        elif self.encoder:
+            trained, untrained = "this encoder", "the network before it learnt"
+        return untrained if row.encoder.startswith(_ENCODERS[1]) else trained
 
     @property
     def headline(self) -> tuple[str, str, str]:
@@ -192,6 +196,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         chart=_recall_chart(columns, rows),
         left_out=left_out,
         weights=str(trained_on.get("weights") or ""),
+        encoder=str(trained_on.get("encoder") or ""),
         predictions=[] if factor else _predictions(file, result, splits),
     )
 
