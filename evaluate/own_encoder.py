@@ -171,7 +171,7 @@ class EncoderNetwork(nn.Module):
             ) from error
         self._must_be_right(output, len(clips))
         if self.training and torch.is_grad_enabled() and not output.requires_grad:
-            self._must_be_frozen()
+            self._must_pass_gradients()
         if self._gives == "map":
             features: torch.Tensor = output
         elif self._gives == "features":
@@ -196,7 +196,7 @@ class EncoderNetwork(nn.Module):
             f"may be {', '.join(f'{name}: {shape}' for name, shape in SHAPES.items())})."
         )
 
-    def _must_be_frozen(self) -> None:
+    def _must_pass_gradients(self) -> None:
         if any(parameter.requires_grad for parameter in self.module.parameters()):
             raise EvaluateError(
                 f"{self._name} gives features without gradients, so it cannot be fine-tuned: "
