@@ -1,5 +1,7 @@
+import re
 import threading
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from trainer.distributed import ALONE
 from trainer.errors import TrainerError
 from trainer.random_streams import AUGMENTATION, torch_seed
 
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "extending.md"
 SMALL = {"frames": 4, "strides": (1, 2), "clips": 2, "size": 16, "batch": 4, "workers": 1}
 
 
@@ -148,3 +151,30 @@ def test_labels_are_those_of_the_videos(shards):
         {(name, int(label)) for name, label in zip(names, batch.labels, strict=True)}
     ) == len(set(names))
     assert np.all(batch.labels.numpy() >= 0)
+
+
+def test_the_training_script_of_the_page_goes_on_where_it_was_stopped(
+    shards, tmp_path, monkeypatch, capsys
+):
+    text = PAGE.read_text(encoding="utf-8")
+    (code,) = (c for c in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if "STEPS" in c)
+    for large, small in (
+        ("shards/ucf101", str(shards)),
+        ("frames=16", "frames=4"),
+        ("size=112", "size=16, workers=1"),
+        ("STEPS, BATCH, STATE = 2000, 32,", "STEPS, BATCH, STATE = 4, 4,"),
+        ('"r3d18"', '"r3d-tiny"'),
+    ):
+        assert large in code
+        code = code.replace(large, small)
+    states = {}
+    for name, lengths in (("whole", (4,)), ("resumed", (2, 4))):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        for steps in lengths:
+            torch.manual_seed(0)
+            exec(code.replace("= 4, 4,", f"= {steps}, 4,"), {})
+        states[name] = torch.load("supervised.pt", weights_only=True)
+    assert "step 4: loss " in capsys.readouterr().out
+    whole, resumed = states["whole"]["network"], states["resumed"]["network"]
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
