@@ -1,12 +1,14 @@
 """Figures from stored features: one function for each task."""
 
-from dataclasses import dataclass
+import statistics
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from builder.progress import Progress
+from evaluate.probe.few_labels import ALL_LABELS, COLUMNS, few_label_accuracy, pool_of
 from evaluate.probe.probe import LabelledFeatures, ProbeSettings, linear_probe
 from evaluate.retrieval.cosine import Pair
 from evaluate.retrieval.knn import NUMBERS, knn_accuracy
@@ -24,10 +26,12 @@ class Measure:
     Attributes:
         figures: percent; None: there is none
         details: what was chosen; `predictions`: a label for each test video
+        spread: standard deviation (n - 1) of a figure that is a mean over draws
     """
 
     figures: dict[str, float | None]
     details: dict[str, Any]
+    spread: dict[str, float | None] = field(default_factory=dict)
 
 
 def retrieval_of(
@@ -94,13 +98,48 @@ def linear_of(
     """top-1 and top-5 of a linear classifier on the features."""
     if not len(parts.test):
         return Measure({"top1": None, "top5": None}, {"predictions": []})
-    train, test = (
-        LabelledFeatures(features[part], parts.labels[part], parts.groups[part].tolist())
-        for part in (parts.train, parts.test)
-    )
+    train, test = (_labelled(features, parts, part) for part in (parts.train, parts.test))
     result = linear_probe(train, test, settings, device, progress)
     details: dict[str, Any] = result.numbers() | {"predictions": result.predictions.tolist()}
     return Measure({name: details.pop(name) for name in ("top1", "top5")}, details)
+
+
+def fewshot_of(
+    features: np.ndarray,
+    parts: Parts,
+    settings: ProbeSettings,
+    device: torch.device,
+    progress: Progress,
+) -> Measure:
+    """top-1 of logistic regressions on few labelled videos, mean over the draws, and that of a
+    linear probe of all that can be drawn, which chooses its penalty as `linear_of` does."""
+    pool = pool_of(parts)
+    figures: dict[str, float | None] = dict.fromkeys(COLUMNS)
+    details: dict[str, Any] = {"left_out_of_draws": [*pool.left_out, *pool.amounts()[1]]}
+    if not len(pool.test):
+        return Measure(figures, details)
+    accuracy = few_label_accuracy(features, pool, settings.standardise, device, progress)
+    fits = sum(map(len, accuracy.values()))
+
+    def after_draws(done: int, total: int, text: str) -> None:
+        progress(fits + done, fits + total, text)
+
+    train, test = (_labelled(features, parts, part) for part in (pool.train, pool.test))
+    whole = linear_probe(train, test, settings, device, after_draws)
+    spread: dict[str, float | None] = {n: statistics.stdev(d) for n, d in accuracy.items()}
+    figures |= {name: statistics.fmean(draws) for name, draws in accuracy.items()}
+    figures[ALL_LABELS] = whole.top1
+    details |= {
+        "draws": accuracy,
+        "penalty": whole.penalty,
+        "penalty_from": whole.penalty_from,
+    }
+    return Measure(figures, details, spread)
+
+
+def _labelled(features: np.ndarray, parts: Parts, positions: np.ndarray) -> LabelledFeatures:
+    groups = parts.groups[positions].tolist()
+    return LabelledFeatures(features[positions], parts.labels[positions], groups)
 
 
 def knn_of(

@@ -7,12 +7,14 @@ from typing import Any
 from evaluate.encoders import Subject, Subjects
 from evaluate.finetune import settings as finetune_settings
 from evaluate.finetune.settings import FinetuneSettings, protocol_for, train_protocol
+from evaluate.probe.few_labels import AMOUNTS, DRAWS, SEED, C
 from evaluate.probe.probe import ProbeSettings
 from evaluate.protocol import Protocol, protocol_of
 from evaluate.retrieval.knn import TEMPERATURE
 
-TASKS = ("retrieval", "linear", "knn", "finetune")
+TASKS = ("retrieval", "linear", "knn", "fewshot", "finetune")
 ON_THE_FLY = "linear-on-the-fly"
+_PROBED = ("linear", "fewshot")  # by a linear classifier on stored features
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,16 @@ class Question:
     def choices(self, subjects: Subjects) -> dict[str, Any]:
         """Every choice that the figures rest on."""
         of_features = self.task in ("retrieval", "knn")
+        drawn = {"amounts": [a.name for a in AMOUNTS], "draws": DRAWS, "seed": SEED, "C": C}
         return {
             **subjects.trained.facts,
             **asdict(self.protocol),
             "comparison": self._comparison(),
             "centring": self.centring if of_features else None,
             "temperature": TEMPERATURE if self.task == "knn" else None,
-            "probe": asdict(self.probe) if self.task == "linear" else None,
+            "probe": asdict(self.probe) if self.task in _PROBED else None,
             "classifier": asdict(self.finetune) if self.finetune else None,
+            **({"labels": drawn} if self.task == "fewshot" else {}),
         }
 
     def _comparison(self) -> str:
@@ -64,8 +68,11 @@ class Question:
             layers = "a linear layer on the frozen network" if how.frozen else "the whole network"
             chosen = "last epoch" if how.choose == "last" else "best epoch on held-out groups"
             return f"{layers} trained with recipe {how.recipe}, {chosen}, logits averaged"
+        features = "standardised features" if self.probe.standardise else "features"
+        if self.task == "fewshot":
+            all_labels = "of all labels: penalty chosen on held-out groups of the train part"
+            return f"logistic regression on {features}, C = {C:g}; {all_labels}"
         if self.task == "linear":
-            features = "standardised features" if self.probe.standardise else "features"
             if self.probe.solver == "sgd":
                 return f"linear layer after batch norm on {features}, by SGD, last epoch"
             return (
@@ -88,7 +95,7 @@ def result_path(
         changes["centring"] = question.centring.replace(" ", "-")
     if not question.baseline:
         changes["baseline"] = "none"
-    if question.task == "linear":
+    if question.task in _PROBED:
         probe, usual = question.probe, ProbeSettings()
         for key in ("solver", "standardise"):
             if getattr(probe, key) != getattr(usual, key):

@@ -12,6 +12,7 @@ TITLES = {
     "linear": "Linear probe",
     "linear-on-the-fly": "Linear probe on augmented clips",
     "knn": "k nearest neighbours vote",
+    "fewshot": "Few labels",
     "finetune": "Fine-tuning",
 }
 
@@ -49,6 +50,7 @@ def _caption(result: dict[str, Any]) -> str:
     crop = "centre crop" if p["crops"] == 1 else f"{p['crops']} crops"
     lines = [
         *_counts(result),
+        *([f"  {drawn_text(result)}"] if result["task"] == "fewshot" else []),
         f"  {how} x {p['frames']} frames, stride {p['stride']}, {crop} {p['size']}, "
         f"layer {p['layer']}, {p['pooling']}-pooled; {p['comparison']}",
         f"  {p['backbone']}, recipe {p['recipe']}, seed {p['seed']}, step {p['step']}"
@@ -61,6 +63,15 @@ def _caption(result: dict[str, Any]) -> str:
     elif result["trained_on"]["test_videos_seen"]:
         lines.append(f"  {seen_text(result['trained_on'])}")
     return "\n".join(lines)
+
+
+def drawn_text(result: dict[str, Any]) -> str:
+    """What the columns of few labels are, and what their spread is over."""
+    draws = (result["protocol"].get("labels") or {}).get("draws", "?")
+    means = f"mean of {draws} draws of labelled videos, by source recording"
+    if len(result["splits"]) > 1:
+        return f"columns: videos of each class, or share of the labels; {means}, ± over the splits"
+    return f"columns: videos of each class, or share of the labels; {means}, ± over the draws"
 
 
 def seen_text(trained_on: dict[str, Any]) -> str:
@@ -115,6 +126,8 @@ def not_counted(split: dict[str, Any], tested: str) -> list[str]:
                 f"{row}: {left} of {len(details['predictions'])} {tested} left out: no video of "
                 "their class is left in the gallery"
             )
+        drawn = (details or {}).get("left_out_of_draws") or []
+        sentences += [text for text in drawn if text not in sentences]  # once for all encoders
     return sentences
 
 

@@ -11,9 +11,10 @@ A result is a dictionary, written as JSON to `results/` of the run:
     results                                 {row: {figure: percent, None: there is none}}, a row for
                                             each encoder; the mean over the splits if several
     spread                                  the same, standard deviation over the splits (n - 1);
-                                            None for one split
+                                            for one split over the draws of labels; else None
     splits                                  of every split: test_part, counts (train, test,
-                                            unlabelled), results as above, details {row: {...}}
+                                            unlabelled), results as above, details {row: {...}};
+                                            spread over the draws, if labels were drawn
     classes                                 names of the classes by label
     counts                                  of the data set: expected, built, failed by reason
     enlarged                                what is to be said of frames smaller than the clips; ""
@@ -47,6 +48,7 @@ from evaluate.finetune.finetune import FinetuneJob, finetune
 from evaluate.identity_check import COMPUTED_ON
 from evaluate.label_free import label_free
 from evaluate.measures import Measure
+from evaluate.probe.few_labels import COLUMNS
 from evaluate.request import Question, result_path, store_path
 from evaluate.retrieval import grid
 from evaluate.retrieval.knn import NUMBERS
@@ -63,6 +65,7 @@ RESULT_SCHEMA = 1
 _COLUMNS = {
     "retrieval": [*(f"recall@{k}" for k in RANKS), "mAP"],
     "knn": [f"knn@{k}" for k in NUMBERS],
+    "fewshot": COLUMNS,
 }
 _PICTURED = 12  # queries
 _FOUND = 5  # videos beside each
@@ -185,6 +188,8 @@ class _Evaluation:
             rows = {"": measures.knn_of(features, parts, question.centring, *how)}
         elif question.task == "linear":
             rows = {"": measures.linear_of(features, parts, question.probe, *how)}
+        elif question.task == "fewshot":
+            rows = {"": measures.fewshot_of(features, parts, question.probe, *how)}
         else:
             raise ValueError(f"There is no measure of the task {question.task!r}")
         for measure in rows.values():
@@ -256,8 +261,13 @@ def _result(
         split: {row: measure.figures for row, measure in rows.items()}
         for split, rows in measured.items()
     }
+    of_draws: dict[str, Figures] = {
+        split: {row: measure.spread for row, measure in rows.items() if measure.spread}
+        for split, rows in measured.items()
+    }
     columns = _COLUMNS.get(question.task, ["top1", "top5"])
     every = list(of_splits.values())
+    spread = _over_splits(every, columns, statistics.stdev) if len(every) > 1 else None
     return {
         "schema": RESULT_SCHEMA,
         "task": question.task,
@@ -266,13 +276,14 @@ def _result(
         "split": question.split,
         "columns": columns,
         "results": _over_splits(every, columns, statistics.fmean),
-        "spread": _over_splits(every, columns, statistics.stdev) if len(every) > 1 else None,
+        "spread": spread or next(iter(of_draws.values())) or None,
         "splits": {
             split: {
                 "test_part": part.test_part,
                 "counts": part.counts,
                 "results": of_splits[split],
                 "details": {row: measure.details for row, measure in measured[split].items()},
+                **({"spread": of_draws[split]} if of_draws[split] else {}),
             }
             for split, part in parts.items()
         },

@@ -115,7 +115,7 @@ class QuestionChoice:
             ("--on-the-fly", self.on_the_fly, {ON_THE_FLY}),
             ("--centring", self.centring != CENTRINGS[0], {"retrieval", "knn"}),
             ("--probe", self.probe != SOLVERS[0], {"linear"}),
-            ("--raw", self.raw, {"linear"}),
+            ("--raw", self.raw, {"linear", "fewshot"}),
             ("--classifier", bool(self.classifier), _TRAINING),
             ("--set classifier.", bool(self.for_classifier), _TRAINING),
         ):
@@ -136,13 +136,14 @@ class QuestionChoice:
             )
             finetune = finetune_settings.load_recipe(recipe, self.for_classifier, _CLASSIFIER)
             protocol = finetune_settings.protocol_for(protocol, finetune)
+        solver = self.probe if task == "linear" else SOLVERS[0]
         return Question(
             task,
             self.split or settings.data.split,
             changed_protocol(protocol, self.for_clips),
             factor=self.factor,
             centring=self.centring if task in ("retrieval", "knn") else CENTRINGS[0],
-            probe=ProbeSettings(standardise=not self.raw, solver=self.probe),
+            probe=ProbeSettings(standardise=not self.raw, solver=solver),
             finetune=finetune,
             baseline=not self.no_baseline and subjects.start is not None,
         )
@@ -155,7 +156,8 @@ class QuestionChoice:
     default="retrieval",
     show_default=True,
     help="Nearest neighbours of test videos among training videos; a linear classifier on "
-    "features; a vote of the k nearest; training end to end; or all four.",
+    "features; a vote of the k nearest; a classifier on few labels; training end to end; or all "
+    "five.",
 )
 @click.option(
     "--run", type=click.Path(path_type=Path), help="Run directory.  [default: the newest in runs/]"
@@ -194,7 +196,9 @@ class QuestionChoice:
     show_default=True,
     help="Linear: how the classifier is fitted to stored features.",
 )
-@click.option("--raw", is_flag=True, help="Linear: features as they are, not standardised.")
+@click.option(
+    "--raw", is_flag=True, help="Linear, fewshot: features as they are, not standardised."
+)
 @click.option(
     "--on-the-fly",
     is_flag=True,

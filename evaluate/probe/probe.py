@@ -104,7 +104,7 @@ def linear_probe(
     """
     rows = train.rows, test.rows
     if settings.standardise:
-        rows = _standardised(*rows)
+        rows = standardised(*rows)
     fitted = LabelledRows(rows[0], train.labels, device)
     tested = LabelledRows(rows[1], test.labels, device)
     classes = int(max(train.labels.max(), test.labels.max())) + 1
@@ -136,7 +136,7 @@ def linear_probe(
     )
 
 
-def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Float32 copies; mean and standard deviation are float64, a block of rows at a time."""
     mean = train.mean(axis=0, dtype=np.float64)
     squares = np.zeros(train.shape[1])

@@ -54,10 +54,24 @@ def refused(*words: str | Path) -> str:
 
 def test_all_tasks_and_all_splits(run):
     output = evaluate("--task", "all", "--split", "all", *QUICK)
-    for title in ("Retrieval", "Linear probe", "k nearest neighbours vote", "Fine-tuning"):
+    titles = ("Retrieval", "Linear probe", "k nearest neighbours vote", "Few labels", "Fine-tuning")
+    for title in titles:
         assert f"{title} on folder, split 1 (%)" in output
     found = {path.name.split("-")[0] for path in (run / "results").glob("*.json")}
-    assert found == {"retrieval", "linear", "knn", "finetune"}
+    assert found == {"retrieval", "linear", "knn", "fewshot", "finetune"}
+
+
+def test_few_labels(run):
+    output = evaluate("--task", "fewshot", "--raw", "--no-baseline")
+    assert "Few labels on folder, split 1 (%)" in output and " ± " in output
+    assert "16-shot left out: class" in output
+    assert "logistic regression on features, C = 1; of all labels: penalty chosen on" in output
+    assert (run / "features" / "folder-trained.h5").is_file()
+    again = evaluate("--task", "fewshot", "--raw", "--no-baseline")
+    assert again.splitlines()[-6:] == output.splitlines()[-6:]
+    assert "16/16 videos" in output and "16/16 videos" not in again  # the store is used
+    path = run / "results" / "fewshot-folder-split1_baseline-none_standardise-False.json"
+    assert json.loads(path.read_text())["columns"][0] == "1-shot"
 
 
 def test_on_the_fly_with_settings_and_crops(run):
@@ -143,7 +157,7 @@ def test_no_server_is_asked_because_a_run_says_so(run, shards):
         (("--on-the-fly",), "--on-the-fly changes nothing in retrieval"),
         (("--task", "linear", "--centring", "own mean"), "--centring changes nothing in linear"),
         (("--task", "knn", "--probe", "sgd"), "--probe changes nothing in knn"),
-        (("--task", "knn", "--raw"), "--raw changes nothing in knn; it is for linear"),
+        (("--task", "knn", "--raw"), "--raw changes nothing in knn; it is for fewshot, linear"),
         (("--classifier", "demo"), "--classifier changes nothing in retrieval"),
         (("--set", "classifier.lr=1"), "--set classifier. changes nothing in retrieval"),
         (("--backbone", "r3d18"), "go with --weights"),
