@@ -5,13 +5,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evaluate.pages.chart import Chart, Line
+from evaluate.pages.chart import Chart, Level, Line
 from evaluate.pages.facts import flat, without_secrets
+from evaluate.probe.few_labels import ALL_LABELS
 from evaluate.published import PublishedFigures, lacks, note, published
-from evaluate.results import TITLES, not_counted, seen_text
+from evaluate.results import TITLES, drawn_text, not_counted, seen_text
 
 _ENCODERS = ("trained", "untrained")
 _RANK = "recall@"
+_SHOT = "-shot"
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         for row in (() if left_out else known)
     ]
     trained_on = result.get("trained_on") or {}
+    counts = _counts(task, splits, result.get("counts") or {})
+    drawn = f"; {drawn_text(result)}" if task == "fewshot" else ""
     return Table(
         file=file,
         title=title,
@@ -183,17 +187,20 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         factor=factor,
         columns=columns,
         rows=rows,
-        by_split=[(name, _rows(one["results"], {}, columns)) for name, one in splits.items()]
+        by_split=[
+            (name, _rows(one["results"], one.get("spread") or {}, columns))
+            for name, one in splits.items()
+        ]
         if several
         else [],
         published=[
             (row, cells) for row, cells in others if any(c.value is not None for c in cells)
         ],
-        counts=_counts(task, splits, result.get("counts") or {}),
+        counts=counts + drawn,
         protocol=flat(result.get("protocol") or {})
         | flat({"trained on": _shown(trained_on), "code": result.get("code", "")}),
         warning=_warning(trained_on, str(result.get("enlarged") or "")),
-        chart=_recall_chart(columns, rows),
+        chart=_chart(columns, rows),
         left_out=left_out,
         weights=str(trained_on.get("weights") or ""),
         encoder=str(trained_on.get("encoder") or ""),
@@ -288,20 +295,40 @@ def _warning(trained_on: dict[str, Any], enlarged: str) -> str:
     return " ".join(filter(None, (enlarged, seen)))
 
 
-def _recall_chart(columns: list[str], rows: list[EncoderRow]) -> Chart | None:
-    """Recall against k, where there are three ranks or more."""
-    ranks = [column for column in columns if column.startswith(_RANK)]
-    if len(ranks) < 3:
-        return None
-    at = [columns.index(rank) for rank in ranks]
+def _chart(columns: list[str], rows: list[EncoderRow]) -> Chart | None:
+    """Recall against k, or accuracy against the labelled videos of a class, where there are three
+    of them or more."""
+    ranks = {c: c.removeprefix(_RANK) for c in columns if c.startswith(_RANK)}
+    if len(ranks) >= 3:
+        return _line_chart("Recall at k", "k", ranks, columns, rows)
+    known = [c for i, c in enumerate(columns) if any(r.cells[i].value is not None for r in rows)]
+    shots = {c: c.removesuffix(_SHOT) for c in known if c.endswith(_SHOT)}
+    if len(shots) >= 3:
+        chart = _line_chart("Accuracy by labels", "labels a class", shots, columns, rows)
+        return replace(chart, levels=_all_labels(columns, rows))
+    return None
+
+
+def _all_labels(columns: list[str], rows: list[EncoderRow]) -> list[Level]:
+    """What the first encoder gets with all labels, to compare its few with."""
+    if ALL_LABELS not in columns or not rows:
+        return []
+    value = rows[0].cells[columns.index(ALL_LABELS)].value
+    return [] if value is None else [Level(f"{rows[0].encoder}, all labels", value)]
+
+
+def _line_chart(
+    title: str, x_name: str, labels: dict[str, str], columns: list[str], rows: list[EncoderRow]
+) -> Chart:
+    """A line for every encoder over the columns that have labels, which are whole numbers."""
+    at = [columns.index(column) for column in labels]
     lines = [Line(row.encoder, [row.cells[i].value for i in at]) for row in rows]
-    labels = [rank.removeprefix(_RANK) for rank in ranks]
     return Chart(
-        "Recall at k",
+        title,
         " %",
-        "k",
-        [float(k) for k in labels],
+        x_name,
+        [float(label) for label in labels.values()],
         [line for line in lines if any(v is not None for v in line.values)],
         digits=1,
-        x_labels=labels,
+        x_labels=list(labels.values()),
     )

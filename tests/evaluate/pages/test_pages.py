@@ -167,6 +167,35 @@ def test_a_probe_on_augmented_clips_has_a_title_and_published_figures(run):
     assert sum(row[0].startswith("TCLR") and row[1] == "69.9" for row in page.rows) == 1
 
 
+def test_few_labels_are_a_curve(run):
+    """Of the amounts that there are; with the figure of all labels, and what is drawn."""
+    columns = ["1-shot", "2-shot", "4-shot", "8-shot", "10%", "all"]
+    figures = {
+        name: dict(zip(columns, [first, 30.0, 40.0, None, 45.0, 50.0], strict=True))
+        for name, first in (("trained", 20.0), ("untrained", 10.0))
+    }
+    spread = {name: {"1-shot": 2.5} for name in figures}
+    own = {"test_part": "test", "counts": {}, "results": figures, "details": {}, "spread": spread}
+    changes = {"columns": columns, "results": figures, "spread": spread, "protocol": {}}
+    write_result(run, "f.json", task="fewshot", dataset="folder", splits={"1": own}, **changes)
+    page = read(run)
+    assert ["trained", "20.0 ± 2.5", "30.0", "40.0", "–", "45.0", "50.0"] in page.rows
+    assert "by source recording, ± over the draws" in page.text
+    (curve,) = (
+        label
+        for found in page.all("svg", role="img")
+        if (label := found["aria-label"]).startswith("Accuracy by labels")
+    )
+    assert "trained: 20.0 % at labels a class 1, 40.0 % at labels a class 4" in curve
+    assert "untrained: 10.0 %" in curve and "trained, all labels: 50.0 %" in curve
+    write_result(
+        run, "f.json", task="fewshot", dataset="folder", splits={"1": own, "2": own}, **changes
+    )
+    page = read(run)
+    assert ["2", "trained", "20.0 ± 2.5", "30.0", "40.0", "–", "45.0", "50.0"] in page.rows
+    assert "± over the splits" in page.text
+
+
 def test_where_our_own_figures_come_from(run):
     figures = {name: {"recall@1": 50.0} for name in ("trained", "trained, no siblings")}
     own = {"test_part": "test", "counts": {"train": 9537, "test": 3783}, "results": figures}
