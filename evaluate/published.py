@@ -6,15 +6,14 @@ and of the videos in the parts that were used."""
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from builder.text_table import aligned
 
-PUBLISHED_TASKS = ("retrieval", "linear", "knn", "finetune")
+PUBLISHED_TASKS = ("retrieval", "linear", "knn", "fewshot", "finetune")
 _RANKS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50")
-_NOTE = "published, not ours: other data, longer training, other protocols"
-_SPLIT = "; the split is said where it is known"
+NOTE = "published, not ours: other data, longer training, other protocols"
 _ON_THE_FLY = "-on-the-fly"  # ends a task whose figures are comparable to those without it
 
 
@@ -30,6 +29,7 @@ class PublishedFigures:
         figures: percent; names as in our own results
         source: where it was read
         split: "": not noted
+        used: what the networks saw, and what else the figures rest on
     """
 
     method: str
@@ -40,11 +40,12 @@ class PublishedFigures:
     figures: dict[str, float]
     source: str
     split: str = ""
+    used: str = "RGB"
 
     @property
     def origin(self) -> str:
-        """Its source, with the split where that was noted."""
-        return f"{self.source}; split {self.split}" if self.split else self.source
+        """Its source, the split, and what was used."""
+        return f"{self.source}; split {self.split or 'not noted'}; {self.used}"
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,6 @@ def published(task: str, dataset: str) -> tuple[PublishedFigures, ...]:
     return tuple(row for row in _ROWS if (row.task, row.dataset) == wanted)
 
 
-def note(rows: Iterable[PublishedFigures]) -> str:
-    """What stands above the rows: whose figures they are."""
-    return _NOTE + (_SPLIT if any(row.split for row in rows) else "")
-
-
 def text_rows(task: str, dataset: str, columns: tuple[str, ...] = ()) -> list[str]:
     """The same as lines of text, aligned, headed by a line that says whose figures they are; no
     line where there is no row. `columns`: figures to show, else all that some row has."""
@@ -127,7 +123,7 @@ def text_rows(task: str, dataset: str, columns: tuple[str, ...] = ()) -> list[st
     for row in rows:
         cells = [f"{row.figures[name]:.1f}" if name in row.figures else "-" for name in shown]
         table.append([_who(row), *cells, row.origin])
-    return [f"{note(rows)}:", *aligned(table, range(1, len(shown) + 1))]
+    return [f"{NOTE}:", *aligned(table, range(1, len(shown) + 1))]
 
 
 def _who(row: PublishedFigures) -> str:
@@ -147,29 +143,36 @@ def _finetuned(
 
 
 def _retrieved(
-    method: str,
-    backbone: str,
-    pretraining: str,
-    recall: tuple[float, ...],
-    source: str,
-    split: str = "",
+    method: str, backbone: str, pretraining: str, recall: tuple[float, ...], source: str
 ) -> PublishedFigures:
     """Recall at 1, 5, 10, 20 and 50, or at 1 alone, on UCF-101."""
     figures = dict(zip(_RANKS, recall, strict=False))
-    return PublishedFigures(
-        method, backbone, pretraining, "retrieval", "ucf101", figures, source, split
-    )
+    return PublishedFigures(method, backbone, pretraining, "retrieval", "ucf101", figures, source)
+
+
+def _noted(
+    rows: Iterable[PublishedFigures], split: str = "", used: str = "RGB"
+) -> list[PublishedFigures]:
+    """The same rows with their split, and what was used."""
+    return [replace(row, split=split, used=used) for row in rows]
 
 
 _K400, _K600, _UCF = "Kinetics-400", "Kinetics-600", "UCF-101"
+_VCOP = "R(2+1)D, 14.4 M weights (here r2plus1d-vcop)"  # not torchvision's, which has 31 M
 _ASCNET = (
     "a third party's copy of a table of the ASCNet paper, "
     "github.com/XinyuSun/awesome-papers-note, resources/017.png"
 )
 _VIDEOMAE = "VideoMAE paper, table 13"
 _RSPNET, _RSPNET_SUPPLEMENT = "RSPNet README", "RSPNet supplement"
-_SLOWFAST = "SlowFast README"
+_SLOWFAST = "SlowFast contrastive README"
 _DUALVAR = "DualVar repository, a picture of a table"
+_COCLR = "CoCLR README (the split: its code)"
+_VCLR = "VCLR, from ImageNet MoCo"
+_MVEB = "github.com/embeddings-benchmark/results, facebook__vjepa2-vitl-fpc64-256"
+_FLOW_TRAINED = "RGB; optical flow in pre-training"
+_IMAGENET = "RGB; began with ImageNet MoCo weights"
+_DRAWS = "RGB; frozen, 8 labels a class, 10 draws of videos"
 
 _ROWS: tuple[PublishedFigures, ...] = (
     *_finetuned("ASCNet", "R3D-18, 16x112", _K400, 80.5, 52.3, _ASCNET),
@@ -177,66 +180,112 @@ _ROWS: tuple[PublishedFigures, ...] = (
     *_finetuned("ASCNet", "S3D-G, 64x224", _K400, None, 60.5, _ASCNET),
     *_finetuned("RSPNet", "3D ResNet-18", _K400, 74.3, 41.8, _RSPNET),
     *_finetuned("RSPNet", "C3D", _K400, 76.7, 44.6, _RSPNET),
-    *_finetuned("RSPNet", "R(2+1)D", _K400, 81.1, 44.6, _RSPNET),
+    *_finetuned("RSPNet", _VCOP, _K400, 81.1, 44.6, _RSPNET),
     *_finetuned("RSPNet, 200 epochs", "S3D-G", _K400, 89.9, 59.6, _RSPNET),
     *_finetuned("RSPNet, 1000 epochs", "S3D-G", _K400, 93.7, 64.7, _RSPNET),
     *_finetuned("TCLR", "R3D-18", _UCF, 82.0, None, "TCLR README"),
     *_finetuned("TCLR", "R3D-18", _UCF, None, 52.9, "TCLR paper, abstract"),
-    *_finetuned("CoCLR, RGB", "S3D", _UCF, 81.4, 52.1, _VIDEOMAE),
-    *_finetuned("CoCLR, RGB", "S3D", _K400, 87.9, 54.6, _VIDEOMAE),
-    *_finetuned("DualVar", "R(2+1)D", _K400, 82.0, 51.2, _DUALVAR),
+    *_noted(
+        (
+            *_finetuned("CoCLR, RGB", "S3D", _UCF, 81.4, 52.1, _VIDEOMAE),
+            *_finetuned("CoCLR, RGB", "S3D", _K400, 87.9, 54.6, _VIDEOMAE),
+            *_finetuned("MSCL", "R3D-18", "", 91.5, None, "MSCL README"),
+        ),
+        used=_FLOW_TRAINED,
+    ),
+    *_finetuned("DualVar", _VCOP, _K400, 82.0, 51.2, _DUALVAR),
+    *_finetuned("DualVar, one setting", "", _UCF, 78.5, 47.5, _DUALVAR),
+    *_finetuned("DualVar, another setting", "", _UCF, 79.0, 45.4, _DUALVAR),
     *_finetuned("Pace", "R(2+1)D", _K400, 77.1, 36.6, _VIDEOMAE),
     *_finetuned("SpeedNet", "S3D-G", _K400, 81.1, 48.8, _VIDEOMAE),
     *_finetuned("VideoMoCo", "R(2+1)D", _K400, 78.7, 49.2, _VIDEOMAE),
-    *_finetuned("MemDPC", "", _K400, 86.1, 54.5, _VIDEOMAE),
-    *_finetuned("CVRL", "Slow R50", _K400, 92.9, 67.9, _VIDEOMAE),
-    *_finetuned("CVRL", "Slow R50", _K600, 93.6, 69.4, _VIDEOMAE),
-    *_finetuned("rho-BYOL, 2 clips", "Slow R50", _K400, 94.0, None, _SLOWFAST),
-    *_finetuned("rho-BYOL, 4 clips", "Slow R50", _K400, 94.7, None, _SLOWFAST),
+    *_finetuned("MemDPC, RGB", "3D ResNet-34", "", 78.1, 41.2, "DualVar paper, table 4"),
+    *_noted(
+        _finetuned("MemDPC, two-stream", "", _K400, 86.1, 54.5, _VIDEOMAE),
+        used="RGB and optical flow, in the test, too",
+    ),
+    *_finetuned("CVRL", "R3D-50", _K400, 92.9, 67.9, _VIDEOMAE),
+    *_finetuned("CVRL", "R3D-50", _K600, 93.6, 69.4, _VIDEOMAE),
+    *_noted(
+        (
+            *_finetuned("rho-BYOL, 2 clips", "Slow R50, 8x8", _K400, 94.0, None, _SLOWFAST),
+            *_finetuned("rho-BYOL, 4 clips", "Slow R50, 8x8", _K400, 94.7, None, _SLOWFAST),
+            *_finetuned("rho-BYOL, 4 clips", "Slow R50, 16x4", _K400, 95.4, None, _SLOWFAST),
+            *_finetuned("rho-MoCo, 2 clips", "Slow R50, 8x8", _K400, 91.3, None, _SLOWFAST),
+            *_finetuned("rho-MoCo, 4 clips", "Slow R50, 8x8", _K400, 94.5, None, _SLOWFAST),
+            *_finetuned("SimCLR, 2 clips", "Slow R50, 8x8", _K400, 88.3, None, _SLOWFAST),
+            *_finetuned("SwAV, 2 clips", "Slow R50, 8x8", _K400, 90.2, None, _SLOWFAST),
+        ),
+        split="1",
+    ),
     *_finetuned("rho-BYOL, 4 clips", "Slow R50", _K400, None, 72.1, _VIDEOMAE),
-    *_finetuned("rho-MoCo, 2 clips", "Slow R50", _K400, 91.3, None, _SLOWFAST),
-    *_finetuned("rho-MoCo, 4 clips", "Slow R50", _K400, 94.5, None, _SLOWFAST),
-    *_finetuned("SimCLR, 2 clips", "Slow R50", _K400, 88.3, None, _SLOWFAST),
-    *_finetuned("SwAV, 2 clips", "Slow R50", _K400, 90.2, None, _SLOWFAST),
     *_finetuned("CORP_f", "", _K400, 93.5, 68.0, _VIDEOMAE),
     *_finetuned("VideoMAE", "ViT-B", _UCF, 91.3, None, _VIDEOMAE),
     *_finetuned("VideoMAE", "ViT-B", _K400, 96.1, 73.3, _VIDEOMAE),
     *_finetuned("VideoMAE", "ViT-B", "", None, 62.6, _VIDEOMAE),
-    _retrieved("RSPNet", "3D ResNet-18", _K400, (41.1, 59.4, 68.4, 77.8, 88.7), _RSPNET, "1"),
-    _retrieved("RSPNet", "C3D", _K400, (36.0, 56.7, 66.5, 76.3, 87.7), _RSPNET, "1"),
-    _retrieved("Pace", "C3D", "", (31.9, 49.7, 59.2, 68.9, 80.2), _RSPNET_SUPPLEMENT),
-    _retrieved("SpeedNet", "S3D-G", _K400, (13.0, 28.1, 37.5, 49.5, 65.0), _RSPNET_SUPPLEMENT),
-    _retrieved("ClipOrder", "R3D", "", (14.1, 30.3, 40.0, 51.1, 66.5), _RSPNET_SUPPLEMENT),
-    _retrieved("VCP", "R(2+1)D", "", (19.9, 33.7, 42.0, 50.5, 64.4), _RSPNET_SUPPLEMENT),
-    _retrieved("DualVar", "R(2+1)D", _K400, (46.7, 63.1, 69.7, 78.0, 87.8), _DUALVAR),
-    _retrieved("CoCLR, RGB", "S3D", _UCF, (51.8,), "CoCLR README", "1"),
-    _retrieved("CoCLR, RGB", "S3D", _K400, (45.6,), "CoCLR README", "1"),
+    *_noted(
+        (
+            _retrieved("RSPNet", "3D ResNet-18", _K400, (41.1, 59.4, 68.4, 77.8, 88.7), _RSPNET),
+            _retrieved("RSPNet", "C3D", _K400, (36.0, 56.7, 66.5, 76.3, 87.7), _RSPNET),
+            _retrieved("Pace", "C3D", "", (31.9, 49.7, 59.2, 68.9, 80.2), _RSPNET_SUPPLEMENT),
+            _retrieved(
+                "SpeedNet", "S3D-G", _K400, (13.0, 28.1, 37.5, 49.5, 65.0), _RSPNET_SUPPLEMENT
+            ),
+            _retrieved("ClipOrder", "R3D", "", (14.1, 30.3, 40.0, 51.1, 66.5), _RSPNET_SUPPLEMENT),
+            _retrieved("VCP", "R(2+1)D", "", (19.9, 33.7, 42.0, 50.5, 64.4), _RSPNET_SUPPLEMENT),
+        ),
+        split="1",
+    ),
+    _retrieved("DualVar", _VCOP, "", (46.7, 63.1, 69.7, 78.0, 87.8), _DUALVAR),
+    *_noted(
+        (
+            _retrieved("CoCLR, RGB", "S3D", _UCF, (51.8,), _COCLR),
+            _retrieved("CoCLR, RGB", "S3D", _K400, (45.6,), _COCLR),
+        ),
+        split="1",
+        used=_FLOW_TRAINED,
+    ),
     _retrieved("TCLR", "R3D-18", _UCF, (56.1,), "TCLR README"),
-    _retrieved("VCLR, from ImageNet MoCo", "R50", _K400, (70.6,), "VCLR README"),
-    PublishedFigures(
-        "VCLR, from ImageNet MoCo",
-        "R50",
-        _K400,
-        "retrieval",
-        "hmdb51",
-        {"recall@1": 35.2},
-        "VCLR README",
+    *_noted(
+        (_retrieved("MSCL", "R3D-18", "", (65.6,), "MSCL README"),),
+        used=_FLOW_TRAINED,
+    ),
+    *_noted(
+        (
+            _retrieved(_VCLR, "R50", _K400, (70.6,), "VCLR README"),
+            _retrieved(_VCLR, "R50", _UCF, (46.8,), "VCLR README"),
+            *(
+                PublishedFigures(
+                    _VCLR, "R50", data, "retrieval", "hmdb51", {"recall@1": recall}, "VCLR README"
+                )
+                for data, recall in ((_K400, 35.2), (_UCF, 17.6))
+            ),
+        ),
+        used=_IMAGENET,
     ),
     PublishedFigures("TCLR", "R3D-18", _UCF, "linear", "ucf101", {"top1": 69.9}, "TCLR README"),
     *(
-        PublishedFigures(
-            method, "Slow R50", _K400, "linear", "kinetics400", {"top1": top1}, _SLOWFAST
-        )
-        for method, top1 in (
-            ("rho-BYOL, 2 clips", 67.4),
-            ("rho-BYOL, 4 clips", 70.1),
-            ("rho-MoCo, 2 clips", 66.6),
-            ("rho-MoCo, 4 clips", 71.0),
-            ("SimCLR, 2 clips", 61.5),
-            ("SwAV, 2 clips", 62.6),
+        PublishedFigures(method, backbone, _K400, "linear", "kinetics400", {"top1": t}, _SLOWFAST)
+        for method, backbone, t in (
+            ("rho-BYOL, 2 clips", "Slow R50, 8x8", 67.4),
+            ("rho-BYOL, 4 clips", "Slow R50, 8x8", 70.1),
+            ("rho-BYOL, 4 clips", "Slow R50, 16x4", 71.1),
+            ("rho-MoCo, 2 clips", "Slow R50, 8x8", 66.6),
+            ("rho-MoCo, 4 clips", "Slow R50, 8x8", 71.0),
+            ("SimCLR, 2 clips", "Slow R50, 8x8", 61.5),
+            ("SwAV, 2 clips", "Slow R50, 8x8", 62.6),
         )
     ),
     PublishedFigures(
-        "CVRL", "", _K600, "linear", "kinetics600", {"top1": 70.4}, "CVRL paper, abstract"
+        "CVRL", "R3D-50", _K600, "linear", "kinetics600", {"top1": 70.4}, "CVRL paper, abstract"
+    ),
+    *_noted(
+        [PublishedFigures("V-JEPA 2", "ViT-L", "", "fewshot", "hmdb51", {"8-shot": 45.6}, _MVEB)],
+        split="1",
+        used=_DRAWS,
+    ),
+    *_noted(
+        [PublishedFigures("V-JEPA 2", "ViT-L", "", "fewshot", "ucf101", {"8-shot": 81.4}, _MVEB)],
+        used=f"{_DRAWS}; 51 of the 101 classes",
     ),
 )

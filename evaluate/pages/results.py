@@ -8,7 +8,7 @@ from typing import Any
 from evaluate.pages.chart import Chart, Level, Line
 from evaluate.pages.facts import flat, without_secrets
 from evaluate.probe.few_labels import ALL_LABELS
-from evaluate.published import PublishedFigures, lacks, note, published
+from evaluate.published import NOTE, PublishedFigures, lacks, published
 from evaluate.results import TITLES, drawn_text, not_counted, seen_text
 
 _ENCODERS = ("trained", "untrained")
@@ -94,7 +94,7 @@ class Table:
     @property
     def note(self) -> str:
         """What stands above the published rows."""
-        return note(row for row, _ in self.published)
+        return NOTE
 
     def source(self, row: EncoderRow) -> str:
         """Where the figures of one of our rows come from."""

@@ -1,6 +1,14 @@
 import pytest
 
-from evaluate.published import _ROWS, _WHOLE, PUBLISHED_TASKS, lacks, note, published, text_rows
+from evaluate.published import (
+    _ROWS,
+    _WHOLE,
+    PUBLISHED_TASKS,
+    PublishedFigures,
+    lacks,
+    published,
+    text_rows,
+)
 
 DATASETS = ("ucf101", "hmdb51", "kinetics400", "kinetics600")
 
@@ -44,13 +52,47 @@ def test_a_source_says_where_the_figure_was_read():
     assert len(copied) == 4
     assert all("third party's copy" in o and "resources/017.png" in o for o in copied)
     assert [key[2] for key, o in of.items() if "ASCNet abstract" in o] == ["ucf101"]
-    assert of["RSPNet", "C3D", "ucf101", "retrieval"] == "RSPNet README; split 1"
-    assert of["Pace", "C3D", "ucf101", "retrieval"] == "RSPNet supplement"
+    assert of["RSPNet", "C3D", "ucf101", "retrieval"] == "RSPNet README; split 1; RGB"
+    assert of["TCLR", "R3D-18", "ucf101", "retrieval"] == "TCLR README; split not noted; RGB"
 
 
-def test_the_note_speaks_of_splits_where_one_is_known():
-    assert note(published("retrieval", "ucf101")).endswith("; the split is said where it is known")
-    assert "split" not in note(published("finetune", "ucf101"))
+def rows_of(task: str, dataset: str, start: str) -> list[PublishedFigures]:
+    return [row for row in published(task, dataset) if row.method.startswith(start)]
+
+
+def test_a_row_says_its_split():
+    supplement = [r for r in published("retrieval", "ucf101") if r.source == "RSPNet supplement"]
+    slowfast = [r for r in published("finetune", "ucf101") if r.source.startswith("SlowFast")]
+    assert [row.split for row in supplement] == ["1"] * 4
+    assert [row.split for row in slowfast] == ["1"] * 7
+    assert all("its code" in row.origin for row in rows_of("retrieval", "ucf101", "CoCLR"))
+
+
+def test_a_row_says_what_was_used():
+    """Optical flow, other weights to begin with, and what was left out."""
+    for dataset, rgb, both in (("ucf101", 78.1, 86.1), ("hmdb51", 41.2, 54.5)):
+        one, two = rows_of("finetune", dataset, "MemDPC")
+        assert (one.figures["top1"], two.figures["top1"]) == (rgb, both)
+        assert one.used == "RGB" and two.used.startswith("RGB and optical flow")
+    for task in ("finetune", "retrieval"):
+        for row in (*rows_of(task, "ucf101", "MSCL"), *rows_of(task, "ucf101", "CoCLR")):
+            assert "optical flow in pre-training" in row.origin
+    assert "ImageNet" in rows_of("retrieval", "hmdb51", "VCLR")[0].used
+    (hmdb,), (ucf,) = (rows_of("fewshot", name, "V-JEPA 2") for name in ("hmdb51", "ucf101"))
+    assert (hmdb.figures, ucf.figures) == ({"8-shot": 45.6}, {"8-shot": 81.4})
+    assert hmdb.split == "1" and "51 of the 101 classes" in ucf.origin
+
+
+def test_a_row_says_which_network_and_what_it_was_trained_on():
+    """As its source does: 14.4 M weights, R3D-50, and no data set for DualVar's retrieval."""
+    rows = [r for task in PUBLISHED_TASKS for name in DATASETS for r in published(task, name)]
+    assert {r.backbone for r in rows if r.method == "CVRL"} == {"R3D-50"}
+    of_dualvar = rows_of("retrieval", "ucf101", "DualVar")
+    assert [(r.pretraining, "r2plus1d-vcop" in r.backbone) for r in of_dualvar] == [("", True)]
+    assert {r.pretraining for r in rows_of("retrieval", "ucf101", "VCLR")} == {
+        "Kinetics-400",
+        "UCF-101",
+    }
 
 
 def test_a_probe_on_augmented_clips_is_a_linear_probe():

@@ -161,7 +161,7 @@ def test_a_probe_on_augmented_clips_has_a_title_and_published_figures(run):
     page = read(run)
     heads = [text for _, text in page.headings]
     assert "Linear probe on augmented clips on ucf101, split 1" in heads
-    assert ["TCLR, R3D-18, UCF-101", "69.9", "TCLR README"] in page.rows
+    assert ["TCLR, R3D-18, UCF-101", "69.9", "TCLR README; split not noted; RGB"] in page.rows
     write_result(run, "c.json", task="linear", **changes)
     page = read(run)
     assert sum(row[0].startswith("TCLR") and row[1] == "69.9" for row in page.rows) == 1
