@@ -192,7 +192,7 @@ def test_one_task_that_is_refused_leaves_the_others(run):
     store = run / "features" / "folder-trained.h5"
     store.write_bytes(store.read_bytes()[:-100])
     said = refused("--task", "all", "--no-baseline", *QUICK)
-    assert said.count("is damaged") == 1  # three tasks, one sentence
+    assert said.count("is damaged") == 1  # four tasks, one sentence
     assert list((run / "results").glob("finetune-*.json"))
     assert "Retrieval on folder" in evaluate("--overwrite")
 
@@ -215,9 +215,10 @@ def test_two_processes_have_one_voice_and_go_on_after_an_error(run, shards):
     words = ["evaluate", "--task", "all", "--no-baseline", "--set", "classifier.lr=-1"]
     said = run_together(2, begin_ascnet, words, cwd=run.parent.parent, ends=(1, 1))
     assert [text.count("lr is -1") for text in said] in ([1, 0], [0, 1])
-    for title in ("Retrieval on", "Linear probe on", "k nearest neighbours vote on"):
+    titles = ("Retrieval on", "Linear probe on", "k nearest neighbours vote on", "Few labels on")
+    for title in titles:
         assert [text.count(title) for text in said] == [1, 0]
-    assert len(list((run / "results").glob("*.json"))) == 3
+    assert len(list((run / "results").glob("*.json"))) == 4
 
 
 def test_frames_that_are_smaller_than_the_clips_are_said_to_be(run):

@@ -82,8 +82,10 @@ def test_a_result_has_what_features_say_without_labels(subjects, tiny, dataset):
     assert details["trained"]["label_free"] != details["untrained"]["label_free"]
 
 
-def test_few_labels_have_a_spread_over_the_draws(subjects, tiny, shards):
+def test_few_labels_have_a_spread_over_the_draws(subjects, tiny, shards, monkeypatch):
     """And over the splits, where there are several."""
+    for module in ("probe.few_labels", "request"):
+        monkeypatch.setattr(f"evaluate.{module}.DRAWS", 3)
     dataset = changed_videos(
         shards,
         lambda i, v: {
@@ -96,14 +98,14 @@ def test_few_labels_have_a_spread_over_the_draws(subjects, tiny, shards):
     result = evaluate(question, subjects, dataset, CPU)
     assert result["columns"][:2] == ["1-shot", "2-shot"] and result["columns"][-1] == "all"
     draws = result["splits"]["1"]["details"]["trained"]["draws"]["1-shot"]
-    assert len(draws) == 10 and len(set(draws)) > 1
+    assert len(draws) == 3 and len(set(draws)) > 1
     assert result["results"]["trained"]["1-shot"] == pytest.approx(statistics.fmean(draws))
     assert result["spread"]["trained"]["1-shot"] == pytest.approx(statistics.stdev(draws))
     assert result["spread"]["trained"].get("all") is None
     assert result["results"]["trained"]["16-shot"] is None
     assert result["protocol"]["labels"] == {
         "amounts": result["columns"][:-1],
-        "draws": 10,
+        "draws": 3,
         "seed": 0,
         "C": 1.0,
     }
@@ -111,12 +113,12 @@ def test_few_labels_have_a_spread_over_the_draws(subjects, tiny, shards):
     assert json.loads(path.read_text()) == json.loads(json.dumps(result))
     text = table(result)
     assert "Few labels on folder (chance), split 1 (%)" in text and " ± " in text
-    assert "mean of 10 draws of labelled videos, by source recording, ± over the draws" in text
+    assert "mean of 3 draws of labelled videos, by source recording, ± over the draws" in text
     assert text.count("16-shot left out: class") == 1
     page_table = results.read_results(subjects.folder)[0][0]
     assert "16-shot left out: class" in page_table.counts
     assert " ± " in page_table.rows[0].cells[0].text
-    both = evaluate(replace(question, split="all"), subjects, dataset, CPU)
+    both = evaluate(replace(question, split="all", baseline=False), subjects, dataset, CPU)
     assert both["spread"]["trained"]["1-shot"] == 0  # the two splits are the same
     assert both["splits"]["2"]["spread"]["trained"]["1-shot"] == statistics.stdev(draws)
     assert "± over the splits" in table(both)
