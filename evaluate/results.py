@@ -68,10 +68,11 @@ def _caption(result: dict[str, Any]) -> str:
 def drawn_text(result: dict[str, Any]) -> str:
     """What the columns of few labels are, and what their spread is over."""
     draws = (result["protocol"].get("labels") or {}).get("draws", "?")
-    means = f"mean of {draws} draws of labelled videos, by source recording"
-    if len(result["splits"]) > 1:
-        return f"columns: videos of each class, or share of the labels; {means}, ± over the splits"
-    return f"columns: videos of each class, or share of the labels; {means}, ± over the draws"
+    over = "splits" if len(result["splits"]) > 1 else "draws"
+    return (
+        f"columns: labelled videos of each class, or share of all; {draws} draws by source "
+        f"recording, mean ± standard deviation over the {over}"
+    )
 
 
 def seen_text(trained_on: dict[str, Any]) -> str:

@@ -47,7 +47,7 @@ COLUMNS = [*(amount.name for amount in AMOUNTS), ALL_LABELS]
 
 @dataclass(frozen=True)
 class Pool:
-    """The videos that labels are drawn of, and those that are tested: no recording is in both.
+    """The videos that labels are drawn from, and those that are tested: no recording is in both.
 
     Attributes:
         train: int64, positions as in `Parts`, which has labels and groups
@@ -62,7 +62,7 @@ class Pool:
 
     @property
     def sizes(self) -> dict[int, int]:
-        """Videos to draw of, by label."""
+        """Videos to draw from, by label."""
         labels, counts = np.unique(self.parts.labels[self.train], return_counts=True)
         return dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
@@ -78,9 +78,11 @@ class Pool:
         shares = [a.name for a in SHARES if a not in possible]
         said = []
         if shots:
-            said.append(f"{', '.join(shots)} left out: class {name} has {least} to draw of")
+            said.append(f"{', '.join(shots)} left out: class {name} has {least} to draw from")
         if shares:
-            said.append(f"{', '.join(shares)} left out: of the {least} of class {name} it is none")
+            said.append(
+                f"{', '.join(shares)} left out: that rounds to none of the {least} of class {name}"
+            )
         return possible, said
 
 

@@ -113,7 +113,7 @@ def test_few_labels_have_a_spread_over_the_draws(subjects, tiny, shards, monkeyp
     assert json.loads(path.read_text()) == json.loads(json.dumps(result))
     text = table(result)
     assert "Few labels on folder (chance), split 1 (%)" in text and " ± " in text
-    assert "mean of 3 draws of labelled videos, by source recording, ± over the draws" in text
+    assert "3 draws by source recording, mean ± standard deviation over the draws" in text
     assert text.count("16-shot left out: class") == 1
     page_table = results.read_results(subjects.folder)[0][0]
     assert "16-shot left out: class" in page_table.counts
@@ -121,7 +121,7 @@ def test_few_labels_have_a_spread_over_the_draws(subjects, tiny, shards, monkeyp
     both = evaluate(replace(question, split="all", baseline=False), subjects, dataset, CPU)
     assert both["spread"]["trained"]["1-shot"] == 0  # the two splits are the same
     assert both["splits"]["2"]["spread"]["trained"]["1-shot"] == statistics.stdev(draws)
-    assert "± over the splits" in table(both)
+    assert "standard deviation over the splits" in table(both)
 
 
 @pytest.mark.parametrize("task", ["retrieval", "linear", "knn"])

@@ -180,7 +180,7 @@ def test_few_labels_are_a_curve(run):
     write_result(run, "f.json", task="fewshot", dataset="folder", splits={"1": own}, **changes)
     page = read(run)
     assert ["trained", "20.0 ± 2.5", "30.0", "40.0", "–", "45.0", "50.0"] in page.rows
-    assert "by source recording, ± over the draws" in page.text
+    assert "standard deviation over the draws" in page.text
     (curve,) = (
         label
         for found in page.all("svg", role="img")
@@ -193,7 +193,7 @@ def test_few_labels_are_a_curve(run):
     )
     page = read(run)
     assert ["2", "trained", "20.0 ± 2.5", "30.0", "40.0", "–", "45.0", "50.0"] in page.rows
-    assert "± over the splits" in page.text
+    assert "standard deviation over the splits" in page.text
 
 
 def test_where_our_own_figures_come_from(run):

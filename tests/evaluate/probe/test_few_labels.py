@@ -114,8 +114,8 @@ def test_what_a_class_cannot_give_is_left_out_and_said():
     assert known == ["1-shot", "2-shot", "4-shot", "10%", "all"]
     assert list(measure.spread) == known[:-1] and set(measure.details["draws"]) == set(known[:-1])
     assert measure.details["left_out_of_draws"] == [
-        "8-shot, 16-shot left out: class a has 6 to draw of",
-        "1% left out: of the 6 of class a it is none",
+        "8-shot, 16-shot left out: class a has 6 to draw from",
+        "1% left out: that rounds to none of the 6 of class a",
     ]
 
 
