@@ -8,22 +8,25 @@ from evaluate.features.store import Features
 EPSILON = 1e-7  # RankMe's, of singular values as shares
 LIDAR_DELTA = 1e-4  # LiDAR's, added to the scatter within videos
 MOST = 10_000  # videos that are looked at, evenly spaced
+MOST_NUMBERS = 2**27  # of all clips' features, which are read whole (512 MiB)
 PAIRS = 2**14  # pairs of rows that uniformity is a mean over, at most
 UNIFORMITY = 2.0  # t of uniformity
 
 
 def label_free(stored: Features) -> dict[str, float | None]:
-    """All scores of a feature store; None where there is none, as of stores with one clip a
-    video."""
+    """All scores of a feature store; None where there is none: alignment and LiDAR of a store with
+    one clip a video, or with more features of clips than are read into memory for them."""
     some = np.linspace(0, len(stored.features) - 1, min(MOST, len(stored.features))).astype(int)
-    clips = np.flatnonzero(np.isin(stored.clip_video, some))
-    features, video = stored.clip_features[clips], stored.clip_video[clips]
     scores = {
         "effective_rank": effective_rank(stored.features[some]),
-        "alignment": alignment(features, video),
+        "alignment": np.nan,
         "uniformity": uniformity(stored.features[some]),
-        "lidar": lidar(features, video),
+        "lidar": np.nan,
     }
+    if len(stored.clip_video) * stored.features.shape[1] <= MOST_NUMBERS:
+        clips = np.flatnonzero(np.isin(stored.clip_video, some))
+        features, video = stored.clip_features[clips], stored.clip_video[clips]
+        scores |= {"alignment": alignment(features, video), "lidar": lidar(features, video)}
     return {name: score if np.isfinite(score) else None for name, score in scores.items()}
 
 

@@ -13,6 +13,7 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
 from builder.shards.dataset import ShardDataset
+from evaluate import label_free as label_free_module
 from evaluate.encoders import of_file, of_run
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
@@ -80,6 +81,15 @@ def test_a_result_has_what_features_say_without_labels(subjects, tiny, dataset):
         assert scores["effective_rank"] == pytest.approx(effective_rank(stored.features))
         assert scores["lidar"] == lidar(stored.clip_features, stored.clip_video)
     assert details["trained"]["label_free"] != details["untrained"]["label_free"]
+
+
+def test_features_of_too_many_clips_are_not_read_for_scores(subjects, tiny, dataset, monkeypatch):
+    monkeypatch.setattr(label_free_module, "MOST_NUMBERS", 10)
+    monkeypatch.setattr(Features, "clip_features", None)
+    details = evaluate(question_of("knn", tiny), subjects, dataset, CPU)["splits"]["1"]["details"]
+    scores = details["trained"]["label_free"]
+    assert scores["alignment"] is None and scores["lidar"] is None
+    assert scores["effective_rank"] > 1 and scores["uniformity"] < 0
 
 
 def test_few_labels_have_a_spread_over_the_draws(subjects, tiny, shards, monkeypatch):
