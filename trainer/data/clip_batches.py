@@ -39,6 +39,13 @@ from trainer.random_streams import AUGMENTATION, torch_seed
 AUGMENTED, CROPPED, FRAMES = OUTPUTS = ("augmented", "cropped", "frames")
 _ENDLESS = sys.maxsize
 _OF_THE_MACHINE = ("workers",)  # may change when a script goes on
+_KINDS = {
+    **dict.fromkeys(("frames", "clips", "size", "batch", "seed", "short_side", "workers"), int),
+    **dict.fromkeys(("output", "split", "short_videos"), str),
+    "strides": tuple,
+    "augment": Augment,
+    "fps": float,
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,9 @@ class ClipSettings:
 
     def __post_init__(self) -> None:
         """Raises TrainerError for the first setting that has a value it may not have."""
-        object.__setattr__(self, "strides", tuple(self.strides))
+        if isinstance(self.strides, list):
+            object.__setattr__(self, "strides", tuple(self.strides))
+        check_rules(_kinds(self))
         check_rules(_rules(self))
         check_rules(augment_rules(self.augment))
 
@@ -222,6 +231,15 @@ class ClipBatches:
             "settings": settings,
             "sha256": [fingerprint(folder) for folder in self._data.sources],
         }
+
+
+def _kinds(settings: ClipSettings) -> Iterator[Rule]:
+    """Each setting is of its type; where it is float, a whole number will do."""
+    for name, kind in _KINDS.items():
+        value, kinds = getattr(settings, name), (int, float) if kind is float else (kind,)
+        yield type(value) in kinds, name, value, f"of type {kind.__name__}"
+    are_whole = all(type(stride) is int for stride in settings.strides)
+    yield are_whole, "strides", settings.strides, "whole numbers"
 
 
 def _rules(settings: ClipSettings) -> Sequence[Rule]:

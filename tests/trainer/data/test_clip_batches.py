@@ -109,6 +109,9 @@ def test_frames_are_as_they_are_stored(shards):
     ("settings", "message"),
     [
         ({"frame": 4}, r"no setting frame of clips; there are frames, strides,"),
+        ({"frames": "16"}, "frames is '16'; allowed: of type int"),
+        ({"strides": 2}, "strides is 2; allowed: of type tuple"),
+        ({"strides": (1, "2")}, "allowed: whole numbers"),
         ({"frames": 0}, r"frames is 0; allowed: 1 to 512"),
         ({"strides": (2, 2)}, r"strides is \(2, 2\); allowed: 1 to 10000, each once"),
         ({"output": "jpeg"}, "output is 'jpeg'; allowed: augmented, cropped or frames"),
