@@ -104,8 +104,10 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     run = folder / "run"
     _begin(run, settings, data)
     train(run, settings, data, _CPU)
+    kept = checkpoint.milestones(settings.optim.steps, settings.milestones)
     for older in checkpoint.list_checkpoints(run)[:-1]:
-        older.unlink()
+        if int(older.stem) not in kept:
+            older.unlink()
     return load_backbone(run).backbone, _last_line(run)
 
 

@@ -55,6 +55,7 @@ class Variant:
     kind: str = ASCNET
     run: str = ""  # of kind `trained`: where its training is; "{seed}" is the seed
     set: tuple[str, ...] = ()  # changes of the recipe; "{seed}" is the seed
+    seeds: tuple[int, ...] = ()  # fewer than the plan's; none named: all of the plan's
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,12 @@ class Plan:
             for seed in self.seeds
             for data in self.data
             for variant in self.variants
-            if seed == self.seeds[0] or variant.kind not in HAND_CRAFTED  # nothing random in those
+            if seed in self.seeds_of(variant)
         ]
+
+    def seeds_of(self, variant: Variant) -> tuple[int, ...]:
+        """One of a variant in which nothing is random."""
+        return self.seeds[:1] if variant.kind in HAND_CRAFTED else variant.seeds or self.seeds
 
     def settings(self, cell: Cell) -> Config:
         """Raises TrainerError for an assignment that no recipe can have."""
@@ -207,6 +212,11 @@ def _check(path: Path, plan: Plan) -> None:
             raise TrainerError(
                 f"{path}: {variant.name} is of kind {variant.kind!r} with run {variant.run!r}; "
                 f"{TRAINED!r} takes a run, and no other kind does."
+            )
+        if others := set(variant.seeds) - set(plan.seeds):
+            raise TrainerError(
+                f"{path}: seeds of {variant.name} has {', '.join(map(str, sorted(others)))}, which "
+                f"the plan's {list(plan.seeds)} lack; name some of these."
             )
     if plan.baseline not in {variant.name for variant in plan.variants}:
         raise TrainerError(f"{path}: the baseline {plan.baseline!r} is none of the variants.")

@@ -149,10 +149,13 @@ def test_weights_to_start_with_that_changed_are_started_with_anew(finished_run, 
     weights = tmp_path / "first.pt"
     first, last = checkpoint.list_checkpoints(finished_run)[::3]
     shutil.copy(first, weights)
-    variants = f'[variants.ascnet]\nset = ["model.init={weights}"]\n'
+    changes = f'"model.init={weights}", "optim.steps=3", "milestones=3"'
+    variants = f"[variants.ascnet]\nset = [{changes}]\n"
     plan = load(write_plan(tmp_path / "plan.toml", shards, variants))
     own = plan.cells[0]
     before = cell.compute(plan, own, tmp_path / "out")
+    run = own.folder(tmp_path / "out") / "run"
+    assert [int(path.stem) for path in checkpoint.list_checkpoints(run)] == [1, 2, 3]
     assert evidence.is_done(plan, own, tmp_path / "out")
     shutil.copy(last, weights)
     assert not evidence.is_done(plan, own, tmp_path / "out")
@@ -238,6 +241,18 @@ def test_a_grid_crosses_what_trains_with_its_settings(shards, tmp_path):
     ]
 
 
+def test_a_variant_may_have_fewer_seeds(shards, tmp_path):
+    variants = "[variants.ascnet]\n[variants.few]\nseeds = [2, 0]\n"
+    variants += '[variants.pixels]\nkind = "pixels"\nseeds = [1]\n'
+    plan = load(write_plan(tmp_path / "plan.toml", shards, variants, "[0, 1, 2]"))
+    cells = [(c.variant.name, c.seed) for c in plan.cells if c.data.name == "toy"]
+    first, second, third = (
+        [name for name, seed in cells if seed == number] for number in plan.seeds
+    )
+    assert first == ["ascnet", "few", "pixels"] and second == ["ascnet"]
+    assert third == ["ascnet", "few"]
+
+
 @pytest.mark.parametrize("name", ["evidence", "demo", "clips"])
 def test_the_plans_ask_for_what_their_variants_say(name):
     plan = load(PLANS / f"{name}.toml")
@@ -278,6 +293,7 @@ def test_a_recipe_of_its_own_lies_beside_the_plan(shards, tmp_path, monkeypatch)
         ("[variants.ascnet]", '[variants.ascnet]\nkind = "magic"', "ascnet is of kind 'magic'"),
         ("[variants.ascnet]", '[variants.ascnet]\nset = ["optim.lr=-1"]', "optim.lr is -1"),
         ("seeds = [0]", "seeds = [0, 0]", "each once"),
+        ("[variants.ascnet]", "[variants.ascnet]\nseeds = [0, 7]", "seeds of ascnet has 7, which"),
         ("[variants.ascnet]", '[variants.ascnet]\nkind = "trained"', "'trained' takes a run"),
         ("[variants.ascnet]", '[variants.ascnet]\nrun = "runs/mine"', "and no other kind does"),
         ("[data.toy]", '[data.toy]\nprotocol = ["size=0"]', "size is 0; allowed: 1 to 1024"),
