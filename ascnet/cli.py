@@ -22,6 +22,7 @@ COMMANDS = {
     "embed": "Any videos to a feature store, labelled or not.",
     "search": "The clips of a store that look and move like a query video.",
     "near-duplicates": "Videos of a store that are nearly the same; leaks between train and test.",
+    "select": "Which videos of a store to label, or a split of them that leaks nothing.",
     "export": "A trained backbone for torchvision, safetensors or ONNX.",
     "info": "What is in the shards.",
     "verify": "Whether the shards are what was built.",

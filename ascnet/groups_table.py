@@ -1,9 +1,9 @@
-"""The table of groups that mends a split: near-duplicates of a store in one group each, in the form
-that the next build reads.
+"""The table of groups, or of groups and a split, of a store's videos, in the form that the next
+build reads.
 
 A folder of videos reads `splits.csv` (`video,group`); videos that a list named, or several paths,
-get such a list again (`path,label,group`). Neither says a split, so the build makes one from the
-groups.
+get such a list again (`path,label,group`). Where neither has a column `split`, the build makes one
+from the groups.
 """
 
 import re
@@ -37,34 +37,43 @@ def has_own_groups(store: Features) -> bool:
     return dataset not in READERS or dataset in _FREE
 
 
-def check(store: Features, out: Path) -> None:
+def check(store: Features, out: Path, option: str = "--groups") -> None:
     """Raises BuilderError if no table can say the groups of this data set, if `out` is there
     already, or if its folder is not."""
     if not has_own_groups(store):
         raise BuilderError(
-            "--groups is for what `ascnet build folder` and `build csv` build; the groups and "
-            f"splits of {store.attributes['dataset']} are fixed. Write the pairs with --csv."
+            f"{option} is for what `ascnet build folder` and `build csv` build; the groups and "
+            f"splits of {store.attributes['dataset']} are fixed. `ascnet near-duplicates --csv` "
+            "writes its pairs."
         )
     if not out.parent.is_dir():
         raise BuilderError(
-            f"There is no folder {printable(str(out.parent))} for --groups. Name the folder of the "
+            f"There is no folder {printable(str(out.parent))} for {option}. Name the folder of the "
             "videos: VIDEOS/splits.csv."
         )
     if out.exists():
         raise BuilderError(
-            f"{printable(str(out))} is there already, and --groups writes groups alone: a split in "
-            "it would be lost. Move it away, or name another file."
+            f"{printable(str(out))} is there already, and a split or groups in it would be lost. "
+            "Move it away, or name another file."
         )
 
 
-def table_of(store: Features, groups: Sequence[str]) -> str:
-    """The table, as CSV. A video whose name is no UTF-8 cannot be in it."""
+def table_of(store: Features, groups: Sequence[str], parts: Sequence[str] = ()) -> str:
+    """The table, as CSV; with `parts`, of every video, also a split. A video whose name is no UTF-8
+    cannot be in it."""
     is_tree = _is_tree(store)
-    rows = ["video,group\n" if is_tree else "path,label,group\n"]
-    for name, class_name, group in zip(store.names, store.class_of, groups, strict=True):
-        if not _NO_UTF8.search(name):
-            row = [name, group] if is_tree else [name, class_name, group]
-            rows.append(line(map(written, row)))
+    columns: dict[str, Sequence[str]] = {"video" if is_tree else "path": store.names}
+    if not is_tree:
+        columns["label"] = store.class_of
+    columns["group"] = groups
+    if parts:
+        columns["split"] = parts
+    rows = [line(columns)]
+    rows += [
+        line(map(written, row))
+        for row in zip(*columns.values(), strict=True)
+        if not _NO_UTF8.search(row[0])
+    ]
     return "".join(rows)
 
 
@@ -79,7 +88,10 @@ def summary_of(store: Features, groups: Sequence[str], out: Path) -> str:
         text += ": no pair links videos of two groups"
     text += f"; {counted(len(set(groups)), 'group')} in all, {len(set(store.groups))} before."
     lines = [text, *_careful(store, groups, joined)]
-    return "\n".join([*lines, *_next(store, out)])
+    lines.append(
+        "The table says no split: a new one is made, 30 % of every class's groups are test. Next:"
+    )
+    return "\n".join([*lines, *next_commands(store, out)])
 
 
 def _changed(store: Features, groups: Sequence[str]) -> set[str]:
@@ -101,17 +113,19 @@ def _careful(store: Features, groups: Sequence[str], joined: Counter[str]) -> li
             f"Careful: {what} one group now, so that all of them are train or all are test. If "
             "they are not copies, raise --threshold."
         )
-    odd = [
-        name
-        for name, group in zip(store.names, groups, strict=True)
-        if group in joined and _NO_UTF8.search(name)
+    are_joined = zip(store.names, groups, strict=True)
+    return lines + nameless([name for name, group in are_joined if group in joined])
+
+
+def nameless(names: Sequence[str]) -> list[str]:
+    """A warning if a table cannot name some of these videos."""
+    odd = [name for name in names if _NO_UTF8.search(name)]
+    if not odd:
+        return []
+    return [
+        f"Careful: {counted(len(odd), 'video')} of these cannot be named in a table, for the "
+        f"name is no UTF-8, such as {odd[0]}. Rename the file, build and embed again."
     ]
-    if odd:
-        lines.append(
-            f"Careful: {counted(len(odd), 'video')} of these cannot be named in a table, for the "
-            f"name is no UTF-8, such as {odd[0]}. Rename the file, build and embed again."
-        )
-    return lines
 
 
 def _classes(names: Sequence[str], shown: int = 5) -> str:
@@ -119,13 +133,10 @@ def _classes(names: Sequence[str], shown: int = 5) -> str:
     return f"{', '.join(printable(name) or '(no class)' for name in names[:shown])}{more}"
 
 
-def _next(store: Features, out: Path) -> list[str]:
+def next_commands(store: Features, out: Path) -> list[str]:
     """The commands that use the table."""
-    is_tree = _is_tree(store)
+    is_tree, lines = _is_tree(store), []
     is_there = any((out.parent / name).is_file() for name in store.names)
-    lines = [
-        "The table says no split: a new one is made, 30 % of every class's groups are test. Next:"
-    ]
     if is_tree:
         source, place = str(out.parent), "VIDEOS/splits.csv"
         is_there = is_there and out.name == "splits.csv"

@@ -1,8 +1,9 @@
 """Any tree of videos: the first folder level is the class, or there are no classes at all.
 
 `splits.csv` in the root (`video,split[,group]`, paths below the root) decides the split if it is
-there; otherwise 30 % of every class's groups are test, and so they are where it gives groups alone
-(`video,group`). A group is `_gNN_` in a name where that is there, else the video alone.
+there: train, val, test, or unused for a video that is in no part. Otherwise 30 % of every class's
+groups are test, and so they are where it gives groups alone (`video,group`). A group is `_gNN_` in
+a name where that is there, else the video alone.
 
 Folders whose names look the same (`jump` and `jump `, or one in Unicode's NFC and one in NFD) are
 one class. Classes that are all whole numbers are labelled in their
@@ -26,7 +27,7 @@ from builder.catalog.files import (
     normal,
     read_csv,
 )
-from builder.catalog.source import SPLIT_PARTS, Catalog, Source, are_numbers, in_order
+from builder.catalog.source import SPLIT_PARTS, UNUSED, Catalog, Source, are_numbers, in_order
 from builder.errors import BuilderError
 
 _GROUP = re.compile(r"_g(\d+)_")
@@ -181,10 +182,11 @@ def _as_table_says(table: Path, videos: list[Source]) -> tuple[list[Source], tup
         if rows.setdefault(row["video"], row) is not row:
             raise BuilderError(f"{table} names {row['video']!r} twice; leave one row.")
     for name, row in rows.items() if has_splits else ():
-        if row["split"] not in SPLIT_PARTS:
+        if row["split"] not in (*SPLIT_PARTS, UNUSED):
             raise BuilderError(
                 f"{table}: {name!r} has the split {row['split']!r}; allowed are "
-                f"{', '.join(SPLIT_PARTS)}, or nothing in all rows where groups are given."
+                f"{', '.join(SPLIT_PARTS)}, {UNUSED}, or nothing in all rows where groups are "
+                "given."
             )
     here = find_names(rows, (v.name for v in videos), table)
     unlisted = sorted({v.name for v in videos} - set(here.values()))
@@ -199,7 +201,7 @@ def _as_table_says(table: Path, videos: list[Source]) -> tuple[list[Source], tup
 
     def told(video: Source) -> Source:
         row = row_of.get(video.name, {})
-        splits = {"1": row["split"]} if has_splits else {}
+        splits = {"1": row["split"]} if has_splits and row["split"] != UNUSED else {}
         return replace(video, splits=splits, group=row.get("group") or video.group)
 
     by_name = sorted(videos + missing, key=lambda v: v.name)

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 SPLIT_PARTS = ("train", "val", "test")  # what a split may say of a video
+UNUSED = "unused"  # what a table says of a video that is in none of them
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Any videos, named by a CSV file: `path[,label][,group][,split]`, in any order, a row a video.
 
-A path is relative to the CSV file's folder, or absolute. The split is train, val or test in every
-row, or empty in all: then 30 % of every label's groups are test. Where no group is given, clips
-of a label (without labels: of a folder) that share a `_gNN_` in their names are one, and any other
-video is a group of its own.
+A path is relative to the CSV file's folder, or absolute. The split is train, val, test, or unused
+(in no part), in every row, or empty in all: then 30 % of every label's groups are test. Where no
+group is given, clips of a label (without labels: of a folder) that share a `_gNN_` in their names
+are one, and any other video is a group of its own.
 
 Spaces around a label, group or split do not count, and labels that look the same in Unicode are
 one class. Where all labels are whole numbers, they are put in order as numbers. A path that is not
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from builder.catalog.files import normal, read_csv
 from builder.catalog.folder import group_of, remarks_on, split_by_group
-from builder.catalog.source import SPLIT_PARTS, Catalog, Source, in_order
+from builder.catalog.source import SPLIT_PARTS, UNUSED, Catalog, Source, in_order
 from builder.errors import BuilderError
 
 _NEEDED, _OPTIONAL = ("path",), ("label", "group", "split")
@@ -54,7 +54,7 @@ def read(table: Path) -> Catalog:
             f"None of the {len(videos)} videos in {table} is there, the first would be "
             f"{videos[0].path}. Paths are relative to the CSV file's folder, or absolute."
         )
-    if not any(video.splits for video in videos):
+    if not any(row.get("split") for _, row in rows):
         videos = split_by_group(videos)
     classes = in_order(v.class_name for v in videos if v.class_name)
     remarks = remarks_on(videos, classes, f"{table}, column group")
@@ -102,7 +102,7 @@ def _source(row: dict[str, str], path: Path) -> Source:
         path=path,
         class_name=label,
         group=row.get("group") or group_of(row["path"], place),
-        splits={"1": split} if split else {},
+        splits={"1": split} if split and split != UNUSED else {},
         problem=None if _is_there(path) else "missing",
     )
 
@@ -130,10 +130,10 @@ def _must_be_different(table: Path, rows: _Rows, paths: list[Path]) -> None:
 
 def _must_have_splits(table: Path, rows: _Rows) -> None:
     for number, row in rows:
-        if row.get("split") and row["split"] not in SPLIT_PARTS:
+        if row.get("split") and row["split"] not in (*SPLIT_PARTS, UNUSED):
             raise BuilderError(
                 f"{table}, line {number}: the split is {row['split']!r}; allowed are "
-                f"{', '.join(SPLIT_PARTS)}, or nothing in all rows."
+                f"{', '.join(SPLIT_PARTS)}, {UNUSED}, or nothing in all rows."
             )
     empty = [number for number, row in rows if not row.get("split")]
     if 0 < len(empty) < len(rows):

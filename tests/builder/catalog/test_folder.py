@@ -181,6 +181,12 @@ def test_splits_csv(tmp_path):
     ]
 
 
+def test_an_unused_video_is_in_no_part(tmp_path):
+    rows = ["video,split", "a/1.mp4,test", "a/2.mp4,unused"]
+    catalog = folder.read(with_table(tmp_path, rows, "a/1.mp4", "a/2.mp4"))
+    assert [v.splits for v in catalog.videos] == [{"1": "test"}, {}]
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

@@ -82,6 +82,14 @@ def test_labels_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
     assert "label 0 for class 1.0, 1 for class 2.0, 2 for class 10.0" in catalog.remarks[1]
 
 
+def test_an_unused_video_is_in_no_part(tmp_path):
+    text = "path,split\n1.mp4,train\n2.mp4,unused\n"
+    catalog = table.read(write(tmp_path, text, "1.mp4", "2.mp4"))
+    assert [v.splits for v in catalog.videos] == [{"1": "train"}, {}]
+    all_unused = table.read(write(tmp_path, text.replace("train", "unused")))
+    assert [v.splits for v in all_unused.videos] == [{}, {}]
+
+
 def test_spaces_around_cells_make_no_class_group_or_split(tmp_path):
     rows = [
         "path,label,group,split",
@@ -133,7 +141,7 @@ def test_a_path_that_looks_like_two_files(tmp_path):
         ("path,label\n1.mp4,a\n,b\n", "line 3: the path is empty"),
         ("path,label\n1.mp4,a\n2.mp4\n", "line 3: 1 cells, and the head has 2"),
         ("path,label\n1.mp4,a\n./1.mp4,b\n", "line 3: './1.mp4' is the video of line 2 again"),
-        ("path,split\n1.mp4,dev\n", "the split is 'dev'; allowed are train, val, test, or nothing"),
+        ("path,split\n1.mp4,dev\n", "the split is 'dev'; allowed are train, val, test, unused, or"),
         ("path,split\n1.mp4,test\n2.mp4,\n3.mp4,\n", "line 3: the split is empty, as in 2 of 3"),
         ("path\n2.mp4\n3.mp4\n", "None of the 2 videos in"),
         ("path,label\n1.mp4," + 200_000 * "x", "line 2, is no CSV: field larger"),
