@@ -6,6 +6,8 @@ result.json     data, variant, seed; asked: what decides the figures; figures: p
                 last: the last line of the training's log; seconds, code.
                 Or in place of the figures error: what went wrong
 run/            of ASCNet: the run directory; a stopped training goes on from it
+backbone.safetensors
+                of a peer: its network, for `model.init` of other plans
 """
 
 import json
@@ -16,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 
 from builder.atomic import write_atomically
@@ -41,7 +44,7 @@ from trainer.run.log import LOG_FILE
 from trainer.run.provenance import code
 from trainer.run.run_directory import digest_of, must_be_same, record_of, start_run
 
-RESULT = "result.json"
+RESULT, BACKBONE = "result.json", "backbone.safetensors"
 _CPU = torch.device("cpu")
 
 
@@ -100,7 +103,10 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     if kind == CALIBRATED:
         return calibrated(settings, data), {}
     if kind != ASCNET:
-        return train_peer(kind, settings, data), {}
+        backbone = train_peer(kind, settings, data)
+        tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
+        write_atomically(folder / BACKBONE, safetensors.torch.save(tensors))
+        return backbone, {}
     run = folder / "run"
     _begin(run, settings, data)
     train(run, settings, data, _CPU)

@@ -26,6 +26,7 @@ from trainer.pretrain import make_model
 from trainer.run import checkpoint
 from trainer.run.checkpoint import load_backbone
 from trainer.run.log import LOG_FILE
+from trainer.weights.load import backbone_from_file
 
 PLANS = Path(evidence.__file__).parent
 # Of "ascnet", seed 0, of demo.toml.
@@ -115,8 +116,11 @@ def test_every_kind_gives_figures_and_a_failure_is_a_row(shards, tmp_path):
     results = {own.variant.name: cell.compute(plan, own, tmp_path) for own in toy}
     assert all("figures" in results[kind] for kind in kinds)
     assert "no number" in results["wild"]["error"] or "nan" in results["wild"]["error"]
-    again = cell.compute(plan, toy[[own.variant.name for own in toy].index("moco")], tmp_path)
+    moco = toy[[own.variant.name for own in toy].index("moco")]
+    again = cell.compute(plan, moco, tmp_path)
     assert again["figures"] == results["moco"]["figures"]
+    _, loaded, _ = backbone_from_file(moco.folder(tmp_path) / cell.BACKBONE, "r3d-tiny")
+    assert loaded.loaded == loaded.expected and not loaded.unused
     evidence.write(plan, tmp_path)
     assert "- toy, wild, seed 1: The loss is" in (tmp_path / "table.md").read_text()
 
