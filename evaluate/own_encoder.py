@@ -46,7 +46,7 @@ class Encoder:
         gives: "features" (N x C), "map" (N x C x T' x H' x W', averaged over time and space) or
             "tokens" (N x L x C, averaged over the tokens)
         class_token: of tokens: whether the first is a class token, which is taken in place of the
-            average
+            average; an attentive probe attends to all tokens
         untrained: the same network before it learnt anything, measured beside it; None: no baseline
     """
 
@@ -159,6 +159,11 @@ class EncoderNetwork(nn.Module):
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """Raises EvaluateError if the module raises, or gives another shape than was said."""
+        features = self.all_positions(clips)
+        return features[:, :, :1] if self._class_token else features
+
+    def all_positions(self, clips: torch.Tensor) -> torch.Tensor:
+        """As `forward`, with all tokens where that takes the class token alone."""
         prepared = torch.addcmul(self.shift, clips, self.scale).contiguous()
         try:
             output = self.module(prepared)
@@ -177,8 +182,7 @@ class EncoderNetwork(nn.Module):
         elif self._gives == "features":
             features = output[:, :, None, None, None]
         else:
-            tokens = output[:, :1] if self._class_token else output
-            features = tokens.mT[:, :, :, None, None]
+            features = output.mT[:, :, :, None, None]
         return features
 
     def _must_be_right(self, output: object, clips: int) -> None:

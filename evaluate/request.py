@@ -6,14 +6,19 @@ from typing import Any
 
 from evaluate.encoders import Subject, Subjects
 from evaluate.finetune import settings as finetune_settings
-from evaluate.finetune.settings import FinetuneSettings, protocol_for, train_protocol
+from evaluate.finetune.settings import (
+    ATTENTIVE,
+    FinetuneSettings,
+    protocol_for,
+    train_protocol,
+)
 from evaluate.probe.few_labels import AMOUNTS, DRAWS, SEED, C
 from evaluate.probe.probe import ProbeSettings
 from evaluate.protocol import Protocol, protocol_of
 from evaluate.retrieval.knn import TEMPERATURE
 
 TASKS = ("retrieval", "linear", "knn", "fewshot", "finetune")
-ON_THE_FLY = "linear-on-the-fly"
+ON_THE_FLY, ATTENTIVE_ON_THE_FLY = "linear-on-the-fly", "attentive-on-the-fly"
 _PROBED = ("linear", "fewshot")  # by a linear classifier on stored features
 
 
@@ -22,7 +27,7 @@ class Question:
     """What is asked of an encoder.
 
     Attributes:
-        task: of TASKS, or ON_THE_FLY
+        task: of TASKS, ON_THE_FLY or ATTENTIVE_ON_THE_FLY
         split: a name, or "all"
         factor: a known factor of the videos in place of their class
         centring: retrieval and kNN; retrieval.CENTRINGS
@@ -53,6 +58,7 @@ class Question:
         return {
             **subjects.trained.facts,
             **asdict(self.protocol),
+            **({"pooling": "attention"} if self._attends else {}),
             "comparison": self._comparison(),
             "centring": self.centring if of_features else None,
             "temperature": TEMPERATURE if self.task == "knn" else None,
@@ -61,11 +67,17 @@ class Question:
             **({"labels": drawn} if self.task == "fewshot" else {}),
         }
 
+    @property
+    def _attends(self) -> bool:
+        return self.finetune is not None and self.finetune.head == ATTENTIVE
+
     def _comparison(self) -> str:
         """In words."""
         if self.finetune is not None:
             how = self.finetune
             layers = "a linear layer on the frozen network" if how.frozen else "the whole network"
+            if self._attends:
+                layers = "an attentive probe on the frozen network"
             chosen = "last epoch" if how.choose == "last" else "best epoch on held-out groups"
             return f"{layers} trained with recipe {how.recipe}, {chosen}, logits averaged"
         features = "standardised features" if self.probe.standardise else "features"
@@ -126,7 +138,8 @@ def _classifier_changes(
 ) -> dict[str, Any]:
     """What differs from the recipe that fits, but for what is in `_clip_changes`."""
     backbone, recipe = subjects.settings.model.backbone, settings.recipe
-    is_usual = recipe == finetune_settings.recipe_for(dataset, backbone, settings.frozen)
+    usual = finetune_settings.recipe_for(dataset, backbone, settings.frozen, settings.head)
+    is_usual = recipe == usual
     changes: dict[str, Any] = {} if is_usual else {"classifier": recipe}
     if recipe not in finetune_settings.recipes():
         return {"classifier": recipe}

@@ -11,6 +11,7 @@ TITLES = {
     "retrieval": "Retrieval",
     "linear": "Linear probe",
     "linear-on-the-fly": "Linear probe on augmented clips",
+    "attentive-on-the-fly": "Attentive probe on augmented clips",
     "knn": "k nearest neighbours vote",
     "fewshot": "Few labels",
     "finetune": "Fine-tuning",

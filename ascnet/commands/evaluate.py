@@ -21,10 +21,11 @@ from evaluate import results, tasks
 from evaluate.encoders import Subjects
 from evaluate.errors import EvaluateError
 from evaluate.finetune import settings as finetune_settings
+from evaluate.finetune.settings import FinetuneSettings
 from evaluate.probe.probe import SOLVERS, ProbeSettings
-from evaluate.protocol import CROPS, POOLINGS, changed_protocol, protocol_of
+from evaluate.protocol import CROPS, POOLINGS, Protocol, changed_protocol, protocol_of
 from evaluate.published import lacks, published, text_rows
-from evaluate.request import ON_THE_FLY, TASKS, Question, result_path
+from evaluate.request import ATTENTIVE_ON_THE_FLY, ON_THE_FLY, TASKS, Question, result_path
 from evaluate.retrieval.retrieval import CENTRINGS
 from evaluate.split import ALL
 from evaluate.tasks import Reporters
@@ -87,6 +88,7 @@ class QuestionChoice:
     probe: str
     raw: bool
     on_the_fly: bool
+    head: str | None
     classifier: str | None
     assignments: tuple[str, ...]
     no_baseline: bool
@@ -111,6 +113,11 @@ class QuestionChoice:
 
     def must_be_of_use(self) -> None:
         """Raises UsageError for an option that is given, but changes nothing in any task."""
+        if self.head and ON_THE_FLY not in self.tasks:
+            raise click.UsageError(
+                f"--head {self.head} is for the probe that is trained on clips. Add --task linear "
+                "--on-the-fly, or leave --head out."
+            )
         for name, is_given, tasks_of_it in (
             ("--on-the-fly", self.on_the_fly, {ON_THE_FLY}),
             ("--centring", self.centring != CENTRINGS[0], {"retrieval", "knn"}),
@@ -131,22 +138,48 @@ class QuestionChoice:
         settings, protocol = subjects.settings, protocol_of(subjects.settings)
         finetune = None
         if task in _TRAINING:
-            recipe = self.classifier or finetune_settings.recipe_for(
-                dataset, settings.model.backbone, task == ON_THE_FLY
-            )
-            finetune = finetune_settings.load_recipe(recipe, self.for_classifier, _CLASSIFIER)
+            finetune = self._classifier_of(task, dataset, settings.model.backbone)
             protocol = finetune_settings.protocol_for(protocol, finetune)
+        protocol = changed_protocol(protocol, self.for_clips)
+        if finetune is not None and finetune.head == finetune_settings.ATTENTIVE:
+            task = _attentive(task, protocol)
         solver = self.probe if task == "linear" else SOLVERS[0]
         return Question(
             task,
             self.split or settings.data.split,
-            changed_protocol(protocol, self.for_clips),
+            protocol,
             factor=self.factor,
             centring=self.centring if task in ("retrieval", "knn") else CENTRINGS[0],
             probe=ProbeSettings(standardise=not self.raw, solver=solver),
             finetune=finetune,
             baseline=not self.no_baseline and subjects.start is not None,
         )
+
+    def _classifier_of(self, task: str, dataset: str, backbone: str) -> FinetuneSettings:
+        """The recipe of a task that trains a classifier, with what was changed."""
+        is_frozen = task == ON_THE_FLY
+        head = self.head if is_frozen else None
+        recipe = self.classifier or finetune_settings.recipe_for(
+            dataset, backbone, is_frozen, head or finetune_settings.HEADS[0]
+        )
+        chosen = (f"{_CLASSIFIER}head={head}",) if head else ()
+        changes = (*self.for_classifier, *chosen)
+        return finetune_settings.load_recipe(recipe, changes, _CLASSIFIER)
+
+
+def _attentive(task: str, protocol: Protocol) -> str:
+    """The task that an attentive probe is of. Raises EvaluateError for what it does not go with."""
+    if task != ON_THE_FLY:
+        raise EvaluateError(
+            f"The recipe has an attentive head, and --task {task} trains none. Say --task linear "
+            "--on-the-fly, or choose another --classifier."
+        )
+    if protocol.pooling != POOLINGS[0]:
+        raise EvaluateError(
+            f"pooling is {protocol.pooling}, and the attentive probe pools by attention. Leave "
+            "--pooling out, or say --head linear."
+        )
+    return ATTENTIVE_ON_THE_FLY
 
 
 @click.command("evaluate")
@@ -203,6 +236,12 @@ class QuestionChoice:
     "--on-the-fly",
     is_flag=True,
     help="Linear: train on augmented clips by SGD instead, the network frozen.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(finetune_settings.HEADS),
+    help="With --on-the-fly: a linear layer on the pooled map, or V-JEPA's attentive probe, which "
+    "learns where in the map to look.  [default: linear]",
 )
 @click.option(
     "--classifier",

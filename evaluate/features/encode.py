@@ -1,5 +1,6 @@
 """Clips through a network, the same numbers on every call."""
 
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -60,13 +61,22 @@ class Pooled(nn.Module):
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """float32, N x 3 x T x S x S to N x channels. Raises EvaluateError if what the layer says
         is no map over time and space."""
-        features = self._map(clips)
+        return self._pool(self._checked(self._map(clips)), dim=(2, 3, 4))
+
+    def positions(self, clips: torch.Tensor) -> torch.Tensor:
+        """The map before it is pooled, N x channels x T x H x W; of an encoder with a class token
+        all tokens. Raises EvaluateError as `forward` does."""
+        if self._layer is None and isinstance(self.backbone, EncoderNetwork):
+            return self.backbone.all_positions(clips)
+        return self._checked(self._map(clips))
+
+    def _checked(self, features: torch.Tensor) -> torch.Tensor:
         if features.dim() != 5:
             raise EvaluateError(
                 f"Layer {self._name} says {features.dim()} dimensions a batch, and a map over time "
                 "and space has 5. Name a stage of the network, such as layer3."
             )
-        return self._pool(features, dim=(2, 3, 4))
+        return features
 
     def _map(self, clips: torch.Tensor) -> torch.Tensor:
         if self._layer is None:
@@ -84,8 +94,17 @@ class Pooled(nn.Module):
     def channels(self, protocol: Protocol, device: torch.device) -> int:
         """How many features a clip has."""
         with torch.inference_mode():
-            clip = torch.zeros(1, 3, protocol.frames, protocol.size, protocol.size, device=device)
-            return int(self(clip).shape[1])
+            return int(self(_empty_clip(protocol, device)).shape[1])
+
+    def map_shape(self, protocol: Protocol, device: torch.device) -> tuple[int, int]:
+        """How many channels and positions the map of a clip has."""
+        with torch.inference_mode():
+            channels, *sides = self.positions(_empty_clip(protocol, device)).shape[1:]
+            return channels, math.prod(sides)
+
+
+def _empty_clip(protocol: Protocol, device: torch.device) -> torch.Tensor:
+    return torch.zeros(1, 3, protocol.frames, protocol.size, protocol.size, device=device)
 
 
 def _layer(backbone: nn.Module, name: str) -> nn.Module:

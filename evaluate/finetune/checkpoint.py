@@ -23,6 +23,7 @@ from trainer.agreement import from_first, on_first
 from trainer.run.checkpoint import read_state
 
 _STATE, _RESULT = "state.pt", "result.pt"
+_BEFORE = {"settings.head": "linear", "settings.heads": 0}  # of files that do not say so
 TrainingIdentity = dict[str, Any]  # of text, numbers and tuples of them
 
 
@@ -135,7 +136,7 @@ class Kept:
             ) from error
 
     def _must_be_same(self, path: Path, stored: TrainingIdentity) -> None:
-        if difference := first_difference(stored, self._identity, digits=12):
+        if difference := first_difference(_BEFORE | stored, self._identity, digits=12):
             raise EvaluateError(
                 f"{path} was trained with {difference}. Say --overwrite to train anew, or move the "
                 "file away to keep it."

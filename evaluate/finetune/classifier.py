@@ -1,13 +1,15 @@
-"""A backbone with a linear layer on its pooled map: clips to a logit for every class."""
+"""A backbone, its map pooled, and a linear layer: clips to a logit for every class."""
 
 import copy
 
 import torch
 from torch import nn
 
+from evaluate.errors import EvaluateError
 from evaluate.features.encode import Pooled, to_device
+from evaluate.finetune.attentive_pooling import AttentivePooling, heads_for
 from evaluate.finetune.joint_dropout import JointDropout
-from evaluate.finetune.settings import FinetuneSettings
+from evaluate.finetune.settings import ATTENTIVE, FinetuneSettings
 from evaluate.protocol import LAST, Protocol
 from trainer.distributed import world
 from trainer.sync_batch_norm import synchronise
@@ -16,9 +18,10 @@ _SPREAD = 0.01  # standard deviation of the linear layer's first weights; SlowFa
 
 
 class Classifier(nn.Module):
-    """float32 N x 3 x T x S x S to N x classes. If it is frozen, only the linear layer learns: the
-    backbone stays in evaluation mode, so its batch norms keep their statistics, too. Where ranks
-    share a batch, batch norm and dropout are those of the joint batch.
+    """float32 N x 3 x T x S x S to N x classes. If it is frozen, only the linear layer learns, and
+    the attention that pools if there is one: the backbone stays in evaluation mode, so its batch
+    norms keep their statistics, too. Where ranks share a batch, batch norm and dropout are those of
+    the joint batch.
 
     Attributes:
         is_cut: whether there are weights behind the layer that is pooled, which learn nothing
@@ -32,9 +35,9 @@ class Classifier(nn.Module):
         device: torch.device,
         settings: FinetuneSettings,
     ) -> None:
-        """On the device, with a copy of the backbone; the layer and the pooling are the
-        protocol's. The linear layer depends on the settings' seed alone. Raises EvaluateError if
-        the backbone has no such layer."""
+        """On the device, with a copy of the backbone; the layer is the protocol's, and so is the
+        pooling, unless attention pools. What is new depends on the settings' seed alone. Raises
+        EvaluateError if the backbone has no such layer, or one that attention cannot pool."""
         super().__init__()
         self.frozen = settings.frozen
         own = copy.deepcopy(backbone)
@@ -44,10 +47,16 @@ class Classifier(nn.Module):
         to_device(self.features, device)
         self.is_cut = protocol.layer != LAST
         self.dropout = JointDropout(settings.dropout)
-        self.fc = nn.Linear(self.features.channels(protocol, device), classes)
+        self.attention: AttentivePooling | None = None
+        channels = self.features.channels(protocol, device)
+        self.fc = nn.Linear(channels, classes)
         generator = torch.Generator().manual_seed(settings.seed)
         nn.init.normal_(self.fc.weight, std=_SPREAD, generator=generator)
         nn.init.zeros_(self.fc.bias)
+        if settings.head == ATTENTIVE:
+            _must_have_positions(self.features, protocol, device)
+            heads = heads_for(channels, settings.heads)
+            self.attention = AttentivePooling(channels, heads, generator).to(device)
         self.fc.to(device)
         self.features.requires_grad_(not self.frozen)
 
@@ -58,16 +67,37 @@ class Classifier(nn.Module):
         return self
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        features = self.features(clips)
+        pool = self.features if self.attention is None else self.features.positions
+        features: torch.Tensor = pool(clips)
         with torch.autocast(clips.device.type, enabled=False):
-            logits: torch.Tensor = self.fc(self.dropout(features.float()))
+            features = features.float()
+            if self.attention is not None:
+                features = self.attention(features)
+            logits: torch.Tensor = self.fc(self.dropout(features))
         return logits
 
     def learned(self) -> dict[str, torch.Tensor]:
         """What training changes, on the CPU: a copy."""
-        part = self.fc if self.frozen else self
-        return {k: v.detach().cpu().clone() for k, v in part.state_dict().items()}
+        return {k: v.detach().cpu().clone() for k, v in self._learning().state_dict().items()}
 
     def load(self, learned: dict[str, torch.Tensor]) -> None:
         """Take what `learned` gave."""
-        (self.fc if self.frozen else self).load_state_dict(learned)
+        self._learning().load_state_dict(learned)
+
+    def _learning(self) -> nn.Module:
+        if not self.frozen:
+            return self
+        if self.attention is None:
+            return self.fc
+        return nn.ModuleDict({"attention": self.attention, "fc": self.fc})
+
+
+def _must_have_positions(features: Pooled, protocol: Protocol, device: torch.device) -> None:
+    if features.map_shape(protocol, device)[1] == 1:
+        layer = "The network" if protocol.layer == LAST else f"Layer {protocol.layer}"
+        raise EvaluateError(
+            f"{layer} gives one vector for a clip of {protocol.frames} frames of {protocol.size} "
+            "pixels, and an attentive probe needs a map or tokens to attend to. Name an earlier "
+            "layer with --layer, take larger clips, have an encoder of your own give its map or "
+            "tokens, or say --head linear."
+        )

@@ -1,4 +1,4 @@
-"""Classify labelled videos: a network trained end to end, or a linear layer on a frozen one.
+"""Classify labelled videos: a network trained end to end, or a head on a frozen one.
 
 The classifier learns from random clips, one of a video at a time, and is tested on evenly spaced
 ones; a video's logits are the mean over its clips (RSPNet) and their crops.
@@ -289,6 +289,7 @@ def _result(
 ) -> dict[str, Any]:
     tested = learner.chosen()
     clips = asdict(train_protocol(task.protocol, task.settings))
+    attention = learner.classifier.attention
     return {
         "top1": _top(logits, task.test.labels, 1),
         "top5": _top(logits, task.test.labels, 5) if task.classes > _FEW else None,
@@ -302,6 +303,7 @@ def _result(
         "tested_on": len(task.test.videos),
         "train_clips": {key: clips[key] for key in ("frames", "stride", "fps", "size")},
         "settings": asdict(task.settings),
+        **({"heads": attention.heads} if attention is not None else {}),
         "weights_sha256": _digest(learner.classifier),
     }
 

@@ -2,7 +2,8 @@
 same shape.
 
 A default is "ours" unless its comment names a source: RSPNet (the configuration files of Chen et
-al., AAAI 2021, by ASCNet's authors) or SlowFast (those of Feichtenhofer et al., CVPR 2021).
+al., AAAI 2021, by ASCNet's authors), SlowFast (those of Feichtenhofer et al., CVPR 2021) or V-JEPA
+(those of Bardes et al. 2024, for Kinetics-400).
 """
 
 from dataclasses import dataclass, field, replace
@@ -37,8 +38,11 @@ RECIPES = Path(__file__).parent / "recipes"
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "steps")
 CHOICES = ("last", "holdout")
+HEADS = ("linear", "attentive")
+ATTENTIVE = HEADS[1]
 NO_INFLUENCE = ("recipe", "workers")  # on the numbers
 
+_MOST_HEADS = 1024
 _TINY = "r3d-tiny"
 # Backbones that are trained with the recipe of another.
 _STANDS_FOR = {
@@ -86,7 +90,10 @@ class FinetuneSettings:
     """A recipe. `lr` is what is used, whatever the batch: change both.
 
     Attributes:
-        frozen: whether the backbone stays as it is, and only the last layer learns
+        frozen: whether the backbone stays as it is, and only the head learns
+        head: linear: a linear layer on the pooled map | attentive: a learnt query attends to the
+            map's positions, and a linear layer follows; of a frozen backbone only; V-JEPA
+        heads: of the attention; 0: one for every 64 channels
         epochs: RSPNet
         steps: if not 0, so many steps whatever the data set's size
         batch: clips, one of a video
@@ -108,6 +115,8 @@ class FinetuneSettings:
 
     recipe: str = "custom"
     frozen: bool = False
+    head: str = HEADS[0]
+    heads: int = 0
     seed: int = 0
     epochs: float = 30.0
     steps: int = 0
@@ -151,10 +160,20 @@ def _rules(settings: FinetuneSettings) -> list[Rule]:
     return [
         name_rule("recipe", settings.recipe),
         *rules_of("", settings, SEED | LEARNING | limits),
+        _head_rule(settings),
+        range_rule("heads", settings.heads, 0, _MOST_HEADS),
         range_rule("workers", settings.workers, 0, MOST_WORKERS),
         range_rule("test.clips", test.clips, 0, MOST_CLIPS),  # 0: as the run's
         (test.crops in crops, "test.crops", test.crops, "0 (as the run's), 1, 3"),
     ]
+
+
+def _head_rule(settings: FinetuneSettings) -> Rule:
+    if settings.frozen:
+        is_fine, allowed = one_of(HEADS)
+        return (is_fine(settings.head), "head", settings.head, allowed)
+    is_linear = settings.head == HEADS[0]
+    return (is_linear, "head", settings.head, "linear (attentive only where frozen is true)")
 
 
 def _are_rising(drops: tuple[float, ...]) -> bool:
@@ -177,14 +196,15 @@ def recipes() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def recipe_for(dataset: str, backbone: str, frozen: bool) -> str:
-    """The recipe that fits: `demo` or `demo-linear` for the backbone that is made for CPUs,
-    `linear` for any other that stays frozen, else that of the data set and the backbone. A data
-    set without one of its own gets UCF-101's, somebody's own encoder `encoder`."""
+def recipe_for(dataset: str, backbone: str, frozen: bool, head: str = HEADS[0]) -> str:
+    """The recipe that fits: `demo`, `demo-linear` or `demo-attentive` for the backbone that is made
+    for CPUs, `linear` or `attentive` for any other that stays frozen, else that of the data set and
+    the backbone. A data set without one of its own gets UCF-101's, somebody's own encoder
+    `encoder`."""
     if backbone == _TINY:
-        return "demo-linear" if frozen else "demo"
+        return f"demo-{head}" if frozen else "demo"
     if frozen:
-        return "linear"
+        return head
     net = _STANDS_FOR.get(backbone, backbone)
     fitting = (f"{dataset}-{net}", f"{_FALLBACK}-{net}")
     return next((name for name in fitting if name in recipes()), _ENCODER)

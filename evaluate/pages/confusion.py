@@ -24,6 +24,7 @@ _TASKS = {  # the best-informed first: "the class ..."
     "finetune": "that the fine-tuned network names",
     "linear": "that the linear probe names",
     "linear-on-the-fly": "that the linear probe on augmented clips names",
+    "attentive-on-the-fly": "that the attentive probe on augmented clips names",
 }
 
 

@@ -133,6 +133,9 @@ def test_on_augmented_clips_and_without_a_baseline(own: Path, shards: Path) -> N
     quick = ("--set", "classifier.epochs=1", "--set", "classifier.batch=4")
     text = evaluate(own, shards, "alone", "--task", "linear", "--on-the-fly", *quick)
     assert "Linear probe on augmented clips" in text and "untrained" not in text
+    words = ("--task", "linear", "--on-the-fly", "--head", "attentive", *quick)
+    text = evaluate(own, shards, "alone", *words)
+    assert "Attentive probe on augmented clips" in text and "with recipe attentive" in text
 
 
 def test_a_changed_encoder_is_refused_by_name(own: Path, shards: Path) -> None:

@@ -85,6 +85,24 @@ def test_on_the_fly_with_settings_and_crops(run):
     assert own["frozen"] and own["epochs"] == 1.0
 
 
+def test_an_attentive_probe_beside_the_linear_one(run):
+    """Results, trainings and tables of their own."""
+    words = ("--task", "linear", "--on-the-fly", "--layer", "layer3", "--no-baseline", *QUICK)
+    evaluate(*words)
+    output = evaluate(*words, "--head", "attentive")
+    assert "Attentive probe on augmented clips on folder, split 1 (%)" in output
+    assert "layer layer3, attention-pooled; an attentive probe on the frozen network" in output
+    assert "recipe demo-attentive, last epoch, logits averaged" in output
+    assert refused(*words, "--head", "attentive", "--pooling", "max").startswith("pooling is max,")
+    names = sorted(path.name.split("-split")[0] for path in (run / "results").glob("*.json"))
+    assert names == ["attentive-on-the-fly-folder", "linear-on-the-fly-folder"]
+    assert len(list((run / "finetune").iterdir())) == 2
+    assert {t.title.split(" on ")[0] for t in read_results(run)[0]} == {
+        "Attentive probe",
+        "Linear probe",
+    }
+
+
 def test_choices_of_features(run):
     words = ("--layer", "layer2", "--pooling", "max", "--centring", "gallery mean")
     output = evaluate("--set", "every=0.2", *words)
@@ -160,6 +178,18 @@ def test_no_server_is_asked_because_a_run_says_so(run, shards):
         (("--task", "knn", "--raw"), "--raw changes nothing in knn; it is for fewshot, linear"),
         (("--classifier", "demo"), "--classifier changes nothing in retrieval"),
         (("--set", "classifier.lr=1"), "--set classifier. changes nothing in retrieval"),
+        (
+            ("--task", "linear", "--head", "attentive"),
+            "--head attentive is for the probe that is trained on clips. Add --task linear --on-",
+        ),
+        (
+            ("--task", "finetune", "--classifier", "demo-attentive"),
+            "has an attentive head, and --task finetune trains none. Say --task linear --on-the-",
+        ),
+        (
+            ("--task", "linear", "--on-the-fly", "--head", "attentive"),
+            "The network gives one vector for a clip of 4 frames of 16 pixels",
+        ),
         (("--backbone", "r3d18"), "go with --weights"),
         (("--run", "runs/mine", "--weights", "x.pth"), "Name one encoder"),
         (("--split", "9"), "no labelled train videos in split 9; its splits are 1 (test, train)"),

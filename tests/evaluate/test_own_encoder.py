@@ -87,6 +87,21 @@ def test_features_are_those_of_the_module(frames, gives, token, of, low, high) -
     assert torch.allclose(features(pooled(encoder), frames), wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_all_tokens_are_there_to_attend_to(frames) -> None:
+    """With a class token, too; the network's map as it is, features as one position."""
+    net = Net("tokens").eval()
+    how = {"frames": 4, "size": 16, "mean": MEAN, "std": STD}
+    network = pooled(Encoder(net, gives="tokens", class_token=True, **how))
+    clips = square_crop(PackedClips.of(frames), 16)
+    with torch.inference_mode():
+        tokens = network.positions(clips)
+        assert torch.allclose(tokens[..., 0, 0].mT, net(prepared(frames, 0, 1)), atol=1e-5)
+        assert torch.equal(tokens[:, :, 0, 0, 0], network(clips))
+        net.gives = "map"
+        whole = pooled(Encoder(net, gives="map", **how)).positions(clips)
+        assert torch.equal(whole.flatten(2), tokens[..., 0, 0])
+
+
 def test_a_layer_and_the_largest_value(frames) -> None:
     encoder = Encoder(nn.Sequential(Net(), nn.ReLU()), frames=4, size=16, gives="map")
     before, after = (features(pooled(encoder, layer, "max"), frames) for layer in ("0", "last"))

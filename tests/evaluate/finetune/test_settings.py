@@ -16,6 +16,7 @@ from evaluate.protocol import Protocol
 from trainer.backbones.all_backbones import BACKBONES
 
 PAPER = [name for name in recipes() if not name.startswith("demo")]
+SOURCES = ("RSPNet", "SlowFast", "V-JEPA", "ours")
 RUN = Protocol(frames=8, stride=2, fps=12.0, size=32, clips=5, crops=1, layer="layer3")
 
 
@@ -23,7 +24,8 @@ RUN = Protocol(frames=8, stride=2, fps=12.0, size=32, clips=5, crops=1, layer="l
 def test_recipes_load(name):
     recipe = load_recipe(name)
     assert recipe.recipe == name
-    assert recipe.frozen == name.endswith("linear")
+    assert recipe.frozen == name.endswith(("linear", "attentive"))
+    assert recipe.head == ("attentive" if name.endswith("attentive") else "linear")
     assert protocol_for(RUN, recipe).layer == "layer3"
 
 
@@ -33,7 +35,7 @@ def test_every_value_of_a_paper_s_recipe_says_where_it_comes_from(name):
     values = [line for line in lines if "=" in line and not line.startswith(("#", "recipe"))]
     assert len(values) >= 18
     for line in values:
-        assert line.partition("#")[2].strip().startswith(("RSPNet", "SlowFast", "ours")), line
+        assert line.partition("#")[2].strip().startswith(SOURCES), line
 
 
 def test_what_the_recipes_say():
@@ -48,6 +50,9 @@ def test_what_the_recipes_say():
     linear = load_recipe("linear")
     assert linear.lr * 512 / linear.batch == 4.0 and linear.weight_decay == 0
     assert (linear.test.clips, linear.test.crops) == (10, 3)
+    attentive = load_recipe("attentive")
+    assert (attentive.test, attentive.augment) == (linear.test, linear.augment)
+    assert (attentive.optimiser, attentive.lr, attentive.weight_decay) == ("adamw", 0.001, 0.01)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -64,6 +69,8 @@ def test_recipe_for():
     assert recipe_for("hmdb51", "s3d", False) == "hmdb51-s3dg"
     assert recipe_for("mine", "r2plus1d18", False) == "ucf101-r2plus1d18"  # the fallback
     assert recipe_for("kinetics400", "r3d18", True) == "linear"
+    assert recipe_for("kinetics400", "r3d18", True, "attentive") == "attentive"
+    assert recipe_for("shapes", "r3d-tiny", True, "attentive") == "demo-attentive"
 
 
 def test_the_protocol_of_the_test_and_of_training():
@@ -97,6 +104,8 @@ def test_changes_by_name():
         ("factor=0", "factor is 0.0"),
         ("dropout=1", "dropout is 1.0"),
         ("choose=test", "choose is 'test'; allowed: last or holdout"),
+        ("head=attentive", r"head is 'attentive'; allowed: linear \(attentive only where frozen"),
+        ("heads=-1", "heads is -1; allowed: 0 to 1024"),
         ("workers=-1", "workers is -1"),
         ("train.frames=-1", "train.frames is -1"),
         ("test.fps=-2", "test.fps is -2.0"),
@@ -112,7 +121,7 @@ def test_a_wrong_setting_says_what_is_allowed(assignment, words):
 
 def test_a_recipe_that_is_not_there(tmp_path):
     with pytest.raises(
-        EvaluateError, match=r"No recipe 'best' for a classifier\. Recipes are demo"
+        EvaluateError, match=r"No recipe 'best' for a classifier\. Recipes are attentive"
     ):
         load_recipe("best")
     broken = tmp_path / "broken.toml"

@@ -12,11 +12,12 @@ from builder.shards.dataset import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.finetune import checkpoint
 from evaluate.finetune import finetune as module
-from evaluate.finetune.finetune import finetune
+from evaluate.finetune.finetune import FinetuneJob, finetune
 from evaluate.finetune.trainer import Learner
 from tests.processes import start
 from tests.toy_task import CPU, FACTS, PROTOCOL, SETTINGS, changed, toy_task
 
+ATTENTIVE = {"frozen": True, "head": "attentive", "optimiser": "adamw"}
 STATE, RESULT = "state.pt", "result.pt"
 
 
@@ -38,6 +39,7 @@ def stop_after(number: int):
         {},
         {"frozen": True, "dropout": 0.5},
         {"optimiser": "adamw", "lr": 0.001, "dropout": 0.5},
+        ATTENTIVE,
         {"choose": "holdout", "schedule": "steps", "warmup": 0.1},
         pytest.param({"precision": "fp16"}, marks=pytest.mark.slow),
     ],
@@ -45,6 +47,8 @@ def stop_after(number: int):
 )
 def test_stopped_and_resumed_equals_uninterrupted(changes, task, tmp_path):
     job = changed(task, epochs=4.0, **changes)
+    if changes is ATTENTIVE:
+        job = replace(job, protocol=replace(PROTOCOL, layer="layer3"))  # the last has one position
     expected = finetune(job, CPU, tmp_path / "whole")
     with pytest.raises(StopError):
         finetune(job, CPU, tmp_path / "stopped", stop_after(5))
@@ -154,6 +158,28 @@ def test_another_task_in_the_folder_is_refused(task, tmp_path):
     ):
         with pytest.raises(EvaluateError, match=rf"result\.pt was trained with {words}"):
             finetune(wrong, CPU, folder)
+
+
+def test_another_head_is_refused_and_files_without_one_have_the_linear_layer(
+    task, tmp_path, monkeypatch
+):
+    linear = changed(replace(task, protocol=replace(PROTOCOL, layer="layer3")), frozen=True)
+    whole, all_of_it = finetune(linear, CPU, tmp_path / "whole").result, FinetuneJob.identity.fget
+
+    def older(job: FinetuneJob) -> dict[str, object]:
+        assert all_of_it is not None
+        return {k: v for k, v in all_of_it(job).items() if not k.startswith("settings.head")}
+
+    monkeypatch.setattr(FinetuneJob, "identity", property(older))
+    with pytest.raises(StopError):
+        finetune(linear, CPU, tmp_path / "x", stop_after(3))
+    monkeypatch.undo()
+    attentive = changed(linear, **ATTENTIVE)
+    said = r"state\.pt was trained with settings\.head linear, and now it would be attentive\. Say"
+    with pytest.raises(EvaluateError, match=said):
+        finetune(attentive, CPU, tmp_path / "x")
+    assert finetune(linear, CPU, tmp_path / "x").result == whole
+    assert finetune(attentive, CPU, tmp_path / "x", overwrite=True).result["heads"] == 1
 
 
 @pytest.mark.parametrize("name", [STATE, RESULT])

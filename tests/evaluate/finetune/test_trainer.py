@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,10 +20,16 @@ def clips() -> torch.Tensor:
     return torch.randn(4, 3, 4, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def learner(**settings) -> Learner:
+def learner(protocol: Protocol = PROTOCOL, **settings) -> Learner:
     torch.manual_seed(0)
     recipe = FinetuneSettings(batch=4, **settings)
-    return Learner(Classifier(make_backbone("r3d-tiny"), 3, PROTOCOL, CPU, recipe), recipe, 10, CPU)
+    return Learner(Classifier(make_backbone("r3d-tiny"), 3, protocol, CPU, recipe), recipe, 10, CPU)
+
+
+def attentive(**settings) -> Learner:
+    """On a layer whose map has 4 positions: the last has one."""
+    how = {"frozen": True, "head": "attentive", "optimiser": "adamw", "lr": 0.01}
+    return learner(replace(PROTOCOL, layer="layer3"), **how | settings)
 
 
 def test_the_cosine_schedule():
@@ -102,3 +109,44 @@ def test_the_state_is_whole(clips):
 def test_a_frozen_one_keeps_little():
     frozen, whole = (learner(frozen=f).state_dict()["learned"] for f in (True, False))
     assert set(frozen) == {"weight", "bias"} and len(whole) > 40
+
+
+def test_an_attentive_probe_learns_attention_and_linear_layer_alone(clips):
+    one = attentive(heads=4)
+    before = {k: v.clone() for k, v in one.classifier.state_dict().items()}
+    one.take(clips, torch.tensor([0, 1, 2, 0]))
+    one.take(clips, torch.tensor([0, 1, 2, 0]))  # at the first step logits are nearly even
+    changed = {k for k, v in one.classifier.state_dict().items() if not torch.equal(v, before[k])}
+    learned = one.state_dict()["learned"]
+    even = {"attention.to_key.bias"}  # adds the same to all positions, so it has no gradient
+    assert changed | even == set(learned) | even and "attention.query" in learned
+    assert not any(name.startswith("features.") for name in learned)
+    assert one.classifier.attention is not None and one.classifier.attention.heads == 4
+
+
+def test_an_attentive_probe_sees_the_positions_of_the_map(clips):
+    """The average of a map does not decide its logits."""
+    classifier = attentive().classifier.eval()
+    positions = classifier.features.positions(clips)
+    assert torch.allclose(positions.mean((2, 3, 4)), classifier.features(clips), atol=1e-6)
+    wanted = classifier.fc(classifier.attention(positions))
+    assert torch.equal(classifier(clips), wanted)
+    assert not torch.allclose(
+        wanted, classifier.fc(classifier.attention(positions.mean((2, 3, 4), keepdim=True)))
+    )
+
+
+def test_weight_decay_pulls_at_the_query_and_at_no_bias():
+    one = attentive(weight_decay=0.3)
+    pulled, free = one.optimiser.param_groups
+    assert (pulled["weight_decay"], free["weight_decay"]) == (0.3, 0.0)
+    attention = one.classifier.attention
+    assert any(weight is attention.query for weight in pulled["params"])
+    assert all(weight.ndim == 1 for weight in free["params"])
+
+
+def test_one_vector_is_nothing_to_attend_to():
+    with pytest.raises(EvaluateError, match=r"one vector for a clip of 4 frames .*--head linear"):
+        learner(frozen=True, head="attentive")
+    with pytest.raises(EvaluateError, match="heads is 3, which does not divide the 64 channels"):
+        attentive(heads=3)
