@@ -1,7 +1,7 @@
-"""`make bench`: ours beside the usual ways: loading, training steps, streaming, building,
-retrieval.
+"""`make bench`: ours beside the usual ways: loading, the loader for scripts of others, training
+steps, streaming, building, retrieval.
 
-    python -m benchmarks.run_all [loading] [step] [streaming] [building] [retrieval]
+    python -m benchmarks.run_all [loading] [loaders] [step] [streaming] [building] [retrieval]
     (make: PARTS="loading step")
 
 CLIPS=folder: load and build these videos, else some of `shapes`. ROUNDS=5: of every way, in turn.
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.building import bench_building
+from benchmarks.loaders import bench_loaders
 from benchmarks.loading import bench_loading
 from benchmarks.retrieval import bench_retrieval
 from benchmarks.step import bench_step
@@ -27,7 +28,7 @@ from builder.shards.dataset import ShardDataset
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = float(os.environ.get("SECONDS", "4"))
-PARTS = ("loading", "step", "streaming", "building", "retrieval")
+PARTS = ("loading", "loaders", "step", "streaming", "building", "retrieval")
 VIDEOS = 96
 CORES = usable_cores()
 
@@ -66,10 +67,14 @@ def main(parts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         work, made = Path(name), some_shapes()
         clips = Path(given).resolve() if given else copies(made, work / "clips")
-        if "loading" in parts:
+        if {"loading", "loaders"} & set(parts):
             dataset = shards(folder.read(clips), work / "loading")
+        if "loading" in parts:
             (work / "tars").mkdir()
             bench_loading(dataset, clips, work / "tars", ROUNDS, SECONDS)
+        if "loaders" in parts:
+            (work / "loaders").mkdir()
+            bench_loaders(dataset.folder, work / "loaders", ROUNDS, SECONDS)
         if "step" in parts:
             bench_step(shards(made, work / "shapes").folder, work / "run", ROUNDS)
         if "streaming" in parts:
