@@ -11,7 +11,7 @@ override SOURCE := $(value SOURCE)
 override SHARDS := $(value SHARDS)
 export DATASET SOURCE SHARDS
 
-.PHONY: help setup demo test test-slow test-gpu rehearse check shards bench bench-gpu evidence clean
+.PHONY: help setup demo test test-slow test-gpu test-hf rehearse check shards bench bench-gpu evidence clean
 
 help:  ## say what the targets do (default)
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,10 @@ test-slow: $(READY)  ## run the tests that take longer: a thousand damaged files
 
 test-gpu: $(READY)  ## run what needs a GPU: its numbers, its waits, its settings
 	ASCNET_REQUIRE_GPU=1 $(BIN)/pytest tests/gpu
+
+test-hf: $(READY)  ## install transformers (180 MB), and compare models of Hugging Face with it
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[hf]'
+	$(BIN)/pytest tests/evaluate/hugging_face tests/ascnet/test_encoders.py
 
 rehearse: $(READY)  ## [ARGS=...]: take every path that touches a device through a GPU that is not there
 	$(BIN)/python -m tests.gpu.rehearse $(ARGS)

@@ -256,6 +256,11 @@ def _ray() -> _Said:
     return _optional("ray", purpose, load=False)  # importing Ray takes a second
 
 
+def _transformers() -> _Said:
+    purpose = f"--encoder hf:MODEL (models of Hugging Face): {_PIP} install 'transformers>=5'"
+    return _optional("transformers", purpose, load=False)  # importing it takes seconds
+
+
 def _rar() -> _Said:
     if paths := [path for path in map(shutil.which, _UNPACKERS) if path]:
         return ", ".join(paths)
@@ -290,6 +295,7 @@ _CHECKS: dict[str, Callable[[], _Said]] = {
     "ffmpeg": _ffmpeg,
     "av": _av,
     "ray": _ray,
+    "transformers": _transformers,
     "rar": _rar,
 }
 # What is to be installed again where a check fails by itself.
@@ -305,14 +311,14 @@ _LISTS = {
 
 def line(finding: Finding) -> str:
     """ "  torch       2.13.0, ...", the first character a mark unless all is good."""
-    return f"{_MARKS[finding.state]} {finding.name:<11} {finding.text}"
+    return f"{_MARKS[finding.state]} {finding.name:<12} {finding.text}"
 
 
 def advice(findings: list[Finding]) -> str:
     """What to do about all that is not good, the gravest first; empty if there is nothing."""
     blocks = []
     for state, title in _LISTS.items():
-        lines = [f"  {f.name:<11} {f.advice}" for f in findings if f.state == state]
+        lines = [f"  {f.name:<12} {f.advice}" for f in findings if f.state == state]
         if lines:
             blocks.append("\n".join([title, *lines]))
     return "\n".join(blocks)

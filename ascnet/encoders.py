@@ -33,7 +33,7 @@ class EncoderChoice:
     """The encoder of a run, of a file of weights, or of somebody's own file.
 
     Attributes:
-        encoder_file: FILE.py:NAME
+        encoder_file: FILE.py:NAME, or hf:DIRECTORY_OR_NAME
         backbone: of a file; None: the one that fits
         recipe: of a file, whose clips it takes; None: the one that fits
     """

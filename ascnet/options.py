@@ -71,12 +71,13 @@ def with_weights(command: Function) -> Function:
 
 
 def with_encoder_file(command: Function) -> Function:
-    """--encoder: somebody's own network in place of a run."""
+    """--encoder: somebody's own network, or one of Hugging Face, in place of a run."""
     option = click.option(
         "--encoder",
         "encoder_file",
-        metavar="FILE.py:NAME",
+        metavar="FILE.py:NAME|hf:MODEL",
         help="An encoder of your own in place of a run: run this Python file, and take what its "
-        "function NAME returns, an ascnet.Encoder (docs/extending.md).",
+        "function NAME returns, an ascnet.Encoder. Or hf: and the directory or the hub's name of a "
+        "Hugging Face model: VideoMAE, V-JEPA 2, DINOv2, ... (docs/extending.md).",
     )
     return option(command)

@@ -22,22 +22,22 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """What a function in a file gave.
+    """What --encoder named.
 
     Attributes:
-        name: of the function
-        source_sha256: of the file
+        title: "nets.py:image", for messages and tables
+        file: what describes it, for messages
+        word: what --encoder takes, whatever the current folder is
+        facts: hashes of what it was made of; part of a store's identity
+        untrained: makes the same network as it is before it learns; None: no baseline
     """
 
     encoder: Encoder
+    title: str
     file: Path
-    name: str
-    source_sha256: str
-
-    @property
-    def title(self) -> str:
-        """ "nets.py:image", for messages and tables."""
-        return f"{self.file.name}:{self.name}"
+    word: str
+    facts: dict[str, str]
+    untrained: Callable[[], nn.Module] | None
 
 
 def parse(text: str) -> tuple[Path, str]:
@@ -46,7 +46,7 @@ def parse(text: str) -> tuple[Path, str]:
     if not path.endswith(".py") or not name.isidentifier():
         raise EvaluateError(
             f"--encoder is {text!r}; it takes {FORM}: a Python file and the name of a function in "
-            "it that returns an ascnet.Encoder."
+            "it that returns an ascnet.Encoder, or hf: and a model of Hugging Face."
         )
     return Path(path), name
 
@@ -76,7 +76,15 @@ def load_encoder(text: str) -> LoadedEncoder:
             f"{path}:{name} returns a {type(encoder).__name__}; it has to return an "
             "ascnet.Encoder(module, frames=..., size=...)."
         )
-    return LoadedEncoder(encoder, path, name, sha256(source).hexdigest())
+    untrained = encoder.untrained
+    return LoadedEncoder(
+        encoder,
+        f"{path.name}:{name}",
+        path,
+        f"{path.resolve()}:{name}",
+        {"source_sha256": sha256(source).hexdigest()},
+        None if untrained is None else lambda: untrained,
+    )
 
 
 def weights_sha256(module: nn.Module) -> str:

@@ -1,5 +1,5 @@
-"""Encoders under test: of a run, of a file of weights or of somebody's own file, and the untrained
-twin."""
+"""Encoders under test: of a run, of a file of weights, of somebody's own file or of Hugging Face,
+and the untrained twin."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluate.encoder_file import LoadedEncoder, load_encoder, parse, weights_sha256
+from evaluate.encoder_file import load_encoder, parse, weights_sha256
 from evaluate.errors import EvaluateError
+from evaluate.hugging_face.load import HF, load_hugging_face, named
 from evaluate.own_encoder import EncoderNetwork
 from trainer.backbones.all_backbones import make_backbone
 from trainer.config import recipe_file
@@ -120,9 +121,10 @@ def of_file(path: Path, backbone: str | None, recipe: str | None, runs: Path) ->
 
 
 def of_encoder(text: str, runs: Path) -> Subjects:
-    """The encoder that FILE.py:NAME gives, which runs that file, and its untrained twin if it names
-    one. Results go to `folder_of_encoder`. Raises EvaluateError as `load_encoder` does."""
-    loaded = load_encoder(text)
+    """The encoder that FILE.py:NAME gives, which runs that file, or the model of Hugging Face that
+    hf:DIRECTORY_OR_NAME names, and its untrained twin if there is one. Results go to
+    `folder_of_encoder`. Raises EvaluateError as `load_encoder` and `load_hugging_face` do."""
+    loaded = load_hugging_face(text) if text.startswith(HF) else load_encoder(text)
     encoder = loaded.encoder
     settings = Config(
         recipe=ENCODER_RECIPE,
@@ -130,30 +132,24 @@ def of_encoder(text: str, runs: Path) -> Subjects:
         model=Model(backbone=loaded.title),
         evaluate=Evaluate(stride=encoder.stride),
     )
+    facts = loaded.facts | {"input": encoder.input_text, "output": encoder.output_text}
 
     def subject(name: str, module: nn.Module) -> Subject:
         network = EncoderNetwork(module, encoder, loaded.title, loaded.file)
         made = _subject(name, network, settings, weights_sha256(module))
-        return replace(made, facts=made.facts | _facts_of(loaded))
+        return replace(made, facts=made.facts | facts)
 
-    untrained = encoder.untrained
-    start = None if untrained is None else lambda: subject(UNTRAINED, untrained)
-    record = {"encoder": f"{loaded.file.resolve()}:{loaded.name}"}
-    record["source_sha256"] = loaded.source_sha256
+    untrained = loaded.untrained
+    start = None if untrained is None else lambda: subject(UNTRAINED, untrained())
+    record = {"encoder": loaded.word} | loaded.facts
     folder = folder_of_encoder(text, runs)
     return Subjects(subject(TRAINED, encoder.module), start, settings, folder, record)
 
 
-def _facts_of(loaded: LoadedEncoder) -> dict[str, str | int]:
-    return {
-        "source_sha256": loaded.source_sha256,
-        "input": loaded.encoder.input_text,
-        "output": loaded.encoder.output_text,
-    }
-
-
 def folder_of_encoder(text: str, runs: Path) -> Path:
-    """Where what is made with FILE.py:NAME goes."""
+    """Where what is made with FILE.py:NAME or hf:DIRECTORY_OR_NAME goes."""
+    if text.startswith(HF):
+        return runs / f"encoder-hf-{named(text)}"
     path, name = parse(text)
     return runs / f"encoder-{path.stem}-{name}"
 

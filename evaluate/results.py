@@ -87,10 +87,10 @@ def seen_text(trained_on: dict[str, Any]) -> str:
 
 
 def _baseline(result: dict[str, Any]) -> str:
-    if "weights" in result["trained_on"]:
-        return "untrained: the same network with fresh weights"
-    if "encoder" in result["trained_on"]:
+    if "source_sha256" in result["trained_on"]:
         return "untrained: the network that the file names so"
+    if {"weights", "encoder"} & set(result["trained_on"]):
+        return "untrained: the same network with fresh weights"
     return "untrained: the network as training began"
 
 

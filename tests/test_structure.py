@@ -21,8 +21,8 @@ ROOMS = {
     ),
     "evaluate": (
         "errors counts disk_errors identity_check protocol split published results "
-        "own_encoder encoder_file encoders retrieval features label_free probe finetune search "
-        "measures request tasks pages"
+        "own_encoder encoder_file hugging_face encoders retrieval features label_free probe "
+        "finetune search measures request tasks pages"
     ),
 }
 ALLOWED = {

@@ -104,6 +104,8 @@ class Table:
             trained, untrained = "these weights", "a network with fresh weights"
         elif self.encoder:
             trained, untrained = "this encoder", "the network before it learnt"
+            if self.encoder.startswith("hf:"):
+                untrained = "a network with fresh weights"
         return untrained if row.encoder.startswith(_ENCODERS[1]) else trained
 
     @property

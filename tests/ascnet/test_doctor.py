@@ -32,7 +32,7 @@ def test_all_that_is_needed_is_here():
     assert all(f.advice for f in found if f.state != doctor.GOOD)
     lines = [doctor.line(f) for f in found]
     assert all(len(line.splitlines()) == 1 for line in lines)
-    assert all(line[13] == " " and line[14] != " " for line in lines)  # aligned
+    assert all(line[14] == " " and line[15] != " " for line in lines)  # aligned
 
 
 @pytest.mark.parametrize("content", ["raise OSError('libx.so: cannot open\\nmore')", "exit('bye')"])
@@ -49,9 +49,13 @@ def test_a_broken_package_is_a_quiet_line(tmp_path, monkeypatch, capsys, content
 
 def test_an_optional_package_that_is_not_there(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    for name in ("av", "ray"):
+    for name, what in (
+        ("av", "ascnet build"),
+        ("ray", "ascnet build"),
+        ("transformers", "hf:MODEL"),
+    ):
         assert find(name).state == doctor.MISSING
-        assert "ascnet build" in find(name).advice and "pip install" in find(name).advice
+        assert what in find(name).advice and "pip install" in find(name).advice
 
 
 def test_pillow_over_pillow_simd(monkeypatch):

@@ -182,3 +182,24 @@ def test_one_encoder_is_named(own: Path) -> None:
     assert "Name one encoder: a run (--run), a file of weights (--weights) or one of you" in said
     said = refused("evaluate", "--encoder", "nets.py:net", "--recipe", "demo", cwd=own)
     assert "--backbone and --recipe go with --weights" in said
+
+
+def test_a_model_of_hugging_face(tmp_path: Path, shards: Path, video_folder: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="ascnet[hf] is not installed")
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Dinov2Config(image_size=32, patch_size=16, mlp_ratio=2, **small)
+    transformers.Dinov2Model(config).save_pretrained(tmp_path / "net")
+    said = {"size": 36, "crop_size": 32, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (tmp_path / "net" / "preprocessor_config.json").write_text(json.dumps(said))
+    words = ("--encoder", "hf:net", "--shards", shards)
+    quick = ("--clips", 2, "--set", "classifier.epochs=1", "--set", "classifier.batch=4")
+    done = run_ascnet("evaluate", *words, "--task", "all", *quick, cwd=tmp_path)
+    assert "Fine-tuning on folder, split 1 (%)" in done.stdout, done.stderr
+    assert "untrained: the same network with fresh weights" in done.stdout
+    assert "2 clips x 8 frames, stride 1 at 4 fps, centre crop 36" in done.stdout
+    assert run_ascnet("embed", *words, cwd=tmp_path).returncode == 0
+    query = video_folder / "test" / "v_test_g02_c01.avi"
+    found = run_ascnet("search", query, *words[:2], cwd=tmp_path).stdout
+    assert found.splitlines()[1].split()[:2] == ["1", "1.000"], found
+    page = write_report(tmp_path / "runs" / "encoder-hf-net").read_text()
+    assert "a network with fresh weights" in page
