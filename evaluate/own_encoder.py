@@ -212,7 +212,7 @@ class EncoderNetwork(nn.Module):
 def what_was_raised(error: BaseException, file: Path) -> str:
     """Kind and first line of what somebody's code raised, and the line of their file: "KeyError:
     'x' (line 3 of nets.py)"."""
-    text = str(error).strip().partition("\n")[0].rstrip(".")
+    text = str(error).strip().partition("\n")[0].rstrip(".:!")
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)

@@ -48,11 +48,12 @@ def _figure(value: float | None, spread: float | None) -> str:
 def _caption(result: dict[str, Any]) -> str:
     p = result["protocol"]
     how = f"{p['clips']} clips" if not p["every"] else f"a clip every {p['every']:g} s"
+    rate = f" at {p['fps']:g} fps" if p.get("fps") else ""
     crop = "centre crop" if p["crops"] == 1 else f"{p['crops']} crops"
     lines = [
         *_counts(result),
         *([f"  {drawn_text(result)}"] if result["task"] == "fewshot" else []),
-        f"  {how} x {p['frames']} frames, stride {p['stride']}, {crop} {p['size']}, "
+        f"  {how} x {p['frames']} frames, stride {p['stride']}{rate}, {crop} {p['size']}, "
         f"layer {p['layer']}, {p['pooling']}-pooled; {p['comparison']}",
         f"  {p['backbone']}, recipe {p['recipe']}, seed {p['seed']}, step {p['step']}"
         + (f"; {_baseline(result)}" if "untrained" in result["results"] else ""),

@@ -163,7 +163,11 @@ def _loaded(made: Any, family: Family, folder: Path, title: str) -> Any:
     logging.disable_progress_bar()
     try:
         model, report = made.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report
         )
     except Exception as error:  # whatever reading the files raises
         raise EvaluateError(
@@ -173,16 +177,26 @@ def _loaded(made: Any, family: Family, folder: Path, title: str) -> Any:
         logging.set_verbosity(verbosity)
         if has_bars:
             logging.enable_progress_bar()
-    missing = sorted(
-        name for name in report["missing_keys"] if not name.startswith(family.unused or ("\0",))
-    )
+    _must_be_whole(model, report, family, folder)
+    return model
+
+
+def _must_be_whole(model: nn.Module, report: Values, family: Family, folder: Path) -> None:
+    """Every weight that counts has to be in the files, in the shape that the config says."""
+    for name, there, wanted in report["mismatched_keys"]:
+        if not name.startswith(family.unused):
+            shapes = [" x ".join(map(str, shape)) for shape in (there, wanted)]
+            raise EvaluateError(
+                f"{folder}: {name} is {shapes[0]} in the weights' files, and {_CONFIG} says "
+                f"{shapes[1]}; take both from one model."
+            )
+    missing = sorted(n for n in report["missing_keys"] if not n.startswith(family.unused))
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise EvaluateError(
             f"{folder} lacks weights of a {type(model).__name__}: {missing[0]}{more}. They would "
             "be random numbers, so nothing is measured; take the directory of a whole model."
         )
-    return model
 
 
 def _encoder(family: Family, model: Any, pixels: Preprocessing, folder: Path) -> Encoder:

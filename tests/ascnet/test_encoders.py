@@ -193,7 +193,7 @@ def test_a_model_of_hugging_face(tmp_path: Path, shards: Path, video_folder: Pat
     (tmp_path / "net" / "preprocessor_config.json").write_text(json.dumps(said))
     words = ("--encoder", "hf:net", "--shards", shards)
     quick = ("--clips", 2, "--set", "classifier.epochs=1", "--set", "classifier.batch=4")
-    done = run_ascnet("evaluate", *words, "--task", "all", *quick, cwd=tmp_path)
+    done = run_ascnet("evaluate", *words, "--task", "finetune", *quick, cwd=tmp_path)
     assert "Fine-tuning on folder, split 1 (%)" in done.stdout, done.stderr
     assert "untrained: the same network with fresh weights" in done.stdout
     assert "2 clips x 8 frames, stride 1 at 4 fps, centre crop 36" in done.stdout
