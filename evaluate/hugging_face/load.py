@@ -183,7 +183,7 @@ def _loaded(made: Any, family: Family, folder: Path, title: str) -> Any:
 
 def _must_be_whole(model: nn.Module, report: Values, family: Family, folder: Path) -> None:
     """Every weight that counts has to be in the files, in the shape that the config says."""
-    for name, there, wanted in report["mismatched_keys"]:
+    for name, there, wanted in sorted(report["mismatched_keys"], key=str):
         if not name.startswith(family.unused):
             shapes = [" x ".join(map(str, shape)) for shape in (there, wanted)]
             raise EvaluateError(
