@@ -137,7 +137,7 @@ def of_encoder(text: str, runs: Path) -> Subjects:
     def subject(name: str, module: nn.Module) -> Subject:
         network = EncoderNetwork(module, encoder, loaded.title, loaded.file)
         made = _subject(name, network, settings, weights_sha256(module))
-        return replace(made, facts=made.facts | facts)
+        return replace(made, facts={**made.facts, **facts})
 
     untrained = loaded.untrained
     start = None if untrained is None else lambda: subject(UNTRAINED, untrained())

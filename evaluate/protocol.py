@@ -1,12 +1,12 @@
 """What is taken of a video, and what of the network: everything that decides a feature."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
 from trainer.config.recipe_file import override
-from trainer.config.settings import Config
+from trainer.config.settings import NORMALISATIONS, Config
 from trainer.config.validation import (
     MOST_CLIPS,
     MOST_FRAMES,
@@ -46,6 +46,7 @@ class Protocol:
         short_videos: what a clip does that does not fit: loop | repeat_last | error
         size: pixels, side of the square crop
         short_side: decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
+        normalise: colours by a fixed mean and deviation, or by each clip's own: fixed | clip
         clips: of a video, evenly spaced; RSPNet
         every: seconds between the starts of clips, however many that makes; 0: `clips`
         crops: the largest square in the middle, or 3 of them along the longer side
@@ -60,6 +61,7 @@ class Protocol:
     short_videos: str = "loop"
     size: int = 112
     short_side: int = 0
+    normalise: str = "fixed"
     clips: int = 10
     every: float = 0.0
     crops: int = 1
@@ -67,9 +69,17 @@ class Protocol:
     layer: str = LAST
     pooling: str = "average"
 
+    @property
+    def identity(self) -> dict[str, str | int | float]:
+        """All fields, as a store says them. Stores that were made before there was a choice say
+        nothing of `normalise`."""
+        fields: dict[str, str | int | float] = asdict(self)
+        return {k: v for k, v in fields.items() if (k, v) != ("normalise", "fixed")}
+
     def __post_init__(self) -> None:
         _must_be_one_of("pooling", self.pooling, POOLINGS)
         _must_be_one_of("crops", self.crops, CROPS)
+        _must_be_one_of("normalise", self.normalise, NORMALISATIONS)
         _must_be_one_of("short_videos", self.short_videos, tuple(POLICIES))
         apart = f"0 (so many as `clips` says), or {_LEAST_EVERY:g} to {_MOST_EVERY:g} seconds"
         is_apart = self.every == 0 or _LEAST_EVERY <= self.every <= _MOST_EVERY
@@ -104,6 +114,7 @@ def protocol_of(settings: Config) -> Protocol:
         short_videos=data.short_videos,
         size=data.size,
         short_side=data.short_side,
+        normalise=data.normalise,
         clips=evaluate.clips,
     )
 

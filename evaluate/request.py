@@ -57,7 +57,7 @@ class Question:
         drawn = {"amounts": [a.name for a in AMOUNTS], "draws": DRAWS, "seed": SEED, "C": C}
         return {
             **subjects.trained.facts,
-            **asdict(self.protocol),
+            **self.protocol.identity,
             **({"pooling": "attention"} if self._attends else {}),
             "comparison": self._comparison(),
             "centring": self.centring if of_features else None,

@@ -80,7 +80,8 @@ def _train(
 def augmented(settings: Config, batch: ClipBatch, step: int, device: torch.device) -> torch.Tensor:
     generator = torch.Generator().manual_seed(torch_seed(settings.seed, step, AUGMENTATION))
     numbers = send(draw_numbers(len(batch.videos), generator), device)
-    clips = augment(batch.clips, settings.augment, settings.data.size, numbers)
+    data = settings.data
+    clips = augment(batch.clips, settings.augment, data.size, numbers, data.normalise)
     return clips.contiguous(memory_format=torch.channels_last_3d)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -117,9 +117,10 @@ class Plan:
     def identity(self, cell: Cell) -> dict[str, Any]:
         """All that decides a cell's figures, but for the code: it is made anew if this changes.
         `even_tempo`, `speeds` and `neighbour` are choices that plans had once; they stay, so that
-        cells that were computed before keep their identity."""
+        cells that were computed before keep their identity; `normalise` came later."""
         settings = self.settings(cell)
         text = re.sub(r"(?m)^(neighbours = .*)$", r'\1\nneighbour = "appearance"', dump(settings))
+        text = text.replace('normalise = "fixed"\n', "")
         identity = {
             "kind": cell.variant.kind,
             "even_tempo": False,
@@ -141,7 +142,7 @@ class Plan:
         if cell.data.shots:
             identity["shots"] = cell.data.shots
         if cell.data.protocol:
-            identity["protocol"] = asdict(self.protocol(cell))
+            identity["protocol"] = self.protocol(cell).identity
         if cell.variant.kind == TRAINED:
             checkpoints = list_checkpoints(cell.run)
             identity["run"] = str(cell.run)

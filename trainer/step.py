@@ -88,7 +88,8 @@ class Stepper:
         generator = torch.Generator().manual_seed(seed)
         joint = draw_numbers(2 * part_size(self.settings, self.rank.world), generator)
         numbers = send(own_pairs(joint, self.rank), self.device)
-        clips = augment(batch.clips, self.settings.augment, self.settings.data.size, numbers)
+        data = self.settings.data
+        clips = augment(batch.clips, self.settings.augment, data.size, numbers, data.normalise)
         if self.settings.device.channels_last:
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
         return clips

@@ -208,7 +208,7 @@ def _of_crops(network: Network, batch: ClipBatch, protocol: Protocol) -> torch.T
     """float32, clips x outputs: the mean over the crops."""
     of_crops = []
     for place in _PLACES[protocol.crops]:
-        crop = square_crop(batch.clips, protocol.size, place)
+        crop = square_crop(batch.clips, protocol.size, place, protocol.normalise)
         for x in (crop, crop.flip(-1)) if protocol.mirrored else (crop,):
             of_crops.append(network(x.contiguous(memory_format=torch.channels_last_3d)))
     return torch.stack(of_crops).mean(dim=0).float()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Extraction:
         """Everything that decides the features; attributes of the store."""
         return {
             **self.subject.facts,
-            **asdict(self.protocol),
+            **self.protocol.identity,
             "dataset": self.dataset.name,
             "dataset_sha256": fingerprint(self.dataset.folder),
             "dataset_counts": json.dumps(self.dataset.counts, sort_keys=True),

@@ -90,7 +90,7 @@ class FinetuneJob:
         return {
             **self.subject.facts,
             **_flat(settings, "settings."),
-            **_flat(asdict(self.protocol), "protocol."),
+            **_flat(self.protocol.identity, "protocol."),
             "classes": self.classes,
             "train videos": self.train.digest(),
             "test videos": self.test.digest(),
@@ -210,7 +210,7 @@ def _train(
             asked_to_stop = stop.ask(device)
             if (batch := stop.next_of(batches)) is None:
                 break
-            clips = _augmented(batch, settings, protocol.size, step, device)
+            clips = _augmented(batch, settings, protocol, step, device)
             learner.take(clips, send(labels[batch.videos], device))
             text = f"loss {learner.mean_loss():.3f}{_latest(learner)}"
             if epoch := ends.get(learner.step):
@@ -238,12 +238,16 @@ def _latest(learner: Learner) -> str:
 
 
 def _augmented(
-    batch: ClipBatch, settings: FinetuneSettings, size: int, step: int, device: torch.device
+    batch: ClipBatch,
+    settings: FinetuneSettings,
+    protocol: Protocol,
+    step: int,
+    device: torch.device,
 ) -> torch.Tensor:
     generator = torch.Generator().manual_seed(torch_seed(settings.seed, step, AUGMENTATION))
     joint = draw_numbers(settings.batch, generator)
     numbers = send(joint[this_rank().share(len(joint))], device)
-    clips = augment(batch.clips, settings.augment, size, numbers)
+    clips = augment(batch.clips, settings.augment, protocol.size, numbers, protocol.normalise)
     return clips.contiguous(memory_format=torch.channels_last_3d)
 
 
@@ -288,7 +292,7 @@ def _result(
     task: FinetuneJob, learnt: LabelledVideos, learner: Learner, logits: np.ndarray
 ) -> dict[str, Any]:
     tested = learner.chosen()
-    clips = asdict(train_protocol(task.protocol, task.settings))
+    clips = train_protocol(task.protocol, task.settings).identity
     attention = learner.classifier.attention
     return {
         "top1": _top(logits, task.test.labels, 1),

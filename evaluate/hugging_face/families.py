@@ -66,7 +66,8 @@ class FrameTokens(nn.Module):
         """float32, N x 3 x T x S x S to N x T x C."""
         frames = middle(clips, self._share).transpose(1, 2)
         pooled: torch.Tensor = self.model(frames.flatten(0, 1)).pooler_output
-        return pooled.unflatten(0, frames.shape[:2])
+        tokens: torch.Tensor = pooled.unflatten(0, frames.shape[:2])
+        return tokens
 
 
 class OfPatches(nn.Module):

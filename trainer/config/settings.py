@@ -31,6 +31,7 @@ from trainer.config.validation import (
 SHORT_VIDEOS = ("loop", "repeat_last", "error")
 OPTIMISERS = ("sgd", "lars", "adamw")
 SPEED_TARGETS = ("place", "direction")
+NORMALISATIONS = ("fixed", "clip")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 _STRIDES = 64  # different ones
 _WIDTH = 16_384  # of a layer
@@ -47,6 +48,8 @@ class Data:
         strides: playback speeds: every s-th frame; paper
         size: pixels, side of the square crop; paper, R3D-18
         short_side: decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
+        normalise: colours: "fixed", by the mean and deviation of Kinetics-400, or "clip", by those
+            of each clip's own pixels, so that dark and washed-out videos look alike (ours)
         short_videos: what a clip does that does not fit: loop | repeat_last | error
         replacement: whether both clips of a video may get the same stride
         fps: strides count frames at this rate, so speeds are in seconds; 0: stored frames
@@ -61,6 +64,7 @@ class Data:
     strides: tuple[int, ...] = (1, 2)
     size: int = 112
     short_side: int = 0
+    normalise: str = "fixed"
     short_videos: str = "loop"
     replacement: bool = False
     fps: float = 0.0
@@ -279,7 +283,11 @@ def _data_rules(data: Data) -> list[Rule]:
         range_rule("data.size", data.size, 16, MOST_SIZE),
         pixels_rule("data.", data.frames, data.size),
         range_rule("data.short_side", data.short_side, 0, MOST_SIDE),
-        *rules_of("data.", data, {"short_videos": one_of(SHORT_VIDEOS)}),
+        *rules_of(
+            "data.",
+            data,
+            {"short_videos": one_of(SHORT_VIDEOS), "normalise": one_of(NORMALISATIONS)},
+        ),
         rate_rule("data.fps", data.fps),
         range_rule("data.workers", data.workers, 0, MOST_WORKERS),
         range_rule("data.streams", data.streams, 0, MOST_WORKERS),

@@ -177,13 +177,17 @@ def colour_matrix(colour: Colour) -> torch.Tensor:
 
 
 def render(
-    clips: PackedClips, geometry: Geometry, colour: Colour | None, size: int
+    clips: PackedClips,
+    geometry: Geometry,
+    colour: Colour | None,
+    size: int,
+    normalise: str = "fixed",
 ) -> torch.Tensor:
-    """Clips as the network takes them: float32, N x 3 x T x size x size, normalised. All is on one
-    device."""
+    """Clips as the network takes them: float32, N x 3 x T x size x size, normalised by MEAN and STD
+    ("fixed") or by each clip's own ("clip"). All is on one device."""
     if len(set(clips.sizes)) == 1:
         (frames,) = clips.by_size()
-        return _render(frames, geometry, colour, size)
+        return _render(frames, geometry, colour, size, normalise)
     device = clips.pixels.device
     order = send(torch.tensor(clips.order), device)
     out = torch.empty(len(clips), 3, clips.length, size, size, device=device)
@@ -192,7 +196,7 @@ def render(
         numbers = order[end : end + len(frames)]
         end += len(frames)
         of_size = _rows(geometry, numbers), colour and _rows(colour, numbers)
-        out.index_copy_(0, numbers, _render(frames, *of_size, size))
+        out.index_copy_(0, numbers, _render(frames, *of_size, size, normalise))
     return out
 
 
@@ -203,7 +207,7 @@ def _rows(values: Drawn, numbers: torch.Tensor) -> Drawn:
 
 
 def _render(
-    frames: torch.Tensor, geometry: Geometry, colour: Colour | None, size: int
+    frames: torch.Tensor, geometry: Geometry, colour: Colour | None, size: int, normalise: str
 ) -> torch.Tensor:
     """Of clips of one frame size: uint8, N x T x H x W x 3."""
     device, g = frames.device, geometry
@@ -217,9 +221,19 @@ def _render(
     clips = planes @ (horizontal.mT / 255)[:, None, None]
     if colour is not None:
         clips = _recolour(clips, colour)
+    if normalise == "clip":
+        return _standardised(clips)
     clips -= _on(_MEAN, device)[:, None, None, None]
     clips /= _on(_STD, device)[:, None, None, None]
     return clips
+
+
+def _standardised(clips: torch.Tensor) -> torch.Tensor:
+    """With mean 0 and deviation 1 over all that is in a clip; one colour alone is 0. The deviation
+    counts as half a level of 255 at least, so that the noise of a black clip stays small."""
+    pixels = clips.flatten(1)
+    deviation, mean = torch.std_mean(pixels, dim=1, correction=0, keepdim=True)
+    return ((pixels - mean) / deviation.clamp(min=0.5 / 255)).view_as(clips)
 
 
 def _recolour(clips: torch.Tensor, colour: Colour) -> torch.Tensor:
@@ -234,18 +248,24 @@ def _recolour(clips: torch.Tensor, colour: Colour) -> torch.Tensor:
 
 
 def augment(
-    clips: PackedClips, settings: Augment, size: int, numbers: torch.Tensor
+    clips: PackedClips,
+    settings: Augment,
+    size: int,
+    numbers: torch.Tensor,
+    normalise: str = "fixed",
 ) -> torch.Tensor:
-    """Random clips for training. `numbers`: N rows of `draw_numbers`; shapes as in `render`; all on
-    one device, where the work is done."""
+    """Random clips for training. `numbers`: N rows of `draw_numbers`; shapes and `normalise` as in
+    `render`; all on one device, where the work is done."""
     geometry = draw_geometry(settings, _sizes(clips), size, numbers)
-    return render(clips, geometry, draw_colour(settings, numbers), size)
+    return render(clips, geometry, draw_colour(settings, numbers), size, normalise)
 
 
-def square_crop(clips: PackedClips, size: int, place: float = 0.5) -> torch.Tensor:
+def square_crop(
+    clips: PackedClips, size: int, place: float = 0.5, normalise: str = "fixed"
+) -> torch.Tensor:
     """Clips for evaluation: the largest square, resized, normalised. `place` 0 to 1 along the
-    longer side, 0.5 is the middle; shapes as in `render`."""
-    return render(clips, square_geometry(_sizes(clips), place), None, size)
+    longer side, 0.5 is the middle; shapes and `normalise` as in `render`."""
+    return render(clips, square_geometry(_sizes(clips), place), None, size, normalise)
 
 
 def _sizes(clips: PackedClips) -> torch.Tensor:

@@ -94,24 +94,29 @@ def export(run: Path, to: str, out: Path | None = None, overwrite: bool = False)
 def facts(trained: TrainedBackbone) -> dict[str, str]:
     """What an exported file says of itself."""
     data = trained.config.data
+    colours = {"mean": json.dumps(MEAN), "std": json.dumps(STD)}
+    if data.normalise == "clip":
+        colours = {"normalise": "clip"}
     return {
         "backbone": trained.config.model.backbone,
         "channels": str(trained.backbone.channels),
         "checkpoint_sha256": trained.sha256,
         "code": code(),
         "frames": str(data.frames),
-        "mean": json.dumps(MEAN),
         "recipe": trained.config.recipe,
         "size": str(data.size),
-        "std": json.dumps(STD),
         "step": str(trained.step),
+        **colours,
     }
 
 
 def _input(config: Config) -> str:
+    data, colours = config.data, f"less the mean {MEAN}, over the deviation {STD}"
+    if data.normalise == "clip":
+        colours = "each clip less its own mean, over its own deviation"
     return (
-        f"Clips go in as float32 N x 3 x {config.data.frames} x {config.data.size} x "
-        f"{config.data.size}, RGB in [0, 1] less the mean {MEAN}, over the deviation {STD}."
+        f"Clips go in as float32 N x 3 x {data.frames} x {data.size} x {data.size}, RGB in [0, 1], "
+        f"{colours}."
     )
 
 

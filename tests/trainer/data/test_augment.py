@@ -73,6 +73,23 @@ def test_square_crop():
     )
 
 
+def test_normalised_by_itself_a_clip_is_the_same_however_dark():
+    bright = random_frames(2, h=24, w=24)
+    dark = bright // 8
+    clip = square_crop(PackedClips.of(bright), 24, normalise="clip")
+    pixels = planes(bright).double()
+    wanted = (pixels[1] - pixels[1].mean()) / pixels[1].std(correction=0)
+    assert torch.allclose(clip[1].double(), wanted, atol=1e-5)
+    faint = square_crop(PackedClips.of(dark), 24, normalise="clip")
+    assert (clip - faint).abs().mean() < 0.05  # what 32 levels leave of 256
+    assert (square_crop(PackedClips.of(bright), 24) - clip).abs().mean() > 0.1
+    black = square_crop(PackedClips.of(bright * 0), 24, normalise="clip")
+    assert torch.equal(black, torch.zeros_like(black))
+    changed = augment(PackedClips.of(bright), Augment(), 16, numbers(2), "clip")
+    assert changed.flatten(1).mean(dim=1).abs().max() < 1e-5
+    assert torch.allclose(changed.flatten(1).std(dim=1, correction=0), torch.ones(2), atol=1e-5)
+
+
 def test_clips_of_several_sizes_are_as_each_alone():
     frames = [random_frames(1, h=h, w=w) for h, w in ((24, 32), (16, 40), (24, 32), (30, 12))]
     sizes = tuple((f.shape[2], f.shape[3]) for f in frames)

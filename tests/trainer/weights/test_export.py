@@ -68,6 +68,17 @@ def test_torchvision_s_keys(tmp_path, name, twin, head):
     shutil.rmtree(run)  # large
 
 
+def test_a_run_whose_clips_are_normalised_one_by_one_says_so(tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace('normalise = "fixed"', 'normalise = "clip"'))
+    exported = export.export(run, "safetensors")
+    assert "RGB in [0, 1], each clip less its own mean, over its own deviation." in exported.text
+    with safe_open(exported.path, framework="pt") as file:
+        facts = file.metadata()
+    assert facts["normalise"] == "clip" and "mean" not in facts
+
+
 def test_what_torchvision_does_not_have(tiny_run):
     with pytest.raises(
         TrainerError,
