@@ -16,7 +16,7 @@ from evaluate.encoders import (
     of_run,
 )
 from evaluate.errors import EvaluateError
-from evaluate.features.store import Features
+from evaluate.features.store import Features, identity_in
 from evaluate.protocol import Protocol
 from trainer.backbones.base import Backbone
 from trainer.errors import TrainerError
@@ -63,9 +63,10 @@ class EncoderChoice:
         assert folder is not None
         return folder
 
-    def subjects(self) -> Subjects:
-        """Raises TrainerError if there is none, and EvaluateError if several are named, or none, or
-        if what is of a file of weights is said of another."""
+    def subjects(self, step: int | None = None) -> Subjects:
+        """`step`: the checkpoint of a run; None: its newest one. Raises TrainerError if there is
+        none, and EvaluateError if several encoders are named, or none, or if what is of a file of
+        weights is said of another."""
         if len(self.named) != 1:
             raise EvaluateError(
                 "Name one encoder: a run (--run), a file of weights (--weights) or one of your own "
@@ -78,7 +79,7 @@ class EncoderChoice:
         if self.encoder_file is not None:
             return of_encoder(self.encoder_file, RUNS)
         if self.run is not None:
-            return of_run(self.run)
+            return of_run(self.run, step)
         assert self.weights is not None
         return of_file(self.weights, self.backbone, self.recipe, RUNS)
 
@@ -117,18 +118,25 @@ def newest_store(encoder: EncoderChoice) -> Path:
     unread = []
     for path in sorted(stores, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
-            is_trained = Features(path).attributes.get("encoder") == TRAINED
+            if not _is_newest_of_its_run(path):
+                continue
+            Features(path)  # which looks at its checksum
         except (EvaluateError, OSError) as error:
             unread.append(str(error))
             continue
-        if is_trained:
-            for reason in unread:  # of what is newer
-                log.warning("Left aside: %s", reason)
-            return path
+        for reason in unread:  # of what is newer
+            log.warning("Left aside: %s", reason)
+        return path
     raise EvaluateError(
         f"{folder} has no finished store of trained features. Make one of the videos to search in: "
         f"`ascnet embed FOLDER`, or `ascnet embed --shards DIR`.{''.join(f' {s}' for s in unread)}"
     )
+
+
+def _is_newest_of_its_run(store: Path) -> bool:
+    """Whether a store is of trained features, and not of a checkpoint that is not the last."""
+    made_with = identity_in(store)
+    return made_with.get("encoder") == TRAINED and "milestone" not in made_with
 
 
 def subject_of(store: Features, subjects: Subjects, source: str) -> Subject:

@@ -19,7 +19,7 @@ from trainer.backbones.all_backbones import make_backbone
 from trainer.config import recipe_file
 from trainer.config.settings import Config, Data, Evaluate, Model
 from trainer.pretrain import make_model
-from trainer.run.checkpoint import load_backbone
+from trainer.run.checkpoint import kept_steps, load_backbone
 from trainer.run.run_directory import record_of
 from trainer.weights.load import backbone_from_file, load_weights
 
@@ -52,6 +52,7 @@ class Subjects:
             encoder file what it says of its clips
         folder: features/ and results/ are below it
         record: of a run: code, shards and counts it was trained on; else the file
+        milestone: the step of a run's checkpoint that is not its last; 0: it is the last
     """
 
     trained: Subject
@@ -59,6 +60,7 @@ class Subjects:
     settings: Config
     folder: Path
     record: dict[str, Any]
+    milestone: int = 0
 
     @cached_property
     def untrained(self) -> Subject:
@@ -74,12 +76,13 @@ class Subjects:
         return "shards" in self.record
 
 
-def of_run(run: Path) -> Subjects:
-    """The trained backbone of a run's newest checkpoint, and the one that its training began with.
-    Raises TrainerError if there is no run, or no checkpoint."""
+def of_run(run: Path, step: int | None = None) -> Subjects:
+    """The trained backbone of a run's checkpoint of a step (None: of its newest one), and the one
+    that its training began with. Raises TrainerError if there is no run, or no such checkpoint."""
     record = record_of(run)
-    trained = load_backbone(run)
+    trained = load_backbone(run, step)
     settings = trained.config
+    milestone = 0 if step in (None, kept_steps(run)[-1]) else trained.step
 
     def start() -> Subject:
         backbone, digest = make_model(settings).encoder.backbone, "none"
@@ -88,7 +91,9 @@ def of_run(run: Path) -> Subjects:
         return _subject(UNTRAINED, backbone, settings, digest)
 
     subject = _subject(TRAINED, trained.backbone, settings, trained.sha256, trained.step)
-    return Subjects(subject, start, settings, run, record)
+    if milestone:
+        subject = replace(subject, facts=subject.facts | {"milestone": milestone})
+    return Subjects(subject, start, settings, run, record, milestone)
 
 
 def _load_start(backbone: nn.Module, path: Path, digest: str | None) -> str:

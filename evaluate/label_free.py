@@ -1,6 +1,8 @@
 """Scores of features without labels, in float64. They know nothing of classes: whether one of them
 chooses the better of two networks has to be measured."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from evaluate.features.store import Features
@@ -11,6 +13,47 @@ MOST = 10_000  # videos that are looked at, evenly spaced
 MOST_NUMBERS = 2**27  # of all clips' features, which are read whole (512 MiB)
 PAIRS = 2**14  # pairs of rows that uniformity is a mean over, at most
 UNIFORMITY = 2.0  # t of uniformity
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a score is shown.
+
+    Attributes:
+        meaning: in a few words, and which way it is meant to go
+        digits: after the point
+    """
+
+    title: str
+    meaning: str
+    digits: int
+
+
+SCORES = {
+    "effective_rank": Score(
+        "effective rank",
+        "directions that the features of videos fill (RankMe), 1 to the number of channels; higher "
+        "is richer",
+        1,
+    ),
+    "lidar": Score(
+        "LiDAR",
+        "directions that tell videos apart, against the spread of a video's own clips, 1 to the "
+        "number of channels; higher is richer",
+        1,
+    ),
+    "alignment": Score(
+        "alignment",
+        "mean squared distance of two clips of a video, 0 to 4; lower is more alike",
+        3,
+    ),
+    "uniformity": Score(
+        "uniformity",
+        "how evenly the features of videos cover the sphere, 0 if all are the same; lower is more "
+        "even",
+        3,
+    ),
+}
 
 
 def label_free(stored: Features) -> dict[str, float | None]:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluate.encoders import Subject, Subjects
+from evaluate.encoders import TRAINED, Subject, Subjects
 from evaluate.finetune import settings as finetune_settings
 from evaluate.finetune.settings import (
     ATTENTIVE,
@@ -99,13 +99,15 @@ def result_path(
     question: Question, subjects: Subjects, dataset: str, split: str | None = None
 ) -> Path:
     """The JSON file of a result; a picture may lie beside it. What differs from the usual protocol
-    is in its name."""
+    is in its name, and so is the step of a checkpoint that is not the last of its run."""
     changes = _clip_changes(question.protocol, subjects, question.finetune)
     if question.factor:
         changes["factor"] = question.factor
     if question.centring != "none":
         changes["centring"] = question.centring.replace(" ", "-")
-    if not question.baseline:
+    if subjects.milestone:
+        changes["step"] = subjects.milestone
+    elif not question.baseline:
         changes["baseline"] = "none"
     if question.task in _PROBED:
         probe, usual = question.probe, ProbeSettings()
@@ -120,7 +122,10 @@ def result_path(
 
 def store_path(subjects: Subjects, dataset: str, subject: Subject, protocol: Protocol) -> Path:
     """The feature store of an encoder on a data set."""
-    suffix = _suffix(_clip_changes(protocol, subjects))
+    changes = _clip_changes(protocol, subjects)
+    if subjects.milestone and subject.name == TRAINED:
+        changes["step"] = subjects.milestone
+    suffix = _suffix(changes)
     return subjects.folder / "features" / f"{dataset}-{subject.name}{suffix}.h5"
 
 

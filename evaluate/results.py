@@ -24,7 +24,7 @@ def table(result: dict[str, Any]) -> str:
     columns, spread = result["columns"], result["spread"] or {}
     rows = [["", *columns]]
     rows += [
-        [name, *(_figure(row.get(key), spread.get(name, {}).get(key)) for key in columns)]
+        [name, *(figure_text(row.get(key), spread.get(name, {}).get(key)) for key in columns)]
         for name, row in result["results"].items()
     ]
     lines = "\n".join(f"  {line}" for line in aligned(rows, range(1, len(rows[0]))))
@@ -39,7 +39,8 @@ def title(result: dict[str, Any]) -> str:
     return f"{TITLES[result['task']]} on {result['dataset']}{factor}, {which}"
 
 
-def _figure(value: float | None, spread: float | None) -> str:
+def figure_text(value: float | None, spread: float | None) -> str:
+    """ "50.3", with the standard deviation behind it if there is one."""
     if value is None:
         return "-"
     return f"{value:.1f}" if spread is None else f"{value:.1f} ± {spread:.1f}"

@@ -17,16 +17,18 @@ A result is a dictionary, written as JSON to `results/` of the run:
                                             spread over the draws, if labels were drawn
     classes                                 names of the classes by label
     counts                                  of the data set: expected, built, failed by reason
+    dataset_sha256                          its fingerprint
     enlarged                                what is to be said of frames smaller than the clips; ""
     protocol                                every choice that the figures rest on
     trained_on, settings, code, seconds     where the encoder comes from; the only times are seconds
 """
 
 import io
+import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,9 @@ from builder.command_line import quoted
 from builder.errors import BuilderError
 from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
-from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
+from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE, fingerprint
 from evaluate import measures, results
-from evaluate.encoders import Subject, Subjects
+from evaluate.encoders import TRAINED, Subject, Subjects
 from evaluate.errors import EvaluateError
 from evaluate.features.extract import Extraction, extract
 from evaluate.features.store import Features
@@ -131,6 +133,26 @@ def evaluate(
     return on_first(finish)
 
 
+def measured_before(
+    question: Question, subjects: Subjects, dataset: ShardDataset
+) -> dict[str, Any] | None:
+    """The result that is there of just this question, measured by this version of ascnet; None if
+    there is none that is whole."""
+    wanted = {
+        "schema": RESULT_SCHEMA,
+        "protocol": question.choices(subjects),
+        "dataset_sha256": fingerprint(dataset.folder),
+        "code": code(),
+    }
+    try:
+        path = result_path(question, subjects, dataset.name)
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        same = {key: result[key] for key in wanted} == json.loads(json.dumps(wanted))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return result if same else None
+
+
 def needs_local_shards(dataset: ShardDataset) -> str:
     """A sentence on what jumps from video to video, which streamed shards do not let it."""
     return (
@@ -216,8 +238,11 @@ class _Evaluation:
         )
         classes, protocol = len(parts.classes), question.protocol
         job = FinetuneJob(subject, learn, test, classes, protocol, question.finetune)
-        path = result_path(question, self.subjects, self.dataset.name, parts.split)
-        folder = self.subjects.folder / "finetune" / f"{path.stem}-{subject.name}"
+        subjects = self.subjects
+        if subject.name != TRAINED:
+            subjects = replace(subjects, milestone=0)  # it is the same for all checkpoints
+        path = result_path(question, subjects, self.dataset.name, parts.split)
+        folder = subjects.folder / "finetune" / f"{path.stem}-{subject.name}"
         done = finetune(
             job, self.device, folder, self.tell.steps, self.tell.videos, overwrite=self.overwrite
         )
@@ -289,6 +314,7 @@ def _result(
         },
         "classes": list(next(iter(parts.values())).classes),
         "counts": dataset.counts,
+        "dataset_sha256": fingerprint(dataset.folder),
         "enlarged": enlarged(dataset.videos, question.size, question.protocol.short_side),
         "protocol": question.choices(subjects),
         "trained_on": _trained_on(subjects, dataset, list(parts.values())),

@@ -22,7 +22,7 @@ ROOMS = {
     "evaluate": (
         "errors counts disk_errors identity_check protocol split published results "
         "own_encoder encoder_file hugging_face encoders retrieval features label_free probe "
-        "finetune search measures request tasks pages"
+        "finetune search measures request tasks curve pages"
     ),
 }
 ALLOWED = {

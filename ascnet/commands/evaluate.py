@@ -1,9 +1,10 @@
 """`ascnet evaluate`."""
 
 import tempfile
-from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -11,29 +12,27 @@ import torch
 from ascnet.datasets import datasets_at, where
 from ascnet.device import with_device
 from ascnet.encoders import EncoderChoice
+from ascnet.measuring import Measuring
 from ascnet.options import gathered, with_weights
-from ascnet.progress import ProgressBar
 from ascnet.said_once import say_on
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE
-from evaluate import results, tasks
+from evaluate.curve import curve_table, curves_of
 from evaluate.encoders import Subjects
 from evaluate.errors import EvaluateError
 from evaluate.finetune import settings as finetune_settings
 from evaluate.finetune.settings import FinetuneSettings
 from evaluate.probe.probe import SOLVERS, ProbeSettings
 from evaluate.protocol import CROPS, POOLINGS, Protocol, changed_protocol, protocol_of
-from evaluate.published import lacks, published, text_rows
-from evaluate.request import ATTENTIVE_ON_THE_FLY, ON_THE_FLY, TASKS, Question, result_path
+from evaluate.request import ATTENTIVE_ON_THE_FLY, ON_THE_FLY, TASKS, Question
 from evaluate.retrieval.retrieval import CENTRINGS
 from evaluate.split import ALL
-from evaluate.tasks import Reporters
 from trainer.agreement import failing_together, on_first
-from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import is_remote, shown
 from trainer.distributed import is_known_to_all, this_rank, together
 from trainer.errors import TrainerError
+from trainer.run.checkpoint import kept_steps, load_last
 from trainer.run.run_directory import shards_of
 
 _TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips
@@ -78,6 +77,7 @@ class QuestionChoice:
     """What is asked of an encoder, in options."""
 
     task: str
+    checkpoint: str | None
     split: str | None
     factor: str
     clips: int | None
@@ -94,8 +94,15 @@ class QuestionChoice:
     no_baseline: bool
 
     @property
+    def is_curve(self) -> bool:
+        """Whether all kept checkpoints are measured."""
+        return self.checkpoint == ALL
+
+    @property
     def tasks(self) -> tuple[str, ...]:
-        tasks = TASKS if self.task == ALL else (self.task,)
+        tasks: tuple[str, ...] = TASKS if self.task == ALL else (self.task,)
+        if self.task == ALL and self.is_curve:
+            tasks = tuple(task for task in tasks if task not in _TRAINING)
         return tuple(ON_THE_FLY if self.on_the_fly and t == "linear" else t for t in tasks)
 
     @property
@@ -112,11 +119,18 @@ class QuestionChoice:
         return (*assigned, *(f"{name}={value}" for name, value in chosen.items()))
 
     def must_be_of_use(self) -> None:
-        """Raises UsageError for an option that is given, but changes nothing in any task."""
+        """Raises UsageError for an option that is given, but changes nothing in any task, and for
+        a classifier of every checkpoint."""
         if self.head and ON_THE_FLY not in self.tasks:
             raise click.UsageError(
                 f"--head {self.head} is for the probe that is trained on clips. Add --task linear "
                 "--on-the-fly, or leave --head out."
+            )
+        if self.is_curve and (trained := [task for task in self.tasks if task in _TRAINING]):
+            raise click.UsageError(
+                f"--checkpoint all is for tasks on stored features, and {trained[0]} would train a "
+                "classifier for every checkpoint. Choose another --task, or name one checkpoint: "
+                "--checkpoint STEP."
             )
         for name, is_given, tasks_of_it in (
             ("--on-the-fly", self.on_the_fly, {ON_THE_FLY}),
@@ -131,6 +145,27 @@ class QuestionChoice:
                     f"{name} changes nothing in {', '.join(self.tasks)}; it is for "
                     f"{', '.join(sorted(tasks_of_it))}. Leave it out, or choose another --task."
                 )
+
+    def steps(self, encoder: EncoderChoice) -> list[int | None]:
+        """The checkpoints to measure; None: the newest one. Raises UsageError for what is none, and
+        TrainerError if a run has none."""
+        if self.checkpoint is None:
+            return [None]
+        if others := [option for option in encoder.named if option != "--run"]:
+            raise click.UsageError(
+                f"--checkpoint names a checkpoint of a run, and {others[0]} has none. Leave one of "
+                "them out."
+            )
+        if not self.is_curve:
+            if not self.checkpoint.isdecimal():
+                raise click.UsageError(
+                    f"--checkpoint is {self.checkpoint!r}; it takes a step, such as 2000, or all."
+                )
+            return [int(self.checkpoint)]
+        run = encoder.folder
+        if not (steps := kept_steps(run)):
+            load_last(run)  # says what to do
+        return list(steps)
 
     def question(self, task: str, subjects: Subjects, dataset: str) -> Question:
         """Of one task; where a classifier is trained, with its recipe, and clips as that tests
@@ -152,7 +187,9 @@ class QuestionChoice:
             centring=self.centring if task in ("retrieval", "knn") else CENTRINGS[0],
             probe=ProbeSettings(standardise=not self.raw, solver=solver),
             finetune=finetune,
-            baseline=not self.no_baseline and subjects.start is not None,
+            # A curve needs it once: with the last checkpoint.
+            baseline=not (self.no_baseline or (self.is_curve and subjects.milestone))
+            and subjects.start is not None,
         )
 
     def _classifier_of(self, task: str, dataset: str, backbone: str) -> FinetuneSettings:
@@ -194,6 +231,12 @@ def _attentive(task: str, protocol: Protocol) -> str:
 )
 @click.option(
     "--run", type=click.Path(path_type=Path), help="Run directory.  [default: the newest in runs/]"
+)
+@click.option(
+    "--checkpoint",
+    metavar="STEP|all",
+    help="A checkpoint of the run that was kept, by its step; or all of them, one after another, "
+    "with a table at the end.  [default: the newest]",
 )
 @with_weights
 @click.option(
@@ -279,61 +322,55 @@ def command(
         tempfile.TemporaryDirectory() as scratch,
         together(str(device)) as (_, rank_device),
     ):
-        subjects = on_first(encoder.or_default).subjects()
+        encoder = on_first(encoder.or_default)
+        steps = on_first(lambda: choice.steps(encoder))
+        datasets: list[ShardDataset] = []
+        measured: list[dict[str, Any]] = []
         refused: list[str] = []
-        for dataset in data.datasets(subjects, Path(scratch)):
-            for task in choice.tasks:
-                try:
-                    with failing_together():
-                        question = choice.question(task, subjects, dataset.name)
-                    _evaluate(question, subjects, dataset, rank_device, overwrite)
-                except (EvaluateError, TrainerError, BuilderError) as error:
-                    if not is_known_to_all(error):
-                        raise
-                    refused.append(str(error))  # the others can still be evaluated
+        for step in steps:
+            try:
+                with failing_together():
+                    subjects = encoder.subjects(step)
+            except (EvaluateError, TrainerError) as error:
+                if not choice.is_curve or not is_known_to_all(error):
+                    raise
+                refused.append(str(error))  # the others can still be evaluated
+                continue
+            datasets = datasets or data.datasets(subjects, Path(scratch))
+            done, errors = _measure(choice, subjects, datasets, rank_device, overwrite)
+            measured += done
+            refused += errors
+        if choice.is_curve:
+            say = say_on(this_rank().number)
+            for curve in curves_of(measured):
+                say(curve_table(curve))
+            if choice.task == ALL:
+                say("  finetune is left out: it would train a classifier for every checkpoint.")
         with failing_together():
             if refused:
                 raise EvaluateError(" ".join(dict.fromkeys(refused)))
 
 
-def _evaluate(
-    question: Question,
+def _measure(
+    choice: QuestionChoice,
     subjects: Subjects,
-    dataset: ShardDataset,
+    datasets: list[ShardDataset],
     device: torch.device,
     overwrite: bool,
-) -> None:
-    say = say_on(this_rank().number)
-    small = enlarged(dataset.videos, question.size, question.protocol.short_side)
-    if small and question.finetune is not None:
-        say(small)  # before hours of training, too
-    with ExitStack() as stack:
-        if question.finetune is None:  # else gradients are waited for, in another way
-            stack.enter_context(failing_together())
-        videos, fits, steps = (
-            stack.enter_context(ProgressBar(title, unit))
-            for title, unit in (
-                ("features", "videos"),
-                (question.task, "parts"),
-                ("training", "steps"),
-            )
-        )
-        result = tasks.evaluate(
-            question,
-            subjects,
-            dataset,
-            device,
-            Reporters(videos, fits, steps),
-            overwrite=overwrite,
-        )
-    say(results.table(result))
-    if not question.factor and published(question.task, dataset.name):
-        left_out = lacks(dataset.name, len(result["classes"]), result["splits"])
-        for line in [left_out] if left_out else text_rows(question.task, dataset.name):
-            say(f"  {line}")
-    if question.task == "retrieval" and dataset.source:
-        say(f"  There is no picture of what was found: {tasks.needs_local_shards(dataset)}")
-    say(f"  {result_path(question, subjects, dataset.name)}")
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The results of all tasks on all data sets, and what was refused."""
+    measured, refused = [], []
+    for dataset, task in product(datasets, choice.tasks):
+        try:
+            with failing_together():
+                question = choice.question(task, subjects, dataset.name)
+            measuring = Measuring(question, subjects, dataset, device, overwrite)
+            measured.append(measuring.of_curve() if choice.is_curve else measuring.alone())
+        except (EvaluateError, TrainerError, BuilderError) as error:
+            if not is_known_to_all(error):
+                raise
+            refused.append(str(error))  # the others can still be evaluated
+    return measured, refused
 
 
 def _local(run: Path) -> list[ShardDataset]:

@@ -99,6 +99,13 @@ def must_be_of(path: Path, identity: StoreIdentity) -> None:
         )
 
 
+def identity_in(path: Path) -> StoreIdentity:
+    """What decided the features of a store; nothing else of it is read. Raises EvaluateError if
+    there is none, or it is damaged, and UnavailableError if it is in use."""
+    with _opened(path) as file:
+        return _identity_of(file)
+
+
 class Features:
     """A finished store, read into memory; what is of clips is read when it is first used.
 

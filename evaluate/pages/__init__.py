@@ -8,7 +8,8 @@ A section of the report is computed by a module, ordered by report.py and templa
 drawn by a macro of templates/figures.html:
 
 header           facts.py                        (report.html)
-Results          results.py                      result
+Results          results.py                      result, scores
+The curve        run_curve.py, chart.py          curve
 Training         curves.py, chart.py             chart
 What is found    nearest_videos.py, gallery.py   found
 Classes          confusion.py                    classes

@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 400, 214  # units of the viewBox, about pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 12, 10, 24
 _MOST = 240  # points of a line; longer ones are averaged
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
+Ends = tuple[float, float]  # of the vertical axis
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,22 @@ class Line:
 
     Attributes:
         values: None: unknown there
+        spread: standard deviations, drawn as a band; None, or none at all: unknown
     """
 
     name: str
     values: Sequence[float | None]
+    spread: Sequence[float | None] = ()
+
+    @property
+    def bounds(self) -> list[tuple[float, float] | None]:
+        """A standard deviation below and above every value; None where it is unknown."""
+        return [
+            None if value is None or spread is None else (value - spread, value + spread)
+            for value, spread in zip(
+                self.values, self.spread or [None] * len(self.values), strict=True
+            )
+        ]
 
 
 @dataclass(frozen=True)
@@ -84,20 +97,27 @@ class Chart:
     def latest(self) -> str:
         """The values at the end, as the page says those under a pointer."""
         several = len(self.lines) > 1
-        values = [f"{line.name} " * several + self.say(line.values[-1]) for line in self.lines]
+        values = [
+            f"{line.name} " * several
+            + self.say(line.values[-1], line.spread[-1] if line.spread else None)
+            for line in self.lines
+        ]
         return f"{self.x_name} {self._x_words()[-1]}: {', '.join(values)}"
 
     def _x_words(self) -> list[str]:
         return list(self.x_labels) or [f"{value:g}" for value in self.x]
 
-    def say(self, value: float | None) -> str:
-        return "–" if value is None else f"{value:.{self.digits}f}{self.unit}"
+    def say(self, value: float | None, spread: float | None = None) -> str:
+        if value is None:
+            return "–"
+        around = "" if spread is None else f" ± {spread:.{self.digits}f}"
+        return f"{value:.{self.digits}f}{around}{self.unit}"
 
     @property
     def data(self) -> dict[str, Any]:
         """What the page needs to say the values under a pointer."""
         chart = thinned(self)
-        top = _top(chart)
+        ends = _ends(chart)
         return {
             "at": [round(_across(chart, place), 1) for place in chart.places],
             "x": chart._x_words(),
@@ -108,7 +128,8 @@ class Chart:
                 [
                     line.name,
                     [None if v is None else round(v, 6) for v in line.values],
-                    [None if v is None else round(_down(v, top), 1) for v in line.values],
+                    [None if v is None else round(_down(v, ends), 1) for v in line.values],
+                    [None if v is None else round(v, 6) for v in line.spread],
                 ]
                 for line in chart.lines
             ],
@@ -116,7 +137,7 @@ class Chart:
 
 
 def thinned(chart: Chart) -> Chart:
-    """The same chart with at most _MOST points a line: neighbours are averaged."""
+    """The same chart with at most _MOST points a line: neighbours are averaged, without a band."""
     count = len(chart.x)
     if count <= _MOST or chart.x_labels:
         return chart
@@ -139,25 +160,25 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def draw_chart(chart: Chart) -> Markup:
     """The chart as an SVG element that scales with its box."""
     summary, chart = chart.summary, thinned(chart)
-    top = _top(chart)
+    ends = _ends(chart)
     pieces = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" '
         f'aria-label="{safe(summary)}">'
     ]
-    for tick in ticks(top):
-        y = _down(tick, top)
+    for tick in ticks(*ends):
+        y = _down(tick, ends)
         pieces.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
         pieces.append(f'<text x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:g}</text>')
     pieces += _x_ticks(chart)
     for level in chart.levels:
-        y = _down(level.value, top)
+        y = _down(level.value, ends)
         pieces.append(f'<path class="level" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
         pieces.append(
             f'<text class="levelname" x="{WIDTH - _RIGHT}" y="{y - 4:.1f}" '
             f'text-anchor="end">{safe(level.name)}</text>'
         )
-    for i, line in enumerate(chart.lines):
-        pieces.append(_path(chart, line, top, i))
+    pieces += [_band(chart, line, ends, i) for i, line in enumerate(chart.lines) if line.spread]
+    pieces += [_path(chart, line, ends, i) for i, line in enumerate(chart.lines)]
     pieces.append('<path class="cursor" d=""/></svg>')
     return Markup("".join(pieces))
 
@@ -175,14 +196,26 @@ def _dash(index: int) -> str:
     return f' stroke-dasharray="{pattern}"' if pattern else ""
 
 
-def _path(chart: Chart, line: Line, top: float, index: int) -> str:
+def _band(chart: Chart, line: Line, ends: Ends, index: int) -> str:
+    """What lies within a standard deviation of a line."""
+    known = [
+        (_across(chart, place), bounds)
+        for place, bounds in zip(chart.places, line.bounds, strict=True)
+        if bounds is not None
+    ]
+    around = [f"{x:.1f} {_down(high, ends):.1f}" for x, (_, high) in known]
+    around += [f"{x:.1f} {_down(low, ends):.1f}" for x, (low, _) in reversed(known)]
+    return f'<path class="band l{index % 4}" d="M{"L".join(around)}Z"/>' if known else ""
+
+
+def _path(chart: Chart, line: Line, ends: Ends, index: int) -> str:
     """A line with gaps where a value is unknown; a lone point is a dot."""
     runs: list[list[str]] = [[]]
     for place, value in zip(chart.places, line.values, strict=True):
         if value is None:
             runs.append([])
         else:
-            runs[-1].append(f"{_across(chart, place):.1f} {_down(value, top):.1f}")
+            runs[-1].append(f"{_across(chart, place):.1f} {_down(value, ends):.1f}")
     joined = "".join(
         f"M{run[0]}h0" if len(run) == 1 else f"M{'L'.join(run)}" for run in runs if run
     )
@@ -198,7 +231,9 @@ def _x_ticks(chart: Chart) -> list[str]:
         marks = list(zip(chart.places, chart.x_labels, strict=True))
     else:
         marks = [
-            (tick, f"{tick:g}") for tick in ticks(max(chart.x)) if tick >= chart.x[0] or not tick
+            (tick, f"{tick:g}")
+            for tick in ticks(0.0, max(chart.x))
+            if tick >= chart.x[0] or not tick
         ]
     y = HEIGHT - _BOTTOM + 15
     return [
@@ -219,21 +254,25 @@ def _across(chart: Chart, place: float) -> float:
     return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
 
 
-def _down(value: float, top: float) -> float:
-    share = min(max(value / top, 0.0), 1.0)
+def _down(value: float, ends: Ends) -> float:
+    low, high = ends
+    share = min(max((value - low) / (high - low), 0.0), 1.0)
     return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
 
 
-def _top(chart: Chart) -> float:
-    """The highest value of the vertical axis, which begins at 0."""
+def _ends(chart: Chart) -> Ends:
+    """The lowest and the highest value of the vertical axis; 0 is among them."""
     known = [value for line in chart.lines for value in line.values if value is not None]
-    highest = max([*known, *(level.value for level in chart.levels)], default=1.0)
-    return 1.06 * highest if math.isfinite(highest) and highest > 0 else 1.0
+    known += [bounds[1] for line in chart.lines for bounds in line.bounds if bounds]
+    known = [value for value in (*known, *(v.value for v in chart.levels)) if math.isfinite(value)]
+    low, high = min([0.0, *known]), max([0.0, *known])
+    return (1.06 * low, 1.06 * high) if high > low else (0.0, 1.0)
 
 
-def ticks(top: float) -> list[float]:
-    """Round numbers from 0 to at most `top`, three to six of them."""
-    raw = top / 4
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers from `low` (0 or less) to `high` (0 or more), three to six of them."""
+    raw = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(raw))
     step = min((m * power for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - raw))
-    return [round(i * step, 10) for i in range(int(top / step + 1e-9) + 1)]
+    first, last = (int(end / step + math.copysign(1e-9, end)) for end in (low, high))
+    return [round(i * step, 10) for i in range(first, last + 1)]

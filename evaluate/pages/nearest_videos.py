@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluate.encoders import TRAINED
 from evaluate.errors import EvaluateError
-from evaluate.features.store import Features
+from evaluate.features.store import Features, identity_in
 from evaluate.retrieval.nearest import nearest
 
 TOP = 5  # videos found for a query
@@ -38,18 +38,18 @@ class NearestVideos:
 
 
 def stores_of(run: Path) -> tuple[list[Features], list[str]]:
-    """One store of the trained encoder for each data set, and sentences about those left out."""
+    """One store of the trained encoder for each data set, and sentences about those left out. Those
+    of checkpoints that are not the last are for the curve of the run."""
     stores, said = [], []
     for path in sorted((run / "features").glob("*.h5")):
         if path.name.endswith(_UNFINISHED):
             continue
         try:
-            store = Features(path)
+            made_with = identity_in(path)
+            if made_with.get("encoder") == TRAINED and "milestone" not in made_with:
+                stores.append(Features(path))
         except EvaluateError as error:
             said.append(str(error))
-            continue
-        if store.attributes.get("encoder") == TRAINED:
-            stores.append(store)
     chosen: dict[str, Features] = {}
     for store in sorted(stores, key=_preference):
         name = name_of(store)

@@ -6,6 +6,7 @@ from pathlib import Path
 from builder.atomic import write_atomically
 from builder.command_line import command_line
 from builder.progress import Progress, silent
+from evaluate.curve import score_text
 from evaluate.features.store import Features
 from evaluate.pages import (
     chart,
@@ -17,6 +18,7 @@ from evaluate.pages import (
     landscape,
     nearest_videos,
     results,
+    run_curve,
 )
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import render
@@ -69,7 +71,8 @@ def make_report(run: Path, progress: Progress = silent) -> str:
     """The page of a run as HTML. The same files give the same text."""
     known = facts.read_facts(run)
     training = curves.read_training(run)
-    tables, unread = results.read_results(run)
+    measured = results.read_results(run)
+    tables = measured.tables
     stores, said = nearest_videos.stores_of(run)
     wanted = max(_FEWEST, QUERIES // max(1, len(stores)))
     told = [predictions for table in tables for predictions in table.predictions]
@@ -84,7 +87,7 @@ def make_report(run: Path, progress: Progress = silent) -> str:
         head=_head(known, training, stores),
         training=training,
         tables=tables,
-        unread=unread,
+        measured=measured,
         sections=sections,
         said=said,
         builds=_builds(known, stores),
@@ -95,6 +98,8 @@ def make_report(run: Path, progress: Progress = silent) -> str:
         heat=confusion,
         landscape=landscape,
         results=results,
+        run_curve=run_curve,
+        score_text=score_text,
         commands=_commands(run, known.is_run, tables),
     )
     if stores:

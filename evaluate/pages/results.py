@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from evaluate.curve import Curve, curves_of, score_text, scores_in
+from evaluate.label_free import SCORES, Score
 from evaluate.pages.chart import Chart, Level, Line
 from evaluate.pages.facts import flat, without_secrets
 from evaluate.probe.few_labels import ALL_LABELS
@@ -12,8 +14,10 @@ from evaluate.published import NOTE, PublishedFigures, lacks, published
 from evaluate.results import TITLES, drawn_text, not_counted, seen_text
 
 _ENCODERS = ("trained", "untrained")
+_OF_OTHERS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 _RANK = "recall@"
 _SHOT = "-shot"
+_BY_LABELS = "Accuracy by labels"
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,12 @@ class Figure:
 
     Attributes:
         value: percent
+        spread: standard deviation of the value
     """
 
     text: str
     value: float | None
+    spread: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Table:
         encoder: FILE.py:NAME that was measured; "": none
         predictions: for the splits that have any
         leads: whether it is the first of its task and data set
+        milestone: the step of a checkpoint that is not the last; 0: it is the last
     """
 
     file: str
@@ -90,6 +97,7 @@ class Table:
     encoder: str = ""
     predictions: list[Predictions] = field(default_factory=list)
     leads: bool = True
+    milestone: int = 0
 
     @property
     def note(self) -> str:
@@ -125,23 +133,99 @@ class Unread:
     reason: str
 
 
-def read_results(run: Path) -> tuple[list[Table], list[Unread]]:
-    """All results of a run, by task and data set."""
-    tables, unread = [], []
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores without labels on one data set.
+
+    Attributes:
+        file: of results/
+        encoders: heads of the columns
+        rows: what a score is, and its value for every encoder
+    """
+
+    file: str
+    dataset: str
+    encoders: list[str]
+    rows: list[tuple[Score, list[str]]]
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """All that is in results/ of a run.
+
+    Attributes:
+        tables: by task and data set; without those of checkpoints that a curve shows
+        scores: without labels, one of each data set
+    """
+
+    tables: list[Table]
+    unread: list[Unread]
+    curves: list[Curve]
+    scores: list[ScoreTable]
+
+
+def read_results(run: Path) -> RunResults:
+    """All results of a run."""
+    read: list[tuple[Table, dict[str, Any]]] = []
+    unread = []
     for path in sorted((run / "results").glob("*.json")):
         if not path.is_file():
             unread.append(Unread(path.name, "It is no file."))
             continue
         try:
-            tables.append(_table(path.name, json.loads(path.read_text(encoding="utf-8"))))
+            result = json.loads(path.read_text(encoding="utf-8"))
+            read.append((_table(path.name, result), result))
         except RecursionError:
             unread.append(Unread(path.name, "It is no result of this ascnet (nested too deeply)."))
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        except _OF_OTHERS as error:
             said = f"{type(error).__name__}: {error}"
             unread.append(Unread(path.name, f"It is no result of this ascnet ({said})."))
     order = {task: i for i, task in enumerate(TITLES)}
-    tables.sort(key=lambda t: (t.dataset, order.get(t.task, len(order)), t.factor, t.file))
-    return [_after(table, tables[:i]) for i, table in enumerate(tables)], unread
+    read.sort(
+        key=lambda r: (
+            *(r[0].milestone, r[0].dataset, order.get(r[0].task, len(order))),
+            *(r[0].factor, r[0].file),
+        )
+    )
+    curves = curves_of(result for _, result in read if _is_of_a_curve(result))
+    tables = [table for table, result in read if not _is_in(curves, table, result)]
+    scores = [own for table, result in read if (own := _scores(table, result))]
+    return RunResults(
+        [_after(table, tables[:i]) for i, table in enumerate(tables)],
+        unread,
+        curves,
+        list({own.dataset: own for own in reversed(scores)}.values())[::-1],
+    )
+
+
+def _is_of_a_curve(result: dict[str, Any]) -> bool:
+    """Whether a result holds what a curve is made of: older ones may not."""
+    try:
+        curves_of([result])
+    except _OF_OTHERS:
+        return False
+    return True
+
+
+def _is_in(curves: list[Curve], table: Table, result: dict[str, Any]) -> bool:
+    """Whether a table is of a checkpoint that is not the last, and a curve has it."""
+    return table.milestone > 0 and any(curve.shows(result) for curve in curves)
+
+
+def _scores(table: Table, result: dict[str, Any]) -> ScoreTable | None:
+    """Of the last checkpoint, and the networks before training."""
+    try:
+        of_rows = scores_in(result)
+    except _OF_OTHERS:
+        return None
+    encoders = [row.encoder for row in table.rows if row.encoder in of_rows]
+    if table.milestone or not encoders:
+        return None
+    rows = [
+        (score, [score_text(name, of_rows[encoder].get(name)) for encoder in encoders])
+        for name, score in SCORES.items()
+    ]
+    return ScoreTable(table.file, table.dataset, encoders, rows)
 
 
 def _after(table: Table, before: list[Table]) -> Table:
@@ -150,7 +234,9 @@ def _after(table: Table, before: list[Table]) -> Table:
         table = replace(table, published=[])
     if table.left_out in [other.left_out for other in before]:
         table = replace(table, left_out="")
-    if (table.task, table.dataset) in [(other.task, other.dataset) for other in before]:
+    if table.milestone or (table.task, table.dataset) in [
+        (other.task, other.dataset) for other in before
+    ]:
         table = replace(table, leads=False, chart=None)
     return table
 
@@ -172,10 +258,12 @@ def _table(file: str, result: dict[str, Any]) -> Table:
     factor = str(result.get("factor") or "")
     title = f"{TITLES.get(task, task)} on {dataset}" + (f", {factor}" if factor else "")
     title += f", mean of {len(splits)} splits" if several else f", split {split}"
+    milestone = int((result.get("protocol") or {}).get("milestone") or 0)
+    title += f", step {milestone}" if milestone else ""
     known = () if factor else published(task, dataset)
     left_out = lacks(dataset, len(result.get("classes") or []), splits) if known else ""
     others = [
-        (row, [_figure(row.figures.get(column)) for column in columns])
+        (row, [cell(row.figures.get(column)) for column in columns])
         for row in (() if left_out else known)
     ]
     trained_on = result.get("trained_on") or {}
@@ -207,6 +295,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         weights=str(trained_on.get("weights") or ""),
         encoder=str(trained_on.get("encoder") or ""),
         predictions=[] if factor else _predictions(file, result, splits),
+        milestone=milestone,
     )
 
 
@@ -219,17 +308,18 @@ def _rows(
     names = known + [name for name in results if name not in known]
     return [
         EncoderRow(
-            name, [_figure(results[name].get(c), (spread.get(name) or {}).get(c)) for c in columns]
+            name, [cell(results[name].get(c), (spread.get(name) or {}).get(c)) for c in columns]
         )
         for name in names
     ]
 
 
-def _figure(value: float | None, spread: float | None = None) -> Figure:
+def cell(value: float | None, spread: float | None = None) -> Figure:
+    """A cell of a table."""
     if value is None:
         return Figure("–", None)
     text = f"{value:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
-    return Figure(text, float(value))
+    return Figure(text, float(value), spread)
 
 
 def _splits(splits: Any) -> dict[str, dict[str, Any]]:
@@ -306,8 +396,9 @@ def _chart(columns: list[str], rows: list[EncoderRow]) -> Chart | None:
     known = [c for i, c in enumerate(columns) if any(r.cells[i].value is not None for r in rows)]
     shots = {c: c.removesuffix(_SHOT) for c in known if c.endswith(_SHOT)}
     if len(shots) >= 3:
-        chart = _line_chart("Accuracy by labels", "labels a class", shots, columns, rows)
-        return replace(chart, levels=_all_labels(columns, rows))
+        chart = _line_chart(_BY_LABELS, "labels a class", shots, columns, rows)
+        note = "The band is one standard deviation over the draws on either side."
+        return replace(chart, levels=_all_labels(columns, rows), note=note)
     return None
 
 
@@ -324,7 +415,11 @@ def _line_chart(
 ) -> Chart:
     """A line for every encoder over the columns that have labels, which are whole numbers."""
     at = [columns.index(column) for column in labels]
-    lines = [Line(row.encoder, [row.cells[i].value for i in at]) for row in rows]
+    lines = []
+    for row in rows:
+        cells = [row.cells[i] for i in at]
+        spread = [cell.spread for cell in cells] if title == _BY_LABELS else []
+        lines.append(Line(row.encoder, [cell.value for cell in cells], spread))
     return Chart(
         title,
         " %",

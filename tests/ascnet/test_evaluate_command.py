@@ -1,6 +1,7 @@
 """`ascnet evaluate` as it is called, in this process."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 import ascnet
 from ascnet.commands.evaluate import command
+from ascnet.encoders import EncoderChoice, newest_store
 from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
@@ -59,6 +61,52 @@ def test_all_tasks_and_all_splits(run):
         assert f"{title} on folder, split 1 (%)" in output
     found = {path.name.split("-")[0] for path in (run / "results").glob("*.json")}
     assert found == {"retrieval", "linear", "knn", "fewshot", "finetune"}
+
+
+def test_the_curve_of_a_run(run):
+    evaluate("--task", "knn")
+    files = {path: path.read_bytes() for path in run.glob("*/*-folder-*")}
+    checkpoint = run / "checkpoints" / "00000002.pt"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[:-100])  # the others are measured all the same
+    words = ("--task", "all", "--checkpoint", "all")
+    assert "00000002.pt is damaged. Copy it again, or choose another" in refused(*words)
+    names = {path.name for path in (run / "results").glob("knn-*.json")}
+    assert names == {
+        "knn-folder-split1.json",
+        *(f"knn-folder-split1_step-{n}.json" for n in (4, 6)),
+    }
+    checkpoint.write_bytes(whole)
+    output = evaluate(*words)
+    for step in (4, 6, 8):
+        said = f"step {step}: k nearest neighbours vote on folder, split 1, knn@10"
+        assert any(
+            line.startswith(said) and line.endswith("(measured before)")
+            for line in output.splitlines()
+        )
+    assert "step 2, features 16/16 videos" in output and "step 4, features" not in output
+    table = output[output.index("The curve of the run on folder, split 1") :].splitlines()
+    heads = "step recall@1 linear top-1 knn@10 2-shot effective rank LiDAR alignment uniformity"
+    assert table[1].split() == heads.split()
+    assert [line.split()[0] for line in table[2:7]] == ["untrained", "2", "4", "6", "8"]
+    assert output.splitlines()[-1].startswith("  finetune is left out")
+    assert all(path.read_bytes() == content for path, content in files.items())
+    stores = {path.name for path in (run / "features").glob("*.h5")}
+    milestones = {f"folder-trained_step-{step}.h5" for step in (2, 4, 6)}
+    assert stores == {"folder-trained.h5", "folder-untrained.h5"} | milestones
+    os.utime(run / "features" / "folder-trained_step-4.h5", (2**31, 2**31))
+    assert newest_store(EncoderChoice(run=run)).name == "folder-trained.h5"
+
+
+def test_one_checkpoint_of_a_run(run):
+    output = evaluate("--task", "finetune", "--checkpoint", "4", *QUICK, "--no-baseline")
+    assert "seed 0, step 4" in output
+    (result,) = (run / "results").glob("finetune-folder-split1_*_step-4.json")
+    assert json.loads(result.read_text())["protocol"]["milestone"] == 4
+    (folder,) = (run / "finetune").iterdir()
+    assert folder.name == f"{result.stem}-trained"
+    evaluate("--task", "knn", "--checkpoint", "8")  # the last has the usual names
+    assert (run / "results" / "knn-folder-split1.json").is_file()
 
 
 def test_few_labels(run):
@@ -193,6 +241,10 @@ def test_no_server_is_asked_because_a_run_says_so(run, shards):
         (("--backbone", "r3d18"), "go with --weights"),
         (("--run", "runs/mine", "--weights", "x.pth"), "Name one encoder"),
         (("--split", "9"), "no labelled train videos in split 9; its splits are 1 (test, train)"),
+        (("--checkpoint", "3"), "keeps no checkpoint of step 3; there are those of 2, 4, 6, 8."),
+        (("--checkpoint", "first"), "--checkpoint is 'first'; it takes a step, such as 2000, or"),
+        (("--checkpoint", "4", "--weights", "x.pth"), "of a run, and --weights has none. Leave"),
+        (("--checkpoint", "all", "--task", "finetune"), "finetune would train a classifier for"),
         (("--factor", "tempo"), "no known factor 'tempo'"),
         (("--layer", "head"), "no layer 'head'. It has stem, layer1"),
         (("--set", "clip=3"), "no setting clip. Did you mean clips?"),
@@ -259,7 +311,7 @@ def test_frames_that_are_smaller_than_the_clips_are_said_to_be(run):
     (path,) = (run / "results").glob("*size-64*.json")
     said = json.loads(path.read_text())["enlarged"]
     assert "--short-side 80" in said
-    assert said in [table.warning for table in read_results(run)[0]]  # what the page says
+    assert said in [table.warning for table in read_results(run).tables]  # what the page says
 
 
 def test_enlarged_frames_are_said_before_a_classifier_is_trained(run):

@@ -125,7 +125,7 @@ def test_few_labels_have_a_spread_over_the_draws(subjects, tiny, shards, monkeyp
     assert "Few labels on folder (chance), split 1 (%)" in text and " ± " in text
     assert "3 draws by source recording, mean ± standard deviation over the draws" in text
     assert text.count("16-shot left out: class") == 1
-    page_table = results.read_results(subjects.folder)[0][0]
+    page_table = results.read_results(subjects.folder).tables[0]
     assert "16-shot left out: class" in page_table.counts
     assert " ± " in page_table.rows[0].cells[0].text
     both = evaluate(replace(question, split="all", baseline=False), subjects, dataset, CPU)
@@ -214,7 +214,7 @@ def test_classes_that_the_train_part_has_not(subjects, tiny, shards, task, every
     assert counts["class_not_in_train"] == 8 and counts["test"] == tested
     assert f"8 of {8 + tested} {'queries' if task == 'retrieval' else 'test videos'} left" in text
     assert "left out: the train part has none of their class" in text
-    table_of_page, _ = results.read_results(subjects.folder)
+    table_of_page = results.read_results(subjects.folder).tables
     assert f"8 of {8 + tested} " in table_of_page[0].counts
     first = result["results"]["trained"][result["columns"][0]]
     assert first == (None if every else None if task == "knn" else 100)

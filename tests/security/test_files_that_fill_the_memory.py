@@ -347,7 +347,8 @@ def test_results_and_logs(tmp_path):
     for number, text in enumerate(bad):
         (tmp_path / "results" / f"{number}.json").write_text(text)
     (tmp_path / "results" / "folder.json").mkdir()
-    tables, unread = results.read_results(tmp_path)
+    own = results.read_results(tmp_path)
+    tables, unread = own.tables, own.unread
     assert len(tables) + len(unread) == 6 and len(unread) >= 5
     lines = [DEEP, '{"step": ' + "9" * 400 + "}", '{"step": 1e999}', '{"step": -1}']
     lines += ['{"step": 1, "steps": "x"}', '{"step": 2, "loss": ' + "9" * 400 + "}"]

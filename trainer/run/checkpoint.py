@@ -24,6 +24,7 @@ from trainer.run.torch_archive import is_plain, what_it_fills
 
 _ENDLESS = 10**15  # steps
 _KEPT = 2  # checkpoints of a run, beside its milestones
+_SHOWN = 40  # steps in a message, at most
 _OLDER_PARTIAL = "[0-9]" * 8 + ".partial"  # as earlier versions called them
 CONFIG_FILE = "config.toml"
 RUNS = Path("runs")  # where runs are, and are looked for, unless it is said
@@ -100,6 +101,30 @@ def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
         f"All checkpoints of {run} are damaged ({', '.join(path.name for path in paths)}). Copy "
         "them again, or start a new run."
     )
+
+
+def kept_steps(run: Path) -> list[int]:
+    """The steps of which a run has a complete checkpoint, in order."""
+    return [int(path.stem) for path in list_checkpoints(run) if path.stem.isdecimal()]
+
+
+def load_step(run: Path, step: int) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint that was taken after a step. Raises TrainerError, naming those that are kept,
+    if it is not, or if it is damaged."""
+    kept = kept_steps(run)
+    if not kept:
+        return load_last(run)  # which says what to do
+    path = folder_of(run) / f"{step:08d}.pt"
+    if step not in kept:
+        shown = [str(number) for number in kept]
+        if len(shown) > _SHOWN:
+            shown[_SHOWN // 2 : -_SHOWN // 2] = ["..."]
+        raise TrainerError(
+            f"{run} keeps no checkpoint of step {step}; there are those of {', '.join(shown)}."
+        )
+    if (state := read_state(path)) is None:
+        raise TrainerError(f"{path} is damaged. Copy it again, or choose another checkpoint.")
+    return path, state
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
@@ -179,10 +204,10 @@ class TrainedBackbone:
     sha256: str
 
 
-def load_backbone(run: Path) -> TrainedBackbone:
-    """The backbone of a run's newest checkpoint. Raises TrainerError if there is none, or if the
-    settings beside it are not those that it was trained with."""
-    path, state = load_last(run)
+def load_backbone(run: Path, step: int | None = None) -> TrainedBackbone:
+    """The backbone of a run's checkpoint of a step; None: of its newest one. Raises TrainerError
+    if there is none, or if the settings beside it are not those that it was trained with."""
+    path, state = load_last(run) if step is None else load_step(run, step)
     config = load_config(run / CONFIG_FILE)
     must_be_of(state.get("settings"), config, run)
     prefix = "encoder.backbone."

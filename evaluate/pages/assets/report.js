@@ -21,9 +21,13 @@ for (const figure of document.querySelectorAll("[data-chart]")) {
   const show = (i) => {
     now = within(i, data.at.length);
     const said = data.lines.map(
-      ([name, values]) =>
+      ([name, values, , spread]) =>
         (data.lines.length > 1 ? `${name} ` : "") +
-        (values[now] === null ? "–" : values[now].toFixed(data.digits) + data.unit),
+        (values[now] === null
+          ? "–"
+          : values[now].toFixed(data.digits) +
+            (typeof spread[now] === "number" ? ` ± ${spread[now].toFixed(data.digits)}` : "") +
+            data.unit),
     );
     readout.textContent = `${data.xName} ${data.x[now]}: ${said.join(", ")}`;
     const rings = data.lines

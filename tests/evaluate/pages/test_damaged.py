@@ -104,6 +104,7 @@ def test_a_result_whose_names_are_no_names_is_left_out(tmp_path, key, value):
     (run / "results").mkdir(parents=True)
     for file, own in (("a.json", result), ("b.json", result | {key: value})):
         (run / "results" / file).write_text(json.dumps(own))
-    tables, (unread,) = read_results(run)
+    own = read_results(run)
+    tables, (unread,) = own.tables, own.unread
     assert [table.file for table in tables] == ["a.json"]
     assert unread.file == "b.json" and "no result of this ascnet" in unread.reason

@@ -66,7 +66,7 @@ def test_long_lines_are_averaged():
 
 @pytest.mark.parametrize("top", [0.003, 0.09, 1.0, 7.7, 250.0, 99_999.0])
 def test_ticks_are_few_round_and_below_the_top(top: float):
-    found_ticks = chart.ticks(top)
+    found_ticks = chart.ticks(0.0, top)
     assert found_ticks[0] == 0 and 3 <= len(found_ticks) <= 7
     assert all(tick <= top * 1.001 for tick in found_ticks)
 

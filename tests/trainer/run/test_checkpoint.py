@@ -30,6 +30,20 @@ def test_a_half_written_checkpoint_is_not_taken(tmp_path):
     assert checkpoint.load_last(tmp_path)[1]["step"] == 3
 
 
+def test_a_checkpoint_of_a_step(tmp_path):
+    for step in range(1, 101):
+        checkpoint.save(tmp_path, step, {"model": {}}, set(range(101)))
+    (checkpoint.folder_of(tmp_path) / "best.pt").write_bytes(b"not ours")
+    assert checkpoint.kept_steps(tmp_path) == list(range(1, 101))
+    assert checkpoint.load_step(tmp_path, 7)[1]["step"] == 7
+    with pytest.raises(
+        TrainerError, match=r"of step 0; there are those of 1, 2, .*20, \.\.\., 81, "
+    ):
+        checkpoint.load_step(tmp_path, 0)
+    with pytest.raises(TrainerError, match="no checkpoint yet"):
+        checkpoint.load_step(tmp_path / "other", 7)
+
+
 def flip_a_bit(path, place):
     content = bytearray(path.read_bytes())
     content[place] ^= 1
