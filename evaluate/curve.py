@@ -12,7 +12,14 @@ from evaluate.label_free import SCORES
 from evaluate.results import figure_text
 
 _CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "every", "mirrored")
-_TAKEN = (*_CLIPS, "clips", "crops", "layer", "pooling")  # of a video, and of the network
+_TAKEN = (
+    *_CLIPS,
+    "normalise",
+    "clips",
+    "crops",
+    "layer",
+    "pooling",
+)  # of a video, and of the network
 # What of a protocol differs from checkpoint to checkpoint.
 _OF_CHECKPOINT = ("checkpoint_sha256", "step", "milestone")
 # The column of each task that the curve shows, and its name there. The first that has a value.
@@ -20,6 +27,7 @@ _SHOWN = {
     "retrieval": {"recall@1": "recall@1"},
     "linear": {"top1": "linear top-1"},
     "linear-on-the-fly": {"top1": "linear top-1 on augmented clips"},
+    "attentive-on-the-fly": {"top1": "attentive top-1 on augmented clips"},
     "knn": {f"knn@{k}": f"knn@{k}" for k in (10, 20, 100, 200)},
     "fewshot": {f"{n}-shot": f"{n}-shot" for n in (8, 4, 2, 1)},
     "finetune": {"top1": "fine-tuned top-1"},

@@ -1,5 +1,6 @@
 """Encoders under test: of a run, of a file of weights, of somebody's own file or of Hugging Face,
-and the untrained twin."""
+and their twins that have not learnt: as training began, and with batch-norm statistics of training
+clips besides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,19 +12,27 @@ from typing import Any
 import torch
 from torch import nn
 
+from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import DATASET_FILE, fingerprint
 from evaluate.encoder_file import load_encoder, parse, weights_sha256
 from evaluate.errors import EvaluateError
 from evaluate.hugging_face.load import HF, load_hugging_face, named
 from evaluate.own_encoder import EncoderNetwork
+from trainer.agreement import on_first
 from trainer.backbones.all_backbones import make_backbone
+from trainer.calibration import BATCHES, batch_norm_statistics, has_batch_norm
 from trainer.config import recipe_file
-from trainer.config.settings import Config, Data, Evaluate, Model
+from trainer.config.settings import Config, Data, Device, Evaluate, Model
+from trainer.data.streaming.transport import is_remote, shown
+from trainer.data.training_set import gather
+from trainer.execution import backends
 from trainer.pretrain import make_model
 from trainer.run.checkpoint import kept_steps, load_backbone
 from trainer.run.run_directory import record_of
 from trainer.weights.load import backbone_from_file, load_weights
 
-TRAINED, UNTRAINED = "trained", "untrained"
+TRAINED, UNTRAINED, CALIBRATED = "trained", "untrained", "calibrated"
+INITIAL = "initial weights"  # in the tables: the untrained one of a run that began with --init
 ENCODER_RECIPE = "encoder"  # what stands for a recipe where a file says what the clips are
 
 
@@ -32,14 +41,23 @@ class Subject:
     """An encoder under test.
 
     Attributes:
-        name: TRAINED or UNTRAINED
+        name: TRAINED, UNTRAINED or CALIBRATED
         backbone: clips, float32 N x 3 x T x S x S, to a map N x C x T' x H' x W'
         facts: where its weights come from; part of a store's identity
+        title: in the tables; "": its name
+        complete: what the backbone lacks before its first clip is computed by this, on a device
     """
 
     name: str
     backbone: nn.Module
     facts: dict[str, str | int]
+    title: str = ""
+    complete: Callable[[torch.device], None] | None = None
+
+    @property
+    def row(self) -> str:
+        """Its name in the tables."""
+        return self.title or self.name
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,8 @@ class Subjects:
         folder: features/ and results/ are below it
         record: of a run: code, shards and counts it was trained on; else the file
         milestone: the step of a run's checkpoint that is not its last; 0: it is the last
+        training_settings: of the clips that batch-norm statistics are computed on; None: there is
+            no baseline that has them
     """
 
     trained: Subject
@@ -61,6 +81,7 @@ class Subjects:
     folder: Path
     record: dict[str, Any]
     milestone: int = 0
+    training_settings: Config | None = None
 
     @cached_property
     def untrained(self) -> Subject:
@@ -69,6 +90,36 @@ class Subjects:
         if self.start is None:
             raise EvaluateError("This encoder names no untrained network, so there is no baseline.")
         return self.start()
+
+    def calibrated(self, dataset: ShardDataset) -> Subject | None:
+        """The untrained one with batch-norm statistics of training clips: a run's own ones, or
+        those of `dataset`; None if there is no such network. Raises EvaluateError, or TrainerError
+        or BuilderError, if these clips are not here."""
+        settings = self.training_settings
+        if settings is None or self.start is None:
+            return None
+        subject = self.start()  # a copy: the other one keeps its statistics
+        folders = [dataset.folder]
+        if self.are_of_a_run:
+            folders = _training_folders(self.record, dataset)
+        elif dataset.source:
+            raise EvaluateError(f"The clips of {shown(dataset.source)} would be streamed.")
+        data = gather({folder: str(folder) for folder in folders}, settings.data)
+
+        def complete(device: torch.device) -> None:
+            with backends(Device(), device, benchmark=False):
+                statistics = on_first(
+                    lambda: batch_norm_statistics(subject.backbone, settings, data, device)
+                )
+            subject.backbone.load_state_dict(statistics, strict=False)
+
+        told = [recipe_file.dump(recipe_file.fixed(settings)), *map(fingerprint, folders)]
+        facts = subject.facts | {
+            "encoder": CALIBRATED,
+            "batch_norm_batches": BATCHES,
+            "batch_norm_sha256": sha256("".join(told).encode()).hexdigest(),
+        }
+        return Subject(CALIBRATED, subject.backbone, facts, complete=complete)
 
     @property
     def are_of_a_run(self) -> bool:
@@ -88,12 +139,35 @@ def of_run(run: Path, step: int | None = None) -> Subjects:
         backbone, digest = make_model(settings).encoder.backbone, "none"
         if settings.model.init:
             digest = _load_start(backbone, Path(settings.model.init), record.get("init_sha256"))
-        return _subject(UNTRAINED, backbone, settings, digest)
+        untrained = _subject(UNTRAINED, backbone, settings, digest)
+        return replace(untrained, title=INITIAL if settings.model.init else "")
 
     subject = _subject(TRAINED, trained.backbone, settings, trained.sha256, trained.step)
     if milestone:
         subject = replace(subject, facts=subject.facts | {"milestone": milestone})
-    return Subjects(subject, start, settings, run, record, milestone)
+    # Weights that a file gave have batch-norm statistics of their own.
+    is_fair = not settings.model.init and has_batch_norm(trained.backbone)
+    clips = settings if is_fair else None
+    return Subjects(subject, start, settings, run, record, milestone, clips)
+
+
+def _training_folders(record: dict[str, Any], dataset: ShardDataset) -> list[Path]:
+    """Where the data sets are that a run was trained on: where they were, or `dataset`. Raises
+    EvaluateError if one is not here."""
+    folders = []
+    places = [place for place in record["shards"] if isinstance(place, str)]
+    digests = record.get("shards_sha256") or [""] * len(places)
+    for place, digest in zip(places, digests, strict=True):
+        may_be = [] if is_remote(place) else [Path(place)]
+        may_be += [] if dataset.source else [dataset.folder]
+        there = [folder for folder in may_be if (folder / DATASET_FILE).is_file()]
+        same = [folder for folder in there if fingerprint(folder) == digest]
+        if not same:
+            raise EvaluateError(
+                f"The shards that the run was trained on ({shown(place)}) are not here any more."
+            )
+        folders.append(same[0])
+    return folders
 
 
 def _load_start(backbone: nn.Module, path: Path, digest: str | None) -> str:
@@ -122,7 +196,9 @@ def of_file(path: Path, backbone: str | None, recipe: str | None, runs: Path) ->
 
     subject = _subject(TRAINED, trained, settings, sha256(path.read_bytes()).hexdigest())
     record = {"weights": str(path.resolve()), "loaded": loaded.text()}
-    return Subjects(subject, start, settings, folder_of(path, runs), record)
+    clips = settings if has_batch_norm(trained) else None
+    folder = folder_of(path, runs)
+    return Subjects(subject, start, settings, folder, record, training_settings=clips)
 
 
 def of_encoder(text: str, runs: Path) -> Subjects:

@@ -16,6 +16,7 @@ TITLES = {
     "fewshot": "Few labels",
     "finetune": "Fine-tuning",
 }
+CALIBRATED_IS = "untrained, batch-norm statistics of training clips"
 
 
 def table(result: dict[str, Any]) -> str:
@@ -57,8 +58,10 @@ def _caption(result: dict[str, Any]) -> str:
         f"  {how} x {p['frames']} frames, stride {p['stride']}{rate}, {crop} {p['size']}, "
         f"layer {p['layer']}, {p['pooling']}-pooled; {p['comparison']}",
         f"  {p['backbone']}, recipe {p['recipe']}, seed {p['seed']}, step {p['step']}"
-        + (f"; {_baseline(result)}" if "untrained" in result["results"] else ""),
+        + "".join(f"; {text}" for text in _baselines(result)),
     ]
+    if result.get("baseline_left_out"):
+        lines.append(f"  {left_out_text(result)}")
     if result.get("enlarged"):
         lines.append(f"  {result['enlarged']}")
     if result["trained_on"]["test_videos_seen"] is None:
@@ -88,12 +91,24 @@ def seen_text(trained_on: dict[str, Any]) -> str:
     )
 
 
-def _baseline(result: dict[str, Any]) -> str:
+def left_out_text(result: dict[str, Any]) -> str:
+    """Why one of the baselines is not there."""
+    return f"calibrated ({CALIBRATED_IS}) is left out: {result['baseline_left_out']}"
+
+
+def _baselines(result: dict[str, Any]) -> list[str]:
+    """What the rows that are not trained are."""
+    untrained = "the network as training began"
     if "source_sha256" in result["trained_on"]:
-        return "untrained: the network that the file names so"
-    if {"weights", "encoder"} & set(result["trained_on"]):
-        return "untrained: the same network with fresh weights"
-    return "untrained: the network as training began"
+        untrained = "the network that the file names so"
+    elif {"weights", "encoder"} & set(result["trained_on"]):
+        untrained = "the same network with fresh weights"
+    meanings = {
+        "untrained": untrained,
+        "initial weights": "those that training began with (--init)",
+        "calibrated": CALIBRATED_IS,
+    }
+    return [f"{row}: {text}" for row, text in meanings.items() if row in result["results"]]
 
 
 def _counts(result: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ A result is a dictionary, written as JSON to `results/` of the run:
     classes                                 names of the classes by label
     counts                                  of the data set: expected, built, failed by reason
     dataset_sha256                          its fingerprint
+    baseline_left_out                       why there is no calibrated row; "": nothing is
     enlarged                                what is to be said of frames smaller than the clips; ""
     protocol                                every choice that the figures rest on
     trained_on, settings, code, seconds     where the encoder comes from; the only times are seconds
@@ -60,6 +61,8 @@ from evaluate.split import Parts, parts_of, splits_of
 from trainer.agreement import failing_together, on_first
 from trainer.data.frame_size import enlarged
 from trainer.data.streaming.transport import shown
+from trainer.distributed import is_known_to_all
+from trainer.errors import TrainerError
 from trainer.run.provenance import code
 from trainer.run.trained_videos import count_seen, seen_by, sources_of
 
@@ -98,7 +101,7 @@ def evaluate(
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Measure the trained backbone and its untrained twin on a data set. Several processes
+    """Measure the trained backbone and its untrained twins on a data set. Several processes
     share what is computed of clips; rank 0 measures and writes, and all get the result.
 
     The result is also written to `results/` of the subjects' folder, feature stores to `features/`,
@@ -115,13 +118,14 @@ def evaluate(
     parts = {name: parts_of(dataset, name, question.factor) for name in names}
     evaluation = _Evaluation(question, subjects, dataset, device, tell or Reporters(), overwrite)
     measured: dict[str, dict[str, Measure]] = {name: {} for name in names}
-    for is_trained in (True, False)[: 2 if question.baseline else 1]:
-        subject = subjects.trained if is_trained else subjects.untrained
+    calibrated, left_out = evaluation.calibrated()
+    baselines = [subjects.untrained, *calibrated] if question.baseline else []
+    for subject in (subjects.trained, *baselines):
         for name, rows in evaluation.of(subject, parts).items():
             measured[name] |= rows
 
     def finish() -> dict[str, Any]:
-        result = _result(evaluation, parts, measured)
+        result = _result(evaluation, parts, measured) | {"baseline_left_out": left_out}
         result["seconds"] = round(time.perf_counter() - began, 1)
         results.write_json(result_path(question, subjects, dataset.name), result)
         if question.task == "retrieval" and not dataset.source:
@@ -176,7 +180,7 @@ class _Evaluation:
 
         def rows_of(of: Callable[[Parts], dict[str, Measure]]) -> dict[str, dict[str, Measure]]:
             return {
-                split: {subject.name + suffix: row for suffix, row in of(part).items()}
+                split: {subject.row + suffix: row for suffix, row in of(part).items()}
                 for split, part in parts.items()
             }
 
@@ -190,6 +194,22 @@ class _Evaluation:
             return rows_of(lambda part: self.measure(stored, part, scores))
 
         return on_first(measure)
+
+    def calibrated(self) -> tuple[list[Subject], str]:
+        """The untrained network with batch-norm statistics of training clips, if there is one, or
+        why not. Training end to end makes its own statistics, so it begins without."""
+        question = self.question
+        how = question.finetune
+        if not question.baseline or (how is not None and not how.frozen):
+            return [], ""
+        try:
+            with failing_together():
+                subject = self.subjects.calibrated(self.dataset)
+        except (EvaluateError, TrainerError, BuilderError) as error:
+            if not is_known_to_all(error):
+                raise
+            return [], str(error)
+        return [subject] if subject is not None else [], ""
 
     def store(self, subject: Subject) -> Path:
         return store_path(self.subjects, self.dataset.name, subject, self.question.protocol)
@@ -237,6 +257,8 @@ class _Evaluation:
             for positions in (parts.train, parts.test)
         )
         classes, protocol = len(parts.classes), question.protocol
+        if subject.complete is not None:
+            subject.complete(self.device)
         job = FinetuneJob(subject, learn, test, classes, protocol, question.finetune)
         subjects = self.subjects
         if subject.name != TRAINED:

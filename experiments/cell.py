@@ -27,12 +27,12 @@ from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import Network, Pooled, to_device
-from experiments.calibrated import calibrated
 from experiments.hand_crafted import HAND_CRAFTED
 from experiments.measure import Measures, figures_of
 from experiments.peer_training import train_peer
 from experiments.plan import ASCNET, CALIBRATED, TRAINED, UNTRAINED, Cell, Plan, load
 from trainer.backbones.base import Backbone
+from trainer.calibration import batch_norm_statistics
 from trainer.config import recipe_file
 from trainer.config.settings import Config
 from trainer.data.training_set import TrainingSet, gather, locate
@@ -101,7 +101,9 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
         return _finished(cell.run), {}
     data = gather(locate(cell.data.train, folder), settings.data)
     if kind == CALIBRATED:
-        return calibrated(settings, data), {}
+        untrained = make_model(settings).encoder.backbone
+        batch_norm_statistics(untrained, settings, data, _CPU)
+        return untrained, {}
     if kind != ASCNET:
         backbone = train_peer(kind, settings, data)
         tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}

@@ -8,7 +8,7 @@ from experiments.peer_parts import Batch, Peer
 from experiments.peers import PEER_OF
 from trainer.backbones.base import Backbone
 from trainer.config.settings import Config
-from trainer.data.augment import augment, draw_numbers
+from trainer.data.augment import augment_batch
 from trainer.data.batches import training_batches
 from trainer.data.clip_reader import ClipBatch, ClipReader, read_batches
 from trainer.data.clip_sampler import Batches, Pairs, pair_requests
@@ -19,7 +19,7 @@ from trainer.errors import TrainerError
 from trainer.execution import backends, precision
 from trainer.method.memory_bank import ClipLabels
 from trainer.optimiser import make_optimiser
-from trainer.random_streams import AUGMENTATION, LAYERS, torch_seed
+from trainer.random_streams import LAYERS, torch_seed
 from trainer.schedules import scaled_lr, target_momentum, total_steps, warmup_cosine
 
 _CPU = torch.device("cpu")
@@ -53,7 +53,7 @@ def _train(
         with precision(settings.device, device):
             loss = peer.loss(
                 Batch(
-                    clips=augmented(settings, batch, step, device),
+                    clips=augment_batch(batch, settings, step),
                     classes=send(classes[batch.videos], device),
                     labels=ClipLabels(
                         stride=send(batch.strides, device),
@@ -75,14 +75,6 @@ def _train(
         optimiser.step()
         peer.after_step(target_momentum(step, total, settings.objective.momentum))
     return peer.backbone
-
-
-def augmented(settings: Config, batch: ClipBatch, step: int, device: torch.device) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(torch_seed(settings.seed, step, AUGMENTATION))
-    numbers = send(draw_numbers(len(batch.videos), generator), device)
-    data = settings.data
-    clips = augment(batch.clips, settings.augment, data.size, numbers, data.normalise)
-    return clips.contiguous(memory_format=torch.channels_last_3d)
 
 
 def batches_of(

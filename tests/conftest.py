@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from builder.decode.ffmpeg import find_ffmpeg
 from builder.decode.frames import FrameSettings
 from builder.shards.dataset import ShardDataset
 from tests.drawn_motion import build_drawn, even_times, uneven_times
+from trainer import calibration
 from trainer.config.recipe_file import load_recipe, override
 from trainer.config.settings import Config
 from trainer.data.training_set import TrainingSet, gather
@@ -80,6 +81,13 @@ def motion(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
     videos = {f"uneven/{name}.avi": (times, False) for name, times in uneven_times().items()}
     videos |= {"even/25.avi": (even_times(), True), "even/15.avi": (even_times(15.0, 60), True)}
     return build_drawn(root / "motion", root / "source", videos)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_batches_of_a_calibrated_network() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "BATCHES", 2)
+        yield
 
 
 @pytest.fixture(autouse=True)

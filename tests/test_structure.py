@@ -17,7 +17,7 @@ ROOMS = {
     "trainer": (
         "errors float32 lifeline distributed agreement random_streams config backbones data method "
         "schedules optimiser sync_batch_norm execution stop probing run weights training_state "
-        "step pretrain"
+        "step calibration pretrain"
     ),
     "evaluate": (
         "errors counts disk_errors identity_check protocol split published results "

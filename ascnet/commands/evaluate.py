@@ -301,7 +301,7 @@ def _attentive(task: str, protocol: Protocol) -> str:
     "(classifier.lr=0.05); may be given several times.",
 )
 @with_device
-@click.option("--no-baseline", is_flag=True, help="Leave the untrained network out.")
+@click.option("--no-baseline", is_flag=True, help="Leave the untrained networks out.")
 @click.option("--overwrite", is_flag=True, help="Make anew what was made otherwise, or is damaged.")
 @gathered(encoder=EncoderChoice, data=DataChoice, choice=QuestionChoice)
 def command(

@@ -108,6 +108,8 @@ def extract(
         machines = _machines(of_ranks)
         if (units := on_first(begin)) is None:
             return False
+        if extraction.subject.complete is not None and units:
+            extraction.subject.complete(device)
         network, videos = _network(extraction), [dataset.videos[i] for i in order]
         reading = Reading(extraction.workers, dataset.source)
         of_units = encode_together(network, videos, protocol, device, reading, units)

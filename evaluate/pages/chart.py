@@ -4,7 +4,8 @@ a dash pattern of its own as well."""
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial
+from itertools import groupby, pairwise
 from typing import Any
 
 from markupsafe import Markup
@@ -44,10 +45,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Level:
-    """A value to compare with: a thin line across the chart."""
+    """A value to compare with: a thin line across the chart.
+
+    Attributes:
+        is_left: whether its name stands at the left, where lines that rise are lower
+    """
 
     name: str
     value: float
+    is_left: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,8 +180,9 @@ def draw_chart(chart: Chart) -> Markup:
         y = _down(level.value, ends)
         pieces.append(f'<path class="level" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
         pieces.append(
-            f'<text class="levelname" x="{WIDTH - _RIGHT}" y="{y - 4:.1f}" '
-            f'text-anchor="end">{safe(level.name)}</text>'
+            f'<text class="levelname" x="{_LEFT if level.is_left else WIDTH - _RIGHT}" '
+            f'y="{y - 4:.1f}" text-anchor="{"start" if level.is_left else "end"}">'
+            f"{safe(level.name)}</text>"
         )
     pieces += [_band(chart, line, ends, i) for i, line in enumerate(chart.lines) if line.spread]
     pieces += [_path(chart, line, ends, i) for i, line in enumerate(chart.lines)]
@@ -197,15 +204,16 @@ def _dash(index: int) -> str:
 
 
 def _band(chart: Chart, line: Line, ends: Ends, index: int) -> str:
-    """What lies within a standard deviation of a line."""
-    known = [
-        (_across(chart, place), bounds)
-        for place, bounds in zip(chart.places, line.bounds, strict=True)
-        if bounds is not None
-    ]
-    around = [f"{x:.1f} {_down(high, ends):.1f}" for x, (_, high) in known]
-    around += [f"{x:.1f} {_down(low, ends):.1f}" for x, (low, _) in reversed(known)]
-    return f'<path class="band l{index % 4}" d="M{"L".join(around)}Z"/>' if known else ""
+    """What lies within a standard deviation of a line, with its gaps."""
+    at = zip(map(partial(_across, chart), chart.places), line.bounds, strict=True)
+    pieces = []
+    for is_known, run in groupby(at, lambda one: one[1] is not None):
+        known = [(x, bounds) for x, bounds in run if bounds is not None]
+        if is_known and len(known) > 1:
+            around = [f"{x:.1f} {_down(high, ends):.1f}" for x, (_, high) in known]
+            around += [f"{x:.1f} {_down(low, ends):.1f}" for x, (low, _) in reversed(known)]
+            pieces.append(f"M{'L'.join(around)}Z")
+    return f'<path class="band l{index % 4}" d="{"".join(pieces)}"/>'
 
 
 def _path(chart: Chart, line: Line, ends: Ends, index: int) -> str:

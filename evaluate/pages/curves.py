@@ -57,15 +57,17 @@ def _is_step(value: Any) -> bool:
 
 def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
     """Those of which the log has a number."""
-    x = [row["step"] for row in rows]
 
     def chart(
         title: str, names: dict[str, str], unit: str = "", healthy: str = "", **more: Any
     ) -> Chart:
-        """`names`: of each line by its key in the log; `healthy`: the key of a value to compare."""
+        """`names`: of each line by its key in the log, over the steps that have any of them;
+        `healthy`: the key of a value to compare."""
         scale = 100.0 if unit == " %" else 1.0
+        there = [row for row in rows if any(_number(row.get(key)) is not None for key in names)]
+        x = [row["step"] for row in there]
         every = [
-            Line(n, [_number(row.get(key), scale) for row in rows]) for key, n in names.items()
+            Line(n, [_number(row.get(key), scale) for row in there]) for key, n in names.items()
         ]
         lines = [line for line in every if any(value is not None for value in line.values)]
         level = _number(rows[-1].get(healthy))

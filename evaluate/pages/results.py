@@ -11,9 +11,16 @@ from evaluate.pages.chart import Chart, Level, Line
 from evaluate.pages.facts import flat, without_secrets
 from evaluate.probe.few_labels import ALL_LABELS
 from evaluate.published import NOTE, PublishedFigures, lacks, published
-from evaluate.results import TITLES, drawn_text, not_counted, seen_text
+from evaluate.results import (
+    CALIBRATED_IS,
+    TITLES,
+    drawn_text,
+    left_out_text,
+    not_counted,
+    seen_text,
+)
 
-_ENCODERS = ("trained", "untrained")
+_ENCODERS = ("trained", "untrained", "initial weights", "calibrated")
 _OF_OTHERS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 _RANK = "recall@"
 _SHOT = "-shot"
@@ -76,6 +83,7 @@ class Table:
         encoder: FILE.py:NAME that was measured; "": none
         predictions: for the splits that have any
         leads: whether it is the first of its task and data set
+        missing: which baseline is not there, and why; "": none
         milestone: the step of a checkpoint that is not the last; 0: it is the last
     """
 
@@ -97,6 +105,7 @@ class Table:
     encoder: str = ""
     predictions: list[Predictions] = field(default_factory=list)
     leads: bool = True
+    missing: str = ""
     milestone: int = 0
 
     @property
@@ -106,7 +115,6 @@ class Table:
 
     def source(self, row: EncoderRow) -> str:
         """Where the figures of one of our rows come from."""
-        # A run may have begun with --init.
         trained, untrained = "this run", "the network as training began"
         if self.weights:
             trained, untrained = "these weights", "a network with fresh weights"
@@ -114,15 +122,25 @@ class Table:
             trained, untrained = "this encoder", "the network before it learnt"
             if self.encoder.startswith("hf:"):
                 untrained = "a network with fresh weights"
-        return untrained if row.encoder.startswith(_ENCODERS[1]) else trained
+        of_row = {
+            _ENCODERS[1]: untrained,
+            _ENCODERS[2]: "what training began with (--init)",
+            _ENCODERS[3]: CALIBRATED_IS,
+        }
+        return of_row.get(row.encoder.split(", ")[0], trained)
+
+    def meaning(self, row: EncoderRow) -> str:
+        """What a name does not say by itself."""
+        return CALIBRATED_IS if row.encoder.split(", ")[0] == _ENCODERS[3] else ""
 
     @property
     def headline(self) -> tuple[str, str, str]:
-        """What was measured, the trained encoder's first figure, the untrained one's ("": it was
-        not measured)."""
+        """What was measured, the trained encoder's first figure, those of the untrained ones ("":
+        they were not measured)."""
         values = {row.encoder: row.cells[0].text for row in self.rows if row.cells}
         what = f"{self.title}, {label(self.columns[0])}" if self.columns else ""
-        return what, values.get(_ENCODERS[0], "–"), values.get(_ENCODERS[1], "")
+        untrained = [f"{name} {values[name]}" for name in _ENCODERS[1:] if name in values]
+        return what, values.get(_ENCODERS[0], "–"), ", ".join(untrained)
 
 
 @dataclass(frozen=True)
@@ -290,6 +308,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         protocol=flat(result.get("protocol") or {})
         | flat({"trained on": _shown(trained_on), "code": result.get("code", "")}),
         warning=_warning(trained_on, str(result.get("enlarged") or "")),
+        missing=left_out_text(result) if result.get("baseline_left_out") else "",
         chart=_chart(columns, rows),
         left_out=left_out,
         weights=str(trained_on.get("weights") or ""),
@@ -407,7 +426,7 @@ def _all_labels(columns: list[str], rows: list[EncoderRow]) -> list[Level]:
     if ALL_LABELS not in columns or not rows:
         return []
     value = rows[0].cells[columns.index(ALL_LABELS)].value
-    return [] if value is None else [Level(f"{rows[0].encoder}, all labels", value)]
+    return [] if value is None else [Level(f"{rows[0].encoder}, all labels", value, is_left=True)]
 
 
 def _line_chart(

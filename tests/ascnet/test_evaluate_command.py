@@ -86,14 +86,22 @@ def test_the_curve_of_a_run(run):
         )
     assert "step 2, features 16/16 videos" in output and "step 4, features" not in output
     table = output[output.index("The curve of the run on folder, split 1") :].splitlines()
-    heads = "step recall@1 linear top-1 knn@10 2-shot effective rank LiDAR alignment uniformity"
+    heads = "step recall@1 linear top-1 knn@10 4-shot effective rank LiDAR alignment uniformity"
     assert table[1].split() == heads.split()
-    assert [line.split()[0] for line in table[2:7]] == ["untrained", "2", "4", "6", "8"]
+    assert [line.split()[0] for line in table[2:8]] == [
+        "untrained",
+        "calibrated",
+        "2",
+        "4",
+        "6",
+        "8",
+    ]
     assert output.splitlines()[-1].startswith("  finetune is left out")
     assert all(path.read_bytes() == content for path, content in files.items())
     stores = {path.name for path in (run / "features").glob("*.h5")}
     milestones = {f"folder-trained_step-{step}.h5" for step in (2, 4, 6)}
-    assert stores == {"folder-trained.h5", "folder-untrained.h5"} | milestones
+    last = {f"folder-{name}.h5" for name in ("trained", "untrained", "calibrated")}
+    assert stores == last | milestones
     os.utime(run / "features" / "folder-trained_step-4.h5", (2**31, 2**31))
     assert newest_store(EncoderChoice(run=run)).name == "folder-trained.h5"
 
@@ -145,7 +153,7 @@ def test_an_attentive_probe_beside_the_linear_one(run):
     names = sorted(path.name.split("-split")[0] for path in (run / "results").glob("*.json"))
     assert names == ["attentive-on-the-fly-folder", "linear-on-the-fly-folder"]
     assert len(list((run / "finetune").iterdir())) == 2
-    assert {t.title.split(" on ")[0] for t in read_results(run)[0]} == {
+    assert {t.title.split(" on ")[0] for t in read_results(run).tables} == {
         "Attentive probe",
         "Linear probe",
     }

@@ -24,7 +24,25 @@ def test_the_untrained_one_is_what_training_began_with(finished_run, tiny):
     assert both.folder == finished_run and both.record["shards"]
 
 
-def test_a_file_of_weights(tmp_path):
+def test_the_calibrated_one_has_statistics_of_training_clips(finished_run, dataset):
+    both = of_run(finished_run)
+    calibrated = both.calibrated(dataset)
+    assert calibrated.row == "calibrated" and calibrated.facts["encoder"] == "calibrated"
+    before = {k: v.clone() for k, v in calibrated.backbone.state_dict().items()}
+    calibrated.complete(torch.device("cpu"))
+    differ = {k for k, v in calibrated.backbone.state_dict().items() if not v.equal(before[k])}
+    assert differ and all("running" in name or "num_batches" in name for name in differ)
+    untrained = both.untrained.backbone.state_dict()
+    assert all(torch.equal(untrained[name], value) for name, value in before.items())
+
+
+def test_a_checkpoint_that_is_not_the_last_says_so(finished_run):
+    assert of_run(finished_run, 4).trained.facts["milestone"] == 4
+    last = of_run(finished_run, 8)
+    assert last.milestone == 0 and last.trained.facts == of_run(finished_run).trained.facts
+
+
+def test_a_file_of_weights(dataset, tmp_path):
     weights = make_backbone("r3d-tiny").state_dict()
     names = {f"module.encoder_q.{k}": v for k, v in weights.items()}
     safetensors.torch.save_file(names, tmp_path / "mine.safetensors")
@@ -33,6 +51,7 @@ def test_a_file_of_weights(tmp_path):
     assert all(torch.equal(weights[name], loaded[name]) for name in weights)
     assert both.settings == recipe_file.load_recipe("demo")  # the one of this backbone
     assert both.folder == tmp_path / "runs" / "weights-mine"
+    assert both.calibrated(dataset).facts["batch_norm_batches"] == 50  # of that data set's clips
     assert len(both.trained.facts["checkpoint_sha256"]) == 64
 
 
@@ -41,7 +60,7 @@ def test_every_backbone_has_a_recipe(backbone):
     assert recipe_for(backbone) in recipe_file.recipes()
 
 
-def test_a_run_that_began_with_weights(tiny, training_set, tmp_path):
+def test_a_run_that_began_with_weights(tiny, training_set, dataset, tmp_path):
     """Its baseline is the network with these weights, not a fresh one."""
     weights = make_backbone("r3d-tiny").state_dict()
     safetensors.torch.save_file(weights, tmp_path / "start.safetensors")
@@ -49,7 +68,10 @@ def test_a_run_that_began_with_weights(tiny, training_set, tmp_path):
     settings = recipe_file.override(tiny, (f"model.init={path}", "optim.steps=2"))
     start_run(tmp_path / "run", settings, training_set)
     train(tmp_path / "run", settings, training_set, torch.device("cpu"))
-    untrained = of_run(tmp_path / "run").untrained
+    both = of_run(tmp_path / "run")
+    untrained = both.untrained
+    assert (untrained.name, untrained.row) == ("untrained", "initial weights")
+    assert both.calibrated(dataset) is None  # the weights have statistics of their own
     loaded = untrained.backbone.state_dict()
     assert all(torch.equal(weights[name], loaded[name]) for name in weights)
     assert untrained.facts["checkpoint_sha256"] == sha256(path.read_bytes()).hexdigest()

@@ -55,7 +55,8 @@ def question_of(task, tiny, **options) -> Question:
 def test_a_result_carries_its_protocol_and_counts(subjects, tiny, dataset, task):
     question = question_of(task, tiny)
     result = evaluate(question, subjects, dataset, CPU)
-    assert set(result["results"]) == {"trained", "untrained"}
+    names = ["trained", "untrained", "calibrated"]  # end to end has statistics of its own
+    assert list(result["results"]) == (names[:2] if task == "finetune" else names)
     assert set(result["results"]["trained"]) == set(result["columns"])
     assert result["splits"]["1"]["counts"] == {"train": 12, "test": 4, "unlabelled": 0}
     assert result["counts"]["expected"] == 16
@@ -177,6 +178,8 @@ def test_siblings_in_the_gallery_give_a_row_without_them(subjects, tiny, shards)
         "trained, no siblings",
         "untrained",
         "untrained, no siblings",
+        "calibrated",
+        "calibrated, no siblings",
     ]
     assert result["splits"]["1"]["details"]["trained"]["queries_with_siblings"] == 4
 
@@ -273,6 +276,26 @@ def test_an_unlabelled_data_set(subjects, tiny, make_video, tmp_path):
     build(folder.read(tmp_path / "videos"), tmp_path / "out", settings, How(workers=1))
     with pytest.raises(EvaluateError, match="is unlabelled"):
         evaluate(question_of("linear", tiny), subjects, ShardDataset(tmp_path / "out"), CPU)
+
+
+def test_the_calibrated_network_stands_beside_the_untrained_one(
+    subjects, tiny, dataset, monkeypatch
+):
+    result = evaluate(question_of("retrieval", tiny), subjects, dataset, CPU)
+    details = result["splits"]["1"]["details"].values()
+    assert len({own["label_free"]["uniformity"] for own in details}) == 3
+    said = "untrained: the network as training began; calibrated: untrained, batch-norm statistics"
+    assert said in table(result)
+    monkeypatch.setattr("evaluate.encoders.batch_norm_statistics", None)
+    again = evaluate(question_of("knn", tiny), subjects, dataset, CPU)  # its store is there
+    assert again["splits"]["1"]["details"]["calibrated"]["label_free"]
+    subjects.record["shards_sha256"] = ["0" * 64]  # as if other shards were there now
+    without = evaluate(question_of("knn", tiny), subjects, dataset, CPU)
+    assert list(without["results"]) == ["trained", "untrained"]
+    said = "calibrated (untrained, batch-norm statistics of training clips) is left out: The shards"
+    assert said in table(without)
+    tables = results.read_results(subjects.folder).tables
+    assert [said in own.missing for own in tables] == [False, True]  # retrieval, knn
 
 
 @pytest.mark.parametrize("is_old", [False, True])

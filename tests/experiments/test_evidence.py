@@ -15,14 +15,12 @@ from evaluate.features.encode import Pooled, to_device
 from evaluate.protocol import protocol_of
 from experiments import cell, evidence
 from experiments import plan as plan_module
-from experiments.calibrated import BATCHES, calibrated
 from experiments.measure import Measures, figures_of
 from experiments.plan import load
 from tests.conftest import TINY
 from tests.processes import start
 from trainer.config.recipe_file import load_recipe
 from trainer.errors import TrainerError
-from trainer.pretrain import make_model
 from trainer.run import checkpoint
 from trainer.run.checkpoint import load_backbone
 from trainer.run.log import LOG_FILE
@@ -221,15 +219,6 @@ def test_a_stopped_training_goes_on_to_the_same_figures(shards, tmp_path, monkey
     monkeypatch.undo()
     assert not evidence.is_done(plan, own, tmp_path / "stopped")
     assert cell.compute(plan, own, tmp_path / "stopped")["figures"] == whole["figures"]
-
-
-def test_a_calibrated_network_has_random_weights_and_the_statistics_of_the_data(tiny, training_set):
-    untrained = make_model(tiny).encoder.backbone.state_dict()
-    of_data = calibrated(tiny, training_set).state_dict()
-    differ = {name for name in of_data if not torch.equal(of_data[name], untrained[name])}
-    assert differ == {name for name in of_data if "running" in name or "num_batches" in name}
-    counts = {int(of_data[name]) for name in of_data if "num_batches" in name}
-    assert counts == {BATCHES}
 
 
 def test_a_grid_crosses_what_trains_with_its_settings(shards, tmp_path):

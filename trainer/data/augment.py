@@ -13,9 +13,11 @@ from typing import TypeVar
 
 import torch
 
-from trainer.config.settings import Augment
+from trainer.config.settings import Augment, Config
+from trainer.data.clip_reader import ClipBatch
 from trainer.data.packed_clips import PackedClips
 from trainer.data.transfer import send
+from trainer.random_streams import AUGMENTATION, torch_seed
 
 # Mean and standard deviation of RGB in Kinetics-400, as torchvision's video models use them.
 MEAN = (0.43216, 0.394666, 0.37645)
@@ -258,6 +260,15 @@ def augment(
     `render`; all on one device, where the work is done."""
     geometry = draw_geometry(settings, _sizes(clips), size, numbers)
     return render(clips, geometry, draw_colour(settings, numbers), size, normalise)
+
+
+def augment_batch(batch: ClipBatch, settings: Config, number: int) -> torch.Tensor:
+    """The clips of a batch as training sees them, by the number of the batch in the run."""
+    generator = torch.Generator().manual_seed(torch_seed(settings.seed, number, AUGMENTATION))
+    numbers = send(draw_numbers(len(batch.videos), generator), batch.clips.pixels.device)
+    data = settings.data
+    clips = augment(batch.clips, settings.augment, data.size, numbers, data.normalise)
+    return clips.contiguous(memory_format=torch.channels_last_3d)
 
 
 def square_crop(

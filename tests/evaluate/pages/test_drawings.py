@@ -56,6 +56,19 @@ def test_a_chart_says_its_values_and_levels():
     assert "healthy" in str(chart.draw_chart(one))
 
 
+def test_an_axis_reaches_below_0_and_a_band_has_the_gaps_of_its_line():
+    assert chart.ticks(-4.0, 0.0) == [-4, -3, -2, -1, 0]
+    line = Line("a", [-2.0, -1.0, None, -1.0, -2.0], [0.5, 0.5, None, 0.5, 0.5])
+    drawn = str(chart.draw_chart(Chart("T", "", "step", [0, 1, 2, 3, 4], [line])))
+    assert ">-2</text>" in drawn
+    (band,) = re.findall(r'class="band l0" d="([^"]*)"', drawn)
+    assert band.count("M") == band.count("Z") == 2
+    (path,) = line_paths(drawn)
+    first, second = heights(path)[:2]
+    assert first > second  # lower is further down
+    assert "± 0.500" in Chart("T", "", "step", [0, 1, 2, 3, 4], [line]).latest
+
+
 def test_long_lines_are_averaged():
     one = Chart("T", "", "step", list(range(10_000)), [Line("a", [1.0] * 9_999 + [None])])
     thin = chart.thinned(one)

@@ -13,6 +13,7 @@ from builder.shards.manifest import VIDEOS_FILE, fingerprint
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
 from evaluate.features.store_writer import Origin, StoreWriter
+from evaluate.pages.curves import read_training
 from evaluate.pages.report import make_report, write_report
 from tests.page_reader import Page
 
@@ -194,6 +195,55 @@ def test_few_labels_are_a_curve(run):
     page = read(run)
     assert ["2", "trained", "20.0 ± 2.5", "30.0", "40.0", "–", "45.0", "50.0"] in page.rows
     assert "standard deviation over the splits" in page.text
+
+
+def test_the_curve_of_a_run(run):
+    """A milestone is a point of the curve, and no table of its own unless it is alone."""
+    scores = {"effective_rank": 4.25, "alignment": None, "uniformity": -1.5, "lidar": None}
+
+    def write(name: str, step: int, *rows: str, **protocol: object) -> None:
+        figures = {row: {"knn@10": 10.0 * step} for row in ("trained", *rows)}
+        own = {"counts": {}, "details": {row: {"label_free": scores} for row in figures}}
+        changes = {"columns": ["knn@10"], "results": figures, "split": "1", "splits": {"1": own}}
+        facts = {"step": step, "clips": 5, "checkpoint_sha256": str(step)} | protocol
+        write_result(
+            run, name, task="knn", dataset="folder", spread=None, protocol=facts, **changes
+        )
+
+    write("knn.json", 8, "untrained", "calibrated")
+    write("knn_step-4.json", 4, milestone=4)
+    write("knn_layer_step-4.json", 4, milestone=4, layer="layer3")
+    page = read(run)
+    heads = [text for _, text in page.headings]
+    assert "The curve of the run on folder, split 1" in heads
+    assert sum("votes" in text or "k nearest" in text for text in heads) == 2
+    assert "k nearest neighbours vote on folder, split 1, step 4" in heads  # of layer3, alone
+    assert ["4", "40.0", "4.2", "-1.500"] in page.rows and [
+        "8",
+        "80.0",
+        "4.2",
+        "-1.500",
+    ] in page.rows
+    labels = [found["aria-label"] for found in page.all("svg", role="img")]
+    assert "Figures by step. knn@10: 80.0 % at step 0, 80.0 % at step 8." in labels
+    assert "Step 0: calibrated." in page.text
+    assert "Uniformity. uniformity: -1.500 at step 0, -1.500 at step 8." in labels
+    assert "Scores without labels on folder" in heads
+    (rank,) = (row for row in page.rows if row and row[0] == "effective rank")
+    assert rank[1:4] == ["4.2"] * 3 and "higher is richer" in rank[4]
+    assert "calibrated untrained, batch-norm statistics of training clips" in page.text
+    assert "untrained 80.0, calibrated 80.0" in page.text  # below the headline
+
+
+def test_figures_of_some_steps_of_a_training_are_joined(tmp_path):
+    rows = [{"step": step, "steps": 6, "loss": 1.0} for step in range(1, 7)]
+    for step, recall in ((3, 0.25), (6, 0.5)):
+        rows[step - 1] |= {"probe_recall@1": recall, "probe_knn@10": 0.125}
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    loss, probe = read_training(tmp_path).charts
+    assert loss.x == [1, 2, 3, 4, 5, 6] and probe.x == [3, 6]
+    assert probe.title == "Held-out groups of the training videos"
+    assert [line.values for line in probe.lines] == [[25.0, 50.0], [12.5, 12.5]]
 
 
 def test_where_our_own_figures_come_from(run):
