@@ -56,8 +56,8 @@ def load_backbone(run_or_file: str | Path, backbone: str | None = None) -> "Back
     """A trained backbone, in evaluation mode, on the CPU: a torch module from float32 clips
     N x 3 x T x S x S to a float32 feature map N x C x T' x S' x S', C = its `channels`.
 
-    The clips are RGB in [0, 1], minus MEAN and over STD of `trainer.data.augment` (or minus their
-    own mean and over their own deviation, where a run has `data.normalise = "clip"`), as its
+    The clips are RGB in [0, 1], minus MEAN and over STD of `trainer.data.augment` (or as
+    `data.normalise` says, where a run has another than "fixed"), as its
     `square_crop` makes them of uint8 frames. Of a run directory it is the newest
     checkpoint. Of a file (`ascnet export`, torchvision, RSPNet, CoCLR, ...) it is the one that the
     file names or that all its tensors fit, unless `backbone` says which, such as "r3d18". Raises

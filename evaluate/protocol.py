@@ -46,7 +46,7 @@ class Protocol:
         short_videos: what a clip does that does not fit: loop | repeat_last | error
         size: pixels, side of the square crop
         short_side: decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
-        normalise: colours by a fixed mean and deviation, or by each clip's own: fixed | clip
+        normalise: by a fixed mean and deviation, or by each clip's own: fixed | clip | motion
         clips: of a video, evenly spaced; RSPNet
         every: seconds between the starts of clips, however many that makes; 0: `clips`
         crops: the largest square in the middle, or 3 of them along the longer side

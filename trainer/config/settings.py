@@ -31,7 +31,7 @@ from trainer.config.validation import (
 SHORT_VIDEOS = ("loop", "repeat_last", "error")
 OPTIMISERS = ("sgd", "lars", "adamw")
 SPEED_TARGETS = ("place", "direction")
-NORMALISATIONS = ("fixed", "clip")
+NORMALISATIONS = ("fixed", "clip", "motion")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 _STRIDES = 64  # different ones
 _WIDTH = 16_384  # of a layer
@@ -48,8 +48,10 @@ class Data:
         strides: playback speeds: every s-th frame; paper
         size: pixels, side of the square crop; paper, R3D-18
         short_side: decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
-        normalise: colours: "fixed", by the mean and deviation of Kinetics-400, or "clip", by those
-            of each clip's own pixels, so that dark and washed-out videos look alike (ours)
+        normalise: "fixed": by the mean and deviation of Kinetics-400. "clip" (ours): by those of
+            each clip's own pixels, so that dark and washed-out videos look alike. "motion" (ours):
+            each pixel minus its mean over the clip's frames, over the clip's deviation: before a
+            camera that stands still only what moves is seen
         short_videos: what a clip does that does not fit: loop | repeat_last | error
         replacement: whether both clips of a video may get the same stride
         fps: strides count frames at this rate, so speeds are in seconds; 0: stored frames

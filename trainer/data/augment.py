@@ -186,7 +186,8 @@ def render(
     normalise: str = "fixed",
 ) -> torch.Tensor:
     """Clips as the network takes them: float32, N x 3 x T x size x size, normalised by MEAN and STD
-    ("fixed") or by each clip's own ("clip"). All is on one device."""
+    ("fixed"), by each clip's own ("clip"), or by its own with each pixel's mean over the frames
+    taken off ("motion"). All is on one device."""
     if len(set(clips.sizes)) == 1:
         (frames,) = clips.by_size()
         return _render(frames, geometry, colour, size, normalise)
@@ -223,19 +224,19 @@ def _render(
     clips = planes @ (horizontal.mT / 255)[:, None, None]
     if colour is not None:
         clips = _recolour(clips, colour)
-    if normalise == "clip":
-        return _standardised(clips)
+    if normalise != "fixed":
+        return _standardised(clips, (2,) if normalise == "motion" else (1, 2, 3, 4))
     clips -= _on(_MEAN, device)[:, None, None, None]
     clips /= _on(_STD, device)[:, None, None, None]
     return clips
 
 
-def _standardised(clips: torch.Tensor) -> torch.Tensor:
-    """With mean 0 and deviation 1 over all that is in a clip; one colour alone is 0. The deviation
-    counts as half a level of 255 at least, so that the noise of a black clip stays small."""
-    pixels = clips.flatten(1)
-    deviation, mean = torch.std_mean(pixels, dim=1, correction=0, keepdim=True)
-    return ((pixels - mean) / deviation.clamp(min=0.5 / 255)).view_as(clips)
+def _standardised(clips: torch.Tensor, over: tuple[int, ...]) -> torch.Tensor:
+    """Without the mean over these dimensions, and of deviation 1 over all that is left of a clip,
+    which counts as half a level of 255 at least: where nothing is left, its noise stays small."""
+    rest = clips - clips.mean(dim=over, keepdim=True)
+    deviation = rest.square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt()
+    return rest / deviation.clamp(min=0.5 / 255)
 
 
 def _recolour(clips: torch.Tensor, colour: Colour) -> torch.Tensor:

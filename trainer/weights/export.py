@@ -95,8 +95,8 @@ def facts(trained: TrainedBackbone) -> dict[str, str]:
     """What an exported file says of itself."""
     data = trained.config.data
     colours = {"mean": json.dumps(MEAN), "std": json.dumps(STD)}
-    if data.normalise == "clip":
-        colours = {"normalise": "clip"}
+    if data.normalise != "fixed":
+        colours = {"normalise": data.normalise}
     return {
         "backbone": trained.config.model.backbone,
         "channels": str(trained.backbone.channels),
@@ -112,8 +112,9 @@ def facts(trained: TrainedBackbone) -> dict[str, str]:
 
 def _input(config: Config) -> str:
     data, colours = config.data, f"less the mean {MEAN}, over the deviation {STD}"
-    if data.normalise == "clip":
-        colours = "each clip less its own mean, over its own deviation"
+    if data.normalise != "fixed":
+        of_what = "clip" if data.normalise == "clip" else "pixel of a clip"
+        colours = f"each {of_what} less its own mean, over the clip's own deviation"
     return (
         f"Clips go in as float32 N x 3 x {data.frames} x {data.size} x {data.size}, RGB in [0, 1], "
         f"{colours}."

@@ -103,7 +103,7 @@ def test_what_a_later_change_replaces_is_checked_too():
         ("augment.area=[1]", "takes a list of 2"),
         ("objective.momentum=1.0", r"in \[0, 1\)"),
         ("data.short_videos=skip", "loop, repeat_last or error"),
-        ("data.normalise=gray", "fixed or clip"),
+        ("data.normalise=gray", "fixed, clip or motion"),
         ("optim.optimiser=lion", "sgd, lars or adamw"),
         ("optim.accumulate=3", r"divides optim.batch \(64\) into parts of two"),
         ("optim.accumulate=64", "parts of two videos or more"),

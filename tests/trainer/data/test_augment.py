@@ -90,6 +90,17 @@ def test_normalised_by_itself_a_clip_is_the_same_however_dark():
     assert torch.allclose(changed.flatten(1).std(dim=1, correction=0), torch.ones(2), atol=1e-5)
 
 
+def test_normalised_by_motion_a_still_background_is_gone():
+    frames = random_frames(1, t=1, h=16, w=16).expand(2, 4, 16, 16, 3).clone()
+    frames[1, 2, 3, 4] = frames[1, 2, 3, 4] // 2 + 90
+    clips = square_crop(PackedClips.of(frames), 16, normalise="motion")
+    assert clips[0].abs().max() < 1e-3 and clips[1].square().mean().sub(1).abs() < 1e-4
+    moved = torch.zeros(16, 16, dtype=torch.bool)
+    moved[3, 4] = True
+    assert (clips[1].abs().amax(dim=(0, 1)) > 1).equal(moved)
+    assert clips[1].mean(dim=1).abs().max() < 1e-4
+
+
 def test_clips_of_several_sizes_are_as_each_alone():
     frames = [random_frames(1, h=h, w=w) for h, w in ((24, 32), (16, 40), (24, 32), (30, 12))]
     sizes = tuple((f.shape[2], f.shape[3]) for f in frames)

@@ -73,7 +73,10 @@ def test_a_run_whose_clips_are_normalised_one_by_one_says_so(tiny_run, tmp_path)
     config = run / "config.toml"
     config.write_text(config.read_text().replace('normalise = "fixed"', 'normalise = "clip"'))
     exported = export.export(run, "safetensors")
-    assert "RGB in [0, 1], each clip less its own mean, over its own deviation." in exported.text
+    assert (
+        "RGB in [0, 1], each clip less its own mean, over the clip's own deviation."
+        in exported.text
+    )
     with safe_open(exported.path, framework="pt") as file:
         facts = file.metadata()
     assert facts["normalise"] == "clip" and "mean" not in facts
