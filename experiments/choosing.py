@@ -1,0 +1,120 @@
+"""Do scores without labels choose? Kept checkpoints of trainings, their linear probe and scores:
+
+python -m experiments.choosing RUN...
+
+RUN: run directories with `ascnet evaluate RUN --checkpoint all --task linear` behind them. The
+table that is printed, a row a score:
+
+all           Spearman's rank correlation with the linear probe, over all checkpoints of all runs
+within        the same over the checkpoints of one run, mean over the runs
+regret        points of the linear probe that the best checkpoint of a run has over the one that the
+              score chooses, mean over the runs
+over last     points that the chosen one has over the run's last checkpoint, mean over the runs
+best of all   points that the best of all checkpoints has over the one that the score chooses of all
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from builder import text_table
+from evaluate.curve import curves_of
+from evaluate.errors import EvaluateError
+from evaluate.label_free import SCORES
+
+LOWER_IS_BETTER = {"alignment", "uniformity"}
+_PROBE = "linear top-1"
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A checkpoint's figure and its scores, larger ones better."""
+
+    linear: float
+    scores: dict[str, float]
+
+
+Run = Sequence[Milestone]  # by step
+
+
+def milestones_of(run: Path) -> Run:
+    """Those of a run that were evaluated. Raises EvaluateError if there are not two or more with a
+    linear probe."""
+    results = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((run / "results").glob("*linear*.json"))
+    ]
+    for curve in curves_of(results):
+        if not curve.factor and _PROBE in curve.columns:
+            return [
+                Milestone(linear, {name: _better(name, point.scores[name]) for name in SCORES})
+                for point in curve.points
+                if (linear := point.figures[_PROBE]) is not None
+            ]
+    raise EvaluateError(
+        f"{run} has no linear probe of two checkpoints or more. Run: ascnet evaluate --run {run} "
+        "--checkpoint all --task linear"
+    )
+
+
+def _better(name: str, score: float | None) -> float:
+    assert score is not None  # features of several clips a video are kept
+    return -score if name in LOWER_IS_BETTER else score
+
+
+def table(runs: Sequence[Run]) -> str:
+    """The table, as markdown: a row a score, and one of the step."""
+    rows = [["score", "all", "within", "regret", "over last", "best of all"]]
+    for name in SCORES:
+        rows.append([SCORES[name].title, *_row(runs, [[o.scores[name] for o in r] for r in runs])])
+    rows.append(["the step", *_row(runs, [list(map(float, range(len(run)))) for run in runs])])
+    return text_table.markdown(rows)
+
+
+def _row(runs: Sequence[Run], scores: Sequence[Sequence[float]]) -> list[str]:
+    """`scores`: of every checkpoint of every run."""
+    linear = [[one.linear for one in run] for run in runs]
+    chosen = [of[_best(score)] for of, score in zip(linear, scores, strict=True)]
+    every = [one for of in linear for one in of]
+    every_score = [one for score in scores for one in score]
+    within = [_correlation(of, score) for of, score in zip(linear, scores, strict=True)]
+    regret = [max(of) - one for of, one in zip(linear, chosen, strict=True)]
+    over_last = [one - of[-1] for of, one in zip(linear, chosen, strict=True)]
+    return [
+        f"{_correlation(every, every_score):+.2f}",
+        f"{statistics.fmean(within):+.2f}",
+        f"{statistics.fmean(regret):.1f}",
+        f"{statistics.fmean(over_last):.1f}",
+        f"{max(every) - every[_best(every_score)]:.1f}",
+    ]
+
+
+def _best(scores: Sequence[float]) -> int:
+    return int(np.argmax(scores))
+
+
+def _correlation(linear: Sequence[float], scores: Sequence[float]) -> float:
+    """0 where all are the same."""
+    if len(set(linear)) == 1 or len(set(scores)) == 1:
+        return 0.0
+    return float(np.asarray(spearmanr(linear, scores).statistic))
+
+
+def main(arguments: list[str]) -> None:
+    if not arguments:
+        sys.exit("Say: python -m experiments.choosing RUN...")
+    try:
+        runs = [milestones_of(Path(run)) for run in arguments]
+    except EvaluateError as error:
+        sys.exit(str(error))
+    print(f"{len(runs)} trainings, {sum(map(len, runs))} checkpoints\n\n{table(runs)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
