@@ -166,10 +166,11 @@ def subject_of(store: Features, subjects: Subjects, source: str) -> Subject:
 
 def protocol_in(store: Features) -> Protocol:
     """How the features of a store were taken. Raises EvaluateError if it does not say so."""
-    names = [field.name for field in fields(Protocol)]
+    names = Protocol().identity.keys()
     if missing := [name for name in (*names, "recipe") if name not in store.attributes]:
         raise EvaluateError(
             f"{printable(str(store.path))} does not say its {', '.join(missing)}, so no video can "
             "be compared with it. Make it anew with `ascnet embed`."
         )
-    return Protocol(**{name: store.attributes[name] for name in names})  # type: ignore[arg-type]
+    stored = {f.name for f in fields(Protocol)} & store.attributes.keys()
+    return Protocol(**{name: store.attributes[name] for name in stored})  # type: ignore[arg-type]

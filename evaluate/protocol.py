@@ -51,6 +51,7 @@ class Protocol:
         every: seconds between the starts of clips, however many that makes; 0: `clips`
         crops: the largest square in the middle, or 3 of them along the longer side
         mirrored: whether the mirror image of every crop counts as much as the crop
+        turned: whether the crop turned by 90, 180 and 270 degrees counts as much
         layer: a module of the backbone by name, such as layer3
         pooling: of the layer's map: average | max
     """
@@ -66,15 +67,17 @@ class Protocol:
     every: float = 0.0
     crops: int = 1
     mirrored: bool = False
+    turned: bool = False
     layer: str = LAST
     pooling: str = "average"
 
     @property
     def identity(self) -> dict[str, str | int | float]:
         """All fields, as a store says them. Stores that were made before there was a choice say
-        nothing of `normalise`."""
+        nothing of `normalise` and `turned`."""
         fields: dict[str, str | int | float] = asdict(self)
-        return {k: v for k, v in fields.items() if (k, v) != ("normalise", "fixed")}
+        usual = (("normalise", "fixed"), ("turned", False))
+        return {k: v for k, v in fields.items() if (k, v) not in usual}
 
     def __post_init__(self) -> None:
         _must_be_one_of("pooling", self.pooling, POOLINGS)

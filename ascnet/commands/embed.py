@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -34,6 +34,7 @@ class Cut:
 
     every: float
     mirrored: bool
+    turned: bool
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class Target:
     is_flag=True,
     help="Mean features over every clip and its mirror image, so that mirrored copies are alike.",
 )
+@click.option(
+    "--turned",
+    is_flag=True,
+    help="Mean features over every clip and its quarter turns, so that turned copies are alike.",
+)
 @with_device
 @click.option(
     "--overwrite", is_flag=True, help="Replace a store of other videos, clips or weights."
@@ -111,7 +117,7 @@ def command(
     ):
         say = say_on(rank.number)
         subjects = on_first(encoder.or_default).subjects()
-        protocol = replace(protocol_of(subjects.settings), every=cut.every, mirrored=cut.mirrored)
+        protocol = replace(protocol_of(subjects.settings), **asdict(cut))
         with (
             ProgressBar("building", "videos") as building,
             ProgressBar("features", "videos") as encoding,
@@ -179,5 +185,5 @@ def _only_one(shards: str, scratch: Path) -> ShardDataset:
 
 def _default_store(subjects: Subjects, name: str, protocol: Protocol) -> Path:
     how = f"{protocol.every:g}s" if protocol.every else f"{protocol.clips}clips"
-    both = "-mirrored" if protocol.mirrored else ""
-    return subjects.folder / "features" / f"{name}-{how}{both}.h5"
+    how += "-mirrored" * protocol.mirrored + "-turned" * protocol.turned
+    return subjects.folder / "features" / f"{name}-{how}.h5"

@@ -37,7 +37,10 @@ from trainer.run.run_directory import shards_of
 
 _TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips
 _CLASSIFIER = "classifier."  # begins the assignments that are for its recipe
-_OF_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "every", "mirrored")
+_OF_CLIPS = (
+    *("frames", "stride", "fps", "short_videos", "size", "short_side", "every", "mirrored"),
+    "turned",
+)
 
 
 @dataclass(frozen=True)

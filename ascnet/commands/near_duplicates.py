@@ -99,7 +99,7 @@ def command(
     split   a warning: the two are in different parts of a split (train and test!)
 
     Parts of videos are found where the store has a clip every second or so (ascnet embed), mirror
-    images where it was made with --mirrored.
+    images where it was made with --mirrored, turned ones with --turned.
 
     \b
     Keep all copies on one side of a split:

@@ -138,7 +138,7 @@ def encode(
 ) -> Generator[tuple[int, torch.Tensor], None, None]:
     """A network's outputs for the protocol's clips of videos: for every UNIT of them, its first
     video and the outputs (float32 on the CPU, clips of the unit x outputs; the mean over the crops
-    of a clip, and their mirror images if they count). `units`: the first videos of those that are
+    of a clip, mirrored and turned if that counts). `units`: the first videos of those that are
     computed, in this order; None: all. Raises EvaluateError as `clips_of` does, and TrainerError if
     frames cannot be read.
 
@@ -209,9 +209,18 @@ def _of_crops(network: Network, batch: ClipBatch, protocol: Protocol) -> torch.T
     of_crops = []
     for place in _PLACES[protocol.crops]:
         crop = square_crop(batch.clips, protocol.size, place, protocol.normalise)
-        for x in (crop, crop.flip(-1)) if protocol.mirrored else (crop,):
+        for x in _views(crop, protocol):
             of_crops.append(network(x.contiguous(memory_format=torch.channels_last_3d)))
     return torch.stack(of_crops).mean(dim=0).float()
+
+
+def _views(crop: torch.Tensor, protocol: Protocol) -> Iterator[torch.Tensor]:
+    """The crop (... x S x S) as it is, and what counts as much: turned, mirrored, or both."""
+    for quarters in range(4 if protocol.turned else 1):
+        view = crop.rot90(quarters, (-2, -1))
+        yield view
+        if protocol.mirrored:
+            yield view.flip(-1)
 
 
 def _copied(

@@ -8,12 +8,13 @@ import h5py
 import numpy as np
 import pytest
 
-from ascnet.encoders import EncoderChoice, newest_store
+from ascnet.encoders import EncoderChoice, newest_store, protocol_in
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
 from evaluate.pages.report import write_report
+from evaluate.protocol import Protocol
 from tests.commands import refused, run_ascnet
-from tests.evaluate.stores import random_store
+from tests.evaluate.stores import random_store, store_of, video
 
 
 def keras(path: Path) -> None:
@@ -30,6 +31,18 @@ def older_schema(path: Path) -> None:
 def features_of_others(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["features"] = np.ones((2, 2))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_store_says_how_its_clips_were_taken(tmp_path: Path, turned: bool) -> None:
+    protocol = Protocol(clips=2, turned=turned)
+    facts = protocol.identity | {"recipe": "demo"}
+    store = store_of(tmp_path / "x.h5", [video("a", 2)], [np.ones((2, 3))])
+    store.attributes |= facts
+    assert protocol_in(store) == protocol
+    del store.attributes["mirrored"]
+    with pytest.raises(EvaluateError, match="does not say its mirrored, so no video"):
+        protocol_in(store)
 
 
 @pytest.mark.parametrize(

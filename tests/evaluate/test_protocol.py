@@ -31,6 +31,13 @@ def test_what_is_not_allowed(assignment, sentence):
         changed_protocol(Protocol(), (assignment,))
 
 
+def test_what_is_not_turned_says_nothing_of_it():
+    """So stores and results of before clips could be are still those of the same clips."""
+    plain = Protocol(clips=2, mirrored=True)
+    assert "turned" not in plain.identity and plain.identity["mirrored"] is True
+    assert replace(plain, turned=True).identity == plain.identity | {"turned": True}
+
+
 def test_clips_lie_evenly_or_every_so_many_seconds(dataset):
     video = replace(dataset.videos[0], frames=250, fps=25.0)
     even = clips_of([video], Protocol(frames=16, clips=4))[0]

@@ -77,6 +77,28 @@ def test_a_mirror_image_counts_as_much(dataset):
     assert not torch.allclose(without, one, atol=1e-3)
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_quarter_turns_count_as_much(dataset, mirrored):
+    """Features of a clip turned in any way, and with mirror images in any of 8 ways, are the
+    same."""
+    videos = dataset.videos[:1]
+    turned = Protocol(frames=4, size=16, clips=1, mirrored=mirrored, turned=True)
+
+    def corner(crop: torch.Tensor) -> torch.Tensor:
+        return crop[..., :4, 2:8].mean(dim=(2, 3, 4))
+
+    def seen(view, protocol=turned):
+        return next(encode(lambda crop: corner(view(crop)), videos, protocol, CPU))[1]
+
+    upright = seen(lambda crop: crop)
+    for quarters in (1, 2, 3):
+        assert torch.allclose(seen(lambda crop, q=quarters: crop.rot90(q, (-2, -1))), upright)
+    assert torch.allclose(seen(lambda crop: crop.flip(-1)), upright) == mirrored
+    plain = replace(turned, turned=False)
+    turn = seen(lambda crop: crop.rot90(1, (-2, -1)), plain)
+    assert not torch.allclose(turn, seen(lambda crop: crop, plain), atol=1e-3)
+
+
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("layer, channels", [("last", 128), ("layer3", 64), ("layer1.0", 16)])
 def test_a_layer_pooled(layer, channels, pooling):
