@@ -13,7 +13,7 @@ first HEAD numbers of a feature hold most of it, a . b <= head(a) . head(b) + |r
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -29,8 +29,18 @@ _BLOCK = 4096  # clips; a block beside a block is 64 MB
 _AT_ONCE = 1 << 16  # pairs of clips whose cosines are computed together
 _SLACK = 1e-4  # rounding of float32 must not rule a pair out
 _DIGITS = 1e6
-_T = TypeVar("_T", int, str)  # a video, or a group
+_T = TypeVar("_T", int, str, tuple[int, int])  # a video, a group, or a part of a video
 _MANY = 5_000_000  # pairs of videos; more are no duplicates but a threshold that is too low
+
+
+class VideoPair(Protocol):
+    """Two videos by their positions in the store."""
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def second(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -156,21 +166,21 @@ def _place(cosines: torch.Tensor) -> int:
 def groups_of(pairs: Sequence[DuplicatePair]) -> dict[int, int]:
     """The group (from 0, numbered in the order of their best pairs) of every video that has a
     near-duplicate: videos that a chain of pairs links are in one."""
-    first_of = _linked((pair.first, pair.second) for pair in pairs)
+    first_of = linked((pair.first, pair.second) for pair in pairs)
     numbers: dict[int, int] = {}
     for pair in pairs:
         numbers.setdefault(first_of[pair.first], len(numbers))
     return {video: numbers[first] for video, first in first_of.items()}
 
 
-def joined_groups(groups: Sequence[str], pairs: Sequence[DuplicatePair]) -> list[str]:
+def joined_groups(groups: Sequence[str], pairs: Sequence[VideoPair]) -> list[str]:
     """The group of every video, `groups` before, where the groups that a chain of pairs links are
     one, under the first of their names: no pair is then of two groups."""
-    first_of = _linked((groups[pair.first], groups[pair.second]) for pair in pairs)
+    first_of = linked((groups[pair.first], groups[pair.second]) for pair in pairs)
     return [first_of.get(group, group) for group in groups]
 
 
-def _linked(links: Iterable[tuple[_T, _T]]) -> dict[_T, _T]:
+def linked(links: Iterable[tuple[_T, _T]]) -> dict[_T, _T]:
     """Of everything that is linked, the smallest that a chain of links leads to."""
     parent: dict[_T, _T] = {}
 
@@ -186,7 +196,7 @@ def _linked(links: Iterable[tuple[_T, _T]]) -> dict[_T, _T]:
     return {one: root(one) for one in list(parent)}
 
 
-def leaks_of(store: Features, pair: DuplicatePair) -> list[str]:
+def leaks_of(store: Features, pair: VideoPair) -> list[str]:
     """The splits in which the two videos are in different parts, with these: ["1: train/test"]."""
     parts = [(s, of[pair.first], of[pair.second]) for s, of in sorted(store.splits.items())]
     return [f"{split}: {a}/{b}" for split, a, b in parts if a and b and a != b]
