@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 
-from ascnet import groups_table
+from ascnet import groups_table, shared_parts_table
 from ascnet.device import with_device
 from ascnet.options import NumberRange, gathered
 from ascnet.progress import ProgressBar
@@ -17,8 +18,19 @@ from builder.catalog.spreadsheet_cells import line, written
 from builder.printable import printable
 from builder.text_table import aligned
 from evaluate.features.store import Features
-from evaluate.search.duplicates import DuplicatePair, find_pairs, groups_of, joined_groups, leaks_of
+from evaluate.search.duplicates import (
+    DuplicatePair,
+    VideoPair,
+    find_pairs,
+    groups_of,
+    joined_groups,
+    leaks_of,
+)
+from evaluate.search.parts import find_parts, part_rules, shared_parts, step_of
 from evaluate.search.search import FEWEST, SEARCH_CENTRINGS, centre_of, different_videos, span_text
+
+WHOLE = 0.95  # thresholds, unless others are asked for
+PART = 0.45
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,28 @@ class Listing:
     only_leaks: bool
     csv: Path | None
     groups: Path | None
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What counts as nearly the same.
+
+    Attributes:
+        threshold: mean cosine; None: WHOLE or PART
+        parts: whether parts of both videos count, however little of them these are
+        shortest: seconds that a part lasts, at least
+    """
+
+    threshold: float | None
+    parts: bool
+    shortest: float
+    centring: str
+
+    @property
+    def least(self) -> float:
+        if self.threshold is not None:
+            return self.threshold
+        return PART if self.parts else WHOLE
 
 
 @dataclass(frozen=True)
@@ -54,9 +88,20 @@ class Duplicates:
 @click.option(
     "--threshold",
     type=NumberRange(min=0, min_open=True, max=1),
-    default=0.95,
+    help=f"Mean cosine from which two videos, or parts of them, are nearly the same.  [default: "
+    f"{WHOLE:g}; with --parts {PART:g}]",
+)
+@click.option(
+    "--parts",
+    is_flag=True,
+    help="Find what two videos share, with its limits in both, however little of either it is.",
+)
+@click.option(
+    "--shortest",
+    type=NumberRange(min=0, min_open=True, max=1e6),
+    default=2.0,
     show_default=True,
-    help="Mean cosine from which two videos are nearly the same.",
+    help="With --parts: seconds that a part lasts at least.",
 )
 @click.option(
     "--csv",
@@ -86,10 +131,8 @@ class Duplicates:
     help="What is taken from all features before cosines: the store's mean, or nothing.",
 )
 @with_device
-@gathered(listing=Listing)
-def command(
-    store: Path, threshold: float, listing: Listing, centring: str, device: torch.device
-) -> None:
+@gathered(listing=Listing, likeness=Likeness)
+def command(store: Path, listing: Listing, likeness: Likeness, device: torch.device) -> None:
     """Videos of STORE that are nearly the same: copies, re-encoded or trimmed ones, parts.
 
     \b
@@ -98,8 +141,11 @@ def command(
     group   videos that a chain of pairs links
     split   a warning: the two are in different parts of a split (train and test!)
 
-    Parts of videos are found where the store has a clip every second or so (ascnet embed), mirror
-    images where it was made with --mirrored, turned ones with --turned.
+    A video that is a part of another one is found where the store has a clip every second or so
+    (ascnet embed), mirror images where it was made with --mirrored, turned ones with --turned.
+    With --parts also a trailer in a film, a cut of another length, an intro that many share, played
+    at 0.8 to 1.25 times the speed; the store needs clips close together (ascnet embed --every
+    0.25).
 
     \b
     Keep all copies on one side of a split:
@@ -111,28 +157,16 @@ def command(
         if listing.groups == listing.csv:
             raise click.UsageError(f"--csv and --groups are both {listing.csv}; name two files.")
         groups_table.check(features, listing.groups)
-    centre = centre_of(features, centring)
-    with ProgressBar("comparing", "clips") as progress:
-        pairs = find_pairs(features, threshold, centre, device, progress)
-    leaking = [pair for pair in pairs if leaks_of(features, pair)]
-    duplicates = Duplicates(features, pairs, leaking, groups_of(pairs))
-    listed = leaking if listing.only_leaks else pairs
-    if listing.csv is not None:
-        write_atomically(listing.csv, _csv(duplicates, listed))
-    if listed and listing.show:
-        click.echo(_text(duplicates, listed[: listing.show]))
-    if listing.show and len(listed) > listing.show:
-        more = counted(len(listed) - listing.show, "more pair")
-        click.echo(f"... and {more} (--show, --csv)")
-    hint = listing.groups is None and groups_table.has_own_groups(features)
-    click.echo(_summary(duplicates, threshold, hint))
+    centre = centre_of(features, likeness.centring)
+    list_them = _list_parts if likeness.parts else _list_pairs
+    found = list_them(features, listing, likeness, centre, device)
     if listing.only_leaks and not features.splits:
         click.echo(
             "The store knows no split, so --leaks can find nothing: no pair is listed. Leave "
             "--leaks out, or embed videos whose splits are known (a splits.csv in the folder, or "
             "--shards of a data set that has them)."
         )
-    if not centre.any() and centring != "none":
+    if not centre.any() and likeness.centring != "none":
         few = counted(different_videos(features), "different video")
         click.echo(
             f"Careful: the store has {few}, and a mean to take away needs {FEWEST} (of copies it "
@@ -142,9 +176,59 @@ def command(
     if listing.csv is not None:
         click.echo(listing.csv)
     if listing.groups is not None:
-        joined = joined_groups(features.groups, pairs)
+        joined = joined_groups(features.groups, found)
         write_atomically(listing.groups, groups_table.table_of(features, joined))
         click.echo(groups_table.summary_of(features, joined, listing.groups))
+
+
+def _list_pairs(
+    features: Features,
+    listing: Listing,
+    likeness: Likeness,
+    centre: np.ndarray,
+    device: torch.device,
+) -> Sequence[VideoPair]:
+    """All pairs of videos that are nearly the same, after listing them."""
+    with ProgressBar("comparing", "clips") as progress:
+        pairs = find_pairs(features, likeness.least, centre, device, progress)
+    leaking = [pair for pair in pairs if leaks_of(features, pair)]
+    duplicates = Duplicates(features, pairs, leaking, groups_of(pairs))
+    listed = leaking if listing.only_leaks else pairs
+    if listing.csv is not None:
+        write_atomically(listing.csv, _csv(duplicates, listed))
+    if listed and listing.show:
+        click.echo(_text(duplicates, listed[: listing.show]))
+    _tell_of_more(len(listed), listing, "more pair")
+    hint = listing.groups is None and groups_table.has_own_groups(features)
+    click.echo(_summary(duplicates, likeness.least, hint))
+    return pairs
+
+
+def _list_parts(
+    features: Features,
+    listing: Listing,
+    likeness: Likeness,
+    centre: np.ndarray,
+    device: torch.device,
+) -> Sequence[VideoPair]:
+    """All parts that two videos share, after listing them."""
+    rules = part_rules(step_of(features), likeness.least, likeness.shortest)
+    with ProgressBar("comparing", "videos") as progress:
+        parts = find_parts(features, rules, centre, device, progress)
+    listed = [part for part in parts if leaks_of(features, part)] if listing.only_leaks else parts
+    shared = shared_parts(features, listed)
+    if listing.csv is not None:
+        write_atomically(listing.csv, shared_parts_table.csv_of(features, shared))
+    if shared and listing.show:
+        click.echo(shared_parts_table.table_of(features, shared[: listing.show]))
+    _tell_of_more(len(shared), listing, "more part")
+    click.echo(shared_parts_table.summary_of(features, shared, likeness.least))
+    return parts
+
+
+def _tell_of_more(count: int, listing: Listing, what: str) -> None:
+    if listing.show and count > listing.show:
+        click.echo(f"... and {counted(count - listing.show, what)} (--show, --csv)")
 
 
 def _cells(duplicates: Duplicates, pair: DuplicatePair) -> list[str]:

@@ -37,10 +37,12 @@ def store_of(
     videos: Sequence[Video],
     clips: Sequence[np.ndarray],
     spans: Spans | None = None,
+    every: float = 0.0,
 ) -> Features:
-    """A finished store with the given features (float32, clips x channels) of every video."""
+    """A finished store with the given features (float32, clips x channels) of every video. `every`:
+    what it says of the seconds between clips."""
     spans = spans or [[(FRAMES * i, FRAMES * i + 15) for i in range(len(rows))] for rows in clips]
-    identity: StoreIdentity = {"encoder": "trained"}
+    identity: StoreIdentity = {"encoder": "trained", **({"every": every} if every else {})}
     origin = Origin("x", code="test", computed_on={})
     store = StoreWriter(path, videos, spans, clips[0].shape[1], identity, origin)
     store.write(range(len(videos)), np.concatenate(clips).astype(np.float32))
