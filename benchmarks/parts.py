@@ -1,0 +1,165 @@
+"""Shared parts in films of which it is known what they share (benchmarks/planted.py): what
+`ascnet near-duplicates --parts` finds of them, beside hashes of frames.
+
+    CLIPS=folder python -m benchmarks.parts WORK [--run RUN, or what else `ascnet embed` takes]
+
+CLIPS has a table MANIFEST.csv of its clips: file, subset, group (scene) and dur (seconds). Settings
+were chosen on films of the subsets CHOSEN_ON; the figures are those of films of all others.
+
+A part counts as found if it overlaps a planted one by half or more of both together (intersection
+over union) in both videos. Whatever else is found is a false alarm. The usual way to find copies is
+a hash of every frame (dHash: 64 signs of differences of neighbouring pixels); here of 4 frames a
+second, aligned as our clips are, and with a threshold chosen on the same films.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.planted import Clip, SharedPart, make_films
+from builder.decode.ffmpeg import find_ffmpeg
+from builder.text_table import aligned
+from evaluate.search.alignment import Rules, Sequenced, align
+
+CHOSEN_ON = ("pushup_form", "arid", "weizmann64", "mhi_ps7")
+FILMS = 36
+OVERLAP = 0.5  # intersection over union
+HASHES = 4  # a second
+HASH_RULES = Rules(1 / HASHES, threshold=0.7, level=0.5, shortest=2.0, drop=2.0)
+Span = tuple[float, float]
+Spans = Mapping[tuple[str, str], Sequence[tuple[Span, Span]]]  # of two videos, in seconds
+
+
+@dataclass(frozen=True)
+class Score:
+    """How what was found compares with what was planted.
+
+    Attributes:
+        found: planted parts that were found
+        missed: planted parts that were not, by their change
+        alarms: found parts that were not planted
+        unrelated_alarms: those of them in pairs of videos that share nothing
+    """
+
+    found: int
+    missed: Counter[str]
+    alarms: int
+    unrelated_alarms: int
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.found / (2 * self.found + self.missed.total() + self.alarms)
+
+
+def score(found: Spans, planted: Sequence[SharedPart]) -> Score:
+    """Each planted part is found at most once."""
+    left = list(planted)
+    related = {frozenset((part.video, part.other)) for part in planted}
+    alarms = unrelated = 0
+    for (first, second), spans in found.items():
+        for one, other in spans:
+            hit = next((p for p in left if _is_hit({first: one, second: other}, p)), None)
+            if hit is not None:
+                left.remove(hit)
+                continue
+            alarms += 1
+            unrelated += frozenset((first, second)) not in related
+    return Score(len(planted) - len(left), Counter(part.change for part in left), alarms, unrelated)
+
+
+def _is_hit(spans: Mapping[str, Span], part: SharedPart) -> bool:
+    if spans.keys() != {part.video, part.other}:
+        return False
+    own, other = (part.begin, part.end), (part.other_begin, part.other_end)
+    return min(overlap(spans[part.video], own), overlap(spans[part.other], other)) >= OVERLAP
+
+
+def overlap(one: Span, other: Span) -> float:
+    """Intersection over union."""
+    common = min(one[1], other[1]) - max(one[0], other[0])
+    return max(0.0, common / (max(one[1], other[1]) - min(one[0], other[0])))
+
+
+def by_ours(store: Path, *options: str) -> Spans:
+    """By the command, from its table."""
+    table = store.with_suffix(".csv")
+    ascnet("near-duplicates", store, "--parts", "--csv", table, "--show", 0, *options)
+    found = defaultdict(list)
+    with table.open(newline="") as file:
+        for row in csv.DictReader(file):
+            spans = _seconds(row["first_time"]), _seconds(row["second_time"])
+            found[row["first"], row["second"]].append(spans)
+    return found
+
+
+def _seconds(times: str) -> Span:
+    begin, end = (code.split(":") for code in times.split("-"))
+    return 60 * int(begin[0]) + float(begin[1]), 60 * int(end[0]) + float(end[1])
+
+
+def by_hashes(folder: Path, rules: Rules = HASH_RULES) -> Spans:
+    """By hashes of frames: signs as features, whose cosine is 1 - 2 x the share that differs."""
+    hashes = {path.name: hashes_of(path) for path in sorted(folder.glob("*.mp4"))}
+    found = defaultdict(list)
+    for first, second in combinations(hashes, 2):
+        for run in align(hashes[first], hashes[second], rules):
+            spans = (span[0] / HASHES for span in (run.first, run.second))
+            ends = ((span[1] + 1) / HASHES for span in (run.first, run.second))
+            one, other = zip(spans, ends, strict=True)
+            found[first, second].append((one, other))
+    return found
+
+
+def hashes_of(video: Path) -> Sequenced:
+    """The dHash of HASHES frames a second, as rows of length 1."""
+    pixels = f"fps={HASHES},scale=9:8:flags=area,format=gray"
+    words = ["-v", "error", "-i", str(video), "-vf", pixels, "-f", "rawvideo", "-"]
+    done = subprocess.run(
+        [find_ffmpeg(), *words], check=True, capture_output=True, stdin=subprocess.DEVNULL
+    )
+    frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, 8, 9).astype(np.int16)
+    signs = np.where(np.diff(frames, axis=2) > 0, 1, -1).reshape(len(frames), 64)
+    rows = torch.from_numpy(signs / np.sqrt(64)).float()
+    return Sequenced(rows, np.arange(len(rows)) / HASHES)
+
+
+def ascnet(*words: object) -> None:
+    subprocess.run([sys.executable, "-m", "ascnet.cli", *map(str, words)], check=True)
+
+
+def scenes_of(clips: Path, *, chosen_on: bool) -> list[list[Clip]]:
+    """The clips of every scene, of the subsets that settings were chosen on or of the others."""
+    scenes: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+    with (clips / "MANIFEST.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["dur"] and (row["subset"] in CHOSEN_ON) == chosen_on:
+                clip = Clip(clips / row["file"], float(row["dur"]))
+                scenes[row["subset"], row["group"]].append(clip)
+    return [scene for _, scene in sorted(scenes.items())]
+
+
+def bench_parts(clips: Path, work: Path, options: Sequence[str]) -> None:
+    films, store = work / "films", work / "films.h5"
+    planted = make_films(scenes_of(clips, chosen_on=False), films, seed=1, most=FILMS)
+    ascnet("embed", films, "--every", 0.5, "--out", store, *options)
+    rows = [["", "F1", "found", "false alarms", "of unrelated pairs", "missed"]]
+    pairs = FILMS * (FILMS - 1) // 2 - len({(part.video, part.other) for part in planted})
+    for name, found in (("ours", by_ours(store)), ("hashes of frames", by_hashes(films))):
+        one = score(found, planted)
+        missed = ", ".join(f"{count} {change}" for change, count in one.missed.most_common())
+        alarms = [str(one.alarms), f"{one.unrelated_alarms} in {pairs} pairs"]
+        rows.append([name, f"{one.f1:.3f}", f"{one.found} of {len(planted)}", *alarms, missed])
+    print("\n".join(aligned(rows)))
+
+
+if __name__ == "__main__":
+    bench_parts(Path(os.environ["CLIPS"]).resolve(), Path(sys.argv[1]), sys.argv[2:])
