@@ -34,7 +34,7 @@ CHOSEN_ON = ("pushup_form", "arid", "weizmann64", "mhi_ps7")
 FILMS = 36
 OVERLAP = 0.5  # intersection over union
 HASHES = 4  # a second
-HASH_RULES = Rules(1 / HASHES, threshold=0.7, level=0.5, shortest=2.0, drop=2.0)
+HASH_RULES = Rules(1 / HASHES, threshold=0.43, shortest=2.0, level=0.25, drop=2.0)
 Span = tuple[float, float]
 Spans = Mapping[tuple[str, str], Sequence[tuple[Span, Span]]]  # of two videos, in seconds
 
