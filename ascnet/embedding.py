@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 
 from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.build.records import clear
+from builder.build.reuse import EarlierSample
 from builder.catalog import folder as folder_reader
 from builder.catalog.files import is_video, list_files
 from builder.catalog.source import Catalog, Source
@@ -70,22 +71,23 @@ def catalog_of(paths: Sequence[Path]) -> Catalog:
         if not path.exists():
             raise BuilderError(f"There is no file or folder {printable(str(path))}.")
     if len(paths) == 1 and paths[0].is_dir():
-        return _of_folder(paths[0])
+        return folder_catalog(paths[0])
     real = [Path(os.path.normpath(path.absolute())) for path in paths]
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in real]))
-    files = sorted({file for path in real for file in _files(path)})
+    files = {file for path in real for file in _files(path)}
     if not files:
         raise BuilderError(
             f"No video in {', '.join(printable(str(path)) for path in paths)}: no file there has a "
             "name that ends as a video's does."
         )
-    names = [file.relative_to(root).as_posix() for file in files]
-    videos = [Source(n, file, None, n, {}) for n, file in zip(names, files, strict=True)]
-    name = files[0].stem if len(files) == 1 else root.name
+    by_name = {file.relative_to(root).as_posix(): file for file in files}
+    videos = [Source(name, by_name[name], None, name, {}) for name in sorted(by_name)]
+    name = videos[0].path.stem if len(files) == 1 else root.name
     return Catalog(_dataset_name(name), root, tuple(videos), ())
 
 
-def _of_folder(root: Path) -> Catalog:
+def folder_catalog(root: Path) -> Catalog:
+    """The videos of one folder, as `catalog_of` reads it."""
     catalog = folder_reader.read(root)
     table = root / "splits.csv"
     # A split that nobody asked for would be a made-up one.
@@ -168,13 +170,15 @@ def build_shards(
     told: Listener,
     *,
     overwrite: bool = False,
+    earlier: Mapping[int, EarlierSample] | None = None,
 ) -> ShardDataset:
     """The shards of a catalog, built into `folder` unless they are there. `overwrite`: failed
-    videos are tried again, and shards of other videos or frames are replaced.
+    videos are tried again, and shards of other videos or frames are replaced. `earlier`: by
+    position, videos that are copied.
 
     Raises BuilderError if no video can be read, or as `build` does.
     """
-    how = How(workers=usable_cores(), retry_failed=overwrite)
+    how = How(workers=usable_cores(), retry_failed=overwrite, earlier=earlier or {})
     settings = BuildSettings(frames)
     try:
         summary = build(catalog, folder, settings, how, told.building)
@@ -260,5 +264,5 @@ def query_features(
     dataset = build_shards(catalog_of([query]), scratch / "shards", frames, Listener())
     if protocol.every and not dataset.videos[0].fps:
         protocol = replace(protocol, every=0.0)
-    extraction = Extraction(subject, protocol, dataset, device)
+    extraction = Extraction(subject, protocol, dataset, device, alone=True)
     return embed(extraction, scratch / "query.h5", Listener())

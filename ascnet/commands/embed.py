@@ -1,27 +1,45 @@
 """`ascnet embed`."""
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import click
 import torch
 
-from ascnet import embedding
+from ascnet import embedding, growing
 from ascnet.datasets import datasets_at, where
 from ascnet.device import with_device
-from ascnet.encoders import EncoderChoice
+from ascnet.encoders import EncoderChoice, newest_store, protocol_in, subject_of
+from ascnet.growth import growth_to
 from ascnet.options import NumberRange, gathered, with_weights
 from ascnet.progress import ProgressBar
 from ascnet.said_once import say_on
+from ascnet.source_files import begin_sources, sources_of
+from ascnet.store_videos import (
+    Stored,
+    Wanted,
+    are_others,
+    is_one_folder,
+    read_again,
+    stored_videos,
+    with_more,
+    without,
+)
 from ascnet.text import counted
+from builder.atomic import only_writer
+from builder.build.records import is_finished
 from builder.command_line import quoted
 from builder.printable import printable
 from builder.shards.dataset import ShardDataset
-from evaluate.encoders import Subjects
+from evaluate.encoders import Subject, Subjects
+from evaluate.errors import EvaluateError
+from evaluate.features.earlier import Earlier
 from evaluate.features.extract import Extraction
-from evaluate.features.store import Features, must_be_free
+from evaluate.features.store import Features, must_be_free, must_be_of
 from evaluate.protocol import Protocol, protocol_of
 from trainer.agreement import on_first
 from trainer.data.frame_size import enlarged
@@ -30,9 +48,13 @@ from trainer.distributed import together
 
 @dataclass(frozen=True)
 class Cut:
-    """How clips are cut out of videos."""
+    """How clips are cut out of videos.
 
-    every: float
+    Attributes:
+        every: None: nothing is said of it
+    """
+
+    every: float | None
     mirrored: bool
     turned: bool
 
@@ -42,16 +64,29 @@ class Target:
     """The store that is written.
 
     Attributes:
-        out: None: in the run, by the name of the data set
-        overwrite: replace what is of other videos, clips or weights
+        out: None: in the run, by the name of the data set; where videos are added or removed, the
+            newest one of the run
+        overwrite: replace what is of other clips or weights
+        add: the videos that are named come to those that are there
+        remove: those that are named go
     """
 
     out: Path | None
     overwrite: bool
+    add: bool
+    remove: bool
+
+    @property
+    def is_changed(self) -> bool:
+        return self.add or self.remove
 
 
 @click.command("embed")
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--add", is_flag=True, help="Add VIDEOS to those of a store.")
+@click.option(
+    "--remove", is_flag=True, help="Remove VIDEOS, by their names in the store, from a store."
+)
 @click.option(
     "--shards",
     metavar="PLACE",
@@ -66,14 +101,13 @@ class Target:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Store to write.  [default: RUN/features/<name>-<seconds>s.h5]",
+    help="Store to write.  [default: RUN/features/<name>-<seconds>s.h5; with --add and --remove "
+    "the newest one of the run]",
 )
 @click.option(
     "--every",
     type=NumberRange(min=0, max=1e6),
-    default=1.0,
-    show_default=True,
-    help="Seconds between clips; 0: evenly spaced clips, 10 or what the recipe says.",
+    help="Seconds between clips; 0: evenly spaced clips, 10 or what the recipe says.  [default: 1]",
 )
 @click.option(
     "--mirrored",
@@ -87,7 +121,9 @@ class Target:
 )
 @with_device
 @click.option(
-    "--overwrite", is_flag=True, help="Replace a store of other videos, clips or weights."
+    "--overwrite",
+    is_flag=True,
+    help="Replace a store of other videos, clips or weights, and try failed videos again.",
 )
 @gathered(encoder=EncoderChoice, cut=Cut, target=Target)
 def command(
@@ -104,57 +140,174 @@ def command(
     kept beside the store (STORE.shards), so that pages can show them. Videos that cannot be read
     are counted and left out. Killed, the same command goes on.
 
+    Given again after files came, changed or went, it decodes and encodes only what is new or
+    changed. Until the new store is complete, the old one stays.
+
+    \b
+      ascnet embed my_videos/
+      ascnet embed --add more/ one.mp4
+      ascnet embed --remove jump/a.mp4 b.mp4
+
     On several GPUs: torchrun --nproc-per-node=8 --no-python -- ascnet embed VIDEOS
     """
-    if bool(videos) == bool(shards):
-        raise click.UsageError("Name videos or folders of videos, or else --shards.")
-    out, overwrite = target.out, target.overwrite
-    if out is not None and out.suffix != ".h5":
-        raise click.UsageError(f"--out is {str(out)!r}; stores are HDF5, so end the name in .h5.")
+    _check(videos, shards, target)
     with (
         tempfile.TemporaryDirectory() as scratch,
         together(str(device)) as (rank, rank_device),
+        ExitStack() as held,  # the lock of a store that grows
     ):
         say = say_on(rank.number)
-        subjects = on_first(encoder.or_default).subjects()
-        protocol = replace(protocol_of(subjects.settings), **asdict(cut))
+        encoder = on_first(lambda: encoder.or_default(target.out if target.is_changed else None))
+        if target.is_changed:
+            store = on_first(lambda: target.out or newest_store(encoder))
+            subjects, subject, protocol = _as_stored(Features(store), encoder, cut)
+        else:
+            subjects = encoder.subjects()
+            every = 1.0 if cut.every is None else cut.every
+            clips = protocol_of(subjects.settings)
+            protocol = replace(clips, every=every, mirrored=cut.mirrored, turned=cut.turned)
+            subject = subjects.trained
+        make = partial(Extraction, subject, protocol, device=rank_device, alone=True)
+        earlier = None
         with (
             ProgressBar("building", "videos") as building,
             ProgressBar("features", "videos") as encoding,
         ):
             told = embedding.Listener(building, encoding, say)
             if shards is None:
-                folder, store = on_first(
-                    lambda: _built(videos, out, subjects, protocol, told, overwrite)
-                )
+                if not target.is_changed:
+                    name = on_first(lambda: embedding.catalog_of(videos).dataset)
+                    store = target.out or _default_store(subjects, name, protocol)
+                built = subjects.record.get("shards", ())
+                job = _Job(store, videos, target, protocol, make, built)
+                folder, earlier = on_first(lambda: _built(job, told, held))
                 dataset = ShardDataset(folder)
             else:
                 dataset = _only_one(shards, Path(scratch))
-                store = out or _default_store(subjects, dataset.name, protocol)
+                store = target.out or _default_store(subjects, dataset.name, protocol)
             if small := enlarged(dataset.videos, protocol.size, protocol.short_side):
                 say(small)
-            extraction = Extraction(subjects.trained, protocol, dataset, rank_device)
-            embedding.fill(extraction, store, told, overwrite=overwrite)
+            extraction = make(dataset=dataset, earlier=earlier)
+            embedding.fill(extraction, store, told, overwrite=target.overwrite)
+            if earlier:
+                on_first(lambda: growing.take_place(store))
         say(on_first(lambda: _end_text(Features(store), protocol, encoder)))
 
 
-def _built(
-    videos: Sequence[Path],
-    out: Path | None,
-    subjects: Subjects,
-    protocol: Protocol,
-    told: embedding.Listener,
-    overwrite: bool,
-) -> tuple[Path, Path]:
-    """The folder of the shards of some videos, built beside their store, and the store."""
-    catalog = embedding.catalog_of(videos)
-    store = out or _default_store(subjects, catalog.dataset, protocol)
-    frames = embedding.frame_settings(subjects.record.get("shards", ()), protocol)
-    folder, catalog = embedding.shards_beside(store, catalog)
+def _check(videos: tuple[Path, ...], shards: str | None, target: Target) -> None:
+    """Raises UsageError for what does not go together."""
+    if target.add and target.remove:
+        raise click.UsageError("--add and --remove are two commands: give one after the other.")
+    if target.is_changed and (shards or not videos):
+        raise click.UsageError(
+            "--add takes videos or folders of videos, and --remove names of videos; a store of "
+            "--shards is made of a data set, which is built anew."
+        )
+    if target.is_changed and target.overwrite:
+        raise click.UsageError(
+            "--overwrite makes a store anew, and --add and --remove keep what is there: leave one "
+            "of them away."
+        )
+    if bool(videos) == bool(shards):
+        raise click.UsageError("Name videos or folders of videos, or else --shards.")
+    if target.out is not None and target.out.suffix != ".h5":
+        raise click.UsageError(
+            f"--out is {str(target.out)!r}; stores are HDF5, so end the name in .h5."
+        )
+
+
+_WITH = {True: "with", False: "without"}
+
+
+def _as_stored(
+    store: Features, encoder: EncoderChoice, cut: Cut
+) -> tuple[Subjects, Subject, Protocol]:
+    """The encoder and the clips of a store. Raises EvaluateError, saying what differs, if others
+    are named."""
+    if encoder.weights is not None and encoder.recipe is None:
+        encoder = replace(encoder, recipe=str(store.attributes["recipe"]))
+    subjects, protocol = encoder.subjects(), protocol_in(store)
+    subject = subject_of(store, subjects, " ".join(map(str, encoder.named.values())))
+    is_other = cut.mirrored > protocol.mirrored or cut.turned > protocol.turned
+    if cut.every not in (None, protocol.every) or is_other:
+        how = f"every {protocol.every:g} s" if protocol.every else "evenly spaced (--every 0)"
+        also = {"mirror images": protocol.mirrored, "quarter turns": protocol.turned}
+        raise EvaluateError(
+            f"The clips of {printable(str(store.path))} are {how}, "
+            f"{', '.join(f'{_WITH[has]} {what}' for what, has in also.items())}, "
+            "and those of other videos have to be so, too: leave --every, --mirrored and --turned "
+            "away."
+        )
+    return subjects, subject, protocol
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Which videos are embedded, and where to.
+
+    Attributes:
+        videos: paths, or names that are removed
+        make: what is extracted from a data set
+        built: data sets whose frames the network knows
+    """
+
+    store: Path
+    videos: Sequence[Path]
+    target: Target
+    protocol: Protocol
+    make: Callable[[ShardDataset], Extraction]
+    built: Sequence[str]
+
+
+def _built(job: _Job, told: embedding.Listener, held: ExitStack) -> tuple[Path, Earlier | None]:
+    """The folder of the shards, built beside their store; and, if the store is there and is of
+    other videos, that store. `held`: the lock is held in it."""
+    store, overwrite = job.store, job.target.overwrite
+    growing.settle(store)
+    shards = growing.shards_of(store)
+    if is_finished(shards) and not overwrite:
+        held.enter_context(only_writer(shards))
+        return _grown(job, stored_videos(store, shards), told)
+    if job.target.is_changed:
+        raise growing.has_no_shards(store)
+    folder, catalog = embedding.shards_beside(store, embedding.catalog_of(job.videos))
     if overwrite:  # nor are the frames of a store replaced that cannot be
         must_be_free(store)
+        growing.drop_growing(store, told.videos)
+    begin_sources(folder, sources_of(catalog, is_folder=is_one_folder(job.videos)))
+    frames = embedding.frame_settings(job.built, job.protocol)
     dataset = embedding.build_shards(catalog, folder, frames, told, overwrite=overwrite)
-    return dataset.folder, store
+    return dataset.folder, None
+
+
+def _grown(job: _Job, stored: Stored, told: embedding.Listener) -> tuple[Path, Earlier | None]:
+    """As `_built`, where there are shards: they stay if they are of just these files."""
+    folder, store = stored.dataset.folder, job.store
+    if job.target.is_changed or store.is_file():
+        must_be_of(store, job.make(stored.dataset).identity)
+    wanted = _wanted(job, stored)
+    growth = growth_to(wanted, stored.samples, stored.sources.files)
+    frames = embedding.frame_settings([folder, *job.built], job.protocol)
+    is_other = growing.has_other_videos(stored, growth, frames)
+    if is_other and not growth.copied and not job.target.is_changed:
+        raise are_others(stored, wanted.sources)
+    told.videos(f"{printable(str(store))}: {growth.sentence()}")
+    if is_other:
+        return growing.grow_shards(stored, growth, frames, told)
+    growing.drop_growing(store, told.videos)
+    if growth.sources != stored.sources:  # the same files at other times
+        growth.sources.write(folder)
+    return folder, None
+
+
+def _wanted(job: _Job, stored: Stored) -> Wanted:
+    """The videos that the store shall be of."""
+    if job.target.add:
+        return with_more(stored, job.videos)
+    if job.target.remove:
+        return without(stored, [str(name) for name in job.videos])
+    _, catalog = embedding.shards_beside(job.store, embedding.catalog_of(job.videos))
+    return read_again(stored, catalog, is_folder=is_one_folder(job.videos))
 
 
 def _end_text(features: Features, protocol: Protocol, encoder: EncoderChoice) -> str:

@@ -26,6 +26,7 @@ from builder.build.records import (
     reopen,
 )
 from builder.build.retry import retry_failed
+from builder.build.reuse import EarlierSample
 from builder.catalog.source import Catalog, Source
 from builder.decode.engine import must_have_engine
 from builder.decode.frames import FrameSettings
@@ -59,6 +60,8 @@ class How:
         shards: build only these, and leave the rest to other machines
         finish_only: build nothing: put together what other machines have built
         executor: "local" or "ray"
+        earlier: by position in the catalog, videos whose samples an earlier build, made with the
+            same settings of the same files, has: they are copied
     """
 
     workers: int = 1
@@ -69,6 +72,7 @@ class How:
     shards: slice | None = None
     finish_only: bool = False
     executor: str = "local"
+    earlier: Mapping[int, EarlierSample] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,10 @@ class _Build:
         self.progress = progress
         self.identity = identity_of(catalog, settings.frames, settings.videos_per_shard)
         self.plans = plan_shards(catalog.videos, settings.videos_per_shard)
-        self.sizes = [_size(video) for video in catalog.videos]
+        self.sizes = [
+            how.earlier[key].row.source_bytes if key in how.earlier else _size(video)
+            for key, video in enumerate(catalog.videos)
+        ]
         self.failures: Counter[str] = Counter()
         self.done_now = 0
 
@@ -203,6 +210,7 @@ class _Build:
                 videos=tuple(map(item, keys)),
                 frames=self.settings.frames,
                 limits=self.how.limits,
+                earlier={k: self.how.earlier[k] for k in plan.keys if k in self.how.earlier},
             )
             for plan, keys in order_of_work(
                 plans, [size or 0 for size in self.sizes], at_once=at_once

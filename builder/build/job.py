@@ -1,13 +1,14 @@
 """The work on one shard: all that is needed to do it, here or on another machine."""
 
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.build.assemble import OpenShard, row_of
 from builder.build.plan import ShardPlan
+from builder.build.reuse import EarlierSample, Made
 from builder.catalog.source import Source
 from builder.decode.engine import transcode
 from builder.decode.frames import Failure, Frames, FrameSettings
@@ -18,8 +19,6 @@ from builder.shards.video_row import VideoRow
 from builder.video_limits import Limits
 from builder.workers import run_local
 
-Made = tuple[VideoRow, bytes, bytes | bytearray]  # a row, and the sample's JSON and frames
-
 
 @dataclass(frozen=True)
 class ShardJob:
@@ -28,6 +27,7 @@ class ShardJob:
     Attributes:
         videos: key, video, label
         limits: of each video
+        earlier: by key, videos that are copied and not decoded
     """
 
     folder: Path
@@ -36,10 +36,15 @@ class ShardJob:
     videos: tuple[tuple[int, Source, int | None], ...]
     frames: FrameSettings
     limits: Limits
+    earlier: Mapping[int, EarlierSample] = field(default_factory=dict)
 
 
 def make_sample(task: ShardJob, key: int, video: Source, label: int | None, by: Children) -> Made:
-    """Decode one video. Raises BuilderError if it has vanished since the build began."""
+    """Decode one video, or copy what an earlier build made of it. Raises BuilderError if it has
+    vanished since the build began."""
+    shard = shard_name(task.dataset, task.plan.index)
+    if key in task.earlier:
+        return task.earlier[key].made_for(key, video, label, shard)
     if video.problem:
         result: Frames | Failure = Failure(video.problem, "")
     else:
@@ -50,7 +55,6 @@ def make_sample(task: ShardJob, key: int, video: Source, label: int | None, by: 
                 f"{socket.gethostname()} does not see it). What is finished is kept: bring it back "
                 "and run the same command again, or build without it with --overwrite."
             )
-    shard = shard_name(task.dataset, task.plan.index)
     row, text = row_of(key, video, label, result, shard)
     return row, text, result.blob if isinstance(result, Frames) else b""
 

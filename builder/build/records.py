@@ -94,6 +94,9 @@ def is_finished(folder: Path) -> bool:
     return (folder / DATASET_FILE).is_file()
 
 
+OF_VIDEOS = ("videos", "videos_sha256")  # what an identity says of the catalog
+
+
 def identity_of(catalog: Catalog, frames: FrameSettings, videos_per_shard: int) -> dict[str, Any]:
     """What must be equal for a build to go on: settings, and what the catalog says of the videos.
     (Their sizes are in their rows.)"""
@@ -134,6 +137,12 @@ def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
         earlier = read_json(path)
     if not isinstance(earlier, dict):
         raise changed(folder / DATASET_FILE, "it has no settings")
+    must_be_built_so(folder, earlier, identity)
+
+
+def must_be_built_so(folder: Path, earlier: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Raises BuilderError, naming what, if what is in `folder` was built with another value of
+    anything that `identity` names."""
     if other := [key for key in identity if earlier.get(key) != identity[key]]:
         what = _difference(other[0], earlier, identity)
         raise BuilderError(
@@ -143,7 +152,7 @@ def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
 
 
 def _difference(key: str, earlier: dict[str, Any], identity: dict[str, Any]) -> str:
-    if key in ("videos", "videos_sha256"):
+    if key in OF_VIDEOS:
         return "of other source videos (names, classes, groups or splits have changed)"
     if key == "schema":
         return (

@@ -2,17 +2,16 @@
 
 from collections.abc import Generator
 from contextlib import closing
-from hashlib import sha256
 from pathlib import Path
 
 from builder.build.assemble import OpenShard
-from builder.build.job import Made, ShardJob, make_sample
+from builder.build.job import ShardJob, make_sample
 from builder.build.records import Record, read_record, record_path, save_record
+from builder.build.reuse import Made, stored_frames
 from builder.catalog.source import Source
 from builder.decode.frames import split_frames
 from builder.decode.processes import Children
 from builder.errors import BuilderError
-from builder.shards.format import read_sample
 from builder.shards.video_row import FAILED, VideoRow, sample_json
 from builder.workers import run_local
 
@@ -71,8 +70,8 @@ def _copy(folder: Path, record: Record, row: VideoRow) -> Made:
         return row, b"", b""
     file = folder / record.shard.name
     location = next((where for where in record.shard.index if where.key == row.key), None)
-    blob = read_sample(file, location)[1] if location else b""
-    if sha256(blob).hexdigest() != row.sha256:
+    blob = stored_frames(file, location, row.sha256)
+    if blob is None:
         raise BuilderError(
             f"{row.name} in {file} is not what was built: the file was changed "
             "or damaged. `ascnet verify` says more; the same command without --retry-failed builds "

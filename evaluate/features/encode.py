@@ -35,10 +35,13 @@ class Reading:
         workers: decoding threads; 0: the cores that this process may use
         source: where the shards are streamed from, the videos being in storage order; "": they are
             on a disk
+        alone: no batch has clips of two videos: what comes out for a video does not depend on which
+            others there are, to the last bit (a convolution may round otherwise in another batch)
     """
 
     workers: int = 0
     source: str = ""
+    alone: bool = False
 
 
 ON_DISK = Reading()
@@ -152,13 +155,12 @@ def encode(
 
     def outputs() -> Iterator[tuple[int, torch.Tensor]]:
         batching = Batching.on(device, network, protocol)
-        units_of_batches = [
-            (
-                first,
-                list(batching.batches(chain.from_iterable(clips[first : first + UNIT]), reader)),
-            )
-            for first in firsts
-        ]
+
+        def batches(of_unit: Sequence[Sequence[ClipRequest]]) -> list[list[ClipRequest]]:
+            together = of_unit if reading.alone else [list(chain.from_iterable(of_unit))]
+            return [batch for some in together for batch in batching.batches(some, reader)]
+
+        units_of_batches = [(first, batches(clips[first : first + UNIT])) for first in firsts]
         requests: Iterable[Sequence[ClipRequest]] = chain.from_iterable(
             batches for _, batches in units_of_batches
         )

@@ -16,6 +16,7 @@ from builder.shards.manifest import fingerprint
 from evaluate.disk_errors import UnavailableError
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
+from evaluate.features.earlier import Earlier
 from evaluate.features.encode import UNIT, Pooled, Reading, encode_together, to_device
 from evaluate.features.store import Features, StoreIdentity, is_complete, unfinished
 from evaluate.features.store_writer import Origin, StoreWriter
@@ -36,6 +37,8 @@ class Extraction:
 
     Attributes:
         workers: decoding threads; 0: the cores that this process may use
+        alone: a video's features do not depend, to the last bit, on which others there are
+        earlier: the store that the new one takes the place of, whatever its videos
     """
 
     subject: Subject
@@ -43,6 +46,8 @@ class Extraction:
     dataset: ShardDataset
     device: torch.device
     workers: int = 0
+    alone: bool = False
+    earlier: Earlier | None = None
 
     @cached_property
     def identity(self) -> StoreIdentity:
@@ -81,43 +86,53 @@ def extract(
     """
     identity, dataset = extraction.identity, extraction.dataset
     protocol, device = extraction.protocol, extraction.device
-    order = storage_order(dataset.videos)
     opened: list[StoreWriter] = []  # on rank 0
     # In float32, and without cuDNN's trials: they choose by the clock.
     multiplying = backends(Device(), device, benchmark=False)
     with failing_together(), multiplying, ExitStack() as held:
 
-        def begin() -> list[int] | None:
-            """What the store lacks: first videos of units; None if it is complete."""
-            if not overwrite and is_complete(path, identity):
+        def begin() -> tuple[list[int], list[int]] | None:
+            """The videos in the order in which they are read, and the first ones of units that the
+            store lacks; None if it is complete."""
+            earlier = extraction.earlier
+            if not overwrite and not earlier and is_complete(path, identity):
                 return None
             path.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(only_writer(path.parent))
-            if overwrite:
-                _drop(path, identity)
-            if is_complete(path, identity):
+            if overwrite or earlier:
+                _drop(path, identity, keep_finished=earlier is not None)
+            if not earlier and is_complete(path, identity):
                 return None
             store = _open(path, extraction, machines)
             held.callback(store.close)
             opened.append(store)
+            if earlier:
+                earlier.copy_to(store)
+            order = storage_order(dataset.videos)
+            if extraction.alone:
+                lacking = [video for video in order if not store.done[video]]
+                return lacking, list(range(0, len(lacking), UNIT))
             firsts = range(0, len(order), UNIT)
-            return [i for i in firsts if not store.done[order[i : i + UNIT]].all()]
+            return order, [i for i in firsts if not store.done[order[i : i + UNIT]].all()]
 
         of_ranks = all_say({**identity, **computed_on(device)})
         _must_be_same(of_ranks)
         machines = _machines(of_ranks)
-        if (units := on_first(begin)) is None:
+        if (begun := on_first(begin)) is None:
             return False
-        if extraction.subject.complete is not None and units:
+        order, units = begun
+        if not units:  # all is there, or was copied
+            return True
+        if extraction.subject.complete is not None:
             extraction.subject.complete(device)
         network, videos = _network(extraction), [dataset.videos[i] for i in order]
-        reading = Reading(extraction.workers, dataset.source)
+        reading = Reading(extraction.workers, dataset.source, extraction.alone)
         of_units = encode_together(network, videos, protocol, device, reading, units)
         held.enter_context(closing(of_units))  # what is streamed holds a thread and a connection
         for first, features in of_units:
             for store in opened:
                 store.write(order[first : first + UNIT], features.numpy())
-                progress(int(store.done.sum()), len(videos), extraction.subject.name)
+                progress(int(store.done.sum()), len(store.done), extraction.subject.name)
     return True
 
 
@@ -132,6 +147,10 @@ def _open(path: Path, extraction: Extraction, machines: dict[str, str]) -> Store
     channels = _network(extraction).channels(protocol, extraction.device)
     spans = [[_span(clip, videos[clip.video]) for clip in of_video] for of_video in clips]
     where = without_password(dataset.source) or str(dataset.folder.resolve())
+    if earlier := extraction.earlier:
+        where = str(earlier.shards.resolve())
+        if earlier.store is not None:
+            machines = all_machines(Features(earlier.store).attributes, machines)
     origin = Origin(where, code(), machines)
     return StoreWriter(path, videos, spans, channels, extraction.identity, origin)
 
@@ -160,11 +179,12 @@ def _machines(of_ranks: Sequence[Mapping[str, object]]) -> dict[str, str]:
     return machines
 
 
-def _drop(path: Path, identity: StoreIdentity) -> None:
+def _drop(path: Path, identity: StoreIdentity, *, keep_finished: bool) -> None:
     """Take away what is of another identity, or damaged. Raises UnavailableError, and takes nothing
     away, if that cannot be seen now."""
-    useless = [path] * _is_of_no_use(path, identity, has_checksums=True)
-    useless += [unfinished(path)] * _is_of_no_use(unfinished(path), identity, has_checksums=False)
+    useless = [unfinished(path)] * _is_of_no_use(unfinished(path), identity, has_checksums=False)
+    if not keep_finished:
+        useless += [path] * _is_of_no_use(path, identity, has_checksums=True)
     for file in useless:
         file.unlink()
 

@@ -1,0 +1,121 @@
+"""A store that gets other videos: its new shards are built beside the old ones, and take their
+place when the new store has its name.
+
+    STORE.h5              the old store, until the new one is complete
+    STORE.shards/         its shards
+    STORE.partial.shards/ the new shards; what is in both is copied
+    STORE.partial.h5      the new store
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ascnet.embedding import Listener, build_shards
+from ascnet.growth import Growth
+from ascnet.source_files import read_sources
+from ascnet.store_videos import Stored
+from builder.atomic import only_writer, partial_of, partials_in
+from builder.build.build import BuildSettings
+from builder.build.records import OF_VIDEOS, identity_of, is_finished, must_be_built_so
+from builder.decode.frames import FrameSettings
+from builder.errors import BuilderError
+from builder.printable import printable
+from builder.shards.manifest import fingerprint
+from evaluate.features.earlier import Earlier
+from evaluate.features.store import Features
+
+
+def shards_of(store: Path) -> Path:
+    """Where the shards of a store are; if that is a link, where it leads."""
+    return Path(os.path.realpath(store.with_suffix(".shards")))
+
+
+def growing_of(store: Path) -> Path:
+    """Where shards lie that will take the place of those."""
+    shards = shards_of(store)
+    return shards.with_name(f"{shards.stem}.partial.shards")
+
+
+def settle(store: Path) -> None:
+    """Finish what a kill has cut short after the store got its name. Raises BuilderError if another
+    process is at work."""
+    shards, growing = shards_of(store), growing_of(store)
+    if not shards.is_dir():
+        if growing.is_dir():
+            take_place(store)
+    elif growing.is_dir() or _replaced(shards):
+        with only_writer(shards):
+            take_place(store)
+
+
+def take_place(store: Path) -> None:
+    """Put the new shards in the place of the old ones if the store is of them, and take those away.
+    To be called by who holds the lock of the old ones."""
+    shards, growing = shards_of(store), growing_of(store)
+    is_built = is_finished(growing) and store.is_file()
+    if is_built and Features(store).attributes["dataset_sha256"] == fingerprint(growing):
+        if shards.is_dir():
+            shards.rename(partial_of(shards))
+        growing.rename(shards)
+    if shards.is_dir():
+        for old in _replaced(shards):
+            shutil.rmtree(old)
+
+
+def _replaced(shards: Path) -> list[Path]:
+    """Folders of shards in whose place others are."""
+    return [
+        path
+        for path in partials_in(shards.parent)
+        if path.name.startswith(f"{shards.name}.") and path.is_dir() and not path.is_symlink()
+    ]
+
+
+def drop_growing(store: Path, say: Callable[[str], None]) -> None:
+    """Take away shards that were begun for other files."""
+    growing = growing_of(store)
+    if growing.is_dir():
+        say(
+            f"{printable(str(growing))}: begun for other files than those that are named now, and "
+            "never finished; begun anew"
+        )
+        shutil.rmtree(growing)
+
+
+def has_no_shards(store: Path) -> BuilderError:
+    """What is said of a store that cannot grow."""
+    return BuilderError(
+        f"There are no finished shards at {printable(str(shards_of(store)))}, where `ascnet embed` "
+        f"keeps the frames of {printable(str(store))}, so nothing can be added or removed. A store "
+        "of --shards is of a data set: build that anew. Else embed all videos with --overwrite."
+    )
+
+
+def has_other_videos(stored: Stored, growth: Growth, frames: FrameSettings) -> bool:
+    """Whether shards of what is wanted would differ from those that are there. Raises BuilderError
+    if these were built in another way."""
+    identity = identity_of(growth.catalog, frames, BuildSettings(frames).videos_per_shard)
+    settings = stored.dataset.manifest.settings
+    alike = {key: value for key, value in identity.items() if key not in OF_VIDEOS}
+    must_be_built_so(stored.dataset.folder, settings, alike)
+    return not growth.is_none or any(settings.get(key) != identity[key] for key in OF_VIDEOS)
+
+
+def grow_shards(
+    stored: Stored, growth: Growth, frames: FrameSettings, told: Listener
+) -> tuple[Path, Earlier]:
+    """The folder of the shards of what is wanted, built beside those of the store, and what their
+    features are copied from. Raises BuilderError as `build_shards` does."""
+    store, folder = stored.store, growing_of(stored.store)
+    if read_sources(folder) != growth.sources:
+        drop_growing(store, told.videos)
+        folder.mkdir(parents=True)
+        growth.sources.write(folder)
+    dataset = build_shards(growth.catalog, folder, frames, told, earlier=growth.copied)
+    old = {row.key: place for place, row in enumerate(stored.dataset.built_rows())}
+    new = {row.key: place for place, row in enumerate(dataset.built_rows())}
+    same = {new[key]: old[s.row.key] for key, s in growth.copied.items() if key in new}
+    earlier = store if store.is_file() else None
+    return folder, Earlier(earlier, shards_of(store), same if earlier else {})

@@ -1,0 +1,110 @@
+"""What comes into a store and what leaves it, and which of its videos are copied."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ascnet.source_files import SourceFile, SourceFiles, sha256_of
+from ascnet.store_videos import Wanted
+from builder.build.reuse import EarlierSample
+from builder.catalog.source import Catalog, Source
+from builder.shards.video_row import VideoRow
+
+Digest = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A catalog that a store shall be of, beside the one that it is of.
+
+    Attributes:
+        catalog: all its videos, sorted by name
+        sources: their files
+        copied: by position in the catalog, videos whose files are known
+        counts: new, changed, renamed, gone and unchanged videos
+    """
+
+    catalog: Catalog
+    sources: SourceFiles
+    copied: Mapping[int, EarlierSample]
+    counts: Mapping[str, int]
+
+    @property
+    def is_none(self) -> bool:
+        """Whether all files are as they were."""
+        return all(not count for word, count in self.counts.items() if word != "unchanged")
+
+    def sentence(self) -> str:
+        """ "12 new, 1 changed, 3 gone, 984 unchanged"."""
+        return ", ".join(
+            f"{count} {word}" for word, count in self.counts.items() if count or word != "renamed"
+        )
+
+
+def growth_to(
+    wanted: Wanted, earlier: Mapping[str, EarlierSample], known: Mapping[str, SourceFile]
+) -> Growth:
+    """What it takes to get from the `earlier` videos, by their names, to those that are wanted.
+
+    A file is unchanged if its size and time are those that are `known`, or else if its size and
+    SHA-256 are. One that is not there by its name, but by its content and the ending of its name,
+    was renamed if the other name is gone; if not, it is new, and copied all the same.
+    """
+    catalog, now = wanted.catalog, wanted.sources
+    by_size: dict[tuple[int | None, str], list[EarlierSample]] = {}
+    for sample in earlier.values():
+        by_size.setdefault((sample.row.source_bytes, _ending(sample.row.name)), []).append(sample)
+    digest = cache(sha256_of)
+    names = {video.name for video in catalog.videos}
+    copied: dict[int, EarlierSample] = {}
+    counts = dict.fromkeys(("new", "changed", "renamed", "gone", "unchanged"), 0)
+    renamed: set[str] = set()
+    for key, video in enumerate(catalog.videos):
+        own = earlier.get(video.name)
+        if own and (video.name in wanted.kept or _is_same(own.row, video, wanted, known, digest)):
+            copied[key] = own
+            counts["unchanged"] += 1
+            continue
+        file = now.files[video.name]
+        others = by_size.get((file.bytes, _ending(video.name)), [])
+        other = next((s for s in others if _has_content(s.row, file, digest)), None)
+        if other:
+            copied[key] = other
+        old = other.row.name if other else video.name
+        if own:
+            counts["changed"] += 1
+        elif old not in names and old not in renamed:
+            renamed.add(old)
+            counts["renamed"] += 1
+        else:
+            counts["new"] += 1
+    counts["gone"] = len(earlier.keys() - names - renamed)
+    return Growth(catalog, now, copied, counts)
+
+
+def _ending(name: str) -> str:
+    return Path(name).suffix.lower()
+
+
+def _is_same(
+    row: VideoRow,
+    video: Source,
+    wanted: Wanted,
+    known: Mapping[str, SourceFile],
+    digest: Digest,
+) -> bool:
+    if row.source_sha256 is None or video.problem:  # the file was not read, or is not there
+        return video.problem is not None and video.problem == row.reason
+    file, before = wanted.sources.files[video.name], known.get(video.name)
+    if before and (before.bytes, before.mtime_ns) == (file.bytes, file.mtime_ns):
+        return file.bytes == row.source_bytes
+    return _has_content(row, file, digest)
+
+
+def _has_content(row: VideoRow, file: SourceFile, digest: Digest) -> bool:
+    return (
+        row.source_sha256 is not None
+        and row.source_bytes == file.bytes
+        and row.source_sha256 == digest(file.path)
+    )

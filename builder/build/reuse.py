@@ -1,0 +1,77 @@
+"""Samples of an earlier build, copied where a new one would decode the same file again."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from builder.catalog.source import Source
+from builder.decode.frames import split_frames
+from builder.errors import BuilderError
+from builder.shards.dataset import ShardDataset
+from builder.shards.format import Location, read_sample
+from builder.shards.video_row import BUILT, FAILED, VideoRow, sample_json
+
+Made = tuple[VideoRow, bytes, bytes | bytearray]  # a row, and the sample's JSON and frames
+
+
+@dataclass(frozen=True)
+class EarlierSample:
+    """What an earlier build made of a file.
+
+    Attributes:
+        row: of the earlier build
+        shard: None if the video failed
+    """
+
+    row: VideoRow
+    shard: Path | None
+    location: Location | None
+
+    def made_for(self, key: int, video: Source, label: int | None, shard: str) -> Made:
+        """What decoding the file for another build would give. Raises BuilderError if the earlier
+        sample is not what was built."""
+        row = self.row._replace(
+            key=key,
+            name=video.name,
+            class_name=video.class_name,
+            label=label,
+            group=video.group,
+            splits=video.splits,
+            factors=video.factors,
+            shard=shard if self.row.status == BUILT else "",
+        )
+        if row.status == FAILED:
+            return row, b"", b""
+        blob = stored_frames(self.shard, self.location, row.sha256)
+        if blob is None:
+            raise BuilderError(
+                f"{self.row.name} in {self.shard} is not what was built: the file was changed or "
+                "damaged. `ascnet verify` says more; --overwrite builds all anew."
+            )
+        return row, sample_json(row, split_frames(blob)[0]), blob
+
+
+def stored_frames(shard: Path | None, location: Location | None, digest: str) -> bytes | None:
+    """The frames of a sample; None if they are not there, or have another SHA-256."""
+    if shard is None or location is None:
+        return None
+    blob = read_sample(shard, location)[1]
+    return blob if sha256(blob).hexdigest() == digest else None
+
+
+def earlier_samples(dataset: ShardDataset) -> dict[str, EarlierSample]:
+    """What a data set's build made of every source video, by its name."""
+    places = {
+        (shard.name, location.key): location
+        for shard in dataset.manifest.shards
+        for location in shard.index
+    }
+    return {
+        row.name: EarlierSample(
+            row,
+            dataset.folder.absolute() / row.shard if row.shard else None,
+            places.get((row.shard, row.key)) if row.key is not None else None,
+        )
+        for row in dataset.rows()
+        if row.status in (BUILT, FAILED)
+    }
