@@ -156,11 +156,11 @@ def encode(
     def outputs() -> Iterator[tuple[int, torch.Tensor]]:
         batching = Batching.on(device, network, protocol)
 
-        def batches(of_unit: Sequence[Sequence[ClipRequest]]) -> list[list[ClipRequest]]:
+        def batches_of(of_unit: Sequence[Sequence[ClipRequest]]) -> list[list[ClipRequest]]:
             together = of_unit if reading.alone else [list(chain.from_iterable(of_unit))]
             return [batch for some in together for batch in batching.batches(some, reader)]
 
-        units_of_batches = [(first, batches(clips[first : first + UNIT])) for first in firsts]
+        units_of_batches = [(first, batches_of(clips[first : first + UNIT])) for first in firsts]
         requests: Iterable[Sequence[ClipRequest]] = chain.from_iterable(
             batches for _, batches in units_of_batches
         )

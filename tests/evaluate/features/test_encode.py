@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from evaluate.errors import EvaluateError
-from evaluate.features.encode import UNIT, Pooled, encode
+from evaluate.features.encode import UNIT, Pooled, Reading, encode
 from evaluate.protocol import Protocol, clips_of
 from trainer.backbones.all_backbones import make_backbone
 from trainer.data.augment import square_crop
@@ -45,6 +45,20 @@ def test_small_batches_give_all_clips(dataset, monkeypatch):
     monkeypatch.setattr("evaluate.features.batches._HOST_BYTES_CPU", 1)
     alone = outputs(dataset.videos, PROTOCOL)
     assert all(torch.allclose(alone[first], every[first], atol=1e-6) for first in every)
+
+
+def test_alone_a_video_does_not_depend_on_the_others(dataset):
+    """Of a network whose outputs depend on the batch, as a convolution's last bits may."""
+
+    def counting(clips: torch.Tensor) -> torch.Tensor:
+        return means(clips) + len(clips)
+
+    def alone(videos):
+        reading = Reading(alone=True)
+        return torch.cat([o for _, o in encode(counting, videos, PROTOCOL, CPU, reading)])
+
+    every = alone(dataset.videos)
+    assert torch.equal(alone(dataset.videos[5:6]), every[15:18])
 
 
 def test_three_crops_are_averaged(dataset):
