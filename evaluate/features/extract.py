@@ -78,6 +78,9 @@ def extract(
     features are the same as from those on a disk. Of an extraction that goes on, shards without a
     video that is lacking are not opened again, and others are read up to the last one.
 
+    With `extraction.earlier`, what that store has is copied, the rest is computed, and the new
+    store takes the path when it is complete.
+
     False if a store with exactly this identity was there already, and nothing had to be done.
     Raises, on all ranks, EvaluateError if there is no video, if one is too short for the policy
     `error`, if the ranks' networks or videos differ, or if the store that is there is damaged or
