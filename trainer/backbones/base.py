@@ -15,7 +15,8 @@ class Backbone(nn.Sequential):
 
 
 def draw_convolutions(module: nn.Module) -> None:
-    """Fresh weights for all convolutions in `module`."""
+    """Fresh weights for all convolutions in `module`, but for those that have no memory."""
     for convolution in module.modules():
-        if isinstance(convolution, nn.Conv3d):
+        # Drawing on the meta device imports torch's compiler, which takes seconds.
+        if isinstance(convolution, nn.Conv3d) and not convolution.weight.is_meta:
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")

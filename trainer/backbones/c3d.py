@@ -8,7 +8,7 @@ where T is a multiple of 8, and H and W of 16.
 
 from torch import nn
 
-from trainer.backbones.base import Backbone
+from trainer.backbones.base import Backbone, draw_convolutions
 
 # Name, channels that come in and go out, and whether the convolution is the last before a pooling.
 _LAYERS = (
@@ -29,7 +29,7 @@ def c3d() -> Backbone:
     for name, inside, outside, is_pooled in _LAYERS:
         # The bias does nothing before batch norm, but files of VCOP and RSPNet have it.
         convolution = nn.Conv3d(inside, outside, 3, 1, 1)
-        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+        draw_convolutions(convolution)
         nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
         parts |= {f"conv{name}": convolution, f"bn{name}": nn.BatchNorm3d(outside)}
         parts[f"relu{name}"] = nn.ReLU(inplace=True)

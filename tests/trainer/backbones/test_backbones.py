@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.trainer.torchvision_shapes import torchvision_shapes
-from trainer.backbones.all_backbones import BACKBONES, make_backbone
+from trainer.backbones.all_backbones import BACKBONES, empty_backbone, make_backbone
 from trainer.backbones.base import Backbone
 from trainer.backbones.r3d import r3d18
 from trainer.errors import TrainerError
@@ -38,6 +38,19 @@ def test_weights_counts():
     assert set(WEIGHTS) == set(BACKBONES)
     for name, count in WEIGHTS.items():
         assert sum(p.numel() for p in on_meta(name).parameters()) == count, name
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_nothing_is_drawn_for_weights_that_are_loaded(name, monkeypatch):
+    """On the meta device torch would import its compiler for it, which takes seconds."""
+
+    def drawn(*arguments: object, **more: object) -> None:
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr(torch.nn.init, "kaiming_normal_", drawn)
+    assert all(p.isnan().all() for p in empty_backbone(name).parameters())
+    with pytest.raises(AssertionError, match="drawn"):
+        make_backbone(name)
 
 
 def test_gates_are_after_each_temporal_convolution():
