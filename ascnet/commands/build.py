@@ -14,6 +14,7 @@ from ascnet.text import counted
 from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.catalog import shapes
 from builder.catalog.all_datasets import READERS
+from builder.catalog.decisions import leave_out
 from builder.catalog.source import Catalog
 from builder.cores import usable_cores
 from builder.decode.engine import ENGINES
@@ -27,10 +28,15 @@ _SHOWN = 5  # names of what is left alone
 
 @dataclass(frozen=True)
 class Target:
-    """What is built, and where to."""
+    """What is built, and where to.
+
+    Attributes:
+        without: a table of videos to keep and to drop
+    """
 
     dataset: str
     source: Path | None
+    without: Path | None
     out: Path
     name: str | None
 
@@ -40,6 +46,8 @@ class Target:
             with ProgressBar("drawing", "videos") as progress:
                 shapes.make(source, workers, progress)
         catalog = READERS[self.dataset](source)
+        if self.without is not None:
+            catalog = leave_out(catalog, self.without)
         if self.name is None:
             return catalog
         if not re.fullmatch(r"[\w.-]+", self.name) or self.name in (".", ".."):
@@ -74,6 +82,13 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     "--source",
     type=click.Path(path_type=Path),
     help="Folder of the videos (csv: the list).  [default: data/DATASET]",
+)
+@click.option(
+    "--without",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Leave out the videos that this CSV file drops (video,decision), as near-duplicates "
+    "--html saves it.",
 )
 @click.option(
     "--out",

@@ -1,0 +1,81 @@
+"""Which videos of a data set to leave out, as a person has decided: a CSV file of the columns
+`video,decision[,group]`, `decision` being keep or drop. The page of `ascnet near-duplicates --html`
+saves such a file. A video that it does not name is kept."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from builder.catalog.files import find_names, read_csv
+from builder.catalog.source import Catalog
+from builder.errors import BuilderError
+from builder.printable import printable
+
+KEEP, DROP = "keep", "drop"
+_FREE = ("csv", "folder")  # data sets whose videos are the user's
+
+
+def leave_out(catalog: Catalog, table: Path) -> Catalog:
+    """The catalog without the videos that a table of decisions drops: these are left alone, with
+    the table as the reason. Labels and splits of the others stay as they are.
+
+    Raises BuilderError if the table cannot be read, decides anything else, names a video twice or
+    one that the catalog does not have, or drops all; or if the data set's videos are fixed.
+    """
+    if catalog.dataset not in _FREE:
+        raise BuilderError(
+            f"--without is for the data sets {' and '.join(_FREE)}; the videos of "
+            f"{catalog.dataset} are fixed. Leave --without out."
+        )
+    dropped = _dropped(catalog, table)
+    shown = printable(table.name)
+    if len(dropped) == len(catalog.videos):
+        raise BuilderError(
+            f"{printable(str(table))} drops all {len(dropped)} videos, so there is none to build. "
+            f"Say {KEEP} for some."
+        )
+    left = tuple(sorted((*catalog.left_alone, *((n, f"left out by {shown}") for n in dropped))))
+    return replace(
+        catalog,
+        videos=tuple(video for video in catalog.videos if video.name not in dropped),
+        left_alone=left,
+        remarks=(*catalog.remarks, _remark(catalog, dropped, shown)),
+    )
+
+
+def _dropped(catalog: Catalog, table: Path) -> set[str]:
+    """Names of the catalog that the table drops."""
+    where = printable(str(table))
+    decisions: dict[str, str] = {}
+    for number, row in read_csv(table, ("video", "decision"), ("group",))[1]:
+        name, decision = row["video"], row["decision"].strip()
+        if decision not in (KEEP, DROP):
+            raise BuilderError(
+                f"{where}, line {number}: the decision on {name!r} is {decision!r}; it is {KEEP} "
+                f"or {DROP}."
+            )
+        if name in decisions:
+            raise BuilderError(f"{where}, line {number}: {name!r} is there twice; leave one row.")
+        decisions[name] = decision
+    # Tables are in UTF-8, and names that are not stand in a store, and so here, in escapes.
+    here = {
+        video.name.encode("utf-8", "backslashreplace").decode("utf-8"): video.name
+        for video in catalog.videos
+    }
+    spelt = find_names(decisions, here, table)
+    if unknown := [name for name in decisions if name not in spelt]:
+        raise BuilderError(
+            f"{where} names {len(unknown)} of {len(decisions)} videos that are not below "
+            f"{printable(str(catalog.root))}, the first is {unknown[0]!r}. Name the source that it "
+            "was made for with --source, or take these rows out."
+        )
+    return {here[spelt[name]] for name, decision in decisions.items() if decision == DROP}
+
+
+def _remark(catalog: Catalog, dropped: set[str], table: str) -> str:
+    text = f"{table} leaves out {len(dropped)} of {len(catalog.videos)} videos."
+    kept = [video for video in catalog.videos if video.name not in dropped]
+    empty = sorted(set(catalog.classes) - {video.class_name for video in kept})
+    if empty:
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        text += f" Careful: no video is left of {', '.join(empty[:5])}{more}; labels stay."
+    return text
