@@ -145,9 +145,14 @@ def next_commands(store: Features, out: Path) -> list[str]:
     if not is_there:  # a name that is to be filled in
         source = "VIDEOS" if is_tree else place
         lines.append(f"  cp -i {quoted(out)} {place}    # VIDEOS: their folder")
-    words = ["ascnet", "build", "folder" if is_tree else "csv", "--source", source]
-    settings = _settings(store)
-    lines.append(f"  {command_line(*words, *(settings or []))}")
+    return lines + build_command(store, source)
+
+
+def build_command(store: Features, source: str, *options: str) -> list[str]:
+    """The command that builds the store's data set again from `source`, and what to add to it."""
+    kind, settings = "folder" if _is_tree(store) else "csv", _settings(store)
+    words = ["ascnet", "build", kind, "--source", source, *options]
+    lines = [f"  {command_line(*words, *(settings or []))}"]
     if settings is None:
         lines.append(
             "(add --name, --out and other options of your build, and --overwrite if it is there)"

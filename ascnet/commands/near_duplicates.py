@@ -8,7 +8,7 @@ import click
 import numpy as np
 import torch
 
-from ascnet import groups_table, shared_parts_table
+from ascnet import duplicates_page, groups_table, shared_parts_table
 from ascnet.device import with_device
 from ascnet.options import NumberRange, gathered
 from ascnet.progress import ProgressBar
@@ -18,6 +18,7 @@ from builder.catalog.spreadsheet_cells import line, written
 from builder.printable import printable
 from builder.text_table import aligned
 from evaluate.features.store import Features
+from evaluate.search.copies import copy_groups
 from evaluate.search.duplicates import (
     DuplicatePair,
     VideoPair,
@@ -39,12 +40,16 @@ class Listing:
 
     Attributes:
         groups: the table for the next build
+        html: the page on which to decide which copies to keep
+        source: the folder of the videos, for the page
     """
 
     show: int
     only_leaks: bool
     csv: Path | None
     groups: Path | None
+    html: Path | None
+    source: Path | None
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,12 @@ class Duplicates:
     groups: dict[int, int]
 
 
+def _page_path(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and path.suffix != ".html":
+        raise click.BadParameter(f"{printable(str(path))!r} is no page's name; it ends in .html.")
+    return path
+
+
 @click.command("near-duplicates")
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option(
@@ -116,11 +127,24 @@ class Duplicates:
     "printed) in one each: VIDEOS/splits.csv.",
 )
 @click.option(
+    "--html",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_page_path,
+    help="Write a page here where the copies play and you decide which to keep; it saves the "
+    "table for `ascnet build --without`.",
+)
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With --html: folder of the videos, for the sizes of their pictures.",
+)
+@click.option(
     "--show",
     type=click.IntRange(0),
     default=40,
     show_default=True,
-    help="Pairs to print, the best ones.",
+    help="Pairs to print, and groups on the page: the best ones.",
 )
 @click.option("--leaks", "only_leaks", is_flag=True, help="Only pairs across the parts of a split.")
 @click.option(
@@ -151,7 +175,16 @@ def command(store: Path, listing: Listing, likeness: Likeness, device: torch.dev
     Keep all copies on one side of a split:
       ascnet near-duplicates STORE --groups VIDEOS/splits.csv
       ascnet build folder --source VIDEOS --overwrite
+    Look, decide which copies to keep, and build without the others:
+      ascnet near-duplicates STORE --html copies.html --source VIDEOS
+      ascnet build folder --source VIDEOS --without decisions.csv --overwrite
     """
+    if listing.html is None and listing.source is not None:
+        raise click.UsageError("--source is for the page of --html; give both, or neither.")
+    if listing.html is not None and not listing.show:
+        raise click.UsageError("--show is 0, and --html shows so many groups; give 1 or more.")
+    if listing.html is not None and likeness.parts:
+        raise click.UsageError("--html is for whole copies, to keep or to drop; leave --parts out.")
     features = Features(store)
     if listing.groups is not None:
         if listing.groups == listing.csv:
@@ -201,6 +234,12 @@ def _list_pairs(
     _tell_of_more(len(listed), listing, "more pair")
     hint = listing.groups is None and groups_table.has_own_groups(features)
     click.echo(_summary(duplicates, likeness.least, hint))
+    if listing.html is not None:
+        groups = copy_groups(listed)
+        said = duplicates_page.write_page(
+            listing.html, features, groups, listing.show, listing.source
+        )
+        click.echo(said)
     return pairs
 
 

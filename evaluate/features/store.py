@@ -141,6 +141,7 @@ class Features:
             timed = file["duration"][:] if "duration" in file else np.nan
             self.duration: np.ndarray = np.where(np.isnan(timed), even, timed)  # NaN: unknown
             self.attributes: StoreIdentity = _identity_of(file)
+            self.checksum = str(file.attrs["sha256"])  # of all that is of videos
             self.place = str(file.attrs["shards"])  # where the data set was: a folder, a URL, ...
             self.code = str(file.attrs["code"])  # the version of ascnet that began it
             if wrong := self._wrong_number():

@@ -1,0 +1,222 @@
+"""Copies among a store's videos as a page on which to decide which of them to keep. It saves the
+decisions as the CSV file that `ascnet build --without` reads."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluate.features.store import Features
+from evaluate.pages.pictures import Pictures
+from evaluate.pages.template import clean, count, render, seconds
+from evaluate.pages.thumbnails import Sprite
+from evaluate.search.copies import CopyGroup, Worth, proposal
+from evaluate.search.duplicates import DuplicatePair, leaks_of
+from evaluate.search.search import span_text
+
+MOST_PICTURES = 600  # of 10 to 30 kB each; a page has to open on a phone
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """What is known of the file that a video was built from.
+
+    Attributes:
+        cell: the video's name in the table that the page saves
+        bytes: None: unknown
+        seconds: by its container; None: unknown
+        size: width and height in pixels; None where the file is not here
+        stored: width and height of the stored frames; None where these are gone
+    """
+
+    cell: str
+    bytes: int | None = None
+    seconds: float | None = None
+    size: tuple[int, int] | None = None
+    stored: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What the page says besides its groups.
+
+    Attributes:
+        summary: what was compared, and found
+        groups: how many there are, shown or not
+        command: builds without what is dropped; "": there is none for this data set
+    """
+
+    summary: str
+    groups: int
+    command: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A video of a group.
+
+    Attributes:
+        when: the part that is like another video's
+        like: which one, where, and how much
+    """
+
+    position: int
+    name: str
+    class_name: str
+    film: Sprite | None
+    when: str
+    like: str
+    facts: list[tuple[str, str]]
+    keep: bool
+
+
+@dataclass(frozen=True)
+class GroupOfCards:
+    """A group on the page."""
+
+    number: int
+    scores: str
+    leaks: list[str]
+    cards: list[Card]
+
+
+def duplicates_page(
+    store: Features,
+    groups: Sequence[CopyGroup],
+    files: Mapping[int, SourceFile],
+    wording: Wording,
+) -> str:
+    """HTML of one file that needs no other. `groups`: those to show; `files`: of all their videos.
+
+    Pictures come from the shards that the store names; where those are gone, there are none.
+    """
+    pictures = Pictures(store)
+    room = MOST_PICTURES
+    shown = []
+    for group in groups:
+        shown.append(_group(store, group, files, pictures, room))
+        room = max(0, room - len(group.videos))
+    cards = [card for group in shown for card in group.cards]
+    problem = pictures.problem
+    if not problem and not all(card.film for card in cards):
+        problem = (
+            f"The page shows some {MOST_PICTURES}; --show with fewer groups has all of theirs."
+        )
+    made = store.attributes
+    facts = [
+        ("store", store.path.name),
+        ("videos", count(len(store.names))),
+        ("data set", str(made.get("dataset", ""))),
+        ("encoder", f"{made.get('backbone')}, {made.get('encoder')}, step {made.get('step')}"),
+    ]
+    saved = {
+        "key": f"ascnet-decisions-{store.checksum}",
+        "cells": [files[card.position].cell for card in cards],
+    }
+    return render(
+        "duplicates.html",
+        wording=wording,
+        facts=facts,
+        groups=shown,
+        cards=len(cards),
+        problem=problem,
+        has_pictures=any(card.film for card in cards),
+        sizes_known=all(files[card.position].size for card in cards),
+        saved=json.dumps(saved),
+    )
+
+
+def _group(
+    store: Features,
+    group: CopyGroup,
+    files: Mapping[int, SourceFile],
+    pictures: Pictures,
+    room: int,
+) -> GroupOfCards:
+    """The cards of a group; the first `room` of them have pictures."""
+    best: dict[int, DuplicatePair] = {}
+    for pair in group.pairs:
+        best.setdefault(pair.first, pair)
+        best.setdefault(pair.second, pair)
+    kept = proposal(store, group, _worth(store, group, files), store.names)
+    low, high = group.pairs[-1].score, group.pairs[0].score
+    return GroupOfCards(
+        number=group.number,
+        scores=f"{high:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}",
+        leaks=sorted({leak for pair in group.pairs for leak in leaks_of(store, pair)}),
+        cards=[
+            _card(
+                store,
+                video,
+                best[video],
+                files[video],
+                pictures if i < room else None,
+                video in kept,
+            )
+            for i, video in enumerate(group.videos)
+        ],
+    )
+
+
+def _worth(store: Features, group: CopyGroup, files: Mapping[int, SourceFile]) -> dict[int, Worth]:
+    sizes = {video: files[video].size for video in group.videos}
+    comparable = all(sizes.values())
+    return {
+        video: Worth(
+            pixels=size[0] * size[1] if comparable and size else 0,
+            seconds=round(_length(store, video, files[video]) or 0.0, 1),
+            bytes=files[video].bytes or 0,
+        )
+        for video, size in sizes.items()
+    }
+
+
+def _length(store: Features, video: int, file: SourceFile) -> float | None:
+    """Seconds of the stored frames, or of the file where these are not known."""
+    length = float(store.duration[video])
+    return file.seconds if math.isnan(length) else length
+
+
+def _card(
+    store: Features,
+    video: int,
+    pair: DuplicatePair,
+    file: SourceFile,
+    pictures: Pictures | None,
+    keep: bool,
+) -> Card:
+    own, other = (pair.first_clips, pair.second_clips)
+    partner = pair.second
+    if video == pair.second:
+        own, other, partner = other, own, pair.first
+    first, last = int(store.clip_frames[own[0], 0]), int(store.clip_frames[own[1], 1])
+    return Card(
+        position=video,
+        name=store.names[video],
+        class_name=store.class_of[video],
+        film=pictures.draw(video, first, last) if pictures else None,
+        when=span_text(store, *own),
+        like=f"{span_text(store, *other)} of {clean(store.names[partner])} ({pair.score:.3f})",
+        facts=_facts(store, video, file),
+        keep=keep,
+    )
+
+
+def _facts(store: Features, video: int, file: SourceFile) -> list[tuple[str, str]]:
+    length = _length(store, video, file)
+    facts = [
+        ("length", f"{count(store.frames[video])} frames" if length is None else seconds(length))
+    ]
+    if file.size:
+        facts.append(("picture", "{} × {}".format(*file.size)))
+    elif file.stored:
+        facts.append(("stored picture", "{} × {}".format(*file.stored)))
+    if file.bytes is not None:
+        facts.append(("file", _bytes(file.bytes)))
+        if time := file.seconds or length:
+            facts.append(("bitrate", f"{count(8e-3 * file.bytes / time)} kbit/s"))
+    return facts
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e6:.1f} MB" if number >= 1e6 else f"{number / 1e3:.1f} kB"
