@@ -100,7 +100,7 @@ def duplicates_page(
     problem = pictures.problem
     if not problem and not all(card.film for card in cards):
         problem = (
-            f"The page shows some {MOST_PICTURES}; --show with fewer groups has all of theirs."
+            f"A page has pictures of {MOST_PICTURES} videos at most; make it with a smaller --show."
         )
     made = store.attributes
     facts = [
