@@ -50,5 +50,7 @@ def test_all_commands_that_compute_have_the_same_option():
         for option in command.params
         if "--device" in option.opts
     }
-    assert helps.keys() == {"train", "evaluate", "embed", "search", "near-duplicates"}
+    assert helps.keys() == {
+        *("train", "evaluate", "embed", "search", "near-duplicates", "select"),
+    }
     assert len(set(helps.values())) == 1

@@ -355,8 +355,8 @@ def test_parts_of_a_batch_see_the_clips_of_the_whole(tiny, training_set, tmp_pat
 def test_the_gradient_of_parts_is_their_mean(tiny, training_set, tmp_path, monkeypatch):
     """Two parts of the same clips, seen in the same way, have the gradient of one."""
 
-    def square(clips, settings, size, numbers):
-        return square_crop(clips, size)
+    def square(clips, settings, size, numbers, normalise):
+        return square_crop(clips, size, normalise=normalise)
 
     monkeypatch.setattr(step, "augment", square)
     gradients = []
