@@ -33,7 +33,8 @@ from trainer.agreement import failing_together
 from trainer.data.streaming.transport import without_password
 
 _SHOWN = 5  # failed videos in a message
-_SAME = ("short_side", "jpeg_quality", "chroma", "fps")  # settings that frames look alike by
+# Settings that frames, and the clips of them, are alike by.
+_SAME = ("short_side", "jpeg_quality", "chroma", "fps", "shots")
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,14 @@ from trainer.config.validation import (
 )
 from trainer.data.clip_policy import (
     POLICIES,
+    Place,
     clip_frames,
     clip_span,
     clock_of,
     even_starts,
+    even_starts_in,
+    last_start,
+    part_of,
     starts_apart,
 )
 from trainer.data.clip_sampler import ClipRequest, Timing, count_short, timings_of
@@ -133,7 +137,8 @@ def changed_protocol(protocol: Protocol, assignments: tuple[str, ...]) -> Protoc
 
 def clips_of(videos: Sequence[Video], protocol: Protocol) -> list[list[ClipRequest]]:
     """The clips of every video: the same on every call, spread evenly from the first that fits to
-    the last. Raises EvaluateError if a video is too short for the policy `error`."""
+    the last, each in one shot. Raises EvaluateError if a video is too short for the policy
+    `error`."""
     timings = timings_of(videos, protocol.fps)
     short = count_short(timings, protocol.frames, protocol.stride)
     if short and protocol.short_videos == "error":
@@ -149,27 +154,30 @@ def clips_of(videos: Sequence[Video], protocol: Protocol) -> list[list[ClipReque
 
 
 def _clips(number: int, video: Video, timing: Timing, protocol: Protocol) -> list[ClipRequest]:
-    place = timing.place(protocol.frames, protocol.stride)
-    clock = clock_of(video.times) if protocol.every else None
-    if clock is not None and video.fps:
-        starts = starts_apart(protocol.every * video.fps, place, clock)
-    else:
-        starts = even_starts(_count(video, timing.rate, protocol), place)
+    shots = timing.shots(protocol.frames, protocol.stride)
     policy = protocol.short_videos
+    if protocol.every:
+        # Every shot has a clip, so that it can be found; but none that does not fit under `error`.
+        some = [shot for shot in shots if policy != "error" or last_start(shot) >= 0]
+        chosen = [(start, shot) for shot in some for start in _starts_apart(video, shot, protocol)]
+    else:
+        chosen = even_starts_in(protocol.clips, shots)
     return [
-        ClipRequest(number, clip_frames(start, place, policy), protocol.stride) for start in starts
+        ClipRequest(number, clip_frames(start, shot, policy), protocol.stride)
+        for start, shot in chosen
     ]
 
 
-def _count(video: Video, rate: float, protocol: Protocol) -> int:
-    """Clips of a video: the number asked for, or as many as lie `every` seconds apart."""
-    if not protocol.every:
-        return protocol.clips
+def _starts_apart(video: Video, shot: Place, protocol: Protocol) -> tuple[int, ...]:
+    """Starts in a shot of clips that lie `every` seconds apart."""
+    clock = part_of(clock_of(video.times), shot.first, shot.first + shot.frames)
+    if clock is not None and video.fps:
+        return starts_apart(protocol.every * video.fps, shot, clock)
     if not video.fps:
         raise EvaluateError(
             f"{ascii(video.name)[1:-1]} has no known frame rate, and clips are asked for every "
             f"{protocol.every:g} seconds. Ask for a number of clips, or build with --fps."
         )
-    room = video.frames - clip_span(protocol.frames, protocol.stride * rate)
+    room = shot.frames - clip_span(shot.length, shot.stride)
     # A clip at every frame is all there is, however small `every` is.
-    return 1 + max(0, round(min(room / video.fps / protocol.every, room)))
+    return even_starts(1 + max(0, round(min(room / video.fps / protocol.every, room))), shot)

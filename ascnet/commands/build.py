@@ -151,6 +151,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     show_default=True,
     help="What decodes. pyav is faster and makes larger files (pip install 'ascnet[pyav]').",
 )
+@click.option("--shots", is_flag=True, help="Find cuts, so that every clip lies inside one shot.")
 @click.option(
     "--workers",
     type=click.IntRange(1),

@@ -57,6 +57,7 @@ class Cut:
     every: float | None
     mirrored: bool
     turned: bool
+    shots: bool
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Target:
     is_flag=True,
     help="Mean features over every clip and its quarter turns, so that turned copies are alike.",
 )
+@click.option("--shots", is_flag=True, help="Find cuts, and keep every clip inside one shot.")
 @with_device
 @click.option(
     "--overwrite",
@@ -151,6 +153,11 @@ def command(
     On several GPUs: torchrun --nproc-per-node=8 --no-python -- ascnet embed VIDEOS
     """
     _check(videos, shards, target)
+    if shards and cut.shots:
+        raise click.UsageError(
+            "--shots is for videos that are decoded here; clips of --shards keep to the cuts that "
+            "were found when they were built (`ascnet build --shots`)."
+        )
     with (
         tempfile.TemporaryDirectory() as scratch,
         together(str(device)) as (rank, rank_device),
@@ -177,9 +184,10 @@ def command(
             if shards is None:
                 if not target.is_changed:
                     name = on_first(lambda: embedding.catalog_of(videos).dataset)
+                    name += "-shots" * cut.shots
                     store = target.out or _default_store(subjects, name, protocol)
                 built = subjects.record.get("shards", ())
-                job = _Job(store, videos, target, protocol, make, built)
+                job = _Job(store, videos, target, protocol, make, built, cut.shots)
                 folder, earlier = on_first(lambda: _built(job, told, held))
                 dataset = ShardDataset(folder)
             else:
@@ -249,6 +257,7 @@ class _Job:
         videos: paths, or names that are removed
         make: what is extracted from a data set
         built: data sets whose frames the network knows
+        shots: whether cuts are looked for
     """
 
     store: Path
@@ -257,6 +266,7 @@ class _Job:
     protocol: Protocol
     make: Callable[[ShardDataset], Extraction]
     built: Sequence[str]
+    shots: bool
 
 
 def _built(job: _Job, told: embedding.Listener, held: ExitStack) -> tuple[Path, Earlier | None]:
@@ -275,7 +285,7 @@ def _built(job: _Job, told: embedding.Listener, held: ExitStack) -> tuple[Path, 
         must_be_free(store)
         growing.drop_growing(store, told.videos)
     begin_sources(folder, sources_of(catalog, is_folder=is_one_folder(job.videos)))
-    frames = embedding.frame_settings(job.built, job.protocol)
+    frames = replace(embedding.frame_settings(job.built, job.protocol), shots=job.shots)
     dataset = embedding.build_shards(catalog, folder, frames, told, overwrite=overwrite)
     return dataset.folder, None
 
@@ -288,6 +298,8 @@ def _grown(job: _Job, stored: Stored, told: embedding.Listener) -> tuple[Path, E
     wanted = _wanted(job, stored)
     growth = growth_to(wanted, stored.samples, stored.sources.files)
     frames = embedding.frame_settings([folder, *job.built], job.protocol)
+    if not job.target.is_changed or job.shots:  # else as the videos that are there
+        frames = replace(frames, shots=job.shots)
     is_other = growing.has_other_videos(stored, growth, frames)
     if is_other and not growth.copied and not job.target.is_changed:
         raise are_others(stored, wanted.sources)

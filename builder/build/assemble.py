@@ -117,6 +117,7 @@ def row_of(
         sha256=result.sha256,
         warnings=result.warnings,
         times=_times(result),
+        cuts=result.cuts,
     )
     return row, sample_json(row, result.offsets)
 

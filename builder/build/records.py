@@ -106,10 +106,13 @@ def identity_of(catalog: Catalog, frames: FrameSettings, videos_per_shard: int) 
         videos.update(json.dumps(row).encode())
     if are_numbers(catalog.classes) and list(catalog.classes) != sorted(catalog.classes):
         videos.update(json.dumps(catalog.classes).encode())  # labels were once in another order
+    chosen = asdict(frames)
+    if not frames.shots:
+        del chosen["shots"]  # builds that were made before there was a choice say nothing of it
     return {
         "schema": SCHEMA,
         "dataset": catalog.dataset,
-        **asdict(frames),
+        **chosen,
         "engine": engine_version(frames.engine),
         "videos_per_shard": videos_per_shard,
         "videos": len(catalog.videos),
@@ -143,7 +146,8 @@ def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
 def must_be_built_so(folder: Path, earlier: dict[str, Any], identity: dict[str, Any]) -> None:
     """Raises BuilderError, naming what, if what is in `folder` was built with another value of
     anything that `identity` names."""
-    if other := [key for key in identity if earlier.get(key) != identity[key]]:
+    keys = [*identity, "shots"]  # which is not there where they are not asked for
+    if other := [key for key in keys if earlier.get(key) != identity.get(key)]:
         what = _difference(other[0], earlier, identity)
         raise BuilderError(
             f"{folder} was built {what}. Restore that, name another folder with --out, or give "
@@ -159,6 +163,8 @@ def _difference(key: str, earlier: dict[str, Any], identity: dict[str, Any]) -> 
             f"by another ascnet, in schema {earlier.get(key)} of the format; this one reads it, "
             f"but writes {identity[key]}"
         )
+    if key == "shots":
+        return "with --shots, and now without" if earlier.get(key) else "without --shots"
     return f"with {key} = {earlier.get(key)}, and now it is {identity[key]}"
 
 

@@ -8,7 +8,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -34,6 +34,7 @@ from builder.decode.frames import (
 )
 from builder.decode.log_pipe import LogPipe
 from builder.decode.processes import Children, ending_with_parent, limit_memory, time_limit
+from builder.decode.shots import cuts_in
 from builder.errors import BuilderError
 from builder.video_limits import MEMORY_SAID, PIXELS_SAID, Limits
 
@@ -87,6 +88,7 @@ class _Output:
 
     blob: bytearray  # of JPEGs
     stamps: tuple[float | None, ...]  # seconds, of every frame that was decoded
+    differences: tuple[float, ...]  # of every stored frame from the one before; () if not asked
     log: FfmpegLog
     status: int
 
@@ -154,28 +156,33 @@ def _run(
     """Start ffmpeg and take what it writes. Raises _TooLargeError and _ExpiredError."""
     with (
         _pipe() as (stamps, stamps_end),
+        _pipe() as (differences, differences_end),
         _pipe() as (log, log_end),
         children.start(
             [
                 *(*ending_with_parent(), find_ffmpeg()),
-                *arguments(path, settings, limits, way, stamps_end.fileno()),
+                *arguments(
+                    *(path, settings, limits, way),
+                    *(stamps_end.fileno(), differences_end.fileno()),
+                ),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log_end,
-            pass_fds=(stamps_end.fileno(),),
+            pass_fds=(stamps_end.fileno(), differences_end.fileno()),
             env={k: v for k, v in os.environ.items() if k not in UNWANTED} | COLOURED,
         ) as process,
         time_limit(process, max(0.0, deadline - time.monotonic())) as expired,
     ):
         limit_memory(process, limits.memory)
-        stamps_end.close()  # ffmpeg has its own
-        log_end.close()
+        for end in (stamps_end, differences_end, log_end):
+            end.close()  # ffmpeg has its own
         assert process.stdout is not None
         with suppress(OSError):  # only a matter of speed
             fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         log_pipe = LogPipe(log.fileno())
-        blob, lines = _read_both(process.stdout.fileno(), stamps.fileno(), log_pipe, limits)
+        pipes = (process.stdout.fileno(), stamps.fileno(), differences.fileno())
+        blob, lines, changes = _read_all(*pipes, log_pipe, limits)
         text = log_pipe.take_all()
         status = process.wait()
     if expired.is_set():
@@ -183,7 +190,8 @@ def _run(
     # The time stamps that the filter `metadata` printed; N where ffmpeg knew none.
     times = re.findall(rb"^frame:\d+ +pts:\S+ +pts_time:(\S+)", lines, re.MULTILINE)
     seconds = tuple(None if b"N" in stamp else float(stamp) for stamp in times)
-    return _Output(blob, seconds, FfmpegLog(text, path), status)
+    mafd = tuple(map(float, re.findall(rb"^lavfi\.scd\.mafd=(\S+)", changes, re.MULTILINE)))
+    return _Output(blob, seconds, mafd, FfmpegLog(text, path), status)
 
 
 @contextmanager
@@ -194,11 +202,11 @@ def _pipe() -> Iterator[tuple[FileIO, FileIO]]:
         yield reader, writer
 
 
-def _read_both(
-    pictures: int, times: int, log: LogPipe, limits: Limits
-) -> tuple[bytearray, bytearray]:
-    """All that comes from two pipes; the log is kept flowing. Raises _TooLargeError."""
-    got = {pictures: bytearray(), times: bytearray()}
+def _read_all(
+    pictures: int, times: int, differences: int, log: LogPipe, limits: Limits
+) -> Iterable[bytearray]:
+    """All that comes from three pipes; the log is kept flowing. Raises _TooLargeError."""
+    got = {pictures: bytearray(), times: bytearray(), differences: bytearray()}
     poll = select.poll()
     for pipe in got:
         poll.register(pipe, select.POLLIN)
@@ -220,7 +228,7 @@ def _read_both(
             raise _TooLargeError(limits.too_many_bytes)
         if lines > LINES * limits.frames:
             raise _TooLargeError(limits.too_many_frames)
-    return got[pictures], got[times]
+    return got.values()
 
 
 def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames | Failure:
@@ -275,6 +283,7 @@ def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames |
         warnings=tuple(name for name in WARNINGS if marks[name]),
         fps=settings.fps or spaced.fps,
         times=None if settings.fps else spaced.times,
+        cuts=cuts_in(output.differences[: len(offsets) - 1]) if settings.shots else None,
         facts=facts,
         detail=detail or tag,
     )

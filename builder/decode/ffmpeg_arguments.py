@@ -28,10 +28,11 @@ class Way:
 
 
 def arguments(
-    path: Path, settings: FrameSettings, limits: Limits, way: Way, times: int
+    path: Path, settings: FrameSettings, limits: Limits, way: Way, times: int, differences: int
 ) -> list[str]:
     """What ffmpeg is told: the JPEGs go to its output, a line for every decoded frame to the
-    descriptor `times`, and its log, of level verbose, to stderr."""
+    descriptor `times`, its log, of level verbose, to stderr, and where shots are asked for, how
+    much each stored frame differs from the one before to the descriptor `differences`."""
     side = settings.short_side
     unknown = ["color_primaries=unknown", "color_trc=unknown"]  # used by no conversion here
     if way.no_matrix:
@@ -52,6 +53,7 @@ def arguments(
         # Not a processor's own roundings: the same bytes on all of an architecture, at no cost.
         ":flags=bicubic+accurate_rnd+bitexact+full_chroma_int",
         "setsar=1",
+        *(_scene_changes(differences) if settings.shots else []),
         # The encoder refuses time that does not rise. From here on time says nothing, so it is the
         # clock's: the file's may begin again, as all filters do when the picture size changes.
         "settb=1/1000000",
@@ -88,3 +90,10 @@ def arguments(
     # ffmpeg-python takes no names with bytes that are no UTF-8, so it never sees the name. "file:"
     # keeps a leading dash or a colon from being read as an option or a protocol.
     return [f"file:{path}" if word == _INPUT else word for word in words]
+
+
+def _scene_changes(differences: int) -> list[str]:
+    """Filters that pass frames on as they are. The threshold, which is never reached, is that of a
+    line in the log."""
+    print_to = f"mode=print:key=lavfi.scd.mafd:file=/dev/fd/{differences}"
+    return ["scdet=threshold=100", f"metadata={print_to}"]

@@ -47,6 +47,7 @@ class FrameSettings:
         min_frames: shorter videos are left out, as "too short"
         max_frames: the first so many are kept; None: all
         engine: "ffmpeg" or "pyav"
+        shots: whether cuts are looked for; the frames are the same
     """
 
     short_side: int = 128
@@ -56,6 +57,7 @@ class FrameSettings:
     min_frames: int = 1
     max_frames: int | None = None
     engine: str = "ffmpeg"
+    shots: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Frames:
         fps: average rate of these frames; None: unknown
         times: seconds of every frame after the first one's (times[0] == 0.0), rising, one per
             frame; None where they are evenly spaced.
+        cuts: numbers of the frames at which a new shot begins; None: not looked for
     """
 
     blob: bytes | bytearray
@@ -109,6 +112,7 @@ class Frames:
     detail: str = ""
     fps: float | None = None
     times: tuple[float, ...] | None = None
+    cuts: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

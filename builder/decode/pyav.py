@@ -107,6 +107,7 @@ def decode(
         warnings=tuple(answer["warnings"]),
         fps=answer["fps"],
         times=None if answer["times"] is None else tuple(answer["times"]),
+        cuts=None if answer["cuts"] is None else tuple(answer["cuts"]),
         facts=facts,
         detail=answer["detail"],
     )
@@ -123,6 +124,7 @@ def _ask(
         "quality": LIBJPEG_QUALITY[settings.jpeg_quality],
         "chroma": settings.chroma,
         "max_frames": settings.max_frames,
+        "shots": settings.shots,
         "limits": asdict(limits),
     }
     try:

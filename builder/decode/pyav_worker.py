@@ -27,6 +27,7 @@ from builder.decode.frames import WARNINGS, SourceFacts, reason_for_no_frames, s
 from builder.decode.libav_log import LibavLog, add_line
 from builder.decode.pyav_cropping import Cropping
 from builder.decode.pyav_orientation import Orientation
+from builder.decode.shots import cuts_in, difference
 from builder.video_limits import MEMORY_SAID, PIXELS_SAID, Limits
 
 # FULL_CHR_H_INT: frames of another colour matrix go by way of RGB, in full resolution.
@@ -51,6 +52,7 @@ class Work:
         too_large: which limit it passes
         stamps: seconds, of the frames
         tag: a colour tag that is passed over
+        differences: of every frame from the one before, where shots are asked for
     """
 
     frames: list[bytes] = field(default_factory=list)
@@ -61,6 +63,7 @@ class Work:
     facts: SourceFacts = field(default_factory=SourceFacts)
     stamps: list[float | None] = field(default_factory=list)
     tag: str = ""
+    differences: list[float] = field(default_factory=list)
 
     def complain(self, words: str) -> None:
         add_line(self.complaints, words)
@@ -140,6 +143,7 @@ def answer_to(question: dict[str, Any], limits: Limits) -> tuple[dict[str, Any],
         "warnings": [word for word in WARNINGS if word in marks],
         "fps": spaced.fps,
         "times": spaced.times,
+        "cuts": cuts_in(work.differences) if question["shots"] else None,
     }
     return answer, work.frames
 
@@ -216,7 +220,7 @@ def _take_frames(
     question: dict[str, Any],
     limits: Limits,
 ) -> None:
-    scaler, source, total = VideoReformatter(), None, 0
+    scaler, source, total, luma = VideoReformatter(), None, 0, None
     crop, clock = Cropping(container, stream), Clock(container.format.name)
     for decoded in _frames(container, stream, work.complain):
         if len(work.frames) == question["max_frames"]:
@@ -255,6 +259,9 @@ def _take_frames(
             threads=1,
         )
         planes = [orientation.upright(plane) for plane in picture.planes]
+        if question["shots"]:
+            work.differences.append(difference(luma, planes[0]))
+            luma = planes[0]
         work.frames.append(simplejpeg.encode_jpeg_yuv_planes(*planes, question["quality"]))
         total += len(work.frames[-1])
         if total > limits.stored:

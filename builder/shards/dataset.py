@@ -14,7 +14,7 @@ from builder.regular_file import open_regular
 from builder.shards.format import Location, sample_bytes
 from builder.shards.manifest import DATASET_FILE, READABLE, VIDEOS_FILE, Manifest
 from builder.shards.stored_json import changed, parse_json, read_json
-from builder.shards.validation import LARGEST_ROW, wrong_info, wrong_row, wrong_times
+from builder.shards.validation import LARGEST_ROW, wrong_cuts, wrong_info, wrong_row, wrong_times
 from builder.shards.video_row import BUILT, VideoRow
 
 ReadInto = Callable[[memoryview], int]
@@ -29,6 +29,7 @@ class Video:
         height: pixels
         times: seconds of every frame after the first one's, rising from 0; None where frames are
             evenly spaced, `fps` a second.
+        cuts: numbers of the frames at which a new shot begins, the first one's 0 not among them
     """
 
     name: str
@@ -44,6 +45,7 @@ class Video:
     shard: Path
     location: Location
     times: tuple[float, ...] | None = None
+    cuts: tuple[int, ...] = ()
 
     @property
     def duration(self) -> float | None:
@@ -116,8 +118,9 @@ class ShardDataset:
         elif not row.frames <= row.bytes == place[1].blob_bytes:
             stated = f"{row.frames} frames and {row.bytes} bytes"
             wrong = f"has {stated}, and {DATASET_FILE} {place[1].blob_bytes}"
-        elif row.times:
-            wrong = wrong_times(row.times, row.frames)
+        else:
+            wrong = wrong_times(row.times, row.frames) if row.times else ""
+            wrong = wrong or (wrong_cuts(row.cuts, row.frames) if row.cuts else "")
         if wrong or place is None:
             raise changed(self.folder / VIDEOS_FILE, f"{ascii(row.name)[1:-1]} {wrong}")
         return Video(
@@ -134,6 +137,7 @@ class ShardDataset:
             shard=place[0],
             location=place[1],
             times=tuple(row.times) if row.times else None,
+            cuts=tuple(row.cuts or ()),
         )
 
     def rows(self) -> Iterator[VideoRow]:

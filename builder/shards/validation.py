@@ -6,6 +6,7 @@ function says what is wrong in words, such as "frames is -3", or nothing ("").
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import pairwise
 from math import isfinite
 from operator import itemgetter
 from typing import Any
@@ -108,6 +109,7 @@ def _is_usual(row: dict[str, Any]) -> bool:
             and 1e-9 <= row["fps"] <= 1e9
             and row["factors"] is row["times"] is None
             and row["warnings"] == []
+            and "cuts" not in row
             and _are_splits(row["splits"])
             and _is_split(row["shard"])
         )
@@ -125,6 +127,14 @@ def wrong_times(times: Sequence[Any], frames: int) -> str:
         return f"has a frame at {_short(max(times))} seconds"
     is_rising = sorted(times) == times and len(set(times)) == frames
     return "" if is_rising and isfinite(sum(times)) else "has frame times that do not rise"
+
+
+def wrong_cuts(cuts: Sequence[Any], frames: int) -> str:
+    """Of the numbers of a video's frames at which a new shot begins."""
+    if not set(map(type, cuts)) <= _INT:
+        return f"has cuts that begin with {_short(cuts[:3])}"
+    is_rising = all(a < b for a, b in pairwise([0, *cuts, frames]))
+    return "" if is_rising else f"has cuts that do not rise from 1 to {frames - 1}"
 
 
 def wrong_record(record: dict[str, Any], index: int) -> str:
@@ -258,6 +268,7 @@ _SETTINGS: Rules = {  # those by which other videos are decoded alike; the other
     "jpeg_quality": partial(_or_missing, _whole(1, 31)),
     "chroma": partial(_or_missing, lambda value: value in CHROMA),
     "fps": partial(_or_missing, _is_rate),
+    "shots": partial(_or_missing, lambda value: type(value) is bool),
 }
 _SHARD: Rules = {
     "name": is_plain_name,
@@ -288,7 +299,7 @@ _BUILT: Rules = {
     "sha256": _is_text,
     "factors": _are_factors,
     "warnings": _are_texts,
-    "times": partial(_or_missing, _is_list_or_none),
+    **dict.fromkeys(("times", "cuts"), partial(_or_missing, _is_list_or_none)),
     "shard": partial(_or_missing, is_plain_name),
     "source_bytes": _is_size_or_none,
     "source_sha256": partial(_or_missing, _is_text_or_none),

@@ -13,8 +13,8 @@ class VideoRow(NamedTuple):
     """One source file of a data set, and what became of it.
 
     The fields stand in the order of the line. A failed video's line ends before `shard`; an ignored
-    file, which is no video of the data set, has `key`, `name`, `status` and `reason` only. What a
-    line does not have is read as the default.
+    file, which is no video of the data set, has `key`, `name`, `status` and `reason` only. `cuts`
+    are there only where the build looked for them. What a line lacks is read as the default.
 
     Attributes:
         key: of the sample; None where ignored
@@ -39,6 +39,7 @@ class VideoRow(NamedTuple):
         bytes: of all frames
         sha256: of all frames
         times: seconds of every frame after the first one's; None where frames are evenly spaced.
+        cuts: numbers of the frames at which a new shot begins; None: not looked for
     """
 
     key: int | None = None
@@ -69,34 +70,39 @@ class VideoRow(NamedTuple):
     sha256: str = ""
     warnings: Sequence[str] = ()
     times: Sequence[float] | None = None
+    cuts: Sequence[int] | None = None
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> "VideoRow":
         """The row that a line says. Keys that this version does not know are passed over."""
-        if len(line) == len(_FIELDS):
-            with suppress(KeyError):  # most rows have all, and there may be a million
-                return cls._make(_all_values(line))
+        if len(line) == len(_USUAL):
+            with suppress(KeyError):  # most rows have these, and there may be a million
+                return cls(*_usual_values(line))
         return cls(**{_FIELDS[key]: value for key, value in line.items() if key in _FIELDS})
 
     def to_json(self) -> dict[str, Any]:
         """The values of the line, in its order."""
         line = dict(zip(_FIELDS, self, strict=True))
-        return {key: line[key] for key in _KEYS[self.status]}
+        keys = _KEYS[self.status] + ([] if self.cuts is None else ["cuts"])
+        return {key: line[key] for key in keys}
 
 
 def sample_json(row: VideoRow, offsets: Sequence[int]) -> bytes:
     """A built video's JSON member of its shard. `offsets`: the byte at which each frame begins, and
-    the end. There is a key `times` only where frames are unevenly spaced."""
+    the end. There is a key `times` only where frames are unevenly spaced, and `cuts` only
+    where the build looked for them."""
     stored = row.to_json() | {"frames": len(offsets) - 1, "offsets": offsets}
     keys = _SAMPLE_KEYS + (["times"] if row.times else [])
+    keys += [] if row.cuts is None else ["cuts"]
     return json.dumps({key: stored[key] for key in keys}, separators=(",", ":")).encode("ascii")
 
 
 _FIELDS = {"class" if name == "class_name" else name: name for name in VideoRow._fields}
-_all_values = itemgetter(*_FIELDS)
+_USUAL = [key for key in _FIELDS if key != "cuts"]
+_usual_values = itemgetter(*_USUAL)
 _KEYS = {
-    BUILT: list(_FIELDS),
-    FAILED: list(_FIELDS)[: list(_FIELDS).index("shard")],
+    BUILT: _USUAL,
+    FAILED: _USUAL[: _USUAL.index("shard")],
     IGNORED: ["key", "name", "status", "reason"],
 }
 _SAMPLE_KEYS = [

@@ -1,6 +1,7 @@
 """An encoder and shards to a feature store: the same clips of every video, on every call."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -204,8 +205,11 @@ def _is_of_no_use(file: Path, identity: StoreIdentity, *, has_checksums: bool) -
 
 
 def _span(clip: ClipRequest, video: Video) -> tuple[int, int]:
-    """First and last frame of a clip; a clip that starts over spans its whole video."""
+    """First and last frame of a clip; a clip that starts over spans its whole shot, which is the
+    video where no cuts are known."""
     first, last = clip.frames[0], clip.frames[-1]
     if sorted(clip.frames) != list(clip.frames):
-        return 0, video.frames - 1
+        shot = bisect_right(video.cuts, first)
+        bounds = [0, *video.cuts, video.frames]
+        return bounds[shot], bounds[shot + 1] - 1
     return first, last

@@ -9,7 +9,7 @@ import numpy as np
 from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, clips_of
-from trainer.data.clip_policy import Place, clip_frames, random_start
+from trainer.data.clip_policy import Place, clip_frames, random_shot, random_start
 from trainer.data.clip_sampler import Batches, ClipRequest, Permutations, timings_of
 from trainer.random_streams import CLIPS, generator_of
 
@@ -31,7 +31,7 @@ class LabelledVideos:
         """Changes with the videos, their order and their labels; not with where they lie."""
         lines = [
             f"{v.name}\t{label}\t{v.group}\t{v.frames}\t{v.fps}\t{v.height}\t{v.width}\t"
-            f"{v.location.blob_bytes}{v.times or ''}\n"
+            f"{v.location.blob_bytes}{v.times or ''}{v.cuts or ''}\n"
             for v, label in zip(self.videos, self.labels.tolist(), strict=True)
         ]
         return sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()
@@ -80,13 +80,13 @@ def train_requests(
     EvaluateError if a video is too short for the policy `error`."""
     clips_of(videos, protocol)
     timings = timings_of(videos, protocol.fps)
-    places = [timing.place(protocol.frames, protocol.stride) for timing in timings]
+    places = [timing.shots(protocol.frames, protocol.stride) for timing in timings]
     shuffled = Permutations(len(videos), seed)
     return _requests(places, shuffled, protocol, batches, seed)
 
 
 def _requests(
-    places: list[Place],
+    places: list[list[Place]],
     shuffled: Permutations,
     protocol: Protocol,
     batches: Batches,
@@ -97,9 +97,10 @@ def _requests(
         yield [_draw(draw, video, places[video], protocol, seed) for draw, video in drawn]
 
 
-def _draw(draw: int, video: int, place: Place, protocol: Protocol, seed: int) -> ClipRequest:
-    policy = protocol.short_videos
-    start = random_start(generator_of(seed, draw, CLIPS), place, policy)
+def _draw(draw: int, video: int, shots: list[Place], protocol: Protocol, seed: int) -> ClipRequest:
+    policy, rng = protocol.short_videos, generator_of(seed, draw, CLIPS)
+    place = shots[random_shot(rng, shots) if len(shots) > 1 else 0]
+    start = random_start(rng, place, policy)
     return ClipRequest(video, clip_frames(start, place, policy), protocol.stride)
 
 

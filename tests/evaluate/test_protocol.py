@@ -49,6 +49,21 @@ def test_clips_lie_evenly_or_every_so_many_seconds(dataset):
     assert len(clips_of([short], Protocol(frames=16, every=1.0))[0]) == 1
 
 
+@pytest.mark.parametrize("how", [{"clips": 7}, {"every": 0.5}])
+def test_no_clip_straddles_a_cut(dataset, motion, how):
+    cuts = (30, 34, 60)
+    even = replace(dataset.videos[0], frames=100, fps=25.0, cuts=cuts)
+    uneven = next(video for video in motion.videos if video.times and video.frames > 70)
+    for video in (even, replace(uneven, cuts=cuts)):
+        clips = clips_of([video], Protocol(frames=8, **how))[0]
+        shots = [set(np.searchsorted(cuts, clip.frames, side="right").tolist()) for clip in clips]
+        assert all(len(of_clip) == 1 for of_clip in shots)
+        # Every so many seconds: the short shot is found, too, by a clip that starts over.
+        assert set.union(*shots) == ({0, 1, 2, 3} if "every" in how else {0, 2, 3})
+    fitting = clips_of([even], Protocol(frames=8, short_videos="error", **how))[0]
+    assert all(np.diff(clip.frames).tolist() == [1] * 7 for clip in fitting)
+
+
 def test_seconds_need_a_frame_rate(dataset):
     unknown = replace(dataset.videos[0], fps=None)
     with pytest.raises(EvaluateError, match="no known frame rate"):

@@ -164,6 +164,7 @@ def test_tables_that_are_none(copy, tmp_path, name, content):
         {"status": "other"},
         {"name": None},
         {"times": 3},
+        {"cuts": 3},
         {"shard": "../x"},
     ],
     ids=str,
@@ -191,6 +192,10 @@ def test_rows_of_others(copy, tmp_path, changes):
         {"frames": 3, "times": [0.0, 1.0, 1.0]},
         {"frames": 3, "times": [0.0, "1", 2.0]},
         {"frames": 3, "times": [0, 1, 10**400]},
+        {"cuts": [0]},
+        {"cuts": [10**400]},
+        {"cuts": ["2"]},
+        {"cuts": [3, 3]},
     ],
     ids=str,
 )

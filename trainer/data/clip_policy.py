@@ -14,31 +14,51 @@ evenly spaced ones frame i is shown at i. The nearest frame in time is taken:
 
     clock                   0 0.4 0.8 1.2 1.6 5
     T = 4, s = 1.2, start 0 x  .   .   x   x x   0, 1.2, 2.4, 3.6
+
+Where cuts are known, a clip is cut from one shot of the video as if that were all of it. Starts
+count from the shot's first frame:
+
+    frames of the video     0 1 2 3 4|5 6 7 8 9
+    T = 4, s = 1, start 1             . x x x x
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Place:
-    """A clip's length and stride, and the length of the video that it is to be cut from. Where the
-    video's frames are unevenly spaced and strides are in seconds, it has a clock.
+    """A clip's length and stride, and the length of the video or shot that it is to be cut from.
+    Where frames are unevenly spaced and strides are in seconds, it has a clock.
 
     Attributes:
         length: frames of the clip
         stride: a whole number, unless strides are in seconds
-        frames: of the video
+        frames: of the video, or of the shot
         clock: float64, frames: as `clock_of`; None: frame i is shown at i
+        first: the frame of the video at which the shot begins
     """
 
     length: int
     stride: float
     frames: int
     clock: np.ndarray | None = None
+    first: int = 0
+
+    def shots(self, cuts: Sequence[int]) -> list["Place"]:
+        """Where the clip may lie in each shot of the video. `cuts`: the frames at which a new one
+        begins; with none, the video is one shot."""
+        if not cuts:
+            return [self]
+        return [
+            replace(self, frames=end - first, clock=part_of(self.clock, first, end), first=first)
+            for first, end in pairwise([0, *cuts, self.frames])
+        ]
 
 
 def stored_stride(stride: int, video_fps: float, fps: float) -> float:
@@ -55,6 +75,11 @@ def clock_of(times: Sequence[float] | None) -> np.ndarray | None:
     seconds = np.asarray(times, np.float64)
     clock: np.ndarray = seconds / seconds[-1] * (len(seconds) - 1)
     return clock
+
+
+def part_of(clock: np.ndarray | None, first: int, end: int) -> np.ndarray | None:
+    """The clock of the frames from `first` to `end` - 1, from 0 on; None for one frame, too."""
+    return None if clock is None or end - first < 2 else clock[first:end] - clock[first]
 
 
 def nearest_frames(clock: np.ndarray, moments: np.ndarray) -> np.ndarray:
@@ -145,9 +170,9 @@ def clip_frames(start: int, place: Place, policy: str = "loop") -> tuple[int, ..
         numbers = nearest_frames(place.clock, moments).tolist()
     else:
         numbers = [start + i for i in steps(place.length, place.stride)]
-    if numbers[-1] < place.frames:
-        return tuple(numbers)
-    return tuple(past_end(number, place.frames) for number in numbers)
+    if numbers[-1] >= place.frames:
+        numbers = [past_end(number, place.frames) for number in numbers]
+    return tuple(place.first + number for number in numbers) if place.first else tuple(numbers)
 
 
 def random_start(rng: np.random.Generator, place: Place, policy: str = "loop") -> int:
@@ -157,6 +182,19 @@ def random_start(rng: np.random.Generator, place: Place, policy: str = "loop") -
     if room >= 0:
         return int(rng.integers(room + 1))
     return int(rng.integers(place.frames)) if policy == "loop" else 0
+
+
+def starts_in(shots: Sequence[Place]) -> list[int]:
+    """How many starts each shot has at which the clip fits. If it fits none, all of their frames
+    count as one."""
+    starts = [max(last_start(shot) + 1, 0) for shot in shots]
+    return starts if any(starts) else [shot.frames for shot in shots]
+
+
+def random_shot(rng: np.random.Generator, shots: Sequence[Place]) -> int:
+    """The position of a shot, drawn as often as it has starts."""
+    ends = np.cumsum(starts_in(shots))
+    return int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))
 
 
 def centred_start(place: Place) -> int:
@@ -177,6 +215,19 @@ def even_starts(clips: int, place: Place) -> tuple[int, ...]:
         moments = place.clock[last] * np.arange(clips) / (clips - 1)
         return tuple(nearest_frames(place.clock, moments).tolist())
     return tuple(last * i // (clips - 1) for i in range(clips))
+
+
+def even_starts_in(clips: int, shots: Sequence[Place]) -> list[tuple[int, Place]]:
+    """As `even_starts`, over all starts of all shots: each with the shot that it is of."""
+    if len(shots) == 1:
+        return [(start, shots[0]) for start in even_starts(clips, shots[0])]
+    ends = np.cumsum(starts_in(shots)).tolist()
+    chosen = []
+    for at in even_starts(clips, Place(1, 1, ends[-1])):
+        number = bisect_right(ends, at)
+        start = at - (ends[number - 1] if number else 0)
+        chosen.append((start if last_start(shots[number]) >= 0 else 0, shots[number]))
+    return chosen
 
 
 def starts_apart(interval: float, place: Place, clock: np.ndarray) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Which clips a step takes: pure functions of (seed, step, rank), before anything is read."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,8 @@ from trainer.data.clip_policy import (
     clip_frames,
     clock_of,
     is_short,
+    last_start,
+    random_shot,
     random_start,
     stored_stride,
     two_strides,
@@ -46,15 +48,27 @@ class Timing:
         frames: of the video
         rate: stored frames a frame of stride 1; 1 unless strides are in seconds
         times: seconds, of uneven ones that strides follow
+        cuts: the frames at which a new shot begins, where these are known
     """
 
     frames: int
     rate: float = 1.0
     times: Sequence[float] | None = None
+    cuts: Sequence[int] = ()
 
     def place(self, length: int, stride: int) -> Place:
-        """Where a clip of `length` frames at this stride may lie."""
+        """Where a clip of `length` frames at this stride may lie, whatever the cuts."""
         return Place(length, stride * self.rate, self.frames, clock_of(self.times))
+
+    def shots(self, length: int, stride: int) -> list[Place]:
+        """Where it may lie in each shot; in all of a video whose cuts are not known."""
+        return self.place(length, stride).shots(self.cuts)
+
+    def is_short(self, length: int, stride: int) -> bool:
+        """Whether the clip fits no shot."""
+        if self.cuts:
+            return all(last_start(shot) < 0 for shot in self.shots(length, stride))
+        return is_short(length, stride * self.rate, self.frames, self.times)
 
 
 @dataclass(frozen=True)
@@ -103,10 +117,8 @@ def draw_pair(
     """The two clips that draw number `draw` of the run takes of a video. The result depends on the
     arguments alone."""
     rng = generator_of(pairs.seed, draw, CLIPS)
-    first, second = (
-        _draw_clip(rng, video, timing.place(pairs.length, stride), stride, pairs)
-        for stride in two_strides(rng, pairs.strides, pairs.replacement)
-    )
+    strides = two_strides(rng, pairs.strides, pairs.replacement)
+    first, second = _draw_clips(rng, video, timing, strides, pairs)
     return first, second
 
 
@@ -116,17 +128,21 @@ def draw_some(
     """So many clips that draw number `draw` takes of a video, their strides drawn one by one."""
     rng = generator_of(pairs.seed, draw, CLIPS)
     strides = (int(rng.choice(pairs.strides)) for _ in range(count))
-    return tuple(
-        _draw_clip(rng, video, timing.place(pairs.length, stride), stride, pairs)
-        for stride in strides
-    )
+    return tuple(_draw_clips(rng, video, timing, strides, pairs))
 
 
-def _draw_clip(
-    rng: np.random.Generator, video: int, place: Place, stride: int, pairs: Pairs
-) -> ClipRequest:
-    start = random_start(rng, place, pairs.policy)
-    return ClipRequest(video, clip_frames(start, place, pairs.policy), stride)
+def _draw_clips(
+    rng: np.random.Generator, video: int, timing: Timing, strides: Iterable[int], pairs: Pairs
+) -> Iterator[ClipRequest]:
+    """Clips of one shot of the video, which is drawn first: as often as it has starts at the
+    largest stride, so the longer ones more often. Where no shot has one, by its frames."""
+    shot = 0
+    if timing.cuts:
+        shot = random_shot(rng, timing.shots(pairs.length, max(pairs.strides)))
+    for stride in strides:
+        place = timing.shots(pairs.length, stride)[shot]
+        start = random_start(rng, place, pairs.policy)
+        yield ClipRequest(video, clip_frames(start, place, pairs.policy), stride)
 
 
 def pair_requests(
@@ -172,14 +188,14 @@ class Permutations:
 
 def count_short(timings: Sequence[Timing], length: int, stride: int) -> int:
     """How many videos are too short for a clip of `length` frames at a stride."""
-    return sum(is_short(length, stride * t.rate, t.frames, t.times) for t in timings)
+    return sum(timing.is_short(length, stride) for timing in timings)
 
 
 def timings_of(videos: Sequence[Video], fps: float) -> tuple[Timing, ...]:
     """Strides count stored frames (`fps` 0), or frames at so many a second: then videos of unevenly
     spaced frames have their times. Raises TrainerError for a video of unknown rate."""
     if not fps:
-        return tuple(Timing(video.frames) for video in videos)
+        return tuple(Timing(video.frames, cuts=video.cuts) for video in videos)
     unknown = [video.name for video in videos if not video.fps]
     if unknown:
         raise TrainerError(
@@ -188,4 +204,6 @@ def timings_of(videos: Sequence[Video], fps: float) -> tuple[Timing, ...]:
             "instead (--set data.fps=0 when training, --set fps=0 when evaluating), or build the "
             "data set with --fps."
         )
-    return tuple(Timing(v.frames, stored_stride(1, v.fps or fps, fps), v.times) for v in videos)
+    return tuple(
+        Timing(v.frames, stored_stride(1, v.fps or fps, fps), v.times, v.cuts) for v in videos
+    )

@@ -15,7 +15,10 @@ from builder.catalog.source import Catalog, Source
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
+from builder.shards.format import read_sample
 from builder.shards.manifest import DATASET_FILE
+from builder.shards.verify import verify
+from tests.builder.decode.decoded import ffmpeg
 from tests.drawn_motion import as_schema_2
 
 SETTINGS = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)
@@ -54,6 +57,28 @@ def test_dataset_json(dataset, video_folder):
 def test_twice_the_same_bytes_whatever_the_workers(dataset, video_folder, tmp_path):
     build(folder.read(video_folder), tmp_path / "out", SETTINGS, How(workers=1))
     assert content(tmp_path / "out") == content(dataset.folder)
+
+
+def test_cuts_are_stored_where_they_are_asked_for(dataset, make_video, tmp_path):
+    for i, pattern in enumerate(("testsrc", "smptebars")):
+        make_video(tmp_path / f"{i}.avi", frames=12, pattern=pattern)
+    joined = tmp_path / "videos" / "a" / "v.avi"
+    joined.parent.mkdir(parents=True)
+    two = f"-i {tmp_path / '1.avi'} -filter_complex [0][1]concat -c:v mpeg4 -q:v 2"
+    ffmpeg("-i", tmp_path / "0.avi", *two.split(), joined)
+    catalog, shots = folder.read(joined.parent.parent), replace(SETTINGS.frames, shots=True)
+    build(catalog, tmp_path / "out", replace(SETTINGS, frames=shots), How())
+    made = ShardDataset(tmp_path / "out")
+    (video,), (row,) = made.videos, made.rows()
+    text, _ = read_sample(video.shard, video.location)
+    assert video.cuts == (12,) and row.cuts == json.loads(text)["cuts"] == [12]
+    assert made.manifest.settings["shots"] is True
+    assert not verify(made.folder, deep=False, workers=1).problems
+    with pytest.raises(BuilderError, match="was built with --shots, and now without"):
+        build(catalog, tmp_path / "out", SETTINGS, How())
+    assert "shots" not in dataset.manifest.settings
+    assert all(plain.cuts is None and "cuts" not in plain.to_json() for plain in dataset.rows())
+    assert all(plain.cuts == () for plain in dataset.videos)
 
 
 def test_a_finished_build_is_left_alone(video_folder, tmp_path):

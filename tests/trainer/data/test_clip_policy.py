@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +15,7 @@ from trainer.data.clip_policy import (
     clip_span,
     clock_of,
     even_starts,
+    even_starts_in,
     is_short,
     last_start,
     random_start,
@@ -199,3 +201,30 @@ def test_a_frame_that_is_shown_for_years_is_one_start():
 
 def test_a_recipe_may_name_every_policy_and_no_other():
     assert set(SHORT_VIDEOS) == set(POLICIES)
+
+
+def test_shots_by_hand():
+    whole = Place(4, 1, 10, clock_of([0, 1, 2, 3, 4, 9, 10, 11, 12, 18]))
+    first, second, third = whole.shots((5, 9))
+    assert [(shot.first, shot.frames) for shot in (first, second, third)] == [
+        (0, 5),
+        (5, 4),
+        (9, 1),
+    ]
+    assert second.clock.tolist() == [0, 0.5, 1, 1.5] and third.clock is None
+    assert clip_frames(0, replace(second, stride=0.5)) == (5, 6, 7, 8)
+    assert clip_frames(1, replace(second, clock=None)) == (6, 7, 8, 5)
+    assert clip_frames(0, third) == (9, 9, 9, 9)
+    assert whole.shots(()) == [whole]
+
+
+def test_starts_are_spread_over_the_shots_in_which_a_clip_fits():
+    shots = Place(4, 1, 20).shots((6, 8))  # 3 starts, none, and 9
+    spread = even_starts_in(12, shots)
+    assert [shot.first + start for start, shot in spread] == [0, 1, 2, *range(8, 17)]
+    short = Place(9, 1, 20).shots((6, 12))
+    assert {(start, shot.first) for start, shot in even_starts_in(5, short)} == {
+        (0, 0),
+        (0, 6),
+        (0, 12),
+    }

@@ -132,3 +132,36 @@ def test_clips_follow_frame_times(motion, fps):
             moments = np.minimum(moments, times[-1])
             nearest = abs(times[None] - moments[:, None]).min(axis=1)
             assert abs(times[list(clip.frames)] - moments) == pytest.approx(nearest, abs=1e-9)
+
+
+CUTS = (30, 33, 60)  # shots of 30, 3, 27 and 40 frames
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_both_clips_of_a_pair_lie_in_one_shot(timed):
+    times = np.cumsum([0.0, *np.random.default_rng(0).choice([0.02, 0.06], 99)]) if timed else None
+    timing, seen = Timing(100, 1.0, times, CUTS), set()
+    for draw in range(60):
+        frames = [frame for clip in draw_pair(draw, 0, timing, PAIRS) for frame in clip.frames]
+        shots = set(np.searchsorted(CUTS, frames, side="right").tolist())
+        assert len(shots) == 1
+        assert len(set(frames[:8])) == len(set(frames[8:])) == 8 or timed
+        seen |= shots
+    assert seen == {0, 2, 3}  # the one that is too short for a clip is left out
+
+
+@pytest.mark.parametrize("policy", ["loop", "repeat_last"])
+def test_where_all_shots_are_short_clips_stay_in_one(policy):
+    timing, seen = Timing(12, cuts=(5, 6)), set()
+    for draw in range(40):
+        for clip in draw_pair(draw, 0, timing, replace(PAIRS, policy=policy)):
+            shots = set(np.searchsorted(timing.cuts, clip.frames, side="right").tolist())
+            assert len(shots) == 1
+            seen |= shots
+    assert seen == {0, 1, 2}
+
+
+def test_a_video_is_short_if_all_its_shots_are(motion):
+    assert count_short([Timing(40, cuts=(20,)), Timing(40, cuts=(10, 20, 30))], 16, 1) == 1
+    cut = replace(motion.videos[0], cuts=(7,))
+    assert timings_of([cut], 0.0)[0].cuts == timings_of([cut], 25.0)[0].cuts == (7,)
