@@ -176,6 +176,7 @@ def _settings(store: Features) -> list[str] | None:
     for key in _FRAMES:
         if stored.get(key, getattr(default, key)) != getattr(default, key):
             words += [f"--{key.replace('_', '-')}", str(stored[key])]
+    words += ["--shots"] if stored.get("shots") else []
     if stored["videos_per_shard"] != BuildSettings.videos_per_shard:
         words += ["--videos-per-shard", str(stored["videos_per_shard"])]
     if not str(stored["engine"]).startswith("ffmpeg"):

@@ -131,7 +131,7 @@ def test_a_gallery_of_schema_2_is_said(shards, tmp_path, trained, caplog):
 
 
 def test_every_setting_of_the_gallerys_frames_counts(video_folder, tmp_path, trained, caplog):
-    frames = FrameSettings(short_side=40, jpeg_quality=7, chroma="444", fps=12.5)
+    frames = FrameSettings(short_side=40, jpeg_quality=7, chroma="444", fps=12.5, shots=True)
     build_shards(catalog_of([video_folder]), tmp_path / "s", frames, Listener())
     gallery = gallery_of(tmp_path / "s")
     assert query_settings(gallery, protocol_of(trained.settings)) == frames

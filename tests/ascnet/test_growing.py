@@ -8,8 +8,10 @@ from ascnet import growing
 from ascnet.growing import growing_of, shards_of
 from builder.atomic import only_writer
 from builder.build import job
+from builder.shards.dataset import ShardDataset
 from evaluate.features import encode, extract
 from evaluate.features.store import Features, unfinished
+from tests.builder.decode.decoded import ffmpeg
 from tests.commands import refused, run_ascnet
 from tests.evaluate.stores import content
 
@@ -214,3 +216,20 @@ def test_a_store_of_an_earlier_version_grows(videos, video_folder, embed, worked
     shutil.copy(video_folder / "test" / "v_test_g03_c01.avi", videos / "bars" / "new.avi")
     assert "1 new, 0 changed, 0 gone, 7 unchanged" in embed(videos)
     assert worked["decoded"] == ["new.avi"] and Path("x.shards/sources.json").is_file()
+
+
+def test_clips_of_a_store_with_shots_straddle_no_cut(embed, make_video, tmp_path, finished_run):
+    for name, pattern in (("a", "testsrc"), ("b", "smptebars")):
+        make_video(tmp_path / f"{name}.avi", frames=20, pattern=pattern)
+    (tmp_path / "v").mkdir()
+    two = f"-i {tmp_path / 'b.avi'} -filter_complex [0][1]concat -c:v mpeg4 -q:v 2"
+    ffmpeg("-i", tmp_path / "a.avi", *two.split(), tmp_path / "v" / "c.avi")
+    embed("v", "--shots")
+    store = Features(Path("x.h5"))
+    assert all(last < 20 or first >= 20 for first, last in store.clip_frames.tolist())
+    assert {first >= 20 for first, _ in store.clip_frames.tolist()} == {False, True}
+    shutil.copy2(tmp_path / "a.avi", tmp_path / "v" / "d.avi")
+    again = ("embed", "v", "--every", 0.3, "--run", finished_run, "--out", "x.h5")
+    assert "was built with --shots, and now without" in refused(*again, cwd=tmp_path)
+    embed("--add", "v/d.avi")
+    assert [video.cuts for video in ShardDataset(Path("x.shards")).videos] == [(20,), ()]
