@@ -3,23 +3,16 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from builder.text_table import aligned
 from evaluate.encoders import TRAINED
 from evaluate.label_free import SCORES
+from evaluate.protocol import Protocol
 from evaluate.results import figure_text
 
-_CLIPS = ("frames", "stride", "fps", "short_videos", "size", "short_side", "every", "mirrored")
-_TAKEN = (
-    *_CLIPS,
-    "normalise",
-    "clips",
-    "crops",
-    "layer",
-    "pooling",
-)  # of a video, and of the network
+_TAKEN = tuple(one.name for one in fields(Protocol))  # of a video, and of the network
 # What of a protocol differs from checkpoint to checkpoint.
 _OF_CHECKPOINT = ("checkpoint_sha256", "step", "milestone")
 # The column of each task that the curve shows, and its name there. The first that has a value.

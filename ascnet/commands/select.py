@@ -121,6 +121,11 @@ def _chosen(features: Features, count: int, device: torch.device) -> tuple[list[
     """The part of every video, and what was chosen."""
     old = features.splits.get(_OWN, np.full(len(features.names), "train"))
     pool = np.flatnonzero(old == "train")
+    if not len(pool):
+        raise click.UsageError(
+            f"--count chooses from the training part, and {features.path} has no training video. "
+            "Embed videos without a split, or divide these anew with --split."
+        )
     if count > len(pool):
         what = "training videos" if _OWN in features.splits else "videos"
         raise click.UsageError(

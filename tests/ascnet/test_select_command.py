@@ -58,6 +58,14 @@ def test_test_videos_are_never_chosen(store, tmp_path):
     assert "--count is 18" in error and "has 17 training videos, so it takes 1 to 17." in error
 
 
+def test_there_may_be_no_training_video(tmp_path):
+    names = ["a.mp4", "b.mp4"]
+    videos = [video(name, 1, splits={"1": "test"}) for name in names]
+    store = store_of(tmp_path / "x.h5", videos, list(np.eye(2, dtype=np.float32)[:, None]))
+    error = says(store.path, "--count", 1, "--out", tmp_path / "y.csv", fails=True)
+    assert "x.h5 has no training video. Embed videos without a split" in error
+
+
 def test_a_split_keeps_recordings_and_copies_together(store, tmp_path):
     for seed in range(4):
         out = tmp_path / "splits.csv"

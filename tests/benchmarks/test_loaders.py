@@ -61,7 +61,7 @@ def test_memory_is_that_of_the_process_and_its_children():
 @pytest.mark.slow
 def test_litdata_gives_the_clips_that_ours_gives(shards, tmp_path):
     if not os.environ.get("LITDATA"):
-        pytest.skip("LITDATA names no Python that has LitData")
+        pytest.skip("LITDATA names no Python with LitData, which cannot share one with pillow-simd")
     videos = our_batches(shards).videos
     ways = loaders_of(videos, shards, tmp_path)
     assert difference(ways["LitData, frames of the clips"], videos) < 25  # see above

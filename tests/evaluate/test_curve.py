@@ -1,3 +1,5 @@
+import pytest
+
 from evaluate.curve import curve_table, curves_of, scores_in
 
 CLIPS = {"frames": 8, "clips": 2, "layer": "last"}
@@ -59,6 +61,14 @@ def test_what_was_asked_in_another_way_is_another_column_or_curve():
     assert [point.figures["knn@10, own mean"] for point in first.points] == [40.0, 40.0]
     assert "knn@10'" not in first.points[1].figures
     assert second.columns == ["knn@10"] and second.points[0].figures == {"knn@10": 30.0}
+
+
+@pytest.mark.parametrize("other", [{"turned": True}, {"mirrored": True}, {"normalise": "clip"}])
+def test_other_clips_are_another_curve(other):
+    plain = [result_of("knn", step, {"knn@10": 50.0}) for step in (4, 8)]
+    same = [result_of("knn", step, {"knn@10": 60.0}, **other) for step in (4, 8)]
+    curves = curves_of(plain + same)
+    assert [len(curve.columns) for curve in curves] == [1, 1]
 
 
 def test_scores_of_older_results_are_not_there():
