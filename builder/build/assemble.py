@@ -3,6 +3,7 @@
 import threading
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from builder.build.plan import ShardPlan
 from builder.build.records import Record, save_record
@@ -74,6 +75,19 @@ class OpenShard:
                 self._writer.discard()
 
 
+def of_source(key: int, video: Source, label: int | None) -> dict[str, Any]:
+    """What a row says of a video by its catalog alone, whatever decoding gives."""
+    return {
+        "key": key,
+        "name": video.name,
+        "class_name": video.class_name,
+        "label": label,
+        "group": video.group,
+        "splits": video.splits,
+        "factors": video.factors,
+    }
+
+
 def row_of(
     key: int,
     video: Source,
@@ -84,13 +98,7 @@ def row_of(
     """A video's row of `videos.jsonl`, and its sample's JSON (empty if it was not built)."""
     facts = result.facts
     row = VideoRow(
-        key=key,
-        name=video.name,
-        class_name=video.class_name,
-        label=label,
-        group=video.group,
-        splits=video.splits,
-        factors=video.factors,
+        **of_source(key, video, label),
         status=FAILED,
         reason=result.reason if isinstance(result, Failure) else None,
         detail=result.detail,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from builder.build.assemble import of_source
 from builder.catalog.source import Source
 from builder.decode.frames import split_frames
 from builder.errors import BuilderError
@@ -30,16 +31,8 @@ class EarlierSample:
     def made_for(self, key: int, video: Source, label: int | None, shard: str) -> Made:
         """What decoding the file for another build would give. Raises BuilderError if the earlier
         sample is not what was built."""
-        row = self.row._replace(
-            key=key,
-            name=video.name,
-            class_name=video.class_name,
-            label=label,
-            group=video.group,
-            splits=video.splits,
-            factors=video.factors,
-            shard=shard if self.row.status == BUILT else "",
-        )
+        place = shard if self.row.status == BUILT else ""
+        row = self.row._replace(**of_source(key, video, label), shard=place)
         if row.status == FAILED:
             return row, b"", b""
         blob = stored_frames(self.shard, self.location, row.sha256)
