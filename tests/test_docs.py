@@ -1,4 +1,5 @@
-"""The tour is run as it stands: its blocks in order, in one namespace, in an empty folder."""
+"""The tour is run as it stands: its blocks in order, in one namespace, in an empty folder. So are
+examples of other pages, where no other test runs them."""
 
 import contextlib
 import io
@@ -7,8 +8,18 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+import torch
 
-TOUR = Path(__file__).resolve().parent.parent / "docs" / "tour.md"
+from builder.build.build import BuildSettings, How, build
+from builder.decode.frames import FrameSettings
+from builder.shards.dataset import ShardDataset
+from trainer.backbones import all_backbones
+from trainer.config.settings import Model
+from trainer.method.ascnet import Encoder
+from trainer.weights.load import backbone_from_file
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+TOUR = DOCS / "tour.md"
 _FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -59,3 +70,56 @@ def test_what_is_printed_is_compared():
 def test_a_block_that_fails_fails():
     with pytest.raises(NameError, match="y"):
         run(PAGE.format("", "2").replace("x += 1", "x += y"), "page")
+
+
+def example(words: str) -> str:
+    """The one block of the page on extending that has these words."""
+    page = (DOCS / "extending.md").read_text(encoding="utf-8")
+    (code,) = (code for code, _, _ in blocks(page) if words in code)
+    return code
+
+
+def test_a_data_set_of_your_own(make_video, tmp_path):
+    for person, action in ((2, "boxing"), (11, "boxing"), (11, "walking"), (25, "walking")):
+        name = f"{action}/person{person:02}_{action}_d1_uncomp.avi"
+        make_video(tmp_path / "kth" / name, frames=4)
+    space: dict = {}
+    exec(example("def read(root: Path) -> Catalog"), space)
+    settings = BuildSettings(FrameSettings(short_side=32))
+    build(space["read"](tmp_path / "kth"), tmp_path / "shards", settings, How(workers=1))
+    dataset = ShardDataset(tmp_path / "shards")
+    assert {(v.class_name, v.group, v.splits["1"]) for v in dataset.videos} == {
+        ("boxing", "person02", "test"),
+        ("boxing", "person11", "train"),
+        ("walking", "person11", "train"),
+        ("walking", "person25", "val"),
+    }
+    assert [video.label for video in dataset.videos] == [0, 0, 1, 1]
+
+
+def test_a_backbone_of_your_own(monkeypatch):
+    space: dict = {}
+    exec(example("def slim() -> Backbone"), space)
+    monkeypatch.setitem(all_backbones.BACKBONES, "slim", space["slim"])
+    encoder = Encoder(Model(backbone="slim", hidden=8, dim=4))
+    features, appearance, speed = encoder(torch.randn(2, 3, 4, 16, 16))
+    assert (features.shape, appearance.shape, speed.shape) == ((2, 64), (2, 4), (2, 4))
+
+
+def test_an_objective_of_your_own(shards, tmp_path, monkeypatch):
+    code = example("simclr.safetensors")
+    for whole, small in {
+        '"shards/ucf101", frames=16': f'"{shards}", frames=4',
+        "size=112": "size=16",
+        "STEPS, BATCH = 20_000, 64": "STEPS, BATCH = 2, 4",
+        "r3d18": "r3d-tiny",
+    }.items():
+        assert whole in code
+        code = code.replace(whole, small)
+    monkeypatch.chdir(tmp_path)
+    space: dict = {}
+    exec(code, space)
+    assert torch.isfinite(space["loss"])
+    backbone, loaded, name = backbone_from_file(tmp_path / "simclr.safetensors")
+    assert (name, loaded.loaded) == ("r3d-tiny", 72)
+    assert backbone.channels == 128

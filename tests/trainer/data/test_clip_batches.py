@@ -160,7 +160,9 @@ def test_the_training_script_of_the_page_goes_on_where_it_was_stopped(
     shards, tmp_path, monkeypatch, capsys
 ):
     text = PAGE.read_text(encoding="utf-8")
-    (code,) = (c for c in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if "STEPS" in c)
+    (code,) = (
+        c for c in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if "supervised.pt" in c
+    )
     for large, small in (
         ("shards/ucf101", str(shards)),
         ("frames=16", "frames=4"),
