@@ -11,7 +11,7 @@ override SOURCE := $(value SOURCE)
 override SHARDS := $(value SHARDS)
 export DATASET SOURCE SHARDS
 
-.PHONY: help setup demo test test-slow test-gpu test-hf rehearse check shards bench bench-gpu evidence clean
+.PHONY: help setup demo test test-slow test-gpu test-hf rehearse drills check shards bench bench-gpu evidence clean
 
 help:  ## say what the targets do (default)
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ test-hf: $(READY)  ## install transformers (180 MB), and compare models of Huggi
 
 rehearse: $(READY)  ## [ARGS=...]: take every path that touches a device through a GPU that is not there
 	$(BIN)/python -m tests.gpu.rehearse $(ARGS)
+
+drills: $(READY)  ## [ARGS=...]: kill, fill, cut and spoil every long command; under an hour, more as root
+	$(BIN)/python -m tests.drills.run_all $(ARGS)
 
 check: $(READY)  ## format, lint, types, tests
 	$(BIN)/ruff format --check .

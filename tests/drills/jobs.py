@@ -1,0 +1,91 @@
+"""The commands that are disturbed, and what each leaves behind when it is done."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.drills.scene import BUILD, SETTINGS, Scene, ascnet, succeeded
+from tests.evaluate.stores import content
+
+Result = dict[str, Any]
+_FINETUNE = ("classifier.epochs=4.0", "classifier.batch=4", "classifier.workers=1")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command of `ascnet`, given again until it is done.
+
+    Attributes:
+        words: what is typed, in a folder that `prepare` has filled
+        result: all that it leaves and that must not depend on what happened on the way
+    """
+
+    name: str
+    words: tuple[object, ...]
+    result: Callable[[Path], Result]
+    prepare: Callable[[Path], object] = lambda folder: None
+
+
+def jobs_of(scene: Scene) -> list[Job]:
+    """All long commands; training and evaluation of several kinds."""
+
+    def copy_run(folder: Path) -> None:
+        shutil.copytree(scene.run, folder / "run")
+
+    def embed(folder: Path) -> None:
+        copy_run(folder)
+        words = ("embed", scene.videos, "--run", "run", "--every", 0.5, "--out", "x.h5")
+        succeeded(ascnet(*words, cwd=folder))
+
+    build = ("build", "folder", "--source", scene.videos, *BUILD, "--out", "out")
+    train = ("train", scene.shards, *SETTINGS, "--run", "run", "--resume")
+    evaluate = ("evaluate", "--run", "run", "--shards", scene.shards, "--no-baseline")
+    add = ("embed", "--add", scene.more, "--run", "run", "--out", "x.h5")
+    changes = [word for change in _FINETUNE for word in ("--set", change)]
+    return [
+        Job("build", build, lambda folder: _files(folder / "out")),
+        Job("train", train, _weights),
+        Job("train, streamed", (*train, "--set", "data.streaming=true"), _weights),
+        Job("evaluate", (*evaluate, "--task", "linear"), _evaluated, copy_run),
+        Job("finetune", (*evaluate, "--task", "finetune", *changes), _results, copy_run),
+        Job("embed --add", add, _stored, embed),
+    ]
+
+
+def _files(folder: Path) -> Result:
+    """Every file but locks."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def _weights(folder: Path) -> Result:
+    """The last checkpoint: weights, optimiser, memory bank."""
+    path = max((folder / "run" / "checkpoints").glob("*.pt"))
+    return {path.name: path.read_bytes()}
+
+
+def _results(folder: Path) -> Result:
+    results = (folder / "run" / "results").glob("*.json")
+    return {path.name: _without_time(json.loads(path.read_text())) for path in results}
+
+
+def _without_time(value: Any) -> Any:
+    """A result without how long it took, and where it lay."""
+    if isinstance(value, dict):
+        passing = ("seconds", "run", "store", "stores")
+        return {k: _without_time(v) for k, v in value.items() if k not in passing}
+    return value
+
+
+def _evaluated(folder: Path) -> Result:
+    (store,) = (folder / "run" / "features").glob("*-trained.h5")
+    return _results(folder) | content(store)
+
+
+def _stored(folder: Path) -> Result:
+    """The store, and the frames beside it."""
+    known = {k: v for k, v in content(folder / "x.h5").items() if "shards" not in k}
+    return known | {k: v for k, v in _files(folder / "x.shards").items() if k.endswith(".tar")}

@@ -1,0 +1,119 @@
+"""Few file handles, a clock that was set back, two commands on one folder, and whether memory and
+open files stay flat in a long run."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import time
+from pathlib import Path
+
+from tests.drills.disturb import Expected, drill, fresh
+from tests.drills.jobs import Job
+from tests.drills.outcome import Outcome
+from tests.drills.scene import SETTINGS, Scene, begin, is_a_sentence
+from tests.processes import begin_ascnet, start
+
+HANDLES = 64
+DAY = 86_400
+
+
+def with_few_handles(words: list[str]) -> None:
+    """Be `ascnet` with at most HANDLES open files."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (HANDLES, HANDLES))
+    begin_ascnet(words)
+
+
+def few_handles(job: Job, expected: Expected, folder: Path) -> Outcome:
+    """It works, or says that it needs more."""
+    fresh(job, folder)
+    process = start(with_few_handles, [str(w) for w in job.words], cwd=folder, OMP_NUM_THREADS="1")
+    done = process.end(timeout=600)
+    if done.returncode:
+        wrong, note = not is_a_sentence(done), done.stderr.strip()[-120:]
+    else:
+        wrong, note = job.result(folder) != expected.result, ""
+    return Outcome(f"{HANDLES} file handles: {job.name}", 1, int(bool(note)), int(wrong), note)
+
+
+def clock_set_back(
+    job: Job, expected: Expected, folder: Path, rng: random.Random, tries: int
+) -> Outcome:
+    """Killed; then all that is there is of tomorrow."""
+
+    def disturb() -> None:
+        process = begin(*job.words, cwd=folder)
+        time.sleep(rng.uniform(0, expected.seconds))
+        process.process.kill()
+        process.end()
+        for path in folder.rglob("*"):
+            seconds = path.lstat().st_mtime + DAY
+            os.utime(path, (seconds, seconds), follow_symlinks=False)
+
+    return drill("clock set back a day", job, expected, folder, tries, disturb)
+
+
+def two_at_once(
+    job: Job, expected: Expected, folder: Path, rng: random.Random, tries: int
+) -> Outcome:
+    """The same command twice on one folder: the second waits, or says why it cannot."""
+    silent: list[str] = []
+
+    def disturb() -> None:
+        first = begin(*job.words, cwd=folder)
+        time.sleep(rng.uniform(0, expected.seconds / 2))
+        second = begin(*job.words, cwd=folder)
+        for done in (first.end(600), second.end(600)):
+            if done.returncode and not is_a_sentence(done):
+                silent.append(done.stderr[-120:])
+
+    outcome = drill("two at once", job, expected, folder, tries, disturb)
+    return Outcome(
+        outcome.drill,
+        tries,
+        outcome.lost,
+        outcome.wrong + len(silent),
+        "; ".join([*silent, outcome.note]).strip("; "),
+    )
+
+
+def flat(scene: Scene, folder: Path, steps: int) -> Outcome:
+    """Memory and open files of a training, from a fifth of the steps on."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    more = ("--set", f"optim.steps={steps}", "--set", "checkpoint_every=100")
+    process = begin("train", scene.shards, *SETTINGS, *more, "--run", "run", cwd=folder)
+    seen: list[tuple[int, int, int]] = []
+    while process.runs():
+        time.sleep(0.2)
+        try:
+            log = (folder / "run" / "log.jsonl").read_text().splitlines()
+            step = int(json.loads(log[-1])["step"])
+            handles = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+            seen.append((step, _resident(process.pid), handles))
+        except (OSError, IndexError, ValueError):
+            continue  # not begun yet, or just ended
+    done = process.end()
+    later = [(memory, handles) for step, memory, handles in seen if step >= steps / 5]
+    if done.returncode or len(later) < 4:
+        return Outcome(f"{steps} steps", 1, 1, int(not later), done.stderr.strip()[-120:])
+    half = len(later) // 2
+    first, last = later[:half], later[half:]
+    growth = _median([m for m, _ in last]) / _median([m for m, _ in first]) - 1
+    handles = max(h for _, h in last) - max(h for _, h in first)
+    note = (
+        f"memory {_median([m for m, _ in last]) / 2**20:.0f} MiB, {100 * growth:+.1f} % from the "
+        f"first half to the second; open files {max(h for _, h in last)}, {handles:+d}"
+    )
+    return Outcome(f"{steps} steps", 1, 0, int(growth > 0.05 or handles > 2), note)
+
+
+def _resident(pid: int) -> int:
+    """Bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def _median(values: list[int]) -> float:
+    return sorted(values)[len(values) // 2]
