@@ -1,4 +1,3 @@
-PYTHON ?= python3
 SHARDS ?= shards
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,15 +15,10 @@ export DATASET SOURCE SHARDS
 help:  ## say what the targets do (default)
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(READY)  ## make .venv with everything in it; no root needed
+setup: $(READY)  ## [PYTHON=...] [SYSTEM=no]: make .venv; root also installs system packages that are missing
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v.major}.{v.minor} is too old, ascnet needs 3.11 or newer: make setup PYTHON=/path/to/python3.11")'
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python cannot make virtual environments here. Install it: apt-get install python3-venv (Debian, Ubuntu)"; exit 1; }
-	@printf '#include <Python.h>\n#include <stdio.h>\n#include <jpeglib.h>\n#include <zlib.h>\n' | $${CC:-cc} -E -I"$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')" - >/dev/null 2>&1 || { echo "pillow-simd is compiled here; it needs a C compiler and the headers of Python, libjpeg and zlib. Install them:"; echo "  apt-get install gcc python3-dev libjpeg-dev zlib1g-dev   (Debian, Ubuntu)"; echo "  dnf install gcc python3-devel libjpeg-turbo-devel zlib-devel   (Fedora)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@
+	@sh setup.sh
 
 demo: $(READY)  ## build the embedded data set, train on it, evaluate, report; about 10 minutes
 	$(BIN)/ascnet build shapes --out $(SHARDS)
