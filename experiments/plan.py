@@ -117,10 +117,12 @@ class Plan:
     def identity(self, cell: Cell) -> dict[str, Any]:
         """All that decides a cell's figures, but for the code: it is made anew if this changes.
         `even_tempo`, `speeds` and `neighbour` are choices that plans had once; they stay, so that
-        cells that were computed before keep their identity; `normalise` came later."""
+        cells that were computed before keep their identity; `normalise` came later, and SCP's
+        target "neighbour" was called "place"."""
         settings = self.settings(cell)
         text = re.sub(r"(?m)^(neighbours = .*)$", r'\1\nneighbour = "appearance"', dump(settings))
         text = text.replace('normalise = "fixed"\n', "")
+        text = text.replace('speed_target = "neighbour"', 'speed_target = "place"')
         identity = {
             "kind": cell.variant.kind,
             "even_tempo": False,

@@ -259,7 +259,7 @@ def test_the_plans_ask_for_what_their_variants_say(name):
         assert objectives["ACP only"].speed_weight == 0
         assert objectives["ascnet"].speed_target == "direction"
     if name == "evidence":
-        assert objectives["one encoder, place"].speed_target == "place"
+        assert objectives["one encoder, place"].speed_target == "neighbour"
 
 
 def test_a_cell_that_was_computed_before_keeps_its_identity(monkeypatch):

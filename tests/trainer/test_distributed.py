@@ -39,7 +39,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.allclose(a, b, rtol=1e-7, atol=1e-10)
 
 
-@pytest.mark.parametrize("target", ["place", "direction"])
+@pytest.mark.parametrize("target", ["neighbour", "direction"])
 def test_two_ranks_give_the_gradients_of_one_with_the_joint_batch(
     target, settings, shards, tmp_path
 ):

@@ -82,9 +82,13 @@ def apply(settings: Any, table: dict[str, Any], source: str) -> Any:
 
 
 def _without_retired(table: dict[str, Any], source: str) -> None:
-    """Take a setting out that older runs wrote and that no longer exists."""
+    """Read what older runs wrote as it is called today."""
     objective = table.get("objective")
-    if isinstance(objective, dict) and objective.pop("neighbour", "appearance") != "appearance":
+    if not isinstance(objective, dict):
+        return
+    if objective.get("speed_target") == "place":
+        objective["speed_target"] = "neighbour"
+    if objective.pop("neighbour", "appearance") != "appearance":
         raise TrainerError(
             f"{source}: objective.neighbour is not 'appearance'. SCP's neighbours are the nearest "
             "in appearance; random ones are in experiments/ (random_neighbours.py), and a run that "

@@ -30,7 +30,7 @@ from trainer.config.validation import (
 
 SHORT_VIDEOS = ("loop", "repeat_last", "error")
 OPTIMISERS = ("sgd", "lars", "adamw")
-SPEED_TARGETS = ("place", "direction")
+SPEED_TARGETS = ("neighbour", "direction")
 NORMALISATIONS = ("fixed", "clip", "motion")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 _STRIDES = 64  # different ones
@@ -137,7 +137,7 @@ class Objective:
         bank: clips; RSPNet's queue
         neighbours: k nearest in appearance, of SCP and of the contrast. Top-1 is a reader's note
             on the paper, whose figure draws three.
-        speed_target: SCP's target: "place", the neighbour's embedding (paper), or
+        speed_target: SCP's target: "neighbour", its own embedding (paper), or
             "direction", from the mean of the k nearest at other speeds to that of the k nearest
             at the clip's own (ours).
         exclude_siblings: clips of the same source recording are no "other video"
@@ -154,7 +154,7 @@ class Objective:
     decorrelation: float = 0.0
     bank: int = 16384
     neighbours: int = 1
-    speed_target: str = "place"
+    speed_target: str = "neighbour"
     exclude_siblings: bool = True
     speed_warmup: float = 0.05
     collapse: float = 0.1

@@ -18,7 +18,7 @@ Three additions of ours, all off in the paper's objective:
 
 appearance_contrast  ACP's target minus a share of the mean of its nearest neighbours.
 speed_target         "direction": SCP's target is the difference between playback speeds. The
-                     neighbour's embedding ("place") encodes appearance as well as speed.
+                     neighbour's embedding encodes appearance as well as speed.
 decorrelation        a penalty on correlated channels. Positive-only objectives invite shortcuts:
                      the first cue that is learnt dominates the features.
 """
@@ -243,7 +243,7 @@ class ASCNet(nn.Module):
         the neighbours at the clips' own speed. T is k, or 1 for a direction."""
         slots, found = self._nearest(similarity, labels, "same")
         neighbours = SpeedNeighbours(found, self.bank.video[slots], self.bank.age(slots))
-        if self.objective.speed_target == "place":
+        if self.objective.speed_target == "neighbour":
             return self.bank.speed[slots], found, neighbours
         other_slots, other_found = self._nearest(similarity, labels, "other")
         speed = self.bank.speed

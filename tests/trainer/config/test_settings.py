@@ -142,7 +142,7 @@ def test_what_a_later_change_replaces_is_checked_too():
         ("augment.ratio=[-1,1]", "two numbers from 0.01 to 100"),
         ("augment.area=[0.5,0.2]", "the smaller first"),
         ("model.dim=0", "model.dim is 0"),
-        ("objective.speed_target=nowhere", "place or direction"),
+        ("objective.speed_target=nowhere", "neighbour or direction"),
         ("objective.speed_warmup=3", r"in \[0, 1\]"),
     ],
 )
@@ -181,3 +181,14 @@ def test_a_setting_that_older_runs_wrote_and_that_is_gone(tmp_path):
     path.write_text(path.read_text().replace('"appearance"', '"random"'))
     with pytest.raises(TrainerError, match=r"toml: objective\.neighbour is not 'appearance'"):
         recipe_file.load(path)
+
+
+def test_a_value_that_older_runs_called_otherwise(tmp_path):
+    path = tmp_path / "config.toml"
+    text = recipe_file.dump(Config())
+    path.write_text(text.replace('speed_target = "neighbour"', 'speed_target = "place"'))
+    assert '"place"' in path.read_text() and recipe_file.load(path) == Config()
+    with pytest.raises(TrainerError, match="'place'; allowed: neighbour or direction"):
+        TrainerError, match=r"speed_target is 'place'; allowed: neighbour or direction"
+    ):
+        recipe_file.override(Config(), ("objective.speed_target=place",))

@@ -252,14 +252,14 @@ def test_there_is_no_direction_without_another_speed():
     step(net, *data)
     losses = step(net, *data)
     assert float(losses.speed) == 0.0 and float(losses.with_neighbour) == 0.0
-    assert losses.seen.neighbours.found.all()  # there would be a place
+    assert losses.seen.neighbours.found.all()  # there would be a neighbour
     losses.total.backward()
 
 
-def test_a_direction_is_learnt_where_a_place_is_not():
+def test_a_direction_is_learnt_where_the_neighbour_s_embedding_is_not():
     """Videos of many looks, darker or brighter with time: that tells their two speeds."""
     found = {}
-    for target in ("place", "direction"):
+    for target in ("neighbour", "direction"):
         net = model(momentum=0.0, appearance_weight=0.0, speed_target=target, neighbours=16)
         optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
         generator = torch.Generator().manual_seed(1)
@@ -279,4 +279,4 @@ def test_a_direction_is_learnt_where_a_place_is_not():
         speed, fast = net.bank.speed, net.bank.stride == 2
         apart = speed[fast].mean(0) - speed[~fast].mean(0)
         found[target] = float(apart.norm() / speed.std(0).norm())
-    assert found["direction"] > 1.5 * found["place"], found
+    assert found["direction"] > 1.5 * found["neighbour"], found
