@@ -189,6 +189,4 @@ def test_a_value_that_older_runs_called_otherwise(tmp_path):
     path.write_text(text.replace('speed_target = "neighbour"', 'speed_target = "place"'))
     assert '"place"' in path.read_text() and recipe_file.load(path) == Config()
     with pytest.raises(TrainerError, match="'place'; allowed: neighbour or direction"):
-        TrainerError, match=r"speed_target is 'place'; allowed: neighbour or direction"
-    ):
         recipe_file.override(Config(), ("objective.speed_target=place",))
