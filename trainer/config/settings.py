@@ -1,8 +1,8 @@
 """Every setting of a training run, as frozen dataclasses; a recipe is a TOML file of this shape.
 
 A default is "ours" (our choice) unless its description names a source: the paper (Huang et al.,
-ICCV 2021), RSPNet (the same authors, AAAI 2021) or BYOL for video (Feichtenhofer et al., CVPR
-2021). Below the settings stands what each of them may be.
+ICCV 2021), RSPNet (AAAI 2021, three authors in common) or BYOL for video (Feichtenhofer et al.,
+CVPR 2021). Below the settings stands what each of them may be.
 """
 
 from dataclasses import dataclass, field
