@@ -1,1 +1,1 @@
-"""Shards to a 3D-CNN that knows appearance and speed. Imports `builder.shards` only."""
+"""Train a 3D-CNN that encodes appearance and playback speed, from shards (`builder.shards`)."""

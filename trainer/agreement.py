@@ -1,8 +1,8 @@
-"""What the ranks of one command tell each other: a choice of rank 0, an error of any of them.
+"""Exchange Python objects and errors between the ranks of one command.
 
-All of it waits as long as it takes, and ends at once where another process has ended. A rank that
-fails says so at the others' next call here, whichever that is, and it is raised there. Nobody
-listens but the processes that `together` joined.
+Calls have no timeout, but end at once if another process has ended. An error of one rank is raised
+on the others in their next call of this file, whichever it is. Only the processes that `together`
+joined take part.
 """
 
 import pickle
@@ -24,14 +24,14 @@ Value = TypeVar("Value")
 
 
 def all_say(words: Value) -> list[Value]:
-    """What every rank says, in their order. Raises the error of a rank that has failed instead: its
-    own on that one, the first of them on the others."""
+    """Gather an object from every rank, in rank order. If ranks have failed, raises instead: a
+    failed rank its own error, the others that of the first failed rank."""
     return _exchange(words, None)
 
 
 def on_first(work: Callable[[], Value]) -> Value:
-    """Let rank 0 do some work while the others wait: what comes of it comes back on all ranks, and
-    what it raises is raised on all. No call of this file may be in it."""
+    """Run `work` on rank 0 while the others wait. Its result is returned, or its exception raised,
+    on all ranks. `work` must not call functions of this file."""
     rank = this_rank()
     if rank.world == 1:
         return work()
@@ -45,7 +45,8 @@ def on_first(work: Callable[[], Value]) -> Value:
 
 
 def from_first(value: Value) -> Value:
-    """Rank 0's value, on all ranks: for what is large, such as weights. No error is told by it."""
+    """Broadcast rank 0's value to all ranks; for large values, such as weights. Passes on no
+    errors."""
     box = [value]
     if this_rank().world > 1:
         dist.broadcast_object_list(box, group=talking_group())
@@ -54,8 +55,8 @@ def from_first(value: Value) -> Value:
 
 @contextmanager
 def failing_together() -> Iterator[None]:
-    """What one rank raises in the body is raised on all of them, and they leave it together. (Not
-    for bodies in which ranks wait for each other in another way than by the calls of this file.)"""
+    """Raise an exception of one rank's body on all ranks, at its end. (Not for bodies in which
+    ranks wait for each other by other means than the functions of this file.)"""
     try:
         yield
     except LostRankError:
@@ -86,7 +87,7 @@ def _exchange(words: Value, error: Exception | None) -> list[Value]:
 
 
 def _to_send(error: Exception) -> Exception:
-    """The error itself, or its text where it cannot be sent."""
+    """The error itself, or a RuntimeError with its text if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -1,5 +1,5 @@
-"""The error that a user of the trainer can mend."""
+"""The exception for errors that a user of the trainer can fix."""
 
 
 class TrainerError(Exception):
-    """What was wrong, the value, what is allowed and the next step, in a sentence or two."""
+    """Its message says what was wrong, the value, what is allowed and the next step."""

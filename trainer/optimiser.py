@@ -10,8 +10,8 @@ from trainer.config.settings import Optim
 
 
 class Lars(torch.optim.Optimizer):
-    """SGD whose step is scaled, weight by weight, to a share `trust` of |weight| / |gradient|
-    (You, Gitman & Ginsburg 2017, section 4; BYOL for video trains with it, trust 0.001). Groups
+    """LARS: SGD whose step is scaled for each weight tensor by trust |weight| / |gradient| (You,
+    Gitman & Ginsburg 2017, section 4; BYOL for video uses it with trust 0.001). Parameter groups
     with `scaled` False (norms and biases) take plain SGD steps."""
 
     def __init__(
@@ -46,15 +46,15 @@ class Lars(torch.optim.Optimizer):
 
 
 def _share(weight: torch.Tensor, change: torch.Tensor, trust: float) -> torch.Tensor:
-    """trust |w| / |change|; 1 where one of them is nothing."""
+    """trust |w| / |change|; 1 if either norm is 0."""
     norms = weight.norm(), change.norm()
     usable = (norms[0] > 0) & (norms[1] > 0)
     return torch.where(usable, trust * norms[0] / norms[1].clamp(min=1e-30), 1.0)
 
 
 def make_optimiser(model: nn.Module, settings: Optim) -> torch.optim.Optimizer:
-    """For the model's weights that are trained. No weight decay on biases and norms, and no LARS
-    scaling. The learning rate is set before every step."""
+    """Make the optimiser of the model's trainable weights. Biases and norms get no weight decay and
+    no LARS scaling. The learning rate is 0 until it is set, before every step."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim > 1]},

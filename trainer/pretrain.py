@@ -1,4 +1,4 @@
-"""Pre-training: the loop."""
+"""The training loop of pre-training."""
 
 import random
 import time
@@ -38,7 +38,7 @@ from trainer.training_state import TrainingState
 
 
 def make_model(settings: Config) -> ASCNet:
-    """The model before training; the same weights for the same settings."""
+    """Build the model with random weights that depend on the settings alone."""
     random.seed(settings.seed)
     np.random.seed(settings.seed)
     torch.manual_seed(settings.seed)
@@ -54,11 +54,13 @@ def train(
     rank: Rank = ALONE,
     probing: Probing | None = None,
 ) -> dict[str, Any]:
-    """Train to the end, from the newest checkpoint if the run has one. The last line of the log
-    comes back (from rank 0; the others write nothing). `probing` changes nothing of the training,
-    it only adds figures to the log. A signal to end is obeyed after the step
-    that it comes in, when that is saved. Raises TrainerError if the loss is no number any more or
-    the embeddings collapse, and BuilderError if another process trains this run."""
+    """Train to the last step, starting from the run's newest checkpoint if it has one.
+
+    Returns the last line of the log on rank 0, and {} on the other ranks, which write nothing.
+    `probing` adds metrics to the log and does not affect training. A signal to stop takes effect
+    after the current step, once a checkpoint is saved. Raises TrainerError if the loss becomes NaN
+    or infinite or the embeddings collapse, and BuilderError if another process trains this run.
+    """
     with Stop(alone=rank.world == 1) as stop, backends(settings.device, device):
         if rank.number:
             return _loop(*_begin(run, settings, data, device, rank), progress, stop, probing)
@@ -70,7 +72,7 @@ def train(
 def _begin(
     run: Path, settings: Config, data: TrainingSet, device: torch.device, rank: Rank
 ) -> tuple[Stepper, int]:
-    """What takes the steps, and the step to go on with."""
+    """Restore or initialise the training state. Returns the stepper and the first step to take."""
     total = total_steps(settings.optim, len(data.videos))
     state = TrainingState(make_model(settings), settings, device)
     first = state.restore(run)
@@ -117,7 +119,7 @@ def _loop(
         if done < total:
             if done > saved:
                 _save(stepper, done, milestones)
-            wait_for_all()  # the first to end takes the others with it
+            wait_for_all()  # a rank that exits ends the others
             stop.end()
     finally:
         batches.close()
@@ -127,7 +129,7 @@ def _loop(
 
 
 def _numbers(stepper: Stepper, taken: Taken, step: int) -> dict[str, float | None]:
-    """All numbers of a step that are logged."""
+    """Compute the metrics of a step that go into the log."""
     clips_a_step = 2 * stepper.settings.optim.batch
     neighbours = taken.losses.seen.neighbours
     return {
@@ -145,7 +147,7 @@ def _save(stepper: Stepper, step: int, milestones: set[int]) -> None:
 
 
 class Waiting:
-    """Batches, with the time that was spent waiting for them."""
+    """An iterator over batches that counts clips and the time spent waiting for them."""
 
     def __init__(self, batches: Iterator[ClipBatch], world: int = 1) -> None:
         self._batches, self._world = batches, world
@@ -162,7 +164,7 @@ class Waiting:
         return batch
 
     def take_count(self) -> tuple[int, float]:
-        """Clips on all ranks, and seconds of waiting on this one, since the last call."""
+        """Clips of all ranks, and seconds this rank has waited, since the last call."""
         counted = self._clips * self._world, self._seconds
         self._clips, self._seconds = 0, 0.0
         return counted

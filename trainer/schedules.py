@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Length(Protocol):
-    """How long a training is, by its settings."""
+    """The settings that decide how long training lasts."""
 
     @property
     def batch(self) -> int: ...
@@ -17,13 +17,15 @@ class Length(Protocol):
 
 
 def total_steps(length: Length, videos: int) -> int:
-    """`steps`, or if that is 0 as many as `epochs` passes over the videos take."""
+    """Number of training steps: `steps`, or if that is 0, those of `epochs` passes over the
+    videos; at least 1."""
     return length.steps or max(1, round(length.epochs * videos / length.batch))
 
 
 def warmup_cosine(step: int, total: int, warmup: float) -> float:
-    """Factor on the learning rate: rises linearly to 1 over the share `warmup` of the steps, then
-    falls along half a cosine to 0 at `total`, and stays there (Loshchilov & Hutter 2017)."""
+    """Factor on the learning rate: rises linearly to 1 over the first `warmup` (a fraction) of the
+    steps, then falls along half a cosine to 0 at `total`, and stays 0 (Loshchilov & Hutter
+    2017)."""
     rising = warmup * total
     if step < rising:
         return (step + 1) / (rising + 1)
@@ -35,8 +37,8 @@ def warmup_cosine(step: int, total: int, warmup: float) -> float:
 def warmup_drops(
     step: int, total: int, warmup: float, drops: Sequence[float], factor: float
 ) -> float:
-    """Factor on the learning rate: rises as in `warmup_cosine`, then is 1, and is multiplied by
-    `factor` at each of `drops` (shares of the steps, rounded to a step)."""
+    """Factor on the learning rate: rises as in `warmup_cosine` to 1, and is multiplied by `factor`
+    at each of `drops` (fractions of the steps, rounded to a step)."""
     rising = warmup * total
     if step < rising:
         return (step + 1) / (rising + 1)
@@ -44,14 +46,14 @@ def warmup_drops(
 
 
 def target_momentum(step: int, total: int, start: float) -> float:
-    """Momentum of the target network: `start` at step 0, 1 at `total` and beyond, along half a
-    cosine: 1 - (1 - start)(cos(pi k / K) + 1) / 2 (BYOL; Feichtenhofer et al. 2021, appendix)."""
+    """Momentum of the target network: rises along half a cosine from `start` at step 0 to 1 at
+    `total`: 1 - (1 - start)(cos(pi k / K) + 1) / 2 (BYOL; Feichtenhofer et al. 2021, appendix)."""
     if step >= total:
         return 1.0
     return 1 - (1 - start) * (math.cos(math.pi * step / total) + 1) / 2
 
 
 def scaled_lr(lr: float, batch: int) -> float:
-    """Learning rate for a batch of `batch` videos, given the rate at 64 (linear scaling, Goyal et
-    al. 2017; RSPNet's base batch)."""
+    """Learning rate for a batch of `batch` videos, given the rate `lr` for 64 (linear scaling,
+    Goyal et al. 2017; 64 is RSPNet's base batch)."""
     return lr * batch / 64

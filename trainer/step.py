@@ -1,4 +1,4 @@
-"""One step of training: clips, losses, gradients, update."""
+"""One training step: clips, losses, gradients, update."""
 
 import math
 from collections.abc import Iterator
@@ -28,22 +28,25 @@ from trainer.training_state import TrainingState
 
 @dataclass(frozen=True)
 class Taken:
-    """What a step leaves to be logged: of its last part, where it is computed in several."""
+    """Results of a step for the log; with `optim.accumulate`, those of its last part.
+
+    Attributes:
+        joint: the target network's embeddings of the clips of all ranks
+        videos: int64, N: positions of this rank's videos in the training set
+    """
 
     losses: Losses
     joint: Embeddings
-    """By the target network, of the clips of all ranks."""
     videos: torch.Tensor
-    """int64 N: numbers of this rank's videos."""
 
 
 @dataclass(frozen=True)
 class Stepper:
-    """Takes steps of one run; all that is random in a step comes from (seed, step, rank).
+    """Takes the steps of a run. All randomness of a step derives from (seed, step, rank).
 
     Attributes:
-        network: the state's model, as it is called
-        total: steps of the run
+        network: the state's model, wrapped for execution (compiled, data-parallel)
+        total: number of steps in the run
     """
 
     run: Path
@@ -57,7 +60,7 @@ class Stepper:
 
     def take(self, step: int, batches: Iterator[ClipBatch]) -> Taken:
         """Update the state with the next `optim.accumulate` batches. Raises TrainerError if a loss
-        is no number."""
+        is NaN or infinite."""
         state, parts = self.state, self.settings.optim.accumulate
         torch.manual_seed(torch_seed(self.settings.seed, step, LAYERS, self.rank.number))
         state.optimiser.zero_grad(set_to_none=True)
@@ -79,11 +82,11 @@ class Stepper:
         return ClipLabels(*(send(x, self.device) for x in (batch.strides, batch.videos, groups)))
 
     def with_speed(self, step: int) -> bool:
-        """Whether SCP has started."""
+        """Whether SCP has started at this step (see `objective.speed_warmup`)."""
         return step >= self.settings.objective.speed_warmup * self.total
 
     def _augmented(self, batch: ClipBatch, number: int) -> torch.Tensor:
-        """This rank's clips of the joint batch with this number."""
+        """This rank's augmented clips of joint batch `number`: float32, 2B x 3 x T x H x W."""
         seed = torch_seed(self.settings.seed, number, AUGMENTATION)
         generator = torch.Generator().manual_seed(seed)
         joint = draw_numbers(2 * part_size(self.settings, self.rank.world), generator)
@@ -112,7 +115,8 @@ class Stepper:
         state.model.update_target(momentum)
 
     def _must_be_finite(self, loss: float, batch: ClipBatch, step: int) -> None:
-        """The loss is that of all ranks, so all of them come here together."""
+        """Raises TrainerError for a loss that is NaN or infinite, after saving the clips and the
+        weights. The loss is the mean over all ranks, so either all ranks raise or none does."""
         if math.isfinite(loss):
             return
         kept = self.run / f"failed-step-{step + 1:08d}-rank{self.rank.number}.pt"
@@ -123,7 +127,7 @@ class Stepper:
             write_state(kept, self.state.state_dict() | clips | {"step": step, "videos": names})
         except TrainerError:
             where = f"Its clips could not be kept: no room for {kept}."
-        wait_for_all()  # the first to end takes the others with it
+        wait_for_all()  # a rank that exits ends the others
         if step == 0:
             raise no_number_at_first(loss, where, self.settings.model.init)
         raise no_number(f"The loss is {loss}", step + 1, where)

@@ -1,7 +1,7 @@
-"""What a checkpoint holds: everything that decides the steps to come, but for the settings.
+"""The training state: what a checkpoint holds, everything that later steps depend on but settings.
 
-There is no state of random generators in it: all that is random in a step comes from
-(seed, step, rank), and so does the place in the data.
+It has no state of random generators and no position in the data: both derive from
+(seed, step, rank).
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ from trainer.weights.load import load_weights
 
 
 class TrainingState:
-    """Model (with target, heads and bank), optimiser, gradient scaler, and the collapse guard."""
+    """Model (with target network, heads and bank), optimiser, gradient scaler, collapse guard."""
 
     def __init__(self, model: ASCNet, settings: Config, device: torch.device) -> None:
         how = settings.device
@@ -46,16 +46,16 @@ class TrainingState:
         }
 
     def must_be_finite(self, step: int) -> None:
-        """Raises TrainerError, on all ranks, for weights that are no numbers on one of them: the
-        gradients of a step overflowed though its loss did not. A checkpoint of them would be of no
-        use."""
+        """Raises TrainerError on all ranks if weights of any of them are NaN or infinite. That
+        happens when gradients overflow and the loss does not; the checkpoint would be useless."""
         wrong = torch.tensor(float(bool(not_finite(self.model))), device=self._device)
         if sum_over_ranks(wrong) > 0:
             raise no_number("Weights are no numbers", step, "The checkpoints before it are whole.")
 
     def restore(self, run: Path) -> int:
-        """Load the newest whole checkpoint of a run; without any, start from `model.init` if that
-        is set. The step to go on with comes back."""
+        """Load the newest intact checkpoint of a run, or `model.init`, if set, in a run that has
+        none. Returns the step to continue with. Raises TrainerError for a checkpoint that does not
+        fit the settings."""
         if not checkpoint.list_checkpoints(run):
             self._start()
             return 0
@@ -79,7 +79,8 @@ class TrainingState:
 
 
 def _must_be_shaped(optimiser: torch.optim.Optimizer) -> None:
-    """Raises ValueError where what it keeps of a weight has another shape: torch does not look."""
+    """Raises ValueError if a state tensor has another shape than its weight; torch does not check
+    that."""
     for weight, kept in optimiser.state.items():
         for name, value in kept.items():
             if isinstance(value, torch.Tensor) and value.dim() and value.shape != weight.shape:

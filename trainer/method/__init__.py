@@ -1,1 +1,1 @@
-"""The objective, its networks and its memory bank, and what watches over them."""
+"""The objective, its networks and memory bank, and the metrics and guards that watch them."""

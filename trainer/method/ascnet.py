@@ -45,7 +45,7 @@ def distance(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def appearance_losses(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """L_a of 2B clips, each with the other clip of its video: 2B x dim both, to 2B."""
+    """L_a of each of 2B clips with the other clip of its video: 2B x dim both, to 2B."""
     first, second = target.chunk(2)
     return distance(prediction, torch.cat([second, first]))
 
@@ -53,8 +53,8 @@ def appearance_losses(prediction: torch.Tensor, target: torch.Tensor) -> torch.T
 def speed_losses(
     prediction: torch.Tensor, neighbours: torch.Tensor, found: torch.Tensor
 ) -> torch.Tensor:
-    """L_m of N clips, each with its k neighbours: N x dim and N x k x dim, to N x k. It is 0 where
-    no neighbour was `found` (bool, N x k)."""
+    """L_m of N clips with their k neighbours each: N x dim and N x k x dim, to N x k. Entries
+    without a neighbour (`found` is False; bool, N x k) are 0."""
     return distance(prediction[:, None], neighbours) * found
 
 
@@ -64,23 +64,23 @@ def speed_losses(
 def contrasted(
     target: torch.Tensor, neighbours: torch.Tensor, found: torch.Tensor, share: float
 ) -> torch.Tensor:
-    """`appearance_contrast`: ACP's targets (N x dim) minus a share of the mean of their neighbours
-    (N x k x dim) at any speed. What similar videos have in common then counts less."""
+    """`appearance_contrast`: ACP's targets (N x dim) minus `share` times the mean of their
+    neighbours (N x k x dim) at any speed, so that what similar videos share counts less."""
     return target - share * _mean_of(neighbours, found)
 
 
 def direction(
     same: torch.Tensor, same_found: torch.Tensor, other: torch.Tensor, other_found: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`speed_target = "direction"`: from the mean of the neighbours at other speeds to the mean of
-    those at the clip's own (N x k x dim both). N x 1 x dim, and bool N x 1: whether both exist.
-    Unlike the paper's, this target pushes a clip away from clips at other speeds."""
+    """`speed_target = "direction"`: the mean of the neighbours at the clip's own speed minus the
+    mean of those at other speeds (N x k x dim both). Returns N x 1 x dim, and bool N x 1: whether
+    both exist. Unlike the paper's, this target pushes a clip away from clips at other speeds."""
     both = same_found.any(1, keepdim=True) & other_found.any(1, keepdim=True)
     return (_mean_of(same, same_found) - _mean_of(other, other_found))[:, None], both
 
 
 def _mean_of(rows: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-    """Mean of those of the k rows that were found: float32 N x k x dim, bool N x k, to N x dim."""
+    """Mean over the rows that were found: float32 N x k x dim and bool N x k, to N x dim."""
     found = found[..., None]
     return (rows * found).sum(1) / found.sum(1).clamp(min=1)
 
@@ -89,8 +89,8 @@ def _mean_of(rows: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
 
 
 def mlp(inside: int, hidden: int, outside: int) -> nn.Sequential:
-    """Two layers with batch norm between (BYOL; without it accuracy falls by half, see
-    Feichtenhofer et al. 2021)."""
+    """Two linear layers with batch norm and ReLU between them, as in BYOL (without batch norm,
+    accuracy falls by half: Feichtenhofer et al. 2021)."""
     return nn.Sequential(
         nn.Linear(inside, hidden, bias=False),
         nn.BatchNorm1d(hidden),
@@ -109,15 +109,15 @@ class Encoder(nn.Module):
         self.speed = mlp(self.backbone.channels, model.hidden, model.dim)
 
     def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """float32 N x 3 x T x H x W to features N x channels, N x dim in appearance and N x dim in
-        speed."""
+        """Map clips (float32, N x 3 x T x H x W) to features (N x channels), appearance embeddings
+        (N x dim) and speed embeddings (N x dim)."""
         features = self.backbone(clips).mean(dim=(2, 3, 4))
         return features, self.appearance(features), self.speed(features)
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """N clips in both spaces: float32, N x dim each, L2-normalised."""
+    """Embeddings of N clips in both spaces: float32, N x dim each, L2-normalised."""
 
     appearance: torch.Tensor
     speed: torch.Tensor
@@ -125,43 +125,52 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class SpeedNeighbours:
-    """SCP's neighbours of N clips at their own speed, k of each; all N x k."""
+    """SCP's k nearest neighbours of N clips at their own speed; all N x k.
+
+    Attributes:
+        found: bool: whether there is such a neighbour; elsewhere `video` and `age` are undefined
+        video: int64: its position in the training set
+        age: int64: number of clips added to the bank after it
+    """
 
     found: torch.Tensor
-    """bool; where it is False, the other two mean nothing."""
     video: torch.Tensor
-    """int64."""
     age: torch.Tensor
-    """int64: clips that were added to the bank after it."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the networks made of this rank's N clips."""
+    """Features, embeddings and neighbours of this rank's N clips.
+
+    Attributes:
+        features: the backbone's pooled features, N x channels, with gradient
+        target: the target network's embeddings
+    """
 
     features: torch.Tensor
-    """N x channels, with gradient."""
     target: Embeddings
-    """By the target network."""
     neighbours: SpeedNeighbours
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of a batch. The mean of `total` over the ranks is the loss of the joint batch; all
-    that follows it, but for `seen`, is of the joint batch and without gradient."""
+    """The losses of a batch. All but `total` and `seen` are of the joint batch, without gradient.
+
+    Attributes:
+        total: this rank's loss to differentiate; its mean over the ranks is the joint batch's loss
+        appearance: L_a, 0 to 4
+        speed: L_m, 0 to 4; 0 as long as no clip has a target
+        correlation: mean squared correlation of the features' channels, 0 to 1; None if the loss
+            does not include it
+        with_neighbour: share of the clips that have a target in SCP
+    """
 
     total: torch.Tensor
     loss: torch.Tensor
     appearance: torch.Tensor
-    """L_a, 0 to 4."""
     speed: torch.Tensor
-    """L_m, 0 to 4; 0 as long as no clip has a target."""
     correlation: torch.Tensor | None
-    """Mean squared correlation of the features' channels, 0 to 1; None if it is no part of the
-    loss."""
     with_neighbour: torch.Tensor
-    """Share of the clips that have a target in SCP."""
     seen: Seen
 
 
@@ -180,14 +189,14 @@ class ASCNet(nn.Module):
         self.bank = MemoryBank(objective.bank, model.dim)
 
     def forward(self, clips: torch.Tensor, labels: ClipLabels, with_speed: bool = True) -> Losses:
-        """The losses of float32 2B x 3 x T x H x W clips: the first clips of B videos, then the
-        second ones. `with_speed`: False leaves SCP out (warm-up). Nothing changes but the running
-        statistics of batch norm; `remember` and `update_target` come after the backward pass."""
+        """Compute the losses of clips (float32, 2B x 3 x T x H x W): the first clips of B videos,
+        then their second clips. `with_speed=False` leaves SCP out (warm-up). Changes only batch
+        norm's running statistics; call `remember` and `update_target` after the backward pass."""
         features, appearance, speed = self.encoder(clips)
         target = self._target(clips, appearance, speed)
         predicted_appearance = self.predict_appearance(appearance)
         predicted_speed = self.predict_speed(speed)
-        with torch.autocast(clips.device.type, enabled=False):  # distances want all their digits
+        with torch.autocast(clips.device.type, enabled=False):  # distances need full precision
             similarity = self.bank.similarity(target.appearance)
             acp = appearance_losses(
                 predicted_appearance.float(),
@@ -199,8 +208,8 @@ class ASCNet(nn.Module):
 
     @torch.no_grad()
     def remember(self, embeddings: Embeddings, labels: ClipLabels) -> Embeddings:
-        """Add this batch to the memory bank: the target network's embeddings of this rank's clips.
-        Those of the joint batch come back."""
+        """Add a batch to the memory bank, given the target network's embeddings of this rank's
+        clips. Returns the embeddings of the joint batch."""
         joint = Embeddings(gather_pairs(embeddings.appearance), gather_pairs(embeddings.speed))
         rows = gather_pairs(torch.stack([labels.stride, labels.video, labels.group], 1))
         self.bank.append(joint.appearance, joint.speed, ClipLabels(*rows.unbind(1)))
@@ -208,7 +217,8 @@ class ASCNet(nn.Module):
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
-        """target = momentum * target + (1 - momentum) * encoder, batch-norm statistics copied."""
+        """target = momentum * target + (1 - momentum) * encoder; batch norm's running statistics
+        are copied."""
         if self.target is None:
             return
         averages: list[torch.Tensor] = list(self.target.parameters())
@@ -228,7 +238,7 @@ class ASCNet(nn.Module):
     def _appearance_target(
         self, target: torch.Tensor, similarity: torch.Tensor, labels: ClipLabels
     ) -> torch.Tensor:
-        """What ACP asks of the other clip of each clip's video: float32 N x dim."""
+        """ACP's target that each clip gives to the other clip of its video: float32, N x dim."""
         if not self.objective.appearance_contrast:
             return target
         slots, found = self._nearest(similarity, labels, "any")
@@ -239,7 +249,7 @@ class ASCNet(nn.Module):
     def _speed_target(
         self, similarity: torch.Tensor, labels: ClipLabels
     ) -> tuple[torch.Tensor, torch.Tensor, SpeedNeighbours]:
-        """What SCP asks of N clips: float32 N x T x dim; whether there is a target, bool N x T; and
+        """SCP's T targets of N clips (float32, N x T x dim), whether each exists (bool, N x T), and
         the neighbours at the clips' own speed. T is k, or 1 for a direction."""
         slots, found = self._nearest(similarity, labels, "same")
         neighbours = SpeedNeighbours(found, self.bank.video[slots], self.bank.age(slots))
@@ -264,8 +274,8 @@ class ASCNet(nn.Module):
         with_speed: bool,
         seen: Seen,
     ) -> Losses:
-        """lambda_a L_a + lambda_m L_m, and the penalty. Ranks find unequal numbers of neighbours,
-        so L_m is a mean over those of the joint batch, not over the rank's."""
+        """lambda_a L_a + lambda_m L_m, plus the decorrelation penalty. Ranks find different numbers
+        of neighbours, so L_m is averaged over those of the joint batch, not over the rank's."""
         settings = self.objective
         counts = torch.stack([acp.sum(), scp.sum(), found.sum(), found.any(1).sum()]).detach()
         joint_acp, joint_scp, joint_found, joint_any = sum_over_ranks(counts).unbind()
@@ -277,8 +287,8 @@ class ASCNet(nn.Module):
         if settings.decorrelation:
             of_joint = correlation(gather_pairs(seen.features))
             correlated = of_joint.detach()
-            # Every rank has the same value but the gradient of its own clips only, and gradients
-            # are averaged over the ranks.
+            # All ranks have the same value, but each the gradient of its own clips only, and
+            # gradients are averaged over the ranks.
             total = total + settings.decorrelation * (
                 world() * of_joint - (world() - 1) * correlated
             )

@@ -1,4 +1,4 @@
-"""What stops a run that would only burn time: a loss that is no number, a collapse."""
+"""Guards that stop a failed run: NaN or infinite losses and weights, and collapse."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,15 @@ from trainer.method.monitor import healthy_std
 
 
 class EarlyNumber:
-    """A number of a step that is read while the device computes on: reading waits for what came
-    before `EarlyNumber(...)` only, not for what was asked of the device since."""
+    """A scalar that is copied to the host asynchronously: `read` waits for the GPU work queued
+    before `EarlyNumber(...)`, not for the work queued since."""
 
     def __init__(self, value: torch.Tensor) -> None:
         self._value, self._event = value.detach(), None
         if value.is_cuda:
             self._value = torch.empty((), dtype=value.dtype, pin_memory=True)
             self._value.copy_(value.detach(), non_blocking=True)
-            self._event = torch.cuda.Event(blocking=True)  # waiting leaves the core to decoding
+            self._event = torch.cuda.Event(blocking=True)  # waits without occupying a CPU core
             self._event.record()
 
     def read(self) -> float:
@@ -30,7 +30,7 @@ class EarlyNumber:
 
 
 def not_finite(module: nn.Module) -> list[str]:
-    """Names of the weights and buffers that are not all finite numbers."""
+    """Names of the weights and buffers that contain NaN or infinity."""
     return [
         name
         for name, values in module.state_dict().items()
@@ -39,8 +39,8 @@ def not_finite(module: nn.Module) -> list[str]:
 
 
 def must_be_finite(backbone: nn.Module, path: Path) -> None:
-    """Raises TrainerError if the weights that a backbone got from a file are not all numbers: no
-    training can begin with them."""
+    """Raises TrainerError if the weights that a backbone loaded from `path` contain NaN or
+    infinity: training cannot start from them."""
     if wrong := not_finite(backbone):
         values = backbone.state_dict()[wrong[0]]
         count = int((~values.isfinite()).sum())
@@ -52,7 +52,8 @@ def must_be_finite(backbone: nn.Module, path: Path) -> None:
 
 
 def no_number(what: str, step: int, kept: str) -> TrainerError:
-    """What to say of a run whose loss or weights are no numbers; `kept`: where to look."""
+    """The error for a run whose loss or weights became NaN or infinite. `kept` says what was saved
+    of it, and where."""
     return TrainerError(
         f"{what} at step {step}. {kept} Lower the learning rate (--set optim.lr=...), raise the "
         "warm-up (--set optim.warmup=0.1) or limit the gradient (--set optim.clip=1) and start a "
@@ -61,8 +62,8 @@ def no_number(what: str, step: int, kept: str) -> TrainerError:
 
 
 def no_number_at_first(loss: float, kept: str, init: str) -> TrainerError:
-    """What to say of a loss that is no number before anything was learnt; `init`: the file of
-    weights that the run began with, if any."""
+    """The error for a loss that is NaN or infinite in the first step. `init` is the file of weights
+    that the run started from, or ""."""
     weights = f", at the weights that the run began with ({init})" if init else ""
     return TrainerError(
         f"The loss is {loss} at step 1, before any weight was changed, so the learning rate is not "
@@ -73,18 +74,18 @@ def no_number_at_first(loss: float, kept: str, init: str) -> TrainerError:
 
 @dataclass
 class CollapseGuard:
-    """Counts how long a head's embeddings have been nearly one point. Part of the checkpoint.
+    """Tracks how long the embeddings of each head have been collapsed. Part of the checkpoint.
 
     Attributes:
-        since: head: the first step of those in a row with too small a std
+        since: for each collapsed head, the step since which its std has been too small
     """
 
     settings: Config
     since: dict[str, int]
 
     def look(self, step: int, stds: dict[str, float]) -> None:
-        """`stds`: of the heads that are trained, after step `step`. Raises TrainerError when one
-        has been below the bound for as many steps as the settings allow."""
+        """Check the std of each trained head after step `step`. Raises TrainerError when one has
+        been below the bound for `objective.collapse_steps` steps."""
         limit = self.settings.objective.collapse_steps
         healthy = healthy_std(self.settings.model.dim)
         bound = self.settings.objective.collapse * healthy

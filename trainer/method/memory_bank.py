@@ -1,4 +1,4 @@
-"""The memory bank: embeddings of recent clips, among which SCP finds "another video"."""
+"""The memory bank: embeddings of recent clips, in which SCP finds its "other video"."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,29 +6,33 @@ from typing import Literal
 import torch
 from torch import nn
 
-Speed = Literal["same", "other", "any"]  # of a clip's neighbours, beside its own
+Speed = Literal["same", "other", "any"]  # speed of a clip's neighbours relative to its own
 
 
 @dataclass(frozen=True)
 class ClipLabels:
-    """What is known of N clips without any label of a person: int64, N each."""
+    """Labels of N clips that need no human annotation: int64, N each.
+
+    Attributes:
+        stride: frame stride, that is, playback speed; 1 or more
+        group: the source recording; with `exclude_siblings`, clips of one group are never
+            neighbours
+    """
 
     stride: torch.Tensor
-    """Frame stride, which is the playback speed; 1 or more."""
     video: torch.Tensor
     group: torch.Tensor
-    """The source recording. Videos of one group are no "other video" to each other."""
 
 
 class MemoryBank(nn.Module):
-    """A ring of the latest `size` clips. Its content is part of the checkpoint."""
+    """A ring buffer of the latest `size` clips. Its contents are part of the checkpoint."""
 
     appearance: torch.Tensor  # float32, size x dim, L2-normalised
     speed: torch.Tensor  # float32, size x dim, L2-normalised
     stride: torch.Tensor  # int64, size; 0: empty
     video: torch.Tensor  # int64, size
     group: torch.Tensor  # int64, size
-    head: torch.Tensor  # int64, scalar: where the next clip goes
+    head: torch.Tensor  # int64, scalar: the slot that the next clip takes
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
@@ -40,7 +44,7 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def append(self, appearance: torch.Tensor, speed: torch.Tensor, labels: ClipLabels) -> None:
-        """Add N clips; the oldest are overwritten. If N exceeds `size`, the last `size` stay."""
+        """Add N clips, overwriting the oldest. If N exceeds `size`, the last `size` are kept."""
         size = len(self.stride)
         count = min(len(labels.stride), size)
         slots = (self.head + torch.arange(count, device=self.head.device)) % size
@@ -56,7 +60,7 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def similarity(self, appearance: torch.Tensor) -> torch.Tensor:
-        """Cosine of each of N clips with every entry, by appearance: float32, N x size."""
+        """Cosine similarity in appearance of N clips with every entry: float32, N x size."""
         return appearance @ self.appearance.mT
 
     @torch.no_grad()
@@ -68,11 +72,11 @@ class MemoryBank(nn.Module):
         speed: Speed,
         exclude_siblings: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The k entries of highest `similarity` (float32, N x size) for each of N clips: of another
-        video, of another group too if siblings are excluded, and of the clip's own stride
-        ("same"), of any "other", or of "any". Empty slots never count.
+        """Find the k entries of highest `similarity` (float32, N x size) for each of N clips, among
+        those of another video, of another group if siblings are excluded, and of the clip's own
+        stride ("same"), another stride ("other") or "any" stride. Empty slots are never returned.
 
-        Returns slots, int64 N x k, and bool N x k: whether there is such an entry at all.
+        Returns their slots (int64, N x k), and whether each exists (bool, N x k).
         """
         allowed = (self.stride > 0) & (self.video != labels.video[:, None])
         if speed != "any":
@@ -84,11 +88,12 @@ class MemoryBank(nn.Module):
         return slots, best > -torch.inf
 
     def age(self, slots: torch.Tensor) -> torch.Tensor:
-        """How many clips were added after each of these entries: int64, same shape."""
+        """Number of clips added after each of these entries: int64, same shape."""
         return (self.head - 1 - slots) % len(self.stride)
 
     def latest(self, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Appearance, speed and stride of the last `count` clips, or of all if there are fewer."""
+        """Appearance and speed embeddings and strides of the latest `count` clips, newest first; of
+        all clips if there are fewer."""
         size = len(self.stride)
         slots = (self.head - 1 - torch.arange(min(count, size), device=self.head.device)) % size
         slots = slots[self.stride[slots] > 0]

@@ -1,5 +1,5 @@
-"""Numbers that say whether training is healthy. Class labels are looked at here, and nowhere in
-training."""
+"""Metrics that show whether training is healthy. Class labels are used here, and nowhere in the
+losses."""
 
 import math
 from dataclasses import replace
@@ -14,26 +14,27 @@ from trainer.method.ascnet import Embeddings, Losses, SpeedNeighbours
 from trainer.method.decorrelation import correlation
 from trainer.method.memory_bank import MemoryBank
 
-_LATEST = 1024  # clips in the bank that are looked at
+_LATEST = 1024  # clips of the bank that the metrics use
 
 
 def embedding_std(embeddings: torch.Tensor) -> float:
-    """Standard deviation of L2-normalised embeddings (N x dim) over the batch, mean over the
-    dimensions. 0: all clips are mapped to one point, the encoder has collapsed. 1 / sqrt(dim):
-    they are spread evenly over the sphere (Chen & He 2021, section 4.1)."""
+    """Standard deviation of L2-normalised embeddings (N x dim) over the batch, averaged over the
+    dimensions. 0 means that all clips are mapped to one point (collapse); 1 / sqrt(dim), that they
+    are spread uniformly over the sphere (Chen & He 2021, section 4.1)."""
     return float(embeddings.std(dim=0, correction=0).mean()) if len(embeddings) > 1 else 0.0
 
 
 def healthy_std(dim: int) -> float:
-    """What `embedding_std` is for embeddings spread evenly over the sphere."""
+    """The `embedding_std` of embeddings spread uniformly over the sphere."""
     return 1 / math.sqrt(dim)
 
 
 def effective_rank(embeddings: torch.Tensor) -> float:
-    """In how many directions embeddings (N x dim, their mean taken away) differ: e to the entropy
-    of their singular values' shares (Roy & Vetterli 2007). From 1 (a line) to dim; 0 for a point.
-    Embeddings that fill few dimensions have collapsed in part, whatever their std; but where SCP
-    asks for a direction, as many as there are speeds less one are all that is asked for."""
+    """Effective rank of centred embeddings (N x dim): exp of the entropy of their normalised
+    singular values (Roy & Vetterli 2007). From 1 (a line) to dim; 0 for a single point.
+    Embeddings of low rank have partly collapsed, whatever their std; but with
+    `speed_target = "direction"`, SCP needs no more dimensions than the number of speeds minus one.
+    """
     if len(embeddings) < 2:
         return 0.0
     centred = embeddings.double() - embeddings.double().mean(0)
@@ -46,13 +47,13 @@ def effective_rank(embeddings: torch.Tensor) -> float:
 
 @lru_cache(maxsize=64)
 def healthy_rank(count: int, dim: int) -> float:
-    """What `effective_rank` is for `count` embeddings spread evenly over the sphere."""
+    """The `effective_rank` of `count` embeddings spread uniformly over the sphere."""
     generator = torch.Generator().manual_seed(0)
     return effective_rank(torch.randn(count, dim, generator=generator))
 
 
 def embedding_stds(joint: Embeddings, settings: Objective, with_speed: bool) -> dict[str, float]:
-    """`embedding_std` of the heads that are trained in this step."""
+    """The `embedding_std` of each head that this step trains, by its name."""
     stds = {}
     if settings.appearance_weight:
         stds["appearance"] = embedding_std(joint.appearance)
@@ -63,15 +64,15 @@ def embedding_stds(joint: Embeddings, settings: Objective, with_speed: bool) -> 
 
 @torch.no_grad()
 def with_correlation(losses: Losses) -> Losses:
-    """The same with the correlation of the joint batch's channels, which is computed in training
-    only where it is penalised. All ranks call this together."""
+    """The losses with the channel correlation of the joint batch, which training itself computes
+    only where it is penalised. All ranks must call this together."""
     if losses.correlation is not None:
         return losses
     return replace(losses, correlation=correlation(gather_pairs(losses.seen.features)))
 
 
 def loss_numbers(losses: Losses, joint: Embeddings) -> dict[str, float | None]:
-    """What is logged of the losses and of the joint batch's embeddings."""
+    """Metrics of the losses and of the joint batch's embeddings, by their names in the log."""
     return {
         "loss": float(losses.loss),
         "loss_appearance": float(losses.appearance),
@@ -85,9 +86,9 @@ def loss_numbers(losses: Losses, joint: Embeddings) -> dict[str, float | None]:
 
 
 def told_by_speed(embeddings: torch.Tensor, stride: torch.Tensor) -> float | None:
-    """Share of the variance of embeddings (N x dim) that is explained by the clips' strides (int64,
-    N), 0 to 1: 1 - (variance within a stride) / (variance), the correlation ratio. Near 0, speed is
-    not encoded, whatever the loss says. None if all are one point."""
+    """Share of the variance of embeddings (N x dim) explained by the clips' strides (int64, N), 0
+    to 1: 1 - (variance within strides) / (variance), the correlation ratio. Near 0, speed is not
+    encoded, whatever the loss says. None if all embeddings are equal."""
     rows = embeddings.double() - embeddings.double().mean(0)
     total = float(rows.square().sum())
     if total < 1e-9:
@@ -98,8 +99,8 @@ def told_by_speed(embeddings: torch.Tensor, stride: torch.Tensor) -> float | Non
 
 
 def bank_numbers(bank: MemoryBank) -> dict[str, float | None]:
-    """Effective rank of both heads over the latest clips, and what it should be about; and whether
-    the speed space tells speeds."""
+    """Effective rank of both spaces over the latest clips, the rank of uniform embeddings for
+    comparison, and the share of the speed space explained by speed."""
     appearance, speed, stride = (rows.cpu() for rows in bank.latest(_LATEST))
     return {
         "rank_appearance": effective_rank(appearance),
@@ -112,9 +113,9 @@ def bank_numbers(bank: MemoryBank) -> dict[str, float | None]:
 def neighbour_numbers(
     neighbours: SpeedNeighbours, videos: torch.Tensor, data: TrainingSet, clips_a_step: int
 ) -> dict[str, float | None]:
-    """What SCP took for "the other video" of each clip (`videos`: int64, N), as shares of what it
-    found: of the same source group, of the same class (of those whose class is known), and how
-    many steps they were in the bank. None where nothing was found or no class is known."""
+    """Describe SCP's neighbours of the clips of `videos` (int64, N): the share from the clip's own
+    source group, the share of its class (among pairs of known class), and their mean age in the
+    bank, in steps. None where there is no neighbour or no known class."""
     found = neighbours.found.cpu()
     other, clip = neighbours.video.cpu()[found], videos[:, None].expand_as(found)[found]
     pairs = list(zip(other.tolist(), clip.tolist(), strict=True))
