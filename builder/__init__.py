@@ -1,1 +1,1 @@
-"""Videos to frame-JPEG WebDataset shards. Imports no other room."""
+"""Build WebDataset shards of JPEG frames from videos. Imports none of the other packages."""

@@ -1,13 +1,14 @@
-"""Files that appear whole or not at all, and one writer at a time in a folder.
+"""Atomic writes of files, and a lock that admits one writer to a folder.
 
-A folder may be another's: what lies there may be links to whatever its reader may write. So nothing
-is written through a link. A new file has a name that nobody can know before, and is made by who
-writes it; a finished one takes its name by a rename, which replaces a link and does not follow it;
-and what has to have the same name every time is looked at (`open_own`). Folders that are links are
-followed: people put them on other disks.
+A folder may belong to somebody else, who could have put links there to files that only we may
+write. So nothing is written through a link: a new file gets an unpredictable name and is created
+exclusively; a finished file gets its name by a rename, which replaces a link and does not follow
+it; and files with a fixed name are checked when they are opened (`open_own`). Folders that are
+links are followed: people put them on other disks.
 
-Some file systems (exFAT, FAT, SMB, some FUSE) have no locks, no hard links, or cannot flush a
-folder. What of this can be had without is had; where a protection is lost, stderr says so.
+Some file systems (exFAT, FAT, SMB, some FUSE) have no locks, no hard links, or cannot sync a
+folder. Everything that works without these is still done; where a protection is lost, stderr says
+so.
 """
 
 import errno
@@ -26,9 +27,9 @@ from builder.errors import BuilderError
 
 _PARTIAL = re.compile(r".+\.[0-9a-f]{12}\.partial", re.DOTALL)
 FileContent = str | bytes | memoryview
-LOCK_FILE = ".lock"  # stays: taking it away would let two processes hold locks on two files
+LOCK_FILE = ".lock"  # never deleted: two processes could then hold locks on two files
 
-# What a system call says that the file system does not have. (ENOTSUP is EOPNOTSUPP on Linux.)
+# Errors of operations that the file system does not support. (ENOTSUP is EOPNOTSUPP on Linux.)
 _NOT_HERE = frozenset(
     {
         errno.EINVAL,
@@ -43,31 +44,31 @@ _NOT_HERE = frozenset(
 
 
 def is_not_here(error: OSError) -> bool:
-    """Whether an operation failed because the file system does not have it."""
+    """Whether an operation failed because the file system does not support it."""
     return error.errno in _NOT_HERE
 
 
 def partial_of(path: Path) -> Path:
-    """A temporary name that nobody else, here or on another machine, uses."""
+    """A random temporary name beside `path`, unique across processes and machines."""
     return path.with_name(f"{path.name}.{secrets.token_hex(6)}.partial")
 
 
 def partials_in(folder: Path) -> list[Path]:
-    """What writers that were killed left in a folder, by its name."""
+    """Partial files in a folder, recognised by their names: leftovers of killed writers."""
     return [path for path in folder.glob("*.partial") if _PARTIAL.fullmatch(path.name)]
 
 
 def open_new(path: Path, buffering: int = -1) -> BinaryIO:
-    """A file that is not there yet, to write to. Raises FileExistsError if there is one, or a
-    link, wherever it leads."""
+    """Create a file and open it for writing. Raises FileExistsError if the name is taken, even by
+    a dangling link."""
     return path.open("xb", buffering)
 
 
 def open_own(path: Path, flags: int, mode: int = 0o666, *, may_have_names: bool = False) -> int:
-    """A descriptor of a file that has the same name every time, made if `flags` say so. Raises
-    BuilderError if something else has that name: a link, a device, or (unless it
-    `may_have_names`, as where nothing is written) a file that has a second name, in another
-    folder: what is written to one is written to both. `flags` must not truncate."""
+    """Open a file whose name is fixed, with the flags of `os.open`, which must not truncate, and
+    return its descriptor. Raises BuilderError if the name belongs to a link, a folder, a pipe, a
+    device or a file with a second hard link, as writing to it would change a file elsewhere.
+    `may_have_names` permits hard links, for files that nothing is written to."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     except OSError as error:
@@ -83,7 +84,7 @@ def open_own(path: Path, flags: int, mode: int = 0o666, *, may_have_names: bool 
 
 
 def must_be_own(path: Path) -> None:
-    """What `open_own` says, for a file that others open."""
+    """Raise what `open_own` would, for a file that another library opens."""
     _must_be_own(path, path.lstat(), may_have_names=False)
 
 
@@ -107,13 +108,13 @@ def _must_be_own(path: Path, status: os.stat_result, may_have_names: bool) -> No
 
 
 def write_atomically(path: Path, content: FileContent) -> None:
-    """The file appears with all of `content`, or not at all."""
+    """Write a file such that it appears with all of `content`, or not at all."""
     partial = write_partial(path, content)
     give_name(partial, path)
 
 
 def write_partial(path: Path, content: FileContent) -> Path:
-    """Write all of `content` under a temporary name beside `path`, which is returned."""
+    """Write and sync `content` under a temporary name beside `path`; return that name."""
     partial = partial_of(path)
     try:
         with open_new(partial) as file:
@@ -127,7 +128,7 @@ def write_partial(path: Path, content: FileContent) -> Path:
 
 
 def give_name(partial: Path, path: Path) -> None:
-    """Rename, and see to it that the name, too, is on the disk."""
+    """Rename a partial file, and sync the folder so that the new name is on the disk, too."""
     partial.rename(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -146,11 +147,11 @@ def _sync(descriptor: int) -> None:
 
 @contextmanager
 def only_writer(folder: Path, *, one_of_many: bool = False) -> Iterator[None]:
-    """Hold a lock on a folder; the system lifts it when the process ends, however it ends. Several
-    writers that are each `one_of_many` may hold it together. Raises BuilderError if another process
-    (or another part of this one) holds it. Where the file system has no locks, nothing is held, and
-    a line on stderr says so."""
-    # A file, for network file systems pass the locks of files on, but not those of folders.
+    """Hold an exclusive lock on a folder, or with `one_of_many` a shared one. The system releases
+    it when the process ends, however it ends. Raises BuilderError if another process (or another
+    part of this one) holds a lock that excludes it. Where the file system has no locks, nothing is
+    locked, and a line on stderr says so."""
+    # A lock on a file: network file systems forward locks of files, but not those of folders.
     lock = open_own(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644, may_have_names=True)
     try:
         fcntl.flock(lock, (fcntl.LOCK_SH if one_of_many else fcntl.LOCK_EX) | fcntl.LOCK_NB)

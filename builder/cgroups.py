@@ -1,4 +1,4 @@
-"""What the control groups (containers) that this process is in allow it."""
+"""CPU and memory limits of the control groups (containers) of this process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +7,9 @@ _CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def cpu_limit(root: Path = _CGROUPS, membership: Path = _OWN) -> float | None:
-    """How many cores' worth of time the control groups of this process allow, by the files below
-    `root` (/sys/fs/cgroup) and by `membership` (/proc/self/cgroup); None if they do not limit
-    it."""
+    """CPU limit of this process's control groups, in cores; None if there is none. It is read from
+    the files below `root` (/sys/fs/cgroup), for the groups that `membership` (/proc/self/cgroup)
+    lists."""
     limits = []
     for folder in _groups(root, membership, "cpu"):
         quota, period = (*_words(folder / "cpu.max"), "", "")[:2]
@@ -22,7 +22,7 @@ def cpu_limit(root: Path = _CGROUPS, membership: Path = _OWN) -> float | None:
 
 
 def memory_limit(root: Path = _CGROUPS, membership: Path = _OWN) -> int | None:
-    """Bytes that the control groups of this process allow, as `cpu_limit`."""
+    """Memory limit of this process's control groups, in bytes; arguments as in `cpu_limit`."""
     words = (
         word
         for folder in _groups(root, membership, "memory")
@@ -33,8 +33,8 @@ def memory_limit(root: Path = _CGROUPS, membership: Path = _OWN) -> int | None:
 
 
 def _groups(root: Path, membership: Path, controller: str) -> Iterator[Path]:
-    """Folders of this process's control group and of those around it, both versions. In a container
-    the group's own path may not be there, and the root stands for it."""
+    """Folders of this process's control group and its ancestors, for cgroup v1 and v2. In a
+    container the group's own path may be missing; the root then has its limits."""
     for line in membership.read_text().splitlines() if membership.is_file() else ():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

@@ -1,4 +1,4 @@
-"""Commands that are printed to be pasted: a name in them is never more than a name."""
+"""Quote commands that are printed for pasting, so that no file name is taken for code."""
 
 import os
 import shlex
@@ -6,8 +6,8 @@ from pathlib import Path
 
 
 def quoted(word: object) -> str:
-    """`word` as one word of a shell; with `$'...'` (bash, zsh, ksh) where it holds what no terminal
-    shows, so that it reaches the program byte for byte. A path is never taken for an option."""
+    """Quote `word` for a shell. Text with unprintable characters becomes `$'...'` (bash, zsh, ksh),
+    so that it reaches the program byte for byte. A path is never taken for an option."""
     text = str(word)
     if isinstance(word, Path) and text.startswith("-"):
         text = f"./{text}"
@@ -17,12 +17,12 @@ def quoted(word: object) -> str:
 
 
 def command_line(*words: object) -> str:
-    """A command line that can be pasted."""
+    """Join words to a command line that can be pasted into a shell."""
     return " ".join(map(quoted, words))
 
 
 def in_python(name: object) -> str:
-    """`name` as a text in a line of Python that can be pasted."""
+    """`name` as a string literal for a line of Python that can be pasted."""
     text = repr(str(name))
     return f'"{text[1:-1]}"' if '"' not in text and "\\'" not in text else text
 

@@ -7,8 +7,8 @@ from builder.cgroups import cpu_limit
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: those that it may run on, and no more than the time that
-    its control groups (containers) allow it, rounded up."""
+    """Number of cores that this process may use: those of its CPU affinity, but no more than its
+    control groups (containers) allow, rounded up."""
     cores = len(os.sched_getaffinity(0))
     limit = cpu_limit()
     return cores if limit is None else max(1, min(cores, math.ceil(limit)))

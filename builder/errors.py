@@ -1,10 +1,10 @@
-"""The error that a user of the builder can mend."""
+"""Errors that a user can correct."""
 
 
 class BuilderError(Exception):
-    """What was wrong, the value, what is allowed and the next step, in a sentence or two."""
+    """Says what was wrong, with the value, what is allowed, and the next step."""
 
 
 class DecoderKilledError(BuilderError):
-    """A decoder was stopped from outside, for example for want of memory. Says nothing of the
-    video; trying again, elsewhere perhaps, may do."""
+    """A decoder was killed from outside, for example for lack of memory. The video itself may be
+    fine: trying again, perhaps on another machine, may work."""

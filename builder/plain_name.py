@@ -1,10 +1,10 @@
-"""Names that files give, where they become part of a path."""
+"""Check names read from a file before they become part of a path."""
 
-_LONGEST = 255  # bytes, of a file's name
+_LONGEST = 255  # bytes of a file name
 
 
 def is_plain_name(name: object) -> bool:
-    """Whether a name is one part of a path and nothing else: no folder, no control character."""
+    """Whether a name is a single path component: printable, without a slash, not "." or ".."."""
     return (
         isinstance(name, str)
         and name.isprintable()

@@ -1,6 +1,6 @@
-"""Names as they are shown: nothing in them moves a cursor or ends a line."""
+"""Names for a terminal: nothing in them moves the cursor or ends the line."""
 
 
 def printable(text: str) -> str:
-    """`text` with what no terminal shows (line ends, bytes that are no UTF-8) escaped."""
+    """Escape `text` if it holds unprintable characters (line ends, bytes that are not UTF-8)."""
     return text if text.isprintable() else ascii(text)[1:-1]

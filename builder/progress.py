@@ -1,9 +1,9 @@
-"""Who is told how far long work is."""
+"""Callbacks that report the progress of long work."""
 
 from collections.abc import Callable
 
-Progress = Callable[[int, int, str], None]  # done, in all, what is being done
+Progress = Callable[[int, int, str], None]  # amount done, total, what is being done
 
 
 def silent(done: int, total: int, text: str) -> None:
-    """Progress that nobody looks at."""
+    """Report nothing."""

@@ -1,4 +1,4 @@
-"""Files that are what they seem: a FIFO or a device under a file's name is not waited for."""
+"""Open regular files only, so that a FIFO or a device in place of a file does not block."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A regular file, or a link to one, opened for reading. Raises OSError for anything else."""
+    """Open a regular file, or a link to one, for reading. Raises OSError for anything else."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):

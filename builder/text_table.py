@@ -1,4 +1,4 @@
-"""Rows of cells as a table of text: aligned, for a terminal, or markdown."""
+"""Tables of text: aligned for a terminal, or as markdown."""
 
 import unicodedata
 from collections.abc import Container, Sequence
@@ -7,7 +7,7 @@ Rows = Sequence[Sequence[str]]
 
 
 def aligned(rows: Rows, right: Container[int] = (), gap: str = "  ") -> list[str]:
-    """A line for every row; the columns numbered in `right` are flush right."""
+    """One line per row; the columns whose numbers are in `right` are right-aligned."""
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -20,12 +20,12 @@ def aligned(rows: Rows, right: Container[int] = (), gap: str = "  ") -> list[str
 
 
 def markdown(rows: Rows) -> str:
-    """The first row is the head; all columns but the first are flush right."""
+    """The first row is the header; all columns but the first are right-aligned."""
     head, *others = rows
     lines = [head, ["---", *("---:" for _ in head[1:])], *others]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal that a text takes: East Asian letters take two."""
+    """Number of terminal columns that a text takes: wide East Asian characters take two."""
     return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)

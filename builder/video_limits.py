@@ -1,21 +1,22 @@
-"""What one video may cost: a few bytes can ask for gigabytes, hours, or a log without end."""
+"""Limits on what one video may cost: a few bytes can demand gigabytes, hours or an endless log."""
 
 from dataclasses import dataclass
 
 GB = 10**9  # bytes
-LOG_BYTES = 1 << 20  # kept of the decoder's words: so many of the beginning, and of the end
+LOG_BYTES = 1 << 20  # of the decoder's log, this much of the beginning and of the end is kept
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one video. They decide whether it is built, and nothing of its bytes.
+    """Limits of one video. They decide whether it is built, but do not change its bytes.
 
     Attributes:
+        seconds: that decoding may take
         pixels: of a decoded frame: 8192 x 8192; 8K has half as many
         memory: bytes that the decoder may take; 8K takes 1 GB
-        frames: decoded frames: 37 hours at 30 a second
-        aspect: of frames, long side by short side; 32:9 screens have 3.6
-        stored: bytes of all frames: they are in memory, and a tar member is limited
+        frames: number of decoded frames: 37 hours at 30 fps
+        aspect: of frames, long side divided by short side; 32:9 screens have 3.6
+        stored: bytes of all frames: they are held in memory, and tar limits the size of a member
     """
 
     seconds: float = 600.0

@@ -1,1 +1,1 @@
-"""The shard format: write it, read it, check it, show it."""
+"""The shard format: writing, reading, checking and showing it."""

@@ -15,16 +15,16 @@ from builder.shards.manifest import VIDEOS_FILE
 from builder.shards.video_row import BUILT, VideoRow
 
 _SMALLEST, _LARGEST = 128, 256  # pixels of a frame's long side on the sheet
-_HEADER_WIDTH = 560  # pixels; a sheet is at least so wide
+_HEADER_WIDTH = 560  # pixels; minimum width of a sheet
 _MARGIN, _GAP = 12, 6  # pixels
 _TITLE, _TEXT = 20, 14  # pixels
 _BACK, _INK, _PALE = "white", "#222222", "#666666"
 
 
 def find_video(dataset: ShardDataset, wanted: str) -> Video:
-    """The built video whose name is `wanted`, or else whose key is.
+    """Find a built video by its name, or else by its key.
 
-    Raises BuilderError if there is none, or if it is not in the shards, with the reason.
+    Raises BuilderError if there is none, or if the video failed to build, with the reason.
     """
     key = int(wanted) if wanted.isdecimal() else None
     by_key = alike = None
@@ -58,8 +58,8 @@ def _built(dataset: ShardDataset, row: VideoRow) -> Video:
 
 
 def evenly_spaced(frames: int, wanted: int) -> list[int]:
-    """Up to `wanted` different frame numbers of 0 .. frames - 1, the first and the last included
-    where there are two or more."""
+    """Up to `wanted` distinct, evenly spaced frame numbers of 0 .. frames - 1; if two or more,
+    they include the first and the last."""
     if frames <= wanted:
         return list(range(frames))
     if wanted == 1:
@@ -68,8 +68,8 @@ def evenly_spaced(frames: int, wanted: int) -> list[int]:
 
 
 def draw_sheet(video: Video, frames: int) -> Image.Image:
-    """An RGB picture of up to `frames` evenly spaced frames, each with its number and its time,
-    below a header that says what is known of the video.
+    """Draw up to `frames` evenly spaced frames, each with its number and its time, below a header
+    with the video's facts. Returns an RGB image.
 
     Raises BuilderError if the shard is damaged.
     """
@@ -107,7 +107,7 @@ class _Grid:
 
 
 def _grid(video: Video, captions: list[str], font: ImageFont.ImageFont) -> _Grid:
-    """Frames keep their size unless it is tiny (pixels are repeated) or large."""
+    """Layout of the sheet. Small frames are enlarged by repeating pixels, large ones reduced."""
     long_side = max(video.width, video.height)
     scale = float(max(1, _SMALLEST // long_side))
     if long_side > _LARGEST:
@@ -121,16 +121,16 @@ def _grid(video: Video, captions: list[str], font: ImageFont.ImageFont) -> _Grid
 
 
 def _columns(cells: int, height: float) -> int:
-    """How many cells (`height` times as high as wide) go in a row: the sheet is about four wide to
-    three high, as a screen is, and the last row as full as may be."""
+    """Number of columns for cells that are `height` times as high as wide: the sheet gets about
+    the 4:3 aspect of a screen, and its last row is as full as possible."""
     ideal = min(max(round((cells * height * 4 / 3) ** 0.5), 1), cells)
     near = range(max(ideal - 2, 1), min(ideal + 2, cells) + 1)
     return min(near, key=lambda columns: (-cells % columns, abs(columns - ideal), -columns))
 
 
 def _pictures(video: Video, numbers: list[int], grid: _Grid) -> Iterator[Image.Image]:
-    """The frames in the size of the sheet, one after the other: whole, they may be as large
-    as the memory."""
+    """Yield the frames, scaled for the sheet, one at a time: at full size, all of them together
+    might not fit into memory."""
     offsets = read_offsets(video)
     for number in numbers:
         jpeg = read_frames(video, offsets, [number])[0]
@@ -138,7 +138,7 @@ def _pictures(video: Video, numbers: list[int], grid: _Grid) -> Iterator[Image.I
 
 
 def _facts(video: Video) -> list[str]:
-    """The lines of the header below the name."""
+    """Lines of the header below the video's name."""
     splits = ", ".join(f"{split} {part}" for split, part in video.splits.items()) or "none"
     rate = f"{video.fps:g} frames a second" if video.fps else "frame rate unknown"
     rate += " on average" if video.times else ""
@@ -158,7 +158,7 @@ def _caption(number: int, fps: float | None, times: tuple[float, ...] | None = N
 
 
 def _time(seconds: float) -> str:
-    """ "3.04 s", from a minute on "1:03.04"."""
+    """Format a time as "3.04 s", and from one minute on as "1:03.04"."""
     hundredths = round(100 * seconds)
     if hundredths < 6000:
         return f"{hundredths / 100:.2f} s"
@@ -169,7 +169,7 @@ def _time(seconds: float) -> str:
 
 
 def _font(size: int) -> Any:
-    """PIL's own outline font, or its small bitmap font where PIL came without freetype."""
+    """PIL's default outline font, or its bitmap font if PIL was built without FreeType."""
     try:
         return ImageFont.load_default(size=size)
     except (ImportError, TypeError):  # TypeError: older than 10.1
@@ -182,8 +182,8 @@ def _height(font: Any) -> int:
 
 
 def _shortened(text: str, font: Any, width: int) -> str:
-    """`text`, its middle replaced by "..." as far as needed to be at most `width` pixels long."""
-    text = text.encode("ascii", "replace").decode()  # PIL's own fonts have no more
+    """Shorten `text` to at most `width` pixels by replacing its middle with "..."."""
+    text = text.encode("ascii", "replace").decode()  # PIL's bitmap font has no more
     if font.getlength(text) <= width:
         return text
     kept = len(text) - 4

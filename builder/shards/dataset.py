@@ -1,4 +1,4 @@
-"""A built data set, opened for reading."""
+"""Read a built data set: its videos, and their frames by random access or as a stream."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,14 +22,21 @@ ReadInto = Callable[[memoryview], int]
 
 @dataclass(frozen=True)
 class Video:
-    """One built video as a reader sees it: its row of `videos.jsonl` and where it lies.
+    """One built video: its row of `videos.jsonl` and its location in a shard.
 
     Attributes:
+        label: 0-based index of the class; None without a class
+        group: source recording
+        splits: {"1": "train", ...}
+        fps: frames per second; None if unknown
+        frames: number of frames
         width: pixels
         height: pixels
-        times: seconds of every frame after the first one's, rising from 0; None where frames are
-            evenly spaced, `fps` a second.
-        cuts: numbers of the frames at which a new shot begins, the first one's 0 not among them
+        factors: known factors of a synthetic video; else None
+        shard: path of the tar file
+        times: time of every frame in seconds, rising from 0; None if frames are evenly spaced at
+            `fps`
+        cuts: numbers of the frames at which a new shot begins, without the first shot's 0
     """
 
     name: str
@@ -49,9 +56,9 @@ class Video:
 
     @property
     def duration(self) -> float | None:
-        """Seconds from the first frame to the end of the last; None if the rate is unknown. Of
-        unevenly spaced frames the last one lasts as long as the one before it, but not longer than
-        frames do on average."""
+        """Seconds from the first frame to the end of the last; None if the frame rate is unknown.
+        If frames are unevenly spaced, the last one is taken to last as long as the one before it,
+        but no longer than the average frame."""
         if not self.fps:
             return None
         if not self.times:
@@ -63,12 +70,13 @@ class ShardDataset:
     """A built data set, opened for random access. Safe to use from several threads.
 
     Attributes:
-        source: where its shards are if not in the folder: the URL or command that they are streamed
-            from; else ""
+        folder: holds `dataset.json` and `videos.jsonl`, and the shards if they are local
+        source: URL or command that the shards are streamed from; "" if they are in `folder`
     """
 
     def __init__(self, folder: Path, source: str = "") -> None:
-        """Raises BuilderError if `folder` holds no finished data set of a known schema."""
+        """Read `dataset.json`. Raises BuilderError if `folder` holds no finished data set of a
+        known schema."""
         self.folder, self.source = folder, source
         path = folder / DATASET_FILE
         if not path.is_file():
@@ -97,12 +105,12 @@ class ShardDataset:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """expected, built, failed by reason, frames, bytes."""
+        """Counts of videos expected and built, of failures by reason, of frames and of bytes."""
         return dict(self.manifest.counts)
 
     @cached_property
     def videos(self) -> tuple[Video, ...]:
-        """Every built video, in the order of the source."""
+        """Every built video, in the order of the source data set."""
         locations: dict[int | None, tuple[Path, Location]] = {
             location.key: (path, location)
             for shard in self.manifest.shards
@@ -141,7 +149,7 @@ class ShardDataset:
         )
 
     def rows(self) -> Iterator[VideoRow]:
-        """Every line of `videos.jsonl`: built and failed videos, and files that were ignored."""
+        """Yield every row of `videos.jsonl`: built and failed videos, and ignored files."""
         path = self.folder / VIDEOS_FILE
         with open_regular(path) as file:
             while line := file.readline(LARGEST_ROW):
@@ -155,7 +163,7 @@ class ShardDataset:
         return (row for row in self.rows() if row.status == BUILT)
 
     def splits(self) -> dict[str, set[str]]:
-        """The splits that have videos, and their parts: {"1": {"train", "test"}, ...}."""
+        """The parts of every split that has videos: {"1": {"train", "test"}, ...}."""
         parts: dict[str, set[str]] = {}
         for shard in self.manifest.shards:
             for split, part in shard.splits.items():
@@ -168,8 +176,8 @@ class ShardDataset:
 
 
 def read_offsets(video: Video) -> np.ndarray:
-    """int64 array of frames + 1 byte offsets into the video's blob. Reads the JSON member; raises
-    BuilderError if that is not the video's."""
+    """Read the byte offsets of a video's frames in its blob from the JSON member: int64 (frames +
+    1,), the end included. Raises BuilderError if the member is not this video's."""
     where = video.location
     with open_regular(video.shard) as file:
         text = os.pread(file.fileno(), where.json_bytes, where.json_start)
@@ -178,8 +186,8 @@ def read_offsets(video: Video) -> np.ndarray:
 
 
 def _offsets_in(text: bytes, video: Video) -> np.ndarray:
-    """Of the frames, and the end, by a sample's JSON. Raises BuilderError if it is not of this
-    video, or if they do not rise from 0 to the end of the blob."""
+    """Parse the byte offsets of the frames, and the end, from a sample's JSON member. Raises
+    BuilderError if it is another video's, or if they do not rise from 0 to the end of the blob."""
     stated = parse_json(video.shard, text)
     if (stated.get("name"), stated.get("frames")) != (video.name, video.frames):
         raise _is_another(video)
@@ -209,7 +217,8 @@ def _is_another(video: Video) -> BuilderError:
 
 
 def read_frames(video: Video, offsets: np.ndarray, frames: Sequence[int]) -> list[bytes]:
-    """The JPEGs of the given frames, in the order given, with one read of the span they cover."""
+    """Read the JPEGs of the given frames, in the given order, by one read of the span that they
+    cover."""
     first, end = int(offsets[min(frames)]), int(offsets[max(frames) + 1])
     with video.shard.open("rb") as file:
         span = os.pread(file.fileno(), end - first, video.location.blob_start + first)
@@ -218,10 +227,10 @@ def read_frames(video: Video, offsets: np.ndarray, frames: Sequence[int]) -> lis
 
 
 def stream_samples(read: ReadInto, videos: Iterable[Video]) -> Iterator[tuple[Any, memoryview]]:
-    """Frame offsets and frames (good until the next ones) of videos of one shard in the order in
-    which they lie there, while its bytes are read once, from the first one on. `read` fills the
-    beginning of what it is given, and says how much; 0 at the end. Raises BuilderError if that
-    comes too early, or if the bytes are not those of `videos`."""
+    """Yield (frame offsets, blob of frames) for videos of one shard in a single pass over its
+    bytes, from its start. `videos` must be in the shard's order; a blob is valid until the next
+    one. `read` works as `readinto`: it fills the start of a buffer and returns the number of bytes,
+    0 at the end. Raises BuilderError if the shard ends early or holds other videos."""
     buffer, position = memoryview(bytearray(1 << 20)), 0
     for video in videos:
         where = video.location
@@ -252,7 +261,7 @@ def _fill(view: memoryview, read: ReadInto, video: Video) -> int:
 
 
 def must_be_whole(video: Video, got: int, wanted: int) -> None:
-    """Raises BuilderError if fewer bytes are there than the video has."""
+    """Raise BuilderError if `got`, the number of bytes that were read, is not `wanted`."""
     if got != wanted:
         raise BuilderError(
             f"{video.shard} ends inside {ascii(video.name)[1:-1]}: {got} of {wanted} bytes are "
@@ -262,7 +271,7 @@ def must_be_whole(video: Video, got: int, wanted: int) -> None:
 
 
 def find_datasets(folder: Path) -> list[Path]:
-    """`folder` itself if it is a data set, else the finished data sets right below it, sorted.
+    """`folder` itself if it is a data set, else the finished data sets directly below it, sorted.
 
     Raises BuilderError if there is none.
     """

@@ -1,14 +1,14 @@
-"""The on-disk format of a shard data set, and how bytes lie in a shard.
+"""The on-disk format of a shard data set, and the byte layout of a shard.
 
     shards/ucf101/
         dataset.json             counts, classes, settings, shards; written last
         videos.jsonl             a row for every source file: built, failed or ignored
         ucf101-000000.tar        a WebDataset shard of one split membership
 
-One sample is one video, under a number as key (file names may hold dots, which end a WebDataset
-key): `000000012.json`, then `000000012.mjpg`, all frames as JPEGs back to back. A shard holds one
-split membership, so a split's training set is a list of whole shards. `dataset.json` says where
-each sample starts, so a local reader jumps to any frame without parsing tar.
+One sample is one video: `000000012.json`, then `000000012.mjpg`, all frames as JPEGs back to back.
+Its key is a number, as a dot in a file name would end a WebDataset key. All videos of a shard have
+the same split membership, so a split's training set is a list of whole shards. `dataset.json` says
+where each sample starts, so a local reader can seek to any frame without parsing tar.
 """
 
 import os
@@ -20,15 +20,18 @@ from typing import NamedTuple
 from builder.atomic import give_name, open_new, partial_of
 from builder.regular_file import open_regular
 
-_BLOCK = 512  # bytes; tar's unit
+_BLOCK = 512  # bytes of a tar block
 Content = bytes | bytearray | memoryview
 
 
 class Location(NamedTuple):
-    """Where one sample lies in its shard. A list of four numbers in `dataset.json`.
+    """Location of one sample in its shard. A list of four numbers in `dataset.json`.
 
     Attributes:
+        key: of the sample
         start: byte offset of the sample's first tar header
+        json_bytes: size of the JSON member
+        blob_bytes: size of the member with the frames
     """
 
     key: int
@@ -59,8 +62,8 @@ def shard_name(dataset: str, index: int) -> str:
 
 
 def sample_bytes(key: int, text: bytes, blob: Content) -> tuple[Content, ...]:
-    """The bytes of one sample in its shard, piece by piece: two tar members, their contents `text`
-    (JSON) and `blob` (frames). They depend on the arguments alone: no time, no user."""
+    """The bytes of one sample in its shard: header, content and padding of two tar members, `text`
+    (JSON) and `blob` (frames). They depend on the arguments only, not on the time or the user."""
     pieces: list[Content] = []
     for suffix, content in (("json", text), ("mjpg", blob)):
         member = tarfile.TarInfo(f"{key:09d}.{suffix}")
@@ -71,13 +74,13 @@ def sample_bytes(key: int, text: bytes, blob: Content) -> tuple[Content, ...]:
 
 
 def shard_end(size: int) -> bytes:
-    """What ends a shard whose samples have `size` bytes: two empty blocks, then tar's padding."""
+    """The end of a shard whose samples have `size` bytes: two empty blocks, then tar's padding."""
     end = size + 2 * _BLOCK
     return bytes(-(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE - size)
 
 
 class ShardWriter:
-    """Appends samples to a tar file under a temporary name; `close` gives it its name."""
+    """Append samples to a tar file under a temporary name; `close` renames it to its final one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -94,13 +97,13 @@ class ShardWriter:
 
     def _write(self, piece: Content) -> None:
         left = memoryview(piece)
-        while left:  # a write may take less than all, for example when the disk gets full
+        while left:  # a write may be partial, for example when the disk gets full
             left = left[self._file.write(left) :]
         self._digest.update(piece)
         self._size += len(piece)
 
     def close(self) -> tuple[int, str]:
-        """Bytes and SHA-256 of the shard, which is on the disk now, under its name."""
+        """Finish, sync and rename the shard; return its size in bytes and its SHA-256."""
         self._write(shard_end(self._size))
         os.fsync(self._file.fileno())
         self._file.close()
@@ -113,7 +116,7 @@ class ShardWriter:
 
 
 def read_sample(shard: Path, where: Location) -> tuple[bytes, bytes]:
-    """JSON and frames of one sample, as they lie there: nothing is checked."""
+    """Read the JSON and the frames of one sample, unchecked."""
     with open_regular(shard) as file:
         text = os.pread(file.fileno(), where.json_bytes, where.json_start)
         return text, os.pread(file.fileno(), where.blob_bytes, where.blob_start)

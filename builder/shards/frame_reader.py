@@ -1,4 +1,4 @@
-"""Frames of a video out of its shard, without a copy of each."""
+"""Read frames of a video from its shard into a reused buffer, without copies."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,12 +7,12 @@ import numpy as np
 
 from builder.shards.dataset import Video, must_be_whole
 
-_NEAR = 64  # frames that are read past, rather than by a read of their own
-_KEPT = 8 << 20  # bytes: memory for more than that, of an odd video, is not kept
+_NEAR = 64  # frames; a gap up to this is read along, rather than skipped by a second read
+_KEPT = 8 << 20  # bytes; a larger buffer, which only odd videos need, is not kept
 
 
 class FrameReader:
-    """Reads into memory that it uses again. Not safe to use from several threads: one each."""
+    """Reads frames into a buffer that it reuses. Not thread-safe: use one per thread."""
 
     def __init__(self) -> None:
         self._memory = memoryview(bytearray(1 << 18))
@@ -20,9 +20,9 @@ class FrameReader:
     def read(
         self, video: Video, offsets: np.ndarray, frames: Sequence[int]
     ) -> dict[int, memoryview]:
-        """The JPEGs of the given frames (rising), by their numbers; good until the next call.
-        `offsets`: as `read_offsets` says. Frames that lie near each other come by one read. Raises
-        BuilderError if the shard ends before them."""
+        """Read the JPEGs of the given frames (rising numbers): {number: bytes}, valid until the
+        next call. `offsets` are those of `read_offsets`. Frames close to each other share a read.
+        Raises BuilderError if the shard ends too early."""
         starts, ends = offsets[frames].tolist(), offsets[np.add(frames, 1)].tolist()
         spans = [(a, b, starts[a], ends[b - 1]) for a, b in _runs(frames)]
         memory = self._room(sum(end - start for _, _, start, end in spans))
@@ -50,7 +50,7 @@ class FrameReader:
 
 
 def _runs(frames: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Where frames begin and end, by their places, that lie near each other."""
+    """Yield runs of frames that lie close to each other, as (start, end) positions in `frames`."""
     first = 0
     for i in range(1, len(frames)):
         if frames[i] - frames[i - 1] > _NEAR:

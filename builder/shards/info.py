@@ -1,4 +1,4 @@
-"""What is in a built data set, told from `dataset.json` and one pass over `videos.jsonl`."""
+"""Statistics of a built data set, from `dataset.json` and one pass over `videos.jsonl`."""
 
 import math
 from collections import Counter, defaultdict
@@ -11,15 +11,15 @@ from builder.shards.manifest import Manifest
 from builder.shards.video_row import FAILED, IGNORED, VideoRow
 
 SHORT = 32  # frames; a clip of 16 frames at stride 2 spans 31
-PARTS_SHOWN = ("train", "val", "test", "none")  # "none": the split says nothing of the video
-_BINS = 10  # bars of the histogram, or one more
-LISTED = 5  # failed videos, frame sizes and frame rates
-_NOT_SETTINGS = ("schema", "dataset", "videos", "videos_sha256")  # they say what was built, not how
+PARTS_SHOWN = ("train", "val", "test", "none")  # "none": the split does not contain the video
+_BINS = 10  # bars of the histogram; rounding may add one
+LISTED = 5  # at most so many failed videos, frame sizes and frame rates are listed
+_NOT_SETTINGS = ("schema", "dataset", "videos", "videos_sha256")  # what was built, not how
 
 
 @dataclass(frozen=True)
 class PartCounts:
-    """One part of a split: what of it was built."""
+    """Built videos of one part of a split, and their groups."""
 
     videos: int
     groups: int
@@ -27,7 +27,7 @@ class PartCounts:
 
 @dataclass(frozen=True)
 class Bin:
-    """The videos of `first` to `last` frames, both included."""
+    """Number of videos with `first` to `last` frames, both included."""
 
     first: int
     last: int
@@ -40,7 +40,7 @@ class Lengths:
 
     Attributes:
         short: videos of fewer than SHORT frames
-        bins: the last one takes all the longest
+        bins: of the histogram; the last one holds all longer videos, too
     """
 
     shortest: int
@@ -64,7 +64,7 @@ class Rate:
     """A native frame rate, and how many built videos have it.
 
     Attributes:
-        fps: of unevenly spaced frames the average; None: the file does not say
+        fps: the average if frames are unevenly spaced; None if the file does not say
     """
 
     fps: float | None
@@ -83,7 +83,7 @@ class FailedVideo:
 
 @dataclass(frozen=True)
 class ShardSizes:
-    """The tar files; sizes in bytes."""
+    """Number and sizes of the tar files; sizes in bytes."""
 
     number: int
     bytes: int
@@ -94,22 +94,23 @@ class ShardSizes:
 
 @dataclass(frozen=True)
 class Overview:
-    """What `ascnet info` says of one data set; `dataclasses.asdict` makes JSON of it.
+    """The statistics of one data set that `ascnet info` shows; `--json` prints its `asdict`.
 
     Attributes:
-        failed: videos by reason
-        warnings: built videos by remark
-        left_alone: files that are no video of the data set
-        classes: built videos of every class, in the order of the labels
-        unlabelled: built videos without a class
+        failed: number of failed videos by reason
+        warnings: number of built videos by warning
+        left_alone: number of files that are not videos of the data set
+        classes: number of built videos of every class, in the order of the labels
+        unlabelled: number of built videos without a class
         splits: {"1": {"train": PartCounts(...), ...}}
-        shared_groups: of each split, the groups in more than one part of it
-        lengths: None: nothing was built
+        shared_groups: number of groups in more than one part, by split
+        lengths: None if nothing was built
         sizes: most frequent first
         rates: most frequent first
-        uneven: built videos of unevenly spaced frames; None: schema 2 kept no times
-        frame_bytes: of all JPEGs, without the tar files' own bytes
-        failures: the first few
+        uneven: number of built videos with unevenly spaced frames; None if unknown, as schema 2
+            kept no times
+        frame_bytes: of all JPEGs, without tar's headers and padding
+        failures: the first few failed videos
     """
 
     name: str
@@ -135,7 +136,7 @@ class Overview:
 
 
 def overview(manifest: Manifest, rows: Iterable[VideoRow], folder: str) -> Overview:
-    """Sum a data set up. Each of `rows` is looked at once; `folder` is only passed on."""
+    """Compute the statistics of a data set in one pass over `rows`; `folder` is only copied."""
     failed: Counter[str] = Counter()
     warnings: Counter[str] = Counter()
     classes: Counter[str | None] = Counter(dict.fromkeys(manifest.classes, 0))
@@ -191,14 +192,14 @@ def overview(manifest: Manifest, rows: Iterable[VideoRow], folder: str) -> Overv
 
 
 def _lacks_times(manifest: Manifest) -> bool:
-    """Whether frames may be unevenly spaced where there are no times."""
+    """Whether frames without times may be unevenly spaced, as in schema 2 at native rates."""
     return manifest.schema == 2 and not manifest.settings.get("fps")
 
 
 def _parts(
     members: dict[tuple[tuple[str, str], ...], Counter[str]],
 ) -> dict[str, dict[str, Counter[str]]]:
-    """From split membership to groups, the groups (and their videos) of every part of a split."""
+    """Regroup videos per group from split memberships to the parts of every split."""
     by_split: dict[str, dict[str, Counter[str]]] = {}
     for split in sorted({s for splits in members for s, _ in splits}, key=_by_number):
         parts: dict[str, Counter[str]] = {part: Counter() for part in PARTS_SHOWN}
@@ -222,7 +223,7 @@ def _lengths(frames: list[int]) -> Lengths | None:
         return None
     frames = sorted(frames)
     low, high = frames[0], frames[-1]
-    # A few very long videos must not squeeze all others into one bar.
+    # A few very long videos must not squeeze all the others into one bar.
     usual = frames[int(0.99 * (len(frames) - 1))]
     top = high if high - low <= 2 * (usual - low) else usual
     width = _round_up((top - low + 1) / _BINS)
@@ -238,7 +239,7 @@ def _lengths(frames: list[int]) -> Lengths | None:
 
 
 def _round_up(number: float) -> int:
-    """The next 1, 2 or 5 times a power of ten."""
+    """Round up to 1, 2 or 5 times a power of ten."""
     power = 10 ** max(0, math.floor(math.log10(number)))
     return int(next(step * power for step in (1, 2, 5, 10) if step * power >= number))
 

@@ -1,4 +1,4 @@
-"""The overview of a data set as text."""
+"""Format the statistics of a data set as text."""
 
 import json
 import math
@@ -15,7 +15,7 @@ _BAR = 40  # characters
 
 
 def render(data: Overview, every_class: bool = False) -> str:
-    """The overview as text of several lines; a table of all classes if `every_class`."""
+    """Format the statistics as lines of text, with a table of all classes if `every_class`."""
     blocks = [
         ("videos", _videos(data)),
         ("failed", _failures(data)),
@@ -107,7 +107,7 @@ def _frames(data: Overview) -> list[str]:
 
 
 def _counted(counts: list[tuple[str, int]]) -> str:
-    """ "170x128 in 760 videos, 128x128 in 8"."""
+    """Format counts as "170x128 in 760 videos, 128x128 in 8"."""
     shown = [f"{word} in {videos}" for word, videos in counts[:LISTED]]
     if shown:
         shown[0] += " videos"
@@ -158,7 +158,7 @@ def _settings(settings: dict[str, Any]) -> str:
 
 
 def _readable(size: float) -> str:
-    """Bytes as a person reads them: "27.4 MB"."""
+    """Format a number of bytes as "27.4 MB"."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""A stored frame as a picture."""
+"""Decode a stored frame into a PIL image."""
 
 from io import BytesIO
 
@@ -11,9 +11,9 @@ from builder.shards.jpeg_scans import must_have_few_scans
 
 
 def open_frame(video: Video, number: int, jpeg: bytes) -> Image.Image:
-    """A frame of `video`, RGB. Raises BuilderError unless `jpeg` is a whole JPEG of the size that
-    frames of the video have: what is large is not decoded, and neither is any other kind of
-    picture, for some of which programs are started."""
+    """Decode frame `number` of `video` to RGB. Raises BuilderError unless `jpeg` is a complete JPEG
+    of the video's frame size. Larger images are not decoded, and neither are other formats, for
+    some of which PIL starts programs."""
     try:
         must_have_few_scans(jpeg, video.width * video.height)
         height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)

@@ -1,18 +1,21 @@
-"""How many passes over its picture a JPEG takes: each costs time, and few bytes ask for it."""
+"""Limit the number of scans of a JPEG: each is a pass over the image, and costs only a few bytes.
 
-MOST_SCANS = 32  # of a frame; ours has one, and a progressive one of any encoder has some ten
-# Pixels x bytes up to which no number of scans takes half a second: a scan has 12 bytes at least
-# and takes some 1.5 ns a pixel. Most frames are below, and are not looked at.
+Otherwise a small file could keep a decoder busy for hours.
+"""
+
+MOST_SCANS = 32  # our frames have one scan; progressive JPEGs of any encoder have about ten
+# Pixels x bytes up to which the scans cannot take half a second: a scan has at least 12 bytes
+# and takes about 1.5 ns per pixel. Most frames are below, and are not checked.
 _HARMLESS = 1 << 32
 
 _START, _SCAN = 0xD8, 0xDA  # markers (ITU T.81, table B.1)
-_WHOLE = (0xC0, 0xC1)  # of a frame whose scans are of one or more of its colours, and no more
-_SKIPPED = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}  # tables, and what says nothing of scans
+_WHOLE = (0xC0, 0xC1)  # sequential frames: a scan holds one or more complete colour components
+_SKIPPED = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}  # tables, application data, comments
 
 
 def must_have_few_scans(jpeg: bytes | memoryview, pixels: int) -> None:
-    """Raises ValueError for a JPEG of so many pixels whose scans take long: of more than
-    `MOST_SCANS`."""
+    """Raise ValueError if a JPEG of `pixels` pixels has more than `MOST_SCANS` scans and is large
+    enough for that to take long."""
     if len(jpeg) * pixels <= _HARMLESS or _has_one(jpeg):
         return
     if (scans := bytes(jpeg).count(bytes((0xFF, _SCAN)))) > MOST_SCANS:
@@ -20,8 +23,8 @@ def must_have_few_scans(jpeg: bytes | memoryview, pixels: int) -> None:
 
 
 def _has_one(jpeg: bytes | memoryview) -> bool:
-    """Whether the first scan is of a whole picture: no decoder reads another after it. Only the
-    header is walked."""
+    """Whether the first scan holds all colour components of a sequential JPEG: no decoder reads
+    another scan after it. Parses the header only."""
     colours, at = 0, 2
     try:
         if jpeg[1] != _START:

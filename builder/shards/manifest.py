@@ -1,4 +1,4 @@
-"""`dataset.json`: what is in a data set, and where. A build writes it last."""
+"""`dataset.json`: the contents of a data set and their locations. A build writes it last."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from typing import Any
 
 from builder.shards.format import Location
 
-# Schema 3 has frame times where frames are unevenly spaced, and its colours are converted to
-# BT.601, as JPEGs are understood; schema 2 took all for even, and kept a file's own matrix.
-SCHEMA = 3  # what is written
+# Schema 3 stores frame times where frames are unevenly spaced, and converts colours to BT.601,
+# as JPEG prescribes; schema 2 took all frames for evenly spaced, and kept the file's own matrix.
+SCHEMA = 3  # is written
 READABLE = (2, SCHEMA)
 DATASET_FILE = "dataset.json"
 VIDEOS_FILE = "videos.jsonl"
@@ -23,8 +23,12 @@ class ShardEntry:
 
     Attributes:
         name: file name
-        splits: the one membership of all its videos
-        index: of its samples, in the order in which they lie there
+        splits: the split membership, which all its videos share
+        samples: number of videos
+        frames: of all its videos
+        bytes: of the file
+        sha256: of the file
+        index: locations of its samples, in their order
     """
 
     name: str
@@ -37,7 +41,7 @@ class ShardEntry:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ShardEntry":
-        """From the values in a file, which `validation.wrong_shard` has found to be right."""
+        """Convert an entry of the file, which `validation.wrong_shard` must have checked."""
         stored = {field.name: values[field.name] for field in fields(cls)}
         return cls(**stored | {"index": tuple(Location(*where) for where in values["index"])})
 
@@ -47,10 +51,13 @@ class Manifest:
     """The content of `dataset.json`, key for key.
 
     Attributes:
+        schema: version of the format
         dataset: its name
-        counts: expected, built, failed and warnings by reason, frames, bytes, ...
+        counts: videos expected and built, failures and warnings by reason, frames, bytes, ...
         classes: in the order of the labels
-        settings: all that decided the bytes of the build
+        settings: all settings that determine the bytes of the build
+        videos_jsonl_sha256: of `videos.jsonl`
+        shards: in the order of their numbers
     """
 
     schema: int
@@ -63,13 +70,13 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Manifest":
-        """From the values in a file, which `validation.wrong_info` has found to be right."""
+        """Convert the content of the file, which `validation.wrong_info` must have checked."""
         stored = {field.name: values[field.name] for field in fields(cls)}
         shards = tuple(map(ShardEntry.from_json, values["shards"]))
         return cls(**stored | {"classes": tuple(values["classes"]), "shards": shards})
 
     def text(self) -> str:
-        """The file: a line a key and a line a shard. The last line is the SHA-256 of those
+        """The text of the file: one line per key and per shard, then the SHA-256 of the lines
         above."""
         *others, _ = vars(self).items()
         lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in others]
@@ -79,17 +86,17 @@ class Manifest:
 
 
 def is_as_written(text: bytes) -> bool:
-    """Whether a dataset.json is what `Manifest.text` made, by its last line."""
+    """Whether a dataset.json is unchanged since `Manifest.text` made it, by its last line."""
     above, mark, rest = text.rpartition(b'"sha256_above": ')
     return rest == f'"{sha256(above).hexdigest()}"\n}}\n'.encode() and bool(mark)
 
 
 def shard_files(folder: Path, dataset: str) -> list[Path]:
-    """The files that are called as this data set's shards are."""
+    """Files in a folder that are named as shards of this data set."""
     pattern = re.escape(f"{dataset}-") + r"\d{6}\.tar"
     return [path for path in folder.iterdir() if re.fullmatch(pattern, path.name)]
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 of a data set's `dataset.json`, which holds those of all its shards."""
+    """SHA-256 of a data set's `dataset.json`, which holds the hashes of all its shards."""
     return sha256((folder / DATASET_FILE).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Read the JSON files of a data set, which others may have changed."""
+"""Parse the JSON files of a data set, which may have been changed since the build."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from builder.shards.validation import LARGEST_INFO
 
 
 def parse_json(path: Path, text: bytes) -> dict[str, Any]:
-    """The object that `text`, of the file `path`, says. Raises BuilderError if it is none."""
+    """Parse `text`, read from `path`, as a JSON object. Raises BuilderError if it is none."""
     try:
         values = json.loads(text.decode())
     except ValueError as error:
@@ -23,7 +23,7 @@ def parse_json(path: Path, text: bytes) -> dict[str, Any]:
 
 
 def changed(path: Path, what: str) -> BuilderError:
-    """The error of a file that is not what a build wrote."""
+    """The error for a file that differs from what the build wrote; `what` says how."""
     return BuilderError(
         f"{path} was changed after it was built: {what}. Copy it again, or delete the folder and "
         "build anew."
@@ -31,7 +31,7 @@ def changed(path: Path, what: str) -> BuilderError:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file that a build writes. Raises BuilderError if there is none."""
+    """Read the JSON object in a file that a build wrote. Raises BuilderError if there is none."""
     with open_regular(path) as file:
         content = file.read(LARGEST_INFO + 1)
     if len(content) > LARGEST_INFO:

@@ -1,7 +1,8 @@
-"""What the tables of a data set may say: `dataset.json`, `videos.jsonl` and the records of a build.
+"""Validate the tables of a data set: `dataset.json`, `videos.jsonl` and the records of a build.
 
-Whoever wrote them, a name in them is a file beside them, and a number is what it can be. Each
-function says what is wrong in words, such as "frames is -3", or nothing ("").
+They may come from anybody, so names must not lead out of the folder, and numbers must be in range.
+Each `wrong_...` function returns the first fault in words, such as "frames is -3", or "" if there
+is none.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,21 +16,21 @@ from builder.decode.frames import CHROMA
 from builder.plain_name import is_plain_name
 from builder.video_limits import Limits
 
-LARGEST_INFO = 1 << 28  # bytes of dataset.json; 50 bytes a video
+LARGEST_INFO = 1 << 28  # bytes of dataset.json, which takes about 50 bytes per video
 LARGEST_ROW = 1 << 28  # bytes of a row or a JSON member; they hold the times or offsets of frames
 MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192
-_PER_ROW, _PER_TIME, _SLACK = 1 << 16, 40, 1 << 20  # bytes of videos.jsonl, more than they take
+_PER_ROW, _PER_TIME, _SLACK = 1 << 16, 40, 1 << 20  # bytes in videos.jsonl: generous upper bounds
 _MOST_BYTES = 1 << 60
 _MOST_KEYS = 10**12
 _MOST_SECONDS = 1e9
-_BLOCK = 512  # bytes; tar's unit
+_BLOCK = 512  # bytes of a tar block
 _MISSING = object()
 
-Rules = Mapping[str, Callable[[Any], bool]]  # what the value under a key is
+Rules = Mapping[str, Callable[[Any], bool]]  # key -> whether its value is valid
 
 
 def wrong_info(info: dict[str, Any]) -> str:
-    """Of `dataset.json`, but for its schema."""
+    """The first fault in `dataset.json`; its schema is not checked."""
     return (
         _broken(_INFO, info)
         or _broken(_COUNTS, info["counts"], "counts.")
@@ -39,7 +40,7 @@ def wrong_info(info: dict[str, Any]) -> str:
 
 
 def largest_videos_file(info: dict[str, Any]) -> int:
-    """Bytes that `videos.jsonl` has at most, by what `dataset.json` counts."""
+    """Upper bound on the bytes of `videos.jsonl`, from the counts in `dataset.json`."""
     counts = info.get("counts")
     if not isinstance(counts, dict):
         return _SLACK
@@ -50,14 +51,14 @@ def largest_videos_file(info: dict[str, Any]) -> int:
 
 
 def wrong_shard(shard: Any) -> str:
-    """Of a shard's entry in `dataset.json`."""
+    """The first fault in a shard's entry of `dataset.json`."""
     if not isinstance(shard, dict):
         return f"a shard is {_short(shard)}"
     return _broken(_SHARD, shard, "a shard's ") or _wrong_index(shard)
 
 
 def _wrong_index(shard: dict[str, Any]) -> str:
-    """Samples lie one after the other, inside the shard."""
+    """The first fault in a shard's index: samples must follow each other, inside the shard."""
     end = 0
     for place in shard["index"]:
         if type(place) is not list or len(place) != 4 or {*map(type, place)} != {int}:
@@ -78,7 +79,7 @@ def _wrong_index(shard: dict[str, Any]) -> str:
 
 
 def wrong_row(row: dict[str, Any]) -> str:
-    """Of a row of `videos.jsonl`."""
+    """The first fault in a row of `videos.jsonl`."""
     if _is_usual(row):
         return ""
     rules = _ROWS.get(str(row.get("status")))
@@ -91,8 +92,8 @@ def wrong_row(row: dict[str, Any]) -> str:
 
 
 def _is_usual(row: dict[str, Any]) -> bool:
-    """Whether a row keeps all rules of a built video, as most do: in one expression, for there may
-    be a million. Of others the rules say more."""
+    """Whether a row is a valid one of a built video, as most are. One expression, for speed: there
+    may be a million rows. All others are checked rule by rule."""
     try:
         frames, width, height, *_ = numbers = _usual_numbers(row)
         return (
@@ -118,7 +119,7 @@ def _is_usual(row: dict[str, Any]) -> bool:
 
 
 def wrong_times(times: Sequence[Any], frames: int) -> str:
-    """Of the times of a video's frames."""
+    """The first fault in the times of a video's frames."""
     if len(times) != frames or frames < 2:
         return f"has {frames} frames and {len(times)} frame times"
     if not set(map(type, times)) <= {int, float} or times[0] != 0:
@@ -130,7 +131,7 @@ def wrong_times(times: Sequence[Any], frames: int) -> str:
 
 
 def wrong_cuts(cuts: Sequence[Any], frames: int) -> str:
-    """Of the numbers of a video's frames at which a new shot begins."""
+    """The first fault in the numbers of a video's frames at which a new shot begins."""
     if not set(map(type, cuts)) <= _INT:
         return f"has cuts that begin with {_short(cuts[:3])}"
     is_rising = all(a < b for a, b in pairwise([0, *cuts, frames]))
@@ -138,7 +139,7 @@ def wrong_cuts(cuts: Sequence[Any], frames: int) -> str:
 
 
 def wrong_record(record: dict[str, Any], index: int) -> str:
-    """Of the record of a finished shard, number `index` of a build."""
+    """The first fault in the record of a build's finished shard, number `index`."""
     if record.keys() != {"index", "shard", "rows"} or record["index"] != index:
         return f"it is no record of shard {index}"
     rows = record["rows"]
@@ -149,7 +150,7 @@ def wrong_record(record: dict[str, Any], index: int) -> str:
 
 
 def _broken(rules: Rules, table: dict[str, Any], where: str = "") -> str:
-    """The first rule that is broken, in words."""
+    """The first rule that `table` breaks, in words; `where` precedes the key."""
     for key, is_fine in rules.items():
         value = table.get(key, _MISSING)
         if not is_fine(value):
@@ -163,7 +164,7 @@ def _first(texts: Iterable[str]) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value in a message."""
+    """A value shortened for a message."""
     try:
         text = ascii(value[:90] if isinstance(value, list | str) else value)
     except RecursionError:
@@ -263,7 +264,7 @@ _COUNTS: Rules = {
     "failed": _are_counts,
     "warnings": partial(_or_missing, _are_counts),
 }
-_SETTINGS: Rules = {  # those by which other videos are decoded alike; the others are only shown
+_SETTINGS: Rules = {  # those needed to decode other videos alike; the others are only shown
     "short_side": partial(_or_missing, _whole(1, 1 << 14)),
     "jpeg_quality": partial(_or_missing, _whole(1, 31)),
     "chroma": partial(_or_missing, lambda value: value in CHROMA),

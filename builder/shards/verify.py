@@ -1,4 +1,4 @@
-"""Whether shards are still what was built: every byte of them, and on demand every picture."""
+"""Verify that shards are as they were built: every byte and, on demand, every decoded frame."""
 
 import os
 from collections.abc import Iterator
@@ -30,12 +30,15 @@ from builder.workers import run_local
 
 @dataclass(frozen=True)
 class Report:
-    """What a verification came to.
+    """The result of a verification.
 
     Attributes:
-        frames: decoded; 0 unless deep
-        problems: a sentence each
-        links: shards that are links, and where they lead: "a.tar -> /disk/a.tar"
+        shards: number of shards
+        samples: number of built videos
+        frames: number of decoded frames; 0 unless deep
+        bytes: of all shards
+        problems: one sentence each
+        links: shards that are links, and their targets: "a.tar -> /disk/a.tar"
     """
 
     folder: Path
@@ -53,15 +56,15 @@ def verify(
     workers: int,
     progress: Progress = silent,
 ) -> Report:
-    """Compare a data set with what its build wrote down.
+    """Compare a data set with the sizes, hashes and counts that its build recorded.
 
-    The size and hash of every shard and the hash of videos.jsonl, and the counts; a shard with
-    another one is searched for the samples that have changed. With `deep`, every sample is rebuilt
-    from its frames and its row, and compared byte for byte, and every JPEG is decoded to the stated
-    size. A shard is a regular file, or a link to one, which is followed and named.
+    Checks the size and hash of every shard, the hash of videos.jsonl, and the counts; a shard with
+    another hash is searched for the samples that have changed. With `deep`, every sample is rebuilt
+    from its frames and its row and compared byte for byte, and every JPEG is decoded and its size
+    compared. A shard must be a regular file or a link to one, which is followed and reported.
 
-    Raises BuilderError if `folder` holds no finished data set of a known schema, or one whose
-    tables can no longer be understood.
+    Raises BuilderError if `folder` holds no finished data set of a known schema, or if its tables
+    cannot be parsed.
     """
     dataset = ShardDataset(folder)
     rows = {row.key: row for row in dataset.built_rows()}
@@ -94,7 +97,7 @@ def verify(
 
 
 def _check_tables(dataset: ShardDataset, rows: dict[int | None, VideoRow]) -> list[str]:
-    """dataset.json against videos.jsonl, and against the files that are there."""
+    """Compare dataset.json with videos.jsonl and with the files in the folder."""
     manifest, folder, problems = dataset.manifest, dataset.folder, []
     if not is_as_written((folder / DATASET_FILE).read_bytes()):
         problems.append(f"{DATASET_FILE}: it is not what the build wrote")
@@ -124,11 +127,12 @@ def _check_tables(dataset: ShardDataset, rows: dict[int | None, VideoRow]) -> li
 def _check_shard(
     path: Path, shard: ShardEntry, rows: dict[int | None, VideoRow], deep: bool, stop: Event
 ) -> tuple[int, list[str]]:
-    """Frames decoded, and what is wrong. When `stop` is set, it ends soon."""
+    """Check one shard; return the number of decoded frames and the problems. Setting `stop` ends
+    it early."""
     problems = []
     try:
         open_regular(path).close()
-        if (size := path.stat().st_size) != shard.bytes:  # then nothing need be hashed
+        if (size := path.stat().st_size) != shard.bytes:  # the hash must differ, too
             problems = [f"{path.name}: it has {size} bytes, and {shard.bytes} were written down"]
         elif _hash(path, stop) != shard.sha256:
             problems = [f"{path.name}: its SHA-256 is not the one that was written down"]
@@ -143,7 +147,7 @@ def _check_shard(
                 break
             row = rows.get(where.key)
             if row is None:
-                continue  # said already
+                continue  # reported by _check_tables
             name = row.name
             raw = os.pread(file.fileno(), where.end - where.start, where.start)
             count, wrong = _check_sample(raw, where, row, deep and not stop.is_set())
@@ -167,7 +171,7 @@ def _hash(path: Path, stop: Event | None = None) -> str:
 
 
 def _check_sample(raw: bytes, where: Location, row: VideoRow, deep: bool) -> tuple[int, list[str]]:
-    """Frames decoded, and what is wrong with the bytes of one sample."""
+    """Check the bytes of one sample; return the number of decoded frames and the problems."""
     if len(raw) < where.end - where.start:
         return 0, ["the shard ends inside it"]
     begin = where.blob_start - where.start
@@ -192,7 +196,7 @@ def _check_sample(raw: bytes, where: Location, row: VideoRow, deep: bool) -> tup
 
 def _undecodable(blob: bytes, offsets: list[int], row: VideoRow) -> Iterator[str]:
     shape = (row.height, row.width, 3)
-    canvas = np.empty(shape, np.uint8)  # no picture gets more memory, whatever it says
+    canvas = np.empty(shape, np.uint8)  # decoding cannot take more, whatever the JPEG states
     for i in range(len(offsets) - 1):
         jpeg = blob[offsets[i] : offsets[i + 1]]
         try:
