@@ -98,7 +98,7 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     if kind == UNTRAINED:
         return make_model(settings).encoder.backbone, {}
     if kind == TRAINED:
-        return _finished(cell.run), {}
+        return _finished(cell.run, cell.variant.step), {}
     data = gather(locate(cell.data.train, folder), settings.data)
     if kind == CALIBRATED:
         untrained = make_model(settings).encoder.backbone
@@ -119,9 +119,10 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
     return load_backbone(run).backbone, _last_line(run)
 
 
-def _finished(run: Path) -> Backbone:
-    trained, steps = load_backbone(run), _last_line(run)["steps"]
-    if trained.step < steps:
+def _finished(run: Path, step: int) -> Backbone:
+    """The backbone of a run: at its end, or of the milestone of a step."""
+    trained, steps = load_backbone(run, step or None), _last_line(run)["steps"]
+    if trained.step < (step or steps):
         raise TrainerError(
             f"{run} is at step {trained.step} of {steps}. Let its plan finish it first."
         )

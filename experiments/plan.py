@@ -54,6 +54,7 @@ class Variant:
     name: str
     kind: str = ASCNET
     run: str = ""  # of kind `trained`: where its training is; "{seed}" is the seed
+    step: int = 0  # of kind `trained`: of a milestone; 0: the last
     set: tuple[str, ...] = ()  # changes of the recipe; "{seed}" is the seed
     seeds: tuple[int, ...] = ()  # fewer than the plan's; none named: all of the plan's
 
@@ -146,7 +147,10 @@ class Plan:
         if cell.data.protocol:
             identity["protocol"] = self.protocol(cell).identity
         if cell.variant.kind == TRAINED:
-            checkpoints = list_checkpoints(cell.run)
+            step = cell.variant.step
+            checkpoints = [
+                path for path in list_checkpoints(cell.run) if step in (0, int(path.stem))
+            ]
             identity["run"] = str(cell.run)
             identity["checkpoint"] = [sha256(p.read_bytes()).hexdigest() for p in checkpoints[-1:]]
         return identity

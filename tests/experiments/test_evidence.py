@@ -196,6 +196,11 @@ def test_a_run_that_is_not_finished_is_not_measured(finished_run, shards, tmp_pa
     plan = load(write_plan(tmp_path / "plan.toml", shards, variants))
     error = cell.compute(plan, plan.cells[0], tmp_path / "out")["error"]
     assert "is at step 4 of 8. Let its plan finish it first." in error
+    early = load(write_plan(tmp_path / "early.toml", shards, f"{variants}step = 2\n"))
+    assert cell.compute(early, early.cells[0], tmp_path / "early")["figures"]
+    there = early.identity(early.cells[0])["checkpoint"]
+    (first, _) = checkpoint.list_checkpoints(tmp_path / "run")
+    assert there == [sha256(first.read_bytes()).hexdigest()]
     (tmp_path / "run" / LOG_FILE).unlink()
     error = cell.compute(plan, plan.cells[0], tmp_path / "out")["error"]
     assert f"{LOG_FILE} has no line. Remove {tmp_path}/run and let" in error
