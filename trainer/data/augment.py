@@ -1,9 +1,9 @@
 """Augmentation of whole batches on the device, the same for all frames of a clip.
 
-Cropping, resizing (antialiased), flipping and blurring are linear in every direction, so for each
-clip they are two small matrices: out = V frame H^T. Brightness, contrast, saturation, hue, gray
-and normalisation are one 3 x 4 matrix a clip. A batch costs three matrix products. The colour
-matrix is close to jitter step by step, not equal: nothing is clamped in between, and hue turns in
+Cropping, antialiased resizing, flipping and blurring are linear and separable, so for each clip
+they are two small matrices: out = V frame H^T. Brightness, contrast, saturation, hue and grayscale
+are one affine map of RGB per clip. A batch costs three matrix products. The colour map is close to
+step-by-step colour jitter, not equal to it: nothing is clamped in between, and hue is rotated in
 YIQ.
 """
 
@@ -23,7 +23,7 @@ from trainer.random_streams import AUGMENTATION, torch_seed
 MEAN = (0.43216, 0.394666, 0.37645)
 STD = (0.22803, 0.22145, 0.216989)
 
-_NUMBERS = 13  # random numbers a clip: 7 for where and how sharp, 6 for the colour
+_NUMBERS = 13  # random numbers per clip: 7 for crop, flip and blur, 6 for colour
 
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
 _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
@@ -35,7 +35,7 @@ _COPIES: dict[tuple[int, torch.device], torch.Tensor] = {}
 
 
 def _on(constant: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The constant on a device, copied there once."""
+    """A constant tensor on a device, copied there once."""
     key = (id(constant), device)
     if key not in _COPIES:
         _COPIES[key] = constant.to(device)
@@ -44,11 +44,12 @@ def _on(constant: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What part of each clip's frames is taken, and how. All float32, N, in pixels of the frame.
+    """Crop, flip and blur of N clips. Crops are float32, N, in pixels of the frame.
 
     Attributes:
-        flip: bool
-        sigma: of the Gaussian blur, pixels of the result; 0 or None: none
+        flip: bool, N: mirror horizontally
+        sigma: float32, N: standard deviation of the Gaussian blur, in pixels of the result; 0 or
+            None for no blur
     """
 
     top: torch.Tensor
@@ -61,11 +62,11 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Colour:
-    """Factors of each clip, float32, N; 1 (hue: 0) changes nothing.
+    """Colour changes of N clips: factors, float32, N; 1 changes nothing.
 
     Attributes:
-        hue: turns
-        gray: bool
+        hue: rotation in turns; 0 changes nothing
+        gray: bool, N: convert to grayscale
     """
 
     brightness: torch.Tensor
@@ -79,18 +80,18 @@ Drawn = TypeVar("Drawn", Geometry, Colour)
 
 
 def draw_numbers(count: int, generator: torch.Generator) -> torch.Tensor:
-    """The randomness of `count` clips: float32 in [0, 1), count x 13, on the CPU. All that is drawn
-    for a clip is a function of its row, so ranks share a batch by sharing the rows, and every
-    device draws the same."""
+    """Draw the random numbers of `count` clips: float32 in [0, 1), count x 13, on the CPU. A clip's
+    augmentation depends on its row alone, so ranks share a batch by sharing the rows, and the
+    result is the same on every device."""
     return torch.rand(count, _NUMBERS, generator=generator)
 
 
 def draw_geometry(
     settings: Augment, sizes: torch.Tensor, size: int, numbers: torch.Tensor
 ) -> Geometry:
-    """Random crops for frames of `sizes` (N x 2, height and width): area and width / height drawn
-    evenly (the ratio on a log scale), then cut to the frame where they do not fit. `numbers`: as
-    of `draw_numbers`, N rows."""
+    """Random crops, flips and blurs for frames of `sizes` (N x 2, height and width). Area and
+    aspect ratio (width / height) are drawn uniformly (the ratio on a log scale), and crops that do
+    not fit are cut to the frame. `numbers`: N rows of `draw_numbers`."""
     height, width = sizes.float().unbind(1)
     u = numbers.unbind(1)[:7]
     area = _between(settings.area, u[0]) * height * width
@@ -109,7 +110,8 @@ def _between(limits: tuple[float, float], u: torch.Tensor) -> torch.Tensor:
 
 
 def square_geometry(sizes: torch.Tensor, place: float) -> Geometry:
-    """The largest square of every frame; `place`: 0 to 1 along the longer side, 0.5: the middle."""
+    """The largest square of every frame (`sizes`: N x 2), at `place` along the longer side: 0 to 1,
+    0.5 for the centre."""
     height, width = sizes.float().unbind(1)
     side = torch.minimum(height, width)
     nothing = torch.zeros_like(side)
@@ -118,7 +120,7 @@ def square_geometry(sizes: torch.Tensor, place: float) -> Geometry:
 
 
 def draw_colour(settings: Augment, numbers: torch.Tensor) -> Colour:
-    """Random colour changes. `numbers`: as of `draw_numbers`, N rows."""
+    """Random colour changes. `numbers`: N rows of `draw_numbers`."""
     u = numbers.unbind(1)[7:]
     jitter = u[0] < settings.jitter
 
@@ -141,9 +143,10 @@ def resize_matrix(
     size: int,
     sigma: torch.Tensor | None,
 ) -> torch.Tensor:
-    """float32, N x size x length: maps a line of `pixels` pixels to `size` pixels that cover
-    [start, start + length), with the antialiased triangle filter (torch's and Pillow's bilinear),
-    then blurs with a Gaussian of `sigma` result pixels."""
+    """Matrices (float32, N x size x pixels) that resample a line of `pixels` pixels to `size`
+    pixels covering [start, start + length), with an antialiased triangle filter (the bilinear one
+    of torch and Pillow), then blur with a Gaussian of `sigma` result pixels. `start`, `length` and
+    `sigma`: float32, N."""
     step = (length / size)[:, None, None]
     reach = step.clamp(min=1.0)
     device = start.device
@@ -161,7 +164,7 @@ def resize_matrix(
 
 
 def colour_matrix(colour: Colour) -> torch.Tensor:
-    """float32, N x 3 x 3: the linear part of all colour changes."""
+    """The linear part of all colour changes: float32, N x 3 x 3, acting on RGB."""
     device = colour.hue.device
     gray_of = torch.ones(3, 1, device=device) @ _on(_LUMA, device)[None]
     eye = torch.eye(3, device=device)
@@ -185,9 +188,10 @@ def render(
     size: int,
     normalise: str = "fixed",
 ) -> torch.Tensor:
-    """Clips as the network takes them: float32, N x 3 x T x size x size, normalised by MEAN and STD
-    ("fixed"), by each clip's own ("clip"), or by its own with each pixel's mean over the frames
-    taken off ("motion"). All is on one device."""
+    """Render clips for the network: float32, N x 3 x T x size x size. `normalise`: by MEAN and STD
+    ("fixed"), by each clip's own mean and standard deviation ("clip"), or by subtracting each
+    pixel's mean over the frames and dividing by the clip's standard deviation ("motion"). All
+    tensors are on one device."""
     if len(set(clips.sizes)) == 1:
         (frames,) = clips.by_size()
         return _render(frames, geometry, colour, size, normalise)
@@ -204,7 +208,7 @@ def render(
 
 
 def _rows(values: Drawn, numbers: torch.Tensor) -> Drawn:
-    """Of the clips with these numbers."""
+    """The rows of the clips with these numbers."""
     tensors = {name: value[numbers] for name, value in vars(values).items() if value is not None}
     return replace(values, **tensors)
 
@@ -212,7 +216,7 @@ def _rows(values: Drawn, numbers: torch.Tensor) -> Drawn:
 def _render(
     frames: torch.Tensor, geometry: Geometry, colour: Colour | None, size: int, normalise: str
 ) -> torch.Tensor:
-    """Of clips of one frame size: uint8, N x T x H x W x 3."""
+    """Render clips of one frame size: uint8, N x T x H x W x 3."""
     device, g = frames.device, geometry
     n, t, height, width, _ = frames.shape
     vertical = resize_matrix(g.top, g.height, height, size, g.sigma)
@@ -232,15 +236,16 @@ def _render(
 
 
 def _standardised(clips: torch.Tensor, over: tuple[int, ...]) -> torch.Tensor:
-    """Without the mean over these dimensions, and of deviation 1 over all that is left of a clip,
-    which counts as half a level of 255 at least: where nothing is left, its noise stays small."""
+    """Subtract the mean over the dimensions `over`, then divide each clip by its standard
+    deviation, taken as at least half a level of 255 so that noise in constant clips stays small."""
     rest = clips - clips.mean(dim=over, keepdim=True)
     deviation = rest.square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt()
     return rest / deviation.clamp(min=0.5 / 255)
 
 
 def _recolour(clips: torch.Tensor, colour: Colour) -> torch.Tensor:
-    """Contrast turns about the clip's mean brightness; the result is clamped to [0, 1]."""
+    """Apply colour changes to clips in [0, 1]. Contrast is about the clip's mean luma; the result
+    is clamped to [0, 1]."""
     n, _, t, h, w = clips.shape
     device = clips.device
     mean = torch.einsum("ncthw,c->n", clips, _on(_LUMA, device)) / (t * h * w)
@@ -257,14 +262,14 @@ def augment(
     numbers: torch.Tensor,
     normalise: str = "fixed",
 ) -> torch.Tensor:
-    """Random clips for training. `numbers`: N rows of `draw_numbers`; shapes and `normalise` as in
-    `render`; all on one device, where the work is done."""
+    """Augment clips at random for training. `numbers`: N rows of `draw_numbers`; shapes and
+    `normalise` as in `render`. All tensors are on one device, which does the work."""
     geometry = draw_geometry(settings, _sizes(clips), size, numbers)
     return render(clips, geometry, draw_colour(settings, numbers), size, normalise)
 
 
 def augment_batch(batch: ClipBatch, settings: Config, number: int) -> torch.Tensor:
-    """The clips of a batch as training sees them, by the number of the batch in the run."""
+    """Augment a batch as training does. `number`: number of the batch in the run."""
     generator = torch.Generator().manual_seed(torch_seed(settings.seed, number, AUGMENTATION))
     numbers = send(draw_numbers(len(batch.videos), generator), batch.clips.pixels.device)
     data = settings.data
@@ -275,8 +280,8 @@ def augment_batch(batch: ClipBatch, settings: Config, number: int) -> torch.Tens
 def square_crop(
     clips: PackedClips, size: int, place: float = 0.5, normalise: str = "fixed"
 ) -> torch.Tensor:
-    """Clips for evaluation: the largest square, resized, normalised. `place` 0 to 1 along the
-    longer side, 0.5 is the middle; shapes and `normalise` as in `render`."""
+    """Crop clips for evaluation: the largest square, resized and normalised. `place`: 0 to 1 along
+    the longer side, 0.5 for the centre; shapes and `normalise` as in `render`."""
     return render(clips, square_geometry(_sizes(clips), place), None, size, normalise)
 
 

@@ -1,4 +1,4 @@
-"""The training batches of a run: from local shards by jumping, or streamed."""
+"""The training batches of a run: from local shards by random access, or streamed."""
 
 from collections.abc import Generator
 
@@ -17,8 +17,8 @@ from trainer.errors import TrainerError
 
 
 def part_size(settings: Config, world: int) -> int:
-    """Videos that are computed together on all ranks: a step's batch, or a part of it. Raises
-    TrainerError if the ranks cannot share it equally."""
+    """Number of videos in one forward pass over all ranks: a step's batch divided by
+    `optim.accumulate`. Raises TrainerError if the ranks cannot share it equally."""
     part = settings.optim.batch // settings.optim.accumulate
     if part % world or part // world < 2:
         raise TrainerError(
@@ -32,8 +32,8 @@ def part_size(settings: Config, world: int) -> int:
 def training_batches(
     settings: Config, data: TrainingSet, first: int, total: int, rank: Rank, device: torch.device
 ) -> Generator[ClipBatch, None, None]:
-    """What this rank computes in steps `first` to `total`, `optim.accumulate` batches a step, with
-    the frames on the device."""
+    """Batches of this rank for the steps from `first` up to, but without, `total`:
+    `optim.accumulate` batches a step, with their frames on the device."""
     clips, parts = settings.data, settings.optim.accumulate
     policy, seed = clips.short_videos, settings.seed
     pairs = Pairs(clips.frames, clips.strides, clips.replacement, policy, seed)
@@ -51,13 +51,13 @@ def training_batches(
 
 
 def must_be_shareable(settings: Config, data: TrainingSet, world: int) -> None:
-    """Raises TrainerError if so many ranks cannot share the batches, or the shards that are
-    streamed."""
+    """Raises TrainerError if `world` ranks cannot share the batches or the streamed shards."""
     part_size(settings, world)
     if is_streamed(settings.data, data):
         choose_streams(settings.data.streams, len({v.shard for v in data.videos}), world)
 
 
 def is_streamed(settings: Data, data: TrainingSet) -> bool:
-    """Whether shards are read from start to end: remote ones, or where it is asked for."""
+    """Whether shards are streamed, that is, read from start to end: if any is remote, or if
+    `data.streaming` is set."""
     return settings.streaming or any(is_remote(source) for source in data.sources.values())

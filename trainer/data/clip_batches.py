@@ -1,5 +1,5 @@
-"""The loader for training scripts of others: batches of clips from local shards, in an order that
-the seed decides, resumable at any batch."""
+"""The data loader for other training scripts: batches of clips from local shards, in an order set
+by the seed, resumable at any batch."""
 
 import sys
 from collections.abc import Generator, Iterator, Sequence
@@ -38,7 +38,7 @@ from trainer.random_streams import AUGMENTATION, torch_seed
 
 AUGMENTED, CROPPED, FRAMES = OUTPUTS = ("augmented", "cropped", "frames")
 _ENDLESS = sys.maxsize
-_OF_THE_MACHINE = ("workers",)  # may change when a script goes on
+_OF_THE_MACHINE = ("workers",)  # may change when a script resumes
 _KINDS = {
     **dict.fromkeys(("frames", "clips", "size", "batch", "seed", "short_side", "workers"), int),
     **dict.fromkeys(("output", "split", "short_videos"), str),
@@ -53,20 +53,22 @@ class ClipSettings:
     """Which clips a training script gets.
 
     Attributes:
-        frames: of a clip
-        strides: playback speeds, every s-th frame; each clip of a video gets one at random, two
-            clips two different ones
-        clips: of each video in a batch
-        size: pixels, side of the square clip
-        batch: videos, over all ranks
-        seed: of the order of the videos, of the clips and of the augmentation
-        output: "augmented": at random; "cropped": the middle square, resized; "frames": as stored
-        augment: how clips are changed at random
-        split: its training videos
-        short_videos: what a clip does that does not fit: loop | repeat_last | error
-        short_side: decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
-        fps: strides count frames at this rate; 0: stored frames
-        workers: decoding threads; 0: the cores this process may use, or its share
+        frames: number of frames in a clip
+        strides: frame strides (stride s plays at s times the speed), drawn at random for each clip;
+            two clips of a video get different ones if there are several
+        clips: number of clips of each video in a batch
+        size: side of the square clip, in pixels
+        batch: number of videos in a batch, over all ranks
+        seed: decides the order of the videos, the clips and their augmentation
+        output: "augmented" for random crops, "cropped" for the centre square, resized, "frames" for
+            frames as stored
+        augment: parameters of the random augmentation
+        split: the split whose training videos are used
+        short_videos: policy for clips longer than their video: loop | repeat_last | error
+        short_side: decode JPEGs at a scale of 1/8 to 1/2 that leaves at least this many pixels on
+            the short side; 0 for full size
+        fps: strides count frames at this rate; 0 for stored frames
+        workers: decoding threads; 0 for all cores this process may use, or its share of them
     """
 
     frames: int = 16
@@ -84,7 +86,7 @@ class ClipSettings:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        """Raises TrainerError for the first setting that has a value it may not have."""
+        """Raises TrainerError for the first setting with an invalid value."""
         if isinstance(self.strides, list):
             object.__setattr__(self, "strides", tuple(self.strides))
         check_rules(_kinds(self))
@@ -93,7 +95,7 @@ class ClipSettings:
 
     @property
     def data(self) -> Data:
-        """The settings of a recipe that decide which videos there are."""
+        """The settings that select the videos, in the form of a recipe's."""
         return Data(
             split=self.split,
             frames=self.frames,
@@ -105,14 +107,15 @@ class ClipSettings:
 
 @dataclass(frozen=True)
 class LoadedClips:
-    """N = `clips` x `batch` / ranks clips: the first clip of each video, then the second of each,
-    and so on.
+    """A batch of N = `clips` x `batch` / ranks clips: the first clip of each video, then the second
+    of each, and so on.
 
     Attributes:
-        clips: float32, N x 3 x T x S x S, RGB minus MEAN and over STD of trainer.data.augment; for
-            output "frames" a list of N tensors, uint8, T x H x W x 3, valid until the next batch
-        labels: int64, N: of the classes of all data sets, -1: none
-        videos: int64, N: position among the training videos
+        clips: float32, N x 3 x T x S x S, RGB normalised by MEAN and STD of trainer.data.augment;
+            for output "frames" a list of N tensors, uint8, T x H x W x 3, valid until the next
+            batch
+        labels: int64, N: class numbers, counted over all data sets; -1 for no class
+        videos: int64, N: positions among the training videos
         strides: int64, N
     """
 
@@ -123,10 +126,10 @@ class LoadedClips:
 
 
 class ClipBatches:
-    """An endless row of batches, `for batch in batches`: every epoch all training videos, shuffled.
+    """An endless iterable of batches: in every epoch all training videos, shuffled.
 
-    What a batch holds depends on the settings and on its number alone. `state_dict()` says which
-    comes next; after `load_state_dict()` iteration goes on there.
+    The contents of a batch depend on the settings and its number alone. `state_dict()` holds the
+    number of the next batch; after `load_state_dict()` iteration continues there.
     """
 
     def __init__(
@@ -186,16 +189,16 @@ class ClipBatches:
         generator = torch.Generator().manual_seed(seed)
         joint = draw_numbers(settings.clips * settings.batch, generator)
         share = self._rank.share(settings.batch)
-        own = torch.cat([rows[share] for rows in joint.chunk(settings.clips)])
-        return augment(batch.clips, settings.augment, settings.size, send(own, self._device))
+        numbers = torch.cat([rows[share] for rows in joint.chunk(settings.clips)])
+        return augment(batch.clips, settings.augment, settings.size, send(numbers, self._device))
 
     def state_dict(self) -> dict[str, Any]:
-        """Which batch comes next, and of which settings and data."""
+        """The number of the next batch, the settings and the hashes of the data sets."""
         return {"next": self._next, **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the batch that comes next in `state`; the number of ranks may have changed.
-        Raises TrainerError, and names them, if settings or data have."""
+        """Continue with the next batch of `state`. The number of ranks may have changed. Raises
+        TrainerError, naming the differences, if settings or data have changed."""
         identity = self._identity()
         missing = [name for name in ("next", *identity) if name not in state]
         if missing:
@@ -234,7 +237,7 @@ class ClipBatches:
 
 
 def _kinds(settings: ClipSettings) -> Iterator[Rule]:
-    """Each setting is of its type; where it is float, a whole number will do."""
+    """Rules that each setting has its type; for float settings, int is accepted, too."""
     for name, kind in _KINDS.items():
         value, kinds = getattr(settings, name), (int, float) if kind is float else (kind,)
         yield type(value) in kinds, name, value, f"of type {kind.__name__}"
@@ -244,11 +247,11 @@ def _kinds(settings: ClipSettings) -> Iterator[Rule]:
 
 def _rules(settings: ClipSettings) -> Sequence[Rule]:
     strides = settings.strides
-    are_there = bool(strides) and all(1 <= stride <= MOST_STRIDE for stride in strides)
+    are_allowed = bool(strides) and all(1 <= stride <= MOST_STRIDE for stride in strides)
     are_different = len(set(strides)) == len(strides)
     return [
         range_rule("frames", settings.frames, 1, MOST_FRAMES),
-        (are_there and are_different, "strides", strides, f"1 to {MOST_STRIDE}, each once"),
+        (are_allowed and are_different, "strides", strides, f"1 to {MOST_STRIDE}, each once"),
         range_rule("clips", settings.clips, 1, MOST_CLIPS),
         range_rule("size", settings.size, 16, MOST_SIZE),
         pixels_rule("", settings.frames, settings.size),

@@ -1,4 +1,4 @@
-"""Clips as a map-style data set, for torch's DataLoader and its worker processes."""
+"""Clips as a map-style data set, for torch's DataLoader with worker processes."""
 
 import os
 from typing import Any
@@ -18,11 +18,11 @@ _DRAWS = 2**31
 
 
 class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
-    """Item i: a random clip of training video i, and its label (-1: none). The clip is float32,
-    3 x T x S x S, as of `LoadedClips`; for output "frames" uint8, T x H x W x 3.
+    """Item i is a random clip of training video i and its label (-1 for none). The clip is float32,
+    3 x T x S x S, as in `LoadedClips`; for output "frames" uint8, T x H x W x 3.
 
     Start, stride and augmentation are drawn from torch's global generator, which a DataLoader seeds
-    in each of its workers. `clips`, `batch`, `seed` and `workers` of the settings do not count.
+    in each of its workers. The settings `clips`, `batch`, `seed` and `workers` are ignored.
     """
 
     def __init__(self, data: TrainingSet, settings: ClipSettings) -> None:
@@ -56,7 +56,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int]]):
         return augment(clips, settings.augment, settings.size, numbers)[0]
 
     def _own_reader(self) -> ClipReader:
-        """This process's: open files are not shared with the one that it was forked from."""
+        """This process's reader; a forked process must not share open files with its parent."""
         if self._reader is None or self._reader[0] != os.getpid():
             self._reader = os.getpid(), ClipReader(self.videos, self.settings.short_side)
         return self._reader[1]

@@ -1,7 +1,7 @@
-"""Shards to batches of clips: threads read and decode only the frames that are needed.
+"""Read batches of clips from shards: threads read and decode only the frames that clips need.
 
-The decoder releases the interpreter lock, so threads in the training process beat worker
-processes: nothing is copied between them, and nothing goes through /dev/shm.
+The decoder releases the GIL, so threads in the training process are faster than worker processes:
+nothing is copied between processes, and nothing goes through /dev/shm.
 """
 
 import os
@@ -26,24 +26,24 @@ from trainer.data.packed_clips import PackedClips, Size, bytes_of
 from trainer.distributed import processes_here
 from trainer.errors import TrainerError
 
-HELD = 4  # batches in memory: one is in use, and the others are being filled
-_ROOM = 1.125  # of a new buffer for frames of several sizes: the next batch may need a little more
-_SLACK = 1.5  # a buffer that is larger than this times the largest of the latest batches goes
-_LATEST = 16  # batches, after which the buffer of an odd one is no longer kept
-_REMEMBERED = 20_000  # videos whose frames' places are kept in memory, about a kilobyte each
+HELD = 4  # batches in memory: one in use, the others being decoded
+_ROOM = 1.125  # size of a new buffer relative to its batch: the next batch may need a little more
+_SLACK = 1.5  # a buffer larger than this times the largest of the latest batches is replaced
+_LATEST = 16  # batches after which an exceptionally large one no longer counts
+_REMEMBERED = 20_000  # videos whose frame offsets are cached, about a kilobyte each
 
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """N clips of videos.
+    """A batch of N clips.
 
-    The buffer of the frames is used again for a later batch: take what you need before asking for
-    the next one.
+    The buffer of the frames is reused for a later batch: copy what you need before you take the
+    next one.
 
     Attributes:
-        clips: their frames, N x T
+        clips: the frames of N clips of T frames
         strides: int64, N
-        videos: int64, N: position in the list of videos
+        videos: int64, N: positions in the list of videos
     """
 
     clips: PackedClips
@@ -52,12 +52,12 @@ class ClipBatch:
 
 
 class ClipReader:
-    """Decodes clips of a list of videos, jumping to frames that are not read already. Safe to use
-    from several threads."""
+    """Decodes clips of a list of videos, reading frames by random access unless the request holds
+    them. Thread-safe."""
 
     def __init__(self, videos: Sequence[Video], short_side: int = 0) -> None:
-        """`short_side`: decode at the smallest scale that libjpeg offers with at least so many
-        pixels on the short side (cheaper than whole frames); 0 decodes whole frames."""
+        """`short_side`: decode at libjpeg's smallest scale that leaves at least this many pixels on
+        the short side, which is faster; 0 decodes at full size."""
         self.videos = videos
         self._short_side = short_side
         self._offsets = lru_cache(_REMEMBERED)(self._read_offsets)
@@ -67,13 +67,13 @@ class ClipReader:
         return read_offsets(self.videos[video]).astype(np.uint32)
 
     def size(self, request: ClipRequest) -> Size:
-        """Of the clip's frames, decoded."""
+        """Height and width of the clip's decoded frames."""
         video = self.videos[request.video]
         return decoded_size(video.height, video.width, self._short_side)
 
     def read(self, requests: Sequence[ClipRequest], clips: Sequence[np.ndarray]) -> None:
-        """Decode clips of one video, each into its array (uint8, T x H x W x 3); a frame that they
-        share is read and decoded once. Raises TrainerError for a frame that is no JPEG."""
+        """Decode clips of one video, each into its array (uint8, T x H x W x 3); a frame that
+        several share is read and decoded once. Raises TrainerError for a frame that is no JPEG."""
         number = requests[0].video
         video, frames = self.videos[number], [request.frames for request in requests]
         if requests[0].jpegs:
@@ -85,7 +85,7 @@ class ClipReader:
             decode_clips(read, frames, video, clips)
 
     def _frames(self) -> FrameReader:
-        """This thread's."""
+        """This thread's reader."""
         if not hasattr(self._of_thread, "frames"):
             self._of_thread.frames = FrameReader()
         reader: FrameReader = self._of_thread.frames
@@ -98,10 +98,11 @@ def read_batches(
     workers: int = 0,
     pinned: bool = False,
 ) -> Generator[ClipBatch, None, None]:
-    """Batches of clips in the order of `requests`, decoded ahead by `workers` threads (0: this
-    process's share of the cores, among those that work together on this machine), the clips of a
-    video together. All requests of a batch have the same number of frames. `pinned`: in page-locked
-    memory, which a GPU copies from while it computes."""
+    """Yield batches of clips in the order of `requests`, decoded ahead by `workers` threads (0: the
+    cores divided by the number of ranks on this machine), the clips of a video together. All
+    requests of a batch have the same number of frames. `pinned` uses page-locked memory, from which
+    a GPU copies while it computes. Raises TrainerError for a batch that does not fit in memory, or
+    for a frame that is no JPEG."""
     free: deque[torch.Tensor] = deque()
     latest: deque[int] = deque(maxlen=_LATEST)  # bytes of batches
     waiting: deque[tuple[torch.Tensor, ClipBatch, list[Future[None]]]] = deque()
@@ -127,7 +128,7 @@ def read_batches(
 
     def finish() -> Iterator[ClipBatch]:
         buffer, batch, jobs = waiting.popleft()
-        wait(jobs, return_when=FIRST_EXCEPTION)  # one by one, it would wake up for each
+        wait(jobs, return_when=FIRST_EXCEPTION)  # waiting for one by one would wake up for each
         for job in jobs:
             if job.done():
                 job.result()
@@ -147,11 +148,11 @@ def read_batches(
                 for job in jobs:
                     job.cancel()
             if isinstance(requests, Generator):
-                requests.close()  # what is streamed holds threads and connections
+                requests.close()  # streamed requests hold threads and connections
 
 
 def _by_video(batch: Sequence[ClipRequest]) -> list[list[int]]:
-    """The numbers of the requests of each video."""
+    """Positions of the requests in the batch, grouped by video."""
     numbers: dict[int, list[int]] = {}
     for number, request in enumerate(batch):
         numbers.setdefault(request.video, []).append(number)
@@ -159,23 +160,23 @@ def _by_video(batch: Sequence[ClipRequest]) -> list[list[int]]:
 
 
 def _must_fit(needed: int, sizes: Sequence[Size], length: int) -> None:
-    """Raises TrainerError for a batch that the memory of this machine, or of its container, does
-    not hold."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    there = min(there, memory_limit() or there)
-    if HELD * needed > there:
+    """Raises TrainerError if HELD batches of `needed` bytes exceed the memory of this machine or
+    container."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = min(available, memory_limit() or available)
+    if HELD * needed > available:
         height, width = max(sizes, key=prod)
         raise TrainerError(
             f"A batch of {len(sizes)} clips of {length} frames, the largest of {width} x {height} "
             f"pixels, takes {needed / 1e9:.0f} GB, and {HELD} are read at a time; this machine, or "
-            f"the container, has {there / 1e9:.0f} GB. Build the videos with a smaller "
+            f"the container, has {available / 1e9:.0f} GB. Build the videos with a smaller "
             "--short-side, or take fewer frames or a smaller batch."
         )
 
 
 def _new_buffer(size: float, pinned: bool) -> torch.Tensor:
-    """uint8, flat, `size` bytes."""
+    """A flat uint8 buffer of `size` bytes."""
     if pinned:
         return torch.zeros(int(size), dtype=torch.uint8, pin_memory=True)
-    # numpy asks the system for huge pages, torch does not; fewer page faults and TLB misses.
+    # numpy asks for huge pages and torch does not: fewer page faults and TLB misses.
     return torch.from_numpy(np.zeros(int(size), np.uint8))

@@ -1,4 +1,4 @@
-"""Which clips a step takes: pure functions of (seed, step, rank), before anything is read."""
+"""Draw the clips of a step: pure functions of (seed, step, rank); no frame is read here."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ from trainer.random_streams import CLIPS, ORDER, generator_of
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """One clip to read.
+    """A clip to be read.
 
     Attributes:
         video: position in the list of videos
-        frames: frame numbers, T of them
-        stride: the playback speed, the label of SCP
-        jpegs: the frames, if they are streamed; else still to be read
+        frames: its T frame numbers
+        stride: the playback speed, which is SCP's label
+        jpegs: its T encoded frames where shards are streamed; () if they are still to be read
     """
 
     video: int
@@ -42,13 +42,13 @@ class ClipRequest:
 
 @dataclass(frozen=True)
 class Timing:
-    """What of a video decides which frames a clip of it has.
+    """The properties of a video that decide which frames its clips have.
 
     Attributes:
-        frames: of the video
-        rate: stored frames a frame of stride 1; 1 unless strides are in seconds
-        times: seconds, of uneven ones that strides follow
-        cuts: the frames at which a new shot begins, where these are known
+        frames: number of frames in the video
+        rate: stored frames per unit of stride; 1 unless strides follow seconds
+        times: frame times in seconds, where strides follow seconds and frames are unevenly spaced
+        cuts: the frames at which new shots begin, where these are known
     """
 
     frames: int
@@ -57,15 +57,16 @@ class Timing:
     cuts: Sequence[int] = ()
 
     def place(self, length: int, stride: int) -> Place:
-        """Where a clip of `length` frames at this stride may lie, whatever the cuts."""
+        """The place of a clip of `length` frames at a stride in the whole video, whatever its
+        cuts."""
         return Place(length, stride * self.rate, self.frames, clock_of(self.times))
 
     def shots(self, length: int, stride: int) -> list[Place]:
-        """Where it may lie in each shot; in all of a video whose cuts are not known."""
+        """The place of such a clip in each shot; in the whole video if its cuts are not known."""
         return self.place(length, stride).shots(self.cuts)
 
     def is_short(self, length: int, stride: int) -> bool:
-        """Whether the clip fits no shot."""
+        """Whether such a clip fits no shot."""
         if self.cuts:
             return all(last_start(shot) < 0 for shot in self.shots(length, stride))
         return is_short(length, stride * self.rate, self.frames, self.times)
@@ -76,9 +77,9 @@ class Pairs:
     """How the two clips of a video are drawn.
 
     Attributes:
-        length: frames of a clip
+        length: number of frames in a clip
         replacement: whether both clips may get the same stride
-        policy: what a clip does that does not fit
+        policy: for clips that do not fit, a key of `clip_policy.POLICIES`
     """
 
     length: int
@@ -90,10 +91,11 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Batches:
-    """A rank's equal share of joint batches, in rank order.
+    """A rank's share of joint batches, which ranks share equally, in rank order.
 
     Attributes:
-        size: videos of a joint batch
+        numbers: numbers of the joint batches
+        size: number of videos in a joint batch
     """
 
     numbers: range
@@ -102,11 +104,11 @@ class Batches:
 
     @property
     def share(self) -> int:
-        """Videos of a batch that are this rank's."""
+        """Number of videos of a joint batch that are this rank's."""
         return self.size // self.rank.world
 
     def draws(self, number: int) -> range:
-        """The draws of the rank in the joint batch with this number."""
+        """The rank's draws (numbers of videos, counted over the run) in joint batch `number`."""
         first = number * self.size + self.rank.number * self.share
         return range(first, first + self.share)
 
@@ -114,8 +116,8 @@ class Batches:
 def draw_pair(
     draw: int, video: int, timing: Timing, pairs: Pairs
 ) -> tuple[ClipRequest, ClipRequest]:
-    """The two clips that draw number `draw` of the run takes of a video. The result depends on the
-    arguments alone."""
+    """Draw two clips of a video. The result depends on the arguments alone; `draw` is the number of
+    the draw in the run."""
     rng = generator_of(pairs.seed, draw, CLIPS)
     strides = two_strides(rng, pairs.strides, pairs.replacement)
     first, second = _draw_clips(rng, video, timing, strides, pairs)
@@ -125,7 +127,7 @@ def draw_pair(
 def draw_some(
     count: int, draw: int, video: int, timing: Timing, pairs: Pairs
 ) -> tuple[ClipRequest, ...]:
-    """So many clips that draw number `draw` takes of a video, their strides drawn one by one."""
+    """As `draw_pair`, but `count` clips, their strides drawn independently."""
     rng = generator_of(pairs.seed, draw, CLIPS)
     strides = (int(rng.choice(pairs.strides)) for _ in range(count))
     return tuple(_draw_clips(rng, video, timing, strides, pairs))
@@ -134,8 +136,8 @@ def draw_some(
 def _draw_clips(
     rng: np.random.Generator, video: int, timing: Timing, strides: Iterable[int], pairs: Pairs
 ) -> Iterator[ClipRequest]:
-    """Clips of one shot of the video, which is drawn first: as often as it has starts at the
-    largest stride, so the longer ones more often. Where no shot has one, by its frames."""
+    """Draw a shot of the video, then the clips from it. The probability of a shot is proportional
+    to its number of starts at the largest stride; if no shot has one, to its number of frames."""
     shot = 0
     if timing.cuts:
         shot = random_shot(rng, timing.shots(pairs.length, max(pairs.strides)))
@@ -148,12 +150,12 @@ def _draw_clips(
 def pair_requests(
     timings: Sequence[Timing], batches: Batches, pairs: Pairs
 ) -> Generator[list[ClipRequest], None, None]:
-    """Training clips: two of each of the rank's videos; the first clips of all, then the second
-    ones.
+    """Yield a batch of training clips at a time: two of each of the rank's videos, the first clips
+    of all videos, then the second ones.
 
-    Videos come in an endless row of permutations, so all are seen equally often and every batch is
-    full however few there are. What batch i gets depends on (seed, i) alone, and does not change
-    with the number of ranks.
+    Videos come in an endless series of permutations, so all are seen equally often and every batch
+    is full, however few there are. The contents of joint batch i depend on (seed, i) alone, not on
+    the number of ranks.
     """
     return clip_requests(timings, batches, pairs, 2)
 
@@ -161,8 +163,8 @@ def pair_requests(
 def clip_requests(
     timings: Sequence[Timing], batches: Batches, pairs: Pairs, clips: int
 ) -> Generator[list[ClipRequest], None, None]:
-    """As `pair_requests`, of so many clips of each video: pairs where there are two clips and
-    several strides, else clips whose strides are drawn one by one."""
+    """As `pair_requests`, with `clips` clips of each video: pairs by `draw_pair` if there are two
+    clips and several strides, else clips whose strides are drawn independently."""
     shuffled = Permutations(len(timings), pairs.seed)
     draw_clips = draw_pair if clips == 2 and len(pairs.strides) > 1 else partial(draw_some, clips)
     for number in batches.numbers:
@@ -172,28 +174,29 @@ def clip_requests(
 
 
 class Permutations:
-    """Entry i of an endless row of permutations of 0 .. count - 1."""
+    """An endless series of random permutations of 0 .. count - 1; entry i by its index."""
 
     def __init__(self, count: int, seed: int) -> None:
         self._count, self._seed = count, seed
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __getitem__(self, draw: int) -> int:
-        epoch, place = divmod(draw, self._count)
+        epoch, position = divmod(draw, self._count)
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = generator_of(self._seed, epoch, ORDER).permutation(self._count)
-        return int(self._order[place])
+        return int(self._order[position])
 
 
 def count_short(timings: Sequence[Timing], length: int, stride: int) -> int:
-    """How many videos are too short for a clip of `length` frames at a stride."""
+    """Number of videos too short for a clip of `length` frames at a stride."""
     return sum(timing.is_short(length, stride) for timing in timings)
 
 
 def timings_of(videos: Sequence[Video], fps: float) -> tuple[Timing, ...]:
-    """Strides count stored frames (`fps` 0), or frames at so many a second: then videos of unevenly
-    spaced frames have their times. Raises TrainerError for a video of unknown rate."""
+    """The timing of each video. Strides count stored frames if `fps` is 0, else frames at `fps`;
+    then timings of videos with unevenly spaced frames hold frame times, and TrainerError is raised
+    for a video of unknown frame rate."""
     if not fps:
         return tuple(Timing(video.frames, cuts=video.cuts) for video in videos)
     unknown = [video.name for video in videos if not video.fps]

@@ -1,16 +1,16 @@
-"""Frames that are smaller than the clips which are made of them."""
+"""The warning about frames smaller than the clips made from them."""
 
 from collections.abc import Iterable, Sequence
 
 from builder.shards.dataset import Video
 from trainer.data.jpeg_decoding import decoded_size
 
-_MARGIN = 8 / 7  # of the short side over the clip's, to crop from: 128 for 112, 256 for 224
+_MARGIN = 8 / 7  # recommended short side over clip size, for cropping: 128 for 112, 256 for 224
 
 
 def enlarged(videos: Sequence[Video], size: int, short_side: int) -> str:
-    """What is to be said of videos whose frames, decoded for `short_side`, are smaller than a clip
-    of size x size pixels, and how to mend it; "" if there are none."""
+    """A warning about videos whose frames, decoded for `short_side`, are smaller than a clip of
+    size x size pixels, and what to do about it; "" if there are none."""
     stored = [video for video in videos if min(video.height, video.width) < size]
     decoded = [min(decoded_size(v.height, v.width, short_side)) for v in videos]
     small = sum(side < size for side in decoded)
@@ -27,7 +27,7 @@ def enlarged(videos: Sequence[Video], size: int, short_side: int) -> str:
     if stored:
         wanted = _recommended(size)
         names = sorted({video.shard.name.rpartition("-")[0] for video in stored})
-        # Which of the kinds of data sets it was, and its other options, the shards do not say.
+        # The shards do not say which sub-command and options they were built with.
         text += (
             f" Build {', '.join(names)} again with a larger short side: by the same `ascnet build` "
             f"as before, with --short-side {wanted} --out shards-{wanted} after its other options."
@@ -41,7 +41,7 @@ def enlarged(videos: Sequence[Video], size: int, short_side: int) -> str:
 
 
 def _recommended(size: int) -> int:
-    """A short side for clips of `size` pixels."""
+    """The short side to build with for clips of `size` pixels: a multiple of 16."""
     return -(-round(size * _MARGIN) // 16) * 16
 
 

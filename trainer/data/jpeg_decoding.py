@@ -1,4 +1,4 @@
-"""JPEGs to pixels."""
+"""Decode JPEG frames into clips."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -13,9 +13,9 @@ from trainer.errors import TrainerError
 
 @cache
 def decoded_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """Height and width of a frame of height x width pixels decoded at the smallest of libjpeg's
-    scales that leaves at least `short_side` pixels on both sides; 0: whole. Scales between 1/2 and
-    1 are not taken: they cost more than whole frames."""
+    """Height and width of a frame of height x width pixels, decoded at libjpeg's smallest scale
+    that leaves at least `short_side` pixels on both sides; 0 for full size. Scales between 1/2 and
+    1 are not used: they cost more than full size."""
     header = _header_of(height, width)
     scaled = simplejpeg.decode_jpeg_header(header, min_height=short_side, min_width=short_side)
     if short_side == 0 or 2 * scaled[0] > height + 1:
@@ -24,9 +24,9 @@ def decoded_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 
 def _header_of(height: int, width: int) -> bytes:
-    """A JPEG that says that it has so many pixels: what large ones decode to costs no large one."""
+    """A small JPEG whose header claims the given size: asking for decoded sizes stays cheap."""
     blank = bytearray(simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8)))
-    at = blank.index(b"\xff\xc0") + 5  # of the frame header (ITU T.81, B.2.2)
+    at = blank.index(b"\xff\xc0") + 5  # position of the size in the frame header (ITU T.81, B.2.2)
     blank[at : at + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
     return bytes(blank)
 
@@ -37,10 +37,13 @@ def decode_clips(
     video: Video,
     clips: Sequence[np.ndarray],
 ) -> None:
-    """Decode the video's frames of each clip into it (uint8, T x H x W x 3), at the scale of
-    libjpeg's that gives frames of this size. `jpegs`: by the numbers of frames; one that several
-    places show is decoded once. Raises TrainerError for a frame that is no JPEG of the video's
-    size."""
+    """Decode frames of a video into clips.
+
+    `frames` holds the frame numbers of each clip, `jpegs` the encoded frames by their numbers, and
+    `clips` an array for each clip (uint8, T x H x W x 3), whose H x W is one of libjpeg's scales of
+    the frame. A frame that occurs several times is decoded once. Raises TrainerError for a frame
+    that is no JPEG of the video's size.
+    """
     size, pixels = clips[0].shape[1:3], video.height * video.width
     decoded: dict[int, np.ndarray] = {}
     for numbers, clip in zip(frames, clips, strict=True):
@@ -50,8 +53,8 @@ def decode_clips(
                 continue
             try:
                 must_have_few_scans(jpegs[number], pixels)
-                # Arguments by their place, for it is done for every frame: fast cosine transform
-                # and upsampling, least height and width.
+                # Positional arguments are faster, and this runs for every frame: fast DCT, fast
+                # upsampling, minimum height and width.
                 made = simplejpeg.decode_jpeg(jpegs[number], "RGB", True, True, *size, 1, picture)
             except ValueError as error:
                 raise _unreadable(video, number, str(error)) from error

@@ -1,4 +1,4 @@
-"""Clips of several frame sizes in one buffer, so that a large frame costs only itself."""
+"""Clips of different frame sizes in one buffer, without padding to the largest size."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +12,14 @@ Size = tuple[int, int]  # height and width of frames, pixels
 
 @dataclass(frozen=True)
 class PackedClips:
-    """N clips of T frames each, one after the other in one buffer.
+    """N clips of T frames each in one buffer.
 
-    Clips of one frame size lie side by side, in their order, so that they are one tensor; a batch
-    of one size is the usual N x T x H x W x 3.
+    Clips of one frame size are adjacent, in their order, so that they can be viewed as one tensor;
+    a batch of a single size is the usual N x T x H x W x 3.
 
     Attributes:
         pixels: uint8, flat
-        sizes: height and width of each clip's frames, pixels
+        sizes: height and width of each clip's frames, in pixels
         length: T
     """
 
@@ -29,7 +29,7 @@ class PackedClips:
 
     @classmethod
     def of(cls, frames: torch.Tensor) -> "PackedClips":
-        """Of frames of one size: uint8, N x T x H x W x 3."""
+        """Pack clips of one frame size: uint8, N x T x H x W x 3."""
         size = (frames.shape[2], frames.shape[3])
         return cls(frames.flatten(), (size,) * len(frames), frames.shape[1])
 
@@ -40,14 +40,15 @@ class PackedClips:
         return (self[number] for number in range(len(self)))
 
     def __getitem__(self, number: int) -> torch.Tensor:
-        """One clip: uint8, T x H x W x 3."""
+        """A view of one clip: uint8, T x H x W x 3."""
         height, width = self.sizes[number]
         start = self._starts[number]
         clip = self.pixels[start : start + self.length * height * width * 3]
         return clip.view(self.length, height, width, 3)
 
     def by_size(self) -> Iterator[torch.Tensor]:
-        """The clips of each frame size, uint8, n x T x H x W x 3; all of them in `order`."""
+        """Views of the clips of each frame size: uint8, n x T x H x W x 3. Concatenated, they are
+        in `order`."""
         for (height, width), group in groupby(self.order, key=self.sizes.__getitem__):
             numbers = list(group)
             start = self._starts[numbers[0]]
@@ -56,7 +57,7 @@ class PackedClips:
 
     @cached_property
     def order(self) -> list[int]:
-        """The numbers of the clips as they lie in the buffer."""
+        """The numbers of the clips in the order in which the buffer holds them."""
         return sorted(range(len(self.sizes)), key=self.sizes.__getitem__)
 
     @cached_property
@@ -69,5 +70,5 @@ class PackedClips:
 
 
 def bytes_of(sizes: Sequence[Size], length: int) -> int:
-    """Bytes of clips of `length` frames."""
+    """Bytes of RGB clips of `length` frames, one clip of each size."""
     return sum(length * height * width * 3 for height, width in sizes)

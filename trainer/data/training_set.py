@@ -18,12 +18,13 @@ class TrainingSet:
     """The training videos of one split of one or several data sets.
 
     Attributes:
-        timings: of each video
-        groups: number of each video's source group, over all data sets
-        labels: of each video, over all data sets; -1: unknown. For diagnosis only
-        sources: of each data set: the folder of its dataset.json, and where it is
-        counts: of each data set, as in dataset.json, by where it is
-        short: videos too short for a clip at the largest stride
+        timings: one for each video
+        groups: number of each video's source group, counted over all data sets
+        labels: class number of each video, counted over all data sets; -1 if unknown. Only for
+            metrics of the log
+        sources: for each data set, the folder of its dataset.json, and the source of its shards
+        counts: the counts of each data set's dataset.json, by its source
+        short: number of videos too short for a clip at the largest stride
     """
 
     videos: tuple[Video, ...]
@@ -36,10 +37,10 @@ class TrainingSet:
 
 
 def locate(places: Sequence[str], scratch: Path) -> dict[Path, str]:
-    """The data sets at `places`: for each the folder that its dataset.json is in, and where its
-    shards are. A place is a folder of a data set or of several, or a URL or `pipe:` command of
-    one, whose dataset.json is copied to `scratch`. Raises TrainerError or BuilderError where there
-    is none."""
+    """Find the data sets at `places`: for each, the folder of its dataset.json and the source of
+    its shards. A place is a folder that holds one or several data sets, or the URL or `pipe:`
+    command of one data set, whose dataset.json is copied to `scratch`. Raises TrainerError or
+    BuilderError if there is none."""
     folders: dict[Path, str] = {}
     for place in places:
         if is_remote(place):
@@ -52,8 +53,8 @@ def locate(places: Sequence[str], scratch: Path) -> dict[Path, str]:
 
 
 def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
-    """All training videos of a split in the data sets that `locate` found. Raises TrainerError
-    where a data set has none, or where one is too short and the policy is `error`."""
+    """Collect the training videos of a split from the data sets that `locate` found. Raises
+    TrainerError if a data set has none, or if a video is too short and the policy is `error`."""
     videos: list[Video] = []
     groups: dict[tuple[Path, str], int] = {}
     numbers, labels, counts, split = [], [], {}, settings.split

@@ -1,4 +1,4 @@
-"""Batches to the device, the next one while the last is in use."""
+"""Copy batches to the device, one ahead of the batch in use."""
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -12,8 +12,9 @@ from trainer.data.clip_reader import ClipBatch
 def on_device(
     batches: Generator[ClipBatch, None, None], device: torch.device
 ) -> Generator[ClipBatch, None, None]:
-    """The batches with their frames on the device. To a GPU they are copied on a stream of their
-    own, one ahead of the batch in use, from page-locked memory if that is where they are."""
+    """Yield the batches with their frames on the device. To a GPU they are copied on a separate
+    CUDA stream, one ahead of the batch in use, and asynchronously if they are in page-locked
+    memory."""
     with closing(batches):
         if device.type == "cuda":
             yield from _copied(batches, device)
@@ -22,7 +23,8 @@ def on_device(
 
 
 def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A small tensor to the device. (From ordinary memory a GPU would first finish its work.)"""
+    """Copy a small tensor to the device. It is pinned first: a copy from pageable memory would wait
+    for the GPU to finish its work."""
     if device.type == "cuda":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
@@ -37,7 +39,7 @@ def _copied(batches: Iterable[ClipBatch], device: torch.device) -> Iterator[Clip
             copied = stream.record_event(torch.cuda.Event(blocking=True))
         if ahead is not None:
             yield ahead
-        copied.synchronize()  # `batches` uses the memory again for a later batch
+        copied.synchronize()  # `batches` reuses the memory for a later batch
         copy.clips.pixels.record_stream(torch.cuda.current_stream(device))
         ahead = copy
     if ahead is not None:

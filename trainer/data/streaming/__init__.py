@@ -1,1 +1,1 @@
-"""Shards that are read from start to end, from a disk or a server."""
+"""Read shards sequentially, from a disk, a server or a command."""

@@ -1,5 +1,5 @@
-"""Clips of videos in the order in which these lie in shards that are read from start to end: each
-shard once, and none that holds no clip that is wanted."""
+"""Read clips in the storage order of their videos: each shard sequentially and once, and only the
+shards that hold requested clips."""
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -15,17 +15,17 @@ from trainer.data.streaming.reader import Sample, read_shard, with_frames
 from trainer.data.streaming.retrying import Patience
 from trainer.data.streaming.transport import url_of
 
-_AHEAD = 2  # batches of clips whose frames wait in memory, as they are stored
+_AHEAD = 2  # batches of clips that are read ahead; their frames stay encoded
 
 Clips = Sequence[ClipRequest]
 
 
 @dataclass(frozen=True)
 class RemoteVideos:
-    """Videos of one data set, and where its shards are.
+    """Videos of one data set, and the source of its shards.
 
     Attributes:
-        source: a URL or `pipe:` command, as `trainer.data.streaming.transport.url_of` takes it
+        source: a URL or `pipe:` command, as for `trainer.data.streaming.transport.url_of`
     """
 
     videos: Sequence[Video]
@@ -34,18 +34,18 @@ class RemoteVideos:
 
 
 def storage_order(videos: Sequence[Video]) -> list[int]:
-    """Positions of the videos, in the order in which they lie in their shards."""
+    """Positions of the videos in `videos`, in the order in which the shards hold them."""
     return sorted(
         range(len(videos)), key=lambda i: (videos[i].shard.name, videos[i].location.start)
     )
 
 
 def stream_clips(remote: RemoteVideos, batches: Sequence[Clips]) -> Generator[Clips, None, None]:
-    """The batches with the frames of their clips, read ahead by a thread of its own. The clips'
-    videos have to be in storage order, those of a video side by side. Closing the generator ends
-    the thread and what it reads from.
+    """Yield the batches with the encoded frames of their clips, read ahead in a background thread.
+    Clips must be in the storage order of their videos, with the clips of a video adjacent. Closing
+    the generator ends the thread and its connections.
 
-    Raises TrainerError if a shard cannot be read, or is not what `dataset.json` says.
+    Raises TrainerError if a shard cannot be read or does not match `dataset.json`.
     """
     ahead = ReadAhead(partial(_filled, remote, batches), _AHEAD)
     try:
@@ -61,12 +61,12 @@ def _filled(
 ) -> Generator[Clips, None, None]:
     wanted = dict.fromkeys(clip.video for batch in batches for clip in batch)
     with closing(_samples(remote, list(wanted), stop)) as samples:
-        there, jpegs = -1, dict[int, bytes]()  # a video, and those of its frames that were taken
+        current, jpegs = -1, dict[int, bytes]()  # a video, and the frames copied from it so far
         for batch in batches:
             filled = []
             for clip in batch:
-                if clip.video != there:
-                    there, (offsets, blob) = clip.video, next(samples)
+                if clip.video != current:
+                    current, (offsets, blob) = clip.video, next(samples)
                     jpegs = {}
                 for frame in clip.frames:
                     if frame not in jpegs:
@@ -78,7 +78,7 @@ def _filled(
 def _samples(
     remote: RemoteVideos, wanted: Sequence[int], stop: Event
 ) -> Generator[Sample, None, None]:
-    """Of the `wanted` videos, one after another."""
+    """Yield the samples of the `wanted` videos, one after another."""
     videos: Iterator[Video] = (remote.videos[video] for video in wanted)
     for path, of_shard in groupby(videos, key=lambda video: video.shard):
         url = url_of(remote.source, path.name)

@@ -1,4 +1,4 @@
-"""A thread that makes what comes next while what came before is in use."""
+"""Prefetch a generator in a background thread."""
 
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
@@ -8,12 +8,12 @@ from typing import Any
 
 from trainer.data.streaming.transport import Stopped
 
-_TURN = 0.1  # seconds after which the thread, waiting for room, looks up
+_TURN = 0.1  # seconds between two checks for a stop while the queue is full
 
 
 class ReadAhead:
-    """What a generator yields, made by a thread of its own, at most `ahead` before it is asked for.
-    The generator is given an event: when it is set, it ought to raise Stopped soon."""
+    """Runs a generator in a background thread, at most `ahead` items ahead of the consumer. The
+    generator is given an event and should raise Stopped soon after it is set."""
 
     def __init__(self, items: Callable[[Event], Generator[Any, None, None]], ahead: int) -> None:
         self._items, self._stop = items, Event()
@@ -22,22 +22,23 @@ class ReadAhead:
         self._thread.start()
 
     def get(self) -> Any:
-        """The next one. Raises what the generator raised; to be called no more than it yields."""
+        """The next item. Raises what the generator raised. Must not be called more often than the
+        generator yields: it would wait for ever."""
         item = self._queue.get()
         if isinstance(item, BaseException):
             raise item
         return item
 
     def has_one(self) -> bool:
-        """Whether `get` would not wait."""
+        """Whether `get` would return without waiting."""
         return not self._queue.empty()
 
     def stop(self) -> None:
-        """Tell the thread to end."""
+        """Tell the thread to end, without waiting for it."""
         self._stop.set()
 
     def join(self) -> None:
-        """Wait until it has ended."""
+        """Wait until the thread has ended."""
         self._thread.join()
 
     def _run(self) -> None:

@@ -1,8 +1,8 @@
-"""Training clips of shards that are read from start to end, wherever they are.
+"""Training clips from streamed shards, local or remote.
 
-The other way, `trainer.data.clip_sampler.pair_requests`, leaves it to the reader to jump to the
-frames of a clip, which is best on a local disk. Here every shard is read in order, once an epoch,
-which servers and pipes can do, too.
+The alternative, `trainer.data.clip_sampler.pair_requests`, yields requests whose frames are then
+read by random access, which is best on a local disk. Here every shard is read sequentially, once
+an epoch, which also works for servers and pipes.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -27,8 +27,8 @@ class StreamShard:
     """A shard with training videos.
 
     Attributes:
-        url: or a path
-        videos: positions in the list of videos, in the order in which they lie there
+        url: a URL, a `pipe:` command or an absolute path
+        videos: positions in the list of videos, in the order in which the shard holds them
     """
 
     url: str
@@ -40,8 +40,8 @@ class Streaming:
     """How shards are streamed.
 
     Attributes:
-        streams: shards that are read at a time; 0: a few
-        buffer: videos that are mixed: their clips are held in memory
+        streams: number of shards read at the same time; 0 for the default
+        buffer: number of videos that are shuffled together; their clips are held in memory
     """
 
     streams: int
@@ -50,13 +50,13 @@ class Streaming:
 
 
 Pair = tuple[ClipRequest, ClipRequest]  # with their frames
-Sample = tuple[Sequence[int], memoryview]  # where a video's frames are, and the frames
+Sample = tuple[Sequence[int], memoryview]  # a video's frame offsets, and its Motion-JPEG stream
 
 
 def stream_shards(videos: Sequence[Video], sources: Mapping[Path, str]) -> tuple[StreamShard, ...]:
-    """The shards that hold `videos`. `sources`: where the shards of the data set are whose
-    `dataset.json` is in a folder; those of other folders are beside it. Raises TrainerError for a
-    source of an unknown kind."""
+    """The shards that hold `videos`. `sources` maps the folder of a `dataset.json` to the source of
+    its shards; shards of other folders are local files. Raises TrainerError for a source of an
+    unknown kind."""
     positions: dict[Path, list[int]] = {}
     for position, video in enumerate(videos):
         positions.setdefault(video.shard, []).append(position)
@@ -79,14 +79,14 @@ def stream_requests(
     pairs: Pairs,
     how: Streaming,
 ) -> Generator[list[ClipRequest], None, None]:
-    """Training clips as `pair_requests` gives them, with their frames, but in an order in which
-    `shards` can be read from start to end.
+    """Yield batches of training clips as `pair_requests` does, but with their frames, and in an
+    order that allows `shards` to be read sequentially.
 
-    What batch i gets depends on the arguments and i alone, not on where `batches` begins. Closing
-    the generator ends its threads and what they read from.
+    The contents of batch i depend on the arguments and i alone, not on where `batches` begins.
+    Closing the generator ends its threads and their connections.
 
-    Raises TrainerError if there are not enough shards, at once; and in the course of reading if one
-    cannot be read or is not what `dataset.json` says.
+    Raises TrainerError at once if there are too few shards, and while reading if a shard cannot be
+    read or does not match `dataset.json`.
     """
     order = Order(
         sizes=tuple(len(shard.videos) for shard in shards),
@@ -100,7 +100,7 @@ def stream_requests(
 
 @dataclass(frozen=True)
 class _Task:
-    """All that decides what a rank reads and hands out."""
+    """The parameters of what a rank reads and emits."""
 
     videos: Sequence[Video]
     timings: Sequence[Timing]
@@ -112,7 +112,7 @@ class _Task:
 
     @property
     def emitted(self) -> range:
-        """The videos that come out, by their numbers among all of this rank."""
+        """Positions of the videos to be emitted in this rank's order of emission."""
         numbers, share = self.batches.numbers, self.batches.share
         return range(numbers.start * share, numbers.stop * share)
 
@@ -122,11 +122,11 @@ def _requests(task: _Task) -> Generator[list[ClipRequest], None, None]:
     count, buffer, share = task.order.streams, task.order.buffer, task.batches.share
     ahead = max(2, -(-share // count))
     streams: list[ReadAhead] = []
-    held: dict[int, Pair] = {}  # by when they come out
+    held: dict[int, Pair] = {}  # by their position in the order of emission
     read = reads.start
 
     def take(number: int) -> Pair:
-        """The pair that comes out as `number`; on the way, take in what is there of the next."""
+        """The pair emitted at position `number`. Also takes in later pairs that are ready."""
         nonlocal read
         until = min(number + buffer, reads.stop)
         while number not in held or (read < until and streams[read % count].has_one()):
@@ -151,7 +151,7 @@ def _requests(task: _Task) -> Generator[list[ClipRequest], None, None]:
 def _read_stream(
     task: _Task, reads: range, stream: int, stop: Event
 ) -> Generator[Pair, None, None]:
-    """The pairs of one stream, without those of videos that come out before or after the task."""
+    """Yield the pairs of one stream, skipping videos that are not emitted within the task."""
     order = task.order
     for visit in visits(order, stream, reads.start // order.streams):
         shard = task.shards[visit.shard]
@@ -171,7 +171,7 @@ def _read_stream(
 def _read_shard(
     task: _Task, url: str, wanted: list[tuple[int, int]], stop: Event
 ) -> Generator[Pair, None, None]:
-    """The pairs of some videos of a shard. `wanted`: video, and when it comes out."""
+    """Yield the pairs of some videos of a shard. `wanted`: video, position of emission."""
     videos = [task.videos[video] for video, _ in wanted]
     with closing(read_shard(url, videos, task.patience, stop)) as samples:
         for (video, emitted), (offsets, blob) in zip(wanted, samples, strict=True):
@@ -181,8 +181,9 @@ def _read_shard(
 def read_shard(
     url: str, videos: Sequence[Video], patience: Patience, stop: Event
 ) -> Generator[Sample, None, None]:
-    """Frame offsets and frames (good until the next ones) of some videos of a shard, which are in
-    the order in which they lie there. Raises TrainerError if it cannot be read, or holds others."""
+    """Yield frame offsets and frames (valid until the next sample) of some videos of a shard, given
+    in the order in which the shard holds them. Raises TrainerError if the shard cannot be read or
+    holds other videos."""
     with closing(RetryingStream(url, videos[-1].location.end, patience, stop)) as file:
         try:
             yield from stream_samples(file.readinto, videos)
@@ -191,7 +192,7 @@ def read_shard(
 
 
 def _cut(task: _Task, video: int, emitted: int, offsets: Sequence[int], blob: memoryview) -> Pair:
-    """The two clips that are drawn from a video, with no more of its frames than they need."""
+    """Draw the two clips of a video, and copy the frames that they need."""
     batch, place = divmod(emitted, task.batches.share)
     draw = task.batches.draws(batch)[place]
     first, second = draw_pair(draw, video, task.timings[video], task.pairs)
@@ -201,5 +202,5 @@ def _cut(task: _Task, video: int, emitted: int, offsets: Sequence[int], blob: me
 
 
 def with_frames(request: ClipRequest, jpegs: Mapping[int, bytes]) -> ClipRequest:
-    """A clip whose frames, by their numbers, were read already."""
+    """The request with its encoded frames, taken from `jpegs` by their numbers."""
     return replace(request, jpegs=tuple(jpegs[frame] for frame in request.frames))

@@ -1,4 +1,4 @@
-"""Files that come from elsewhere, whatever happens on the way."""
+"""Read remote files, reopening broken connections, and fetch the metadata of a data set."""
 
 import shutil
 from contextlib import closing
@@ -30,12 +30,12 @@ _PIECE = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class Patience:
-    """What is borne before a file is given up.
+    """How often and how long to retry before a file is given up.
 
     Attributes:
-        tries: in a row that bring no new byte
-        pause: seconds before the second try, twice as many before each further one
-        stall: seconds without a byte after which a try has failed
+        tries: number of tries in a row without a new byte
+        pause: seconds before the second try, doubled before each further one
+        stall: seconds without a byte after which a try counts as failed
     """
 
     tries: int = 8
@@ -43,22 +43,22 @@ class Patience:
     stall: float = 60.0
 
 
-AT_START = Patience(tries=3)  # somebody is waiting
+AT_START = Patience(tries=3)  # few: the user is waiting for the command to start
 
 
 class RetryingStream:
-    """A file that is read from start to end, and opened again where it breaks off."""
+    """A file that is read sequentially, and reopened where the connection breaks."""
 
     def __init__(self, url: str, needed: int, patience: Patience, stop: Event) -> None:
-        """`needed`: bytes before which an end is no end, even if nobody complains. `stop`: when it
-        is set, reading ends within a moment, with Stopped."""
+        """`needed`: the file has at least so many bytes; an earlier end counts as a failure.
+        `stop`: once it is set, reading soon raises Stopped."""
         self._url, self._needed, self._patience, self._stop = url, needed, patience, stop
         self._opened: Opened | None = None
         self._position, self._failures = 0, 0
 
     def readinto(self, view: memoryview) -> int:
-        """Fill the beginning of `view`: how many bytes; 0 only at the end. Raises TrainerError if
-        the file cannot be read, after several tries where that may help."""
+        """Read into the beginning of `view`. Returns the number of bytes, 0 only at the end. Raises
+        TrainerError if the file cannot be read, after several tries where that may help."""
         while True:
             try:
                 got = self._read(view)
@@ -92,7 +92,7 @@ class RetryingStream:
         return got
 
     def close(self) -> None:
-        """End what feeds the file."""
+        """Close the file, and end the process that feeds it."""
         if self._opened is not None:
             self._opened.close()
             self._opened = None
@@ -112,22 +112,24 @@ class RetryingStream:
 
 
 def fetch_metadata(source: str, folder: Path, patience: Patience = AT_START) -> None:
-    """Copy what a data set says of its videos and shards to `folder`, which is made: `ShardDataset`
-    opens it, though the shards are elsewhere. Raises TrainerError if that is not to be had."""
+    """Copy dataset.json and videos.jsonl of a data set to `folder`, which is created. Then
+    `ShardDataset` can open it although the shards are elsewhere. Raises TrainerError if they cannot
+    be read or do not match."""
     url = url_of(source, DATASET_FILE)
-    if is_on_server(url) and (says := curl_says(url)):  # at once, where gopen's curl tries a minute
+    # Fails at once, where gopen's curl would retry for a minute.
+    if is_on_server(url) and (reason := curl_says(url)):
         raise TrainerError(
-            f"{shown(url)} cannot be read: {says}. Name the folder that holds {DATASET_FILE}."
+            f"{shown(url)} cannot be read: {reason}. Name the folder that holds {DATASET_FILE}."
         )
     folder.mkdir(parents=True, exist_ok=True)
     info, videos = folder / DATASET_FILE, folder / VIDEOS_FILE
-    partial = partial_of(info)  # it has its name when both are here
+    partial = partial_of(info)  # renamed when both files are complete
     try:
         _copy(url, partial, patience, LARGEST_INFO)
-        info_says = _stated(partial, url)
-        most = largest_videos_file(info_says)
+        content = _parsed_info(partial, url)
+        most = largest_videos_file(content)
         digest = _copy(url_of(source, VIDEOS_FILE), videos, patience, most)
-        if info_says["videos_jsonl_sha256"] != digest:
+        if content["videos_jsonl_sha256"] != digest:
             raise TrainerError(
                 f"{VIDEOS_FILE} beside {shown(url)} is not the one that {DATASET_FILE} was written "
                 "with. Perhaps it is being built or copied: try again, or copy both again."
@@ -138,8 +140,8 @@ def fetch_metadata(source: str, folder: Path, patience: Patience = AT_START) -> 
 
 
 def _copy(url: str, path: Path, patience: Patience, most: int) -> str:
-    """The SHA-256 of the file comes back. Raises TrainerError if it has more than `most` bytes, or
-    more than half of what the disk has free."""
+    """Copy a file and return its SHA-256. Raises TrainerError if it has more than `most` bytes, or
+    more than half of the free space on the disk."""
     digest, piece, got_all = sha256(), memoryview(bytearray(_PIECE)), 0
     free = shutil.disk_usage(path.parent).free
     with path.open("wb") as file, closing(RetryingStream(url, 0, patience, Event())) as stream:
@@ -164,8 +166,8 @@ def _too_long(url: str, most: int, free: int, folder: Path) -> str:
     )
 
 
-def _stated(path: Path, url: str) -> dict[str, Any]:
-    """What a dataset.json says."""
+def _parsed_info(path: Path, url: str) -> dict[str, Any]:
+    """The contents of a dataset.json. Raises TrainerError if the file is none."""
     no_table = TrainerError(
         f"What {shown(url)} gives is no {DATASET_FILE}. Name the folder that holds it, as it was "
         "built by `ascnet build`."

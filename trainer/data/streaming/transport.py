@@ -1,5 +1,5 @@
-"""Where the files of a data set are read from start to end: in a local folder, on a server
-(`https://host/ucf101`, by curl), or from a command (`pipe:aws s3 cp s3://bucket/ucf101/{} -`)."""
+"""Open the files of a data set for sequential reading: in a local folder, on a server
+(`https://host/ucf101`, by curl), or by a command (`pipe:aws s3 cp s3://bucket/ucf101/{} -`)."""
 
 import fcntl
 import os
@@ -23,23 +23,23 @@ from builder.regular_file import open_regular
 from trainer.errors import TrainerError
 
 _PIPE, _HTTP = "pipe:", ("http://", "https://")
-_PIPE_SIZE = 1 << 20  # bytes; in small pieces a reader wakes up too often
-_TURN = 0.1  # seconds after which one who waits looks up
-# As gopen's curl (it tries again what may help), but https never turns into less, nor any address
-# into a file or FTP.
+_PIPE_SIZE = 1 << 20  # bytes; with a smaller pipe buffer the reader wakes up too often
+_TURN = 0.1  # seconds between two checks for a stop while waiting for bytes
+# As webdataset's gopen calls curl (which retries temporary errors), but redirects may not lead from
+# https to http, nor from any address to a file or FTP.
 _CURL = ("curl", "--globoff", "--connect-timeout", "30", "--retry", "30", "--retry-delay", "2")
 _SECRET = re.compile(r"(?<=://)[^/?#\s'\"]*@")  # user:password@ of a URL
-# Exit statuses that another try would not change. Of curl: the URL, the certificate, an HTTP status
-# such as 404 (where it may help, curl tried again itself). Of a shell: no such command.
+# Exit statuses for which a retry is no use. Of curl: bad URL, certificate, or an HTTP status such
+# as 404 (curl itself retries temporary ones). Of a shell: no such command.
 _LASTING = {"curl": (1, 3, 22, 60), "the command": (126, 127)}
 
 
 class Stopped(Exception):  # noqa: N818
-    """Reading was called off from another thread; nothing is wrong."""
+    """Reading was cancelled by another thread; this is no error."""
 
 
 class Broken(Exception):  # noqa: N818
-    """A file could not be opened, or ended early. If it `lasts`, it will the next time."""
+    """A file could not be opened, or ended early. `lasts`: a retry would fail, too."""
 
     def __init__(self, why: str, lasts: bool = False) -> None:
         super().__init__(why)
@@ -47,18 +47,18 @@ class Broken(Exception):  # noqa: N818
 
 
 def is_remote(source: str) -> bool:
-    """Whether it is anything else than a folder."""
+    """Whether a source is a URL or a command, not a folder."""
     return source.startswith(_PIPE) or "://" in source
 
 
 def is_on_server(url: str) -> bool:
-    """Whether curl reads it."""
+    """Whether a source is read by curl."""
     return url.startswith(_HTTP)
 
 
 def url_of(source: str, name: str) -> str:
-    """What is opened for the file `name` of a data set: a URL, `pipe:COMMAND` or an absolute path.
-    Raises TrainerError if `source` is of no kind that is known here."""
+    """The URL, `pipe:COMMAND` or absolute path of the file `name` of a data set. Raises
+    TrainerError if `source` is of an unknown kind."""
     if source.startswith(_PIPE):
         if "{}" not in source:
             raise TrainerError(
@@ -82,33 +82,35 @@ def url_of(source: str, name: str) -> str:
 
 
 def path_of(folder: Path, name: str) -> str:
-    """The absolute path of a file, which nothing takes for a URL or a command."""
+    """The absolute path of a file, which cannot be mistaken for a URL or a command."""
     return str(folder.resolve() / name)
 
 
 def without_password(source: str) -> str:
-    """A source without what may be a password: of an address the name and password before the host,
-    and what follows a `?`; in a command the former alone."""
+    """A source without passwords: of a URL, user and password before the host and the query after
+    `?` are removed; in a command, only user and password of URLs."""
     if is_on_server(source):
         source = source.partition("?")[0]
     return _SECRET.sub("", source) if is_remote(source) else source
 
 
 def shown(source: str) -> str:
-    """The same for people: nothing in it moves the cursor of a terminal."""
+    """A source for messages: without passwords and terminal control characters."""
     return printable(without_password(source))
 
 
 class Opened:
-    """A file, opened once. What feeds it ends with `close`."""
+    """An open file. `close` also ends the process that feeds it."""
 
     def __init__(self, url: str, stall: float, stop: Event) -> None:
-        """`stall`: seconds without a byte after which it counts as broken. `stop`: when it is set,
-        reading ends within a moment, with Stopped. Raises Broken, or TrainerError without curl."""
+        """`stall`: seconds without a byte after which reading raises Broken. `stop`: once it is
+        set, reading soon raises Stopped. Raises Broken if the file cannot be opened, and
+        TrainerError if curl is needed and missing."""
         self._stall, self._stop = stall, stop
         self._said: IO[bytes] | None = None
         if url.startswith(_PIPE):
-            # As gopen does, but all that the command starts can be ended, and what it says is kept.
+            # As gopen does, but in a session of its own, so that all its processes can be killed,
+            # and with its stderr kept for error messages.
             self._said = TemporaryFile()  # noqa: SIM115
             self._file = Pipe(
                 url.removeprefix(_PIPE),
@@ -125,13 +127,14 @@ class Opened:
         self._raw = self._file.stream if self._child else self._file
         if self._child:
             os.set_blocking(self._raw.fileno(), False)
-            with suppress(OSError):  # the system may lend less
+            with suppress(OSError):  # the system may allow less
                 fcntl.fcntl(self._raw, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
             self._poll = poll()
             self._poll.register(self._raw)
 
     def readinto(self, view: memoryview) -> int:
-        """Fill the beginning of `view`: how many bytes; 0 at the end, early or not."""
+        """Read into the beginning of `view`. Returns the number of bytes; 0 at the end, premature
+        or not. Raises Broken or Stopped."""
         since = time.monotonic()
         while not self._stop.is_set():
             got: int | None = self._raw.readinto(view)
@@ -143,7 +146,7 @@ class Opened:
         raise Stopped
 
     def must_have_ended_well(self) -> None:
-        """At the end: raises Broken if what feeds the file says that something went wrong."""
+        """To be called at the end: raises Broken if the process that feeds the file failed."""
         if self._child is None:
             return
         with suppress(subprocess.TimeoutExpired):
@@ -185,7 +188,7 @@ def _local(path: str) -> Any:
 
 
 def _followed(url: str) -> tuple[str, ...]:
-    """What curl may be sent on to."""
+    """curl's options for the protocols that it may use and follow redirects to."""
     kinds = "=https" if url.startswith("https:") else "=http,https"
     return ("--proto", "=http,https", "--proto-redir", kinds)
 
@@ -198,7 +201,8 @@ def no_curl(url: str) -> TrainerError:
 
 
 def curl_says(url: str) -> str:
-    """What is wrong with a URL, in curl's words; "" if nothing is. (The other one keeps silent.)"""
+    """curl's error message for a URL; "" if it can be read. (The curl that reads files runs with
+    `-s`, which suppresses messages.)"""
     command = ["curl", "--globoff", "-sSfL", *_followed(url), "-r", "0-0", "-o", os.devnull]
     command += ["--max-time", "10", url]
     try:
