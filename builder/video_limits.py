@@ -42,7 +42,7 @@ class Limits:
         )
 
     def too_elongated(self, width: int, height: int) -> str:
-        """What is wrong with frames of so many pixels; "" if nothing is."""
+        """What is wrong with frames of `width` x `height` pixels; "" if nothing is."""
         if max(width, height) <= self.aspect * min(width, height):
             return ""
         return (
@@ -51,15 +51,15 @@ class Limits:
         )
 
     def too_many_pixels(self, size: str) -> str:
-        """`size`: such as "16000x16000", with the margin that some decoders work with."""
+        """`size` is such as "16000x16000"; some decoders include a margin."""
         return f"a frame takes {size} pixels, and {self.pixels} are allowed (--max-pixels)"
 
     def ran_out(self, peak: int) -> bool:
-        """Whether a decoder that was refused memory, and had `peak` bytes at the most, was refused
-        it for these limits. (libav itself refuses damaged files that ask for 2 GB at once.)"""
+        """Whether a failed allocation is due to these limits, if the decoder's peak memory was
+        `peak` bytes. (libav itself refuses damaged files that demand 2 GB at once.)"""
         return peak > self.memory / 4
 
 
-# What libav says of two of them.
+# libav's messages about two of the limits.
 PIXELS_SAID = r"Picture size (\d+x\d+) exceeds specified max pixel count"
 MEMORY_SAID = "Cannot allocate memory"

@@ -1,4 +1,4 @@
-"""Where the work of a build runs: threads or processes of this machine."""
+"""Run the work of a build in threads or processes of this machine."""
 
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
@@ -15,19 +15,19 @@ def run_local(
     pool_type: Callable[[int], Executor] = ThreadPoolExecutor,
     stop: Callable[[], None] = lambda: None,
 ) -> Generator[Result, None, None]:
-    """`function` of every item, `workers` at a time; begun in order, given out as they are ready.
+    """Apply `function` to every item, `workers` at a time; yield results as they are ready.
 
-    Threads are enough for transcoding: each one waits for a process of its own, hashing and writing
-    release the interpreter lock, and the frames need not be copied between processes. Items are
-    taken only shortly before they are begun. When it ends early, by an error or because nobody
-    wants more, `stop` is called, which should end what runs.
+    Items are started in order, and are taken from `items` only shortly before. Threads are enough
+    for transcoding: each waits for a decoder process, hashing and writing release the GIL, and the
+    frames need not be copied between processes. If the generator ends early, by an error or because
+    it is closed, `stop` is called, which should end the running work.
     """
     with pool_type(workers) as pool:
         waiting: set[Future[Result]] = set()
         try:
             for item in items:
                 waiting.add(pool.submit(function, item))
-                if len(waiting) >= 2 * workers:  # so that none of them idles while we go round
+                if len(waiting) >= 2 * workers:  # so that no worker idles meanwhile
                     done, waiting = _wait(waiting)
                     yield from (future.result() for future in done)
             while waiting:
@@ -43,9 +43,9 @@ def run_local(
 def _wait(
     waiting: set[Future[Result]], seconds: float = 0.2
 ) -> tuple[set[Future[Result]], set[Future[Result]]]:
-    """What is done, and what is not, once some are. Looks up now and then: Python acts on a signal
-    between two steps of the main thread, so one that comes as it begins to wait would have to
-    wait as well, as long as a video takes."""
+    """Wait until some futures are done; return these and the others. Wakes up every `seconds`, as
+    Python handles signals between two bytecodes of the main thread: one that arrives just before
+    the wait would otherwise be delayed by as long as a video takes."""
     done: set[Future[Result]] = set()
     while not done:
         done, waiting = wait(waiting, seconds, return_when=FIRST_COMPLETED)

@@ -1,1 +1,1 @@
-"""Decode a video into JPEG frames, whatever its file is."""
+"""Decode videos of any format into JPEG frames."""

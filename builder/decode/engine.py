@@ -1,4 +1,4 @@
-"""One video file to JPEG frames and facts, by the engine that the settings name."""
+"""Transcode one video file to JPEG frames and metadata, by the engine that the settings name."""
 
 import hashlib
 import platform
@@ -23,8 +23,8 @@ _DEFAULT = Limits()
 
 
 def engine_version(engine: str) -> str:
-    """Name, version and processor architecture of what decodes and encodes; another one makes
-    other bytes."""
+    """Name, version and processor architecture of the decoder and encoder, which all affect the
+    bytes of the frames."""
     version = (
         pyav_engine.version() if engine == "pyav" else f"ffmpeg {ffmpeg_engine.ffmpeg_version()}"
     )
@@ -37,16 +37,17 @@ def transcode(
     limits: Limits = _DEFAULT,
     children: Children | None = None,
 ) -> Frames | Failure:
-    """The frames of a video, short side scaled to `settings.short_side`, aspect kept, rotation
-    metadata honoured, pixels square; all of them at the native rate unless the settings choose.
+    """Decode a video and encode its frames as JPEGs.
 
-    Never raises for a bad video: what is wrong comes back as a Failure. Raises BuilderError if the
-    decoder is stopped from outside.
+    The short side is scaled to `settings.short_side`, the aspect ratio is kept, rotation metadata
+    are honoured, and pixels are square. All frames are kept at the native rate, unless the settings
+    say otherwise. A bad video returns a Failure and raises nothing. Raises BuilderError if the
+    decoder is killed from outside.
     """
     if children is None:
         with Children() as own:
             return transcode(path, settings, limits, own)
-    for _ in range(2):  # a file that is being written may be whole a moment later
+    for _ in range(2):  # a file that is being written may be complete a moment later
         before = _state(path)
         result = _transcode_once(path, settings, limits, children)
         if _state(path) == before:
@@ -62,7 +63,7 @@ def _transcode_once(
         return known
     result = ENGINES[settings.engine](path, settings, limits, children)
     if isinstance(result, Failure) and result.reason == "not a video":
-        with suppress(OSError):  # the file has just vanished: its state will tell
+        with suppress(OSError):  # the file has just vanished: transcode() compares its state
             result = without_reading(result, path)
     facts = replace(
         result.facts, source_bytes=known.source_bytes, source_sha256=known.source_sha256
@@ -75,7 +76,7 @@ def _transcode_once(
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """What changes when somebody writes to a file, or puts another in its place."""
+    """Device, inode, size and modification time: they change if the file is written or replaced."""
     try:
         status = path.stat()
     except OSError:
@@ -84,14 +85,14 @@ def _state(path: Path) -> tuple[int, ...] | None:
 
 
 def _look_at(path: Path, limits: Limits, children: Children) -> SourceFacts | Failure:
-    """Size and hash of a file, or what keeps it from being decoded."""
+    """Size and hash of a file, or the Failure that keeps it from being decoded."""
     size = None
     try:
         status = path.stat()
         size = status.st_size
         if not stat.S_ISREG(status.st_mode):
             return Failure("unreadable", "it is no regular file", SourceFacts(size))
-        if not size:  # not even opened: some of what the system makes up is waited for for ever
+        if not size:  # not opened: reading some files in /proc and /sys blocks for ever
             return Failure("empty file", "0 bytes", SourceFacts(0, hashlib.sha256().hexdigest()))
         size, digest = _hash(path, limits.seconds, children)
     except _TooLongError:
@@ -106,13 +107,13 @@ def _look_at(path: Path, limits: Limits, children: Children) -> SourceFacts | Fa
 
 
 class _TooLongError(Exception):
-    """A file of holes has as many bytes as it likes to say, and takes hours to read."""
+    """Reading took too long: a sparse file can state any size, and take hours to read."""
 
 
 def _hash(path: Path, seconds: float, children: Children) -> tuple[int, str]:
-    """Size (bytes) and SHA-256 of a file. Also brings it into memory, so that the decoder, which
-    reads it next, does not wait for the disk; other workers decode meanwhile. Raises _TooLongError
-    when `seconds` have passed, and BuilderError when the build is stopped."""
+    """Size (bytes) and SHA-256 of a file. Also brings the file into the page cache, so that the
+    decoder does not wait for the disk; other workers decode meanwhile. Raises _TooLongError after
+    `seconds`, and BuilderError when the build is stopped."""
     digest, size = hashlib.sha256(), 0
     end = time.monotonic() + seconds
     with path.open("rb", buffering=0) as file:
@@ -126,7 +127,7 @@ def _hash(path: Path, seconds: float, children: Children) -> tuple[int, str]:
 
 
 def must_have_engine(settings: FrameSettings) -> None:
-    """Raises BuilderError if the engine is not installed, or cannot do what the settings ask."""
+    """Raise BuilderError if the engine is not installed, or does not support the settings."""
     if settings.engine == "pyav":
         pyav_engine.must_be_able(settings)
     elif settings.engine not in ENGINES:

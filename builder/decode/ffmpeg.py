@@ -1,4 +1,4 @@
-"""Decoding by one ffmpeg process a video: the engine of record. No frame touches the disk."""
+"""Decode by one ffmpeg process per video: the default engine. Frames come through a pipe."""
 
 import fcntl
 import hashlib
@@ -39,16 +39,16 @@ from builder.errors import BuilderError
 from builder.video_limits import MEMORY_SAID, PIXELS_SAID, Limits
 
 _PIPE_BYTES = 1 << 18  # larger pipes mean fewer switches between ffmpeg and us
-_LOOK = 0.02  # seconds between two looks at the log, whatever else comes
-_STOPPED = 255  # ffmpeg's exit status after a signal, and after an error of number 1
-_OLDEST = (5, 1)  # -fps_mode
+_LOOK = 0.02  # seconds between two reads of the log
+_STOPPED = 255  # ffmpeg's exit status after a signal, and after errors with number 1
+_OLDEST = (5, 1)  # the first version with -fps_mode
 
 
 @cache
 def find_ffmpeg() -> str:
-    """Path of the ffmpeg to use: ASCNET_FFMPEG, else the one that imageio-ffmpeg brings.
+    """Path of the ffmpeg to use: ASCNET_FFMPEG, else the one in imageio-ffmpeg.
 
-    Raises BuilderError if ASCNET_FFMPEG names no program, or none came with imageio-ffmpeg.
+    Raises BuilderError if ASCNET_FFMPEG names no program, or imageio-ffmpeg contains none.
     """
     if named := os.environ.get("ASCNET_FFMPEG"):
         if program := shutil.which(named):
@@ -68,12 +68,13 @@ def find_ffmpeg() -> str:
 
 @cache
 def ffmpeg_version() -> str:
-    """Version word of the ffmpeg in use, such as "7.0.2"; part of a build's settings."""
+    """Version of the ffmpeg in use, such as "7.0.2"; part of a build's settings. Raises
+    BuilderError if it is older than 5.1, or is no ffmpeg."""
     out = subprocess.run([find_ffmpeg(), "-version"], capture_output=True, text=True, check=False)
     words = out.stdout.split()
     if len(words) < 3 or words[0] != "ffmpeg":
         raise BuilderError(f"{find_ffmpeg()} is no ffmpeg: it answers {out.stdout[:80]!r}.")
-    number = re.match(r"n?(\d+)\.(\d+)", words[2])  # builds of single commits are named otherwise
+    number = re.match(r"n?(\d+)\.(\d+)", words[2])  # builds of single commits have other names
     if number and (int(number[1]), int(number[2])) < _OLDEST:
         raise BuilderError(
             f"{find_ffmpeg()} is ffmpeg {words[2]}, and 5.1 or newer is needed. Unset "
@@ -84,24 +85,24 @@ def ffmpeg_version() -> str:
 
 @dataclass(frozen=True)
 class _Output:
-    """What one ffmpeg process left behind."""
+    """The output of one ffmpeg process."""
 
-    blob: bytearray  # of JPEGs
-    stamps: tuple[float | None, ...]  # seconds, of every frame that was decoded
-    differences: tuple[float, ...]  # of every stored frame from the one before; () if not asked
+    blob: bytearray  # JPEGs back to back
+    stamps: tuple[float | None, ...]  # seconds; of every decoded frame
+    differences: tuple[float, ...]  # of every stored frame from the one before; () without `shots`
     log: FfmpegLog
     status: int
 
     @property
     def is_picture(self) -> bool:
-        """Whether there is one frame at the most, as of a poster or of a stream without data."""
+        """Whether there is at most one frame, as in a poster or a stream without data."""
         return len(self.stamps) < 2
 
 
 def decode(
     path: Path, settings: FrameSettings, limits: Limits, children: Children
 ) -> Frames | Failure:
-    """The frames of a video file. Raises BuilderError if ffmpeg is stopped from outside."""
+    """Decode the frames of a video file. Raises BuilderError if ffmpeg is killed from outside."""
     deadline = time.monotonic() + limits.seconds
 
     def run(way: Way) -> _Output:
@@ -122,7 +123,8 @@ def decode(
 
 
 def _moving(output: _Output, way: Way, run: Callable[[Way], _Output]) -> _Output:
-    """The output of another video stream of the file, if that has more frames."""
+    """Try the file's other video streams: the output of the first one that moves, else of the one
+    with the most frames."""
     order = {stream.index: stream.order for stream in output.log.streams}
     tried = {picture.stream for picture in output.log.pictures}
     others = [index for index in output.log.video_streams if index not in tried]
@@ -138,11 +140,11 @@ def _moving(output: _Output, way: Way, run: Callable[[Way], _Output]) -> _Output
 
 
 class _TooLargeError(Exception):
-    """More frames came than are kept of one video."""
+    """The frames of one video exceed the limits."""
 
 
 class _ExpiredError(Exception):
-    """The time for one video has passed."""
+    """The time limit of one video has passed."""
 
 
 def _run(
@@ -153,7 +155,7 @@ def _run(
     deadline: float,
     children: Children,
 ) -> _Output:
-    """Start ffmpeg and take what it writes. Raises _TooLargeError and _ExpiredError."""
+    """Run ffmpeg and read its output. Raises _TooLargeError and _ExpiredError."""
     with (
         _pipe() as (stamps, stamps_end),
         _pipe() as (differences, differences_end),
@@ -176,7 +178,7 @@ def _run(
     ):
         limit_memory(process, limits.memory)
         for end in (stamps_end, differences_end, log_end):
-            end.close()  # ffmpeg has its own
+            end.close()  # ffmpeg has its own copy
         assert process.stdout is not None
         with suppress(OSError):  # only a matter of speed
             fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -187,7 +189,7 @@ def _run(
         status = process.wait()
     if expired.is_set():
         raise _ExpiredError
-    # The time stamps that the filter `metadata` printed; N where ffmpeg knew none.
+    # The timestamps that the filter `metadata` printed; N where ffmpeg knew none.
     times = re.findall(rb"^frame:\d+ +pts:\S+ +pts_time:(\S+)", lines, re.MULTILINE)
     seconds = tuple(None if b"N" in stamp else float(stamp) for stamp in times)
     mafd = tuple(map(float, re.findall(rb"^lavfi\.scd\.mafd=(\S+)", changes, re.MULTILINE)))
@@ -196,7 +198,7 @@ def _run(
 
 @contextmanager
 def _pipe() -> Iterator[tuple[FileIO, FileIO]]:
-    """Both ends of a pipe, to read and to write."""
+    """Open a pipe: its read end and its write end."""
     read_end, write_end = os.pipe()
     with FileIO(read_end, "r") as reader, FileIO(write_end, "w") as writer:
         yield reader, writer
@@ -205,14 +207,14 @@ def _pipe() -> Iterator[tuple[FileIO, FileIO]]:
 def _read_all(
     pictures: int, times: int, differences: int, log: LogPipe, limits: Limits
 ) -> Iterable[bytearray]:
-    """All that comes from three pipes; the log is kept flowing. Raises _TooLargeError."""
+    """Read three pipes to their end, and drain the log meanwhile. Raises _TooLargeError."""
     got = {pictures: bytearray(), times: bytearray(), differences: bytearray()}
     poll = select.poll()
     for pipe in got:
         poll.register(pipe, select.POLLIN)
     open_pipes, lines, looked = len(got), 0, time.monotonic()
     while open_pipes:
-        # The log has a pipe to fill, so there is no need to wake up for each of its words.
+        # The log is not polled: its pipe buffers it between two reads, which saves wake-ups.
         for pipe, _ in poll.poll(_LOOK * 1000):
             chunk = os.read(pipe, _PIPE_BYTES)
             got[pipe] += chunk
@@ -232,9 +234,9 @@ def _read_all(
 
 
 def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames | Failure:
-    """ffmpeg's output, what it said, and its exit status, made into one answer.
+    """Decide from ffmpeg's output, log and exit status whether the video was decoded.
 
-    Raises BuilderError if ffmpeg was stopped from outside: that says nothing of the video.
+    Raises BuilderError if ffmpeg was killed from outside, which is not the video's fault.
     """
     blob, log, status = output.blob, output.log, output.status
     if status < 0:
@@ -247,7 +249,7 @@ def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames |
     if stream is not None and stream.is_cover:
         return Failure("no video stream", "only a cover picture", facts)
     offsets, sizes = index_frames(blob)
-    if len(offsets) < 2 or _ran_out(log, limits):  # what lacks of the frames then is chance
+    if len(offsets) < 2 or _ran_out(log, limits):  # out of memory, which frames came is chance
         return _without_frames(log, limits, detail, facts)
     if not log.pictures:
         raise BuilderError(
@@ -290,7 +292,7 @@ def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames |
 
 
 def _without_frames(log: FfmpegLog, limits: Limits, detail: str, facts: SourceFacts) -> Failure:
-    """Why no frames are kept."""
+    """The Failure of a video that no frames are kept of."""
     if _ran_out(log, limits):
         return Failure("too large", limits.too_much_memory, facts)
     for error in log.errors:
@@ -307,7 +309,7 @@ def _ran_out(log: FfmpegLog, limits: Limits) -> bool:
 
 
 def _stream_of(log: FfmpegLog) -> VideoStream | None:
-    """The stream that the frames are of."""
+    """The stream that the frames were decoded from."""
     taken = log.pictures[0].stream if log.pictures else None
     if taken is None and len(log.streams) == 1:
         return log.streams[0]
@@ -315,7 +317,7 @@ def _stream_of(log: FfmpegLog) -> VideoStream | None:
 
 
 def _facts(log: FfmpegLog, stream: VideoStream | None) -> SourceFacts:
-    """What ffmpeg says of the file."""
+    """Facts about the file from ffmpeg's log."""
     rotation = stream.rotation if stream else None
     picture = log.pictures[0] if log.pictures else None
     nominal = picture.rate if picture else None

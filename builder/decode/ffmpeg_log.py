@@ -1,10 +1,10 @@
-"""What ffmpeg said of a file, read so that no text of the file's own can pass for ffmpeg's.
+"""Parse ffmpeg's log such that text from the video file cannot pass for ffmpeg's messages.
 
-Titles, comments, chapters and names stand in ffmpeg's log as they are. Two things are ffmpeg's
-alone. Colours (AV_LOG_FORCE_COLOR): ffmpeg wraps every part of a message that is not of level info
-in an escape sequence, and takes escape characters out of whatever it quotes. And lines of its
-description of the file that always stand there once: where a second one like it stands, somebody
-has forged one, and the fact is unknown.
+ffmpeg logs titles, comments, chapters and names unchanged, so a file can forge lines. Two things it
+cannot forge. Colours (AV_LOG_FORCE_COLOR): ffmpeg wraps every part of a message above level info in
+an escape sequence, and removes escape characters from what it quotes. And the number of lines in
+its description of the file: some occur exactly once, so where there are two, one is forged, and the
+fact is treated as unknown.
 """
 
 import os
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-# In ffmpeg's environment: colours, whatever the user's own settings say.
+# Environment variables that force colours, whatever the user's settings are.
 COLOURED = {"AV_LOG_FORCE_COLOR": "1", "TERM": "xterm", "LC_ALL": "C"}
 UNWANTED = ("AV_LOG_FORCE_NOCOLOR", "AV_LOG_FORCE_256COLOR", "NO_COLOR", "FFREPORT")
 
@@ -37,10 +37,10 @@ _COLOURS = re.compile(r", (\w+)\(([^()]*)\)")
 
 @dataclass(frozen=True)
 class Message:
-    """A line of the log that is not of level info.
+    """A line of the log whose level is not info.
 
     Attributes:
-        source: which part of ffmpeg says it
+        source: the part of ffmpeg that logged it
         level: panic, fatal, error, warning or verbose
     """
 
@@ -55,7 +55,7 @@ class VideoStream:
 
     Attributes:
         line: codec, pixel format, size, rates
-        rotation: degrees, counter-clockwise
+        rotation: degrees, anticlockwise
     """
 
     index: int
@@ -68,14 +68,14 @@ class VideoStream:
 
     @property
     def order(self) -> tuple[bool, int]:
-        """What a player prefers: the default, then the larger picture."""
+        """Sort key by which a player prefers streams: the default one, then the larger picture."""
         size = _SIZE.search(self.line)
         return "(default)" in self.line, int(size[1]) * int(size[2]) if size else 0
 
     @property
     def colours(self) -> tuple[str, str, str]:
-        """Colour matrix, transfer function and pixel format by ffmpeg's names; "unknown" where
-        untagged, or where one name says it all."""
+        """Colour matrix, transfer function and pixel format by ffmpeg's names; "unknown" if
+        untagged, or if ffmpeg prints a single name for all tags."""
         for pixels, words in _COLOURS.findall(self.line):
             for word in words.split(", "):
                 if word.count("/") == 2 and " " not in word:
@@ -84,14 +84,14 @@ class VideoStream:
         return "unknown", "unknown", "unknown"
 
     def rate(self, unit: str) -> float | None:
-        """Frames a second: the average ("fps") or the nominal rate ("tbr")."""
+        """Frames per second: the average ("fps") or the nominal rate ("tbr")."""
         rates = re.findall(rf", ([\d.]+)(k?) {unit}\b", self.line)
         return float(rates[-1][0]) * (1000 if rates[-1][1] else 1) if rates else None
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture as it reaches ffmpeg's filters.
+    """A decoded picture at the input of ffmpeg's filters.
 
     Attributes:
         size: width and height, pixels
@@ -107,16 +107,16 @@ class FfmpegLog:
     """The log of one ffmpeg process, written with COLOURED and -loglevel level+verbose."""
 
     def __init__(self, text: bytes, path: Path) -> None:
-        """`path`: the file that it speaks of, whose name is taken out."""
+        """`path` is the decoded file, whose name is replaced in the log."""
         for name in (f"file:{path}", str(path)):
             quoted = bytes(ord("?") if c < 8 or 13 < c < 32 else c for c in os.fsencode(name))
             text = text.replace(quoted, b"the file")
         self._text = _ADDRESS.sub("", text.decode("utf-8", "replace"))
-        # What a file says of itself stands before this line, which stands there before any thread
-        # of ffmpeg begins: how threads take turns changes nothing.
+        # The description of the file precedes this line, and ffmpeg logs the line before it starts
+        # any threads, so their timing does not matter.
         before, mark, after = self._info.rpartition("\n[info] Stream mapping:\n")
         self._input, self._end = (before, after) if mark else (after, after)
-        self.opened = bool(mark)  # understood as a container with a stream to decode
+        self.opened = bool(mark)  # recognised as a container with a stream to decode
 
     @cached_property
     def _info(self) -> str:
@@ -129,7 +129,7 @@ class FfmpegLog:
         messages, source, level, text, end = [], "", "", "", 0
         for match in _COLOURED.finditer(self._text):
             if not level and "\n" in self._text[end : match.start()]:
-                source = ""  # it was that of a line of level info, which has no colour
+                source = ""  # it belonged to a line of level info, whose text has no colour
             part, end = match[1], match.end()
             if level:
                 text += part
@@ -144,12 +144,12 @@ class FfmpegLog:
 
     @cached_property
     def complaints(self) -> tuple[Message, ...]:
-        """Warnings and worse. The parts of ffmpeg speak at the same time: their order is chance,
-        that of each is not."""
+        """Warnings and errors, sorted by source: the parts of ffmpeg log concurrently, so only the
+        order within a source is deterministic."""
         complaints = [m for m in self.messages if m.level != "verbose"]
         complaints = [
             m for m in complaints if "deprecated pixel format" not in m.text
-        ]  # it means ours
+        ]  # it refers to our output
         return tuple(sorted(complaints, key=lambda m: (m.source == "", m.source)))
 
     @property
@@ -157,12 +157,12 @@ class FfmpegLog:
         return tuple(m.text for m in self.complaints if m.level != "warning")
 
     def says(self, words: str) -> bool:
-        """Whether a warning or an error holds these words."""
+        """Whether a warning or an error contains `words`."""
         return any(words in m.text for m in self.complaints)
 
     @cached_property
     def pictures(self) -> tuple[Picture, ...]:
-        """What was decoded: the first picture, and each change of size, pixel format or colour."""
+        """Decoded pictures: the first, and one for each change of size, pixel format or colour."""
         pictures = []
         for message in self.messages:
             stream, seen = _INPUT.search(message.source), _PICTURE.match(message.text)
@@ -181,9 +181,9 @@ class FfmpegLog:
 
     @cached_property
     def streams(self) -> tuple[VideoStream, ...]:
-        """The video streams, cover pictures among them, that are described just once. None where
-        ffmpeg's words for one stand elsewhere, too: a language or a key with line ends may have
-        torn its line apart."""
+        """Video streams, including cover pictures, that are described exactly once. Empty if the
+        words of such a description occur elsewhere, too: a language or a key that holds line ends
+        may have split a stream's line."""
         lines = list(_STREAM.finditer(self._input))
         if self._input.count(": Video: ") != sum(match[2] == "Video" for match in lines):
             return ()
@@ -197,7 +197,7 @@ class FfmpegLog:
 
     @property
     def duration(self) -> float | None:
-        """Seconds, as the container says."""
+        """Seconds, as stated by the container."""
         stated = _DURATION.findall(self._input)
         if len(stated) != 1 or not stated[0][0]:
             return None
@@ -206,13 +206,13 @@ class FfmpegLog:
 
     @property
     def peak(self) -> int:
-        """Bytes of memory that ffmpeg has used at the most; 0 where it does not say."""
+        """Peak memory of ffmpeg in bytes; 0 if the log does not state it."""
         peaks = _PEAK.findall(self._end)
         return int(peaks[-1]) * 1024 if peaks else 0
 
     @property
     def signal(self) -> int | None:
-        """The signal that ffmpeg says it was stopped by; it tidies up, and ends as if by itself."""
+        """The signal that stopped ffmpeg, as it logs; it handles the signal and exits normally."""
         signals = _STOPPED.findall(self._end)
         return int(signals[-1]) if signals else None
 

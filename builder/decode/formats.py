@@ -1,7 +1,7 @@
-"""What kinds of files are read: those that hold a whole video, and name no other file.
+"""File formats that may be decoded: those that hold a whole video and refer to no other file.
 
-libav knows playlists, manifests and picture sequences, too, by their content, whatever a file is
-called. What these name may lie anywhere on this machine or another, so they are refused.
+libav recognises playlists, manifests and image sequences by their content, whatever a file is
+called. They may refer to any file on this machine or another, so they are refused.
 """
 
 import re
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from builder.decode.frames import Failure
 
-# libav's names of what it may read: every format whose reader opens nothing but the file itself.
-# Sound and subtitles are among them: of these it is said that there are no pictures in them. Not
-# among them: concat, dash, hls, image2, imf, mlv, rtp, rtsp, sap, sdp, vobsub and
-# webm_dash_manifest, which open other files or servers; svg_pipe, whose pictures may do so; scripts
-# (avisynth, lavfi, vapoursynth), devices, text drawn as pictures (tty, bin), and raw pictures,
-# whose size no file says.
+# libav's names of the formats it may read: all whose demuxer opens nothing but the file itself.
+# Sound and subtitles are included, so that such files fail as "no video stream". Excluded are
+# concat, dash, hls, image2, imf, mlv, rtp, rtsp, sap, sdp, vobsub and webm_dash_manifest, which
+# open other files or servers; svg_pipe, as an SVG may do so; scripts (avisynth, lavfi,
+# vapoursynth), devices, text rendered as pictures (tty, bin), and raw video, which does not state
+# its picture size.
 _NAMES = """
     3dostr 4xm aa aac aax ac3 ac4 ace acm act adp ads adx aea afc aiff aix alaw alias_pix alp
     amr amrnb amrwb anm apac apc ape apm apng aptx aptx_hd apv aqtitle argo_asf argo_brp
@@ -41,10 +41,10 @@ _NAMES = """
     xbm_pipe xmd xmv xpm_pipe xvag xwd_pipe xwma yop yuv4mpegpipe
 """
 READ = tuple(_NAMES.split())
-ONLY_READ = ",".join(READ)  # as libav's option format_whitelist takes it
-PROTOCOL = "file"  # and its option protocol_whitelist: nothing of the network, no pipe, no parts
-NOT_READ = "Format not on whitelist"  # libav's word on all others
-_ENOUGH = 1 << 16  # bytes in which a playlist says what it is
+ONLY_READ = ",".join(READ)  # value of libav's option format_whitelist
+PROTOCOL = "file"  # value of libav's option protocol_whitelist: no network, no pipe, no parts
+NOT_READ = "Format not on whitelist"  # libav's message for all other formats
+_ENOUGH = 1 << 16  # bytes of a file in which playlists are recognised
 
 _PLAYLISTS = {
     "an HLS playlist": rb"\A(?:\xef\xbb\xbf)?#EXTM3U",
@@ -58,8 +58,8 @@ _PLAYLISTS = {
 
 
 def without_reading(failure: Failure, path: Path) -> Failure:
-    """The failure of a file of which libav made nothing, or must make nothing (NOT_READ is then its
-    detail), by what the file is. Raises OSError."""
+    """Refine the failure of a file that libav did not recognise, or that it may not read (NOT_READ
+    is then the detail), by the beginning of the file. Raises OSError if that cannot be read."""
     with path.open("rb") as file:
         beginning = file.read(_ENOUGH)
     for kind, sign in _PLAYLISTS.items():

@@ -1,7 +1,7 @@
-"""When the frames of a video are shown: mended time stamps, and whether frames are evenly spaced.
+"""Times of a video's frames: repair timestamps, and decide whether frames are evenly spaced.
 
-A time stamp is a file's word, and files lie: two recordings joined end to end begin again at 0, a
-camera that was paused leaves a hole of hours. Frames keep their order, whatever the stamps say.
+Timestamps may be wrong: in two recordings joined end to end they restart at 0, and a paused camera
+leaves a gap of hours. Frames keep their order, whatever the timestamps say.
 """
 
 from collections.abc import Sequence
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_HOLE = 10.0  # seconds; a longer hole between two frames is taken for one of this length
-UNTIDY = 0.2  # seconds; stamps out of order by less are a muxer's, by more a new beginning
-_TICK = 1e-6  # seconds between two frames with one stamp; also the unit of stored times
-_SLACK = 0.1  # intervals that an evenly spaced frame may be off ...
+MAX_HOLE = 10.0  # seconds; a longer gap between two frames is shortened to this
+UNTIDY = 0.2  # seconds; a step back by less is a muxer's disorder, by more a restart
+_TICK = 1e-6  # seconds between two frames with the same timestamp; also the unit of stored times
+_SLACK = 0.1  # intervals by which an evenly spaced frame may be off ...
 _ROUNDING = 0.001  # ... or seconds: many containers count milliseconds
-_RATE_ERROR = 0.01  # by which a file's stated rate may differ from that of its stamps
+_RATE_ERROR = 0.01  # relative; by which the stated rate may differ from that of the timestamps
 
 
 @dataclass(frozen=True)
 class Spacing:
-    """How the frames of a video lie in time.
+    """The spacing in time of a video's frames.
 
     Attributes:
-        fps: average rate; None: unknown
-        times: seconds after the first frame; None: evenly spaced
-        jumps: whether stamps ran backwards or left a hole of more than MAX_HOLE
+        fps: average rate; None if unknown
+        times: seconds since the first frame; None if evenly spaced
+        jumps: whether timestamps ran backwards or left a gap of more than MAX_HOLE
     """
 
     fps: float | None
@@ -33,8 +33,8 @@ class Spacing:
 
 
 def spacing(stamps: Sequence[float | None], stated_fps: float | None) -> Spacing:
-    """Judge the frames' time stamps (seconds, one a frame, in the order of the frames; None: the
-    file does not say). `stated_fps` is kept where the stamps agree with it."""
+    """Derive the spacing from the frames' timestamps (seconds, one per frame, in the order of the
+    frames; None where the file has none). `stated_fps` is kept if the timestamps agree with it."""
     raw = np.array([np.nan if stamp is None else stamp for stamp in stamps], np.float64)
     if len(raw) < 2 or np.isnan(raw).all():
         return Spacing(stated_fps, None, False)
@@ -53,12 +53,11 @@ def spacing(stamps: Sequence[float | None], stated_fps: float | None) -> Spacing
 
 
 def mend(stamps: np.ndarray, interval: float) -> tuple[np.ndarray, bool]:
-    """Rising times (float64, seconds, the first is 0) from stamps (float64, NaN: unknown), and
-    whether these jumped.
+    """Convert timestamps (float64, NaN: unknown) to rising times (float64, seconds, the first is
+    0); also return whether the timestamps jumped.
 
-    After a step back, time goes on from where it was, one usual interval later (`interval` where
-    no stamp tells); stamps that are only out of order are set side by side. A hole is MAX_HOLE at
-    the most.
+    After a step back, time continues one median interval later (`interval` if none is known).
+    Timestamps that are only slightly out of order become _TICK apart. A gap is at most MAX_HOLE.
     """
     gaps = np.diff(_fill(stamps, interval))
     usual = gaps[(gaps > 0) & (gaps <= MAX_HOLE)]
@@ -71,7 +70,7 @@ def mend(stamps: np.ndarray, interval: float) -> tuple[np.ndarray, bool]:
 
 
 def _fill(stamps: np.ndarray, interval: float) -> np.ndarray:
-    """The stamps, each unknown one set `interval` seconds after the one before it."""
+    """Set each unknown timestamp `interval` seconds after the one before it."""
     filled = stamps.copy()
     for i in np.flatnonzero(np.isnan(filled)).tolist():
         filled[i] = filled[i - 1] + interval if i else np.nanmin(stamps) - interval
@@ -79,9 +78,9 @@ def _fill(stamps: np.ndarray, interval: float) -> np.ndarray:
 
 
 def setpts(interval: float) -> str:
-    """`mend` as an expression of ffmpeg's filter setpts, for a time base of 1/1000000.
+    """`mend` as an expression for ffmpeg's filter setpts, with a time base of 1/1000000.
 
-    Registers: 0 what is added to the stamps, 1 the last usual gap, 2 this gap.
+    Registers: 0 is the offset added to timestamps, 1 the last normal gap, 2 the current gap.
     """
     hole, untidy = round(MAX_HOLE * 1e6), round(UNTIDY * 1e6)
     return (

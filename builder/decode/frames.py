@@ -1,4 +1,4 @@
-"""What comes of decoding one video: its frames, or the reason why there are none."""
+"""The result of decoding one video: its frames, or the reason why there are none."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from builder.errors import BuilderError, DecoderKilledError
 
-# The closed list of reasons why a video is not in the shards, and what each means to a person.
+# All reasons why a video may be missing from the shards, each with its explanation.
 REASONS = {
     "missing": "the file is not there",
     "name not understood": "the file's name does not follow the data set's rule",
@@ -24,7 +24,7 @@ REASONS = {
     "too elongated": "one side of its frames is more than --max-aspect times the other",
     "too large": "it takes more memory than is allowed; the detail says of what, and the option",
 }
-# The closed list of remarks on a video that is in the shards all the same.
+# All warnings about videos that are in the shards nevertheless.
 WARNINGS = {
     "damaged": "the decoder reported errors; frames may be missing or spoilt",
     "size changed": "the picture size changes in mid-stream; all frames have the first one's",
@@ -37,17 +37,17 @@ CHROMA = ("420", "422", "444")
 
 @dataclass(frozen=True)
 class FrameSettings:
-    """How frames are chosen, scaled and coded; a change makes different shards.
+    """How frames are selected, scaled and encoded; any change makes different shards.
 
     Attributes:
-        short_side: pixels; 256 for networks at 224
-        jpeg_quality: ffmpeg's -q:v: 2 (best) .. 10; 3 is 40 dB at 5.4 KB a frame of UCF-101
-        chroma: "444" keeps the colour of every pixel
-        fps: resample to this rate; None: every frame of the file
-        min_frames: shorter videos are left out, as "too short"
-        max_frames: the first so many are kept; None: all
+        short_side: pixels; 256 for networks with 224 x 224 inputs
+        jpeg_quality: ffmpeg's -q:v: 2 (best) .. 10; 3 is 40 dB at 5.4 KB per frame of UCF-101
+        chroma: chroma subsampling, one of CHROMA; "444" keeps the colour of every pixel
+        fps: resample to this rate; None: keep every frame of the file
+        min_frames: shorter videos fail as "too short"
+        max_frames: keep only so many frames from the start; None: all
         engine: "ffmpeg" or "pyav"
-        shots: whether cuts are looked for; the frames are the same
+        shots: whether to detect cuts; the frames are the same
     """
 
     short_side: int = 128
@@ -62,16 +62,18 @@ class FrameSettings:
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What is known of a source file, built or not. A header's frame count is not among it.
+    """Facts about a source file, whether its video was built or not.
 
     Attributes:
-        fps: average frame rate; None where the file does not say
-        nominal_fps: the rate of which all time stamps are multiples, guessed
-        duration: seconds, as the container says
-        rotation: degrees clockwise that a player turns it; honoured here
-        stream: which of the file's streams the frames are of
-        video_streams: how many it has, cover pictures excepted
-        last_line: the last warning or error of the decoder
+        source_bytes: size of the file
+        source_sha256: of the file
+        fps: average frame rate; None if the file does not state it
+        nominal_fps: frame rate whose period all timestamps are multiples of, as guessed by libav
+        duration: seconds, as stated by the container
+        rotation: degrees clockwise that a player turns the picture by; honoured here
+        stream: index of the stream that the frames were decoded from
+        video_streams: number of video streams, without cover pictures
+        last_line: last warning or error of the decoder
     """
 
     source_bytes: int | None = None
@@ -90,16 +92,17 @@ class Frames:
     """All frames of one video as a Motion-JPEG stream (JPEGs back to back).
 
     Attributes:
-        offsets: byte offset of every frame, plus the end
-        sha256: of blob
+        blob: the JPEGs
+        offsets: byte offset of every frame in the blob, plus the end
+        sha256: of the blob
         width: pixels
         height: pixels
         warnings: keys of WARNINGS
-        detail: the first complaint, if there was one
-        fps: average rate of these frames; None: unknown
-        times: seconds of every frame after the first one's (times[0] == 0.0), rising, one per
-            frame; None where they are evenly spaced.
-        cuts: numbers of the frames at which a new shot begins; None: not looked for
+        detail: first error message of the decoder, or ""
+        fps: average rate of these frames; None if unknown
+        times: seconds of every frame since the first one (times[0] == 0.0), rising; None if frames
+            are evenly spaced
+        cuts: numbers of the frames at which a new shot begins; None if shots were not detected
     """
 
     blob: bytes | bytearray
@@ -121,7 +124,7 @@ class Failure:
 
     Attributes:
         reason: a key of REASONS
-        detail: the decoder's first complaint, or the operating system's
+        detail: first error message of the decoder, or that of the operating system
     """
 
     reason: str
@@ -130,16 +133,17 @@ class Failure:
 
 
 def scaled_size(width: float, height: float, short_side: int) -> tuple[int, int]:
-    """Width and height (pixels, even where free) of a frame that is shown as `width` x `height`."""
+    """Width and height in pixels to which a frame shown as `width` x `height` is scaled; the long
+    side is even."""
     if width >= height:
         return 2 * round(short_side * width / height / 2), short_side
     return short_side, 2 * round(short_side * height / width / 2)
 
 
 def index_frames(stream: bytes | bytearray) -> tuple[list[int], set[bytes]]:
-    """As `split_frames`, for what ffmpeg has just written (baseline JPEGs, nothing between them):
-    four times as fast, which matters where many workers share one interpreter. Each size comes
-    as the four bytes of its frame header, height first."""
+    """As `split_frames`, but for ffmpeg's output only (baseline JPEGs with nothing between them):
+    four times as fast, which matters when many threads share one interpreter. Each size is
+    returned as the four bytes of the frame header, height first."""
     ends = [match.end() for match in _END.finditer(stream)]
     offsets, sizes = [0, *ends], set()
     for start in offsets[:-1]:
@@ -153,12 +157,12 @@ _FRAME_HEADER = b"\xff\xc0\x00\x11\x08"  # marker, length, precision (ITU T.81, 
 
 
 def split_frames(stream: bytes | bytearray) -> tuple[list[int], set[tuple[int, int]]]:
-    """Where the JPEGs of a Motion-JPEG stream begin (bytes; the end is added), and the set of
-    their (width, height).
+    """Byte offsets of the JPEGs of a Motion-JPEG stream, plus the end, and the set of their
+    (width, height).
 
     Walks the marker segments of each header (ITU T.81, B.1.1) up to the scan; inside a scan FF is
-    always followed by 00 or a restart marker, so the next FF D9 ends the picture. A last picture
-    without its end is left out.
+    always followed by 00 or a restart marker, so the next FF D9 ends the picture. An incomplete
+    last picture is left out.
     """
     offsets, sizes = [0], set()
     at = 0
@@ -181,12 +185,12 @@ def split_frames(stream: bytes | bytearray) -> tuple[list[int], set[tuple[int, i
 
 
 def reason_for_no_frames(said: Sequence[str], *, has_video: bool) -> str:
-    """A key of REASONS for a file without one frame, from the warnings and errors of libav (ffmpeg
-    or PyAV); `has_video`: it was understood as far as to name a video stream."""
+    """The key of REASONS for a file without frames, from the warnings and errors of libav (ffmpeg
+    or PyAV). `has_video` says whether libav recognised a video stream."""
     text = "\n".join(said)
     if "matches no streams" in text or "does not contain any stream" in text:
         return "no video stream"
-    if "misdetection possible" in text:  # taken for a video by the ending of its name alone
+    if "misdetection possible" in text:  # recognised by its file name extension only
         return "not a video"
     if "no decoder found" in text:
         return "no frames"
@@ -199,8 +203,8 @@ _CUT = ("moov atom not found", "partial file", "Packet corrupt", "End of file")
 
 
 def crash(name: str, signal: int) -> Failure:
-    """What a decoder's death by a signal says: a crash of its own is the video's fault. Raises
-    BuilderError for any other: somebody stopped it."""
+    """The Failure of a video whose decoder crashed, killed by `signal`. Raises BuilderError for
+    signals sent from outside, which are not the video's fault."""
     if signal in _CRASHES:
         return Failure("decoder failed", f"{name} crashed ({_CRASHES[signal]})")
     if signal in (1, 2, 15):

@@ -1,19 +1,19 @@
-"""What libav says in a PyAV worker: the first lines and the last."""
+"""Collect libav's log in a PyAV worker: its first and last lines."""
 
 import logging
 
-_KEPT = 1000  # lines at either end, of 1 KB at the most
+_KEPT = 1000  # lines at either end, each of at most 1 KB
 
 
 def add_line(lines: list[str], line: str) -> None:
-    """Add a line; of very many, the first and the last stay."""
+    """Append a line; if there are very many, only the first and the last are kept."""
     lines.append(line)
     if len(lines) >= 3 * _KEPT:
         del lines[_KEPT : 2 * _KEPT]
 
 
 class LibavLog(logging.Handler):
-    """Keeps libav's warnings and errors while it is in use (PyAV hands them to `logging`)."""
+    """Context manager that collects libav's warnings and errors, which PyAV passes to `logging`."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What a process says of its work, taken from a pipe: the beginning and the end."""
+"""Read a process's log from a pipe, keeping its beginning and its end."""
 
 import fcntl
 import os
@@ -6,12 +6,12 @@ from contextlib import suppress
 
 from builder.video_limits import LOG_BYTES
 
-_PIPE_BYTES = 1 << 18  # what the process can say before it has to wait for us
+_PIPE_BYTES = 1 << 18  # that the process can write before it blocks
 
 
 class LogPipe:
-    """The end of a pipe from which a log is read. However long the log is, this keeps as much of
-    its beginning and of its end as `read_log` returns."""
+    """The read end of a log's pipe. However long the log is, only its first and its last LOG_BYTES
+    are kept."""
 
     def __init__(self, read_end: int) -> None:
         self._pipe = read_end
@@ -20,13 +20,13 @@ class LogPipe:
             fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def take(self) -> None:
-        """Take what is in the pipe, without waiting for more."""
+        """Read what is in the pipe, without blocking."""
         os.set_blocking(self._pipe, False)
         with suppress(BlockingIOError):
             self._read()
 
     def take_all(self) -> bytes:
-        """Wait for the end of the log; the first LOG_BYTES, and of what follows the last."""
+        """Read to the end of the log; return its first LOG_BYTES and its last LOG_BYTES."""
         os.set_blocking(self._pipe, True)
         self._read()
         return bytes(self._head + b"\n" + self._tail if self._tail else self._head)

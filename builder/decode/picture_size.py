@@ -1,4 +1,4 @@
-"""How large a file's pictures are, without decoding more than the first one."""
+"""The picture size of a video file, by decoding only its first frame."""
 
 import os
 import subprocess
@@ -14,8 +14,8 @@ _SECONDS = 20.0
 
 
 def picture_size(path: Path, children: Children) -> tuple[int, int] | None:
-    """Width and height in pixels of the first picture of a video file, upright; None if no picture
-    can be decoded, or not in 20 s."""
+    """Width and height in pixels of a video's first frame, after rotation; None if no frame can be
+    decoded within 20 s."""
     limits = Limits(seconds=_SECONDS)
     command = [*ending_with_parent(), find_ffmpeg(), "-hide_banner", "-nostdin", "-nostats"]
     command += ["-loglevel", "level+verbose", "-threads", "1", "-max_pixels", str(limits.pixels)]

@@ -1,4 +1,4 @@
-"""The processes that decode: none outlives its time limit, or the build."""
+"""Child processes that decode: none outlives its time limit, or the build."""
 
 import ctypes
 import os
@@ -18,8 +18,8 @@ Process = subprocess.Popen[bytes]
 
 
 class Children:
-    """Starts processes, `at_once` of them at a time, and kills all that run when the block is left
-    or `stop` is called. Safe to use from several threads."""
+    """Starts child processes, at most `at_once` at a time, and kills all that still run when the
+    `with` block is left or `stop` is called. Thread-safe."""
 
     def __init__(self, at_once: int = 1) -> None:
         self._turns = threading.Semaphore(at_once)
@@ -30,7 +30,8 @@ class Children:
 
     @contextmanager
     def start(self, command: list[str], **pipes: Any) -> Iterator[Process]:
-        """A process that is dead when the block is left. Raises BuilderError after `stop`."""
+        """Start a process, which is killed when the block is left. Raises BuilderError after
+        `stop`."""
         with self._turns:
             process = self._new(command, **pipes)
             try:
@@ -40,8 +41,8 @@ class Children:
 
     @contextmanager
     def borrow(self, command: list[str], **pipes: Any) -> Iterator[Process]:
-        """A process that lives on and waits for more work when the block is left, unless it has
-        ended (see `end`) or the block is left by an error. Raises BuilderError after `stop`."""
+        """Borrow an idle process, or start one. When the block is left, it becomes idle again,
+        unless it has ended (see `end`) or the block raised. Raises BuilderError after `stop`."""
         with self._turns:
             process = self._idle_one() or self._new(command, **pipes)
             try:
@@ -61,7 +62,7 @@ class Children:
                 process = self.idle.pop()
             if process.poll() is None:
                 return process
-            self.end(process)  # somebody has killed it while it waited
+            self.end(process)  # it was killed from outside while it was idle
 
     def _new(self, command: list[str], **pipes: Any) -> Process:
         process = subprocess.Popen(command, **pipes)
@@ -74,25 +75,25 @@ class Children:
         return process
 
     def end(self, process: Process) -> int:
-        """Kill the process if it runs; its exit status, negative for a signal."""
+        """Kill the process if it runs; return its exit status, negative for a signal."""
         if process.poll() is None:
             process.kill()
         status = process.wait()
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
-                with suppress(OSError):  # what it has not read is of no use any more
+                with suppress(OSError):  # unread input does not matter any more
                     pipe.close()
         with self._lock:
             self._running.discard(process)
         return status
 
     def must_go_on(self) -> None:
-        """Raises BuilderError after `stop`; for work that takes long without a process."""
+        """Raise BuilderError after `stop`; to be called regularly by long work in this process."""
         if self._stopped:
             raise BuilderError("The build was stopped.")
 
     def stop(self) -> None:
-        """Kill every process that runs, and let no other start."""
+        """Kill all running processes, and let no other start."""
         with self._lock:
             self._stopped = True
             for process in self._running:
@@ -109,7 +110,7 @@ class Children:
 
 @contextmanager
 def time_limit(process: Process, seconds: float) -> Iterator[threading.Event]:
-    """Kill the process when `seconds` have passed; the event then says so."""
+    """Kill the process after `seconds`; the event is then set."""
     expired = threading.Event()
 
     def kill() -> None:
@@ -126,9 +127,9 @@ def time_limit(process: Process, seconds: float) -> Iterator[threading.Event]:
 
 
 def limit_memory(process: Process, memory: int) -> None:
-    """Let a process take so many bytes and no more. Counted is what it asks for to write to (Linux,
-    RLIMIT_DATA): not its code, and not what allocators and threads only set aside."""
-    # It may have ended, and some containers do not let it.
+    """Limit the memory of a process to so many bytes of writable private memory (Linux,
+    RLIMIT_DATA): its code and memory that allocators and threads only reserve do not count."""
+    # The process may have ended, and some containers forbid it.
     with suppress(OSError, ValueError):
         hard = resource.prlimit(process.pid, resource.RLIMIT_DATA)[1]
         soft = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
@@ -137,16 +138,16 @@ def limit_memory(process: Process, memory: int) -> None:
 
 @cache
 def ending_with_parent() -> list[str]:
-    """What to put before a command, so that the system kills it when the thread that started it
-    ends: a builder that is killed cannot tell it. Empty where util-linux is not installed."""
+    """Prefix of a command that makes the system kill it when the thread that started it ends, as a
+    killed builder cannot. Empty if util-linux is not installed."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
 def end_with_parent(parent: int | None = None) -> None:
-    """The same for a process of ours, which calls this first (Linux, prctl(2),
-    PR_SET_PDEATHSIG = 1). If `parent`, the process that started it, is gone already, the system
-    says nothing more: it ends at once."""
+    """Make the system kill this process when its parent ends (Linux, prctl(2), PR_SET_PDEATHSIG =
+    1). If `parent`, the PID of the process that started it, is gone already, the system would not
+    do so: exit at once."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:
         os._exit(1)

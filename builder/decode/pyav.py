@@ -1,8 +1,8 @@
-"""Decoding in long-lived worker processes by PyAV and simplejpeg: faster, larger files.
+"""Decode in long-lived worker processes by PyAV and simplejpeg: faster, but with larger files.
 
-A worker (`builder.decode.pyav_worker`) is asked for one video after the other, which saves
-ffmpeg's start and its pipes. libav runs in a process of its own all the same: what crashes or hangs
-on a damaged file is one worker, and the video is a counted failure as with ffmpeg.
+A worker (`builder.decode.pyav_worker`) decodes one video after the other, which saves the start of
+ffmpeg and its pipes. libav still runs in a separate process: if it crashes or hangs on a damaged
+file, only that worker is lost, and the video is recorded as a failure, as with ffmpeg.
 """
 
 import hashlib
@@ -23,10 +23,9 @@ from builder.decode.processes import Children, time_limit
 from builder.errors import BuilderError
 from builder.video_limits import Limits
 
-# How a worker starts: by the `builder` that runs here, wherever that is, and for all else as any
-# program. With -P, the working directory, which may be full of other people's files, is never
-# among the places that modules come from. Before it imports what decodes, which takes a while, it
-# sees to it that it ends with us.
+# Code that starts a worker. It imports the same `builder` that runs here; all other modules are
+# found as usual. With -P the working directory, which may hold other people's files, is not in
+# sys.path. Before it imports the decoder, which takes a while, the worker arranges to end with us.
 _HOME = Path(__file__).resolve().parents[2]
 _START = """
 import sys
@@ -45,8 +44,8 @@ LIBJPEG_QUALITY = {2: 93, 3: 88, 4: 83, 5: 78, 6: 72, 7: 65, 8: 58, 9: 51, 10: 4
 
 
 def version() -> str:
-    """What decodes and encodes, such as "pyav 18.1.0, simplejpeg 1.9.0". (A release of PyAV brings
-    its own libav.)"""
+    """Versions of decoder and encoder, such as "pyav 18.1.0, simplejpeg 1.9.0". (PyAV's wheels
+    contain their own libav.)"""
     _must_be_installed()
     return f"pyav {version_of('av')}, simplejpeg {version_of('simplejpeg')}"
 
@@ -60,7 +59,7 @@ def _must_be_installed() -> None:
 
 
 def must_be_able(settings: FrameSettings) -> None:
-    """Raises BuilderError if PyAV is not there, or for what only ffmpeg does here."""
+    """Raise BuilderError if PyAV is not installed, or for settings that only ffmpeg supports."""
     _must_be_installed()
     if settings.fps is not None:
         raise BuilderError(
@@ -71,7 +70,8 @@ def must_be_able(settings: FrameSettings) -> None:
 def decode(
     path: Path, settings: FrameSettings, limits: Limits, children: Children
 ) -> Frames | Failure:
-    """The frames of a video file. Raises BuilderError if the worker is stopped from outside."""
+    """Decode the frames of a video file. Raises BuilderError if the worker is killed from
+    outside."""
     command = [sys.executable, "-P", "-c", _START, str(_HOME), str(os.getpid())]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with (
@@ -81,10 +81,10 @@ def decode(
         answer, blob = _ask(worker, path, settings, limits)
         if answer is None:
             with suppress(subprocess.TimeoutExpired):
-                worker.wait(10)  # it ends by itself, and why is the question
+                worker.wait(10)  # it ends by itself; its exit status says why
             status = children.end(worker)
         elif answer["exhausted"]:
-            children.end(worker)  # what is left of it after that, nobody knows
+            children.end(worker)  # after running out of memory, its state is unknown
     if answer is None:
         if expired.is_set():
             return Failure("timeout", f"stopped after {limits.seconds:g} s")
@@ -116,7 +116,7 @@ def decode(
 def _ask(
     worker: subprocess.Popen[bytes], path: Path, settings: FrameSettings, limits: Limits
 ) -> tuple[dict[str, Any] | None, bytes]:
-    """The worker's answer and the frames; None if the worker died over it."""
+    """Send a video to the worker; return its answer and the frames, or None if it died."""
     assert worker.stdin is not None and worker.stdout is not None
     question = {
         "path": str(path),

@@ -1,5 +1,5 @@
-"""Cropping that a container asks for (MP4's clean aperture, Matroska's PixelCrop), which libav's
-decoders leave to the player."""
+"""Apply the cropping that a container states (MP4's clean aperture, Matroska's PixelCrop), which
+libav's decoders leave to the player."""
 
 import re
 
@@ -9,7 +9,7 @@ _CROPPING = re.compile(r"(?i)^ {6}frame cropping: (\d+)/(\d+)/(\d+)/(\d+)$", re.
 
 
 class Cropping:
-    """Cuts the frames of one stream as ffmpeg does: pixels off the left, right, top and bottom."""
+    """Crops the frames of one stream on the left, right, top and bottom, as ffmpeg does."""
 
     def __init__(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
         self._sides = _sides(container, stream.index)
@@ -18,7 +18,7 @@ class Cropping:
         self._format: tuple[int, int, str] | None = None
 
     def cut(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The part of a frame that is to be shown."""
+        """The part of a frame that a player shows."""
         if self._sides is None:
             return frame
         if self._format != (frame.width, frame.height, frame.format.name):
@@ -47,8 +47,8 @@ class Cropping:
 
 
 def _sides(container: av.container.InputContainer, stream: int) -> tuple[int, int, int, int] | None:
-    """Pixels to cut off, as libav's description of the file tells. (PyAV has no other way to it.)
-    Tags stand there, too: where one has forged a line, nothing is cut."""
+    """Pixels to crop (left, right, top, bottom), parsed from libav's description of the file, as
+    PyAV offers no other way. It contains the file's tags, too: if they forge a line, None."""
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:

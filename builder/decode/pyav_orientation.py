@@ -1,4 +1,4 @@
-"""How a player turns and mirrors the picture, which libav's decoders leave to it."""
+"""Rotation and mirroring of the picture, which libav's decoders leave to the player."""
 
 import math
 import struct
@@ -12,7 +12,7 @@ _ONE = 65536
 
 @dataclass(frozen=True)
 class Orientation:
-    """A pixel at (x, y) goes to (ax + cy, bx + dy) / 65536."""
+    """Display matrix: a pixel at (x, y) is shown at (ax + cy, bx + dy) / 65536."""
 
     a: int = _ONE
     b: int = 0
@@ -21,11 +21,11 @@ class Orientation:
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> "Orientation":
-        """As the file says; upright where it does not, or says nonsense."""
+        """Read the display matrix of a frame; the identity if there is none or it is singular."""
         try:
             data = frame.side_data.get("DISPLAYMATRIX")
-        except ValueError:  # beside it is more, of a kind that PyAV has no name for, such as EXIF
-            turn = math.radians(frame.rotation)  # against the clock
+        except ValueError:  # the frame has other side data that PyAV does not know, such as EXIF
+            turn = math.radians(frame.rotation)  # anticlockwise
             x, y = (round(_ONE * f(turn)) for f in (math.cos, math.sin))
             return cls(x, -y, y, x)
         if data is None:
@@ -35,7 +35,7 @@ class Orientation:
 
     @property
     def rotation(self) -> float | None:
-        """Degrees clockwise; None: none."""
+        """Degrees clockwise; None if the picture is not rotated."""
         return math.degrees(math.atan2(self.b, self.a)) % 360 or None
 
     @property
@@ -43,12 +43,13 @@ class Orientation:
         return abs(self.b) > abs(self.a)
 
     def shown_size(self, frame: av.VideoFrame, stream: av.VideoStream) -> tuple[float, float]:
-        """Width and height (pixels) as a player shows a frame: square pixels, upright."""
+        """Width and height in pixels as a player shows a frame: rotated, with square pixels."""
         width = frame.width * float(stream.sample_aspect_ratio or 1)
         return (frame.height, width) if self.is_sideways else (width, frame.height)
 
     def upright(self, plane: av.video.plane.VideoPlane) -> np.ndarray:
-        """The plane (uint8), turned and mirrored, where the angle is a multiple of 90 degrees."""
+        """The plane as uint8 (height, width), rotated and mirrored, for angles that are multiples
+        of 90 degrees."""
         rows: np.ndarray = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
         pixels = rows[:, : plane.width]
         pixels = pixels.T if self.is_sideways else pixels

@@ -1,7 +1,7 @@
 """A process that decodes one video after the other: `python -P -m builder.decode.pyav_worker`.
 
-A line of JSON comes in for every video; a line of JSON goes out, followed by the frames. Started
-and watched by builder.decode.pyav.
+It reads a line of JSON for every video from stdin, and writes a line of JSON and then the frames to
+stdout. Started and supervised by builder.decode.pyav.
 """
 
 import json
@@ -30,29 +30,32 @@ from builder.decode.pyav_orientation import Orientation
 from builder.decode.shots import cuts_in, difference
 from builder.video_limits import MEMORY_SAID, PIXELS_SAID, Limits
 
-# FULL_CHR_H_INT: frames of another colour matrix go by way of RGB, in full resolution.
+# FULL_CHR_H_INT: frames with another colour matrix are converted via RGB, in full resolution.
 _SCALING = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
     | Interpolation.BITEXACT
     | Interpolation.FULL_CHR_H_INT
 )
-# What a file says opens no other: libav reads playlists and much else, if it is let.
+# A file must not make libav open other files, as playlists and several other formats would.
 _ONLY = {"format_whitelist": ONLY_READ, "protocol_whitelist": PROTOCOL}
-_UNKNOWN = 2  # ITU-T H.273's matrix and transfer function of untagged frames
+_UNKNOWN = 2  # ITU-T H.273's number for an unspecified matrix or transfer function
 
 
 @dataclass
 class Work:
-    """What has come of a video so far.
+    """The state of decoding one video.
 
     Attributes:
-        size: of the frames, pixels
-        marks: a warning, or a reason to give it up
-        too_large: which limit it passes
-        stamps: seconds, of the frames
-        tag: a colour tag that is passed over
-        differences: of every frame from the one before, where shots are asked for
+        frames: JPEGs
+        size: width and height of the frames in pixels
+        complaints: warnings and errors besides those that libav logs
+        marks: keys of WARNINGS and REASONS
+        too_large: the limit that the video exceeds, in words
+        facts: about the source file
+        stamps: timestamps of the frames in seconds
+        tag: a colour tag that is ignored
+        differences: of every frame from the one before, if shots are to be detected
     """
 
     frames: list[bytes] = field(default_factory=list)
@@ -71,20 +74,20 @@ class Work:
 
 def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", 1 << 20)  # many frames at once
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody else writes there
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no other code writes there
     av.logging.set_level(av.logging.WARNING)
-    av.logging.set_skip_repeated(False)  # it would tell of one video with the next
-    at_start = _memory("VmData")  # what RLIMIT_DATA limits
+    av.logging.set_skip_repeated(False)  # else repeats are logged with the next video
+    at_start = _memory("VmData")  # RLIMIT_DATA limits this
     for line in sys.stdin.buffer:
         question = json.loads(line)
         limits = Limits(**question.pop("limits"))
-        # The frames that wait to be handed over do not count: with ffmpeg they are not its own.
+        # Finished frames do not count, as with ffmpeg, where they are in our process.
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         soft = at_start + limits.memory + limits.stored
         soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         try:
             answer, frames = answer_to(question, limits)
             size = sum(map(len, frames))
@@ -99,15 +102,16 @@ def main() -> None:
 
 
 def _memory(name: str) -> int:
-    """Bytes of memory of this process, by one of Linux's counts of it."""
+    """Memory of this process in bytes, by a field of /proc/self/status."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition(f"{name}:")[2].split()[0]) * 1024
 
 
 def answer_to(question: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], list[bytes]]:
-    """The frames of a video, or the reason why there are none; never raises for a bad video.
+    """Decode a video: the answer for builder.decode.pyav, and the frames. A bad video's answer has
+    a reason, and no frames.
 
-    Raises MemoryError if `limits` do not allow the memory that it takes.
+    Raises MemoryError if the video needs more memory than `limits` allow.
     """
     work = Work()
     with LibavLog() as said:
@@ -115,15 +119,15 @@ def answer_to(question: dict[str, Any], limits: Limits) -> tuple[dict[str, Any],
             work = _decode(question, limits)
         except av.FFmpegError as error:
             work.complain(_words(error))
-        except ValueError as error:  # PyAV, of names and tags of streams
+        except ValueError as error:  # PyAV raises it for names and tags of streams
             work.complain(f"{type(error).__name__}: {error}")
             work.marks.add("decoder failed")
     lines, log = (
         [text for text in [*part, *work.complaints] if "deprecated pixel format" not in text]
-        for part in (said.lines, said.errors)  # it means ours
+        for part in (said.lines, said.errors)  # that message refers to our output
     )
     if any(MEMORY_SAID in text for text in log) and limits.ran_out(_memory("VmHWM")):
-        raise MemoryError  # what lacks of the frames then is chance
+        raise MemoryError  # which frames came is chance
     detail = log[0][:200] if log else ""
     facts = asdict(work.facts) | {"last_line": lines[-1][:200] if lines else ""}
     answer: dict[str, Any] = {"facts": facts, "detail": detail or work.tag}
@@ -149,7 +153,7 @@ def answer_to(question: dict[str, Any], limits: Limits) -> tuple[dict[str, Any],
 
 
 def _why_none(lines: list[str], limits: Limits, *, has_video: bool) -> dict[str, str]:
-    """Reason, and detail where it is not the first error, of a video without frames."""
+    """The reason for a video without frames, and its detail if that is not the first error."""
     if any(text.startswith(NOT_READ) for text in lines):
         return {"reason": "not a video", "detail": NOT_READ}
     for text in lines:
@@ -159,7 +163,7 @@ def _why_none(lines: list[str], limits: Limits, *, has_video: bool) -> dict[str,
 
 
 def _decode(question: dict[str, Any], limits: Limits) -> Work:
-    """What comes of the video stream that a player plays: of the best one that moves."""
+    """Decode the video stream that a player would play: the preferred one with several frames."""
     tried: list[Work] = []
     while not tried or len(tried) < (tried[-1].facts.video_streams or 0):
         name = f"file:{question['path']}"
@@ -179,8 +183,8 @@ def _decode(question: dict[str, Any], limits: Limits) -> Work:
 
 
 def _worth(stream: av.VideoStream, streams: Sequence[av.VideoStream]) -> tuple[bool, int]:
-    """How much a player prefers a stream to others, as ffmpeg rates them: one with pictures, the
-    default, the larger picture."""
+    """Sort key by which ffmpeg prefers a stream: it has frames, it is the default, its picture is
+    larger."""
     context = stream.codec_context
     has_frames = stream.frames > 0 or not any(other.frames for other in streams)
     default = bool(stream.disposition & av.stream.Disposition.default)
@@ -206,7 +210,7 @@ def _decode_stream(
         work.complain(_words(error))
     except MemoryError:
         raise
-    except Exception as error:  # whatever else PyAV makes of damaged files
+    except Exception as error:  # PyAV may raise anything for damaged files
         work.complain(f"{type(error).__name__}: {error}")
         work.marks.add("decoder failed")
     del work.stamps[len(work.frames) :]
@@ -272,8 +276,8 @@ def _take_frames(
 def _frames(
     container: av.container.InputContainer, stream: av.VideoStream, complain: Callable[[str], None]
 ) -> Iterator[av.VideoFrame]:
-    """Every frame that can be decoded. As with ffmpeg, a packet that cannot is passed over, and a
-    file that breaks off ends there."""
+    """Yield every frame that can be decoded. As with ffmpeg, packets that cannot be decoded are
+    skipped, and a truncated file ends at its last packet."""
     packets = container.demux(stream)
     while True:
         try:
@@ -293,9 +297,9 @@ def _frames(
 
 
 class Clock:
-    """Tells when frames are shown. Files may say it of frames, or only when packets are to be
-    decoded: the more trustworthy of both is taken, as libav's `best_effort_timestamp`. AVI knows of
-    packets only, and what libav makes of B-frames there is out of order."""
+    """Timestamps of frames. A file may state presentation times (PTS), or only decoding times of
+    packets (DTS): the more reliable is taken, as in libav's `best_effort_timestamp`. AVI has only
+    DTS, and the PTS that libav derives for its B-frames are out of order."""
 
     def __init__(self, container: str) -> None:
         self._packets_only = container == "avi"
@@ -303,7 +307,7 @@ class Clock:
         self._faults = {"pts": 0, "dts": 0}
 
     def stamp(self, frame: av.VideoFrame) -> float | None:
-        """Seconds; None: the file does not say. To be asked of every frame once, in their order."""
+        """Seconds; None if the file does not say. Call it once for every frame, in order."""
         stamps = {"pts": None if self._packets_only else frame.pts, "dts": frame.dts}
         for name, other in (("pts", "dts"), ("dts", "pts")):
             now, last = stamps[name], self._last[name]
@@ -317,7 +321,7 @@ class Clock:
 
 
 def _words(error: av.FFmpegError) -> str:
-    """What was wrong, without the path, which is another one on every machine."""
+    """The error message without the path, which differs between machines."""
     return error.strerror or type(error).__name__
 
 
