@@ -1,1 +1,1 @@
-"""Where the videos, labels, splits and source groups of a data set come from."""
+"""Data set readers: list the videos of a data set with their labels, splits and source groups."""

@@ -1,4 +1,4 @@
-"""One file a data set: where its videos, labels, splits and source groups come from."""
+"""The readers of all data sets, by name."""
 
 from collections.abc import Callable
 from functools import partial

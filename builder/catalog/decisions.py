@@ -1,6 +1,6 @@
-"""Which videos of a data set to leave out, as a person has decided: a CSV file of the columns
-`video,decision[,group]`, `decision` being keep or drop. The page of `ascnet near-duplicates --html`
-saves such a file. A video that it does not name is kept."""
+"""Leave out videos that a person has decided to drop, by a CSV file with the columns
+`video,decision[,group]`, where `decision` is keep or drop. The page of `ascnet near-duplicates
+--html` saves such a file. Videos that it does not name are kept."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +15,11 @@ _FREE = ("csv", "folder")  # data sets whose videos are the user's
 
 
 def leave_out(catalog: Catalog, table: Path) -> Catalog:
-    """The catalog without the videos that a table of decisions drops: these are left alone, with
-    the table as the reason. Labels and splits of the others stay as they are.
+    """Remove the videos that a table of decisions drops from a catalog, and list them as left
+    alone, with the table as the reason. Labels and splits of the others do not change.
 
-    Raises BuilderError if the table cannot be read, decides anything else, names a video twice or
-    one that the catalog does not have, or drops all; or if the data set's videos are fixed.
+    Raises BuilderError if the table cannot be read, holds any other decision, names a video twice
+    or one that the catalog does not have, or drops all; or if the data set's videos are fixed.
     """
     if catalog.dataset not in _FREE:
         raise BuilderError(
@@ -43,7 +43,7 @@ def leave_out(catalog: Catalog, table: Path) -> Catalog:
 
 
 def _dropped(catalog: Catalog, table: Path) -> set[str]:
-    """Names of the catalog that the table drops."""
+    """Names in the catalog of the videos that the table drops."""
     where = printable(str(table))
     decisions: dict[str, str] = {}
     for number, row in read_csv(table, ("video", "decision"), ("group",))[1]:
@@ -56,7 +56,7 @@ def _dropped(catalog: Catalog, table: Path) -> set[str]:
         if name in decisions:
             raise BuilderError(f"{where}, line {number}: {name!r} is there twice; leave one row.")
         decisions[name] = decision
-    # Tables are in UTF-8, and names that are not stand in a store, and so here, in escapes.
+    # Tables are in UTF-8; feature stores, and so these tables, escape names that are not.
     here = {
         video.name.encode("utf-8", "backslashreplace").decode("utf-8"): video.name
         for video in catalog.videos

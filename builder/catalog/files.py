@@ -1,4 +1,4 @@
-"""The files of a data set: which there are below a folder, and what its lists say."""
+"""List the files of a data set below a folder, and read its lists."""
 
 import csv
 import io
@@ -11,8 +11,8 @@ from builder.catalog import spreadsheet_cells
 from builder.errors import BuilderError
 from builder.regular_file import open_regular
 
-LARGEST_LIST = 1 << 27  # bytes; that of Kinetics-700 has a fifth of it
-MOST_LINES = 4_000_000  # ends of them, "\r\n" is two; the list of Kinetics-700 has half a million
+LARGEST_LIST = 1 << 27  # bytes; the list of Kinetics-700 has a fifth of this
+MOST_LINES = 4_000_000  # "\r\n" counts twice; the list of Kinetics-700 has half a million
 _TWO_LISTS = "no list has so many: see what it is, or build its videos in parts."
 _SUFFIXES = """
     .3g2 .3gp .asf .avi .divx .dv .flv .gif .m1v .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts
@@ -21,7 +21,7 @@ _SUFFIXES = """
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 NO_VIDEO_NAME = "its name has no video's ending"
 HIDDEN = "hidden: its name starts with a dot"
-_OURS = (".fetch", ".lock")  # what `ascnet fetch` leaves beside the videos
+_OURS = (".fetch", ".lock")  # `ascnet fetch` leaves them beside the videos
 SYSTEM = "a folder of the file system or of its tools, not of yours"
 _SYSTEM_FOLDERS = (
     "lost+found",
@@ -34,13 +34,13 @@ NO_FILE = "neither a file nor a folder, or a link to nothing"
 
 
 def is_video(name: str) -> bool:
-    """Whether a file's name has a video's ending."""
+    """Whether a file name has the extension of a video."""
     return name[name.rfind(".") :].lower() in VIDEO_SUFFIXES
 
 
 def first_folder(root: Path, names: Iterable[str], layout: str) -> Path:
-    """The first of these folders below `root` ("": `root` itself) that is there. Raises
-    BuilderError if none is; `layout` says what is put there."""
+    """The first of the folders `names` below `root` ("": `root` itself) that exists. Raises
+    BuilderError, with the expected `layout`, if none does."""
     for name in names:
         if (root / name).is_dir():
             return root / name
@@ -51,14 +51,14 @@ def first_folder(root: Path, names: Iterable[str], layout: str) -> Path:
 
 
 def list_files(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """Sorted names of all files below `root`, and what is there besides, each with the reason.
+    """Sorted names of all files below `root`, and of everything that is skipped, with the reason.
 
-    Every folder is read once: where it really is, if that is below `root`, or else by the link
-    to it with the fewest folders above. Raises BuilderError if `root` itself cannot be listed.
+    Every folder is read once: at its real place if that is below `root`, else through the link to
+    it with the fewest folders above. Raises BuilderError if `root` itself cannot be listed.
     """
     names: list[str] = []
     left_alone: list[tuple[str, str]] = []
-    read_as: dict[str, str] = {}  # the real path of a folder, and its name below `root`
+    read_as: dict[str, str] = {}  # real path of a folder -> its name below `root`
     waiting: list[str] = [""]
     links: list[str] = []
     while waiting or links:
@@ -96,7 +96,7 @@ def list_files(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def same_folder(name: str) -> str:
-    """Why a folder is not read a second time."""
+    """The reason why a folder is not read a second time."""
     return f"the same folder as {name}, which is read" if name else "the source folder itself"
 
 
@@ -106,7 +106,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """ "file", "folder", or why it is neither. Asks the disk of links alone."""
+    """ "file", "folder", or the reason why it is neither. Only links cost a system call."""
     if entry.name.startswith("."):
         return HIDDEN
     try:
@@ -118,13 +118,15 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def normal(name: str) -> str:
-    """A name in the one spelling (Unicode's NFC) of all that look the same; macOS writes others."""
+    """Normalise a name to Unicode's NFC, so that names that look alike are equal. (macOS writes
+    NFD.)"""
     return unicodedata.normalize("NFC", name)
 
 
 def find_names(listed: Iterable[str], present: Iterable[str], source: Path) -> dict[str, str]:
-    """Which of the listed names are there, and as what: spelt the same, or else the one name that
-    looks the same. Raises BuilderError if that is not one to one; `source` is the list."""
+    """Match listed names to present ones: {listed: present}. A name matches itself, or else the
+    one present name that is equal after Unicode normalisation. Raises BuilderError, naming the list
+    `source`, if the match is not one to one."""
     listed, present = set(listed), set(present)
     spelt = {name: name for name in listed & present}
     looks: dict[str, list[str]] = {}
@@ -149,11 +151,11 @@ def find_names(listed: Iterable[str], present: Iterable[str], source: Path) -> d
 
 
 def read_text(path: Path) -> str:
-    """The text of a list, which must be in UTF-8 (a byte order mark is dropped), and no larger than
-    any list is."""
+    """Read a list, which must be in UTF-8 (a byte order mark is dropped). Raises BuilderError if it
+    is not, cannot be read, or is larger than any list should be."""
     try:
         with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size  # 0 of what the system makes up, and may not end
+            size = os.fstat(file.fileno()).st_size  # 0 in /proc, where reading might never end
             content = file.read(LARGEST_LIST + 1) if size else b""
         if max(size, len(content)) > LARGEST_LIST:
             raise BuilderError(f"{path} has more than {LARGEST_LIST >> 20} MiB; {_TWO_LISTS}")
@@ -170,9 +172,10 @@ def read_text(path: Path) -> str:
 def read_csv(
     path: Path, needed: tuple[str, ...], optional: tuple[str, ...], separator: str = ","
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Columns of a CSV file, and its rows with their line numbers; lines of nothing are no rows.
+    """Columns of a CSV file, and its rows with their line numbers; blank lines are skipped.
 
-    Raises BuilderError if a needed column is absent, or a row is not as long as the head.
+    Raises BuilderError if a needed column is absent, a column occurs twice, or a row has another
+    number of cells than the header.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator)
     rows = []

@@ -1,13 +1,12 @@
-"""Any tree of videos: the first folder level is the class, or there are no classes at all.
+"""Any tree of videos: the first folder level is the class; videos in the root have no class.
 
-`splits.csv` in the root (`video,split[,group]`, paths below the root) decides the split if it is
-there: train, val, test, or unused for a video that is in no part. Otherwise 30 % of every class's
-groups are test, and so they are where it gives groups alone (`video,group`). A group is `_gNN_` in
-a name where that is there, else the video alone.
+`splits.csv` in the root (`video,split[,group]`, with paths relative to the root) defines the split,
+if it exists: train, val, test, or unused for a video that is in no part. If it does not exist, or
+gives only groups (`video,group`), 30 % of every class's groups are test. The group of a video is
+taken from `_gNN_` in its name; without one, the video is a group of its own.
 
 Folders whose names look the same (`jump` and `jump `, or one in Unicode's NFC and one in NFD) are
-one class. Classes that are all whole numbers are labelled in their
-order as numbers.
+one class. If all classes are whole numbers, labels follow their numerical order.
 """
 
 import hashlib
@@ -35,8 +34,8 @@ _TEST_SHARE = 0.3
 
 
 def read(root: Path) -> Catalog:
-    """The catalog of a folder of videos. Raises BuilderError if there is none to read, or if
-    `splits.csv` does not fit the folder."""
+    """Read the catalog of a folder of videos. Raises BuilderError if the folder or videos in it are
+    missing, or if `splits.csv` does not fit them."""
     if not root.is_dir():
         raise BuilderError(
             f"There is no folder {root}. Put your videos there, one folder a class or all in one "
@@ -65,8 +64,8 @@ def read(root: Path) -> Catalog:
 
 
 def _each_once(root: Path, names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """The names without links to files that are there already, and these links with the reason: a
-    link must not bring a video under a second class, or into training and test."""
+    """Split `names` into unique files and links to files listed already, with the reason: a link
+    must not put a video into a second class, or into both training and test."""
     links = {name for name in names if (root / name).is_symlink()}
     others = [name for name in names if name not in links] if links else []
     taken = {os.path.realpath(root / name): name for name in others}
@@ -79,13 +78,14 @@ def _each_once(root: Path, names: Sequence[str]) -> tuple[list[str], list[tuple[
 
 
 def group_of(name: str, place: str) -> str:
-    """The recording that a video is of, as its name tells: `place`/gNN, else the video alone."""
+    """The group (source recording) of a video by its name: `place`/gNN, else the name itself."""
     match = _GROUP.search(name.rsplit("/", 1)[-1])
     return f"{place}/g{match[1]}" if match else name
 
 
 def remarks_on(videos: Sequence[Source], classes: Sequence[str], column: str) -> tuple[str, ...]:
-    """What a build says of groups and of labels. `column`: where groups can be named."""
+    """Sentences for whoever builds the data set, on its groups and labels. `column` says where
+    groups can be given."""
     members = Counter(video.group for video in videos)
     sizes = members.values()
     low, high = min(sizes), max(sizes)
@@ -105,7 +105,7 @@ def remarks_on(videos: Sequence[Source], classes: Sequence[str], column: str) ->
 
 
 def _labels_remark(classes: Sequence[str], shown: int = 12) -> str:
-    """Which label stands for which class, where both are numbers."""
+    """Say which label stands for which class, if class names are numbers, too."""
     if [str(label) for label in range(len(classes))] == list(classes):
         return f"Label N stands for class N, from 0 to {len(classes) - 1}."
     pairs = [f"{label} for class {name}" for label, name in enumerate(classes)][:shown]
@@ -117,7 +117,7 @@ def _labels_remark(classes: Sequence[str], shown: int = 12) -> str:
 
 
 def _one_spelling(videos: Sequence[Source]) -> list[Source]:
-    """Folders whose names look the same are one class; groups in them follow."""
+    """Merge classes whose names look the same; groups are derived again."""
     names = sorted({video.class_name for video in videos if video.class_name})
     spelling: dict[str, str] = {}
     for name in sorted(names, key=lambda name: (name != _look(name), name)):
@@ -137,8 +137,8 @@ def _look(class_name: str) -> str:
 
 
 def split_by_group(videos: Sequence[Source]) -> list[Source]:
-    """Split "1": of every class's groups, taken in the order of their hash, the first 30 % are
-    test (at least one if there are two). Depends on the names alone."""
+    """Make split "1": the first 30 % of every class's groups, in the order of their hashes, are
+    test (at least one group if there are two or more). Depends on the names only."""
     groups: dict[str | None, set[str]] = {}
     for video in videos:
         groups.setdefault(video.class_name, set()).add(video.group)
@@ -156,8 +156,8 @@ def _source(root: Path, name: str) -> Source:
 
 
 def gives_split(table: Path) -> bool:
-    """Whether a `splits.csv` says the split, or only groups: its column `split` is not there, or
-    empty in all rows. Raises BuilderError if it says neither."""
+    """Whether a `splits.csv` gives the split, rather than groups only (the column `split` is
+    missing, or empty in all rows). Raises BuilderError if it gives neither."""
     columns, rows = _read_table(table)
     if "split" not in columns and "group" not in columns:
         raise BuilderError(
@@ -173,8 +173,8 @@ def _read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def _as_table_says(table: Path, videos: list[Source]) -> tuple[list[Source], tuple[str, ...]]:
-    """The videos with the splits of a table, or with its groups and a split that is made of them,
-    sorted, with those that are missing; and what a build says of it. A video that a table of groups
+    """Apply a table's splits and groups to the videos; without splits, make one from the groups.
+    Returns the videos, sorted, including missing ones, and remarks. A video that a table of groups
     does not name keeps its group."""
     has_splits = gives_split(table)
     rows: dict[str, dict[str, str]] = {}
@@ -199,13 +199,13 @@ def _as_table_says(table: Path, videos: list[Source]) -> tuple[list[Source], tup
     missing = [replace(_source(table.parent, name), problem="missing") for name in absent]
     row_of = {here.get(name, name): row for name, row in rows.items()}
 
-    def told(video: Source) -> Source:
+    def with_row(video: Source) -> Source:
         row = row_of.get(video.name, {})
         splits = {"1": row["split"]} if has_splits and row["split"] != UNUSED else {}
         return replace(video, splits=splits, group=row.get("group") or video.group)
 
     by_name = sorted(videos + missing, key=lambda v: v.name)
-    videos = [told(video) for video in _one_spelling(by_name)]
+    videos = [with_row(video) for video in _one_spelling(by_name)]
     if has_splits:
         return videos, ()
     remark = (

@@ -1,15 +1,15 @@
-"""HMDB-51 (Kuehne et al. 2011): where its videos, labels, splits and groups come from.
+"""HMDB-51 (Kuehne et al. 2011): read its videos, labels, splits and groups.
 
-Layout: `<class>/<name>.avi` below `hmdb51_org` or `videos` (the first that is there, and then
-nothing beside it is looked at) or below the source folder itself. The three official splits come
-from the lists `<class>_test_split<1|2|3>.txt` alone, a row `name.avi ID` each, where ID is
-1 train, 2 test and 0 in neither part of that split. They lie in the source folder, or in a folder
-`testTrainMulti_7030_splits`, `splits` or `test_train_splits` in or beside it or the videos'.
+Layout: `<class>/<name>.avi` below `hmdb51_org` or `videos` (only the first that exists is read), or
+below the source folder itself. The three official splits come from the lists
+`<class>_test_split<1|2|3>.txt`, with rows `name.avi ID`, where ID is 1 for train, 2 for test and 0
+for neither. The lists are searched in the source folder, and in a folder
+`testTrainMulti_7030_splits`, `splits` or `test_train_splits` in or beside it or the videos' folder.
 
 The group is the recording that a clip was cut from: the name up to
-`_<class>_<visible part>_<camera>_np<people>_<view>_<quality>_<number>.avi`. It bears no class, for
-a film gives clips of several. All official names are of that form; a listed name that is not
-would be a group of its own.
+`_<class>_<visible part>_<camera>_np<people>_<view>_<quality>_<number>.avi`. It does not include the
+class, as one film may give clips of several. All official names have that form; a listed name that
+has not would be a group of its own.
 """
 
 import re
@@ -41,9 +41,9 @@ _UNLISTED = "in no official list"
 
 
 def read(root: Path) -> Catalog:
-    """The catalog of the HMDB-51 tree below `root`.
+    """Read the catalog of the HMDB-51 tree below `root`.
 
-    Raises BuilderError if there are no videos or no official lists, or if a list is not whole.
+    Raises BuilderError if there are no videos or no official lists, or if a list is incomplete.
     """
     layout = f"HMDB-51 there ({root}/hmdb51_org/<class>/*.avi)"
     tree = first_folder(root, ("hmdb51_org", "videos", ""), layout)
@@ -85,9 +85,9 @@ def read(root: Path) -> Catalog:
 
 
 def _source(tree: Path, name: str, there: str | None, splits: dict[str, str]) -> Source:
-    """A listed video, which lies in the tree under the name `there` (None: not at all)."""
+    """A listed video; `there` is the name of its file in the tree, None if it is missing."""
     class_name, file = name.split("/")
-    # `kick` and `kick_ball` are two classes: what the name calls the class must be the folder's.
+    # `kick` and `kick_ball` are two classes: the class in the name must be the folder's.
     match = re.fullmatch(rf"(?P<recording>.+)_{re.escape(class_name)}{_ENDING}", file)
     group = match["recording"] if match else name
     problem = None if there else "missing"
@@ -110,7 +110,7 @@ def _find_lists(root: Path, tree: Path) -> list[Path]:
 
 
 def _read_lists(lists: list[Path], classes: list[str]) -> dict[str, dict[str, str]]:
-    """{"kick/Film_kick_f_cm_np1_ba_med_19.avi": {"1": "train", "3": "test"}, ...}."""
+    """Parse all lists: {"kick/Film_kick_f_cm_np1_ba_med_19.avi": {"1": "train", "3": "test"}}."""
     listed: dict[str, dict[str, str]] = {}
     for class_name in classes:
         in_lists: Counter[str] = Counter()
@@ -135,7 +135,7 @@ def _read_lists(lists: list[Path], classes: list[str]) -> dict[str, dict[str, st
 
 
 def _read_list(path: Path) -> dict[str, str | None]:
-    """{"Film_kick_f_cm_np1_ba_med_19.avi": "train", "test" or None, ...}."""
+    """Parse one list: {"Film_kick_f_cm_np1_ba_med_19.avi": "train", "test" or None, ...}."""
     parts: dict[str, str | None] = {}
     for line in filter(None, map(str.strip, read_text(path).split("\n"))):
         file, *words = line.rsplit(maxsplit=1)

@@ -1,22 +1,22 @@
-"""Kinetics-400, -600 and -700: where their videos, labels, splits and groups come from.
+"""Kinetics-400, -600 and -700: read their videos, labels, splits and groups.
 
-The official lists (`kinetics_lists`) lie in the source folder or in `annotations` there. The
-videos lie in `<part>/<class>/` or `<part>/`, where the part's folder has one of the words train,
-val, validate, validation or test in its name (`val_256`). A video is called
-`<id>_<start>_<end>.mp4` (or .mkv, ...), the seconds zero-padded or not, or `<id>.mp4` where no
-other clip is of that id. Below `replacement` lie clips that take the place of damaged ones of any
-part, as the official scripts put them there for Kinetics-400.
+The official lists (`kinetics_lists`) are in the source folder or its folder `annotations`. The
+videos are in `<part>/<class>/` or `<part>/`, where the name of the part's folder contains one of
+the words train, val, validate, validation or test (`val_256`). A video is named
+`<id>_<start>_<end>.mp4` (or .mkv, ...), the seconds zero-padded or not, or `<id>.mp4` if no other
+clip has that id. The folder `replacement` holds clips that replace damaged ones of any part, where
+the official scripts for Kinetics-400 put them.
 
-- The lists decide. A file in no list, or in the folder of another part or class than its list
-  says, is left alone; a clip without a file is missing. A folder that is no class of any list
-  (`part_0`) says nothing. Without any list the folders decide.
-- A part with videos of which none is used, for example because no list speaks of it, is an error.
-- Class names are compared by their letters and digits alone, in any case: the folder
-  `arm_wrestling` is `arm wrestling`. The list's spelling counts; of several, the first.
-- A clip that is named twice counts as its first row says, in the order train, val, test; a later
-  row of another class or part is left alone. So it is with two files of one clip: replacements
-  first, the others in the order of their names, `<id>.mp4` last.
-- A clip that only lists without labels name is unlabelled, whatever folder it lies in.
+- The lists decide. A file in no list, or in the folder of a part or class other than its list's,
+  is left alone; a clip without a file is missing. A folder that is not the class of any list
+  (`part_0`) is ignored. Without any list the folders decide.
+- A part with videos of which none is used, for example because no list covers it, is an error.
+- Class names are compared by their letters and digits only, ignoring case: the folder
+  `arm_wrestling` is `arm wrestling`. The list's spelling is used; of several, the first.
+- If a clip is listed twice, its first row counts, in the order train, val, test; a later row with
+  another class or part is left alone. If a clip has two files, replacements come first, then the
+  others in the order of their names, `<id>.mp4` last.
+- A clip that occurs only in lists without labels is unlabelled, whatever folder it is in.
 """
 
 import re
@@ -48,23 +48,24 @@ _NO_CLIP = "its name is not <id>_<start>_<end> or <id>"
 _UNLISTED = "in no list"
 _SEVERAL = "its name has no times, and several clips have its id"
 _NO_PART = "a replacement, and no list or other file says of what part and class"
-_REPLACEMENT = "replacement"  # how the folder's name begins
+_REPLACEMENT = "replacement"  # beginning of the folder's name
 
 
 class _File(NamedTuple):
-    """What a file's name and folders say of it."""
+    """A video file, with the part, class and clip that its folders and name state."""
 
     name: str
     part: str | None  # None: a replacement
     class_name: str | None
-    clip: ClipTimes | None  # None: not understood
+    clip: ClipTimes | None  # None: the name cannot be parsed
 
 
 def read(root: Path, count: int) -> Catalog:
-    """The catalog of the Kinetics tree below `root`, which has `count` classes (400, 600, 700).
+    """Read the catalog of the Kinetics tree below `root`, which has `count` classes (400, 600,
+    700) or fewer.
 
-    Raises BuilderError if there are no videos, or if lists and folders do not say which part and
-    class they are of. A tree may hold fewer classes.
+    Raises BuilderError if there are no videos, or if neither lists nor folders give their part and
+    class.
     """
     title = f"Kinetics-{count}"
     layout = f"{title} there ({root}/train/<class>/*.mp4, {root}/train.csv, ...)"
@@ -139,7 +140,7 @@ def _whole(count: int) -> official_counts.Whole:
 
 
 def _remarks(count: int, videos: int, classes: list[str], *, has_lists: bool) -> tuple[str, ...]:
-    """What a build says of a tree that is not whole, as far as that can be known."""
+    """Sentences for whoever builds the data set, on what is missing, as far as that is known."""
     remarks = []
     whole = _whole(count)
     is_known = {letters(name) for name in classes} == {letters(name) for name in whole.classes}
@@ -154,7 +155,7 @@ def _remarks(count: int, videos: int, classes: list[str], *, has_lists: bool) ->
 
 
 def _parse(name: str) -> _File | str:
-    """A file of the tree, or why it is no video of the data set."""
+    """Parse the name of a file; or return the reason why it is not a video of the data set."""
     *folders, file = name.split("/")
     if not is_video(file):
         is_list = file.lower().endswith(".csv") and len(folders) <= 1
@@ -172,7 +173,7 @@ def _parse(name: str) -> _File | str:
 
 
 def _precedence(file: _File) -> tuple[bool, bool, str]:
-    """Which of the files of one clip is used: the first."""
+    """Sort key of files: of several files of one clip, the first is used."""
     return file.part is not None, file.clip is not None and file.clip.start is None, file.name
 
 
@@ -200,8 +201,8 @@ def _read_by_lists(
 
 
 def _naming(files: list[_File]) -> Callable[[ClipTimes, ListedClip], str]:
-    """How the files of this tree are called: a missing one is called as it will be when it is
-    there, so that a build then knows it again. Of several ways the first file's counts."""
+    """A function that names missing clips as their files in this tree would be named, so that a
+    later build recognises them. If names in the tree differ in style, the first file's is used."""
     placed = [file for file in reversed(files) if file.part]
     part_folders = {file.part: file.name.partition("/")[0] for file in placed}
     flat_parts = {file.part for file in placed if not file.class_name}
@@ -226,7 +227,7 @@ def _find(
     of_id: dict[str, list[ClipTimes]],
     labels: set[str],
 ) -> ClipTimes | str:
-    """The listed clip that a file holds, or why it holds none."""
+    """The listed clip that a file holds, or the reason why it holds none."""
     clip = file.clip
     if clip is None:
         return _NO_CLIP
@@ -254,8 +255,8 @@ def _must_use_parts(
     rows: dict[ClipTimes, ListedClip],
     unread: dict[str, str],
 ) -> None:
-    """Raises BuilderError if a part's folder holds videos, and none of them is used. `reasons`: why
-    files are left alone."""
+    """Raise BuilderError if a part's folder holds videos, but none of them is used. `reasons` says
+    why files are left alone."""
     used = {video.splits["1"] for video in videos if not video.problem}
     in_part: dict[str, list[str]] = {}
     for name in names:
@@ -288,7 +289,7 @@ def _lists_needed(
 
 
 def _read_by_folders(root: Path, files: list[_File]) -> tuple[list[Source], list[tuple[str, str]]]:
-    # Replacements by id: without a list they are of whatever other file has it.
+    # Replacements by id: without a list, they belong to whatever other file has that id.
     instead: dict[str, str] = {}
     for file in files:
         if file.part is None and file.clip is not None:

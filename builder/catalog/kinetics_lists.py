@@ -1,16 +1,16 @@
-"""What the lists of a Kinetics tree say: of every clip its part and, where it is known, its class.
+"""Read the lists of a Kinetics tree: the part of every clip and, if given, its class.
 
-A list is a csv or txt in the source folder, in `annotations/` or in a folder named as DeepMind's
-archives name it (`kinetics400/`, `kinetics700_2020/`), with one of the words train, val, validate,
-validation or test in its name, such as `kinetics-400_val.csv`, `train.txt` or
-`kinetics600_holdout_test.csv`; one whose name has another number of classes is not read, nor is a
-list of archives (`k600_train_path.txt`). It has
+A list is a .csv or .txt file in the source folder, in `annotations/` or in a folder named as in
+DeepMind's archives (`kinetics400/`, `kinetics700_2020/`), with one of the words train, val,
+validate, validation or test in its name, such as `kinetics-400_val.csv`, `train.txt` or
+`kinetics600_holdout_test.csv`. Files whose name states another number of classes, and lists of
+archives (`k600_train_path.txt`), are not read. A list has either
 
-- a head with the columns youtube_id, time_start, time_end and, where they are known, label and
-  split, separated by commas or tabs (others are not looked at), or
-- no head, and a clip a line: id, start and end, with the label before or behind them and the part
-  behind, separated by commas, tabs or spaces; or `<id>_<start>_<end>.mp4`, with the class as its
-  folder or behind it.
+- a header with the columns youtube_id, time_start, time_end and optionally label and split,
+  separated by commas or tabs (other columns are ignored), or
+- no header, and one clip per line: id, start and end, with the label before or after them and the
+  part after, separated by commas, tabs or spaces; or `<id>_<start>_<end>.mp4`, with the class as
+  its folder or after it.
 """
 
 import re
@@ -22,7 +22,7 @@ from builder.catalog.files import normal, read_csv, read_text
 from builder.catalog.source import SPLIT_PARTS
 from builder.errors import BuilderError
 
-FOLDERS = ("", "annotations")  # where lists are looked for, below the source folder
+FOLDERS = ("", "annotations")  # below the source folder; lists are searched there
 _COLUMNS = ("youtube_id", "time_start", "time_end")
 _OPTIONAL = ("label", "split", "is_cc")
 _ENDINGS = (".csv", ".txt")
@@ -48,7 +48,8 @@ _NAMED = re.compile(rf"(?P<label>.+?){_GAP}{_NAME}")
 
 
 class ClipTimes(NamedTuple):
-    """Seconds of a video. Without times: all of them, or the one clip of it that is listed."""
+    """A clip of a YouTube video, from `start` to `end` in seconds. Without times, it is the whole
+    video, or the only clip of it that is listed."""
 
     youtube_id: str
     start: int | None
@@ -56,18 +57,19 @@ class ClipTimes(NamedTuple):
 
 
 class ListedClip(NamedTuple):
-    """What a list says of a clip."""
+    """The label (None: unlabelled) and part of a clip in a list."""
 
     label: str | None
     part: str
 
 
 class Lists(NamedTuple):
-    """What all lists together say.
+    """The content of all lists together.
 
     Attributes:
-        refused: rows that contradict an earlier one: where, and what they say
-        unread: files that are named as a list is, and are none: why
+        rows: label and part of every clip
+        refused: rows that contradict an earlier one, as (file and line, what they state)
+        unread: {file: reason} of files that are named as lists, but are none
     """
 
     rows: dict[ClipTimes, ListedClip]
@@ -77,19 +79,20 @@ class Lists(NamedTuple):
 
 @cache
 def part_of(name: str) -> str | None:
-    """The part that a folder, list or cell is of: the one word of its name that says so."""
+    """The part that the name of a folder or list, or a cell, states; None if it states none, or
+    several."""
     parts = {_WORDS[word] for word in re.split(r"[-_.\s]", name.lower()) if word in _WORDS}
     return parts.pop() if len(parts) == 1 else None
 
 
 @cache
 def letters(class_name: str) -> str:
-    """What is compared of a class's name."""
+    """Letters and digits of a class name in lower case, by which classes are compared."""
     return "".join(filter(str.isalnum, normal(class_name).casefold())) or class_name
 
 
 def part_of_list(name: str, count: int, endings: tuple[str, ...] = _ENDINGS) -> str | None:
-    """The part that a file is a list of, by its name; None if it is no list of this data set."""
+    """The part that a list covers, by its name; None if the file is no list of this data set."""
     folder, _, file = name.rpartition("/")
     ending = next((ending for ending in endings if file.lower().endswith(ending)), None)
     if ending is None or not _is_list_folder(folder, count):
@@ -102,12 +105,12 @@ def part_of_list(name: str, count: int, endings: tuple[str, ...] = _ENDINGS) -> 
 
 
 def _is_list_folder(folder: str, count: int) -> bool:
-    """Whether lists are looked for in a folder; its path is below the source folder."""
+    """Whether lists are searched in a folder, given by its path below the source folder."""
     return folder in FOLDERS or bool(re.fullmatch(rf"kinetics[-_]?{count}(_2020)?", folder.lower()))
 
 
 def not_read(names: list[str], count: int) -> dict[str, str]:
-    """Lists in a form that is not read, and what to do."""
+    """Lists in formats that are not supported: {file: what to do}."""
     return {
         name: f"lists are read as {' or '.join(_ENDINGS)}; unpack or convert it"
         for name in names
@@ -116,7 +119,7 @@ def not_read(names: list[str], count: int) -> dict[str, str]:
 
 
 def read_lists(root: Path, lists: dict[str, str]) -> Lists:
-    """Read the lists, each of a part. Raises BuilderError if one of them is not whole."""
+    """Read the lists, given as {file: part}. Raises BuilderError if one of them has a bad row."""
     rows: dict[ClipTimes, ListedClip] = {}
     refused, unread = [], {}
     spelling: dict[str, str] = {}
@@ -141,7 +144,7 @@ def read_lists(root: Path, lists: dict[str, str]) -> Lists:
 
 
 def _read(path: Path, part: str) -> list[tuple[int, ClipTimes, str | None, str]] | str:
-    """Line number, clip, label and part of every row of a list; or why the file is no list."""
+    """Line number, clip, label and part of every row of a list, or the reason why it is none."""
     lines = [(n, line.strip()) for n, line in enumerate(read_text(path).split("\n"), 1)]
     lines = [(n, line) for n, line in lines if line]
     if not lines:
@@ -169,7 +172,7 @@ def _read(path: Path, part: str) -> list[tuple[int, ClipTimes, str | None, str]]
 
 
 def _of_cells(cells: dict[str, str], part: str) -> tuple[ClipTimes, str | None, str]:
-    """What a row below a head says, in a list of `part`. Raises ValueError if that is nonsense."""
+    """Parse a row below a header, in a list of `part`. Raises ValueError for invalid cells."""
     if not cells["youtube_id"]:
         raise ValueError("the youtube_id is empty")
     clip = ClipTimes(
@@ -179,7 +182,7 @@ def _of_cells(cells: dict[str, str], part: str) -> tuple[ClipTimes, str | None, 
 
 
 def _of_line(line: str, part: str) -> tuple[ClipTimes, str | None, str]:
-    """What a line without a head says. Raises ValueError if that is no clip."""
+    """Parse a line of a list without a header. Raises ValueError if it names no clip."""
     line = line.replace('"', "")
     match = _FIELDS.fullmatch(line) or _PATH.fullmatch(line) or _NAMED.fullmatch(line)
     if match is None:
@@ -193,7 +196,7 @@ def _of_line(line: str, part: str) -> tuple[ClipTimes, str | None, str]:
 
 
 def _label_and_part(text: str) -> tuple[str | None, str | None]:
-    """What stands behind a clip: a label, a part, both, or a number that says nothing of it."""
+    """Parse what follows a clip in its line: a label, a part or both; numbers are ignored."""
     words = [word.strip() for word in re.split(r"[,\t]+", text)]
     if len(words) == 1:
         words = text.split()
@@ -213,7 +216,7 @@ def _part_of_cell(text: str) -> str:
 
 
 def _seconds(text: str) -> int:
-    """A whole number of seconds, also if it is written 10.0."""
+    """Parse a whole number of seconds, which may be written as 10.0."""
     whole = text.removesuffix(".0")
     if not whole.isdecimal():
         raise ValueError(f"{text!r} is no whole number of seconds")

@@ -1,11 +1,11 @@
-"""What is known of the official data sets without their lists: classes, and how many videos."""
+"""Classes and numbers of videos of the official data sets, for use without their lists."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-# Clips of the groups 1 to 25 of every class, a digit each. Clips are numbered from 1.
+# Number of clips of the groups 1 to 25 of every class, one digit each. Clips are numbered from 1.
 _UCF101 = """
 ApplyEyeMakeup 6467777575566575554655677
 ApplyLipstick 5445554444454455544557454
@@ -110,7 +110,7 @@ WritingOnBoard 7774677467646457574777777
 YoYo 7565544565645446646466645
 """
 
-# Videos of every class.
+# Number of videos of every class.
 _HMDB51 = """
 brush_hair 107, cartwheel 107, catch 102, chew 109, clap 130, climb 108, climb_stairs 112,
 dive 127, draw_sword 103, dribble 145, drink 164, eat 108, fall_floor 136, fencing 116,
@@ -123,18 +123,18 @@ wave 104
 """
 
 _KINETICS = Path(__file__).with_name("kinetics_classes.txt")  # "abseiling\t400 600 700"
-_SHOWN = 10  # classes in a sentence
+_SHOWN = 10  # classes listed in a message
 
 
 @cache
 def ucf101() -> dict[str, tuple[int, ...]]:
-    """Clips of every class and group, the classes in the order of their labels."""
+    """Number of clips of every group, by class; the classes are in the order of their labels."""
     rows = (line.split() for line in _UCF101.strip().split("\n"))
     return {name: tuple(map(int, digits)) for name, digits in rows}
 
 
 def ucf101_videos() -> Iterator[str]:
-    """All 13 320 names, such as "Archery/v_Archery_g01_c01.avi"."""
+    """Yield all 13 320 names, such as "Archery/v_Archery_g01_c01.avi"."""
     for name, groups in ucf101().items():
         file = "HandStandPushups" if name == "HandstandPushups" else name
         for group, clips in enumerate(groups, 1):
@@ -144,14 +144,14 @@ def ucf101_videos() -> Iterator[str]:
 
 @cache
 def hmdb51() -> dict[str, int]:
-    """Videos of every class."""
+    """Number of videos of every class."""
     rows = (row.split() for row in _HMDB51.replace("\n", " ").split(","))
     return {name: int(videos) for name, videos in rows}
 
 
 @cache
 def kinetics(count: int) -> frozenset[str]:
-    """The classes of Kinetics-400, -600 or -700. Each has at least so many clips."""
+    """The classes of Kinetics-`count` (400, 600, 700). Each has at least `count` clips."""
     lines = _KINETICS.read_text(encoding="utf-8").splitlines()
     rows = (line.partition("\t") for line in lines)
     return frozenset(name for name, _, counts in rows if str(count) in counts.split())
@@ -159,11 +159,13 @@ def kinetics(count: int) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Whole:
-    """What a data set is when it is whole.
+    """The complete data set.
 
     Attributes:
+        title: its name
         size: in words
-        look: what is compared of a class's name
+        classes: names of all its classes
+        look: key by which class names are compared
     """
 
     title: str
@@ -172,12 +174,12 @@ class Whole:
     look: Callable[[str], str] = str
 
     def strangers(self, classes: Collection[str]) -> list[str]:
-        """The classes that are none of its."""
+        """Those of `classes` that the data set does not have."""
         looks = {self.look(name) for name in self.classes}
         return sorted(name for name in classes if self.look(name) not in looks)
 
     def shortfall(self, videos: int, classes: Collection[str]) -> str:
-        """A sentence on what is not whole, but has so many videos of some classes."""
+        """A warning that a tree with `videos` videos of `classes` is incomplete."""
         text = (
             f"Careful: this is not the whole of {self.title}, which has {self.size}; it is "
             f"{videos} videos of {len(classes)} classes."
@@ -189,6 +191,6 @@ class Whole:
 
 
 def shown(names: Collection[str]) -> str:
-    """The first few names, and that there are more."""
+    """The first few names, and "..." if there are more."""
     first = sorted(names)[:_SHOWN]
     return ", ".join(first) + (", ..." if len(names) > _SHOWN else "")

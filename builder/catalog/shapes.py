@@ -1,9 +1,9 @@
-"""The embedded data set `shapes`: real video files with known factors, made by this program.
+"""The synthetic data set `shapes`: video files with known factors, drawn by this program.
 
-A textured shape moves before a textured, slowly panning scene. Class = scene family x motion
-programme. As in UCF-101, the clips of a group share what was before the camera (here object and
-scene), the groups of a class do not, and splits never part a group. Colours, scales and
-directions are drawn per group, so neither colour nor a single texture gives the class away.
+A textured shape moves in front of a textured, slowly panning scene. Class = scene family x motion
+programme. As in UCF-101, the clips of a group share what is in front of the camera (here object and
+scene), the groups of a class do not, and no split divides a group. Colours, scales and directions
+are drawn per group, so neither colour nor a single texture gives the class away.
 """
 
 import hashlib
@@ -32,22 +32,24 @@ from builder.workers import run_local
 FAMILIES = ("Stripes", "Checks", "Dots", "Clouds")
 PROGRAMMES = ("Slide", "Orbit", "Spin", "Pulse", "Bounce", "Swing")
 OUTLINES = ("triangle", "square", "star", "cross", "disc")
-TEMPOS = {"slow": 0.9, "medium": 1.5, "fast": 2.4}  # cycles a second
-GROUPS = 16  # a class
-CLIPS = 2  # a group
+TEMPOS = {"slow": 0.9, "medium": 1.5, "fast": 2.4}  # cycles per second
+GROUPS = 16  # per class
+CLIPS = 2  # per group
 TEST_GROUPS = {"1": range(1, 6), "2": range(6, 11), "3": range(11, 16)}
 
-_VERSION = 1  # of the rendering; another version is other videos
+_VERSION = 1  # of the rendering; another version makes other videos
 _WIDTH, _HEIGHT, _FPS = 160, 120, 25
 _FACTORS_FILE = "factors.json"  # written last: says that all videos are there
-_VERSION_FILE = "version.txt"  # written first: what the videos are drawn by
+_VERSION_FILE = "version.txt"  # written first: the version that draws the videos
 
 
 @dataclass(frozen=True)
 class DrawnClip:
-    """One video of the data set, before it is drawn.
+    """One video of the data set, by the parameters that it is drawn from.
 
     Attributes:
+        family: one of FAMILIES
+        programme: one of PROGRAMMES
         group: 1 .. GROUPS
         clip: 1 .. CLIPS
     """
@@ -66,7 +68,7 @@ class DrawnClip:
         return f"{self.class_name}/v_{self.class_name}_g{self.group:02d}_c{self.clip:02d}.avi"
 
     def rng(self, *words: str | int) -> np.random.Generator:
-        """A generator that depends on the given words alone."""
+        """A random generator that depends only on the class, the group and `words`."""
         text = "/".join(str(word) for word in (_VERSION, self.class_name, self.group, *words))
         return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 
@@ -99,7 +101,8 @@ def make(
     workers: int,
     progress: Progress = silent,
 ) -> None:
-    """Draw the videos that are not there yet into `root`, in the UCF-101 layout."""
+    """Draw all videos that are missing in `root`, in the layout of UCF-101. Raises BuilderError if
+    they cannot be written."""
     every = clips()
     marker = root / _FACTORS_FILE
     if marker.is_file() and json.loads(marker.read_text())["version"] == _VERSION:
@@ -118,7 +121,7 @@ def make(
 
 
 def _clear_other_version(root: Path) -> None:
-    """Videos that another version drew are no use: take them away."""
+    """Delete videos that another version drew."""
     mark = root / _VERSION_FILE
     if mark.is_file() and mark.read_text() == str(_VERSION):
         return
@@ -130,13 +133,13 @@ def _clear_other_version(root: Path) -> None:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # Forked, as is Python's default up to 3.13: what other ways start is a new Python, which looks
-    # for modules in the working directory first.
+    # Forked, as is Python's default up to 3.13: the other methods start a new interpreter, which
+    # searches the working directory for modules first.
     return ProcessPoolExecutor(workers, get_context("fork"), end_with_parent, (os.getpid(),))
 
 
 def read(root: Path) -> Catalog:
-    """The catalog of the videos that `make` wrote."""
+    """The catalog of the videos that `make` wrote. Raises BuilderError if they are unfinished."""
     if not (root / _FACTORS_FILE).is_file():
         raise BuilderError(f"{root} holds no finished `shapes`; `ascnet build shapes` makes them.")
     every = clips()
@@ -175,7 +178,7 @@ def _write(root: Path, clip: DrawnClip) -> DrawnClip:
 
 
 def draw(clip: DrawnClip) -> np.ndarray:
-    """The frames of a clip: uint8, T x 120 x 160 x 3."""
+    """Draw the frames of a clip: uint8, T x 120 x 160 x 3."""
     scene, sprite = _scene(clip), _sprite(clip)
     rng = clip.rng("motion", clip.clip)
     frames = int(rng.integers(36, 49))
@@ -202,13 +205,13 @@ def draw(clip: DrawnClip) -> np.ndarray:
 
 
 _BILINEAR = Image.Resampling.BILINEAR
-_SPRITE = 96  # pixels, side of the object's picture
+_SPRITE = 96  # pixels, side of the object's image
 _SCENE_TONES, _OBJECT_TONES = (40.0, 140.0), (180.0, 245.0)  # brightness of the two colours
-_CHROMA = 55.0  # how far a colour is from gray
+_CHROMA = 55.0  # a colour's distance from grey
 
 
 def _pose(programme: str, cycle: float) -> tuple[np.ndarray, float, float]:
-    """Where the object is at a moment: offset (pixels, x and y), angle (radians), zoom."""
+    """Pose of the object after `cycle` cycles: offset (pixels, x and y), angle (radians), zoom."""
     turn = 2 * math.pi * cycle
     still = np.zeros(2)
     match programme:
@@ -229,7 +232,7 @@ def _pose(programme: str, cycle: float) -> tuple[np.ndarray, float, float]:
 
 
 def _to_sprite(centre: np.ndarray, angle: float, zoom: float) -> tuple[float, ...]:
-    """PIL's affine coefficients: a pixel of the frame to a pixel of the sprite."""
+    """PIL's affine coefficients, which map a pixel of the frame to one of the sprite."""
     c, s = math.cos(angle) / zoom, math.sin(angle) / zoom
     half, (x, y) = _SPRITE / 2, centre
     return (c, s, half - c * x - s * y, -s, c, half + s * x - c * y)
@@ -241,7 +244,7 @@ def _scene(clip: DrawnClip) -> Image.Image:
 
 
 def _sprite(clip: DrawnClip) -> Image.Image:
-    """The object: an outline cut from fine checks."""
+    """The object (RGBA): an outline cut from a fine check pattern."""
     rng = clip.rng("object")
     sprite = Image.fromarray(
         _texture(rng, "Checks", (_SPRITE, _SPRITE), 20, _OBJECT_TONES)
@@ -277,8 +280,8 @@ def _texture(
     period: float,
     tones: tuple[float, float],
 ) -> np.ndarray:
-    """uint8 height x width x 3: a pattern of the family, `period` pixels wide, between two colours
-    of the given brightness. `size` is width and height."""
+    """A pattern of the family with a period of about `period` pixels, in two colours of the given
+    brightness: uint8, height x width x 3. `size` is (width, height)."""
     width, height = size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle, period = rng.uniform(0.5, 1.1), period * rng.uniform(0.85, 1.15)
@@ -302,7 +305,7 @@ def _texture(
 
 
 def _clouds(rng: np.random.Generator, period: float, width: int, height: int) -> np.ndarray:
-    """Smooth noise with features of about `period` pixels, unit variance."""
+    """Smooth noise with features of about `period` pixels, zero mean and unit variance."""
     coarse = rng.normal(size=(int(height / period * 2) + 2, int(width / period * 2) + 2))
     picture = Image.fromarray(coarse.astype(np.float32)).resize(
         (width, height), Image.Resampling.BICUBIC

@@ -1,4 +1,4 @@
-"""What a catalog says of one source video, and of a whole data set."""
+"""The catalog of a data set: its source videos, classes and splits, before decoding."""
 
 import re
 from collections.abc import Iterable
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-SPLIT_PARTS = ("train", "val", "test")  # what a split may say of a video
-UNUSED = "unused"  # what a table says of a video that is in none of them
+SPLIT_PARTS = ("train", "val", "test")
+UNUSED = "unused"  # in a table, marks a video that is in no part of the split
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,13 @@ class Source:
     """One source video, as its data set describes it; nothing here comes from decoding.
 
     Attributes:
-        name: path below the source folder, with forward slashes; unique in the catalog
-        path: where the file lies
-        class_name: None: unlabelled
-        group: the recording that this clip was cut from; siblings share it
+        name: path relative to the source folder, with forward slashes; unique in the catalog
+        path: of the file
+        class_name: None if unlabelled
+        group: the source recording that this clip was cut from, shared by its siblings
         splits: {"1": "train", "2": "test", ...}
         factors: known factors of a synthetic video
-        problem: a reason known before decoding, such as "missing"
+        problem: a key of `decode.frames.REASONS` known before decoding, such as "missing"
     """
 
     name: str
@@ -38,8 +38,11 @@ class Catalog:
     """All source videos of a data set, in a fixed order.
 
     Attributes:
-        classes: label = position
-        left_alone: (file, why it is no video of it)
+        dataset: its name
+        root: source folder
+        videos: sorted as their keys are numbered
+        classes: names; a class's label is its position
+        left_alone: (file, reason why it is not a video of the data set)
         remarks: sentences for whoever builds it
     """
 
@@ -66,8 +69,8 @@ def in_order(classes: Iterable[str]) -> tuple[str, ...]:
 
 
 def are_numbers(classes: Iterable[str]) -> bool:
-    """Whether all classes are named by whole numbers, such as "0", "12" and "-1", or as
-    tables with gaps write them, "1.0"."""
+    """Whether all class names are whole numbers, such as "0", "12" and "-1", or "1.0", as some
+    programs write integer columns with missing cells."""
     return all(re.fullmatch(r"-?[0-9]{1,18}(\.0+)?", name) for name in classes)
 
 

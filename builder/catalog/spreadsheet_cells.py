@@ -1,18 +1,18 @@
-"""Cells of CSV files: a spreadsheet computes what begins with =, +, - or @, so a name that does is
-written with an apostrophe before it, as spreadsheets themselves show text, and read without."""
+"""Escape cells of CSV files: spreadsheets take text that begins with =, +, - or @ for a formula, so
+such a name is written with an apostrophe before it, their own mark of text, and read without."""
 
 import re
 from collections.abc import Iterable
 
-# Full-width signs are the same to spreadsheets of some languages.
+# Spreadsheets of some languages treat full-width signs the same.
 _FORMULA = re.compile("'*[=+@\t\r\n＝＋－＠-]")
-# What ends a cell or a row, for any program: `csv.writer` would leave a lone \r as it is, which it
-# does not read again, and what came after it would be a cell of its own.
+# Characters that end a cell or a row in some program. (`csv.writer` does not quote a lone \r, which
+# `csv.reader` then takes for the end of a row.)
 _ENDS = re.compile('[",;\t\r\n]')
 
 
 def line(cells: Iterable[str]) -> str:
-    """Cells as a row of a CSV file."""
+    """Join cells to a row of a CSV file."""
     return ",".join(map(_one, cells)) + "\n"
 
 
@@ -21,10 +21,10 @@ def _one(cell: str) -> str:
 
 
 def written(text: str) -> str:
-    """A name as a cell that no spreadsheet computes."""
+    """A name as a cell that no spreadsheet evaluates as a formula."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def read(cell: str) -> str:
-    """The name that `written` made a cell of."""
+    """The name in a cell made by `written`."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

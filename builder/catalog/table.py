@@ -1,13 +1,13 @@
-"""Any videos, named by a CSV file: `path[,label][,group][,split]`, in any order, a row a video.
+"""Any videos, listed in a CSV file: columns `path[,label][,group][,split]`, one row per video.
 
-A path is relative to the CSV file's folder, or absolute. The split is train, val, test, or unused
-(in no part), in every row, or empty in all: then 30 % of every label's groups are test. Where no
+A path is relative to the CSV file's folder, or absolute. The split is train, val, test or unused
+(in no part), in every row; if it is empty in all, 30 % of every label's groups are test. If no
 group is given, clips of a label (without labels: of a folder) that share a `_gNN_` in their names
-are one, and any other video is a group of its own.
+are one group, and any other video is a group of its own.
 
-Spaces around a label, group or split do not count, and labels that look the same in Unicode are
-one class. Where all labels are whole numbers, they are put in order as numbers. A path that is not
-there as it is written is looked for by what it looks like: macOS writes `é` as two characters.
+Spaces around a label, group or split are ignored, and labels that look the same in Unicode are one
+class. If all labels are whole numbers, classes are in numerical order. A path that does not exist
+as written is searched by Unicode normalisation: macOS writes `é` as two characters.
 """
 
 import os
@@ -23,12 +23,12 @@ from builder.errors import BuilderError
 _NEEDED, _OPTIONAL = ("path",), ("label", "group", "split")
 
 _Rows = list[tuple[int, dict[str, str]]]
-_NamesIn = Callable[[Path], list[str]]  # what is in a folder
+_NamesIn = Callable[[Path], list[str]]  # lists a folder
 
 
 def read(table: Path) -> Catalog:
-    """The catalog of the videos that a CSV file names. Raises BuilderError if it is not whole, or
-    if none of its videos is there."""
+    """Read the catalog of the videos that a CSV file lists. Raises BuilderError if the file is
+    missing or invalid, or if none of its videos exists."""
     if not table.is_file():
         problem = "is a folder, and" if table.is_dir() else "is not there;"
         raise BuilderError(
@@ -62,12 +62,12 @@ def read(table: Path) -> Catalog:
 
 
 def _tidy(row: dict[str, str]) -> dict[str, str]:
-    """A row with one spelling of what looks the same; a path stays as it is written."""
+    """Normalise and strip the cells of a row, except the path."""
     return {key: cell if key == "path" else normal(cell).strip() for key, cell in row.items()}
 
 
 def _on_disk(table: Path, number: int, name: str, names_in: _NamesIn) -> Path:
-    """Where the file of a row lies: as it is written, or else what looks the same."""
+    """The path of a row's file: as written, or else the only one that looks the same."""
     path = table.parent / name
     if name.isascii() or _is_there(path):
         return path
@@ -84,8 +84,7 @@ def _on_disk(table: Path, number: int, name: str, names_in: _NamesIn) -> Path:
 
 
 def _alike(folder: Path, name: str, names_in: _NamesIn) -> list[Path]:
-    """What is in a folder under a name that looks like this one; the name itself alone if it is
-    there."""
+    """Entries of a folder whose name looks like `name`; only `name` itself if it exists."""
     try:
         if name.isascii() or os.path.lexists(folder / name):
             return [folder / name]
@@ -115,7 +114,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _must_be_different(table: Path, rows: _Rows, paths: list[Path]) -> None:
-    """Two spellings of a path are one video."""
+    """Raise BuilderError if a path is empty, or if two rows name the same file."""
     first: dict[str, int] = {}
     for (number, row), place in zip(rows, paths, strict=True):
         if not row["path"]:

@@ -1,14 +1,14 @@
-"""UCF-101 (Soomro, Zamir, Shah 2012): where its videos, labels, splits and groups come from.
+"""UCF-101 (Soomro, Zamir, Shah 2012): read its videos, labels, splits and groups.
 
 Layout: `UCF-101/<Class>/v_<Class>_gNN_cNN.avi`, the outer folder optional. The 25 groups of a
 class are source recordings; test groups are 01-07, 08-14 and 15-21 of splits 1, 2 and 3. The
-official lists (`trainlist01.txt`, `testlist01.txt`, ..., `classInd.txt`) are read where they lie
-in the source folder or in a folder `ucfTrainTestlist` in or beside it, and must agree. Without
-them the names of all 13 320 videos are known, too. A video that is not named is left alone, one
-that is named and not there is missing, and a folder that is no class is an error.
+official lists (`trainlist01.txt`, `testlist01.txt`, ..., `classInd.txt`) are read if they are in
+the source folder or in a folder `ucfTrainTestlist` in or beside it, and must agree with this rule.
+Without them, the built-in names of all 13 320 videos are used. A video that is not listed is left
+alone, a listed one without a file is missing, and a folder that is not a class is an error.
 
-The files of the class HandstandPushups are called `v_HandStandPushups_*`: the case of a class is
-not compared in file names, and its folder may be written either way.
+The files of the class HandstandPushups are named `v_HandStandPushups_*`: the case of the class is
+ignored in file names, and its folder may be written either way.
 """
 
 import re
@@ -33,7 +33,7 @@ _Listed = dict[str, dict[str, str]]  # {"Class/v_Class_g01_c01.avi": {"1": "test
 
 
 def read(root: Path) -> Catalog:
-    """The catalog of the UCF-101 tree below `root`.
+    """Read the catalog of the UCF-101 tree below `root`.
 
     Raises BuilderError if there is no such tree, or if an official list contradicts it.
     """
@@ -92,13 +92,13 @@ def read(root: Path) -> Catalog:
 
 
 def _official(name: str) -> str:
-    """A video's name as the official lists write it."""
+    """A video's name as in the official lists."""
     folder, _, file = name.partition("/")
     return f"{_ALIASES.get(folder, folder)}/{file}"
 
 
 def _no_video(name: str, present: set[str]) -> str | None:
-    """Why a file is no video of the data set; None if it may be one."""
+    """The reason why a file is not a video of the data set; None if it may be one."""
     if not name.lower().endswith(".avi"):
         return _NO_AVI
     if name.count("/") != 1:
@@ -109,7 +109,7 @@ def _no_video(name: str, present: set[str]) -> str | None:
 
 
 def _source(tree: Path, name: str, problem: str | None = None) -> Source:
-    """A video by its name alone, which is "<folder>/<file>"."""
+    """A video, derived from its name "<folder>/<file>"."""
     class_name, file = _official(name).split("/")
     match = _NAME.fullmatch(file)
     if match is None or match["class"].lower() != class_name.lower():
@@ -130,7 +130,7 @@ def _find_lists(root: Path, tree: Path) -> Path | None:
 
 
 def _read_lists(folder: Path, classes: list[str]) -> _Listed:
-    """What the official lists say; of each split there must be both or none."""
+    """Read the official lists: the parts of every video. Each split needs both lists, or none."""
     listed: _Listed = {}
     for split in _TEST_GROUPS:
         paths = {part: folder / f"{part}list0{split}.txt" for part in ("train", "test")}
@@ -158,7 +158,7 @@ def _read_lists(folder: Path, classes: list[str]) -> _Listed:
 
 
 def _name_of(words: list[str], classes: list[str], path: Path) -> str:
-    """The video of a line of a list, whose label (if there is one) must be its class's."""
+    """The video in a line of a list. Its class, and its label if there is one, must be known."""
     if len(words) > 2 or words[0].count("/") != 1:
         raise BuilderError(
             f"{path}: {' '.join(words)!r} is no line such as 'Archery/v_Archery_g08_c01.avi 3'. "
@@ -180,7 +180,7 @@ def _name_of(words: list[str], classes: list[str], path: Path) -> str:
 
 
 def _read_classes(folder: Path) -> list[str]:
-    """The classes in the order of their numbers 1, 2, ...; none if there is no such list."""
+    """Read the classes in the order of their numbers 1, 2, ...; [] if there is no such list."""
     path = folder / _CLASSES_FILE
     if not path.is_file():
         return []
