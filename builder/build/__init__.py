@@ -1,1 +1,1 @@
-"""Build a data set: plan the shards, transcode the videos, assemble, go on after a stop."""
+"""Build a data set: plan the shards, transcode the videos, assemble the shards, resume."""

@@ -1,4 +1,4 @@
-"""A shard while it is being built: results come in any order, samples are written in the plan's."""
+"""Assemble a shard: videos are finished in any order, and written in the order of the plan."""
 
 import threading
 from itertools import pairwise
@@ -15,8 +15,8 @@ from builder.shards.video_row import BUILT, FAILED, VideoRow, sample_json
 
 
 class OpenShard:
-    """Takes the results of a shard's videos. The last one closes it: the shard gets its name, then
-    its record, which says that it is done, is written. Safe to use from several threads."""
+    """A shard that is being built. When its last video is delivered, the shard is closed and gets
+    its final name; then its record, the done-marker, is written. Thread-safe."""
 
     def __init__(self, folder: Path, dataset: str, plan: ShardPlan) -> None:
         self._folder, self._plan = folder, plan
@@ -28,8 +28,8 @@ class OpenShard:
         self._given_up = False
 
     def deliver(self, row: VideoRow, text: bytes, blob: bytes | bytearray) -> bool:
-        """Take a video's row of videos.jsonl and, if it was built, its sample (else empty). True
-        when that was the last, and the shard is closed."""
+        """Add a video's row of videos.jsonl and its sample's JSON and frames (empty if it failed).
+        Return True if it was the last one and the shard is closed."""
         with self._lock:
             if self._given_up:
                 return False
@@ -62,13 +62,13 @@ class OpenShard:
                 sha256=digest,
                 index=tuple(self._writer.locations),
             )
-        else:  # no video of an earlier, larger build may stay behind
+        else:  # a shard of an earlier, larger build must not remain
             self._path.unlink(missing_ok=True)
         save_record(self._folder, Record(self._plan.index, shard, self._rows))
         self._writer, self._given_up = None, True
 
     def discard(self) -> None:
-        """Take an unfinished shard away."""
+        """Delete an unfinished shard."""
         with self._lock:
             self._given_up = True
             if self._writer is not None:
@@ -76,7 +76,7 @@ class OpenShard:
 
 
 def of_source(key: int, video: Source, label: int | None) -> dict[str, Any]:
-    """What a row says of a video by its catalog alone, whatever decoding gives."""
+    """The fields of a video's row that come from its catalog, not from decoding."""
     return {
         "key": key,
         "name": video.name,
@@ -131,7 +131,7 @@ def row_of(
 
 
 def _times(result: Frames) -> tuple[float, ...] | None:
-    """Frame times, where frames are unevenly spaced. Raises ValueError for times that are none."""
+    """Frame times if frames are unevenly spaced, else None. Raises ValueError for invalid times."""
     times, frames = result.times, len(result.offsets) - 1
     if times is None:
         return None

@@ -1,4 +1,4 @@
-"""Run a plan: every video accounted for, every shard whole or absent, resumable after any kill."""
+"""Run a build: every video gets a row, shards are complete or absent, and any kill is resumable."""
 
 import errno
 import shutil
@@ -37,12 +37,12 @@ from builder.shards.video_row import BUILT, FAILED, VideoRow
 from builder.video_limits import Limits
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-Rows = Generator[list[VideoRow], None, None]  # of the videos, as they are finished
+Rows = Generator[list[VideoRow], None, None]  # of videos, as they are finished
 
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """Everything that decides the bytes of a build, the videos aside."""
+    """Everything besides the videos that determines the bytes of a build."""
 
     frames: FrameSettings = field(default_factory=FrameSettings)
     videos_per_shard: int = 128
@@ -50,18 +50,19 @@ class BuildSettings:
 
 @dataclass(frozen=True)
 class How:
-    """How to go about a build. Nothing here changes its bytes.
+    """How to run a build. Nothing here changes its bytes.
 
     Attributes:
+        workers: number of videos decoded at the same time
         limits: of each video
-        overwrite: take an earlier build away first
+        overwrite: delete an earlier build first
         retry_failed: try the failed videos of an earlier build again
-        max_failures: give up when more videos have failed
+        max_failures: stop when more videos have failed; None: never
         shards: build only these, and leave the rest to other machines
-        finish_only: build nothing: put together what other machines have built
+        finish_only: build nothing, but combine what other machines have built
         executor: "local" or "ray"
-        earlier: by position in the catalog, videos whose samples an earlier build, made with the
-            same settings of the same files, has: they are copied
+        earlier: by position in the catalog, samples to copy from an earlier build of the same files
+            with the same settings
     """
 
     workers: int = 1
@@ -77,14 +78,17 @@ class How:
 
 @dataclass(frozen=True)
 class BuildSummary:
-    """What a build came to.
+    """The result of a build.
 
     Attributes:
-        counts: of dataset.json; None while shards are left to be built
-        done_now: videos transcoded by this run
-        seconds: that they took
-        changed: failed videos whose file has changed since: --retry-failed may build them
-        left_alone: (file, why it is no video of the data set)
+        folder: of the data set
+        counts: of dataset.json; None while shards remain to be built
+        done_now: number of videos transcoded by this run
+        seconds: duration of this run
+        changed: number of failed videos whose file has changed since: --retry-failed may build them
+        shards_built: number of finished shards
+        shards_planned: number of all shards
+        left_alone: (file, reason why it is not a video of the data set)
     """
 
     folder: Path
@@ -97,7 +101,7 @@ class BuildSummary:
     left_alone: tuple[tuple[str, str], ...]
 
     def sentence(self) -> str:
-        """ "60 expected, 59 built, 1 failed: truncated 1"."""
+        """Summarise as "60 expected, 59 built, 1 failed: truncated 1"."""
         if self.counts is None:
             return f"{self.shards_built} of {self.shards_planned} shards are built"
         failed, warnings = self.counts["failed"], self.counts["warnings"]
@@ -119,11 +123,12 @@ def build(
     how: How,
     progress: Progress = silent,
 ) -> BuildSummary:
-    """Build the shards of a catalog into `folder`, or go on with a build that was interrupted.
+    """Build the shards of a catalog into `folder`, or resume a build that was interrupted.
 
-    The unit of work is a shard: a kill costs the shards that were being written. Raises
+    The unit of work is a shard: a kill loses the shards that were being written. Raises
     BuilderError if `folder` holds a build of other videos or settings (unless overwritten), if
-    another build is writing there, if a video vanishes, if too many fail, or if the disk refuses.
+    another build is writing there, if a video vanishes, if too many fail, or if a file cannot be
+    written.
     """
     must_have_engine(settings.frames)
     try:
@@ -139,7 +144,7 @@ def build(
 
 
 class _Build:
-    """One call of `build`, which holds the lock."""
+    """The state of one call of `build`, which holds the folder's lock."""
 
     def __init__(
         self, catalog: Catalog, folder: Path, settings: BuildSettings, how: How, progress: Progress
@@ -193,9 +198,9 @@ class _Build:
         return keep_whole(self.folder, plan.index)
 
     def _tasks(self, plans: list[ShardPlan]) -> list[ShardJob]:
-        """The work on some shards, in the order in which to do it."""
+        """The jobs of some shards, in the order in which to run them."""
         catalog = self.catalog
-        here = Path.cwd()  # a task may be done elsewhere
+        here = Path.cwd()  # a job may run in another directory
         at_once = self.how.executor == "local" and self.how.workers > 1
 
         def item(key: int) -> tuple[int, Source, int | None]:
@@ -218,12 +223,13 @@ class _Build:
         ]
 
     def _must_be_same_files(self) -> int:
-        """How many failed videos have another file now. Raises BuilderError if a built one has."""
+        """Compare the sizes of source files with those in the rows so far. Return the number of
+        failed videos whose file has changed. Raises BuilderError if a built video's file has."""
         changed = 0
         for row in self._rows_so_far():
             if row.status == FAILED:
                 self.failures[str(row.reason)] += 1
-            if row.key is None:  # it is no video of the data set
+            if row.key is None:  # not a video of the data set
                 continue
             if row.key >= len(self.sizes):
                 raise BuilderError(
@@ -279,8 +285,8 @@ class _Build:
     def _follow(
         self, results: Generator[list[VideoRow], None, None], done: int, total: int
     ) -> None:
-        """Report progress, and give up when too many videos have failed."""
-        with closing(results):  # should we leave early, all work has stopped when we do
+        """Report progress. Raises BuilderError when too many videos have failed."""
+        with closing(results):  # on an error, stops all work before it is propagated
             for rows in results:
                 done, self.done_now = done + len(rows), self.done_now + len(rows)
                 self.progress(done, total, rows[-1].name)
@@ -301,7 +307,7 @@ class _Build:
 
 
 def _size(video: Source) -> int | None:
-    """Bytes of a source file; None if there is none to decode."""
+    """Size of a source file in bytes; None if there is no file to decode."""
     if video.problem:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The work on one shard: all that is needed to do it, here or on another machine."""
+"""The job of building one shard, on this machine or another."""
 
 import socket
 from collections.abc import Generator, Iterator, Mapping
@@ -25,9 +25,13 @@ class ShardJob:
     """One shard to build, with its videos in the order in which to decode them.
 
     Attributes:
-        videos: key, video, label
+        folder: of the data set
+        dataset: its name
+        plan: of the shard
+        videos: (key, video, label)
+        frames: settings of decoding
         limits: of each video
-        earlier: by key, videos that are copied and not decoded
+        earlier: by key, samples that are copied instead of decoding the video
     """
 
     folder: Path
@@ -40,8 +44,8 @@ class ShardJob:
 
 
 def make_sample(task: ShardJob, key: int, video: Source, label: int | None, by: Children) -> Made:
-    """Decode one video, or copy what an earlier build made of it. Raises BuilderError if it has
-    vanished since the build began."""
+    """Decode one video, or copy its sample from an earlier build. Raises BuilderError if the video
+    has vanished since the build began."""
     shard = shard_name(task.dataset, task.plan.index)
     if key in task.earlier:
         return task.earlier[key].made_for(key, video, label, shard)
@@ -60,9 +64,9 @@ def make_sample(task: ShardJob, key: int, video: Source, label: int | None, by: 
 
 
 def build_here(tasks: list[ShardJob], workers: int) -> Generator[list[VideoRow], None, None]:
-    """Build shards on this machine, `workers` videos at a time; the row of each finished video."""
+    """Build shards on this machine, `workers` videos at a time; yield the row of each video."""
     open_shards: dict[int, OpenShard] = {}
-    # Some more threads than decoders: while one hashes or writes, no core waits for work.
+    # A few more threads than decoders: while one hashes or writes, no core idles.
     threads = workers + -(-workers // 8)
     with Children(at_once=workers) as children:
 
@@ -88,5 +92,5 @@ def build_here(tasks: list[ShardJob], workers: int) -> Generator[list[VideoRow],
 
 
 def build_shard(task: ShardJob) -> list[VideoRow]:
-    """Build one shard, a video at a time; its rows."""
+    """Build one shard, one video at a time; return its rows."""
     return [row for rows in build_here([task], workers=1) for row in rows]

@@ -1,4 +1,4 @@
-"""Which video goes into which shard. Pure: the same videos and settings, the same plan."""
+"""Assign videos to shards. The plan depends only on the videos and the settings."""
 
 import hashlib
 import os
@@ -14,7 +14,8 @@ class ShardPlan:
     """One shard to build.
 
     Attributes:
-        splits: the one split membership of all its videos
+        index: number of the shard
+        splits: the split membership, which all its videos share
         keys: positions in the catalog, in the order of the shard
     """
 
@@ -24,10 +25,10 @@ class ShardPlan:
 
 
 def plan_shards(videos: Sequence[Source], videos_per_shard: int) -> tuple[ShardPlan, ...]:
-    """Shards of one split membership each, of nearly equal length, at most `videos_per_shard`.
+    """Plan shards of one split membership each, of nearly equal length, at most `videos_per_shard`.
 
-    Inside a membership the videos are ordered by the hash of their name: a shard mixes classes,
-    so that a reader which streams it sees a good mixture.
+    Within a membership, videos are ordered by the hash of their name, so that a shard mixes classes
+    and a streaming reader sees well-mixed batches.
     """
     members: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for key, video in enumerate(videos):
@@ -48,12 +49,13 @@ LARGE_SHARD = 512 * 10**6  # bytes of source videos
 def order_of_work(
     plans: Sequence[ShardPlan], sizes: Sequence[int], *, at_once: bool
 ) -> list[tuple[ShardPlan, list[int]]]:
-    """The shards with their keys, in the order in which to build them. `sizes`: bytes of every
-    source video; `at_once`: whether several videos of a shard are decoded at the same time.
+    """The shards with their keys, in the order in which to build them. `sizes` are the bytes of all
+    source videos; `at_once` says whether several videos of a shard are decoded at the same time.
 
-    Shards with the largest video come first, and in a shard the largest video: what is begun last
-    is then small, and the workers end together. Decoded frames wait in memory until it is their
-    turn in the shard, so one worker alone, or a shard of very large videos, keeps to that turn.
+    Shards with the largest videos come first, and within a shard the largest video, so that small
+    ones are left for the end and all workers finish together. But decoded frames wait in memory for
+    their turn in the shard, so a single worker, and shards of very large videos, keep the shard's
+    order.
     """
 
     def keys(plan: ShardPlan) -> list[int]:

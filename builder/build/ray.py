@@ -1,4 +1,4 @@
-"""Building on many machines with Ray: a task a shard, output on a file system that all share."""
+"""Build on many machines with Ray: one task per shard, written to a shared file system."""
 
 import logging
 import os
@@ -15,15 +15,15 @@ from builder.decode.engine import engine_version
 from builder.errors import BuilderError, DecoderKilledError
 from builder.shards.video_row import VideoRow
 
-_TRIES = 5  # of a shard whose machine or process was lost
+_TRIES = 5  # retries of a shard whose machine or process was lost
 
 
 def build_on_ray(tasks: list[ShardJob], engine: str) -> Generator[list[VideoRow], None, None]:
-    """Build shards on the Ray cluster that RAY_ADDRESS names, or the one that runs here, or else
-    one started for this; the rows of each finished shard.
+    """Build shards on the Ray cluster that RAY_ADDRESS names, else on the one that runs here, else
+    on one started for this build; yield the rows of each finished shard.
 
-    A lost machine costs its shards in flight, which Ray gives to others. Raises BuilderError if
-    Ray is not installed, or for what building here raises.
+    If a machine is lost, Ray gives its unfinished shards to others. Raises BuilderError if Ray is
+    not installed or cannot start, if a shard is lost too often, or as `build_here`.
     """
     try:
         import ray
@@ -50,7 +50,7 @@ def build_on_ray(tasks: list[ShardJob], engine: str) -> Generator[list[VideoRow]
                 f"{name} to a short path with room, such as /tmp, and run the same command again."
             ) from error
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ours)  # Ray puts its own in place
+            signal.signal(signal.SIGTERM, ours)  # Ray has replaced the handler
     remote = ray.remote(_build_shard).options(
         num_cpus=1, max_retries=_TRIES, retry_exceptions=[DecoderKilledError]
     )
@@ -75,20 +75,20 @@ def build_on_ray(tasks: list[ShardJob], engine: str) -> Generator[list[VideoRow]
 
 
 class _Fixed(list[str]):
-    """A list that nobody makes longer."""
+    """A list that ignores `extend`, so that Ray cannot add to it."""
 
     def extend(self, more: Iterable[str]) -> None:
         pass
 
 
 def _job_config() -> Any:
-    """What tells Ray's workers where modules come from: of themselves, and from where this package
-    lies. Ray would put the working directory before all others, and it may be full of other
+    """A job configuration that sets the module search path of Ray's workers to their own and the
+    folder of this package. By default Ray puts the working directory first, which may hold other
     people's files."""
     from ray.job_config import JobConfig
 
     if os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
-        return None  # a client's directory is of no use on a cluster: Ray does not hand it on
+        return None  # Ray does not pass a client's directories to a remote cluster
     config = JobConfig()
     home = Path(__file__).resolve().parents[2]
     installed = home == Path(sysconfig.get_path("purelib")).resolve()

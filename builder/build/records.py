@@ -1,7 +1,7 @@
-"""What a build knows of itself: its identity, the records of finished shards, and dataset.json.
+"""The state of a build on disk: its identity, the records of finished shards, and dataset.json.
 
-A record (`.build/000007.json`) is a shard's done-marker. When every shard has one, they are put
-together into videos.jsonl and, last of all, dataset.json; then they are taken away.
+A record (`.build/000007.json`) is a shard's done-marker. When every shard has one, they are
+combined into videos.jsonl and, last of all, dataset.json; then they are deleted.
 """
 
 import json
@@ -35,7 +35,7 @@ from builder.shards.validation import wrong_record
 from builder.shards.video_row import BUILT, FAILED, IGNORED, VideoRow
 
 NOTES = ".build"
-_PATIENCE = 10  # seconds that another machine may take to write its identity
+_PATIENCE = 10  # seconds to wait while another machine writes the identity
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Record:
     """A finished shard.
 
     Attributes:
-        index: of the plan
-        shard: None if no video of it was built
+        index: number of the shard in the plan
+        shard: None if none of its videos was built
+        rows: of its videos, in the order of the plan
     """
 
     index: int
@@ -66,7 +67,7 @@ def save_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path, index: int) -> Record:
-    """Raises BuilderError if the record is not what a build writes."""
+    """Read a shard's record. Raises BuilderError if it is not what a build writes."""
     path = record_path(folder, index)
     values = read_json(path)
     if wrong := wrong_record(values, index):
@@ -76,8 +77,8 @@ def read_record(folder: Path, index: int) -> Record:
 
 
 def keep_whole(folder: Path, index: int) -> bool:
-    """Whether a shard has a record, and is as large as it says. If not, the record is taken away:
-    somebody has removed the shard, or two machines that both built it disagreed."""
+    """Whether a shard has a record, and the size that it states. If the size differs, delete the
+    record: the shard was removed, or two machines built it with different results."""
     path = record_path(folder, index)
     if not path.is_file():
         return False
@@ -94,21 +95,21 @@ def is_finished(folder: Path) -> bool:
     return (folder / DATASET_FILE).is_file()
 
 
-OF_VIDEOS = ("videos", "videos_sha256")  # what an identity says of the catalog
+OF_VIDEOS = ("videos", "videos_sha256")  # keys of an identity that describe the catalog
 
 
 def identity_of(catalog: Catalog, frames: FrameSettings, videos_per_shard: int) -> dict[str, Any]:
-    """What must be equal for a build to go on: settings, and what the catalog says of the videos.
-    (Their sizes are in their rows.)"""
+    """The identity of a build, which must not change when it is resumed: settings, and a hash of
+    the catalog. (The sizes of the videos' files are in their rows.)"""
     videos = sha256()
     for video in catalog.videos:
         row = [video.name, video.class_name, video.group, video.splits, video.factors]
         videos.update(json.dumps(row).encode())
     if are_numbers(catalog.classes) and list(catalog.classes) != sorted(catalog.classes):
-        videos.update(json.dumps(catalog.classes).encode())  # labels were once in another order
+        videos.update(json.dumps(catalog.classes).encode())  # older versions sorted labels as text
     chosen = asdict(frames)
     if not frames.shots:
-        del chosen["shots"]  # builds that were made before there was a choice say nothing of it
+        del chosen["shots"]  # builds from before this option do not have the key
     return {
         "schema": SCHEMA,
         "dataset": catalog.dataset,
@@ -121,8 +122,8 @@ def identity_of(catalog: Catalog, frames: FrameSettings, videos_per_shard: int) 
 
 
 def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
-    """Say what is built here. Raises BuilderError if it is something else. `alone`: nobody else is
-    at work in this folder."""
+    """Write the identity of a new build, or compare it with that of the build in `folder`. `alone`
+    says that no other process builds there. Raises BuilderError if the identities differ."""
     path = folder / NOTES / "identity.json"
     if path.parent.is_symlink():
         raise BuilderError(
@@ -134,7 +135,7 @@ def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
         earlier = read_json(done).get("settings")
     else:
         if alone and not path.is_file():
-            _remove_notes(folder)  # records of an unknown build are no use
+            _remove_notes(folder)  # records of an unknown build are useless
         (folder / NOTES).mkdir(exist_ok=True)
         _write_first(path, json.dumps(identity))
         earlier = read_json(path)
@@ -144,9 +145,9 @@ def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
 
 
 def must_be_built_so(folder: Path, earlier: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raises BuilderError, naming what, if what is in `folder` was built with another value of
-    anything that `identity` names."""
-    keys = [*identity, "shots"]  # which is not there where they are not asked for
+    """Raise BuilderError, naming the first difference, if the identity `earlier` of the build in
+    `folder` differs from `identity`."""
+    keys = [*identity, "shots"]  # this key is absent from builds without shots
     if other := [key for key in keys if earlier.get(key) != identity.get(key)]:
         what = _difference(other[0], earlier, identity)
         raise BuilderError(
@@ -169,8 +170,8 @@ def _difference(key: str, earlier: dict[str, Any], identity: dict[str, Any]) -> 
 
 
 def _write_first(path: Path, text: str) -> None:
-    """The file appears with all of `text`, unless it is there: of several machines that begin at
-    the same moment, one writes it."""
+    """Write a file atomically, unless it exists: if several machines begin at the same moment, only
+    one of them writes it."""
     partial = write_partial(path, text)
     try:
         os.link(partial, path)
@@ -185,8 +186,8 @@ def _write_first(path: Path, text: str) -> None:
 
 
 def _create_first(path: Path, text: str) -> None:
-    """The same without hard links: the one who creates the file writes it, and the others wait
-    until it is whole."""
+    """As `_write_first`, on file systems without hard links: whoever creates the file writes it,
+    and the others wait until it is complete."""
     try:
         file = path.open("x", encoding="utf-8")
     except FileExistsError:
@@ -226,7 +227,7 @@ def _remove_notes(folder: Path) -> None:
 
 
 def clear(folder: Path, dataset: str) -> None:
-    """Take an earlier build away: its done-marker first, then all that it is made of."""
+    """Delete an earlier build: its done-marker first, then all its files."""
     (folder / DATASET_FILE).unlink(missing_ok=True)
     _remove_notes(folder)
     for path in (*shard_files(folder, dataset), folder / VIDEOS_FILE):
@@ -235,7 +236,7 @@ def clear(folder: Path, dataset: str) -> None:
 
 
 def clear_partials(folder: Path) -> None:
-    """Take away what killed builds left behind."""
+    """Delete the partial files of killed builds."""
     for place in (folder, folder / NOTES):
         for path in partials_in(place):
             path.unlink(missing_ok=True)
@@ -244,8 +245,8 @@ def clear_partials(folder: Path) -> None:
 def finish(
     catalog: Catalog, folder: Path, identity: dict[str, Any], plans: Sequence[ShardPlan]
 ) -> None:
-    """Put the shards' records together: videos.jsonl, then dataset.json, the done-marker."""
-    clear_partials(folder)  # of machines that were lost
+    """Combine the shards' records into videos.jsonl, then dataset.json, the done-marker."""
+    clear_partials(folder)  # left by machines that were lost
     records = [read_record(folder, plan.index) for plan in plans]
     rows = {row.key: row for record in records for row in record.rows}
     shards = tuple(record.shard for record in records if record.shard)
@@ -286,7 +287,7 @@ def finish(
 
 
 def reopen(folder: Path, identity: dict[str, Any], plans: Sequence[ShardPlan]) -> None:
-    """Make a finished data set a build with all its records again."""
+    """Turn a finished data set back into an unfinished build with the records of all its shards."""
     dataset = ShardDataset(folder)
     rows = {row.key: row for row in dataset.rows()}
     shards = {shard.name: shard for shard in dataset.manifest.shards}

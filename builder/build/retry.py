@@ -1,4 +1,4 @@
-"""Trying the failed videos of a build again, without decoding the others anew."""
+"""Retry the failed videos of a build, without decoding the others again."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -19,10 +19,10 @@ Again = tuple[ShardJob, int, Source, int | None]  # a video to try again: task, 
 
 
 def retry_failed(tasks: list[ShardJob], workers: int) -> Generator[list[VideoRow], None, None]:
-    """Decode the failed videos of shards that have a record; the row of each comes back.
+    """Decode the failed videos of finished shards again; yield the row of each.
 
-    A shard that gains a video is written anew, its other samples copied. Raises BuilderError if one
-    of those is not what was built.
+    A shard that gains a video is rewritten, and its other samples are copied. Raises BuilderError
+    if one of those has changed since it was built.
     """
     failed = {
         task.plan.index: {
@@ -49,13 +49,13 @@ def retry_failed(tasks: list[ShardJob], workers: int) -> Generator[list[VideoRow
 
 
 def _mend(task: ShardJob, made: dict[int | None, Made]) -> None:
-    """Bring a shard and its record up to date."""
+    """Update a shard and its record with the new results of its failed videos."""
     record = read_record(task.folder, task.plan.index)
     if all(row.status == FAILED for row, _, _ in made.values()):
         rows = [made[row.key][0] if row.key in made else row for row in record.rows]
         save_record(task.folder, Record(record.index, record.shard, rows))
         return
-    # From here to the end the shard has no record: if it is cut short, it is built from nothing.
+    # From here on the shard has no record: after an interruption it is built from scratch.
     record_path(task.folder, record.index).unlink()
     shard = OpenShard(task.folder, task.dataset, task.plan)
     try:

@@ -1,4 +1,4 @@
-"""Samples of an earlier build, copied where a new one would decode the same file again."""
+"""Copy samples from an earlier build, rather than decode the same files again."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,11 +17,12 @@ Made = tuple[VideoRow, bytes, bytes | bytearray]  # a row, and the sample's JSON
 
 @dataclass(frozen=True)
 class EarlierSample:
-    """What an earlier build made of a file.
+    """The result of an earlier build for one source file.
 
     Attributes:
         row: of the earlier build
-        shard: None if the video failed
+        shard: path of the tar file; None if the video failed
+        location: of the sample in the shard; None if the video failed
     """
 
     row: VideoRow
@@ -29,8 +30,8 @@ class EarlierSample:
     location: Location | None
 
     def made_for(self, key: int, video: Source, label: int | None, shard: str) -> Made:
-        """What decoding the file for another build would give. Raises BuilderError if the earlier
-        sample is not what was built."""
+        """The row and sample that decoding the file again would give for another build. Raises
+        BuilderError if the earlier sample has changed since it was built."""
         place = shard if self.row.status == BUILT else ""
         row = self.row._replace(**of_source(key, video, label), shard=place)
         if row.status == FAILED:
@@ -45,7 +46,7 @@ class EarlierSample:
 
 
 def stored_frames(shard: Path | None, location: Location | None, digest: str) -> bytes | None:
-    """The frames of a sample; None if they are not there, or have another SHA-256."""
+    """Read the frames of a sample; None if they are missing, or have another SHA-256."""
     if shard is None or location is None:
         return None
     blob = read_sample(shard, location)[1]
@@ -53,7 +54,7 @@ def stored_frames(shard: Path | None, location: Location | None, digest: str) ->
 
 
 def earlier_samples(dataset: ShardDataset) -> dict[str, EarlierSample]:
-    """What a data set's build made of every source video, by its name."""
+    """The results of a data set's build for all its source videos, by their names."""
     places = {
         (shard.name, location.key): location
         for shard in dataset.manifest.shards

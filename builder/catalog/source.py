@@ -40,7 +40,7 @@ class Catalog:
     Attributes:
         dataset: its name
         root: source folder
-        videos: sorted as their keys are numbered
+        videos: a video's position is its key in the shards
         classes: names; a class's label is its position
         left_alone: (file, reason why it is not a video of the data set)
         remarks: sentences for whoever builds it

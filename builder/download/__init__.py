@@ -1,1 +1,1 @@
-"""Fetch the official archives and unpack them."""
+"""Download the official archives of data sets and unpack them."""

@@ -1,4 +1,4 @@
-"""Lists of the archives of a data set's part: a text file, a URL a line."""
+"""Read the list of archives of a data set's part: a text file with one URL per line."""
 
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -12,8 +12,8 @@ _MOST_BYTES = 20 * 10**9  # of an archive of Kinetics; they have about 2 GB
 
 
 def listed_archives(part: ArchivePart, folder: Path) -> list[File]:
-    """The archives of a part, by its list below `folder`. Raises BuilderError for a list that names
-    what is no archive on the server that it comes from itself."""
+    """The archives of a part, from its list below `folder`. Raises BuilderError if the list names
+    anything but archives on the server that the list itself comes from."""
     path = folder / part.archives.name
     server = urlsplit(part.archives.url)
     files = []
@@ -40,7 +40,7 @@ def listed_archives(part: ArchivePart, folder: Path) -> list[File]:
 
 
 def _file_name(url: str) -> str:
-    """Of the file at an address; "" if it is none."""
+    """The file name in a URL; "" if the URL is invalid or not http(s)."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,12 +1,12 @@
-"""Bring a data set from its official place: download, check, unpack. (`official.py` has the URLs.)
+"""Fetch a data set from its official servers (`official.py`): download, check, unpack.
 
 data/ucf101/
-    UCF-101/, ucfTrainTestlist/   what the archives hold
-    UCF101.rar                    an archive: while it is needed, with keep_archives, or put by hand
-    UCF101.rar.part               one that is on its way
-    .fetch/UCF101.rar.json        written last: it is here and unpacked, with its sha256
-    .fetch/UCF101.rar.note        what the server said of it; gone when the record is there
-    .fetch/unpacking/             what is not whole yet
+    UCF-101/, ucfTrainTestlist/   content of the archives
+    UCF101.rar                    an archive: until unpacked, with keep_archives, or put by hand
+    UCF101.rar.part               an archive that is being downloaded
+    .fetch/UCF101.rar.json        its record, written last: it is unpacked; holds its SHA-256
+    .fetch/UCF101.rar.note        what the server stated about it; deleted after the record
+    .fetch/unpacking/             incomplete files
 """
 
 import errno
@@ -45,10 +45,12 @@ MakeProgress = Callable[[str, str], AbstractContextManager[Progress]]  # (title,
 
 @dataclass(frozen=True)
 class FetchSettings:
-    """How a data set is brought.
+    """How to fetch a data set.
 
     Attributes:
-        base_url: of a mirror, in place of scheme and host of every URL
+        base_url: of a mirror; replaces scheme and host of every URL
+        keep_archives: do not delete archives when they are unpacked
+        download: settings of every download
     """
 
     base_url: str | None = None
@@ -58,13 +60,13 @@ class FetchSettings:
 
 @dataclass(frozen=True)
 class FetchSummary:
-    """What a fetch came to.
+    """The result of a fetch.
 
     Attributes:
-        files: that the data set (the parts asked for) is downloaded as
-        fetched: of them, by this run
-        bytes: of all of them, as downloaded
-        unpacked: files that came out of them
+        files: number of downloaded files of the data set (of the requested parts)
+        fetched: number of those that this run fetched
+        bytes: of all of them, before unpacking
+        unpacked: number of files that were in them
     """
 
     folder: Path
@@ -76,7 +78,7 @@ class FetchSummary:
 
 @dataclass(frozen=True)
 class _Job:
-    """What every step of a fetch needs."""
+    """Arguments that all steps of a fetch share."""
 
     dataset: DataSet
     folder: Path
@@ -94,8 +96,8 @@ class _Job:
         return self.folder / ".fetch" / f"{file.name}.json"
 
     def must_be_inside(self, path: Path) -> None:
-        """Raises BuilderError if a part of a path below the folder is a link: what is written there
-        would be somewhere else."""
+        """Raise BuilderError if a component of a path below the folder is a link: files would be
+        written elsewhere."""
         for place in (path, *path.parents):
             if place == self.folder:
                 return
@@ -116,7 +118,7 @@ class _Job:
         return file.url if base is None else base.rstrip("/") + urlsplit(file.url).path
 
     def by_hand(self, files: list[File]) -> str:
-        """What can be done without a network, for the end of a message."""
+        """How to get the files without a network, for the end of an error message."""
         wanted = [f"{file.url} to {self.folder / file.name}" for file in files[:4]]
         more = f" (and {len(files) - 4} more files)" if len(files) > 4 else ""
         return (
@@ -126,7 +128,7 @@ class _Job:
 
     @contextmanager
     def progress(self, title: str, unit: str, count: str) -> Iterator[Progress]:
-        """`count`: which file of how many it is."""
+        """Report progress of one file; `count`, such as " (2 of 3)", is appended to its name."""
         with self.make_progress(title, unit) as report:
             yield lambda done, total, text: report(done, total, text + count)
 
@@ -138,11 +140,11 @@ def fetch(
     parts: tuple[str, ...] = (),
     progress: MakeProgress = lambda title, unit: nullcontext(silent),
 ) -> FetchSummary:
-    """Bring `dataset`, or the given parts of it, into `folder`; what is there is not brought again,
-    and what was put there by hand is used. `progress` is asked for one progress a file.
+    """Fetch `dataset`, or the given parts of it, into `folder`. Files that exist, also those put
+    there by hand, are not downloaded again. `progress` is called once per file.
 
-    Raises BuilderError if there is no way to the files, if one is damaged or not the official one,
-    if the disk has no room, if no program unpacks rar, or if another fetch runs there.
+    Raises BuilderError if the files cannot be reached, if one is damaged or not the official one,
+    if the disk is full, if no program to unpack rar is installed, or if another fetch runs there.
     """
     _must_be_an_address(settings.base_url)
     chosen = _parts(dataset, parts)
@@ -173,7 +175,7 @@ def fetch(
 
 
 def _read_record(path: Path) -> dict[str, int]:
-    """Of a file that is here and unpacked."""
+    """Read the record of a fetched file: its bytes, and the number of unpacked files."""
     try:
         with open_regular(path) as file:
             record = json.loads(file.read(_LARGEST_RECORD))
@@ -210,7 +212,7 @@ def _parts(dataset: DataSet, names: tuple[str, ...]) -> list[ArchivePart]:
 
 
 def _fetch_all(job: _Job, files: list[File]) -> int:
-    """Bring what is not there yet; returns how many files that were."""
+    """Fetch the files that are missing; return their number."""
     todo = [file for file in files if not job.is_done(file)]
     absent = [file for file in todo if not job.is_there(file)]
     for file in absent:
@@ -244,9 +246,9 @@ def _fetch_all(job: _Job, files: list[File]) -> int:
 
 
 def _bytes_needed(job: _Job, todo: list[File], absent: list[File]) -> int:
-    """Bytes that the disk must still take, as far as the servers say: what is to be downloaded, and
-    once more for what is unpacked (videos are hardly compressed in an archive). An archive that
-    goes when it is unpacked counts while it is there."""
+    """Free bytes that the rest of the fetch needs, as far as servers state sizes: those of the
+    downloads, and as many again for unpacking (archives hardly compress videos). Archives that are
+    deleted after unpacking count one at a time."""
     otherwise = job.by_hand(absent)
 
     def size(file: File) -> int:
@@ -266,7 +268,8 @@ def _bytes_needed(job: _Job, todo: list[File], absent: list[File]) -> int:
 
 
 def _fetch_file(job: _Job, file: File, count: str, otherwise: str) -> None:
-    """Download, unpack, move into place, and write down that it is done: in this order."""
+    """Download a file, unpack it, move the content into place, and write the record, in this
+    order."""
     path, note, record = job.folder / file.name, job.note_path(file), job.record_path(file)
     for written in (part_path(path), note, record):
         job.must_be_inside(written)
@@ -281,7 +284,7 @@ def _fetch_file(job: _Job, file: File, count: str, otherwise: str) -> None:
         "sha256": _digest(path, "sha256"),
         "files": 1 if file.into is None else _unpack(job, file, path, count),
     }
-    os.sync()  # no power cut may leave the record without what it speaks of
+    os.sync()  # after a power cut there must be no record without its files
     record.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(record, json.dumps(facts, indent=1) + "\n")
     part_path(path).unlink(missing_ok=True)
@@ -307,7 +310,7 @@ def _must_be_as_published(path: Path, file: File) -> None:
 
 
 def _unpack(job: _Job, file: File, path: Path, count: str) -> int:
-    """Unpack beside, then move; returns how many files came out."""
+    """Unpack into a staging folder, then move into place; return the number of files."""
     assert file.into is not None
     taken = _names_of_others(job, file.into)
     try:
@@ -327,7 +330,7 @@ def _unpack(job: _Job, file: File, path: Path, count: str) -> int:
 
 
 def _names_of_others(job: _Job, into: str) -> frozenset[str]:
-    """What no archive may bring into the folder `into`: our own files, and other archives."""
+    """Names that no archive may write in the folder `into`: our own files, and other archives."""
     files = [*job.dataset.files] if into == "." else []
     for part in job.dataset.parts:
         files += listed_archives(part, job.folder) if part.name == into else []
@@ -337,8 +340,8 @@ def _names_of_others(job: _Job, into: str) -> frozenset[str]:
 
 
 def _move(job: _Job, source: Path, target: Path) -> None:
-    """Move a file or folder to `target`. What is there under the same name is replaced, other files
-    of a folder stay."""
+    """Move a file or folder to `target`. Files of the same name are replaced, other files in a
+    folder stay."""
     if source.is_dir() and target.is_dir():
         job.must_be_inside(target)
         for path in sorted(source.iterdir()):

@@ -1,4 +1,4 @@
-"""Download one file over HTTP: resumed after any break, whole or not there."""
+"""Download one file over HTTP: resumable, and under its final name only when complete."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ from builder.progress import Progress, silent
 from builder.regular_file import open_regular
 
 _BLOCK = 1 << 20  # bytes
-_SIZE = r"[0-9]{1,18}"  # bytes, as a server says them
+_SIZE = r"[0-9]{1,18}"  # bytes, as stated by a server
 _LARGEST_NOTE = 1 << 16  # bytes
 _MEGABYTE = 1_000_000
 _NOT_THERE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
@@ -31,13 +31,13 @@ _NOT_THERE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """How patient a download is, and whom it trusts.
+    """Retries, time-outs and certificate checks of a download.
 
     Attributes:
-        tries: in a row that bring nothing new
-        pause: seconds before the second try, doubled before every further one
-        timeout: seconds without an answer or without a byte
-        insecure: take any TLS certificate
+        tries: give up after so many attempts in a row without any new bytes
+        pause: seconds before the second attempt, doubled before each further one
+        timeout: seconds without a response or without a byte
+        insecure: accept any TLS certificate
     """
 
     tries: int = 7
@@ -48,11 +48,12 @@ class DownloadSettings:
 
 @dataclass(frozen=True)
 class Note:
-    """What the server said of the file that a .part holds the beginning of.
+    """What the server stated about a file that a .part holds the beginning of.
 
     Attributes:
-        validator: strong ETag or Last-Modified; None: a part cannot be gone on with
-        total: bytes
+        url: of the file
+        validator: strong ETag or Last-Modified; None if the download cannot be resumed
+        total: size of the file in bytes
     """
 
     url: str
@@ -73,12 +74,15 @@ class Note:
 
 @dataclass(frozen=True)
 class Download:
-    """A file on a server, and where it goes. It grows as NAME.part, and the file `note` says what
-    the server said of it, so that a later download goes on, or starts anew if that changed.
+    """A file on a server, and its destination. It is downloaded to NAME.part; `note` records what
+    the server stated, so that a later attempt can resume, or start again if the file changed.
 
     Attributes:
-        otherwise: what the user can do instead: it ends messages
-        limit: bytes; of a longer file nothing is kept
+        url: of the file
+        path: destination
+        note: path of its Note
+        otherwise: what the user can do instead, for the end of error messages
+        limit: bytes; a larger file is refused, and nothing of it is kept
     """
 
     url: str
@@ -100,21 +104,21 @@ class Download:
 
 
 def part_path(path: Path) -> Path:
-    """Where the bytes of a file lie until all of them are there."""
+    """The path of a file while it is being downloaded."""
     return path.with_name(path.name + ".part")
 
 
 def ask_size(url: str, settings: DownloadSettings, otherwise: str) -> int | None:
-    """Bytes of the file at `url`, None if its server does not say.
+    """Size in bytes of the file at `url`; None if the server does not state it.
 
-    Raises BuilderError if there is no way to the server, at once. `otherwise` ends the message:
-    what the user can do instead.
+    Raises BuilderError, without retrying, if the server cannot be reached. The message ends with
+    `otherwise`: what the user can do instead.
     """
     try:
         with _open(url, {}, settings, "HEAD") as response:
             return _length(response)
     except HTTPError:
-        return None  # some servers answer GET alone
+        return None  # some servers support only GET
     except (OSError, HTTPException) as error:
         _must_be_trusted(url, error, otherwise)
         reason = getattr(error, "reason", error)
@@ -127,11 +131,11 @@ def ask_size(url: str, settings: DownloadSettings, otherwise: str) -> int | None
 
 
 def download(file: Download, settings: DownloadSettings, progress: Progress = silent) -> None:
-    """Bring a file from its server; `progress` counts MB.
+    """Download a file; `progress` counts MB.
 
-    Raises BuilderError if the server refuses, or if `settings.tries` tries in a row bring nothing,
-    or if the file has more bytes than its limit, or nobody knows how many. Raises OSError if the
-    disk refuses.
+    Raises BuilderError if the server refuses, if `settings.tries` attempts in a row bring nothing
+    new, or if the file exceeds its limit or has no known length. Raises OSError if it cannot be
+    written.
     """
     for path in (file.part, file.note):
         if path.is_symlink():
@@ -155,7 +159,8 @@ def download(file: Download, settings: DownloadSettings, progress: Progress = si
 
 
 def _receive(file: Download, settings: DownloadSettings, progress: Progress) -> str | None:
-    """One request for what is missing. None if the part is whole now, else why it is not."""
+    """Request the missing bytes once. Return None if the part is complete, else the reason why it
+    is not."""
     known, have = Note.read(file.note), _size(file.part)
     if known is None or known.url != file.url or known.validator is None:
         known, have = None, 0
@@ -192,7 +197,7 @@ def _receive(file: Download, settings: DownloadSettings, progress: Progress) -> 
                     f"chunks), so a file that was cut off would look whole: {file.otherwise}."
                 )
             file.must_be_within_limit(total)
-            file.part.unlink(missing_ok=True)  # before the note: none may speak of other bytes
+            file.part.unlink(missing_ok=True)  # first: a note must not describe other bytes
             note = Note(file.url, _validator(response), total)
             write_atomically(file.note, json.dumps(asdict(note)))
         why = _append(file, response, have, total, progress)
@@ -207,7 +212,7 @@ def _receive(file: Download, settings: DownloadSettings, progress: Progress) -> 
 def _append(
     file: Download, response: HTTPResponse, have: int, total: int | None, progress: Progress
 ) -> str | None:
-    """Write the answer's body to the end of the part; the result is that of `_receive`."""
+    """Append the response's body to the part; return as `_receive`."""
 
     def report() -> None:
         done = megabytes(have)
@@ -231,7 +236,7 @@ def _append(
 
 
 def megabytes(size: int) -> int:
-    """Bytes in MB, rounded up."""
+    """Convert bytes to MB, rounded up."""
     return -(-size // _MEGABYTE)
 
 
@@ -246,12 +251,12 @@ def _open(
     request = Request(_quoted(url), headers=ours | dict(headers), method=method)
     try:
         return urlopen(request, timeout=settings.timeout, context=context)
-    except (ValueError, OverflowError) as error:  # of where it is sent on to
+    except (ValueError, OverflowError) as error:  # an invalid address in a redirect
         raise URLError(f"an address that is none: {error}") from error
 
 
 class _SafeRedirects(HTTPRedirectHandler):
-    """An address is sent on to https, or from http to http, and to nothing else."""
+    """Follows redirects to https, and from http to http, but no others."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -263,14 +268,14 @@ class _SafeRedirects(HTTPRedirectHandler):
 
 
 def urlopen(request: Request, timeout: float, context: ssl.SSLContext | None) -> HTTPResponse:
-    """As urllib's, but that no address turns into less than it was."""
+    """As urllib's, but refuses redirects from https to http, or to other schemes."""
     opener = build_opener(_SafeRedirects, HTTPSHandler(context=context))
     response: HTTPResponse = opener.open(request, timeout=timeout)
     return response
 
 
 def _quoted(url: str) -> str:
-    """Names on a server may hold spaces and worse; what is quoted already stays."""
+    """Quote the path of a URL; what is quoted already stays."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=quote(parts.path, safe="/%")))
 
@@ -281,7 +286,8 @@ def _length(response: HTTPResponse) -> int | None:
 
 
 def _validator(response: HTTPResponse) -> str | None:
-    """What tells a changed file. A weak ETag does not promise equal bytes (RFC 9110, 13.1.5)."""
+    """The header by which a changed file is recognised. A weak ETag does not guarantee equal bytes
+    (RFC 9110, 13.1.5)."""
     tag: str | None = response.headers["ETag"]
     if tag and not tag.startswith("W/"):
         return tag
@@ -290,7 +296,7 @@ def _validator(response: HTTPResponse) -> str | None:
 
 
 def _goes_on(response: HTTPResponse, have: int, total: int | None) -> bool:
-    """Whether a 206 answer begins where the part ends, in a file of the same length."""
+    """Whether a 206 response begins where the part ends, in a file of the same length."""
     match = re.fullmatch(rf"bytes ({_SIZE})-\d+/(\d+|\*)", response.headers["Content-Range"] or "")
     return match is not None and int(match[1]) == have and match[2] in (str(total), "*")
 

@@ -1,18 +1,19 @@
-"""Where the data sets officially are, and what they are made of."""
+"""Official URLs and contents of the data sets."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of a data set. Paths are below the data set's folder.
+    """One file of a data set. Paths are relative to the data set's folder.
 
     Attributes:
-        name: where it is downloaded to, or put by hand
-        makes: what is there when it is unpacked; of a file that is no archive, its name
-        into: the folder that it is unpacked into; None: no archive
-        holds_rars: archives in the archive
-        most: bytes; more is not taken from a server
+        url: official address
+        name: path that it is downloaded to, or put by hand
+        makes: path that exists when it is unpacked; for a file that is not an archive, its name
+        into: folder that it is unpacked into; None if it is not an archive
+        holds_rars: whether the archive holds further archives
+        most: maximum size in bytes; a larger file is refused
     """
 
     url: str
@@ -25,10 +26,12 @@ class File:
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """What others wrote down of an official file when they had it.
+    """The checksum of an official file, as published by another project.
 
     Attributes:
-        algorithm: sha256 | md5
+        algorithm: "sha256" or "md5"
+        digest: hexadecimal
+        by: name of the project
     """
 
     algorithm: str
@@ -38,10 +41,13 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class ArchivePart:
-    """A part of a data set that is had by itself, in many archives.
+    """A part of a data set that can be fetched by itself, in many archives.
 
     Attributes:
-        archives: a text file, the URL of a tar.gz a line; each is unpacked into folder `name`
+        name: such as "train"
+        archives: a text file with the URL of a .tar.gz in each line; each of these is unpacked
+            into the folder `name`
+        annotations: the official list of its videos
     """
 
     name: str
@@ -51,7 +57,7 @@ class ArchivePart:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Where a data set officially is."""
+    """The official files of a data set."""
 
     name: str
     page: str
@@ -60,7 +66,7 @@ class DataSet:
     default_parts: tuple[str, ...] = ()
 
 
-# About 6.5 GB. The server sends an incomplete certificate chain: --insecure is for it.
+# About 6.5 GB. The server sends an incomplete certificate chain, hence the option --insecure.
 UCF101 = DataSet(
     "ucf101",
     page="https://www.crcv.ucf.edu/data/UCF101.php",
@@ -81,7 +87,7 @@ UCF101 = DataSet(
     ),
 )
 
-# About 2 GB; a rar of 51 rars, one a class.
+# About 2 GB; a rar of 51 rars, one per class.
 HMDB51 = DataSet(
     "hmdb51",
     page="https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
@@ -124,7 +130,7 @@ KINETICS400 = DataSet(
     default_parts=("train", "val"),
 )
 
-# By URL. Of UCF101.rar and of Kinetics' archives, lists and annotations none is known.
+# By URL. None is known for UCF101.rar and for the archives, lists and annotations of Kinetics.
 PUBLISHED = {
     UCF101.files[1].url: PublishedFile(
         "sha256",

@@ -1,4 +1,4 @@
-"""The program that unpacks compressed rar archives: rarfile itself reads stored ones alone."""
+"""External programs that unpack compressed rar archives; rarfile itself reads only stored ones."""
 
 import shutil
 import subprocess
@@ -12,27 +12,27 @@ import rarfile
 from builder.errors import BuilderError
 
 _BLOCK = 1 << 20  # bytes
-# What prints all files of a rar, one after the other, in the order in which they lie there. (By
-# itself rarfile starts a program for every file, which of a solid archive unpacks all files before
-# it each time; and what it gives to bsdtar is not understood, rarfile 4.5.)
+# Arguments that print all files of a rar, one after the other, in the archive's order. (rarfile
+# itself would start a program for every file, which in a solid archive unpacks all files before it
+# each time; and bsdtar does not understand the arguments that rarfile 4.5 gives it.)
 _PROGRAMS = {
     "unrar": ("p", "-inul", "-p-", "--"),
     "unar": ("-q", "-o", "-", "--"),
     "bsdtar": ("-x", "--to-stdout", "-f"),  # no solid RAR 4
-    "7z": ("e", "-so", "-bb0", "--"),  # Debian's reads no rar
+    "7z": ("e", "-so", "-bb0", "--"),  # Debian's cannot read rar
     "7zz": ("e", "-so", "-bb0", "--"),
 }
 
 
 def rar_program() -> str | None:
-    """The program that unpacks compressed rar archives here, the most capable of those installed;
-    None if there is none."""
+    """The most capable installed program that unpacks compressed rar archives; None if there is
+    none."""
     return next((name for name in _PROGRAMS if shutil.which(name)), None)
 
 
 def print_all_files(archive: Path) -> subprocess.Popen[bytes]:
-    """The program, started: it writes all files of a rar to its output. Raises
-    rarfile.RarCannotExec if there is none."""
+    """Start the program, which writes the contents of all files of a rar to its stdout. Raises
+    rarfile.RarCannotExec if none is installed."""
     program = rar_program()
     if program is None:
         raise rarfile.RarCannotExec
@@ -45,7 +45,8 @@ def print_all_files(archive: Path) -> subprocess.Popen[bytes]:
 
 
 def blocks_of_pipe(pipe: Any, info: rarfile.RarInfo) -> Iterator[bytes]:
-    """The next file in the program's output, checked against its checksum."""
+    """Yield the blocks of the next file in the program's output, and verify its checksum. Raises
+    rarfile.BadRarFile if it is incomplete or its checksum is wrong."""
     left, checksum = info.file_size, 0
     while left and (block := pipe.read(min(left, _BLOCK))):
         left -= len(block)
@@ -59,7 +60,7 @@ def blocks_of_pipe(pipe: Any, info: rarfile.RarInfo) -> Iterator[bytes]:
 
 
 def no_rar_program(name: str, otherwise: str = "unpack it elsewhere") -> BuilderError:
-    """The error of a rar archive that nothing here unpacks."""
+    """The error for a rar archive that no installed program can unpack."""
     return BuilderError(
         f"{name} needs a program that unpacks rar and none is installed: install unrar, unar or "
         "bsdtar (Debian, Ubuntu: apt-get install unrar, unar or libarchive-tools) and give the "

@@ -1,4 +1,4 @@
-"""Unpack an archive (zip, tar, tar.gz, rar): all names are looked at before a file is written."""
+"""Unpack an archive (zip, tar, tar.gz, rar), after checking the names of all its members."""
 
 import gzip
 import shutil
@@ -24,8 +24,8 @@ from builder.errors import BuilderError
 from builder.progress import Progress, silent
 
 _BLOCK = 1 << 20  # bytes
-# Videos are hardly compressed, and lists are small: what grows by more is no data set's archive.
-MOST_GROWTH, SMALL = 10, 100 * 10**6  # times its bytes, and bytes that any archive may bring
+# Archives hardly compress videos, and lists are small: one that grows by more is no data set.
+MOST_GROWTH, SMALL = 10, 100 * 10**6  # times the archive's bytes; bytes that are always allowed
 MOST_MEMBERS = 2_000_000
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -34,9 +34,9 @@ _DAMAGED = (
     gzip.BadGzipFile,
     zlib.error,
     EOFError,
-    RuntimeError,  # zipfile: locked by a password, or a compression that it does not know
-    ValueError,  # names that are no text, and numbers that are none: zipfile and tarfile let them
-    OverflowError,  # pass, as they come
+    RuntimeError,  # zipfile: locked by a password, or an unknown compression
+    ValueError,  # zipfile and tarfile raise these three for undecodable names and bad numbers
+    OverflowError,
     struct.error,
 )
 
@@ -47,9 +47,9 @@ class Member:
 
     Attributes:
         name: with forward slashes
-        kind: "file", "folder", or "link" for all else (links, devices)
-        size: bytes that it will have
-        blocks: of a file; checked against its checksum, if it has one
+        kind: "file", "folder", or "link" for everything else (links, devices)
+        size: bytes when unpacked
+        blocks: yields a file's content, checked against its checksum, if it has one
     """
 
     name: str
@@ -65,15 +65,15 @@ def unpack(
     progress: Progress = silent,
     taken: Collection[str] = (),
 ) -> int:
-    """Unpack `archive` into `folder` (made if need be); returns how many files it brought. With
-    `holds_rars`, the .rar files that it holds at its top are unpacked in their place. `progress`
-    counts files. `taken`: names at the top that are another's.
+    """Unpack `archive` into `folder` (created if needed); return the number of files. With
+    `holds_rars`, the .rar files at its top level are unpacked in their place. `progress` counts
+    files. `taken` are names that no member may have at the top level.
 
     Raises BuilderError, before anything is written, if a member's path would leave the folder, if
-    its name is taken or moves a terminal's cursor, if it is a link, or if the members together have
-    more than MOST_GROWTH times the archive's bytes (and more than SMALL), or than the disk has
-    free; further if the archive is damaged, or if it is a rar and no program that unpacks it is
-    installed. Raises OSError if the disk refuses.
+    its name is taken or has control characters, if it is a link, or if the members together have
+    more than MOST_GROWTH times the archive's bytes (and more than SMALL), or more than the disk has
+    free; also if the archive is damaged, or if it is a rar and no program to unpack it is
+    installed. Raises OSError if a file cannot be written.
     """
     room = max(MOST_GROWTH * archive.stat().st_size, SMALL)
     target = _Target(folder, f"Delete {archive}", progress, taken)
@@ -87,15 +87,15 @@ def unpack(
 
 @dataclass(frozen=True)
 class _Target:
-    """Where and how archives are unpacked."""
+    """The folder that archives are unpacked into, and how."""
 
     folder: Path
-    remedy: str  # what helps against a damaged one
+    remedy: str  # what to do about a damaged archive
     progress: Progress
-    taken: Collection[str]  # names at the top
+    taken: Collection[str]  # names that no member may have at the top level
 
     def take(self, archive: Path, name: str, room: int) -> tuple[int, int]:
-        """Unpack an archive; how many files came, and their bytes: at most `room`."""
+        """Unpack an archive; return the number of files and their bytes, at most `room`."""
         try:
             with _open(archive, room) as members:
                 for member in members:
@@ -122,7 +122,7 @@ class _Target:
             self.progress(done, len(files), name)
             path = self.folder / member.name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)  # of two members of one name the last one counts
+            path.unlink(missing_ok=True)  # of two members with the same name, the last one counts
             with open_new(path) as file:
                 for block in member.blocks():
                     file.write(block)
@@ -169,9 +169,9 @@ def _must_stay_inside(archive: str, member: Member, taken: Collection[str]) -> N
 
 
 def _open(archive: Path, room: int) -> AbstractContextManager[list[Member]]:
-    """The members of an archive, by what its first bytes say that it is. Their blocks must be read
-    in order, and while the context is open. What is compressed is not looked at much beyond `room`
-    bytes."""
+    """Open an archive, whose format its first bytes tell, and list its members. Their blocks must
+    be read in order, and while the context is open. Compressed content is not read much beyond
+    `room` bytes."""
     with archive.open("rb") as file:
         start = file.read(512)
     if start.startswith(b"PK"):
@@ -197,7 +197,7 @@ def _open_zip(archive: Path) -> Iterator[list[Member]]:
     with zipfile.ZipFile(archive) as opened:
         members = []
         for info in _counted(opened.infolist()):
-            mode = info.external_attr >> 16  # 0 unless a Unix wrote it
+            mode = info.external_attr >> 16  # 0 unless written on Unix
             kind = "folder" if info.is_dir() else "file"
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "link"
@@ -217,17 +217,18 @@ def _counted(infos: Iterable[Any]) -> list[Any]:
 
 
 def _within(infos: Iterable[tarfile.TarInfo], room: int) -> Iterator[tarfile.TarInfo]:
-    """Up to the first member that begins beyond `room` and the headers that there may be."""
+    """Yield members; raise ReadError at the first that begins beyond `room` plus the headers of
+    MOST_MEMBERS."""
     for info in infos:
-        info.pax_headers = {}  # what they say has been read; all of them fill the memory
+        info.pax_headers = {}  # tarfile has applied them; kept for all members, they fill memory
         yield info
         if info.offset > room + MOST_MEMBERS * tarfile.BLOCKSIZE:
             raise tarfile.ReadError("it does not end where an archive of its size does")
 
 
 class _InBlocks:
-    """A file of which tarfile reads no more than a block at once. It would take a header (a long
-    name, an extended header) into memory whatever size it says."""
+    """A file that refuses reads of more than a block. tarfile would read a header (a long name, an
+    extended header) of any stated size into memory."""
 
     def __init__(self, file: Any) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
@@ -248,7 +249,7 @@ def _open_tar(archive: Path, open_file: Callable[..., Any], room: int) -> Iterat
         infos = _counted(_within(opened, room))
         if sum(info.size for info in infos) <= room:
             end = stream.tell() + SMALL
-            while stream.read(_BLOCK):  # to the end, where gzip keeps its checksum
+            while stream.read(_BLOCK):  # to the end, where gzip verifies its checksum
                 if stream.tell() > max(end, room + SMALL):
                     raise tarfile.ReadError("it goes on and on after its last member")
         yield [
