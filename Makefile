@@ -57,6 +57,9 @@ check: $(READY)  ## format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
+reference: $(READY)  ## write docs/reference.md anew, of the options and settings in the code
+	$(BIN)/python docs/reference.py
+
 bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming, building and retrieval beside the usual ways
 	$(BIN)/python -m benchmarks.run_all $(PARTS)
 

@@ -13,10 +13,14 @@ from trainer.config.validation import (
     MOST_SIDE,
     MOST_SIZE,
     MOST_STRIDE,
+    Limits,
+    Rule,
     check_rules,
+    one_of,
     pixels_rule,
     range_rule,
     rate_rule,
+    rules_of,
 )
 from trainer.data.clip_policy import (
     POLICIES,
@@ -44,20 +48,23 @@ class Protocol:
     """How features are taken.
 
     Attributes:
-        frames: of a clip
+        frames: frames of a clip
         stride: frame stride
         fps: strides count frames at this rate; 0: stored frames
-        short_videos: what a clip does that does not fit: loop | repeat_last | error
-        size: pixels, side of the square crop
-        short_side: decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
-        normalise: by a fixed mean and deviation, or by each clip's own: fixed | clip | motion
-        clips: of a video, evenly spaced; RSPNet
+        short_videos: how a clip that is longer than its video is filled: from the start again
+            (loop), with the last frame (repeat_last), or not at all (error)
+        size: side of the square crop, pixels
+        short_side: decode JPEGs at 1/8 to 1/2 of their size where their short side keeps at least
+            so many pixels; 0: at full size
+        normalise: by the mean and standard deviation of Kinetics-400 (fixed), or by those of each
+            clip (clip), after each pixel's mean is subtracted (motion)
+        clips: clips of a video, evenly spaced; RSPNet
         every: seconds between the starts of clips, however many that makes; 0: `clips`
         crops: the largest square in the middle, or 3 of them along the longer side
         mirrored: whether the mirror image of every crop counts as much as the crop
         turned: whether the crop turned by 90, 180 and 270 degrees counts as much
         layer: a module of the backbone by name, such as layer3
-        pooling: of the layer's map: average | max
+        pooling: how the layer's feature map is pooled: average | max
     """
 
     frames: int = 16
@@ -84,31 +91,34 @@ class Protocol:
         return {k: v for k, v in fields.items() if (k, v) not in usual}
 
     def __post_init__(self) -> None:
-        _must_be_one_of("pooling", self.pooling, POOLINGS)
-        _must_be_one_of("crops", self.crops, CROPS)
-        _must_be_one_of("normalise", self.normalise, NORMALISATIONS)
-        _must_be_one_of("short_videos", self.short_videos, tuple(POLICIES))
-        apart = f"0 (so many as `clips` says), or {_LEAST_EVERY:g} to {_MOST_EVERY:g} seconds"
-        is_apart = self.every == 0 or _LEAST_EVERY <= self.every <= _MOST_EVERY
-        rules = [
-            range_rule("frames", self.frames, 1, MOST_FRAMES),
-            range_rule("stride", self.stride, 1, MOST_STRIDE),
-            range_rule("size", self.size, 1, MOST_SIZE),
-            pixels_rule("", self.frames, self.size),
-            range_rule("clips", self.clips, 1, MOST_CLIPS),
-            range_rule("short_side", self.short_side, 0, MOST_SIDE),
-            rate_rule("fps", self.fps),
-            (is_apart, "every", self.every, apart),
-        ]
         try:
-            check_rules(rules)
+            check_rules(rules_for(self))
         except TrainerError as error:
             raise EvaluateError(str(error)) from error
 
 
-def _must_be_one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        raise EvaluateError(f"{name} is {value!r}; it takes {', '.join(map(str, allowed))}.")
+def rules_for(protocol: Protocol) -> list[Rule]:
+    """What every setting may be, and whether it is."""
+    limits: Limits = {
+        "pooling": one_of(POOLINGS),
+        "crops": (CROPS.__contains__, " or ".join(map(str, CROPS))),
+        "normalise": one_of(NORMALISATIONS),
+        "short_videos": one_of(tuple(POLICIES)),
+        "every": (
+            lambda seconds: seconds == 0 or _LEAST_EVERY <= seconds <= _MOST_EVERY,
+            f"0 (so many as `clips` says), or {_LEAST_EVERY:g} to {_MOST_EVERY:g} seconds",
+        ),
+    }
+    return [
+        *rules_of("", protocol, limits),
+        range_rule("frames", protocol.frames, 1, MOST_FRAMES),
+        range_rule("stride", protocol.stride, 1, MOST_STRIDE),
+        range_rule("size", protocol.size, 1, MOST_SIZE),
+        pixels_rule("", protocol.frames, protocol.size),
+        range_rule("clips", protocol.clips, 1, MOST_CLIPS),
+        range_rule("short_side", protocol.short_side, 0, MOST_SIDE),
+        rate_rule("fps", protocol.fps),
+    ]
 
 
 def protocol_of(settings: Config) -> Protocol:

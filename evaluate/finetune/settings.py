@@ -62,8 +62,10 @@ class Clips:
     """What a clip is; 0 (fps: -1) leaves it as it is elsewhere.
 
     Attributes:
+        frames: frames of a clip
+        stride: frame stride
         fps: strides count frames at this rate; 0: stored frames
-        size: pixels, side of the square crop
+        size: side of the square crop, pixels
     """
 
     frames: int = 0
@@ -77,8 +79,8 @@ class OfTest(Clips):
     """Clips of the test, and of the training unless `train` says otherwise. 0: as the run's own.
 
     Attributes:
-        clips: of a video, evenly spaced
-        crops: of a clip: 1 or 3
+        clips: clips of a video, evenly spaced
+        crops: crops of a clip: the middle one, or 3 along its longer side
     """
 
     clips: int = 0
@@ -90,27 +92,30 @@ class FinetuneSettings:
     """A recipe. `lr` is what is used, whatever the batch: change both.
 
     Attributes:
+        recipe: a name for the settings
         frozen: whether the backbone stays as it is, and only the head learns
-        head: linear: a linear layer on the pooled map | attentive: a learnt query attends to the
-            map's positions, and a linear layer follows; of a frozen backbone only; V-JEPA
-        heads: of the attention; 0: one for every 64 channels
-        epochs: RSPNet
-        steps: if not 0, so many steps whatever the data set's size
-        batch: clips, one of a video
-        optimiser: sgd | adamw; RSPNet: sgd
-        lr: at this batch; RSPNet
-        momentum: of SGD; RSPNet
-        weight_decay: RSPNet; none on norms and biases
-        warmup: share of the steps with rising lr; RSPNet: none
-        schedule: to 0 at the end | steps; RSPNet: cosine
-        drops: of `steps`, shares of the steps; RSPNet
-        factor: of each drop; RSPNet
-        dropout: before the last layer
-        choose: what is tested: the last epoch | the best one on held-out groups
-        precision: fp32 | tf32 | bf16 | fp16; the last two by autocast
-        workers: decoding threads; 0: the cores that this process may use
-        augment: RSPNet
-        train: 0: as the clips of the test
+        head: linear: a linear layer on the pooled feature map. attentive: a learnt query attends to
+            the positions of the map, and a linear layer follows; frozen backbones only; V-JEPA
+        heads: heads of the attention; 0: one for every 64 channels
+        seed: seed of the head's weights, of the order and of the augmentation
+        epochs: passes over the training videos; RSPNet
+        steps: train for so many steps, whatever the dataset's size; 0: for `epochs`
+        batch: clips of a step, one of every video
+        optimiser: the optimiser; RSPNet: sgd
+        lr: learning rate at this batch; RSPNet
+        momentum: momentum of SGD; RSPNet
+        weight_decay: weight decay, of neither norms nor biases; RSPNet
+        warmup: share of the steps in which the learning rate rises; RSPNet: none
+        schedule: the learning rate falls to 0 along a cosine, or in steps; RSPNet: cosine
+        drops: schedule "steps": when the learning rate drops, as shares of all steps; RSPNet
+        factor: schedule "steps": what each drop multiplies the learning rate by; RSPNet
+        dropout: share of the features dropped before the last layer
+        choose: which epoch is tested: the last one, or the best on held-out groups (holdout)
+        precision: number format; tf32 is of convolutions, bf16 and fp16 by autocast
+        workers: decoding threads of every process; 0: the cores that it may use
+        augment: random changes of the training clips; RSPNet
+        train: clips of the training; 0 (fps: -1): as in the test
+        test: clips of the test
     """
 
     recipe: str = "custom"
@@ -140,10 +145,17 @@ class FinetuneSettings:
     test: OfTest = field(default_factory=OfTest)
 
     def __post_init__(self) -> None:
-        check_rules(_rules(self))
-        check_rules(augment_rules(self.augment))
-        check_rules(_clips_rules("train.", self.train))
-        check_rules(_clips_rules("test.", self.test))
+        check_rules(rules_for(self))
+
+
+def rules_for(settings: FinetuneSettings) -> list[Rule]:
+    """What every setting may be, and whether it is."""
+    return [
+        *_rules(settings),
+        *augment_rules(settings.augment),
+        *_clips_rules("train.", settings.train),
+        *_clips_rules("test.", settings.test),
+    ]
 
 
 def _rules(settings: FinetuneSettings) -> list[Rule]:

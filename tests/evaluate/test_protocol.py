@@ -17,12 +17,12 @@ def test_a_run_is_evaluated_on_clips_like_its_own(tiny):
 @pytest.mark.parametrize(
     "assignment, sentence",
     [
-        ("pooling=sum", "pooling is 'sum'; it takes average, max"),
-        ("crops=2", "crops is 2; it takes 1, 3"),
+        ("pooling=sum", "pooling is 'sum'; allowed: average or max"),
+        ("crops=2", "crops is 2; allowed: 1 or 3"),
         ("clips=0", "clips is 0; allowed: 1 to 1000"),
         ("every=-1.0", "every is -1.0; allowed: 0"),
         ("every=nan", "every is nan; allowed: 0"),
-        ("short_videos=drop", "short_videos is 'drop'; it takes loop, repeat_last, error"),
+        ("short_videos=drop", "short_videos is 'drop'; allowed: loop, repeat_last or error"),
         ("clip=3", r"there is no setting clip\. Did you mean clips\?"),
     ],
 )

@@ -44,21 +44,24 @@ class Data:
 
     Attributes:
         split: train on this split's training videos
-        frames: of a clip; paper, R3D-18
-        strides: playback speeds: every s-th frame; paper
-        size: pixels, side of the square crop; paper, R3D-18
-        short_side: decode JPEGs at 1/8 to 1/2 where that leaves at least this; 0: whole
-        normalise: "fixed": by the mean and deviation of Kinetics-400. "clip" (ours): by those of
-            each clip's own pixels, so that dark and washed-out videos look alike. "motion" (ours):
-            each pixel minus its mean over the clip's frames, over the clip's deviation: before a
-            camera that stands still only what moves is seen
-        short_videos: what a clip does that does not fit: loop | repeat_last | error
-        replacement: whether both clips of a video may get the same stride
-        fps: strides count frames at this rate, so speeds are in seconds; 0: stored frames
-        workers: decoding threads; 0: the cores this process may use, or its share
+        frames: frames of a clip; paper, R3D-18
+        strides: frame strides, one for every playback speed; paper
+        size: side of the square crop, pixels; paper, R3D-18
+        short_side: decode JPEGs at 1/8 to 1/2 of their size where their short side keeps at least
+            so many pixels; 0: at full size
+        normalise: "fixed": by the mean and standard deviation of Kinetics-400. "clip" (ours): by
+            those of each clip's own pixels, so that dark and washed-out videos look alike. "motion"
+            (ours): each pixel minus its mean over the clip's frames, over the clip's standard
+            deviation: of a camera that stands still, only motion remains
+        short_videos: how a clip that is longer than its video is filled: from the start again
+            (loop), with the last frame (repeat_last), or not at all (error)
+        replacement: whether both clips of a video may have the same stride
+        fps: strides count frames at this rate, so that playback speeds are in seconds; 0: stored
+            frames
+        workers: decoding threads of every process; 0: the cores that it may use, or its share
         streaming: read local shards from start to end, as remote ones always are
-        streams: streaming: shards read at a time, on every rank; 0: up to 4
-        shuffle_buffer: streaming: videos that are shuffled at a time, on every rank
+        streams: shards that every process reads at a time when streaming; 0: up to 4
+        shuffle_buffer: videos that every process shuffles at a time when streaming
     """
 
     split: str = "1"
@@ -81,14 +84,18 @@ class Augment:
     """How clips are changed at random.
 
     Attributes:
-        area: crop, share of the frame
-        ratio: crop, width / height; RSPNet
-        flip: probability; RSPNet
+        area: smallest and largest crop, as a share of the frame's area
+        ratio: smallest and largest aspect ratio of the crop, width / height; RSPNet
+        flip: probability of a horizontal flip; RSPNet
         jitter: probability that brightness, contrast, saturation and hue change; RSPNet (aug_plus)
-        hue: turns of the colour circle
-        gray: probability; RSPNet
-        blur: probability; RSPNet (aug_plus)
-        blur_sigma: pixels of a 224-pixel crop; BYOL-video
+        brightness: largest relative change; RSPNet
+        contrast: largest relative change; RSPNet
+        saturation: largest relative change; RSPNet
+        hue: largest shift, in turns of the colour circle; RSPNet (aug_plus)
+        gray: probability of a clip without colour; RSPNet
+        blur: probability of a Gaussian blur; RSPNet (aug_plus)
+        blur_sigma: smallest and largest standard deviation of the blur, in pixels of a 224-pixel
+            crop; BYOL-video
     """
 
     area: tuple[float, float] = (0.2, 1.0)
@@ -109,9 +116,10 @@ class Model:
     """The networks.
 
     Attributes:
-        hidden: width of projectors and predictors
-        dim: of both embedding spaces; BYOL-video
-        init: file of weights that the backbone starts with; "": random ones
+        backbone: the 3D-CNN
+        hidden: hidden width of projection heads and predictors
+        dim: dimensions of both embedding spaces; BYOL-video
+        init: a file of weights that the backbone starts with; "": random weights
     """
 
     backbone: str = "r3d18"
@@ -125,26 +133,27 @@ class Objective:
     """The losses, the target network and the memory bank.
 
     Attributes:
-        momentum: of the target network at the start, cosine to 1; 0: shared encoder
-        appearance_weight: lambda_a
-        speed_weight: lambda_m
+        momentum: momentum of the target network at the start, rising to 1 along a cosine; 0: one
+            shared encoder with a stop-gradient
+        appearance_weight: lambda_a, the weight of appearance consistency perception (ACP)
+        speed_weight: lambda_m, the weight of speed consistency perception (SCP)
         appearance_contrast: ACP's target is the other clip's embedding minus this share of the
-            mean of its `neighbours` nearest, at any speed (ours). 0: the other clip itself, as in
-            the paper.
-        decorrelation: weight of the mean squared correlation of the backbone's channels, 0 .. 1
-            (ours); 0: not asked for. Over the clips of all ranks; of each part, where
-            `optim.accumulate` is more than 1.
-        bank: clips; RSPNet's queue
-        neighbours: k nearest in appearance, of SCP and of the contrast. Top-1 is a reader's note
-            on the paper, whose figure draws three.
-        speed_target: SCP's target: "neighbour", its own embedding (paper), or
-            "direction", from the mean of the k nearest at other speeds to that of the k nearest
-            at the clip's own (ours).
-        exclude_siblings: clips of the same source recording are no "other video"
+            mean of its `neighbours` nearest, at any speed (ours); 0: the other clip's embedding, as
+            in the paper
+        decorrelation: weight of the mean squared correlation of the backbone's channels, a number
+            from 0 to 1 (ours), over the clips of all processes, and of each part where
+            `optim.accumulate` is more than 1; 0: no such penalty
+        bank: clips in the memory bank; RSPNet's queue
+        neighbours: nearest neighbours in appearance for SCP and for the contrast. Top-1 is a
+            reader's note on the paper, whose figure draws three
+        speed_target: SCP's target: "neighbour", the neighbour's embedding (paper), or "direction",
+            from the mean of the k nearest at other speeds to that of the k nearest at the clip's
+            own speed (ours)
+        exclude_siblings: whether clips of the same source recording cannot be neighbours
         speed_warmup: share of the steps before SCP starts, while the bank fills
-        collapse: the embeddings have collapsed where their std is below this share of a healthy
-            one
-        collapse_steps: a run that has collapsed for so many steps is stopped; 0: never
+        collapse: the embeddings have collapsed where their standard deviation is below this share
+            of a healthy one
+        collapse_steps: stop a run that has been collapsed for so many steps; 0: never
     """
 
     momentum: float = 0.996
@@ -166,17 +175,17 @@ class Optim:
     """Batches, steps and the optimiser.
 
     Attributes:
-        batch: videos a step, over all ranks; every video gives two clips
-        accumulate: parts that a step's batch is computed in, one after the other
+        batch: videos of a step, over all processes; every video gives two clips
+        accumulate: parts of a step's batch, computed one after the other to save memory
         epochs: passes over the training videos; RSPNet
-        steps: if not 0, so many steps whatever the data set's size
-        optimiser: sgd | lars | adamw; RSPNet: sgd
-        lr: at batch 64, scaled linearly; RSPNet
-        warmup: share of the steps with rising lr
-        momentum: of SGD and LARS; RSPNet
-        weight_decay: RSPNet; none on norms and biases
+        steps: train for so many steps, whatever the dataset's size; 0: for `epochs`
+        optimiser: the optimiser; RSPNet: sgd
+        lr: learning rate at batch 64, scaled linearly with the batch; RSPNet
+        warmup: share of the steps in which the learning rate rises
+        momentum: momentum of SGD and LARS; RSPNet
+        weight_decay: weight decay, of neither norms nor biases; RSPNet
         trust: LARS: learning rate as a share of |weights| / |gradient|; BYOL-video
-        clip: largest norm of the gradient; 0: any
+        clip: largest norm of the gradient; 0: no limit
     """
 
     batch: int = 64
@@ -197,10 +206,10 @@ class Device:
     """How it is computed; what fits the machine, not part of the method.
 
     Attributes:
-        precision: fp32 | tf32 (of convolutions) | bf16 | fp16; the last two by autocast
+        precision: number format; tf32 is of convolutions, bf16 and fp16 by autocast
         channels_last: memory layout of clips and weights
-        compile: torch.compile the encoder
-        sync_bn: several ranks: batch norm over all of them (BYOL-video)
+        compile: compile the encoder with torch.compile
+        sync_bn: with several processes: batch norm over the clips of all (BYOL-video)
     """
 
     precision: str = "fp32"
@@ -214,7 +223,7 @@ class Evaluate:
     """How a run is evaluated where the command does not say otherwise.
 
     Attributes:
-        clips: evenly spaced in every video; RSPNet
+        clips: clips of a video, evenly spaced; RSPNet
         stride: frame stride of test clips; RSPNet
     """
 
@@ -227,9 +236,11 @@ class Config:
     """A recipe. Written to `config.toml` of every run.
 
     Attributes:
-        log_every: steps
-        checkpoint_every: steps; the last two are kept
-        milestones: checkpoints that are kept for good, evenly spaced, the end included
+        recipe: a name for the settings
+        seed: seed of the weights, of the order and of the augmentation
+        log_every: steps between lines of the log
+        checkpoint_every: steps between checkpoints; the last two are kept
+        milestones: checkpoints that are kept for good, evenly spaced, the last one included
     """
 
     recipe: str = "custom"
@@ -247,12 +258,19 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raises TrainerError for the first setting that has a value it may not have."""
-        check_rules(_data_rules(self.data))
-        check_rules(augment_rules(self.augment))
-        check_rules(_objective_rules(self.objective, self.model.dim))
-        check_rules(rules_of("optim.", self.optim, LEARNING | _OPTIM))
-        check_rules([_parts_rule(self.optim)])
-        check_rules(_other_rules(self))
+        check_rules(rules_for(self))
+
+
+def rules_for(config: Config) -> list[Rule]:
+    """What every setting may be, and whether it is."""
+    return [
+        *_data_rules(config.data),
+        *augment_rules(config.augment),
+        *_objective_rules(config.objective, config.model.dim),
+        *rules_of("optim.", config.optim, LEARNING | _OPTIM),
+        _parts_rule(config.optim),
+        *_other_rules(config),
+    ]
 
 
 _OBJECTIVE: Limits = {

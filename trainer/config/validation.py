@@ -49,7 +49,7 @@ def name_rule(key: str, name: str) -> Rule:
         is_plain_name(name),
         key,
         name,
-        "a plain name (it is part of a file's): no /, no control character, 255 bytes at most",
+        "a plain name, part of a file name: no /, no control character, 255 bytes at most",
     )
 
 
