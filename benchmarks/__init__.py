@@ -1,1 +1,1 @@
-"""Our ways side by side with the usual ones: `make bench`, `make bench-gpu`."""
+"""Benchmarks of ascnet against common alternatives: `make bench`, `make bench-gpu`."""

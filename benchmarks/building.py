@@ -1,10 +1,10 @@
-"""Building shards, ours beside the usual ways, on the same videos.
+"""Compare building shards with common alternatives, on the same videos.
 
-Each way runs as many videos at a time as there are cores. The floors are one static ffmpeg process
-a video that decodes to nothing, and one that decodes, scales and encodes to nothing. The usual way
-writes frames as files, one ffmpeg process a video, and packs them with tar; here with the ffmpeg
-of the system, if there is one, and with the one that we use. video2dataset is measured if
-VIDEO2DATASET names a Python that has it; its product is H.264, not frames.
+Each way processes as many videos at a time as there are cores. The lower bounds ("floor") are one
+static ffmpeg process per video that decodes and discards the frames, and one that decodes, scales,
+encodes and discards them. The common way writes frames as files, with one ffmpeg process per video,
+and packs them with tar; it is measured with the system's ffmpeg, if there is one, and with ours.
+video2dataset is measured if VIDEO2DATASET names a Python that has it; it writes H.264, not frames.
 """
 
 import os
@@ -62,7 +62,7 @@ def encode_to_nothing(catalog: Catalog, workers: int = CORES) -> int:
 
 
 def frame_files(catalog: Catalog, out: Path, ffmpeg: str) -> int:
-    """The usual way: frame%06d.jpg files of every video, then tar."""
+    """The common way: write every video's frames as frame%06d.jpg, then pack them with tar."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
 

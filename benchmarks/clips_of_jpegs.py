@@ -1,8 +1,8 @@
-"""What a training script of one's own does with a sample that webdataset or LitData has read: two
-clips of a video are drawn, their frames decoded, cropped and resized, and batches normalised.
+"""The clip pipeline of a typical training script on top of webdataset or LitData: draw two clips of
+a video, decode, crop and resize their frames, and normalise the batch.
 
-Pillow decodes, once what both clips show, and torch resizes. Only what a Python without ascnet has
-is imported, as LitData has one of its own.
+Pillow decodes each frame once, even if both clips contain it, and torch resizes. This file imports
+nothing of ascnet, as LitData runs in an environment of its own.
 """
 
 import io
@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-LENGTH, STRIDES, SIZE = 16, (1, 2), 112  # frames of a clip, one stride each, pixels
+LENGTH, STRIDES, SIZE = 16, (1, 2), 112  # frames per clip, the strides of the two clips, pixels
 BATCH, WORKERS = 16, 2  # videos, processes
 _MEAN, _STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # ascnet's
 
 
 class TwoClips(NamedTuple):
-    """Of one video, or of a batch of B; then all have another first dimension, B.
+    """Two clips of a video, or of each of B videos; then all shapes have a leading dimension B.
 
     Attributes:
         pixels: uint8, 2 x T x S x S x 3
-        video: its number
-        frames: int64, 2 x T: their numbers
+        video: number of the video
+        frames: int64, 2 x T: numbers of the frames
     """
 
     pixels: torch.Tensor
@@ -34,13 +34,13 @@ class TwoClips(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Of B videos.
+    """A batch of two clips of each of B videos.
 
     Attributes:
-        clips: float32, 2B x 3 x T x S x S, normalised: the first clip of each video, then the
-            second of each
-        videos: int64, B
-        frames: int64, B x 2 x T
+        clips: float32, 2B x 3 x T x S x S, normalised: the first clips of all videos, then the
+            second ones
+        videos: int64, B: numbers of the videos
+        frames: int64, B x 2 x T: numbers of the frames
     """
 
     clips: torch.Tensor
@@ -49,8 +49,8 @@ class Batch(NamedTuple):
 
 
 def draw_frames(count: int) -> torch.Tensor:
-    """Of two clips at random of a video of `count` frames, which begins anew where it is too short
-    (int64, 2 x T)."""
+    """Draw two random clips of a video of `count` frames, which is looped if it is too short;
+    return their frame numbers (int64, 2 x T)."""
     clips = []
     for stride in random.sample(STRIDES, 2):
         start = random.randrange(max(1, count - (LENGTH - 1) * stride))
@@ -59,12 +59,13 @@ def draw_frames(count: int) -> torch.Tensor:
 
 
 def decode(jpeg: bytes) -> np.ndarray:
-    """uint8, H x W x 3."""
+    """Decode a JPEG to uint8, H x W x 3."""
     return np.asarray(Image.open(io.BytesIO(jpeg)))
 
 
 def cut(video: int, count: int, picture: Callable[[int], np.ndarray]) -> TwoClips:
-    """Two clips of a video of `count` frames. `picture` gives a frame: uint8, H x W x 3."""
+    """Draw two clips of a video of `count` frames and decode them. `picture` maps a frame number to
+    its pixels: uint8, H x W x 3."""
     frames = draw_frames(count)
     numbers, positions = frames.unique(return_inverse=True)
     pictures = np.stack([picture(number) for number in numbers.tolist()])
@@ -72,7 +73,7 @@ def cut(video: int, count: int, picture: Callable[[int], np.ndarray]) -> TwoClip
 
 
 def _squares(frames: torch.Tensor) -> torch.Tensor:
-    """The middle squares of frames, resized: uint8, N x H x W x 3 to N x S x S x 3."""
+    """Centre-crop frames to squares and resize them: uint8, N x H x W x 3 to N x S x S x 3."""
     height, width = frames.shape[1:3]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -82,7 +83,8 @@ def _squares(frames: torch.Tensor) -> torch.Tensor:
 
 
 def normalised(batches: Iterable[TwoClips]) -> Iterator[Batch]:
-    """In the training process: what passes between processes is uint8."""
+    """Convert batches to normalised floats, in the training process, so that uint8 is passed
+    between processes."""
     mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
     for pixels, videos, frames in batches:
         clips = pixels.transpose(0, 1).flatten(0, 1).permute(0, 4, 1, 2, 3)

@@ -1,10 +1,11 @@
-"""Two clips of a video decoded from the original file on the fly, by the libraries that people use.
+"""Decode two clips of a video on the fly from the original file, with common libraries.
 
-Each the fastest way found for it. The file is opened for every sample, and both clips come out of
-one pass over it: decoding starts at the last keyframe before a wanted frame, not at the beginning,
-and frames between are decoded but not converted. One thread decodes; `bench_loading` uses two
-cores by two samples at a time. Found slower: torchcodec's own resize and its exact seeking (which
-gave the same frames here), OpenCV's INTER_AREA, decord frame by frame.
+Each library is used in the fastest way that we found. The file is opened for every sample, and both
+clips are decoded in one pass: decoding starts at the last keyframe before a wanted frame, not at
+the beginning, and frames in between are decoded but not converted. One thread decodes;
+`bench_loading` uses two cores by decoding two samples at a time. Slower were torchcodec's own
+resizing and its exact seeking (which gave the same frames here), OpenCV's INTER_AREA, and decord
+frame by frame.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,19 +21,19 @@ from trainer.data.clip_sampler import ClipRequest
 
 Pair = tuple[ClipRequest, ClipRequest]
 Size = tuple[int, int]  # height, width: pixels
-_NEAR = 30  # frames that are read past rather than jumped over, where keyframes are unknown
+_NEAR = 30  # frames; a gap up to this is decoded rather than skipped by seeking (OpenCV only)
 
 
 @dataclass(frozen=True)
 class Library:
     name: str
-    pip: str  # what to install
+    pip: str  # package to install
     module: ModuleType | None  # None: it is not installed
     pictures: Callable[[Path, Size, Sequence[int]], Iterator[np.ndarray]]
-    """The frames of these numbers (rising), resized: uint8, H x W x 3."""
+    """Yields the frames with the given numbers (rising), resized: uint8, H x W x 3."""
 
     def decode(self, path: Path, size: Size, pair: Pair) -> np.ndarray:
-        """uint8, 2 x T x H x W x 3."""
+        """Decode the two clips of a sample: uint8, 2 x T x H x W x 3."""
         places: dict[int, list[tuple[int, int]]] = {}
         for i, request in enumerate(pair):
             for t, frame in enumerate(request.frames):
@@ -48,7 +49,7 @@ class Library:
 def _optional(name: str) -> ModuleType | None:
     try:
         return import_module(name)
-    except (ImportError, OSError, RuntimeError):  # torchcodec: no FFmpeg libraries that it knows
+    except (ImportError, OSError, RuntimeError):  # torchcodec finds no supported FFmpeg libraries
         return None
 
 
@@ -64,15 +65,15 @@ if cv2:
 
 def _by_pyav(path: Path, size: Size, frames: Sequence[int]) -> Iterator[np.ndarray]:
     height, width = size
-    scaler = av.video.reformatter.VideoReformatter()  # frame.reformat() sets one up every time
+    scaler = av.video.reformatter.VideoReformatter()  # frame.reformat() creates one for each frame
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
         index = stream.index_entries
-        ticks = float(1 / (stream.average_rate * stream.time_base))  # a frame
-        # The index counts in decoding time, seeking in presentation time.
+        ticks = float(1 / (stream.average_rate * stream.time_base))  # per frame
+        # The index has decoding times, and seeking takes presentation times.
         lag = (stream.start_time or 0) - (index[0].timestamp if len(index) else 0)
-        decoded, number = container.decode(stream), 0  # of the frame that comes next
+        decoded, number = container.decode(stream), 0  # number of the next frame
         for frame in frames:
             key = index.search_timestamp(int(frame * ticks) - lag) if len(index) else -1
             if key > 0:
@@ -100,7 +101,7 @@ def _by_torchcodec(path: Path, size: Size, frames: Sequence[int]) -> Iterator[np
     decoder = torchcodec.VideoDecoder(
         str(path), dimension_order="NCHW", num_ffmpeg_threads=1, seek_mode="approximate"
     )
-    last = len(decoder) - 1  # by the header, which may count a frame less than there are
+    last = len(decoder) - 1  # by the header, which may count one frame too few
     whole = decoder.get_frames_at([min(frame, last) for frame in frames]).data
     small = torch.nn.functional.interpolate(whole, size, mode="bilinear")
     yield from small.permute(0, 2, 3, 1).numpy()
@@ -133,8 +134,8 @@ LIBRARIES = (
 
 
 def difference(clips: np.ndarray, ours: np.ndarray) -> float:
-    """Mean difference, of 255, of two decodings of a sample (2 x T x H x W x 3), blurred: libraries
-    resize differently, but other frames are other frames."""
+    """Mean absolute difference (0 .. 255) of two decodings of a sample (2 x T x H x W x 3), after
+    averaging blocks of pixels: libraries resize differently, but wrong frames differ more."""
     return float(np.abs(_blocks(clips) - _blocks(ours)).mean())
 
 

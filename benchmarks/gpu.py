@@ -1,10 +1,10 @@
-"""`make bench-gpu`: what a training step costs on a GPU, by backbone and precision.
+"""`make bench-gpu`: measure training steps on a GPU, by backbone and precision.
 
-The steps are those of training: clips of real shards, decoded by threads, copied and augmented on
-the GPU, forward, backward, optimiser, target. The videos of the shards are listed so many times
-that none comes twice. Steps before the figures begin (and with them compiling) are not in them;
-the monitor, the log and checkpoints are not, either. Where a batch does not fit, half of it is
-tried. `--device cpu --tiny` runs the same code where there is no GPU.
+The steps are those of training: clips of real shards, decoded by threads, copied to the GPU and
+augmented there; forward, backward, optimiser, target network. The list of videos is repeated, so
+that no entry is drawn twice. Warm-up steps (with compilation), the monitor, the log and checkpoints
+are not included. If a batch does not fit, half of it is tried. `--device cpu --tiny` runs the same
+code without a GPU.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from trainer.step import Stepper
 from trainer.training_state import TrainingState
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "bf16+compile")
-AHEAD = 6  # batches that are still being filled when the last step ends, as in training
+AHEAD = 6  # batches that are still being loaded when the last step ends, as in training
 
 
 def _at_its_own_size(recipe: str) -> Setting:
@@ -46,14 +46,14 @@ def _at_its_own_size(recipe: str) -> Setting:
 SETTINGS = {
     setting.backbone: setting for setting in map(_at_its_own_size, ("k400-r3d18", "k400-s3dg"))
 }
-# 20 frames: where they are halved to 2, torch's bf16 gradients of convolutions are wrong on CPUs.
+# 20 frames: if strides reduce them to 2, torch's bf16 convolution gradients are wrong on CPUs.
 TINY = {"r3d-tiny": Setting("demo", "r3d-tiny", 20, 32, 4)}
 
 
 @dataclass(frozen=True)
 class How:
     device: torch.device
-    steps: range  # those that count; the ones before them warm up
+    steps: range  # measured steps; those before them warm up
     assignments: tuple[str, ...] = ()  # settings to change, such as "data.workers=4"
     cudnn_benchmark: bool | None = None  # None: as in training
 
@@ -73,14 +73,14 @@ def settings_of(
             f"device.precision={kind}",
             f"device.compile={str(compiled == 'compile').lower()}",
             "objective.speed_warmup=0.0",  # both losses from the first step on
-            "optim.lr=0.001",  # a short run has next to no warm-up, and should not diverge
+            "optim.lr=0.001",  # a short run has hardly any warm-up, and should not diverge
             *assignments,
         ),
     )
 
 
 def repeated(data: TrainingSet, videos: int) -> TrainingSet:
-    """At least so many videos: the same ones over and over."""
+    """Repeat the videos of a data set until there are at least `videos`."""
     times = -(-videos // len(data.videos))
     return replace(
         data,
@@ -92,13 +92,14 @@ def repeated(data: TrainingSet, videos: int) -> TrainingSet:
 
 
 def measure(setting: Setting, precision: str, batch: int, data: TrainingSet, how: How) -> Row:
-    """Raises OutOfMemoryError."""
+    """Measure one setting and precision. Raises torch.OutOfMemoryError if the batch does not
+    fit."""
     device, steps = how.device, how.steps
     total = steps.stop + AHEAD
     config = settings_of(setting, precision, batch, total, how.assignments)
     data = repeated(data, total * batch)
     torch.compiler.reset()
-    gc.collect()  # what is left of the row before
+    gc.collect()  # frees what is left of the previous row
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -133,14 +134,14 @@ def wait_for(device: torch.device) -> None:
 def measure_what_fits(
     setting: Setting, precision: str, batch: int, data: TrainingSet, how: How
 ) -> Row:
-    """With `batch` videos, or the largest half, quarter, ... of them that fits."""
+    """Measure with `batch` videos, or the largest half, quarter, ... of them that fits."""
     note = "out of memory"
     while batch >= 2:
         try:
             return measure(setting, precision, batch, data, how)
         except torch.OutOfMemoryError:
             batch //= 2
-        except (RuntimeError, TrainerError) as error:  # no compiler, or no finite loss
+        except (RuntimeError, TrainerError) as error:  # no compiler, or a non-finite loss
             note = str(error).strip().partition("\n")[0].partition(". ")[0]
             break
     return Row(setting, precision, batch, 0.0, 0.0, None, note)

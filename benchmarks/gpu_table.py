@@ -1,4 +1,4 @@
-"""What `make bench-gpu` measures, and its table."""
+"""Settings, measurements and table of `make bench-gpu`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Setting:
     backbone: str
     frames: int
     size: int
-    batch: int  # videos; two clips each
+    batch: int  # videos, with two clips each
 
     @property
     def clip(self) -> str:
@@ -24,14 +24,14 @@ class Row:
     setting: Setting
     precision: str
     batch: int
-    pairs: float  # two-clip samples a second; 0: not measured, `note` says why
+    pairs: float  # two-clip samples per second; 0: not measured, `note` says why
     waited: float  # share of the time that the loop waited for clips
-    memory: float | None  # bytes on the GPU at most
+    memory: float | None  # peak memory on the GPU in bytes
     note: str = ""
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown. A row is compared with the fp32 row of its setting."""
+    """Format rows as a markdown table; each is compared with the fp32 row of its setting."""
     base = {row.setting: row.pairs for row in rows if row.precision == "fp32"}
     head = "backbone, clip, precision, videos a step, pairs/s, of fp32, data wait, memory"
     lines = [head.split(", ")]

@@ -1,4 +1,4 @@
-"""What a process that measures one loader does, and how much memory it holds meanwhile."""
+"""Measure a loader in a process of its own: speed and peak memory."""
 
 import json
 import subprocess
@@ -12,16 +12,18 @@ from pathlib import Path
 
 import torch
 
-START = 8  # batches, after which worker processes run and buffers are full
-_INTERVAL = 0.2  # seconds between two looks at the memory
+START = 8  # batches to skip, until worker processes run and buffers are full
+_INTERVAL = 0.2  # seconds between two measurements of memory
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a process reports.
+    """The measurements of a process.
 
     Attributes:
-        memory: bytes that it and its children held at most
+        clips: number of loaded clips
+        seconds: that loading took
+        memory: peak memory of the process and its children in bytes
     """
 
     clips: int
@@ -30,8 +32,8 @@ class Loaded:
 
 
 def work(batches: Iterator[Sequence[torch.Tensor]], what: str) -> None:
-    """In the process: load for so many seconds and print what was loaded, or write the first batch
-    (clips, videos, frames) to a file of that name."""
+    """Run in the process. If `what` ends with .pt, save the first batch (clips, videos, frames) to
+    that file; else it is a number of seconds: load for so long, and print the measurements."""
     if what.endswith(".pt"):
         torch.save(tuple(next(batches)), what)
         return
@@ -45,7 +47,7 @@ def work(batches: Iterator[Sequence[torch.Tensor]], what: str) -> None:
 
 
 def run(command: Sequence[str], seconds: float) -> Loaded:
-    """Start a process whose last argument is `what` of `work`."""
+    """Start the command, with `seconds` as last argument (`what` of `work`), and measure it."""
     with subprocess.Popen([*command, str(seconds)], stdout=subprocess.PIPE, text=True) as process:
         memory, printed = 0, None
         while printed is None:
@@ -59,16 +61,16 @@ def run(command: Sequence[str], seconds: float) -> Loaded:
 
 
 def memory_of(process: int) -> int:
-    """Bytes that a process and its descendants hold, each page once: anonymous and shared memory.
-    Files that are mapped, such as libraries, do not count, as other processes may have them, too.
-    Linux alone says so; elsewhere it is 0."""
+    """Anonymous and shared memory of a process and its descendants in bytes, counting each page
+    once. Mapped files, such as libraries, do not count, as other processes may share them. 0 on
+    systems other than Linux."""
     return sum(map(_own_memory, _tree(process)))
 
 
 def _tree(root: int) -> list[int]:
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the process has ended
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
     tree = [root]
     for parent in tree:

@@ -1,15 +1,15 @@
-"""The loader for training scripts of others, `ascnet.clip_batches`, beside stock webdataset and
+"""Compare `ascnet.clip_batches`, the loader for other training scripts, with stock webdataset and
 LitData on the same clips.
 
     python -m benchmarks.run_all loaders      (CLIPS=folder LITDATA=python ROUNDS=5 SECONDS=4)
 
-All give a training loop the same: batches of 16 videos in random order, of each two random clips
-of 16 frames, at strides 1 and 2, the middle square resized to 112 pixels and normalised. They make
-them of the same JPEGs, byte for byte, by two threads or two worker processes. Every round of every
-way is a process of its own; it is timed from its ninth batch on, while more are being read.
+All yield the same kind of batches: 16 videos in random order, two random clips of 16 frames of
+each, at strides 1 and 2, centre-cropped, resized to 112 pixels and normalised. All decode the same
+JPEGs, byte for byte, with two threads or two worker processes. Every round of every loader runs in
+a process of its own; timing starts at its ninth batch, while more are being read.
 
-LitData is measured if LITDATA names a Python that has it. It needs one of its own: it brings
-Pillow, which would replace pillow-simd.
+LitData is measured if LITDATA names a Python that has it. It needs an environment of its own, as it
+installs Pillow, which would replace pillow-simd.
 """
 
 import os
@@ -43,11 +43,11 @@ WITHOUT_LITDATA = (
 
 @dataclass(frozen=True)
 class Loader:
-    """A way of loading.
+    """A loader to measure.
 
     Attributes:
-        command: of a process; seconds, or the file for its first batch, come after it
-        files: what it reads
+        command: starts its process; seconds, or the file for its first batch, are appended
+        files: that it reads
     """
 
     command: tuple[str, ...]
@@ -55,7 +55,7 @@ class Loader:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of its files in bytes."""
         return sum(path.stat().st_size for path in self.files)
 
 
@@ -73,8 +73,8 @@ def our_batches(shards: Path) -> ClipBatches:
 
 
 def our_clips(videos: Sequence[Video], numbers: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """The clips of a batch of others (numbers of videos and frames, B and B x 2 x T), as we make
-    them: float32, 2B x 3 x T x S x S."""
+    """Load the clips of another loader's batch with ours, given the numbers of its videos (B) and
+    frames (B x 2 x T): float32, 2B x 3 x T x S x S."""
     requests = [
         ClipRequest(video, tuple(clips[i]), STRIDES[i])
         for i in range(2)
@@ -85,7 +85,8 @@ def our_clips(videos: Sequence[Video], numbers: torch.Tensor, frames: torch.Tens
 
 
 def difference(loader: Loader, videos: Sequence[Video]) -> float:
-    """Between the first batch of a loader and the same clips as we make them: mean, of 255."""
+    """Mean absolute difference (0 .. 255) between a loader's first batch and the same clips from
+    our loader."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "first.pt"
         subprocess.run([*loader.command, str(file)], check=True)
@@ -95,7 +96,8 @@ def difference(loader: Loader, videos: Sequence[Video]) -> float:
 
 
 def loaders_of(videos: Sequence[Video], shards: Path, work_folder: Path) -> dict[str, Loader]:
-    """The same videos as each of them has them, packed in `work_folder`, which is empty."""
+    """Pack the same videos for each loader in `work_folder`, an empty folder; return the
+    loaders."""
     this = (sys.executable, "-m")
     ours = tuple(sorted({video.shard for video in videos}))
     loaders = {OURS: Loader((*this, "benchmarks.loaders", str(shards)), ours)}
@@ -116,7 +118,7 @@ def loaders_of(videos: Sequence[Video], shards: Path, work_folder: Path) -> dict
 
 
 def bench_loaders(shards: Path, work_folder: Path, rounds: int, seconds: float) -> None:
-    """`work_folder`: an empty folder."""
+    """Run and print the comparison. `work_folder` must be an empty folder."""
     videos = our_batches(shards).videos
     loaders = loaders_of(videos, shards, work_folder)
     loaded: dict[str, list[Loaded]] = {name: [] for name in loaders}

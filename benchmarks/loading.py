@@ -1,10 +1,10 @@
-"""Loading, ours beside the floor, stock webdataset, and decoding the videos on the fly.
+"""Compare loading with a lower bound ("floor"), stock webdataset, and decoding on the fly.
 
-A sample is what a training step takes of a video: two clips of 16 frames, one at stride 1 and one
-at stride 2, whole frames of short side 128 as uint8 arrays. The clips are the same for every way;
-ours draws them as it goes, as training does, and for the others they are drawn ahead. A way takes
-as many passes over the videos as last a few seconds, on one core and on two (two threads or two
-processes).
+A sample is what a training step uses of a video: two clips of 16 frames, one at stride 1 and one at
+stride 2, as uint8 arrays of whole frames with short side 128. The clips are the same for every way;
+our loader draws them while loading, as in training, and for the others they are drawn beforehand.
+Each way is measured over as many passes through the videos as take a few seconds, on one core and
+on two (two threads or two processes).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,10 +32,10 @@ class Block:
 
     title: str
     videos: tuple[Video, ...]
-    goal: float | None  # times as fast as decoding on the fly
+    goal: float | None  # speed relative to decoding on the fly
 
     def draw(self, count: int) -> Iterator[Pair]:
-        """Sample i is of video i % n, as training may draw it."""
+        """Yield samples as training may draw them; sample i is of video i % n."""
         n = len(self.videos)
         return (draw_pair(i, i % n, Timing(self.videos[i % n].frames), PAIRS) for i in range(count))
 
@@ -43,14 +43,14 @@ class Block:
         return list(self.draw(count))
 
     def passes(self, seconds: float, per_second: float) -> list[Pair]:
-        """As many passes over the videos as last about so long."""
+        """Samples of as many passes over the videos as take about `seconds`."""
         passes = max(1, round(seconds * per_second / len(self.videos)))
         return self.samples(passes * len(self.videos))
 
 
 def blocks_of(dataset: ShardDataset) -> list[Block]:
-    """Videos of UCF-101 or HMDB-51 and videos of Kinetics, as the names of their folders say, and
-    all together; in a random order, as training sees them."""
+    """Blocks of the videos of UCF-101 or HMDB-51 and of those of Kinetics, by the names of their
+    folders, and of all together; in random order, as in training."""
     videos = Random(0).sample(dataset.videos, len(dataset.videos))
 
     def below(*names: str) -> tuple[Video, ...]:
@@ -66,20 +66,20 @@ def blocks_of(dataset: ShardDataset) -> list[Block]:
 
 
 def on(count: int, load: Load, samples: Sequence[Pair]) -> int | Measured:
-    """Load the samples on so many cores."""
+    """Load the samples on `count` cores."""
     with cores(count):
         return load(samples, count)
 
 
 class Ways:
-    """The ways of a block, each with samples for one core and for two."""
+    """The ways to load a block, each with its samples for one core and for two."""
 
     def __init__(self, block: Block, seconds: float) -> None:
         self.block, self.seconds = block, seconds
         self.ways: dict[str, Callable[[], int | Measured]] = {}
 
     def add(self, name: str, one: Load, **two: Load) -> None:
-        """`two`: what may be done on two cores; the fastest of them is measured."""
+        """Add a way. `two` holds its variants for two cores, of which the fastest is measured."""
         first = self.block.samples(len(self.block.videos))
         per_second = measure(partial(on, 1, one, first)).rate  # a warm-up, too
         for_one = self.block.passes(self.seconds, per_second)
@@ -91,7 +91,8 @@ class Ways:
         self.ways[f"{name}, 2 cores"] = partial(on, 2, two[fastest], for_two)
 
     def add_ours(self, ours: Ours, floor: Floor) -> None:
-        """The two that are compared most closely take the same samples."""
+        """Add our loader and the lower bound, which are compared most closely and so load the same
+        samples."""
         few = 10 * ours.batch
         per_second = measure(
             partial(on, 2, self._timed(ours.run, few, START * ours.batch), ())
@@ -110,22 +111,23 @@ class Ways:
     def _timed(
         self, run: Callable[[Iterable[Pair], int, int], Measured], count: int, around: int
     ) -> Load:
-        """Of `count` samples with `around` more before and after them. Clips are drawn as they are
-        needed, as in training."""
+        """A way that loads `count` samples, with `around` more before and after them. Clips are
+        drawn when they are needed, as in training."""
         return lambda _, threads: run(self.block.draw(count + 2 * around), threads, count)
 
 
 def bench_loading(
     dataset: ShardDataset, sources: Path, work: Path, rounds: int, seconds: float
 ) -> None:
-    """`sources`: the folder of the original files; `work`: an empty folder."""
+    """Run and print the comparison. `sources` is the folder of the original files, `work` an empty
+    folder."""
     for library in LIBRARIES:
         if library.module is None:
             print(
                 f"Decoding on the fly by {library.name} is not measured: pip install {library.pip}"
             )
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a library decodes on one core, or on two with two samples at a time
+    torch.set_num_threads(1)  # two cores are used by decoding two samples at a time
     for i, block in enumerate(blocks_of(dataset)):
         ways = Ways(block, seconds)
         ways.add_ours(Ours(block.videos), Floor(block.videos))

@@ -1,4 +1,4 @@
-"""Ways of loading samples: two clips of a video each, as uint8 arrays. See loading.py."""
+"""Ways to load samples, each two clips of a video as uint8 arrays. See loading.py."""
 
 import io
 import tarfile
@@ -23,9 +23,9 @@ from builder.shards.dataset import Video, read_frames, read_offsets
 from trainer.data.clip_reader import ClipReader, read_batches
 from trainer.data.clip_sampler import ClipRequest
 
-BATCH = 32  # samples, or as many as there are videos: training has a video in a batch once
-START = 6  # batches after which `read_batches` has touched all its buffers
-_WRONG = 8.0  # of 255: clips that differ more are not of the same frames
+BATCH = 32  # samples; no more than there are videos, as a video occurs in a batch only once
+START = 6  # batches to skip, until `read_batches` has used all its buffers
+_WRONG = 8.0  # of 255; clips that differ more do not show the same frames
 
 
 def in_threads(work: Callable[[Sequence[Any]], None], items: Sequence[Any], threads: int) -> int:
@@ -38,15 +38,15 @@ def in_threads(work: Callable[[Sequence[Any]], None], items: Sequence[Any], thre
 
 
 class Ours:
-    """Timed between two batches while more are being read, as they are in training."""
+    """Our loader, timed between two batches while more are being read, as in training."""
 
     def __init__(self, videos: Sequence[Video]) -> None:
         self._reader = ClipReader(videos)
         self.batch = min(BATCH, len(videos))
 
     def run(self, samples: Iterable[Pair], threads: int, count: int) -> Measured:
-        """`count` samples after the first `START` batches, which are not in the figure; `samples`
-        holds as many again after them."""
+        """Measure `count` samples after the first `START` batches, which are not timed; `samples`
+        must hold as many batches again after them."""
         batches = read_batches(self._reader, self._requests(samples), threads)
         for _ in islice(batches, START):
             pass
@@ -56,8 +56,8 @@ class Ours:
         return run
 
     def run_without_decoding(self, samples: Iterable[Pair], threads: int, count: int) -> Measured:
-        """With a decoder that costs nothing: what remains is Python, which runs on one core at a
-        time, and reading."""
+        """As `run`, with a decoder that does nothing: what remains is reading, and Python code,
+        which runs on one core at a time."""
         with patch.object(simplejpeg, "decode_jpeg", lambda *arguments: arguments[-1]):
             return self.run(samples, threads, count)
 
@@ -68,8 +68,8 @@ class Ours:
 
 
 class Floor:
-    """The same JPEGs, in memory already, by the same decoder into clips that are used again; a
-    frame that both clips of a sample show is decoded once."""
+    """A lower bound: the same JPEGs, already in memory, decoded by the same decoder into reused
+    buffers; a frame in both clips of a sample is decoded once."""
 
     def __init__(self, videos: Sequence[Video]) -> None:
         self._sizes = [(v.height, v.width) for v in videos]
@@ -96,7 +96,7 @@ class Floor:
 
 
 class Webdataset:
-    """Stock webdataset on the same JPEGs with a tar member a frame, in two shards, shuffle off."""
+    """Stock webdataset on the same JPEGs, one tar member per frame, in two shards, unshuffled."""
 
     def __init__(self, videos: Sequence[Video], folder: Path) -> None:
         folder.mkdir()
@@ -108,7 +108,7 @@ class Webdataset:
                     _pack(tar, number, videos[number])
 
     def run(self, samples: Sequence[Pair], processes: int) -> int:
-        """`samples`: whole passes over the videos."""
+        """Load `samples`, which must be whole passes over the videos."""
         passes = len(samples) // len(self._videos)
         pairs = [samples[i :: len(self._videos)] for i in range(len(self._videos))]
         dataset = webdataset.WebDataset(
@@ -129,7 +129,7 @@ def _pack(tar: tarfile.TarFile, number: int, video: Video) -> None:
 
 
 class _Decoder:
-    """The clips of a sample that webdataset has read: those of its video's next pass."""
+    """Decodes the clips of a sample that webdataset has read: those of its video's next pass."""
 
     def __init__(self, pairs: Sequence[Sequence[Pair]]) -> None:
         self._pairs, self._seen = pairs, Counter[int]()
@@ -145,7 +145,8 @@ class _Decoder:
 
 @dataclass(frozen=True)
 class OnTheFly:
-    """A library that decodes the original files; a data set of samples for torch's DataLoader."""
+    """Decoding of the original files by a library, as a map-style data set for torch's
+    DataLoader."""
 
     library: Library
     videos: Sequence[Video]
@@ -163,7 +164,7 @@ class OnTheFly:
         return self.library.decode(self.sources / video.name, (video.height, video.width), pair)
 
     def wrong(self, samples: Sequence[Pair]) -> int:
-        """How many samples are of other frames than ours."""
+        """Number of samples that show other frames than ours."""
         reader = ClipReader(self.videos)
         count, length = 0, len(samples[0][0].frames)
         for pair in samples:

@@ -1,15 +1,15 @@
-"""Shared parts in films of which it is known what they share (benchmarks/planted.py): what
-`ascnet near-duplicates --parts` finds of them, beside hashes of frames.
+"""Compare `ascnet near-duplicates --parts` with hashes of frames, on films with known shared parts
+(benchmarks/planted.py).
 
-    CLIPS=folder python -m benchmarks.parts WORK [--run RUN, or what else `ascnet embed` takes]
+    CLIPS=folder python -m benchmarks.parts WORK [--run RUN, or other options of `ascnet embed`]
 
 CLIPS has a table MANIFEST.csv of its clips: file, subset, group (scene) and dur (seconds). Settings
-were chosen on films of the subsets CHOSEN_ON; the figures are those of films of all others.
+were chosen on films of the subsets CHOSEN_ON; the figures are from films of all other subsets.
 
-A part counts as found if it overlaps a planted one by half or more of both together (intersection
-over union) in both videos. Whatever else is found is a false alarm. The usual way to find copies is
-a hash of every frame (dHash: 64 signs of differences of neighbouring pixels); here of 4 frames a
-second, aligned as our clips are, and with a threshold chosen on the same films.
+A planted part counts as found if the intersection over union with a found part is at least one half
+in both videos. Everything else that is found is a false alarm. The common way to find copies is a
+hash of every frame (dHash: 64 signs of differences of neighbouring pixels); here of 4 frames per
+second, aligned as our clips are, with a threshold chosen on the same films.
 """
 
 import csv
@@ -33,21 +33,21 @@ from evaluate.search.alignment import Rules, Sequenced, align
 CHOSEN_ON = ("pushup_form", "arid", "weizmann64", "mhi_ps7")
 FILMS = 36
 OVERLAP = 0.5  # intersection over union
-HASHES = 4  # a second
+HASHES = 4  # per second
 HASH_RULES = Rules(1 / HASHES, threshold=0.43, shortest=2.0, level=0.25, drop=2.0)
 Span = tuple[float, float]
-Spans = Mapping[tuple[str, str], Sequence[tuple[Span, Span]]]  # of two videos, in seconds
+Spans = Mapping[tuple[str, str], Sequence[tuple[Span, Span]]]  # by pair of videos, in seconds
 
 
 @dataclass(frozen=True)
 class Score:
-    """How what was found compares with what was planted.
+    """Found parts compared with planted ones.
 
     Attributes:
-        found: planted parts that were found
-        missed: planted parts that were not, by their change
-        alarms: found parts that were not planted
-        unrelated_alarms: those of them in pairs of videos that share nothing
+        found: number of planted parts that were found
+        missed: number of planted parts that were not, by their change
+        alarms: number of found parts that were not planted
+        unrelated_alarms: number of those in pairs of videos that share nothing
     """
 
     found: int
@@ -61,7 +61,7 @@ class Score:
 
 
 def score(found: Spans, planted: Sequence[SharedPart]) -> Score:
-    """Each planted part is found at most once."""
+    """Score found parts; each planted part counts at most once."""
     left = list(planted)
     related = {frozenset((part.video, part.other)) for part in planted}
     alarms = unrelated = 0
@@ -90,7 +90,7 @@ def overlap(one: Span, other: Span) -> float:
 
 
 def by_ours(store: Path, *options: str) -> Spans:
-    """By the command, from its table."""
+    """Parts found by the command, read from its table."""
     table = store.with_suffix(".csv")
     ascnet("near-duplicates", store, "--parts", "--csv", table, "--show", 0, *options)
     found = defaultdict(list)
@@ -107,7 +107,8 @@ def _seconds(times: str) -> Span:
 
 
 def by_hashes(folder: Path, rules: Rules = HASH_RULES) -> Spans:
-    """By hashes of frames: signs as features, whose cosine is 1 - 2 x the share that differs."""
+    """Parts found by hashes of frames, aligned as features: the cosine of two vectors of signs is
+    1 - 2 x the share of signs that differ."""
     hashes = {path.name: hashes_of(path) for path in sorted(folder.glob("*.mp4"))}
     found = defaultdict(list)
     for first, second in combinations(hashes, 2):
@@ -120,7 +121,7 @@ def by_hashes(folder: Path, rules: Rules = HASH_RULES) -> Spans:
 
 
 def hashes_of(video: Path) -> Sequenced:
-    """The dHash of HASHES frames a second, as rows of length 1."""
+    """The dHash of HASHES frames per second, as rows of unit length (float32, N x 64)."""
     pixels = f"fps={HASHES},scale=9:8:flags=area,format=gray"
     words = ["-v", "error", "-i", str(video), "-vf", pixels, "-f", "rawvideo", "-"]
     done = subprocess.run(
@@ -137,7 +138,8 @@ def ascnet(*words: object) -> None:
 
 
 def scenes_of(clips: Path, *, chosen_on: bool) -> list[list[Clip]]:
-    """The clips of every scene, of the subsets that settings were chosen on or of the others."""
+    """The clips of every scene, either of the subsets that settings were chosen on, or of the
+    others."""
     scenes: dict[tuple[str, str], list[Clip]] = defaultdict(list)
     with (clips / "MANIFEST.csv").open(newline="") as file:
         for row in csv.DictReader(file):

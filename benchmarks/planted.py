@@ -1,8 +1,8 @@
-"""Films of which it is known what they share, made of short real clips.
+"""Make films with known shared parts from short real clips.
 
-A film is a row of clips, each of a scene that no other film shows. Into each film two excerpts of
-other films are spliced, encoded once more and changed (`CHANGES`); every fourth film begins with
-the same intro. Rows of `truth.csv` say what two films share: `video,begin,end,other,other_begin,
+A film is a sequence of clips of scenes that no other film shows. Into each film, two excerpts of
+other films are spliced, re-encoded and changed (`CHANGES`); every fourth film begins with the same
+intro. Each row of `truth.csv` is a part that two films share: `video,begin,end,other,other_begin,
 other_end,speed,change`, in seconds.
 """
 
@@ -18,8 +18,8 @@ from builder.decode.ffmpeg import find_ffmpeg
 
 FPS = 25
 SIZE = (192, 144)
-BASE = 30.0  # seconds of a film without what is spliced in
-INTRO = 4.0
+BASE = 30.0  # seconds of a film without its spliced excerpts
+INTRO = 4.0  # seconds
 WORKERS = 4
 LENGTHS = (3, 4, 5, 6, 8)  # seconds of an excerpt
 LOGO = "drawbox=x=iw-52:y=8:w=44:h=18:color=white:t=fill"
@@ -45,12 +45,13 @@ class Clip:
 
 @dataclass(frozen=True)
 class SharedPart:
-    """What two films share.
+    """A part that two films share.
 
     Attributes:
-        begin: seconds
-        speed: how much faster it plays in the other film
-        change: of CHANGES, or "intro"
+        begin: seconds in `video`; `end` likewise
+        other_begin: seconds in `other`; `other_end` likewise
+        speed: playback speed in the other film
+        change: a key of CHANGES, or "intro"
     """
 
     video: str
@@ -66,7 +67,8 @@ class SharedPart:
 def make_films(
     scenes: Sequence[Sequence[Clip]], folder: Path, seed: int, most: int = 100
 ) -> list[SharedPart]:
-    """At most so many films of the clips of `scenes`, written to `folder`, and what they share."""
+    """Write at most `most` films of the clips of `scenes` to `folder`; return their shared
+    parts."""
     random_ = random.Random(seed)
     cuts = folder.parent / f"{folder.name}-pieces"
     for place in (cuts, folder):
@@ -86,14 +88,14 @@ def make_films(
 
 
 def _rows(scenes: Sequence[Sequence[Clip]], random_: random.Random) -> list[list[Path]]:
-    """Clips of about BASE seconds for each film; what is left over is none."""
+    """Sequences of clips of about BASE seconds, one for each film; leftover clips are unused."""
     left = [list(scene)[:_MOST_OF_SCENE] for scene in scenes]
     random_.shuffle(left)
     rows: list[list[Path]] = []
     row: list[Path] = []
     time = 0.0
     for clip in (clip for scene in left for clip in [*scene, None]):
-        if clip is None:  # a scene never goes on in the next film
+        if clip is None:  # a scene is never continued in the next film
             if time >= BASE + 1:
                 rows, row, time = [*rows, row], [], 0.0
         elif time < BASE + 1:
@@ -117,11 +119,12 @@ def _piece(clips: Sequence[Path], out: Path, seconds: float) -> Path:
 
 @dataclass(frozen=True)
 class _Excerpt:
-    """Of the base of film `donor`, from second `begin` on, after `after` of its own splices."""
+    """An excerpt of the base of film `donor`, which begins at second `begin` and follows `after` of
+    the donor's own splices."""
 
     donor: int
     begin: float
-    lasts: float  # in the host
+    lasts: float  # seconds in the host
     speed: float
     change: str
     after: int
@@ -129,7 +132,7 @@ class _Excerpt:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A film: where its base is cut, and what is spliced in there."""
+    """A film: the places (seconds) at which its base is cut, and the excerpts spliced in there."""
 
     name: str
     number: int
@@ -158,14 +161,14 @@ def _plans(films: int, random_: random.Random) -> list[_Plan]:
 def _excerpts(
     donor: int, places: tuple[float, float], random_: random.Random
 ) -> tuple[_Excerpt, _Excerpt]:
-    """One of before the film's own splices, for the next film, and one of after them, for the one
-    after the next. So each film gets one of each."""
+    """Two excerpts of a film: one from before its own splices, for the next film, and one from
+    after them, for the film after that. So each film gets one of each kind."""
     found = []
     for slot, (low, high) in enumerate(((0.5, places[0]), (places[1], BASE - 0.5))):
         number = 2 * donor + slot
         change = list(CHANGES)[number % len(CHANGES)]
         speed = CHANGES[change][0]
-        # In the donor; 3 s and more in both films.
+        # Seconds in the donor; at least 3 s in both films.
         length = min(max(LENGTHS[number % len(LENGTHS)], 3 * speed), high - low)
         begin = _on_grid(random_.uniform(low, high - length))
         found.append(_Excerpt(donor, begin, _on_grid(length / speed), speed, change, 2 * slot))
@@ -218,7 +221,7 @@ def _film(plan: _Plan, bases: Sequence[Path], intro: Path, out: Path) -> None:
 
 
 def _changed(base: Path, one: _Excerpt, out: Path) -> Path:
-    """An excerpt as its host shows it."""
+    """Cut and change an excerpt for its host."""
     graph = (
         f"trim=start={one.begin},setpts=(PTS-STARTPTS)/{one.speed},fps={FPS},"
         f"{CHANGES[one.change][1]}"
@@ -251,7 +254,7 @@ def _x264(quality: int) -> tuple[str, ...]:
 
 def _ffmpeg(*words: str | Path) -> None:
     out = Path(words[-1])
-    if out.exists():  # of the same call, killed
+    if out.exists():  # made by an earlier call, which was killed
         return
     part = out.with_suffix(f".part{out.suffix}")
     command = [find_ffmpeg(), "-v", "error", "-y", *map(str, words[:-1]), str(part)]

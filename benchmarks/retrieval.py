@@ -1,10 +1,10 @@
-"""Top-50 retrieval of random features, ours beside faiss's exact index, on the same cores.
+"""Compare our top-50 retrieval with faiss's exact index, on random features and the same cores.
 
     python -m benchmarks.run_all retrieval      (GALLERY=240000 QUERIES=20000 CHANNELS=512 ROUNDS=5)
 
-Every round of every way is a process of its own, which makes the features, finds the neighbours,
-and says how long that took and how much memory it ever held, features included. The time of faiss
-is that of scaling the features to length 1, of `add` and of `search`; ours scales, too.
+Every round of either runs in a process of its own, which makes the features, finds the neighbours,
+and reports the time and its peak memory, features included. faiss's time includes scaling the
+features to unit length, `add` and `search`; ours includes scaling, too.
 """
 
 import json
@@ -26,7 +26,7 @@ from benchmarks.side_by_side import Measured, alternate, rate, ratio
 from builder.cores import usable_cores
 from evaluate.retrieval.nearest import nearest
 
-GOAL_TIME = 1.1  # times faiss's
+GOAL_TIME = 1.1  # relative to faiss's
 GOAL_MEMORY = 3.0  # GiB
 NEIGHBOURS = 50
 CORES = usable_cores()
@@ -48,11 +48,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Round:
-    """What a process reports."""
+    """The result of a process."""
 
     seconds: float
-    memory: float  # GiB: the most that it ever held
-    positions: np.ndarray
+    memory: float  # peak, GiB
+    positions: np.ndarray  # of the neighbours, int64, queries x NEIGHBOURS
 
 
 def by_ours(gallery: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ WAYS = {"ours": by_ours, "faiss": by_faiss}
 
 
 def work(way: str, size: Size, out: Path) -> None:
-    """In a process of its own: the positions go to `out`, the rest is printed."""
+    """Run in a process of its own: save the positions to `out`, and print the rest."""
     rng = np.random.default_rng(0)
     gallery = rng.standard_normal((size.gallery, size.channels), dtype=np.float32)
     queries = rng.standard_normal((size.queries, size.channels), dtype=np.float32)

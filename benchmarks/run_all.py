@@ -1,11 +1,11 @@
-"""`make bench`: ours beside the usual ways: loading, the loader for scripts of others, training
-steps, streaming, building, retrieval.
+"""`make bench`: compare ascnet with common alternatives: loading, the loader for other scripts,
+training steps, streaming, building, retrieval.
 
     python -m benchmarks.run_all [loading] [loaders] [step] [streaming] [building] [retrieval]
     (make: PARTS="loading step")
 
-CLIPS=folder: load and build these videos, else some of `shapes`. ROUNDS=5: of every way, in turn.
-SECONDS=4: about how long a round of a way of loading takes.
+CLIPS=folder: load and build these videos, instead of some of `shapes`. ROUNDS=5: rounds of every
+way, in turn. SECONDS=4: approximate duration of a round of loading.
 """
 
 import os
@@ -49,7 +49,7 @@ def shards(catalog: Catalog, where: Path) -> ShardDataset:
 
 
 def copies(catalog: Catalog, where: Path) -> Path:
-    """The videos of the catalog, and no others, in a folder."""
+    """Copy the videos of the catalog into a folder."""
     for video in catalog.videos:
         (where / video.name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(video.path, where / video.name)

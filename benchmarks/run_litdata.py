@@ -1,10 +1,10 @@
-"""Clips by LitData, with the Python that it is installed in.
+"""Load clips with LitData, in the Python that it is installed in.
 
     python -m benchmarks.run_litdata pack FOLDER_OF_TAR_FILES FOLDER
     python -m benchmarks.run_litdata load FOLDER SECONDS
 
-A sample is a video: the bytes of its JPEGs, one after the other, and where each ends, so that only
-the frames of the clips are decoded. A list of JPEGs as LitData has it is decoded whole.
+A sample is a video: its JPEGs back to back, and the byte offset of each one's end, so that only the
+frames of the clips are decoded. (LitData's own list of JPEGs would be decoded completely.)
 """
 
 import sys
@@ -21,7 +21,7 @@ from benchmarks.loader_process import work
 
 
 def videos_of(path: str) -> Iterator[dict[str, Any]]:
-    """The videos of a tar file of webdataset_loader.py."""
+    """Yield the videos in a tar file written by webdataset_loader.py."""
     videos: dict[int, list[bytes]] = {}
     with tarfile.open(path) as tar:
         for member in tar:
@@ -49,7 +49,7 @@ def clips_of(sample: dict[str, Any]) -> TwoClips:
 
 
 def batches(folder: Path) -> Iterator[Batch]:
-    """Endlessly many."""
+    """Yield batches endlessly."""
     dataset = litdata.StreamingDataset(
         str(folder), shuffle=True, drop_last=False, transform=clips_of
     )

@@ -1,9 +1,9 @@
-"""Run video2dataset on local files, for the benchmark, with the Python that it is installed in.
+"""Run video2dataset on local files, for the benchmark, in the Python that it is installed in.
 
     python run_video2dataset.py table.csv out short_side workers
 
-It resizes to the short side and writes webdataset shards of H.264 videos, not of frames. Those of
-its modules that are absent, which this needs nothing of, are replaced by stand-ins.
+It resizes to the short side and writes webdataset shards of H.264 videos, not of frames. Modules
+that it imports but does not need here are replaced by mocks if they are not installed.
 """
 
 import sys
@@ -18,12 +18,12 @@ def load():
         except ModuleNotFoundError as error:
             sys.modules[error.name] = MagicMock(__spec__=None, __path__=[])
         else:
-            # Version 1.3.0 asks for this and lacks it.
+            # Version 1.3.0 reads this attribute, but does not define it.
             ResolutionSubsampler.encode_formats = {"video": "mp4"}
             return video2dataset.video2dataset
 
 
-video2dataset = load()  # in its worker processes, too
+video2dataset = load()  # at import time, so that worker processes do it, too
 
 if __name__ == "__main__":
     table, out, side, workers = sys.argv[1:]

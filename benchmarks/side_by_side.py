@@ -1,4 +1,4 @@
-"""Measure several ways of doing the same, in turn in one run: medians, ratios round by round."""
+"""Measure several ways to do the same, alternating in one run: medians, and ratios per round."""
 
 import os
 import resource
@@ -15,7 +15,7 @@ class Measured:
 
     seconds: float
     cpu_seconds: float  # of this process and its children that have ended
-    count: int
+    count: int  # of items processed
 
     @property
     def rate(self) -> float:
@@ -23,7 +23,7 @@ class Measured:
 
 
 Runs = Sequence[Measured]  # of one way, round by round
-Way = Callable[[], int | Measured]  # how much it did; or, if it times itself, all
+Way = Callable[[], int | Measured]  # returns its count, or, if it times itself, all
 
 
 def measure(work: Way) -> Measured:
@@ -42,7 +42,7 @@ def _cpu_seconds() -> float:
 
 
 def alternate(ways: Mapping[str, Way], rounds: int) -> dict[str, Runs]:
-    """Run the ways in turn, `rounds` times; what each round of each way took."""
+    """Run the ways in turn, `rounds` times; return the measurements of each way's rounds."""
     runs: dict[str, list[Measured]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, work in ways.items():
@@ -52,7 +52,7 @@ def alternate(ways: Mapping[str, Way], rounds: int) -> dict[str, Runs]:
 
 @dataclass(frozen=True)
 class Spread:
-    """A number that was measured in several rounds."""
+    """Median and range of a quantity that was measured in several rounds."""
 
     median: float
     low: float
@@ -68,7 +68,7 @@ def rate(runs: Runs) -> Spread:
 
 
 def ratio(measured: Runs, base: Runs) -> Spread:
-    """How many times as fast as `base`, round by round: the two ran one after the other."""
+    """Speed relative to `base`, computed per round, in which the two ran one after the other."""
     return Spread.of([a.rate / b.rate for a, b in zip(measured, base, strict=True)])
 
 
@@ -94,7 +94,7 @@ def side_by_side(
 
 @contextmanager
 def cores(count: int) -> Iterator[None]:
-    """What is started here, threads and child processes, runs on the first `count` cores."""
+    """Restrict this thread, and threads and processes started in the block, to `count` cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(before)[:count])
     try:
@@ -104,6 +104,6 @@ def cores(count: int) -> Iterator[None]:
 
 
 def on_one_core(work: Callable[[], int]) -> int:
-    """Do the work, its child processes included, on one core."""
+    """Do the work, including its child processes, on one core."""
     with cores(1):
         return work()

@@ -1,13 +1,13 @@
-"""Training steps of the demo recipe on the CPU: what the loop adds to the bare computation.
+"""Measure the overhead of the training loop over the bare computation: demo recipe, on the CPU.
 
-bare    forward, backward, optimiser and moving average of the target, called one after the other
-        on clips that lie in memory as the network takes them
-given   `trainer.pretrain.train` as it is, but for the batches, which are the same clips: waiting,
-        seeds, schedules, checks, the monitor's numbers, the log and the progress line are in it
-all     `trainer.pretrain.train` as it is: decoding and augmentation are in it, too
+bare    forward, backward, optimiser and moving average of the target network, called one after the
+        other on augmented clips in memory
+given   `trainer.pretrain.train` on the same clips: includes waiting, seeds, schedules, checks, the
+        monitor, the log and the progress line
+all     `trainer.pretrain.train` unchanged: includes decoding and augmentation, too
 
-Blocks of steps of the three take turns in one process, on the same modules and weights. Nothing
-that is read ahead is left over from one block to the next. Checkpoints are measured apart.
+Blocks of steps of the three alternate in one process, on the same modules and weights. No
+prefetched batches are carried over from one block to the next. Checkpoints are measured separately.
 """
 
 import os
@@ -36,12 +36,12 @@ from trainer.schedules import target_momentum
 from trainer.step import Stepper
 
 BLOCK = 20  # steps
-WARM_UP = ("all", "given")  # the first block's clips are those that are given later
+WARM_UP = ("all", "given")  # the clips of the first block are kept for "given" and "bare"
 GOAL = 0.05
 
 
 class Turns:
-    """Stands in for three parts of `train`, so that blocks of it take turns."""
+    """Replaces three parts of `train`, so that blocks of steps alternate between the modes."""
 
     def __init__(self, rounds: int) -> None:
         self.modes = WARM_UP + ("all", "given") * rounds
@@ -54,7 +54,7 @@ class Turns:
     def batches(
         self, settings: Any, data: Any, first: int, total: int, *rest: Any
     ) -> Generator[ClipBatch, None, None]:
-        """In place of `training_batches`."""
+        """Replaces `training_batches`."""
         for start in range(first, total, BLOCK):
             if self.modes[start // BLOCK] == "given":
                 yield from (batch for batch, _ in self._kept)
@@ -65,7 +65,7 @@ class Turns:
                     yield from batches
 
     def augmented(self, stepper: Stepper, batch: ClipBatch, number: int) -> torch.Tensor:
-        """In place of `Stepper._augmented`."""
+        """Replaces `Stepper._augmented`."""
         self.stepper = stepper
         if self.modes[number // BLOCK] == "given":
             return self._kept[number % BLOCK][1]
@@ -76,7 +76,7 @@ class Turns:
         return clips
 
     def progress(self, line: ProgressBar, done: int, total: int, text: str) -> None:
-        """In place of the progress line, which it calls."""
+        """Wraps the progress line."""
         line(done, total, text)
         if done % BLOCK:
             return
@@ -102,7 +102,7 @@ class Turns:
 
 
 def bench_step(shards: Path, work: Path, rounds: int) -> None:
-    """`work`: an empty folder."""
+    """Run and print the comparison. `work` must be an empty folder."""
     turns = Turns(rounds)
     recipe = override(
         load_recipe("demo"),

@@ -1,8 +1,9 @@
-"""Streaming from an HTTP server on this machine, beside reading the same shards by jumping.
+"""Compare streaming from an HTTP server on this machine with random access to the same shards.
 
-All are `training_batches`, with batches of 32 samples (two clips of 16 frames) and as many threads
-as there are cores, which server, curl and decoding share. Jumping reads the frames of the clips,
-streaming all frames of every video. Timed between two batches while more are being read.
+All use `training_batches`, with batches of 32 samples (two clips of 16 frames) and as many threads
+as there are cores, which server, curl and decoding share. Random access ("by jumping") reads only
+the frames of the clips, streaming reads all frames of every video. Timing is between two batches,
+while more are being read.
 """
 
 import os
@@ -31,12 +32,12 @@ from trainer.data.batches import training_batches
 from trainer.data.training_set import TrainingSet, gather, locate
 from trainer.distributed import ALONE
 
-COPIES = 3  # of every video, so that there are shards of the usual size for several streams
+COPIES = 3  # of every video, to fill shards of the usual size for several streams
 GOAL = 0.8
 
 
 def batches_of(settings: Config, data: TrainingSet, timed: int) -> Measured:
-    """`timed` batches, when the reader has filled its buffers."""
+    """Measure `timed` batches, after the reader has filled its buffers."""
     first = START + settings.data.shuffle_buffer // BATCH
     every = training_batches(settings, data, 0, 2 * first + timed, ALONE, torch.device("cpu"))
     with closing(every):
@@ -47,7 +48,7 @@ def batches_of(settings: Config, data: TrainingSet, timed: int) -> Measured:
 
 @contextmanager
 def serve(folder: Path, work: Path) -> Iterator[tuple[str, str]]:
-    """A server of a folder, nginx if there is one: its name and its URL."""
+    """Serve a folder, with nginx if it is installed; yield the server's name and URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -67,7 +68,7 @@ def serve(folder: Path, work: Path) -> Iterator[tuple[str, str]]:
 
 
 def _config(nginx: str, folder: Path, port: int) -> str:
-    """One process, as the user who starts it; all that it writes is beside the file."""
+    """nginx's configuration: a single process that writes only to its own folder."""
     built = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True).stderr
     modules = ("proxy", "fastcgi", "uwsgi", "scgi")
     there = [name for name in modules if f"--without-http_{name}_module" not in built]
@@ -95,7 +96,7 @@ def _repeated(catalog: Catalog) -> Catalog:
 
 
 def bench_streaming(catalog: Catalog, work: Path, rounds: int, seconds: float) -> None:
-    """`work`: an empty folder."""
+    """Run and print the comparison. `work` must be an empty folder."""
     shards, scratch = (work / "shards").resolve(), (work / "scratch").resolve()
     scratch.mkdir(parents=True)
     build(_repeated(catalog), shards, BuildSettings(), How(usable_cores()))

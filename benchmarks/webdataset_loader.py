@@ -1,10 +1,10 @@
-"""Clips by stock webdataset, as its pages show video: a sample is a video, with a member of the tar
-file for every frame.
+"""Load clips with stock webdataset, in the layout of its documentation: a sample is a video, with
+one tar member per frame.
 
     python -m benchmarks.webdataset_loader FOLDER all|needed SECONDS
 
-all: its own `.decode("rgb8")` decodes all frames of a video. needed: only those of the clips are
-decoded. In either case all are read, as a tar file is read from end to end.
+all: webdataset's `.decode("rgb8")` decodes all frames of a video. needed: only the frames of the
+clips are decoded. Either way all frames are read, as tar files are read sequentially.
 """
 
 import sys
@@ -28,12 +28,12 @@ from benchmarks.clips_of_jpegs import (
 from benchmarks.loader_process import work
 from builder.shards.dataset import Video, read_frames, read_offsets
 
-VIDEOS = 32  # in a shard
+VIDEOS = 32  # per shard
 SHUFFLED = 100  # videos in a worker's shuffle buffer
 
 
 def pack(videos: Sequence[Video], folder: Path) -> None:
-    """The frames as they are in our shards, byte for byte."""
+    """Write the frames of our shards, byte for byte, as webdataset shards."""
     folder.mkdir()
     with webdataset.ShardWriter(str(folder / "%06d.tar"), maxcount=VIDEOS, verbose=0) as shards:
         for number, video in enumerate(videos):
@@ -43,7 +43,7 @@ def pack(videos: Sequence[Video], folder: Path) -> None:
 
 
 def batches(folder: Path, every: bool, workers: int = WORKERS) -> Iterator[Batch]:
-    """Endlessly many. `every`: decode all frames."""
+    """Yield batches endlessly. `every` says whether to decode all frames."""
     shards = sorted(map(str, folder.glob("*.tar")))
     dataset = webdataset.WebDataset(shards, resampled=True, shardshuffle=False).shuffle(SHUFFLED)
     if every:
