@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "A run as a web page: one file with curves, figures, clips and a map.",
     "embed": "Any videos to a feature store, labelled or not.",
     "search": "The clips of a store that look and move like a query video.",
+    "browse": "A page of a store: a map of its videos, and what is nearest to each.",
     "near-duplicates": "Videos of a store that are nearly the same; leaks between train and test.",
     "select": "Which videos of a store to label, or a split of them that leaks nothing.",
     "export": "A trained backbone for torchvision, safetensors or ONNX.",

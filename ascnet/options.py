@@ -9,6 +9,8 @@ from typing import Any, get_type_hints
 
 import click
 
+from builder.printable import printable
+
 Function = Callable[..., Any]
 
 
@@ -22,6 +24,13 @@ class NumberRange(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value} is no number; it takes {self._describe_range()}.", param, ctx)
         return number
+
+
+def page_path(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Callback of an option that names a page to write."""
+    if path is not None and path.suffix != ".html":
+        raise click.BadParameter(f"{printable(str(path))!r} is no page's name; it ends in .html.")
+    return path
 
 
 def gathered(**groups: type) -> Callable[[Function], Function]:

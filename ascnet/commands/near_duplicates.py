@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from ascnet import duplicates_page, groups_table, shared_parts_table
+from ascnet.centring import with_centring
 from ascnet.device import with_device
-from ascnet.options import NumberRange, gathered
+from ascnet.options import NumberRange, gathered, page_path
 from ascnet.progress import ProgressBar
 from ascnet.text import counted
 from builder.atomic import write_atomically
@@ -28,7 +29,7 @@ from evaluate.search.duplicates import (
     leaks_of,
 )
 from evaluate.search.parts import find_parts, part_rules, shared_parts, step_of
-from evaluate.search.search import FEWEST, SEARCH_CENTRINGS, centre_of, different_videos, span_text
+from evaluate.search.search import FEWEST, centre_of, different_videos, span_text
 
 WHOLE = 0.95  # thresholds, unless others are asked for
 PART = 0.45
@@ -88,12 +89,6 @@ class Duplicates:
     groups: dict[int, int]
 
 
-def _page_path(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
-    if path is not None and path.suffix != ".html":
-        raise click.BadParameter(f"{printable(str(path))!r} is no page's name; it ends in .html.")
-    return path
-
-
 @click.command("near-duplicates")
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option(
@@ -130,7 +125,7 @@ def _page_path(context: click.Context, option: click.Parameter, path: Path | Non
     "--html",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    callback=_page_path,
+    callback=page_path,
     help="Write a page here where the copies play and you decide which to keep; it saves the "
     "table for `ascnet build --without`.",
 )
@@ -147,13 +142,7 @@ def _page_path(context: click.Context, option: click.Parameter, path: Path | Non
     help="Pairs to print, and groups on the page: the best ones.",
 )
 @click.option("--leaks", "only_leaks", is_flag=True, help="Only pairs across the parts of a split.")
-@click.option(
-    "--centring",
-    type=click.Choice(SEARCH_CENTRINGS),
-    default=SEARCH_CENTRINGS[0],
-    show_default=True,
-    help="What is taken from all features before cosines: the store's mean, or nothing.",
-)
+@with_centring
 @with_device
 @gathered(listing=Listing, likeness=Likeness)
 def command(store: Path, listing: Listing, likeness: Likeness, device: torch.device) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ascnet.progress import ProgressBar
+from ascnet.text import file_size
 from evaluate.pages.report import write_report
 from trainer.run.checkpoint import RUNS, newest_run
 
@@ -22,5 +23,4 @@ def command(run: Path | None, out: Path | None) -> None:
     runs/]"""
     with ProgressBar("report", "data sets") as progress:
         path = write_report(run or newest_run(RUNS, trained=False), out, progress)
-    size = path.stat().st_size
-    click.echo(f"{path} ({size / 1e6:.1f} MB)" if size >= 1e6 else f"{path} ({size / 1e3:.0f} kB)")
+    click.echo(f"{path} ({file_size(path.stat().st_size)})")

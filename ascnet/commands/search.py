@@ -9,6 +9,7 @@ import click
 import torch
 
 from ascnet import embedding
+from ascnet.centring import centring_text, with_centring
 from ascnet.device import with_device
 from ascnet.encoders import EncoderChoice, newest_store, protocol_in, subject_of
 from ascnet.options import gathered, with_encoder_file
@@ -18,15 +19,7 @@ from builder.printable import printable
 from builder.text_table import aligned
 from evaluate.features.store import Features
 from evaluate.pages.search import search_page
-from evaluate.search.search import (
-    FEWEST,
-    SEARCH_CENTRINGS,
-    Match,
-    centre_of,
-    different_videos,
-    search,
-    span_text,
-)
+from evaluate.search.search import Match, centre_of, search, span_text
 
 
 @dataclass(frozen=True)
@@ -66,13 +59,7 @@ class SearchChoice:
 @click.option("--backbone", help="With --weights.  [default: the one that fits]")
 @click.option("--recipe", help="With --weights.  [default: the one that the store names]")
 @with_encoder_file
-@click.option(
-    "--centring",
-    type=click.Choice(SEARCH_CENTRINGS),
-    default=SEARCH_CENTRINGS[0],
-    show_default=True,
-    help="What is taken from all features before cosines: the store's mean, or nothing.",
-)
+@with_centring
 @with_device
 @click.option(
     "--html",
@@ -146,17 +133,10 @@ def _text(gallery: Features, query: Features, matches: Sequence[Match]) -> str:
 
 def _how(gallery: Features, query: Features, is_centred: bool, centring: str) -> str:
     """What was compared with what."""
-    how = "less the store's mean" if is_centred else "as the network gives them"
-    if not is_centred and centring != "none":
-        few = counted(different_videos(gallery), "different video")
-        how += (
-            f" (a mean takes {FEWEST} videos or more, and the store has {few}; cosines of raw "
-            "features are all near 1)"
-        )
     clips = counted(len(query.clip_video), "clip")
     theirs = counted(len(gallery.clip_video), "clip")
     videos = counted(len(gallery.names), "video")
     return (
         f"{clips} of the query beside {theirs} of {videos}; cosine of the best pair of clips, "
-        f"features {how}"
+        f"features {centring_text(gallery, centring, is_centred)}"
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluate.features.store import Features
+from evaluate.pages.facts import store_facts
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import clean, count, render, seconds
 from evaluate.pages.thumbnails import Sprite
@@ -102,13 +103,6 @@ def duplicates_page(
         problem = (
             f"A page has pictures of {MOST_PICTURES} videos at most; make it with a smaller --show."
         )
-    made = store.attributes
-    facts = [
-        ("store", store.path.name),
-        ("videos", count(len(store.names))),
-        ("data set", str(made.get("dataset", ""))),
-        ("encoder", f"{made.get('backbone')}, {made.get('encoder')}, step {made.get('step')}"),
-    ]
     saved = {
         "key": f"ascnet-decisions-{store.checksum}",
         "cells": [files[card.position].cell for card in cards],
@@ -116,7 +110,7 @@ def duplicates_page(
     return render(
         "duplicates.html",
         wording=wording,
-        facts=facts,
+        facts=store_facts(store),
         groups=shown,
         cards=len(cards),
         problem=problem,

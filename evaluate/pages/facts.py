@@ -1,4 +1,4 @@
-"""What a run was: settings, data sets and counts, as its `config.toml` tells."""
+"""What a run was: settings, data sets and counts, as its `config.toml` tells; what a store is."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from evaluate.counts import are_counts
 from evaluate.errors import EvaluateError
+from evaluate.features.store import Features
 from evaluate.pages.template import count
 from trainer.config.toml_text import read_toml
 from trainer.data.streaming.transport import is_remote, shown
@@ -140,3 +141,14 @@ def say(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(say, value))
     return "none" if value is None or value == "" else str(value)
+
+
+def store_facts(store: Features) -> list[tuple[str, str]]:
+    """Names and values: which features a page is of."""
+    made = store.attributes
+    return [
+        ("store", store.path.name),
+        ("videos", count(len(store.names))),
+        ("data set", str(made.get("dataset", ""))),
+        ("encoder", f"{made.get('backbone')}, {made.get('encoder')}, step {made.get('step')}"),
+    ]

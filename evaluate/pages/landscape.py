@@ -19,7 +19,7 @@ _LEAST = 5  # videos
 _DENSE = 800  # videos; of more the dots are smaller
 _COMPONENTS = 50
 _PERPLEXITY = 30
-_SIZE, _EDGE = 1000, 20  # units of the viewBox
+SIZE, _EDGE = 1000, 20  # units of the viewBox
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Landscape:
     """A map of the features of a data set.
 
     Attributes:
-        places: int64, videos x 2: across (0 to _SIZE) and down
+        places: int64, videos x 2: across (0 to SIZE) and down
         of_class: int64, videos: index of the class
-        height: of the map, whose width is _SIZE
+        height: of the map, whose width is SIZE
         of: number of videos of the store
     """
 
@@ -70,9 +70,10 @@ def lay_out(store: Features) -> Landscape | None:
     """The videos of a store, at most MOST of them, evenly chosen; None if they are too few, or all
     the same."""
     chosen = thin(np.arange(len(store.names)), MOST)
-    features = store.features[chosen].astype(np.float64)
-    if len(chosen) < _LEAST or not np.isfinite(features).all() or not features.std(axis=0).any():
+    placed = arranged(store.features[chosen])
+    if placed is None:
         return None
+    places, height = placed
     labels = store.labels[chosen]
     kinds = sorted(set(labels.tolist()), key=lambda label: (label < 0, label))
     at = {label: i for i, label in enumerate(kinds)}
@@ -83,8 +84,16 @@ def lay_out(store: Features) -> Landscape | None:
         for label in kinds
     ]
     names = [store.names[i] for i in chosen]
-    places, height = _fitted(_project(features))
     return Landscape(places, names, of_class, marks, height, len(store.names))
+
+
+def arranged(features: np.ndarray) -> tuple[np.ndarray, int] | None:
+    """Places (int64, N x 2, on a map that is SIZE wide) of N features (float, N x channels), and
+    the height of the map; None if they are too few, or all the same."""
+    rows = features.astype(np.float64)
+    if len(rows) < _LEAST or not np.isfinite(rows).all() or not rows.std(axis=0).any():
+        return None
+    return _fitted(_project(rows))
 
 
 def _project(features: np.ndarray) -> np.ndarray:
@@ -106,9 +115,9 @@ def _fitted(places: np.ndarray) -> tuple[np.ndarray, int]:
     low, high = places.min(axis=0), places.max(axis=0)
     if high[1] - low[1] > high[0] - low[0]:
         places, low, high = places[:, ::-1], low[::-1], high[::-1]
-    scale = (_SIZE - 2 * _EDGE) / max(float(high[0] - low[0]), 1e-12)
-    height = max(_SIZE // 2, round(scale * float(high[1] - low[1])) + 2 * _EDGE)
-    middle = np.array([_SIZE, height]) / 2
+    scale = (SIZE - 2 * _EDGE) / max(float(high[0] - low[0]), 1e-12)
+    height = max(SIZE // 2, round(scale * float(high[1] - low[1])) + 2 * _EDGE)
+    middle = np.array([SIZE, height]) / 2
     fitted: np.ndarray = np.round(middle + scale * (places - (low + high) / 2)).astype(np.int64)
     return fitted, height
 
@@ -117,7 +126,7 @@ def draw_map(landscape: Landscape) -> Markup:
     """A dot for each video; all dots of a class are one path."""
     dense = " dense" if len(landscape.names) > _DENSE else ""
     pieces = [
-        f'<svg class="map{dense}" viewBox="0 0 {_SIZE} {landscape.height}" role="img" '
+        f'<svg class="map{dense}" viewBox="0 0 {SIZE} {landscape.height}" role="img" '
         f'tabindex="0" aria-label="{safe(landscape.summary)}">'
     ]
     for i in range(len(landscape.classes)):

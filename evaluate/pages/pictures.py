@@ -1,13 +1,16 @@
 """Pictures of the videos of a feature store, from the shards that it was made of."""
 
+from PIL import Image
+
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset, Video
 from builder.shards.manifest import DATASET_FILE
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
 from evaluate.pages.facts import without_secrets
-from evaluate.pages.thumbnails import Sprite, sprite
+from evaluate.pages.thumbnails import Sprite, frames_of, sprite
 
+_FRAMES, _WIDTH = 8, 160  # of a strip, and pixels of a frame at most
 # What reading shards raises that are gone, cut or damaged. A page does without them.
 UNREADABLE = (BuilderError, EvaluateError, OSError, ValueError, LookupError, TypeError)
 
@@ -40,10 +43,14 @@ class Pictures:
         last = int(self._store.frames[position]) - 1 if last is None else last
         where = (position, first, last)
         if where not in self._drawn:
-            self._drawn[where] = self._draw(*where)
+            frames = self.frames(where, _FRAMES, _WIDTH)
+            self._drawn[where] = sprite(frames) if frames else None
         return self._drawn[where]
 
-    def _draw(self, position: int, first: int, last: int) -> Sprite | None:
+    def frames(self, where: tuple[int, int, int], count: int, width: int) -> list[Image.Image]:
+        """`count` frames, scaled as `frames_of` does, of the video at a position of the store;
+        none if they cannot be read. `where`: the position, the first and the last frame."""
+        position, first, last = where
         name = self._store.names[position]
         video = self._videos.get(name)
         if video is None or video.frames != self._store.frames[position]:
@@ -51,12 +58,12 @@ class Pictures:
             self.problem = self.problem or (
                 f"The shards at {self._store.shards} are not those of the features: {name} {how}."
             )
-            return None
+            return []
         try:
-            return sprite(video, first, last)
+            return frames_of(video, first, last, count, width)
         except UNREADABLE as error:
             self.problem = self.problem or f"Some pictures cannot be read. {sentence_of(error)}"
-            return None
+            return []
 
 
 def sentence_of(error: Exception) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from builder.shards.dataset import Video, read_frames, read_offsets
 from builder.shards.jpeg import open_frame
 
-_QUALITY = 55
+QUALITY = 55
 _FILTER = Image.Resampling.BILINEAR
 _BLOCK = 16  # pixels; frames of a strip begin at a JPEG block, so that none bleeds into the next
 
@@ -42,24 +42,37 @@ class Sprite:
         return 100 * (self.frames // 2) / max(1, self.frames - 1)
 
 
-def sprite(video: Video, first: int, last: int, frames: int = 8, width: int = 160) -> Sprite:
-    """`frames` frames of a video, evenly spaced in time from `first` to `last` (both included),
+def frames_of(
+    video: Video, first: int, last: int, count: int = 8, width: int = 160
+) -> list[Image.Image]:
+    """`count` frames of a video, evenly spaced in time from `first` to `last` (both included),
     each scaled to fit `width` x 3/4 `width` pixels.
 
     Raises BuilderError if the shard is cut or a frame is no whole JPEG, OSError if it is gone.
     """
     offsets = read_offsets(video)
     size = fitting(video.width, video.height, width)
-    numbers = spread(max(0, first), min(last, video.frames - 1), frames, video.times)
-    strip = Image.new("RGB", (len(numbers) * size[0], size[1]))
-    for i, number in enumerate(numbers):
-        jpeg = read_frames(video, offsets, [number])[0]
-        picture = open_frame(video, number, jpeg).resize(size, _FILTER)
-        strip.paste(picture, (i * size[0], 0))
+    numbers = spread(max(0, first), min(last, video.frames - 1), count, video.times)
+    return [
+        open_frame(video, number, read_frames(video, offsets, [number])[0]).resize(size, _FILTER)
+        for number in numbers
+    ]
+
+
+def sprite(frames: Sequence[Image.Image], quality: int = QUALITY) -> Sprite:
+    """Frames of one size, side by side in a JPEG of this quality."""
+    return Sprite(joined(frames, len(frames), quality), len(frames), *frames[0].size)
+
+
+def joined(pictures: Sequence[Image.Image], columns: int, quality: int) -> str:
+    """Pictures of one size in rows of `columns`, as one JPEG in a data URI."""
+    width, height = pictures[0].size
+    whole = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
+    for i, picture in enumerate(pictures):
+        whole.paste(picture, (i % columns * width, i // columns * height))
     content = BytesIO()
-    strip.save(content, format="JPEG", quality=_QUALITY, optimize=True)
-    uri = "data:image/jpeg;base64," + b64encode(content.getvalue()).decode("ascii")
-    return Sprite(uri, len(numbers), *size)
+    whole.save(content, format="JPEG", quality=quality, optimize=True)
+    return "data:image/jpeg;base64," + b64encode(content.getvalue()).decode("ascii")
 
 
 def spread(first: int, last: int, count: int, times: Sequence[float] | None = None) -> list[int]:

@@ -10,7 +10,7 @@ from PIL import Image
 from builder.errors import BuilderError
 from builder.shards.contact_sheet import draw_sheet
 from builder.shards.jpeg import open_frame
-from evaluate.pages.thumbnails import sprite
+from evaluate.pages.thumbnails import frames_of
 
 # A program is started for PostScript, and PSD and FITS have had faults of their own.
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n%%EOF\n"
@@ -56,4 +56,4 @@ def test_sheets_and_thumbnails(frame, dataset, monkeypatch):
     with pytest.raises(BuilderError, match=r"frame 0 of .* is no whole JPEG"):
         draw_sheet(video, 4)
     with pytest.raises(BuilderError, match=r"frame 0 of .* is no whole JPEG"):
-        sprite(video, 0, video.frames)
+        frames_of(video, 0, video.frames)

@@ -23,7 +23,7 @@ from builder.shards import validation as tables
 from builder.shards.dataset import ShardDataset, read_frames, read_offsets
 from builder.shards.validation import MOST_PIXELS, wrong_row, wrong_times
 from builder.shards.verify import verify
-from evaluate.pages.thumbnails import sprite
+from evaluate.pages.thumbnails import frames_of
 from tests.commands import refused, run_ascnet
 from tests.security.traps import Trap
 from trainer.config.recipe_file import override
@@ -309,7 +309,7 @@ def test_a_picture_of_another_size_is_not_decoded(copy, tmp_path, tiny):
             "frame 0 of" in said and f"is no whole JPEG of {video.width} x {video.height}" in said
         )
         with pytest.raises(BuilderError, match="is no whole JPEG"):
-            sprite(video, 0, 0)
+            frames_of(video, 0, 0)
         assert run_ascnet("verify", copy, "--deep", cwd=tmp_path).returncode == 1
         with pytest.raises(TrainerError, match="is no readable JPEG"):
             clips_of(copy, tiny)

@@ -17,7 +17,7 @@ from evaluate.pages.gallery import _clip
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.results import Predictions
 from evaluate.pages.template import clean, count, safe, seconds
-from evaluate.pages.thumbnails import fitting, spread, sprite
+from evaluate.pages.thumbnails import fitting, frames_of, spread, sprite
 from tests.drawn_motion import seconds_of
 from tests.evaluate.pages.test_pages import fill_store
 from tests.evaluate.stores import store_of
@@ -94,14 +94,14 @@ def test_words_are_escaped_and_cleaned():
 
 def test_a_sprite_is_a_strip_of_the_frames_asked_for(dataset):
     video = next(v for v in dataset.videos if v.frames > 10)
-    made = sprite(video, 2, 9, frames=4, width=64)
+    made = sprite(frames_of(video, 2, 9, 4, 64))
     with Image.open(BytesIO(b64decode(made.uri.partition(",")[2]))) as strip:
         assert strip.size == (4 * made.width, made.height)
     assert (made.frames, made.width, made.height) == (4, 64, 48)
-    assert made == sprite(video, 2, 9, frames=4, width=64)
+    assert made == sprite(frames_of(video, 2, 9, 4, 64))
     short = next(v for v in dataset.videos if v.frames == 5)
-    assert sprite(short, 0, 99).frames == 5
-    assert sprite(short, 3, 3).frames == 1
+    assert len(frames_of(short, 0, 99)) == 5
+    assert len(frames_of(short, 3, 3)) == 1
 
 
 def test_a_frame_that_is_no_jpeg_is_named(dataset, tmp_path):
@@ -112,7 +112,7 @@ def test_a_frame_that_is_no_jpeg_is_named(dataset, tmp_path):
     content[start : start + video.location.blob_bytes] = bytes(video.location.blob_bytes)
     copy.write_bytes(content)
     with pytest.raises(BuilderError, match=r"frame 0 of .* is no whole JPEG"):
-        sprite(type(video)(**(vars(video) | {"shard": copy})), 0, 3)
+        frames_of(type(video)(**(vars(video) | {"shard": copy})), 0, 3)
 
 
 def test_frames_are_spread_evenly():
@@ -130,7 +130,7 @@ def test_frames_are_spread_evenly():
 def test_a_strip_of_unevenly_spaced_frames_plays_at_one_speed(motion):
     """The bar of `half`, whose second half has a fifth of the frames, moves as far each time."""
     half = next(video for video in motion.videos if video.name == "uneven/half.avi")
-    strip = sprite(half, 0, half.frames - 1, frames=8, width=320)
+    strip = sprite(frames_of(half, 0, half.frames - 1, 8, 320))
     with Image.open(BytesIO(b64decode(strip.uri.partition(",")[2]))) as picture:
         frames = np.asarray(picture.convert("RGB")).reshape(-1, 8, strip.width, 3).swapaxes(0, 1)
     expected = np.linspace(0, half.times[-1], 8)
