@@ -91,8 +91,8 @@ def browse_page(
     classes = _choices([store.class_of[i] or "unlabelled" for i in shown])
     groups = _choices([store.groups[i] for i in shown])
     videos = [
-        BrowsedVideo(store.names[i], _facts(store, int(i)), *at, film)
-        for i, film, *at in zip(shown, films, classes.of, groups.of, strict=True)
+        BrowsedVideo(store.names[i], _facts(store, i), kind, group, film)
+        for i, kind, group, film in zip(shown.tolist(), classes.of, groups.of, films, strict=True)
     ]
     is_coloured = 1 < len(classes.named) <= FEW
     data: dict[str, Any] = {
