@@ -12,7 +12,7 @@ const [list, detail, canvas, box] = ["videos", "detail", "canvas", "box"].map(ge
 const matches = links.map(() => true);
 let opened = -1; // position of the video whose nearest are shown
 let now = -1; // position of the video that a pointer or the keyboard is at
-let opener = null; // where the focus was before
+let onMap = false; // whether it was opened there
 
 /* Names, classes, groups. */
 const fields = ["name", "class", "group"].map(get);
@@ -95,7 +95,6 @@ const card = (i, cosine) => {
 const show = () => {
   const before = opened;
   const within = detail.contains(document.activeElement) || document.activeElement === document.body;
-  if (before < 0) opener = document.activeElement;
   opened = known.get(location.hash) ?? -1;
   list.hidden = opened >= 0;
   detail.hidden = opened < 0;
@@ -110,12 +109,10 @@ const show = () => {
     detail.scrollTop = 0;
     get("detail-name").focus();
   } else if (before >= 0 && within) {
-    (opener === canvas ? canvas : links[matches[before] ? before : tabStop]).focus();
+    (onMap ? canvas : links[matches[before] ? before : tabStop]).focus();
   }
+  onMap &&= opened >= 0;
   draw();
-};
-const open = (i) => {
-  location.hash = links[i].hash;
 };
 const close = () => {
   history.pushState(null, "", location.href.split("#")[0]);
@@ -177,7 +174,7 @@ const draw = () => {
   canvas.style.cssText = `width:${wide}px;height:${high}px`;
   const pen = canvas.getContext("2d");
   pen.setTransform(fine, 0, 0, fine, -box.scrollLeft * fine, -box.scrollTop * fine);
-  const [line, ink, accent, soft] = ["--line", "--ink", "--accent", "--soft"].map(colour);
+  const [ink, accent, soft] = ["--ink", "--accent", "--soft"].map(colour);
   const paints = [0, 1, 2, 3, 4, 5, 6, 7].map((k) => colour(`--k${k}`));
   const paintOf = (i) => (coloured ? paints[links[i].dataset.class] : soft);
   const dot = (i, radius, paint) => {
@@ -198,8 +195,9 @@ const draw = () => {
     pen.lineWidth = border;
     pen.strokeRect(x, y, w, h);
   };
+  pen.globalAlpha = opened < 0 ? 0.5 : 0.3;
+  spots.forEach((_, i) => matches[i] || dot(i, 2, soft));
   pen.globalAlpha = opened < 0 ? 1 : 0.3;
-  spots.forEach((_, i) => matches[i] || dot(i, 2, line));
   spots.forEach((_, i) => matches[i] && !tiled.has(i) && dot(i, 3.5, paintOf(i)));
   for (const i of tiled) picture(i, 1, paintOf(i), coloured ? 2 : 1);
   pen.globalAlpha = 1;
@@ -251,14 +249,16 @@ const towards = ([dx, dy]) => {
   return best;
 };
 const zoomTo = (wanted) => {
-  const middle = [
-    (box.scrollLeft + box.clientWidth / 2) / zoom,
-    (box.scrollTop + box.clientHeight / 2) / zoom,
-  ];
+  const centre = [box.scrollLeft + box.clientWidth / 2, box.scrollTop + box.clientHeight / 2];
+  const middle = (now < 0 ? centre : spots[now]).map((at) => at / zoom);
   zoom = Math.min(Math.max(wanted, 1), 8);
   lay();
   box.scrollTo(middle[0] * zoom - box.clientWidth / 2, middle[1] * zoom - box.clientHeight / 2);
   draw();
+};
+const openFromMap = (i) => {
+  onMap = opened < 0 || onMap;
+  location.hash = links[i].hash;
 };
 if (canvas) {
   const directions = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -278,13 +278,13 @@ if (canvas) {
   });
   canvas.addEventListener("click", (event) => {
     const i = under(event);
-    if (i >= 0 && dragged < 5) open(i);
+    if (i >= 0 && dragged < 5) openFromMap(i);
     dragged = 0;
   });
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key in directions) lookAt(towards(directions[event.key]));
-    else if (event.key === "Enter" && now >= 0) open(now);
+    else if (event.key === "Enter" && now >= 0) openFromMap(now);
     else if (event.key === "+" || event.key === "=") zoomTo(zoom * 1.5);
     else if (event.key === "-") zoomTo(zoom / 1.5);
     else return;
