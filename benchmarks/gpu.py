@@ -46,7 +46,7 @@ def _at_its_own_size(recipe: str) -> Setting:
 SETTINGS = {
     setting.backbone: setting for setting in map(_at_its_own_size, ("k400-r3d18", "k400-s3dg"))
 }
-# 20 frames: if strides reduce them to 2, torch's bf16 convolution gradients are wrong on CPUs.
+# 20 frames: if layers reduce them to 2, torch's bf16 convolution gradients are wrong on CPUs.
 TINY = {"r3d-tiny": Setting("demo", "r3d-tiny", 20, 32, 4)}
 
 

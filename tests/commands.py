@@ -1,4 +1,4 @@
-"""`ascnet` as people call it, but in this process: importing torch takes seconds."""
+"""Run `ascnet` commands in this process, as importing torch in a new one takes seconds."""
 
 import contextlib
 import io
@@ -13,7 +13,8 @@ from ascnet import cli
 
 
 def run_ascnet(*words: object, cwd: Path, **environment: str) -> CompletedProcess[str]:
-    """Its exit status, and what it prints; never a traceback."""
+    """Run `ascnet` with these arguments in a folder; return its exit status and output. Asserts
+    that it prints no traceback."""
     arguments = ["ascnet", *map(str, words)]
     out, err = io.StringIO(), io.StringIO()
     status, before = 0, signal.getsignal(signal.SIGTERM)
@@ -35,7 +36,7 @@ def run_ascnet(*words: object, cwd: Path, **environment: str) -> CompletedProces
 
 
 def refused(*words: object, cwd: Path) -> str:
-    """What it says when it cannot."""
+    """Run a command that must fail; return its stderr."""
     result = run_ascnet(*words, cwd=cwd)
     assert result.returncode != 0, result.stdout
     return result.stderr

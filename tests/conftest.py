@@ -1,4 +1,4 @@
-"""Tiny videos, data sets and training runs, made here."""
+"""Fixtures: tiny videos, data sets and training runs."""
 
 import os
 import subprocess
@@ -21,10 +21,10 @@ from trainer.data.training_set import TrainingSet, gather
 from trainer.pretrain import train
 from trainer.run.run_directory import start_run
 
-# What is computed here is small: two threads wait for each other longer than they work, and many
-# times as long where something else runs.
+# Tests compute little: two threads would wait for each other longer than they work, and many times
+# as long on a busy machine.
 torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start
 
 MakeVideo = Callable[..., Path]
 
@@ -32,7 +32,7 @@ MakeVideo = Callable[..., Path]
 def write_video(
     path: Path, *, frames: int = 20, size: str = "64x48", pattern: str = "testsrc", args: str = ""
 ) -> Path:
-    """A real video file: ffmpeg's test pattern, mpeg4 unless `args` says otherwise."""
+    """Write a video file of ffmpeg's test pattern, in MPEG-4 unless `args` says otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [find_ffmpeg(), "-v", "error", "-y", "-f", "lavfi"]
     command += ["-i", f"{pattern}=size={size}:rate=25", "-frames:v", str(frames)]
@@ -48,7 +48,8 @@ def make_video() -> MakeVideo:
 
 @pytest.fixture(scope="session")
 def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes, four groups each, two clips a group; one video is shorter than a clip."""
+    """A folder of two classes, with four groups of two clips each; one video is shorter than a
+    clip."""
     root = tmp_path_factory.mktemp("videos")
     patterns = {"bars": "smptebars", "test": "testsrc"}
     for name, pattern in patterns.items():
@@ -62,7 +63,7 @@ def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shards(video_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shards of `video_folder`, several of them."""
+    """Several shards, built from `video_folder`."""
     out = tmp_path_factory.mktemp("shards") / "folder"
     settings = BuildSettings(FrameSettings(short_side=32), videos_per_shard=4)
     build(folder.read(video_folder), out, settings, How(workers=2))
@@ -76,7 +77,8 @@ def dataset(shards: Path) -> ShardDataset:
 
 @pytest.fixture(scope="session")
 def motion(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
-    """Videos of known motion: `uneven/<kind>.avi` at uneven times, and two even ones."""
+    """Videos of known motion: `uneven/<kind>.avi` with unevenly spaced frames, and two with evenly
+    spaced ones."""
     root = tmp_path_factory.mktemp("motion")
     videos = {f"uneven/{name}.avi": (times, False) for name, times in uneven_times().items()}
     videos |= {"even/25.avi": (even_times(), True), "even/15.avi": (even_times(15.0, 60), True)}
@@ -92,7 +94,7 @@ def few_batches_of_a_calibrated_network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_leaking_randomness() -> None:
-    torch.default_generator.manual_seed(0)  # without a note for GPUs, which takes a millisecond
+    torch.default_generator.manual_seed(0)  # torch.manual_seed would seed GPUs, too: 1 ms
 
 
 TINY = (

@@ -1,5 +1,5 @@
-"""Shards of videos of known motion: a bar runs from left to right at one speed, so where it is in a
-frame says when the frame was taken."""
+"""Make shards of videos with known motion: a bar moves from left to right at constant speed, so its
+position in a frame tells the time of the frame."""
 
 import json
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from builder.decode.frames import Frames, SourceFacts
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 
-SPEED = 60  # pixels a second
-WIDTH, HEIGHT = 320, 16  # pixels of a frame, so at most 5 seconds
+SPEED = 60  # pixels per second
+WIDTH, HEIGHT = 320, 16  # pixels of a frame; the bar crosses it in 5 seconds
 _BAR, _MARGIN = 6, 10  # pixels
 
 
 def uneven_times() -> dict[str, tuple[float, ...]]:
-    """Frame times of about 4 seconds, in seconds, as they come in such files."""
+    """Typical uneven frame times of videos of about 4 seconds, in seconds, by kind."""
     rng = np.random.default_rng(0)
     ticks = np.arange(1, 400)
-    dropped = ticks[rng.random(399) < 0.3][:110] / 30  # a screen recording at 30 a second
+    dropped = ticks[rng.random(399) < 0.3][:110] / 30  # a screen recording at 30 fps
     gaps = {
-        "jitter": rng.choice([0.033, 0.034, 0.067, 0.017], size=100),  # a phone's
+        "jitter": rng.choice([0.033, 0.034, 0.067, 0.017], size=100),  # as from a phone
         "half": np.array([1 / 60] * 100 + [1 / 12] * 25),  # fast, then slow
         "hole": np.array([0.04] * 30 + [1.2] + [0.04] * 40),
         "dropped": np.diff(np.concatenate([[0.0], dropped])),
@@ -39,17 +39,17 @@ def uneven_times() -> dict[str, tuple[float, ...]]:
 
 
 def even_times(fps: float = 25.0, frames: int = 100) -> tuple[float, ...]:
-    """Those of a video of so many frames a second."""
+    """Frame times of a video with constant frame rate, in seconds."""
     return tuple(i / fps for i in range(frames))
 
 
 def draw(times: Sequence[float], even: bool, source_bytes: int = 1) -> Frames:
-    """The frames that a camera takes at these times, as a decoder hands them over."""
+    """Draw the frames of a video with these frame times, as the result of a decoder."""
     columns = np.arange(WIDTH)
     jpegs = []
     for seconds in times:
         middle = _MARGIN + SPEED * seconds
-        line = 255 * np.clip(_BAR / 2 + 0.5 - abs(columns - middle), 0, 1)  # smooth at its sides
+        line = 255 * np.clip(_BAR / 2 + 0.5 - abs(columns - middle), 0, 1)  # with smooth edges
         picture = np.repeat(np.tile(line, (HEIGHT, 1))[..., None], 3, axis=2).astype(np.uint8)
         jpegs.append(simplejpeg.encode_jpeg(picture, quality=98))
     blob = b"".join(jpegs)
@@ -62,9 +62,9 @@ def draw(times: Sequence[float], even: bool, source_bytes: int = 1) -> Frames:
 
 
 def seconds_of(frames: np.ndarray) -> np.ndarray:
-    """When each frame of a clip (uint8, T x H x W x 3) was taken, from its picture."""
+    """The time of each frame of a clip (uint8, T x H x W x 3), from the position of the bar."""
     light = frames.astype(np.float64).mean(axis=(1, 3))
-    light[light < 60] = 0  # what JPEG leaves beside the bar
+    light[light < 60] = 0  # JPEG artefacts beside the bar
     middle = (light * np.arange(light.shape[1])).sum(axis=1) / light.sum(axis=1)
     seconds: np.ndarray = (middle - _MARGIN) / SPEED
     return seconds
@@ -73,8 +73,9 @@ def seconds_of(frames: np.ndarray) -> np.ndarray:
 def build_drawn(
     out: Path, source: Path, videos: dict[str, tuple[tuple[float, ...], bool]]
 ) -> ShardDataset:
-    """Shards, by the real builder but for its decoder, of videos named `class/name.avi`: their
-    frame times, and whether these are even (and so not kept). All are training videos."""
+    """Build shards, with the real builder but a patched decoder, of videos named `class/name.avi`,
+    given by their frame times and whether these are even (and so not stored). All are training
+    videos."""
     for name, (times, even) in videos.items():
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,7 @@ def build_drawn(
 
 
 def as_schema_2(folder: Path) -> None:
-    """Turn finished shards of evenly spaced frames into those of schema 2, which had no times."""
+    """Rewrite the tables of shards with evenly spaced frames to schema 2, which had no times."""
     rows = [json.loads(line) for line in (folder / VIDEOS_FILE).read_text().splitlines()]
     for row in rows:
         row.pop("times", None)

@@ -1,4 +1,4 @@
-"""How the process multiplies: to be set in many ways, looked at, and put back."""
+"""Set, read and restore torch's precision of float32 multiplication."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ import torch
 
 from trainer.float32 import _fine, _set
 
-# What users do, by either of torch's interfaces, to all that the other does not know of.
+# Settings that users may make through either of torch's two interfaces.
 WAYS = (
     "torch.set_float32_matmul_precision('high')",
     "torch.set_float32_matmul_precision('medium')",
@@ -37,7 +37,8 @@ _LOOKS = (
 
 
 def look() -> dict[str, object]:
-    """All that torch says of it; "no answer" where its two interfaces differ."""
+    """All related settings of torch; "no answer" for those it cannot tell, as its two interfaces
+    disagree."""
     found: dict[str, object] = {}
     for question in _LOOKS:
         try:
@@ -49,7 +50,7 @@ def look() -> dict[str, object]:
 
 @contextmanager
 def multiplying(*ways: str) -> Iterator[dict[str, object]]:
-    """The process as these ways leave it, and what torch says of that."""
+    """Make settings; yield what torch then reports. They are restored at the end."""
     above = (torch.backends, torch.backends.cudnn, torch.backends.mkldnn)
     fine, benchmark = _fine(), torch.backends.cudnn.benchmark
     try:

@@ -1,7 +1,7 @@
-"""The networks of other projects, as functions of tensors by their own names. Only for tests.
+"""Networks of other projects, as functions of state dicts with the projects' names. For tests only.
 
-Each is written from what the project's code does, apart from ours: strides, paddings, poolings,
-eps. float N x 3 x T x H x W to N x C x T' x H' x W'.
+Each is written after the project's code, independently of ours: strides, paddings, poolings, eps.
+They map float N x 3 x T x H x W to N x C x T' x H' x W'.
 """
 
 from collections.abc import Callable
@@ -94,7 +94,7 @@ def rspnet_s3dg(t: Tensors, x: Tensor) -> Tensor:
         return norm(t, f"{name}.bn", x, eps=1e-3).relu()
 
     def separable(name: str, x: Tensor, half: int = 1, stride: int = 1) -> Tensor:
-        # The stem's stride is the spatial convolution's, in time as well.
+        # In the stem, the spatial convolution has the temporal stride, too.
         x = basic(f"{name}.sep_conv.0", x, stride=stride, padding=(0, half, half))
         x = basic(f"{name}.sep_conv.1", x, padding=(half, 0, 0))
         gate = convolution(t, f"{name}.excitation", x.mean(dim=(2, 3, 4), keepdim=True))

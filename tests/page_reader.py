@@ -1,4 +1,4 @@
-"""A page as a parser reads it: what is in it, and whether it is well formed."""
+"""Parse an HTML page: its content, and whether it is well formed."""
 
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -7,7 +7,7 @@ VOID = {"meta", "link", "input", "br", "wbr", "img", "hr"}
 
 
 class Page(HTMLParser):
-    """Elements in their order, and what they say."""
+    """A parsed page: its elements in order, headings, table rows, scripts and text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -63,7 +63,8 @@ class Page(HTMLParser):
         ]
 
     def check(self) -> None:
-        """What every page has to be: whole, self-contained, and in order for a screen reader."""
+        """Assert what holds for every page: complete, self-contained, accessible to screen
+        readers."""
         assert not self.open
         for tag, found in self.elements:
             assert not tag.startswith("script") or "src" not in found

@@ -1,7 +1,7 @@
-"""Processes of their own that have torch loaded when they start: importing it takes each seconds.
+"""Start processes that have torch already imported, which otherwise takes each of them seconds.
 
-They are forked from one that has imported it and computed nothing. A test of the start itself (the
-entry point, what is imported when) takes `subprocess`.
+They are forked from a server process that has imported torch and computed nothing. Tests of the
+start itself (the entry point, the order of imports) use `subprocess`.
 """
 
 import multiprocessing
@@ -24,7 +24,7 @@ _FORKED.set_forkserver_preload(["torch._dynamo", "trainer.pretrain", "evaluate.t
 
 @dataclass(frozen=True)
 class Running:
-    """A process that was started, and what it has written to stdout and stderr."""
+    """A started process, and the files that its stdout and stderr go to."""
 
     process: BaseProcess
     out: IO[str]
@@ -39,12 +39,13 @@ class Running:
         return self.process.is_alive()
 
     def said(self) -> str:
-        """What it has written to stdout until now."""
+        """What it has written to stdout so far."""
         self.out.seek(0)
         return self.out.read()
 
     def end(self, timeout: float = 120) -> CompletedProcess[str]:
-        """Its exit status (minus the signal that ended it) and what it wrote, once it has ended."""
+        """Wait for its end; return its exit status (minus the number of a signal that killed it)
+        and its output. Raises AssertionError after `timeout` seconds."""
         self.process.join(timeout)
         self.err.seek(0)
         errors = self.err.read()
@@ -55,7 +56,7 @@ class Running:
 
 
 def start(main: Callable[..., object], *arguments: Any, cwd: Path, **environment: str) -> Running:
-    """Start `main(*arguments)`, a function of a module, in a process of its own."""
+    """Start `main(*arguments)`, a function at module level, in a process of its own."""
     out, err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115
     paths = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
     variables = dict(os.environ) | environment
@@ -65,12 +66,12 @@ def start(main: Callable[..., object], *arguments: Any, cwd: Path, **environment
 
 
 def start_ascnet(*words: object, cwd: Path, **environment: str) -> Running:
-    """Start `ascnet` with these words."""
+    """Start `ascnet` with these arguments."""
     return start(begin_ascnet, [str(word) for word in words], cwd=cwd, **environment)
 
 
 def begin_ascnet(words: list[str]) -> None:
-    """Be `ascnet` with these words, in a process of its own."""
+    """Run `ascnet` with these arguments as the main program of this process."""
     sys.argv = ["ascnet", *words]
     cli.main()
 

@@ -1,4 +1,4 @@
-"""A classifier's training that takes seconds: colour bars or a test pattern."""
+"""A classification task that takes seconds to learn: colour bars or a test pattern."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ FACTS = {"encoder": "trained", "checkpoint_sha256": "a" * 64, "seed": 0}
 
 
 def toy_task(dataset: ShardDataset) -> FinetuneJob:
-    """Learnt from the first clip of every group, tested on the second."""
+    """A job that trains on the first clip of every group and tests on the second."""
     torch.manual_seed(0)
     first = [v for v in dataset.videos if "c01" in v.name]
     second = [v for v in dataset.videos if "c02" in v.name]
@@ -33,5 +33,5 @@ def part(videos) -> LabelledVideos:
 
 
 def changed(task: FinetuneJob, **changes) -> FinetuneJob:
-    """With other settings."""
+    """Copy a job with other settings."""
     return replace(task, settings=replace(task.settings, **changes))

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, or lack hard links and locks; a small /dev/shm."""
+"""Drills with full and read-only disks, disks without hard links and locks, a small /dev/shm."""
 
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ ROOM = "256m"
 
 
 class CannotMountError(Exception):
-    """This machine mounts nothing for us."""
+    """This machine does not let us mount file systems."""
 
 
 def _run(*words: object) -> str:
@@ -27,7 +27,7 @@ def _run(*words: object) -> str:
 
 @contextmanager
 def in_memory(where: Path, size: str) -> Iterator[Path]:
-    """A file system of a size. Raises CannotMountError."""
+    """Mount a tmpfs of a given size. Raises CannotMountError."""
     where.mkdir(parents=True, exist_ok=True)
     _run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", where)
     try:
@@ -38,7 +38,7 @@ def in_memory(where: Path, size: str) -> Iterator[Path]:
 
 @contextmanager
 def exfat(where: Path, image: Path) -> Iterator[Path]:
-    """An exFAT file system of 256 MiB in a file. Raises CannotMountError."""
+    """Mount an exFAT file system of 256 MiB in a file. Raises CannotMountError."""
     where.mkdir(parents=True, exist_ok=True)
     with image.open("wb") as file:
         file.truncate(256 << 20)
@@ -56,7 +56,7 @@ def exfat(where: Path, image: Path) -> Iterator[Path]:
 
 
 def full_disk(job: Job, expected: Expected, folder: Path, fill: int) -> Outcome:
-    """The disk has `fill` KiB left when the job begins; then room is made."""
+    """Start the job with `fill` KiB left on the disk; then make room and repeat the command."""
     name = f"disk full: {job.name}"
     try:
         with in_memory(folder, ROOM) as disk:
@@ -70,7 +70,7 @@ def full_disk(job: Job, expected: Expected, folder: Path, fill: int) -> Outcome:
 
 
 def read_only(job: Job, expected: Expected, folder: Path) -> Outcome:
-    """The disk cannot be written to, and then can."""
+    """Start the job on a read-only disk; then make it writable and repeat the command."""
     name = f"read-only disk: {job.name}"
     try:
         with in_memory(folder, ROOM) as disk:
@@ -84,7 +84,7 @@ def read_only(job: Job, expected: Expected, folder: Path) -> Outcome:
 
 
 def without_links_and_locks(job: Job, expected: Expected, folder: Path) -> Outcome:
-    """On exFAT, which has no hard links."""
+    """Run the job on exFAT, which has no hard links."""
     name = f"exFAT: {job.name}"
     try:
         with exfat(folder, folder.with_suffix(".image")) as disk:
@@ -95,7 +95,7 @@ def without_links_and_locks(job: Job, expected: Expected, folder: Path) -> Outco
 
 
 def small_shared_memory(job: Job, expected: Expected, folder: Path) -> Outcome:
-    """/dev/shm has 64 KiB."""
+    """Run the job with a /dev/shm of 64 KiB."""
     name = f"/dev/shm of 64 KiB: {job.name}"
     fresh(job, folder)
     try:
@@ -106,19 +106,19 @@ def small_shared_memory(job: Job, expected: Expected, folder: Path) -> Outcome:
 
 
 def fresh_in(job: Job, disk: Path) -> None:
-    """The disk as it is before the job; the disk itself stays."""
+    """Prepare the job on a disk, which is not emptied, as it is a mount point."""
     job.prepare(disk)
 
 
 def _used(disk: Path) -> int:
-    """KiB."""
+    """Used space in KiB."""
     return int(_run("df", "--output=used", "-k", disk).split()[-1])
 
 
 def _and_again(
     name: str, job: Job, expected: Expected, folder: Path, was_said: bool, said: str
 ) -> Outcome:
-    """Give the command again: it has to end as undisturbed."""
+    """Repeat the command: its result must equal that of an undisturbed run."""
     done = ascnet(*job.words, cwd=folder)
     lost = done.returncode != 0
     wrong = not was_said or (lost and not is_a_sentence(done))

@@ -1,4 +1,4 @@
-"""Disturb a command while it works, give it again, and look at what it leaves."""
+"""Disturb a command while it runs, repeat it, and compare its result."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from tests.drills.scene import ascnet, begin, is_a_sentence, succeeded
 
 @dataclass(frozen=True)
 class Expected:
-    """What a job leaves undisturbed, and how long it takes."""
+    """The result of an undisturbed job, and how long it took."""
 
     result: Result
     seconds: float
@@ -30,7 +30,7 @@ def undisturbed(job: Job, folder: Path) -> Expected:
 
 
 def fresh(job: Job, folder: Path) -> None:
-    """The folder as it is before the job."""
+    """Empty the folder and prepare the job there."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     job.prepare(folder)
@@ -39,7 +39,7 @@ def fresh(job: Job, folder: Path) -> None:
 def stopped(
     job: Job, expected: Expected, folder: Path, rng: random.Random, number: signal.Signals
 ) -> None:
-    """Send the command a signal, once to three times, each at a random moment."""
+    """Start the command and send it a signal at a random moment; one to three times."""
     for _ in range(rng.randint(1, 3)):
         process = begin(*job.words, cwd=folder)
         time.sleep(rng.uniform(0, expected.seconds))
@@ -56,7 +56,8 @@ def drill(
     tries: int,
     disturb: Callable[[], object],
 ) -> Outcome:
-    """Disturb the job, then give the same command again: it has to end as undisturbed."""
+    """Disturb the job, then repeat the command: its result must equal that of an undisturbed
+    run."""
     lost = wrong = 0
     notes: list[str] = []
     for _ in range(tries):

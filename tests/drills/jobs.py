@@ -1,4 +1,4 @@
-"""The commands that are disturbed, and what each leaves behind when it is done."""
+"""The commands that are disturbed, and the results of each."""
 
 import json
 import shutil
@@ -16,11 +16,11 @@ _FINETUNE = ("classifier.epochs=4.0", "classifier.batch=4", "classifier.workers=
 
 @dataclass(frozen=True)
 class Job:
-    """A command of `ascnet`, given again until it is done.
+    """A command of `ascnet`, repeated until it is done.
 
     Attributes:
-        words: what is typed, in a folder that `prepare` has filled
-        result: all that it leaves and that must not depend on what happened on the way
+        words: arguments of `ascnet`, run in a folder that `prepare` has filled
+        result: reads its results, which must not depend on disturbances
     """
 
     name: str
@@ -30,7 +30,7 @@ class Job:
 
 
 def jobs_of(scene: Scene) -> list[Job]:
-    """All long commands; training and evaluation of several kinds."""
+    """Jobs of all long commands, with several kinds of training and evaluation."""
 
     def copy_run(folder: Path) -> None:
         shutil.copytree(scene.run, folder / "run")
@@ -56,13 +56,13 @@ def jobs_of(scene: Scene) -> list[Job]:
 
 
 def _files(folder: Path) -> Result:
-    """Every file but locks."""
+    """Contents of all files except locks."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def _weights(folder: Path) -> Result:
-    """The last checkpoint: weights, optimiser, memory bank."""
+    """Content of the last checkpoint: weights, optimiser, memory bank."""
     path = max((folder / "run" / "checkpoints").glob("*.pt"))
     return {path.name: path.read_bytes()}
 
@@ -73,7 +73,7 @@ def _results(folder: Path) -> Result:
 
 
 def _without_time(value: Any) -> Any:
-    """A result without how long it took, and where it lay."""
+    """A result without durations and paths."""
     if isinstance(value, dict):
         passing = ("seconds", "run", "store", "stores")
         return {k: _without_time(v) for k, v in value.items() if k not in passing}
@@ -86,6 +86,6 @@ def _evaluated(folder: Path) -> Result:
 
 
 def _stored(folder: Path) -> Result:
-    """The store, and the frames beside it."""
+    """Contents of the store, and of the shards beside it."""
     known = {k: v for k, v in content(folder / "x.h5").items() if "shards" not in k}
     return known | {k: v for k, v in _files(folder / "x.shards").items() if k.endswith(".tar")}

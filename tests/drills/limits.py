@@ -1,5 +1,5 @@
-"""Few file handles, a clock that was set back, two commands on one folder, and whether memory and
-open files stay flat in a long run."""
+"""Drills with few file descriptors, a clock that was set back, and two commands in one folder; and
+whether memory and the number of open files stay constant in a long run."""
 
 import json
 import os
@@ -20,13 +20,13 @@ DAY = 86_400
 
 
 def with_few_handles(words: list[str]) -> None:
-    """Be `ascnet` with at most HANDLES open files."""
+    """Run `ascnet` in this process with at most HANDLES open files."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (HANDLES, HANDLES))
     begin_ascnet(words)
 
 
 def few_handles(job: Job, expected: Expected, folder: Path) -> Outcome:
-    """It works, or says that it needs more."""
+    """Run the job with HANDLES file descriptors: it must succeed, or say that it needs more."""
     fresh(job, folder)
     process = start(with_few_handles, [str(w) for w in job.words], cwd=folder, OMP_NUM_THREADS="1")
     done = process.end(timeout=600)
@@ -40,7 +40,7 @@ def few_handles(job: Job, expected: Expected, folder: Path) -> Outcome:
 def clock_set_back(
     job: Job, expected: Expected, folder: Path, rng: random.Random, tries: int
 ) -> Outcome:
-    """Killed; then all that is there is of tomorrow."""
+    """Kill the job and date all its files a day ahead, as if the clock had been set back."""
 
     def disturb() -> None:
         process = begin(*job.words, cwd=folder)
@@ -57,7 +57,7 @@ def clock_set_back(
 def two_at_once(
     job: Job, expected: Expected, folder: Path, rng: random.Random, tries: int
 ) -> Outcome:
-    """The same command twice on one folder: the second waits, or says why it cannot."""
+    """Run the command twice at once in one folder: the second must wait, or say why it cannot."""
     silent: list[str] = []
 
     def disturb() -> None:
@@ -79,7 +79,7 @@ def two_at_once(
 
 
 def flat(scene: Scene, folder: Path, steps: int) -> Outcome:
-    """Memory and open files of a training, from a fifth of the steps on."""
+    """Measure memory and open files of a training run, after the first fifth of its steps."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     more = ("--set", f"optim.steps={steps}", "--set", "checkpoint_every=100")
@@ -110,7 +110,7 @@ def flat(scene: Scene, folder: Path, steps: int) -> Outcome:
 
 
 def _resident(pid: int) -> int:
-    """Bytes."""
+    """Resident memory of a process in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 

@@ -1,4 +1,4 @@
-"""What came of a drill."""
+"""The outcome of a drill, and the table of all."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,13 @@ from builder import text_table
 
 @dataclass(frozen=True)
 class Outcome:
-    """A drill, done several times.
+    """The outcome of several tries of a drill.
 
     Attributes:
-        lost: tries after which the same command did not finish the work
-        wrong: tries that ended otherwise than an undisturbed run, in a traceback, or in silence
-        note: what was seen, or why it could not be tried
+        lost: number of tries after which repeating the command did not finish the work
+        wrong: number of tries with a result other than that of an undisturbed run, with a
+            traceback, or with a silent failure
+        note: what happened, or why it could not be tried
     """
 
     drill: str
@@ -23,7 +24,7 @@ class Outcome:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """As docs/reliability.md has it."""
+    """The table of docs/reliability.md."""
     head = ["drill", "tries", "lost", "wrong", "note"]
     rows = [[o.drill, str(o.tries), str(o.lost), str(o.wrong), o.note] for o in outcomes]
     return text_table.markdown([head, *rows])

@@ -1,9 +1,9 @@
-"""`make drills`: disturb every long command, and see what is lost or wrong.
+"""`make drills`: disturb every long command, and count what is lost or wrong.
 
     python -m tests.drills.run_all [--tries 10] [--seed 0] [--steps 5000]
 
-Prints the table of docs/reliability.md. As root more can be tried: full and read-only disks, exFAT,
-a small /dev/shm.
+Prints the table of docs/reliability.md. Some drills need root: full and read-only disks, exFAT, a
+small /dev/shm.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tests.drills.scene import set_up
 
 
 def outcomes(root: Path, tries: int, seed: int, steps: int) -> Iterator[Outcome]:
-    """All drills, one after the other, in a folder."""
+    """Run all drills, one after the other, in a folder."""
     rng = random.Random(seed)
     scene = set_up(root / "scene")
     for job in jobs_of(scene):

@@ -1,4 +1,4 @@
-"""What the drills are done on: tiny videos, their shards, a trained run."""
+"""The data of the drills: tiny videos, their shards, a trained run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ BUILD = ("--name", "drill", "--short-side", 32, "--videos-per-shard", 3, "--work
 
 @dataclass(frozen=True)
 class Scene:
-    """Where everything lies."""
+    """Paths of the data; `more` holds further videos."""
 
     videos: Path
     more: Path
@@ -22,7 +22,7 @@ class Scene:
 
 
 def set_up(root: Path) -> Scene:
-    """Sixteen videos of two classes in eight groups, three more, their shards, and a run."""
+    """Make sixteen videos of two classes in eight groups, three more, shards, and a run."""
     scene = Scene(root / "videos", root / "more", root / "shards" / "drill", root / "run")
     for name, pattern in {"bars": "smptebars", "test": "testsrc"}.items():
         for group in range(1, 5):
@@ -38,7 +38,7 @@ def set_up(root: Path) -> Scene:
 
 
 def ascnet(*words: object, cwd: Path) -> CompletedProcess[str]:
-    """A command in a process of its own, to its end."""
+    """Run a command in a process of its own until it ends."""
     return begin(*words, cwd=cwd).end(timeout=600)
 
 
@@ -47,12 +47,12 @@ def begin(*words: object, cwd: Path) -> Running:
 
 
 def succeeded(done: CompletedProcess[str]) -> CompletedProcess[str]:
-    """Raises AssertionError for a command that did not."""
+    """Assert that a command succeeded; return it."""
     assert done.returncode == 0, done.stderr + done.stdout
     return done
 
 
 def is_a_sentence(done: CompletedProcess[str]) -> bool:
-    """Whether a command that could not says so, without a traceback."""
+    """Whether a command failed with an error message and without a traceback."""
     said = done.stderr.strip()
     return done.returncode in (1, 2) and bool(said) and "Traceback" not in said

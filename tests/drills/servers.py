@@ -1,4 +1,4 @@
-"""A slow server that breaks off, downloads that are killed, a shard that goes bad."""
+"""Drills with a slow and unreliable server, killed downloads, and a damaged shard."""
 
 import json
 import os
@@ -27,12 +27,12 @@ from tests.processes import start
 
 @contextmanager
 def bad_server(folder: Path, rng: random.Random) -> Iterator[str]:
-    """Answers come in small pieces, and one in four breaks off, or is an error."""
+    """Serve a folder in small chunks; one response in four breaks off, or is an error."""
     lock = threading.Lock()
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
             with lock:
@@ -63,7 +63,8 @@ def bad_server(folder: Path, rng: random.Random) -> Iterator[str]:
 def slow_and_broken(
     scene: Scene, job: Job, folder: Path, rng: random.Random, tries: int
 ) -> Outcome:
-    """`job`: a training of streamed local shards. From a bad server it has to end alike."""
+    """Run `job`, a training on streamed local shards, from a bad server: the losses must be the
+    same."""
     lost = wrong = 0
     notes: list[str] = []
     for _ in range(tries):
@@ -81,7 +82,7 @@ def slow_and_broken(
 
 
 def _losses(folder: Path) -> list[float]:
-    """Of every line of a run's log, to the last digit."""
+    """The exact losses in a run's log."""
     lines = (folder / "run" / "log.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines]
 
@@ -89,7 +90,7 @@ def _losses(folder: Path) -> list[float]:
 def damaged_shard(
     scene: Scene, job: Job, expected: Expected, folder: Path, rng: random.Random, tries: int
 ) -> Outcome:
-    """A shard is overwritten while it is trained on; then it is mended."""
+    """Damage a shard while it is trained on; then restore it and repeat the command."""
     said_badly: list[str] = []
 
     def disturb() -> None:
@@ -113,15 +114,15 @@ def damaged_shard(
 
 
 def fetching(url: str, folder: Path, programs: Path) -> None:
-    """Fetch UCF-101 from a server of four videos."""
-    official.PUBLISHED.clear()  # the archives are none of the official ones
+    """Fetch the toy UCF-101 of four videos from a server."""
+    official.PUBLISHED.clear()  # checksums of the official archives
     os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
     settings = FetchSettings(url, download=DownloadSettings(tries=2, pause=0.001))
     fetch(UCF101, folder, settings, ())
 
 
 def killed_fetch(folder: Path, rng: random.Random, tries: int) -> Outcome:
-    """A download and its unpacking, killed at random moments."""
+    """Kill a download and its unpacking at random moments."""
     folder.mkdir(parents=True)
     tool(folder)
     lost = wrong = 0

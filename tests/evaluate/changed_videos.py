@@ -1,4 +1,4 @@
-"""A data set whose videos are those of another, changed one by one."""
+"""Open a data set and change its videos in memory, one by one."""
 
 from collections.abc import Callable
 from dataclasses import replace

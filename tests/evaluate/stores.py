@@ -1,4 +1,4 @@
-"""Feature stores of made-up numbers."""
+"""Feature stores with synthetic features."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from builder.shards.format import Location
 from evaluate.features.store import Features, StoreIdentity
 from evaluate.features.store_writer import Origin, Spans, StoreWriter
 
-FRAMES = 25  # a clip a second
+FRAMES = 25  # per clip: one second at 25 fps
 
 
 def video(name: str, clips: int, fps: float | None = 25.0, **more: object) -> Video:
@@ -39,8 +39,8 @@ def store_of(
     spans: Spans | None = None,
     every: float = 0.0,
 ) -> Features:
-    """A finished store with the given features (float32, clips x channels) of every video. `every`:
-    what it says of the seconds between clips."""
+    """Write a finished store with the given features (float32, clips x channels) of every video.
+    `every` is its attribute for the seconds between clips."""
     spans = spans or [[(FRAMES * i, FRAMES * i + 15) for i in range(len(rows))] for rows in clips]
     identity: StoreIdentity = {"encoder": "trained", **({"every": every} if every else {})}
     origin = Origin("x", code="test", computed_on={})
@@ -51,7 +51,7 @@ def store_of(
 
 
 def content(path: Path) -> dict[str, object]:
-    """All that is in a store: its data sets and its attributes."""
+    """The content of a store: its data sets and its attributes."""
     values: dict[str, object] = {}
     with h5py.File(path) as file:
 
@@ -64,7 +64,8 @@ def content(path: Path) -> dict[str, object]:
 
 
 def random_store(path: Path, counts: Sequence[int], channels: int, seed: int = 0) -> Features:
-    """Videos with so many clips each, around few centres, so that many clips are alike."""
+    """Write a store of videos with `counts` clips each. Their features lie around a few centres, so
+    many are similar."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(5, channels))
     clips = [
@@ -84,7 +85,7 @@ with h5py.File(sys.argv[1], "r+"):
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Another process has the file open for writing."""
+    """Hold a file open for writing in another process."""
     command = [sys.executable, "-c", _HOLD, str(path)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1

@@ -1,4 +1,4 @@
-"""What the tests on a GPU share. With ASCNET_REQUIRE_GPU=1 they fail where there is none."""
+"""Fixtures of the tests on a GPU. With ASCNET_REQUIRE_GPU=1 these fail if there is none."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +19,13 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 @pytest.fixture(scope="session")
 def page(request: pytest.FixtureRequest) -> list[str]:
-    """Lines that `make test-gpu` prints at its end."""
+    """Lines that `make test-gpu` prints at the end."""
     return request.config.stash.setdefault(_LINES, [])
 
 
 @pytest.fixture(scope="session")
 def all_threads() -> Iterator[None]:
-    """What the GPU is compared with takes long on the one thread of the other tests."""
+    """Use all cores: the CPU's reference numbers take long on a single thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(usable_cores())
     yield

@@ -1,7 +1,7 @@
-"""Every path of the product that touches a device: pure functions of what they work on.
+"""Every code path of the product that uses a device, as a pure function that returns numbers.
 
-Each gives numbers. `rehearse.py` compares those of a pretended GPU with the CPU's, `test_paths.py`
-those of a real one.
+`rehearse.py` compares the numbers of a simulated GPU with the CPU's, `test_paths.py` those of a
+real one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +51,7 @@ from trainer.run.run_directory import start_run
 from trainer.step import Stepper, Taken
 from trainer.training_state import TrainingState
 
-# Of the recipes: all but their sizes, and bf16, which takes a CPU minutes.
+# Changes to the recipes: small sizes, and no bf16, which takes minutes on a CPU.
 SMALL = (
     "device.precision=fp32",
     *("data.frames=8", "data.size=32", "data.short_side=0", "data.workers=1"),
@@ -67,7 +67,7 @@ TRAININGS = {
     "clipped gradients": ("optim.clip=0.1",),
     "in two parts": ("optim.accumulate=2",),
     "tf32": ("device.precision=tf32",),
-    "bf16": ("device.precision=bf16", "data.frames=20"),  # of 4, a CPU's gradients are wrong
+    "bf16": ("device.precision=bf16", "data.frames=20"),  # with 4, a CPU's gradients are wrong
     "fp16": ("device.precision=fp16", "optim.clip=1"),
     "streamed": ("data.streaming=true", "device.channels_last=false"),
 }
@@ -77,7 +77,7 @@ FACTS: dict[str, str | int] = {"encoder": "trained", "checkpoint_sha256": "a" * 
 
 @dataclass(frozen=True)
 class Material:
-    """Shards of videos of two sizes."""
+    """Shards of videos with two frame sizes, and the training set of them."""
 
     dataset: ShardDataset
     training: TrainingSet
@@ -88,7 +88,8 @@ DevicePath = Callable[[Material, torch.device, Path], Numbers]
 
 
 def make_material(root: Path) -> Material:
-    """Two classes, five groups each, two videos a group: tall ones and wide ones."""
+    """Build shards of two classes with five groups each, and one wide and one tall video per
+    group."""
     patterns = {"bars": "smptebars", "test": "testsrc"}
     for name, pattern in patterns.items():
         for group in range(1, 6):
@@ -105,7 +106,7 @@ def make_material(root: Path) -> Material:
 def steps(
     settings: Config, material: Material, device: torch.device, count: int
 ) -> Iterator[Iterator[Taken]]:
-    """The first steps of a training that writes nothing."""
+    """Yield the first steps of a training that writes nothing."""
     data = material.training
     state = TrainingState(make_model(settings), settings, device)
     network = prepare(state.model, settings.device, device)
@@ -118,7 +119,7 @@ def steps(
 
 
 def recipe(name: str, material: Material, device: torch.device, work: Path) -> Numbers:
-    """Two steps."""
+    """Take two steps of a recipe."""
     settings = override(load_recipe(name), SMALL)
     with steps(settings, material, device, 2) as taken:
         return {"losses": np.array([float(step.losses.loss) for step in taken])}
@@ -127,7 +128,7 @@ def recipe(name: str, material: Material, device: torch.device, work: Path) -> N
 def training(
     assignments: Sequence[str], material: Material, device: torch.device, work: Path
 ) -> Numbers:
-    """Two steps, logged, saved, and the second one taken again."""
+    """Train two steps with log and checkpoints, then resume and repeat the second one."""
     every = ("optim.steps=2", "log_every=1", "checkpoint_every=1")
     settings = override(load_recipe("demo"), (*TINY, *every, *assignments))
     run = work / "run"
@@ -142,7 +143,7 @@ def training(
 
 
 def begun_with_weights(material: Material, device: torch.device, work: Path) -> Numbers:
-    """The network of another project's file, as `train --init` has it."""
+    """Initialise the network from a file of weights, as `train --init`."""
     weights = work / "weights.pt"
     torch.save(subject().backbone.state_dict(), weights)
     settings = override(load_recipe("demo"), (*TINY, f"model.init={weights}"))
@@ -153,7 +154,7 @@ def begun_with_weights(material: Material, device: torch.device, work: Path) -> 
 
 
 def without_a_number(material: Material, device: torch.device, work: Path) -> Numbers:
-    """A loss that is no number, whose clips and weights are kept."""
+    """Take a step whose loss is NaN; its clips and weights are saved."""
     settings = override(load_recipe("demo"), TINY)
     state = TrainingState(make_model(settings), settings, device)
     with torch.no_grad():
@@ -206,7 +207,7 @@ def duplicates(material: Material, device: torch.device, work: Path) -> Numbers:
 
 
 def task(material: Material, device: torch.device, work: Path) -> Numbers:
-    """`ascnet evaluate --task retrieval` of a file of weights, with its picture."""
+    """Run `ascnet evaluate --task retrieval` on a file of weights, with its picture."""
     weights = work / "weights.pt"
     torch.save(subject().backbone.state_dict(), weights)
     subjects = of_file(weights, None, "demo", work)
@@ -217,7 +218,7 @@ def task(material: Material, device: torch.device, work: Path) -> Numbers:
 
 @dataclass(frozen=True)
 class Rows:
-    """Made-up features, some of them equal, of six classes and eight groups."""
+    """Synthetic features, some of them equal, of six classes and eight groups."""
 
     gallery: np.ndarray
     queries: np.ndarray
@@ -228,7 +229,7 @@ class Rows:
 def rows(gallery: int = 300, queries: int = 40, channels: int = 16) -> Rows:
     dice = np.random.default_rng(0)
     both = dice.standard_normal((gallery + queries, channels), np.float32)
-    both[: gallery // 2] = both[0]  # more equal rows than there are candidates
+    both[: gallery // 2] = both[0]  # more equal rows than candidates
     labels, groups = (dice.integers(0, count, len(both)) for count in (6, 8))
     parts = [(x[:gallery], x[gallery:]) for x in (both, labels, groups)]
     return Rows(*parts[0], parts[1], parts[2])
@@ -237,7 +238,7 @@ def rows(gallery: int = 300, queries: int = 40, channels: int = 16) -> Rows:
 def neighbours(material: Material, device: torch.device, work: Path) -> Numbers:
     found: Numbers = {}
     some = rows()
-    queries = np.concatenate([some.queries, some.gallery[:2]])  # the last are among equals
+    queries = np.concatenate([some.queries, some.gallery[:2]])  # the last two have equal rows
     for name, groups in {"all": None, "others": some.groups}.items():
         asked = some.queries if groups else queries
         answer = nearest(some.gallery, asked, 20, groups=groups, device=device)
@@ -274,7 +275,7 @@ def probe(settings: ProbeSettings, material: Material, device: torch.device, wor
 def classifier(
     settings: FinetuneSettings, material: Material, device: torch.device, work: Path
 ) -> Numbers:
-    """Of a network, or of a linear layer on it: one epoch."""
+    """Train a network, or a linear layer on top of it, for one epoch."""
     videos = [v for v in material.dataset.videos if v.label is not None]
     parts = [
         LabelledVideos(some, np.array([v.label for v in some], np.int64))

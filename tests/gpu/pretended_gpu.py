@@ -1,12 +1,12 @@
-"""A GPU that is not there: tensors that say `cuda` and hold their numbers in ordinary memory.
+"""A simulated GPU: tensors whose device is `cuda`, but whose data are in ordinary memory.
 
-Operations compute on the CPU, so that whole programs run and their numbers can be compared. Before
-one does, torch's own FakeTensorMode is asked whether a GPU would do it: it refuses tensors of two
-devices as torch does. Whatever would make the program wait for the GPU is noted, with the line that
-asks for it.
+Operations are computed on the CPU, so that whole programs run and their numbers can be compared.
+Before each operation, torch's FakeTensorMode checks whether a GPU would accept it: it refuses
+tensors on different devices, as torch does. Whatever would make the program wait for the GPU is
+recorded, with the line of code.
 
-What this cannot see: kernels (those of cuDNN and cuBLAS, and their precision), the order in which
-streams run, the GPU's memory, `torch.compile`, NCCL.
+Not simulated: kernels (those of cuDNN and cuBLAS, and their precision), the order in which streams
+run, the GPU's memory, `torch.compile`, NCCL.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.gpu.real_gpu import product_line
 
 HOST, GPU = torch.device("cpu"), torch.device("cuda", 0)
 aten = torch.ops.aten
-# What needs numbers on the host, or a result whose size is known there.
+# Operations that need values on the host, or a result whose size is known there.
 _READS = {
     aten._local_scalar_dense.default: "reads a number",
     aten.equal.default: "compares",
@@ -54,7 +54,7 @@ class MixedDevicesError(Exception):
 
 
 class Waits:
-    """How often the program waited for the GPU, by place: "trainer/step.py:90 reads a number"."""
+    """Counts waits for the GPU by place: "trainer/step.py:90 reads a number"."""
 
     def __init__(self) -> None:
         self.places: Counter[str] = Counter()
@@ -64,7 +64,7 @@ class Waits:
             self.places[f"{place} {what}"] += 1
 
     def take(self) -> Counter[str]:
-        """What was noted since the last call."""
+        """Return and reset the counts since the last call."""
         places, self.places = self.places, Counter()
         return places
 
@@ -73,10 +73,10 @@ WAITS = Waits()
 
 
 class OnGpu(torch.Tensor):
-    """A tensor on the pretended GPU; `value` shares its numbers, and is on the CPU."""
+    """A tensor on the simulated GPU; `value` shares its data, and is on the CPU."""
 
     value: torch.Tensor
-    _leave = False  # whether the next copy to the host is one that the program asked for
+    _leave = False  # whether the program itself requested the next copy to the host
     _is_latest = False  # whether the latest operation on tensors was on the GPU
 
     @staticmethod
@@ -92,7 +92,8 @@ class OnGpu(torch.Tensor):
     def to(
         self, *args: Any, non_blocking: bool = False, copy: bool = False, **kwargs: Any
     ) -> torch.Tensor:
-        """torch's own takes this for a tensor of the CPU, and would leave it as it is."""
+        """As torch's `to`, which would take this for a tensor on the CPU and return it
+        unchanged."""
         device, dtype, _, layout = torch._C._nn._parse_to(*args, **kwargs)
         how = {"dtype": dtype or self.dtype, "memory_format": layout or torch.preserve_format}
         is_here = device is None or device.type == "cuda"
@@ -131,7 +132,7 @@ class OnGpu(torch.Tensor):
 
 
 class Stream:
-    """Of a GPU without time: all is done when it is asked for."""
+    """A stream on which every operation completes immediately."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
@@ -148,7 +149,7 @@ class Stream:
 
 
 class Event:
-    """Waiting for one is waiting for a part of the work, which is what events are for."""
+    """An event. Waiting for it is not recorded, as it waits for a part of the work only."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
@@ -159,7 +160,7 @@ class Event:
 
 
 class _Mode(TorchDispatchMode):
-    """Sees what makes tensors, too."""
+    """Intercepts all operations, also those that create tensors."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         return _dispatched(func, args, kwargs or {})
@@ -167,9 +168,9 @@ class _Mode(TorchDispatchMode):
 
 @contextmanager
 def pretended_gpu() -> Iterator[torch.device]:
-    """The device to compute on within `with`. What torch does not do without a GPU and is no
-    operation on tensors is stood in for: streams, events, page-locked memory, and autocast, which
-    casts what it casts on a CPU."""
+    """Simulate a GPU in the block; yield its device. Parts of torch that need a GPU and are not
+    operations on tensors are replaced: streams, events, page-locked memory, and autocast, which
+    casts the operations that it casts on a CPU."""
     autocast = torch.autocast
 
     def cast(device_type: str, *args: Any, **kwargs: Any) -> Any:
@@ -200,7 +201,7 @@ def pretended_gpu() -> Iterator[torch.device]:
             if hasattr(owner, name):
                 stack.enter_context(patch.object(owner, name, stand_in))
         lifts = torch._C._only_lift_cpu_tensors()
-        torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=) asks no driver then
+        torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=) needs no driver then
         stack.callback(torch._C._set_only_lift_cpu_tensors, lifts)
         overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # Module.to
@@ -210,7 +211,8 @@ def pretended_gpu() -> Iterator[torch.device]:
 
 
 def _grouped(lists: Sequence[Sequence[torch.Tensor]]) -> dict[Any, Any]:
-    """torch's own groups by the device that its C++ takes these tensors to be on."""
+    """Group tensors by device and dtype. (torch's own function groups by the device that its C++
+    code sees, the CPU.)"""
     groups: dict[Any, Any] = {}
     for row in zip(*lists, strict=True):
         key = row[0].device, row[0].dtype
@@ -228,13 +230,13 @@ def _pinned(tensor: torch.Tensor, device: Any = None) -> torch.Tensor:
 
 
 def _dispatched(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Ask whether a GPU would do it, do it, and put the results where they would be."""
+    """Check that a GPU would accept an operation, compute it on the CPU, and place its results."""
     tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
     device = kwargs.get("device")
     is_sent = device is not None and torch.device(device).type == "cuda"
     if tensors:
         OnGpu._is_latest = any(isinstance(x, OnGpu) for x in tensors)
-    # The derivatives' own code takes gradients for the CPU's, and makes zeros for them there.
+    # Autograd's C++ code takes these gradients for the CPU's, and creates zeros for them there.
     is_gradient = not tensors and torch._C._current_graph_task_id() != -1
     if not (is_sent or (OnGpu._is_latest and (tensors or is_gradient))):
         return _on_the_host(func, args, kwargs)
@@ -244,7 +246,7 @@ def _dispatched(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     elif is_sent or not all(isinstance(x, OnGpu) for x in tensors):
         on_gpu = _asked(func, args, kwargs, tensors)
     else:
-        on_gpu = []  # nothing to ask: all is on it
+        on_gpu = []  # nothing to check: all tensors are on the GPU
     return _placed(func, _computed(func, args, kwargs), on_gpu, args)
 
 
@@ -260,7 +262,8 @@ def _on_the_host(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 def _asked(
     func: Any, args: Any, kwargs: dict[str, Any], tensors: Sequence[torch.Tensor]
 ) -> list[bool]:
-    """Of each result whether it is on the GPU. Raises MixedDevicesError if a GPU would refuse."""
+    """Whether each result is on the GPU. Raises MixedDevicesError if a GPU would refuse the
+    operation."""
     if func is aten.copy_.default:
         return [isinstance(args[0], OnGpu)]
     if func in _INDEXING:
@@ -287,8 +290,8 @@ def _fake(value: Any) -> Any:
 
 
 def _must_index(func: Any, args: Any) -> bool:
-    """Whether what is indexed is on the GPU. What indexes may be on the host, and else is where
-    that is: FakeTensorMode does not look."""
+    """Whether an indexed tensor is on the GPU. Its indices may be on the host; otherwise they and
+    the values must be on the same device, which FakeTensorMode does not check."""
     on_gpu, numbers = isinstance(args[0], OnGpu), [x for x in args[1] if x is not None]
     values = [x for x in args[2:3] if x.dim()]
     is_wrong = not on_gpu and any(isinstance(x, OnGpu) for x in numbers)
@@ -310,7 +313,7 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _placed(func: Any, result: Any, on_gpu: Sequence[bool], args: Any) -> Any:
-    """The results, where they are. What works in place gives back what it was given."""
+    """Put results on their devices. An in-place operation returns its own argument."""
     if func is aten.resize_.default:
         with torch._C._DisableTorchDispatch():
             func(*args)
@@ -349,5 +352,5 @@ def _note_waits(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
 
 @cache
 def _fake_mode() -> FakeTensorMode:
-    """The one that is asked. To make it imports all of torch's compiler."""
+    """The shared FakeTensorMode; creating one imports all of torch's compiler."""
     return FakeTensorMode()

@@ -1,4 +1,4 @@
-"""The GPU that the tests of this folder need, and the page that they print."""
+"""Find the GPU that the tests of this folder need, and count waits for it."""
 
 import os
 import sys
@@ -17,8 +17,7 @@ _ROOMS = tuple(f"{ROOT / room}/" for room in ("trainer", "evaluate", "experiment
 
 
 def find_gpu() -> torch.device:
-    """The GPU. Where there is none, the file that asks is skipped, or with ASCNET_REQUIRE_GPU=1
-    fails."""
+    """The GPU. If there is none, skip the calling test file, or with ASCNET_REQUIRE_GPU=1 fail."""
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
     why = f"torch {torch.__version__} finds no GPU here; `ascnet doctor` says why"
@@ -29,8 +28,8 @@ def find_gpu() -> torch.device:
 
 @contextmanager
 def waits() -> Iterator[Counter[str]]:
-    """How often the program waits for the GPU to finish, by place ("trainer/step.py:108"). torch
-    says nothing of waiting for an event, which is waiting for a part of the work."""
+    """Count how often the program waits for the GPU, by place ("trainer/step.py:108"). torch does
+    not report waits for an event, which wait for a part of the work only."""
     places: Counter[str] = Counter()
 
     def note(message: Warning | str, *_: Any) -> None:
@@ -48,7 +47,7 @@ def waits() -> Iterator[Counter[str]]:
 
 
 def product_line() -> str | None:
-    """The innermost line of the product that is being run."""
+    """The innermost line of the product's code on the stack, such as "trainer/step.py:108"."""
     frame: Any = sys._getframe(1)
     while frame and not frame.f_code.co_filename.startswith(_ROOMS):
         frame = frame.f_back

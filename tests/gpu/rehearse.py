@@ -1,11 +1,11 @@
-"""Take every path that touches a device through a pretended GPU, and print a page of what came.
+"""Run every code path that uses a device on a simulated GPU, and print a report.
 
-    python -m tests.gpu.rehearse [WORDS ...]     only paths whose names hold one of the words
+    python -m tests.gpu.rehearse [WORDS ...]     only paths whose names contain one of the words
 
-It takes a few minutes and no GPU; torch may be built for CPUs or for CUDA. A path fails where
-tensors of two devices meet, and where its numbers are not those of the CPU; pretended_gpu.py says
-how that is seen, and what cannot be. Below the page stands where training waited for the GPU: what
-it does in every step should be one place at most.
+It takes a few minutes and needs no GPU; torch may be built for CPUs or for CUDA. A path fails if an
+operation mixes devices, or if its numbers differ from the CPU's; pretended_gpu.py says how this is
+detected, and what cannot be. At the end of the report are the places where training waited for the
+GPU: a step should have at most one.
 """
 
 import sys
@@ -26,7 +26,7 @@ from trainer.config.recipe_file import load_recipe, override
 
 
 def rehearse(path: DevicePath, material: Material, work: Path) -> tuple[str, Counter[str]]:
-    """What went wrong, "" if nothing, and where it waited for the GPU."""
+    """Run a path; return what went wrong ("" if nothing), and where it waited for the GPU."""
     expected = _taken(path, material, HOST, work / "cpu")
     WAITS.take()
     try:
@@ -39,8 +39,8 @@ def rehearse(path: DevicePath, material: Material, work: Path) -> tuple[str, Cou
 
 
 def waits_of_a_step(precision: str, material: Material) -> list[str]:
-    """Where the third step of a training waits for all that the GPU was asked for: what of a step
-    is awaited by an event, as the loss is, does not count."""
+    """Places where the third step of a training waits for all work of the GPU. Waits for an event,
+    as for the loss, do not count."""
     settings = override(load_recipe("demo"), (*TINY, f"device.precision={precision}"))
     with pretended_gpu() as gpu, steps(settings, material, gpu, 3) as taken:
         next(taken), next(taken), WAITS.take()
@@ -58,7 +58,7 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    """The last line of the product, or of the path, that it went through."""
+    """The innermost line of the product, or of the path, in an error's traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     inside = [f for f in frames if f.filename.startswith(f"{ROOT}/")]
     ours = [f for f in inside if not f.filename.endswith("pretended_gpu.py")]

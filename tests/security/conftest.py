@@ -1,4 +1,4 @@
-"""Both engines, and ffmpeg as the system brings it."""
+"""A fixture with both engines, and with the system's ffmpeg."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import pytest
 from builder.decode import ffmpeg as ffmpeg_engine
 from builder.decode.frames import FrameSettings
 
-SYSTEM_FFMPEG = "/usr/bin/ffmpeg"  # often older than the one that comes along; not everywhere there
+SYSTEM_FFMPEG = "/usr/bin/ffmpeg"  # often older than imageio-ffmpeg's; may be missing
 
 
 @pytest.fixture(params=["ffmpeg", "the system's ffmpeg", "pyav"])
 def settings(request, monkeypatch) -> FrameSettings:
-    """Each engine; ffmpeg in the version that comes along, and the one of the system."""
+    """Settings of each engine; for ffmpeg, with imageio-ffmpeg's version and with the system's."""
     if request.param == "the system's ffmpeg":
         if not Path(SYSTEM_FFMPEG).exists():
             pytest.skip(f"this system has no ffmpeg of its own ({SYSTEM_FFMPEG}) to try, too")

@@ -1,4 +1,4 @@
-"""Hostile changes to JSON, TOML and bytes, drawn with a seed."""
+"""Random hostile changes to JSON, TOML and bytes."""
 
 import json
 import random
@@ -32,7 +32,7 @@ RAW = ("NaN", "Infinity", "-Infinity", "[" * 200_000, '{"a":' * 50_000, "1e999",
 
 
 def value(rng: random.Random, old: Any) -> Any:
-    """Something else than `old`."""
+    """A hostile replacement for `old`."""
     kind = rng.randrange(4)
     if kind == 0:
         return rng.choice(STRINGS)
@@ -47,7 +47,7 @@ def value(rng: random.Random, old: Any) -> Any:
 
 
 def changed(rng: random.Random, tree: Any, times: int) -> Any:
-    """A tree of JSON with some of its values changed, taken away or added."""
+    """Copy a JSON tree and change, remove or add some of its values."""
     tree = json.loads(json.dumps(tree))
     for _ in range(times):
         nests = list(_nests(tree))
@@ -68,7 +68,7 @@ def changed(rng: random.Random, tree: Any, times: int) -> Any:
 
 
 def raw(rng: random.Random, text: bytes) -> bytes:
-    """Bytes with some of them changed, cut, repeated or replaced by what parsers trip over."""
+    """Copy bytes and change, cut or repeat some of them, or insert what makes parsers stumble."""
     data = bytearray(text)
     for _ in range(rng.choice((1, 2, 8))):
         place = rng.randrange(len(data) + 1)

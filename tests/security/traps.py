@@ -1,4 +1,4 @@
-"""What shows that a file of others was obeyed."""
+"""Traps that reveal whether a hostile file made the program run a command or open a connection."""
 
 import socket
 import threading
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Trap:
-    """A file that is there once a command was run."""
+    """A file that exists once a command has been run."""
 
     path: Path
 
@@ -24,7 +24,7 @@ class Trap:
 
 @contextmanager
 def listening() -> Iterator[tuple[str, list[str]]]:
-    """The address of a server that hangs up, and who has called."""
+    """Run a server that closes every connection; yield its address and a list of connections."""
     asked: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 

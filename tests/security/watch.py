@@ -1,4 +1,4 @@
-"""Watches what this process opens, starts and asks for while hostile files are read."""
+"""Watch which files, programs and servers this process accesses while it reads hostile files."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Watch:
-    """What was done that no file may ask for: `seen`, one line each."""
+    """Records forbidden accesses in `seen`, one line each."""
 
     def __init__(self, inside: Path, secrets: tuple[Path, ...], starts: tuple[str, ...]) -> None:
         self._inside, self._secrets, self._programs = inside.resolve(), secrets, starts
@@ -51,8 +51,9 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
 def watching(
     inside: Path, secrets: tuple[Path, ...] = (), starts: tuple[str, ...] = ()
 ) -> Iterator[Watch]:
-    """Files may be written below `inside`; `secrets` may not be read; programs whose names begin
-    with one of `starts` may be started. A hook of Python's cannot be taken away, so it is one."""
+    """Record accesses that are forbidden in the block: files may be written only below `inside`,
+    `secrets` may not be read, and only programs whose names begin with one of `starts` may be
+    started. Python's audit hooks cannot be removed, so all blocks share one."""
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked.append(True)

@@ -1,4 +1,4 @@
-"""Several processes that train together, as torchrun starts them."""
+"""Train in several processes together, as torchrun starts them."""
 
 import os
 import signal
@@ -30,7 +30,8 @@ def run_together(
     cwd: Path,
     ends: tuple[int, ...] = (0, 0),
 ) -> list[str]:
-    """Run `main` in `count` processes; what they said comes back. `ends`: how they end."""
+    """Run `main` in `count` ranks; return the output of each. `ends` are their expected exit
+    statuses."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -45,7 +46,7 @@ def run_together(
 
 
 def compute_in_doubles() -> None:
-    """From now on: with 64-bit numbers."""
+    """Compute in float64 from now on, in this process."""
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double
     for name, constant in list(vars(clip_augmentation).items()):
@@ -54,7 +55,7 @@ def compute_in_doubles() -> None:
 
 
 def take_three_steps(settings: Config, shards: Path, out: Path) -> None:
-    """Train with 64-bit numbers and write what comes of it to `<out>.<rank>`."""
+    """Train three steps in float64; save losses, gradients and state to `<out>.<rank>`."""
     compute_in_doubles()
     with together("cpu") as (rank, device):
         data = gather({shards: str(shards)}, settings.data)
@@ -72,8 +73,8 @@ def take_three_steps(settings: Config, shards: Path, out: Path) -> None:
 
 
 def train_a_run(run: Path, shards: Path, after: Callable[[Stepper], object], spoilt: bool) -> None:
-    """Train a run to its end and print rank and last step. `after`: what rank 1 does after its
-    third step; `spoilt`: its clips are no numbers."""
+    """Train a run to its end, and print rank and last step. `after` is called by rank 1 after its
+    third step; with `spoilt`, its clips are NaN."""
     settings = recipe_file.load(run / "config.toml")
     augment, update = step.augment, Stepper._update
     with together("cpu") as (rank, device):
@@ -96,7 +97,7 @@ def train_a_run(run: Path, shards: Path, after: Callable[[Stepper], object], spo
 
 
 def nothing(stepper: Stepper) -> None:
-    """Go on."""
+    """Do nothing."""
 
 
 def spoil_weights(stepper: Stepper) -> None:
@@ -120,12 +121,12 @@ def train_together(
     spoilt: bool = False,
     ends: tuple[int, ...] = (0, 0),
 ) -> list[str]:
-    """What `train_a_run` prints in each of `count` processes."""
+    """Run `train_a_run` in `count` ranks; return the output of each."""
     return run_together(count, train_a_run, run, shards, after, spoilt, cwd=run.parent, ends=ends)
 
 
 def after_three_steps(count: int, settings: Config, shards: Path, folder: Path) -> list[dict]:
-    """What `take_three_steps` saves in each of `count` processes."""
+    """Run `take_three_steps` in `count` ranks; return what each saved."""
     folder.mkdir()
     run_together(count, take_three_steps, settings, shards, folder / "state", cwd=folder)
     return [torch.load(folder / f"state.{rank}", weights_only=True) for rank in range(count)]

@@ -1,9 +1,9 @@
-"""The state dicts of torchvision's own models, classifiers included: names and shapes, in order."""
+"""Names and shapes, in order, of the state dicts of torchvision's models, classifiers included."""
 
 import json
 from pathlib import Path
 
-# Of each layer that has weights their shape, or of a batch norm its channels.
+# For each layer, the shape of its weights, or for a batch norm its number of channels.
 _LAYERS = json.loads(Path(__file__).with_name("torchvision_layers.json").read_text())
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _BIASED = ("fc", "classifier.1")

@@ -1,4 +1,4 @@
-"""Trees of files that stand for videos."""
+"""Make trees of empty files in place of videos, and inspect catalogs."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,19 +23,19 @@ def write(path: Path, lines: Sequence[str], end: str = "\n") -> None:
 
 
 def refusal(read: Callable[..., Catalog], *arguments: object) -> str:
-    """What a reader says when it cannot."""
+    """The message of the BuilderError that a reader raises."""
     with pytest.raises(BuilderError) as caught:
         read(*arguments)
     return str(caught.value)
 
 
 def there(catalog: Catalog) -> list[Source]:
-    """The videos that are not missing."""
+    """The videos of a catalog that have no problem."""
     return [video for video in catalog.videos if video.problem is None]
 
 
 def parts_of_groups(catalog: Catalog) -> dict[str, str]:
-    """The part of split 1 that a group is in; no group is in two."""
+    """{group: its part in split 1}; asserts that no group is in two parts."""
     parts: dict[str, set[str]] = {}
     for video in catalog.videos:
         parts.setdefault(video.group, set()).add(video.splits["1"])

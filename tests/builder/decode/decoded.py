@@ -1,4 +1,4 @@
-"""What comes of files that are decoded, and how such files are made."""
+"""Decode files in tests, and make such files."""
 
 import subprocess
 from pathlib import Path
@@ -13,8 +13,8 @@ from builder.decode.processes import Children
 from builder.video_limits import Limits
 
 LIMITS = Limits()
-# A worker of PyAV takes longer to start than to decode what tests decode: one for all of them, as
-# in a build. It ends with this process.
+# Starting a PyAV worker takes longer than decoding a test's video, so all tests share one, as a
+# build does. It ends with this process.
 _CHILDREN = Children()
 
 
@@ -40,7 +40,7 @@ def count(frames: Frames) -> int:
 
 
 def picture(frames: Frames, i: int) -> np.ndarray:
-    """uint8, height x width x 3."""
+    """Frame `i`, decoded: uint8, height x width x 3."""
     return simplejpeg.decode_jpeg(bytes(frames.blob[frames.offsets[i] : frames.offsets[i + 1]]))
 
 
@@ -49,12 +49,12 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def ffmpeg(*words: object, given: bytes = b"") -> bytes:
-    """What ffmpeg writes to its output."""
+    """Run ffmpeg with `given` on stdin; return its stdout."""
     command = [find_ffmpeg(), "-v", "error", "-y", *map(str, words)]
     return subprocess.run(command, input=given, stdout=subprocess.PIPE, check=True).stdout
 
 
 def joined(path: Path, *parts: Path) -> Path:
-    """Files back to back in one."""
+    """Concatenate files byte for byte."""
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path

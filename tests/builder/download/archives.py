@@ -1,4 +1,4 @@
-"""Archives of toy files, and what came out of them."""
+"""Make archives of toy files, and read what was unpacked."""
 
 import io
 import struct
@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-# UCF-101 on its server, with four videos.
+# A toy UCF-101 of four videos: paths on its server, and contents.
 RAR = "/data/UCF101/UCF101.rar"
 ZIP = "/data/UCF101/UCF101TrainTestSplits-RecognitionTask.zip"
 VIDEOS = {
@@ -26,7 +26,7 @@ def rar_of(
     solid: bool = False,
     wrong_crc: bool = False,
 ) -> bytes:
-    """A RAR 3 archive. Of a compressed one (method 0x33) the data are not really compressed."""
+    """Make a RAR 3 archive. With a compressing method (0x33) the data are still stored plainly."""
 
     def block(kind: int, flags: int, fields: bytes) -> bytes:
         rest = struct.pack("<BHH", kind, flags, 7 + len(fields)) + fields
@@ -71,7 +71,7 @@ def tar_link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.T
 
 
 def tool(folder: Path, script: str = "exit 0") -> None:
-    """A program `unrar` in `folder`."""
+    """Make a fake program `unrar` in `folder` that runs a shell script."""
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / "unrar"
     program.write_text(f'#!/bin/sh\n[ "$1" = p ] || exit 0\n{script}\n')

@@ -10,14 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Server:
-    """What the server has and does."""
+    """Contents and behaviour of the server."""
 
     files: dict[str, bytes] = field(default_factory=dict)  # by the path of the request
     tags: dict[str, str] = field(default_factory=dict)  # ETags
     breaks: list[int] = field(default_factory=list)  # bytes after which the next GETs are cut
     ranges: bool = True
     lie: int = 0  # added to Content-Length
-    status: list[int] = field(default_factory=list)  # of the next GETs, instead of an answer
+    status: list[int] = field(default_factory=list)  # errors returned to the next GETs
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # GETs: path, Range
     url: str = ""
 
@@ -76,7 +76,7 @@ def serve() -> Iterator[Server]:
 
 
 def no_one() -> str:
-    """The URL of a server that is not there."""
+    """A URL on this machine where no server listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""A store of a data set's videos, whose features are their numbers."""
+"""Feature stores in which a video's features are its number."""
 
 from pathlib import Path
 
@@ -15,7 +15,8 @@ CPU = {"device": "cpu", "torch": "2.14.1"}
 def open_store(
     path: Path, dataset, identity=IDENTITY, videos=None, done: int = 0, computed_on=CPU
 ) -> StoreWriter:
-    """Two clips of every video, but three of the second one; the first `done` are written."""
+    """Open a store of two clips of every video, but three of the second one, and write the features
+    of the first `done` videos."""
     videos = dataset.videos if videos is None else videos
     spans = [
         [(0, 3), (4, min(7, video.frames - 1))] + [(8, 11)] * (i == 1)

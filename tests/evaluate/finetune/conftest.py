@@ -1,4 +1,4 @@
-"""One training of a classifier, which many tests look at."""
+"""A trained classifier that many tests share."""
 
 import pytest
 

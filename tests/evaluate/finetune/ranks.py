@@ -1,4 +1,4 @@
-"""Classifiers that one process trains, or several do together: with 64-bit numbers."""
+"""Train classifiers in one process, or in several together, in float64."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ from trainer.distributed import together
 from trainer.errors import TrainerError
 
 BEGUN_BY_ONE, BEGUN_BY_TWO, APART = "begun-by-one", "begun-by-two", "apart"
-STEPS_OF_ONE = 3  # that it takes before it is killed
+STEPS_OF_ONE = 3  # steps of the single process before it is killed
 
 
 def jobs(shards: Path) -> dict[str, FinetuneJob]:
-    """Of several kinds. Two units of videos are tested, and less than one is held out."""
+    """Jobs of several kinds. Two units of videos are tested, and less than one is held out."""
     dataset = ShardDataset(shards)
     task = replace(toy_task(dataset), test=part(dataset.videos))
     cut = replace(task, protocol=replace(task.protocol, layer="layer2"))
@@ -38,7 +38,7 @@ def jobs(shards: Path) -> dict[str, FinetuneJob]:
 
 
 def train_alone(shards: Path, out: Path) -> None:
-    """Train the jobs, and one of them a part of the way in BEGUN_BY_ONE."""
+    """Train all jobs, and one of them for some steps only, in BEGUN_BY_ONE."""
     compute_in_doubles()
     tasks = jobs(shards)
     saved = {name: all_that_is_learnt(task, out / f"one-{name}") for name, task in tasks.items()}
@@ -60,7 +60,7 @@ def go_on_alone(shards: Path, out: Path) -> None:
 
 
 def train_in_ranks(shards: Path, out: Path) -> None:
-    """Train the jobs, go on with BEGUN_BY_ONE, and fail in all ways. What comes of it goes to
+    """Train all jobs, resume BEGUN_BY_ONE, and fail in all ways. The results are saved to
     `<out>/two.<rank>`, before one rank reads a damaged frame."""
     compute_in_doubles()
     tasks = jobs(shards)
@@ -84,7 +84,7 @@ def train_in_ranks(shards: Path, out: Path) -> None:
 
 
 def all_that_is_learnt(task: FinetuneJob, folder: Path) -> dict[str, Any]:
-    """Train a job: its result, the loss of every step and the weights."""
+    """Train a job; return its result, the loss of every step and the weights."""
     take, losses, learners = Learner.take, [], []
 
     def noted(self: Learner, clips: torch.Tensor, labels: torch.Tensor) -> float:
@@ -104,7 +104,7 @@ def all_that_is_learnt(task: FinetuneJob, folder: Path) -> dict[str, Any]:
 
 
 def nothing(learner: Learner) -> None:
-    """Go on."""
+    """Do nothing."""
 
 
 def said_of(
@@ -113,8 +113,8 @@ def said_of(
     factor: float = 1.0,
     after: Callable[[Learner], object] = nothing,
 ) -> str:
-    """How a training ends. `factor`: of the clips of the second rank; `after`: what that does after
-    the third step."""
+    """Train a job; return its error message, or "". `factor` scales the clips of the second rank;
+    `after` is called by that rank after the third step."""
     take = Learner.take
 
     def patched(self: Learner, clips: torch.Tensor, labels: torch.Tensor) -> float:

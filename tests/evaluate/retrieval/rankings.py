@@ -1,4 +1,4 @@
-"""Galleries and queries with ties of every kind, and their documented order."""
+"""Galleries and queries with ties of every kind, and their full ranking in the documented order."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ KINDS = ("random", "few values", "copies", "nearly equal", "rising", "one row")
 
 @st.composite
 def galleries(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, Pair | None]:
-    """Gallery, queries and, or None, their groups."""
+    """Draw a gallery, queries and their groups (or None)."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, m = draw(st.integers(1, 130)), draw(st.integers(1, 18))
     channels, kind = draw(st.sampled_from([1, 2, 3, 8, 33])), draw(st.sampled_from(KINDS))
@@ -34,8 +34,8 @@ def galleries(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, Pair | None]:
 def full_ranking(
     gallery: np.ndarray, queries: np.ndarray, groups: Pair | None = None
 ) -> np.ndarray:
-    """int64, queries x gallery: positions, best first, from `pairs` of everything; -1 at the end in
-    place of siblings."""
+    """Rank the whole gallery for every query, by `Cosines.pairs`: int64, queries x gallery,
+    positions, best first; siblings are left out, and -1 fills the end."""
     cosines = Cosines(gallery, queries)
     ranking = np.full((len(queries), len(gallery)), -1)
     for q in range(len(queries)):

@@ -1,4 +1,4 @@
-"""Files of weights, and what was loaded of them."""
+"""Make files of weights, and check what was loaded from them."""
 
 from pathlib import Path
 
