@@ -1,6 +1,6 @@
-"""Batch-norm statistics of a network that has learnt nothing: the mean and variance of every
-channel over clips as training sees them. An untrained network that has them is the fair one to
-compare a trained one with, whose statistics are of such clips, too."""
+"""Batch-norm statistics of an untrained network: the mean and variance of every channel over clips
+augmented as in training. With them it is a fair baseline for a trained network, whose statistics
+are over such clips, too."""
 
 from contextlib import closing
 from itertools import islice
@@ -14,7 +14,7 @@ from trainer.data.batches import training_batches
 from trainer.data.training_set import TrainingSet
 from trainer.distributed import ALONE
 
-BATCHES = 50  # at most
+BATCHES = 50  # batches that the statistics are over, at most
 
 
 def has_batch_norm(network: nn.Module) -> bool:
@@ -24,15 +24,15 @@ def has_batch_norm(network: nn.Module) -> bool:
 def batch_norm_statistics(
     network: nn.Module, settings: Config, data: TrainingSet, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """What the batch-norm layers of a network say of the first BATCHES batches of its training, on
-    the CPU, by their names in its state dict. The network has them, too, and is in evaluation mode;
-    its weights stay as they are."""
-    network.to(device).eval()  # nothing random but what is drawn for the clips
+    """Compute the batch-norm statistics of a network over the first BATCHES batches that training
+    with `settings` would take. Returns the buffers on the CPU, by their names in the state dict.
+    They are also set in the network, which is left in evaluation mode, its weights unchanged."""
+    network.to(device).eval()  # no dropout: only the clips are random
     layers = _layers(network)
     momenta = {name: layer.momentum for name, layer in layers.items()}
     for layer in layers.values():
         layer.reset_running_stats()
-        layer.momentum = None  # the mean over all batches
+        layer.momentum = None  # torch then averages over all batches
         layer.train()
     batches = training_batches(settings, data, 0, BATCHES, ALONE, device)
     with torch.no_grad(), closing(batches):

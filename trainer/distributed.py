@@ -1,8 +1,8 @@
-"""The processes of one command, one a GPU (`torchrun`); a single one without ceremony.
+"""The processes of one command, one per GPU, started by `torchrun`; without it, a single process.
 
-Tensors of a training go through the default group of processes (NCCL between GPUs). What ranks tell
-each other besides, such as rows of features or an error, goes through a second one, on the CPU,
-which waits as long as it takes: see trainer/agreement.py.
+Tensors of training go through the default process group (NCCL between GPUs). Other objects, such as
+rows of features or errors, go through a second group on the CPU, which has no timeout in practice:
+see trainer/agreement.py.
 """
 
 import os
@@ -22,9 +22,9 @@ from torch.distributed.rendezvous import rendezvous
 from trainer.errors import TrainerError
 from trainer.lifeline import Lifeline
 
-_PATIENCE = timedelta(minutes=30)  # with ranks that do not answer; longer than a server is tried
-_LONG = timedelta(days=30)  # for rank 0, which builds shards or measures while the others wait
-_SECONDS_TO_TELL = 10.0  # for asking who says why all of them end
+_PATIENCE = timedelta(minutes=30)  # timeout of collectives; longer than a server is retried
+_LONG = timedelta(days=30)  # while rank 0 builds shards or evaluates, the other ranks wait
+_SECONDS_TO_TELL = 10.0  # timeout for finding out which process prints the error
 
 _LAUNCH = (
     "Start the processes by torchrun, which sets it (torchrun --nproc-per-node=2 --no-python -- "
@@ -34,28 +34,33 @@ _LAUNCH = (
 
 @dataclass(frozen=True)
 class Rank:
-    """This process among those that work together."""
+    """This process's rank among the processes of the command.
+
+    Attributes:
+        number: the rank, 0 to world - 1
+        world: number of processes
+    """
 
     number: int = 0
     world: int = 1
 
     def share(self, count: int) -> slice:
-        """Which of the `count` rows of a joint batch are this rank's."""
+        """The slice of a joint batch of `count` rows that is this rank's."""
         return slice(self.number * count // self.world, (self.number + 1) * count // self.world)
 
 
 ALONE = Rank()
-_talking: list[dist.ProcessGroup] = []  # the group on the CPU, while there is one
+_talking: list[dist.ProcessGroup] = []  # the process group on the CPU, if there is one
 
 
 @contextmanager
 def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
-    """Join the processes that `torchrun` started, if it did; this process's rank and its device.
+    """Join the processes that `torchrun` started, if any. Yields this process's rank and device.
 
-    An error ends all of them, and one process of each machine says it: the first whose error it is,
-    or that finds another gone. The others end with SystemExit. Raises TrainerError where there are
-    fewer GPUs than processes, or one GPU is named for all, and where the variables by which
-    torchrun tells a process of the others are missing or wrong.
+    An error ends all processes, and one process of each machine reports it: the first that fails or
+    notices that another has ended. The others end with SystemExit. Raises TrainerError if there are
+    fewer GPUs than processes, if the device names one GPU for all, or if torchrun's environment
+    variables are missing or wrong.
     """
     if _number("WORLD_SIZE", 1, at_least=1) == 1:
         yield ALONE, torch.device(device_type)
@@ -91,11 +96,11 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
         raise
     lifeline.leave(all_is_well=True)
     _talking.clear()
-    dist.destroy_process_group()  # after an error it might wait for the others
+    dist.destroy_process_group()  # not after an error: it might wait for the others
 
 
 class LostRankError(TrainerError):
-    """Another process has ended, and with it all that wait for it."""
+    """Raised in the processes that remain when another process of the command has ended."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -106,22 +111,22 @@ class LostRankError(TrainerError):
 
 
 def _is_of_a_lost_rank(error: BaseException) -> bool:
-    said = "closed by peer|reset by peer|gloo|NCCL|ProcessGroup|Broken pipe"
-    return isinstance(error, RuntimeError) and bool(re.search(said, str(error)))
+    patterns = "closed by peer|reset by peer|gloo|NCCL|ProcessGroup|Broken pipe"
+    return isinstance(error, RuntimeError) and bool(re.search(patterns, str(error)))
 
 
-_KNOWN = "_is_known_to_all_ranks"  # an attribute of errors
+_KNOWN = "_is_known_to_all_ranks"  # an attribute set on exceptions
 
 
 def _tells(store: dist.Store, error: BaseException) -> bool:
-    """Whether this process says why all of them end: the first of each machine does, of an error
-    that all have; else who comes first."""
+    """Whether this process reports the error that ends all of them: of an error that all ranks
+    raise, the first process of each machine; else the process that gets here first."""
     if getattr(error, _KNOWN, False):
         return _number("LOCAL_RANK", this_rank().number) == 0
     try:
         store.set_timeout(timedelta(seconds=_SECONDS_TO_TELL))
         return store.add(f"told by {socket.gethostname()}", 1) == 1
-    except RuntimeError:  # the process that kept the store is gone
+    except RuntimeError:  # the process that hosted the store has ended
         return True
 
 
@@ -132,47 +137,47 @@ def _tell_lost(store: dist.Store) -> None:
 
 
 def make_known(error: Exception) -> Exception:
-    """Note that all ranks raise this error."""
+    """Mark an error as raised on all ranks. Returns it."""
     setattr(error, _KNOWN, True)
     return error
 
 
 def is_known_to_all(error: Exception) -> bool:
-    """Whether all ranks have raised an error, so that all can go on with something else."""
+    """Whether all ranks have raised this error, so that they can handle it and continue."""
     return this_rank().world == 1 or getattr(error, _KNOWN, False)
 
 
 def this_rank() -> Rank:
-    """This process among those that `together` has joined; ALONE outside of it."""
+    """This process's rank within `together`; ALONE outside of it."""
     return Rank(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
 
 
 def talking_group() -> dist.ProcessGroup | None:
-    """The group on the CPU in which ranks wait for each other as long as it takes; None: the
-    default one."""
+    """The process group on the CPU for exchanges without timeout; None stands for the default
+    group."""
     return _talking[0] if _talking else None
 
 
 def processes_here() -> int:
-    """How many of the processes are on this machine."""
+    """Number of processes of the command on this machine."""
     return _number("LOCAL_WORLD_SIZE", 1, at_least=1)
 
 
 def restarts() -> int:
-    """How often torchrun has started these processes again (--max-restarts)."""
+    """How often torchrun has restarted these processes (--max-restarts)."""
     return _number("TORCHELASTIC_RESTART_COUNT", 0)
 
 
 def launch() -> str:
-    """What tells one call of torchrun from every other, and stays the same when it starts its
-    processes again; "" without torchrun."""
+    """An identifier of the call of torchrun, unchanged when it restarts its processes; "" without
+    torchrun."""
     error_file = os.environ.get("TORCHELASTIC_ERROR_FILE", "")  # .../attempt_0/1/error.json
     return str(Path(error_file).parents[2]) if error_file.count("/") > 2 else ""
 
 
 def _number(name: str, default: int | None, at_least: int = 0) -> int:
-    """The number that a variable of the environment holds; `default` where it is not set. Raises
-    TrainerError for anything else."""
+    """An environment variable as a number; `default`, unless None, if it is not set. Raises
+    TrainerError if it is no number or below `at_least`."""
     text = os.environ.get(name)
     if text is None and default is not None:
         return default
@@ -185,7 +190,8 @@ def _number(name: str, default: int | None, at_least: int = 0) -> int:
 
 
 def _must_be_launched() -> None:
-    """Raises TrainerError unless a process of several knows which it is and where they meet."""
+    """Raises TrainerError unless the environment of one of several processes holds its rank and
+    the address of the rendezvous."""
     world = _number("WORLD_SIZE", 1)
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
@@ -202,11 +208,12 @@ def _must_be_launched() -> None:
 
 
 def _join(backend: str) -> dist.Store:
-    """The store in which the processes leave notes for each other."""
+    """Initialise the process groups. Returns the key-value store that the processes share. Raises
+    TrainerError if they cannot reach each other."""
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=_PATIENCE))
-        # torchrun may keep one store over its restarts: without a prefix the addresses of processes
-        # that are gone are found in it, and none can be reached.
+        # torchrun may keep one store over its restarts. Without a prefix, it would still hold the
+        # addresses of the earlier processes, which cannot be reached any more.
         notes = dist.PrefixStore(f"restart-{restarts()}", store)
         dist.init_process_group(
             backend, store=notes, rank=rank, world_size=world_size, timeout=_PATIENCE
@@ -229,18 +236,18 @@ def _first_line(error: Exception) -> str:
 
 
 def wait_for_all() -> None:
-    """Until every rank has come here."""
+    """Wait until every rank has called this (a barrier)."""
     if world() > 1:
         dist.barrier()
 
 
 def world() -> int:
-    """How many processes work together."""
+    """Number of processes of the command."""
     return this_rank().world
 
 
 def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
-    """The sum of every rank's `values`, without gradient; `values` itself for a single rank."""
+    """The sum of `values` over all ranks, without gradient; for a single rank `values` itself."""
     if world() > 1:
         values = values.clone()
         dist.all_reduce(values)
@@ -248,9 +255,9 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
 
 
 def gather_pairs(rows: torch.Tensor) -> torch.Tensor:
-    """2B rows of every rank (the first clips of its B videos, then the second ones) to the 2BW
-    rows that one rank with the joint batch would have: the first clips of all ranks in rank
-    order, then the second ones. This rank's own rows keep their gradient."""
+    """Gather 2B rows from each of W ranks (the first clips of its B videos, then the second ones)
+    to the 2BW rows of the joint batch: the first clips of all ranks in rank order, then the second
+    ones. This rank's own rows keep their gradient."""
     if world() == 1:
         return rows
     parts = [torch.empty_like(rows) for _ in range(world())]
@@ -261,7 +268,7 @@ def gather_pairs(rows: torch.Tensor) -> torch.Tensor:
 
 
 def own_pairs(rows: torch.Tensor, rank: Rank) -> torch.Tensor:
-    """A rank's rows of the joint 2BW rows: what `gather_pairs` puts together, taken apart."""
+    """A rank's 2B rows of the 2BW rows of the joint batch; the inverse of `gather_pairs`."""
     first, second = rows.chunk(2)
     share = rank.share(len(first))
     return torch.cat([first[share], second[share]])

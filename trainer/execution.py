@@ -1,4 +1,4 @@
-"""How the model is computed: precision, compiled or not, on one device or many."""
+"""How the model is executed: precision, compilation, and data parallelism over the ranks."""
 
 import warnings
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def prepare(model: ASCNet, settings: Device, device: torch.device) -> nn.Module:
-    """What is called in place of `model`: as `over_ranks` says, and compiled if that is asked
-    for."""
+    """Wrap a model for training: compile its encoders, if set, and average gradients over the ranks
+    (`over_ranks`). Call the result in place of `model`."""
     if settings.compile:
         model.encoder.compile()
         if model.target is not None:
@@ -27,17 +27,17 @@ def prepare(model: ASCNet, settings: Device, device: torch.device) -> nn.Module:
 
 
 def over_ranks(model: nn.Module, device: torch.device, some_unused: bool = False) -> nn.Module:
-    """What is called in place of `model`: itself, or with the gradients averaged over all ranks.
-    Names of weights in `model` stay what they are. `some_unused`: the loss may not depend on some
-    of the weights."""
+    """Wrap a model so that gradients are averaged over all ranks; a single rank gets `model`
+    itself. Call the result in place of `model`, whose parameter names stay the same. `some_unused`:
+    some of the weights may not contribute to the loss."""
     if world() == 1:
         return model
-    # Buffers need no broadcast: all ranks put the same clips in the bank and, with batch norm over
-    # all of them, see the same statistics. Without, rank 0's are those that are kept.
-    # Of a kernel of one place, torch warns that its gradient has other strides. They mean the same.
+    # Buffers need no broadcast: all ranks put the same clips in the bank and, with synchronised
+    # batch norm, have the same statistics. Without it, checkpoints hold rank 0's.
+    # For 1x1x1 kernels torch warns that gradient strides differ, though both layouts are the same.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # its other name is not in every torch
+        warnings.simplefilter("ignore", FutureWarning)  # the newer name is not in every torch
         return DistributedDataParallel(
             model,
             device_ids=[device] if device.type == "cuda" else None,
@@ -50,10 +50,10 @@ def over_ranks(model: nn.Module, device: torch.device, some_unused: bool = False
 def backends(
     settings: Device, device: torch.device, benchmark: bool | None = None
 ) -> Iterator[None]:
-    """How the process multiplies in the meantime: with "tf32", GPUs convolve in TensorFloat32;
-    matrix products, and so distances, bank and decorrelation, are float32 unless autocast says
-    otherwise. `benchmark`: whether cuDNN tries its algorithms out, once for every shape of its
-    inputs; None: on a GPU, for the shapes of training are always the same."""
+    """Set the precision of torch's backends within the context. With "tf32", GPUs convolve in
+    TensorFloat32; matrix products, and so distances, bank and decorrelation, stay float32 except
+    under autocast. `benchmark`: whether cuDNN times its algorithms once for every input shape;
+    None: on a GPU, as the shapes of training never change."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = device.type == "cuda" if benchmark is None else benchmark
     try:
@@ -64,13 +64,14 @@ def backends(
 
 
 def precision(settings: Device, device: torch.device) -> AbstractContextManager[None]:
-    """The context of the forward pass."""
+    """The autocast context of the forward pass; none for fp32 and tf32."""
     kind = AUTOCAST.get(settings.precision)
     return torch.autocast(device.type, kind) if kind else nullcontext()
 
 
 def last_or_alone(network: nn.Module, is_last: bool) -> AbstractContextManager[None]:
-    """Leaves the sum over ranks out for all but the last part of a step's batch."""
+    """A context that sums gradients over the ranks for the last part of a step's batch only (with
+    `optim.accumulate`)."""
     if isinstance(network, DistributedDataParallel) and not is_last:
         return network.no_sync()
     return nullcontext()

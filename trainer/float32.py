@@ -1,7 +1,7 @@
-"""How exactly float32 products are computed, for a while.
+"""Set the precision of float32 products temporarily.
 
-torch has two interfaces to this, and reading one raises where the other was used to set something
-else. Here both are set to the same, and both are put back.
+torch has two interfaces for this, and reading one raises if the other was used to set another
+value. Here both are set to the same value, and both are restored.
 """
 
 import warnings
@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 
-# Of torch.backends: what has its own `fp32_precision` since torch 2.9.
+# Operations of torch.backends that have their own `fp32_precision` since torch 2.9.
 _CONVOLUTIONS = ("cudnn.conv", "cudnn.rnn")
 _PARTS = ("cuda.matmul", *_CONVOLUTIONS, "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
 
 @contextmanager
 def float32_products(tf32: bool = False) -> Iterator[None]:
-    """Compute products of float32 in float32, on all devices and whatever the process is set to;
-    with `tf32`, convolutions on a GPU in TensorFloat32. Afterwards all is as it was."""
+    """Compute products of float32 in full float32 within the context, on all devices and whatever
+    the process's settings; with `tf32`, convolutions on a GPU use TensorFloat32."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of two interfaces
-        before, precision, allowed = _fine(), "highest", True  # the last two as torch begins
-        # Where torch does not answer the two differ, and the finer one is what is computed.
+        warnings.simplefilter("ignore", UserWarning)  # about mixing the two interfaces
+        before, precision, allowed = _fine(), "highest", True  # the last two are torch's defaults
+        # If reading raises, the interfaces differ, and the settings per operation take effect.
         with suppress(RuntimeError):
             precision = "high" if torch.backends.cuda.matmul.allow_tf32 else "highest"
         with suppress(RuntimeError):
@@ -46,13 +46,13 @@ def _set(precision: str, allowed: bool, fine: dict[str, str]) -> None:
     torch.backends.cudnn.allow_tf32 = allowed
     for name, value in fine.items():
         part = _part(name)
-        part.fp32_precision = "none"  # what the settings above it say
+        part.fp32_precision = "none"  # inherit from the global settings
         if part.fp32_precision != value:
             part.fp32_precision = value
 
 
 def _fine() -> dict[str, str]:
-    """The finer setting of all parts; none where torch is older."""
+    """The precision set for each operation; {} before torch 2.9."""
     return {name: _part(name).fp32_precision for name in _PARTS if _part(name) is not None}
 
 

@@ -1,4 +1,4 @@
-"""A look at the backbone while it is trained."""
+"""Periodic evaluation of the backbone during training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from trainer.backbones.base import Backbone
 
 @dataclass(frozen=True)
 class Probing:
-    """What is asked of the backbone now and then, and logged.
+    """An evaluation of the backbone at regular intervals, for the log.
 
     Attributes:
-        every: steps; the last step is looked at, too
-        look: from the backbone to figures by their name in the log. It leaves the backbone, and
-            torch's generators, as they were
+        every: interval in steps; the last step is evaluated, too
+        look: maps the backbone to metrics by their names in the log. It must leave the backbone and
+            torch's generators unchanged
     """
 
     every: int

@@ -1,4 +1,4 @@
-"""Stopping when the terminal or the scheduler asks for it: between two steps, with a checkpoint."""
+"""Stop training on a signal from terminal or scheduler: between two steps, with a checkpoint."""
 
 import signal
 import sys
@@ -13,16 +13,16 @@ from trainer.distributed import sum_over_ranks
 from trainer.method.guards import EarlyNumber
 
 Item = TypeVar("Item")
-# Ctrl-C; `kill`, and the end of a job's time; a closed terminal; SLURM's --signal=USR1.
+# Ctrl-C; `kill`, or a job's time limit; a closed terminal; SLURM's --signal=USR1.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Stop:
-    """Within `with`, a signal to end is noted, so that the step that is being taken can be finished
-    and saved; `end` then ends as the signal would have done.
+    """A context that records signals instead of stopping at once, so that the current step can be
+    finished and saved; `end` then does what the signal would have done.
 
-    The state of a training is whole only between two steps. A process that trains alone also stops
-    while it waits for clips, when nothing has changed yet, and wherever it is on a second Ctrl-C.
+    The training state is consistent only between two steps. A single process also stops while it
+    waits for clips, when nothing has changed yet, and anywhere on a second Ctrl-C.
     """
 
     def __init__(self, alone: bool) -> None:
@@ -32,8 +32,8 @@ class Stop:
         self._before: dict[int, Any] = {}
 
     def ask(self, device: torch.device) -> Callable[[], bool]:
-        """Before a step: a function to be called after it, which says whether to stop. All ranks
-        hear the same, so that none waits for one that has stopped."""
+        """To be called before a step. Returns a function to call after it, which says whether to
+        stop. The answer is the same on all ranks, so that none waits for one that has stopped."""
         if self._alone:
             return lambda: self._signal is not None
         is_asked = torch.full((), float(self._signal is not None), device=device)
@@ -41,7 +41,7 @@ class Stop:
         return lambda: count.read() > 0
 
     def next_of(self, items: Iterator[Item]) -> Item | None:
-        """The next item; None if a signal came while it was waited for."""
+        """The next item; None if a signal came before it."""
         try:
             self._is_waiting = self._alone
             return None if self._alone and self._signal is not None else next(items)
@@ -51,8 +51,8 @@ class Stop:
             self._is_waiting = False
 
     def end(self) -> None:
-        """Do what the signal would have done; KeyboardInterrupt if another rank got it, or if that
-        would have been the end without a word."""
+        """Do what the signal would have done. Raises KeyboardInterrupt if another rank received it,
+        or if its default action would end the process without a message."""
         number, before = self._signal, dict(self._before)
         self._restore()
         if number is not None and callable(before.get(number)):
@@ -72,9 +72,9 @@ class Stop:
             )
 
     def __enter__(self) -> "Stop":
-        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        if threading.current_thread() is threading.main_thread():  # others may not set handlers
             for number in _SIGNALS:
-                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP: keep that
                     self._before[number] = signal.signal(number, self._note)
         return self
 

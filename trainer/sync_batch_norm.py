@@ -1,4 +1,4 @@
-"""Batch norm over all ranks, on the CPU, where torch has none (its own is for GPUs)."""
+"""Batch norm over all ranks, also on the CPU (torch's SyncBatchNorm supports GPUs only)."""
 
 import torch
 import torch.distributed as dist
@@ -10,8 +10,8 @@ from trainer.distributed import world
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum of every rank's tensor. A loss of any rank depends on it, so the gradients of all
-    ranks add up, too."""
+    """The sum of a tensor over all ranks. The losses of all ranks depend on it, so gradients are
+    summed over the ranks, too."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, values: torch.Tensor) -> torch.Tensor:
@@ -27,8 +27,8 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 class CpuSyncBatchNorm(_BatchNorm):
-    """N x C x ..., normalised with mean and variance over N and all places of all ranks, which
-    have equal shares of the batch. Weights and state are those of `nn.BatchNorm*d`."""
+    """Normalises N x C x ... with the mean and variance over N and all positions of all ranks,
+    which must have equal shares of the batch. Weights and buffers are those of `nn.BatchNorm*d`."""
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
         if input.dim() < 2:
@@ -39,7 +39,7 @@ class CpuSyncBatchNorm(_BatchNorm):
             return super().forward(input)
         kind = input.dtype
         if kind in (torch.bfloat16, torch.float16):
-            input = input.float()  # sums over a batch want more digits
+            input = input.float()  # sums over a batch need more precision
         dims = [0, *range(2, input.dim())]
         shape = [1, -1] + [1] * (input.dim() - 2)
         count = input.numel() // input.shape[1] * world()
@@ -61,7 +61,8 @@ class CpuSyncBatchNorm(_BatchNorm):
 
 
 def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
-    """`model` with every batch norm over all ranks; names and values of its state stay."""
+    """Replace every batch norm of `model` by one over all ranks, in place. Returns the model; the
+    names and values of its state dict stay."""
     if device.type == "cuda":
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return converted

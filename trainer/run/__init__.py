@@ -1,1 +1,1 @@
-"""What a run leaves on the disk, and what it will cost."""
+"""The files of a run, and the estimate of its cost."""

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, readable without pickle."""
+"""Checkpoints: written atomically, read without unpickling objects."""
 
 import io
 import logging
@@ -22,31 +22,31 @@ from trainer.config.settings import Config
 from trainer.errors import TrainerError
 from trainer.run.torch_archive import is_plain, what_it_fills
 
-_ENDLESS = 10**15  # steps
-_KEPT = 2  # checkpoints of a run, beside its milestones
+_ENDLESS = 10**15  # steps, more than any run has
+_KEPT = 2  # newest checkpoints that a run keeps, besides its milestones
 _SHOWN = 40  # steps in a message, at most
-_OLDER_PARTIAL = "[0-9]" * 8 + ".partial"  # as earlier versions called them
+_OLDER_PARTIAL = "[0-9]" * 8 + ".partial"  # temporary names of earlier versions
 CONFIG_FILE = "config.toml"
-RUNS = Path("runs")  # where runs are, and are looked for, unless it is said
+RUNS = Path("runs")  # the default folder of runs
 
 log = logging.getLogger(__name__)
 
 
 def folder_of(run: Path) -> Path:
+    """The folder of a run's checkpoints."""
     return run / "checkpoints"
 
 
 def milestones(total: int, count: int) -> set[int]:
-    """The steps whose checkpoints are kept for good: `count` of them, evenly spaced, the last one
-    included."""
+    """The `count` steps whose checkpoints are kept for good: evenly spaced, including the last."""
     return {-(-total * i // count) for i in range(1, count + 1)}
 
 
 def save(run: Path, step: int, state: dict[str, Any], kept: Set[int] = frozenset()) -> Path:
-    """Write a checkpoint under a temporary name and give it its name; then drop all but the last
-    two and those of the steps in `kept`.
+    """Write a checkpoint atomically, then delete all but the last two and those of the steps in
+    `kept`. Returns its path.
 
-    Raises TrainerError if the disk refuses; the checkpoints before it are left as they are.
+    Raises TrainerError if it cannot be written; earlier checkpoints are then left as they are.
     """
     folder = folder_of(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,15 +57,15 @@ def save(run: Path, step: int, state: dict[str, Any], kept: Set[int] = frozenset
     paths = {int(path.stem): path for path in list_checkpoints(run)}
     before = [number for number in paths if number <= step]
     stay = set(before[-_KEPT:]) | (kept & set(before))
-    for number in paths.keys() - stay:  # one after this step was damaged, or is to be taken anew
+    for number in paths.keys() - stay:  # those after this step are damaged, or will be rewritten
         paths[number].unlink()
     return path
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """A file of tensors, numbers and names, whole or not at all. Raises TrainerError if the disk
-    refuses."""
-    content = io.BytesIO()  # torch.save hides what the disk says
+    """Write a file of tensors, numbers and names atomically. Raises TrainerError if it cannot be
+    written."""
+    content = io.BytesIO()  # torch.save would hide the system's error
     torch.save(state, content)
     try:
         partial = write_partial(path, content.getbuffer())
@@ -81,13 +81,13 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def list_checkpoints(run: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
+    """Paths of the complete checkpoints of a run, oldest first."""
     return sorted(folder_of(run).glob("*.pt"))
 
 
 def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint of a run that is whole; a warning names those after it that are not.
-    Raises TrainerError if there is none to read."""
+    """Load the newest intact checkpoint of a run: its path and contents. A warning names newer ones
+    that are damaged. Raises TrainerError if there is none."""
     paths = list_checkpoints(run)
     if not paths:
         raise TrainerError(
@@ -104,16 +104,16 @@ def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def kept_steps(run: Path) -> list[int]:
-    """The steps of which a run has a complete checkpoint, in order."""
+    """The steps of a run's complete checkpoints, in ascending order."""
     return [int(path.stem) for path in list_checkpoints(run) if path.stem.isdecimal()]
 
 
 def load_step(run: Path, step: int) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint that was taken after a step. Raises TrainerError, naming those that are kept,
-    if it is not, or if it is damaged."""
+    """Load the checkpoint written after a step: its path and contents. Raises TrainerError if it is
+    damaged or was not kept, and then names those that were."""
     kept = kept_steps(run)
     if not kept:
-        return load_last(run)  # which says what to do
+        return load_last(run)  # raises an error with advice
     path = folder_of(run) / f"{step:08d}.pt"
     if step not in kept:
         shown = [str(number) for number in kept]
@@ -128,26 +128,26 @@ def load_step(run: Path, step: int) -> tuple[Path, dict[str, Any]]:
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """What a checkpoint holds; None if it was cut or changed since it was written, or would fill
-    more memory than its file has bytes."""
+    """The contents of a checkpoint; None if it is truncated or damaged, or would take far more
+    memory than the size of its file. Raises PermissionError."""
     try:
         if what_it_fills(path):
             return None
         with zipfile.ZipFile(path) as members:
-            if members.testzip() is not None:  # torch.load does not look at the checksums
+            if members.testzip() is not None:  # torch.load does not check checksums
                 return None
         state = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
-    except Exception:  # whatever a damaged file makes them raise
+    except Exception:  # a damaged file may raise anything
         return None
     return state if isinstance(state, dict) and is_plain(state) else None
 
 
 def must_be_of(text: str | None, settings: Config, run: Path) -> None:
-    """Raises TrainerError, naming what differs, if a run was started with other settings than
-    those in its config.toml. `text`: what it was started with; None: an older version of ascnet
-    did not keep that."""
+    """Raises TrainerError, naming the differences, if a run was started with other settings than
+    those in its config.toml. `text`: the settings it was started with, as TOML; None for runs of
+    versions of ascnet that did not store them."""
     if text is None:
         return
     if not isinstance(text, str):
@@ -167,8 +167,8 @@ def must_be_of(text: str | None, settings: Config, run: Path) -> None:
 
 @contextmanager
 def must_fit(path: Path, run: Path) -> Iterator[None]:
-    """Raises TrainerError where a checkpoint has other tensors than the settings of its run ask
-    for."""
+    """A context for loading the checkpoint `path`: raises TrainerError if its tensors do not match
+    the settings of its run."""
     try:
         yield
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -183,7 +183,7 @@ def must_fit(path: Path, run: Path) -> Iterator[None]:
 
 
 def step_of(state: dict[str, Any]) -> int:
-    """The step a checkpoint was taken after. Raises ValueError if it says none."""
+    """The step after which a checkpoint was written. Raises ValueError if it holds none."""
     step = state["step"]
     if type(step) is not int or not 0 <= step < _ENDLESS:
         raise ValueError(f"step {step!r:.40}")
@@ -192,10 +192,11 @@ def step_of(state: dict[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class TrainedBackbone:
-    """What evaluation needs of a run.
+    """A run's trained backbone, for evaluation.
 
     Attributes:
-        sha256: of the checkpoint file
+        step: the step after which the checkpoint was written
+        sha256: hash of the checkpoint file
     """
 
     config: Config
@@ -205,8 +206,9 @@ class TrainedBackbone:
 
 
 def load_backbone(run: Path, step: int | None = None) -> TrainedBackbone:
-    """The backbone of a run's checkpoint of a step; None: of its newest one. Raises TrainerError
-    if there is none, or if the settings beside it are not those that it was trained with."""
+    """Load the backbone from a run's checkpoint of a step, or from the newest one (None). Raises
+    TrainerError if there is none, or if config.toml has other settings than the run was trained
+    with."""
     path, state = load_last(run) if step is None else load_step(run, step)
     config = load_config(run / CONFIG_FILE)
     must_be_of(state.get("settings"), config, run)
@@ -226,9 +228,9 @@ def load_backbone(run: Path, step: int | None = None) -> TrainedBackbone:
 
 
 def newest_run(runs: Path, trained: bool = True) -> Path:
-    """The run in the folder of runs that was started, or wrote a checkpoint, last; `trained`: of
-    those that have a checkpoint, with a warning that names the newer ones that have none. Raises
-    TrainerError if there is none."""
+    """The run in a folder of runs that was started or wrote a checkpoint last. With `trained`, only
+    runs with a checkpoint count, and a warning names newer ones without. Raises TrainerError if
+    there is none."""
     ages = {
         run: max(path.stat().st_mtime_ns for path in (run / CONFIG_FILE, *list_checkpoints(run)))
         for run in runs.glob("*")

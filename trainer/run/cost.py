@@ -1,6 +1,6 @@
-"""What a recipe costs, before anything is trained: weights, operations, memory.
+"""Estimate the cost of a recipe before training: weights, operations, memory.
 
-Nothing is computed: the model runs on torch's meta device, which knows shapes only.
+The model runs on torch's meta device, which tracks shapes and computes nothing.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,12 +19,13 @@ from trainer.method.memory_bank import MemoryBank
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device. Gradients come while activations go, so the sum is a little too high.
+    """Bytes on one device. Activations are freed while gradients are made, so the sum is a little
+    too high.
 
     Attributes:
-        weights: of encoder and predictors; by autocast their 16-bit copies, too
-        target: the moving average of the encoder
-        activations: what the forward pass keeps for the backward pass
+        weights: of encoder and predictors, with their 16-bit copies under autocast
+        target: the target network
+        activations: tensors that the forward pass keeps for the backward pass
         clips: the encoder's input
     """
 
@@ -43,13 +44,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A multiplication with its addition counts as two operations. (Tables of papers and of
-    torchvision often count one: their 40.7 "GFLOPs" of R3D-18 at 16x112x112 are 81.4 here.)
+    """The cost of a recipe. A multiply-add counts as two operations. (Papers and torchvision often
+    count one: their 40.7 "GFLOPs" of R3D-18 at 16x112x112 are 81.4 here.)
 
     Attributes:
-        trained_weights: backbone, projectors, predictors
+        trained_weights: number of weights in backbone, projection heads and predictors
         clip_gflops: one clip through the backbone
-        step_gflops: one step of all ranks: two clips a video, forward, backward, target
+        step_gflops: one step of all ranks: two clips a video, forward, backward, target network
     """
 
     backbone_weights: int
@@ -59,7 +60,7 @@ class Estimate:
     memory: Memory
 
     def text(self) -> str:
-        """For a person, a line or two."""
+        """The estimate as two lines of text."""
         parts = sorted(asdict(self.memory).items(), key=lambda part: -part[1])
         named = ", ".join(f"{_bytes(size)} {name}" for name, size in parts if size)
         return (
@@ -70,13 +71,14 @@ class Estimate:
 
 
 def estimate(settings: Config, ranks: int = 1) -> Estimate:
-    """What one training step of a recipe costs, the batch spread over so many ranks.
+    """Estimate the cost of a training step, with the batch spread over `ranks` ranks.
 
-    Operations are those of convolutions and linear layers. Of memory two things are left out, so
-    that a device needs more: what depends on machine and library (workspaces of convolutions,
-    fragmentation, the CUDA context, buckets of several ranks), and what is short-lived (frames and
-    their augmentation, gradients of activations, the target's activations, similarities of a batch
-    to the bank). Raises TrainerError for a backbone that is not there.
+    Operations are those of convolutions and linear layers. A device needs more memory than
+    estimated, as two things are left out: what depends on machine and library (workspaces of
+    convolutions, fragmentation, the CUDA context, gradient buckets of several ranks), and
+    short-lived tensors (frames and their augmentation, gradients of activations, the target
+    network's activations, similarities of a batch to the bank). Raises TrainerError for an unknown
+    backbone.
     """
     data, optim = settings.data, settings.optim
     with torch.device("meta"):
@@ -100,7 +102,7 @@ def estimate(settings: Config, ranks: int = 1) -> Estimate:
         predictors.to(half)
     at_once = 2 * optim.batch // (optim.accumulate * ranks)
     kept = [_activations(encoder, predictors, (n, *side)) for n in (2, 4)]
-    a_clip = (kept[1] - kept[0]) // 2  # the rest are statistics of batch norm
+    a_clip = (kept[1] - kept[0]) // 2  # the rest are batch-norm statistics, whatever the batch
     memory = Memory(
         weights=trained * (4 if half is None else 6),
         gradients=4 * trained,
@@ -130,20 +132,20 @@ def _step_flops(
 ) -> int:
     with FlopCounterMode(display=False) as counter:
         _, *embeddings = encoder(clips)
-        target = counter.get_total_flops() if has_target else 0  # it does the same once more
+        target = counter.get_total_flops() if has_target else 0  # one more forward pass
         _predict(predictors, *embeddings).backward()
     return int(counter.get_total_flops() + target)
 
 
 def _predict(predictors: nn.ModuleList, appearance: Tensor, speed: Tensor) -> Tensor:
-    """A number that depends on all that is trained."""
+    """A scalar that depends on all trained weights, to start the backward pass from."""
     return torch.stack([predictors[0](appearance), predictors[1](speed)]).sum()
 
 
 def saved_bytes(forward: Callable[[], Tensor], known: Iterable[Tensor]) -> int:
-    """Bytes of what autograd keeps of a forward pass for the backward pass: every storage once,
+    """Bytes that autograd keeps from a forward pass for the backward pass: every storage once,
     without those of the `known` tensors (weights, inputs)."""
-    kept: dict[int, UntypedStorage] = {}  # held, so that no address is used twice
+    kept: dict[int, UntypedStorage] = {}  # references, so that no address is reused
 
     def keep(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -163,7 +165,7 @@ def _count(module: nn.Module) -> int:
 
 
 def _moments(optim: Optim) -> int:
-    """Numbers that the optimiser keeps for each weight."""
+    """Number of values that the optimiser keeps for each weight."""
     if optim.optimiser == "adamw":
         return 2
     return 1 if optim.momentum or optim.optimiser == "lars" else 0

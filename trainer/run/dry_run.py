@@ -1,4 +1,4 @@
-"""What a run would take, in words, before it is begun."""
+"""Text about a run before it starts: its data, cost and warnings."""
 
 from statistics import mean
 
@@ -13,12 +13,12 @@ from trainer.errors import TrainerError
 from trainer.run.cost import estimate
 from trainer.schedules import total_steps
 
-_CPU_GFLOPS = 100  # a second, in convolutions of fp32
-_LONG = 6.0  # hours on a CPU that are not begun without a word
+_CPU_GFLOPS = 100  # GFLOP/s of a CPU in fp32 convolutions
+_LONG = 6.0  # hours on a CPU from which on there is a warning
 
 
 def data_text(settings: Config, data: TrainingSet) -> str:
-    """What is trained on, how it is read, and what is wrong with it."""
+    """Describe the training data, how it is read, and problems with it."""
     clips = settings.data
     lines = [
         f"Training on {source}: {counts['training_videos']} training videos of split {clips.split} "
@@ -64,7 +64,7 @@ def data_text(settings: Config, data: TrainingSet) -> str:
 
 
 def _frames_text(settings: Config, data: TrainingSet) -> str:
-    """What the frames of clips and of batches take."""
+    """Describe the memory for the decoded frames of clips and batches."""
     clips, optim = settings.data, settings.optim
     sizes = [decoded_size(v.height, v.width, clips.short_side) for v in data.videos]
     of_clips = [bytes_of([size], clips.frames) / 1e6 for size in sizes]
@@ -76,7 +76,7 @@ def _frames_text(settings: Config, data: TrainingSet) -> str:
 
 
 def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
-    """Steps, weights, operations and memory of a run on so many ranks."""
+    """Describe the steps, weights, operations and memory of a run on `ranks` ranks."""
     cost, videos = estimate(settings, ranks), len(data.videos)
     steps, batch = total_steps(settings.optim, videos), settings.optim.batch
     here = part_size(settings, ranks) // ranks
@@ -92,13 +92,13 @@ def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
 
 
 def slow_on_a_cpu(settings: Config, data: TrainingSet) -> str:
-    """What is to be said of a run that would take a CPU long; "" of one that would not."""
+    """A warning about a run that would take long on a CPU; "" for other runs."""
     hours = _hours_on_a_cpu(settings, data)
     return "" if hours < _LONG else _for_a_gpu(settings, hours)
 
 
 def must_be_computable(settings: Config, data: TrainingSet, device_type: str) -> None:
-    """Raises TrainerError for what this device computes wrongly."""
+    """Raises TrainerError for a precision in which this device computes wrong gradients."""
     if device_type == "cpu" and settings.device.precision == "bf16":
         hours = _hours_on_a_cpu(settings, data)
         sentences = (

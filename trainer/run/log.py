@@ -1,4 +1,4 @@
-"""The numbers of a run, as JSON lines, TensorBoard events and words."""
+"""The log of a run: metrics as JSON lines, as TensorBoard events and as text."""
 
 import json
 import logging
@@ -15,31 +15,31 @@ from tensorboardX import SummaryWriter
 from builder.atomic import open_own, write_atomically
 
 LOG_FILE = "log.jsonl"
-# What differs between two runs of the same settings: times.
+# Metrics that differ between two runs with the same settings.
 TIMES = ("clips_per_second", "data_wait", "hours_in_all")
 log = logging.getLogger(__name__)
-_ALWAYS = ("loss", "std_appearance", "std_speed", "std_healthy")  # in every line, as numbers
-_NAMED = 5  # lines in a warning
-_PROJECT_AFTER = 50  # steps: from then on the hours of the whole run are projected
+_ALWAYS = ("loss", "std_appearance", "std_speed", "std_healthy")  # numbers in every line
+_NAMED = 5  # damaged lines that a warning lists
+_PROJECT_AFTER = 50  # steps after which the duration of the whole run is projected
 
 
 class TrainingLog:
-    """On resume, lines after the step to go on with are cut off, so that the log reads as if
-    nothing had happened."""
+    """Writes the log of a run. On resume, lines after the restored step are removed, so that the
+    log is that of an uninterrupted run."""
 
     def __init__(self, run: Path, first: int, total: int) -> None:
         self._path = run / LOG_FILE
         self._first, self._total = first, total
         lines = [line for line in self._lines() if line["step"] <= first]
         write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in lines))
-        # It opens what is there: nobody may know the name before.
+        # The writer opens existing files, even links; so the name must not be predictable.
         suffix = f".{secrets.token_hex(6)}"
         self._events = SummaryWriter(str(run), purge_step=first + 1, filename_suffix=suffix)
         self._began = self._since = time.perf_counter()
         self.last: dict[str, Any] = lines[-1] if lines else {}
 
     def _lines(self) -> list[dict[str, Any]]:
-        """What the log holds so far; a warning names the lines that cannot be read."""
+        """The lines of the log so far. A warning names those that cannot be read."""
         texts = self._path.read_bytes().split(b"\n") if self._path.is_file() else []
         lines = [(number, _parsed(text)) for number, text in enumerate(texts, 1) if text]
         if damaged := [str(number) for number, line in lines if line is None]:
@@ -52,8 +52,8 @@ class TrainingLog:
         return [line for _, line in lines if line is not None]
 
     def write(self, step: int, numbers: dict[str, float | None], since: tuple[int, float]) -> str:
-        """Write a line of `numbers` and times after step `step`; the main ones come back in words.
-        `since`: clips, and seconds of waiting for them, since the last line."""
+        """Write a line with `numbers` and times after step `step`. Returns the main ones as text.
+        `since`: number of clips, and seconds of waiting for them, since the last line."""
         now, (clips, waited) = time.perf_counter(), since
         line = {
             "step": step,
@@ -66,7 +66,7 @@ class TrainingLog:
         self._since = now
         self.last = line
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        # A backup may have linked it since.
+        # A backup may have made a hard link to it.
         descriptor = open_own(self._path, flags, may_have_names=True)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -77,27 +77,27 @@ class TrainingLog:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What is done meanwhile does not count as training."""
+        """A context whose time does not count as training time."""
         began = time.perf_counter()
         yield
         passed = time.perf_counter() - began
         self._since, self._began = self._since + passed, self._began + passed
 
     def _hours_in_all(self, step: int, now: float) -> float | None:
-        """What the whole run takes at the pace of this process; None while that is unknown."""
+        """Projected hours of the whole run at the pace of this process; None at its beginning."""
         done = step - self._first
         if done < min(_PROJECT_AFTER, self._total):
             return None
         return (now - self._began) / done * self._total / 3600
 
     def close(self) -> None:
-        with suppress(OSError):  # a full disk was or will be named where it matters
+        with suppress(OSError):  # a full disk is reported where checkpoints and lines are written
             self._events.close()
 
 
 def in_words(line: dict[str, Any]) -> str:
-    """The main numbers of a line, those to watch first: a narrow terminal shows only them. Std and
-    rank are of the appearance/speed embeddings, in percent of what is healthy."""
+    """The main metrics of a line as text, the most important first, as a narrow terminal cuts the
+    end off. Std and rank are of the appearance/speed embeddings, in percent of healthy values."""
     shares = {
         name: [line[f"{name}_{head}"] / line[f"{name}_healthy"] for head in ("appearance", "speed")]
         for name in ("std", "rank")
@@ -121,7 +121,7 @@ def in_words(line: dict[str, Any]) -> str:
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:
-    """A line of the log; None if it is damaged, or was cut while it was written."""
+    """A line of the log as a dictionary; None if it is damaged or truncated."""
     try:
         line: dict[str, Any] = json.loads(text)
     except (ValueError, RecursionError):  # no JSON, or no UTF-8

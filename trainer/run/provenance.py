@@ -1,4 +1,4 @@
-"""Which code, which data and which machine a number comes from."""
+"""Provenance of results: the version of the code, the device, the version of torch."""
 
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -8,7 +8,7 @@ import torch
 
 
 def code() -> str:
-    """Version of ascnet, with the git commit where the source is a checkout: "0.1.0+1a2b3c4"."""
+    """The version of ascnet, with the git commit if it runs from a checkout: "0.1.0+1a2b3c4"."""
     try:
         number = version("ascnet")
     except PackageNotFoundError:
@@ -20,7 +20,7 @@ def code() -> str:
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git says in a folder; None if it refuses or is not there."""
+    """The output of git in a folder; None if git fails or is not installed."""
     try:
         answer = subprocess.run(
             ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False
@@ -31,5 +31,5 @@ def _git(folder: Path, *words: str) -> str | None:
 
 
 def computed_on(device: torch.device) -> dict[str, str]:
-    """The kind of device, and the version of torch."""
+    """The type of device and the version of torch, for a result file."""
     return {"device": device.type, "torch": str(torch.__version__)}

@@ -1,13 +1,13 @@
-"""The run directory: what was trained on what, and how it went.
+"""The run directory: settings, data, log and checkpoints of a run.
 
 runs/<time>-<recipe>/
-    config.toml       every setting, and under [run] what it was trained on
+    config.toml       all settings, and under [run] the training data and the code version
     training_videos.jsonl  names and source hashes of the videos (trainer/run/trained_videos.py)
-    launch            the call of torchrun that trains it, if one does (trainer/distributed.py)
+    launch            identifies the call of torchrun that trains it, if any
     log.jsonl         a line every `log_every` steps (trainer/run/log.py)
-    checkpoints/      the last two and the milestones, named by the step they were taken after
-    events.out...     the same numbers as log.jsonl, for TensorBoard
-    failed-step-...   the clips of the step whose loss was no number, if one was
+    checkpoints/      the last two and the milestones, named by the step they were written after
+    events.out...     the metrics of log.jsonl for TensorBoard
+    failed-step-...   the clips of a step whose loss was NaN or infinite, if there was one
 """
 
 import time
@@ -40,8 +40,8 @@ LAUNCH_FILE = "launch"
 
 
 def new_folder(runs: Path, recipe: str) -> Path:
-    """An empty folder for a run, named by the time and the recipe; by a number, too, where another
-    training began in the same second."""
+    """Create an empty folder for a run, named by time and recipe, and by a number if another run
+    started in the same second."""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe}"
     number, run = 1, runs / name
     while True:
@@ -54,15 +54,15 @@ def new_folder(runs: Path, recipe: str) -> Path:
 
 
 def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) -> None:
-    """Make the run directory and write down what will be trained on what, by how many ranks. Raises
-    TrainerError if there is a run already, or if its backbone is not there."""
+    """Create the run directory, with the settings and the record of the data and the number of
+    ranks. Raises TrainerError if it holds a run already, or if the backbone is unknown."""
     check_backbone(settings.model.backbone)
     run.mkdir(parents=True, exist_ok=True)
     with only_writer(run):
         must_be_free(run)
         record = {
             "code": code(),
-            # A run is shown, copied and shared: no password goes into it.
+            # Runs are copied and shared: they must not hold passwords.
             "shards": [without_password(source) for source in data.sources.values()],
             "secrets_left_out": any(without_password(s) != s for s in data.sources.values()),
             "shards_sha256": [fingerprint(folder) for folder in data.sources],
@@ -79,13 +79,13 @@ def start_run(run: Path, settings: Config, data: TrainingSet, ranks: int = 1) ->
 
 
 def note_launch(run: Path) -> None:
-    """Write down which call of torchrun trains a run, if one does: its restarts look for that."""
+    """Record the call of torchrun that trains a run, if any, so that its restarts find the run."""
     if launch():
         write_atomically(run / LAUNCH_FILE, launch() + "\n")
 
 
 def is_of_this_launch(run: Path) -> bool:
-    """Whether it was this call of torchrun that trained a run last."""
+    """Whether this call of torchrun was the last to train a run."""
     try:
         noted = (run / LAUNCH_FILE).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -94,7 +94,7 @@ def is_of_this_launch(run: Path) -> bool:
 
 
 def run_of_this_launch(runs: Path) -> Path | None:
-    """The run in the folder of runs that this call of torchrun trained last; None: it has begun
+    """The run in a folder of runs that this call of torchrun trained last; None if it has started
     none yet."""
     of_launch = [run for run in runs.glob("*") if is_run(run) and is_of_this_launch(run)]
     return max(of_launch, key=lambda run: (run / LAUNCH_FILE).stat().st_mtime_ns, default=None)
@@ -109,13 +109,13 @@ def must_be_free(run: Path) -> None:
 
 
 def holds_run(run: Path) -> bool:
-    """Whether a folder holds a run, or what is left of one."""
+    """Whether a folder holds a run, or remains of one."""
     return (run / CONFIG_FILE).exists() or bool(checkpoint.list_checkpoints(run))
 
 
 def record_of(run: Path) -> dict[str, Any]:
-    """What a run wrote down of its code and data. Raises TrainerError if it is not there, or
-    damaged."""
+    """The record of a run's code and data, the table [run] of its config.toml. Raises TrainerError
+    if it is missing or damaged."""
     path = run / CONFIG_FILE
     if not path.is_file():
         raise TrainerError(f"{run} is no run: there is no {path}. Name one with --run.")
@@ -135,7 +135,7 @@ def record_of(run: Path) -> dict[str, Any]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run whose record can be read; other programs have a config.toml."""
+    """Whether a folder is a run with a readable record (other programs write config.toml, too)."""
     try:
         record_of(folder)
     except (TrainerError, OSError):
@@ -144,7 +144,7 @@ def is_run(folder: Path) -> bool:
 
 
 def shards_of(run: Path) -> list[str]:
-    """The data sets that a run was trained on: folders, URLs or `pipe:` commands."""
+    """The sources of the data sets that a run was trained on: folders, URLs, `pipe:` commands."""
     return list(record_of(run)["shards"])
 
 
@@ -153,8 +153,9 @@ def _are_texts(value: Any) -> bool:
 
 
 def sources_to_resume(run: Path, trusted: bool) -> list[str]:
-    """The same, to be read from. Raises TrainerError for a server or a command unless it is
-    `trusted`: a file, which may be another's, would decide what is asked or run."""
+    """The sources of a run, checked before they are read. Raises TrainerError for a server or a
+    command unless it is `trusted`: config.toml may be somebody else's, and must not decide which
+    server is contacted or which program runs."""
     record = record_of(run)
     sources = list(record["shards"])
     remote = next(filter(is_remote, sources), None)
@@ -176,8 +177,8 @@ def sources_to_resume(run: Path, trusted: bool) -> list[str]:
 
 
 def must_be_same(run: Path, settings: Config, data: TrainingSet, ranks: int) -> None:
-    """Raises TrainerError if going on with `data` and so many ranks would give other steps than
-    those that the run was started for. The same data may have moved."""
+    """Raises TrainerError if resuming with these settings, data and number of ranks would give
+    other steps than an uninterrupted run. The data may have moved."""
     record = record_of(run)
     checkpoint.must_be_of(record.get("settings"), settings, run)
     kinds = {"ranks": int, "shards": list, "shards_sha256": list, "streamed": bool}
@@ -233,7 +234,8 @@ def _how(streamed: bool) -> str:
 
 
 def digest_of(path: str) -> str:
-    """SHA-256 of a file; "" for no file. Raises TrainerError where it cannot be read."""
+    """SHA-256 of the file at `path`; "" for an empty path. Raises TrainerError if it cannot be
+    read."""
     if not path:
         return ""
     try:

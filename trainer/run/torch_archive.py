@@ -1,4 +1,4 @@
-"""What torch.save wrote, looked at before torch reads it: a small file may ask for much memory."""
+"""Check files by torch.save before torch reads them: a small file can demand much memory."""
 
 import pickletools
 import warnings
@@ -9,18 +9,18 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-# Numbers of a network are hardly compressible, and torch does not try; some zip the file again.
-_MOST_TIMES, _MOST_MORE = 8, 64 << 20  # times the size of the file, and bytes more
-_PICKLES = 5  # of a file by torch before 1.6: marks, then what was saved, then names
-_PICKLE_BYTES = 256 << 20  # of names and numbers beside tensors
-_STEPS = 2_000_000  # of a pickle, each of which makes an object or less; a network takes thousands
-# It makes as many bytes as a file says; torch lets it be called. Nobody saves such a thing.
+# Weights are hardly compressible, and torch does not compress them; but some people zip the file.
+_MOST_TIMES, _MOST_MORE = 8, 64 << 20  # unpacked size: a multiple of the file's, plus bytes
+_PICKLES = 5  # pickles in a file by torch before 1.6: three of a header, the object, names
+_PICKLE_BYTES = 256 << 20  # names and numbers besides tensors
+_STEPS = 2_000_000  # opcodes of a pickle, each making at most one object; a network takes thousands
+# `bytearray(n)` allocates n bytes, and torch allows the call. No network needs it.
 _FILLS = "bytearray"
 
 
 def what_it_fills(path: Path) -> str:
-    """What of a file by torch.save would fill the memory, as the end of a sentence ("it ..."); ""
-    if nothing would, or the file is damaged."""
+    """How a file by torch.save would exhaust memory, as the end of a sentence ("it ..."); "" if it
+    would not, or if it is damaged. Raises OSError if it cannot be read."""
     with path.open("rb") as file:
         is_zip = file.read(2) == b"PK"
         file.seek(0)
@@ -28,8 +28,8 @@ def what_it_fills(path: Path) -> str:
             return _what_steps_fill(file)
     try:
         return _what_fills(path)
-    # What zipfile raises of a damaged file, of one that is packed in a way it does not know, and of
-    # one with a password: torch says what is wrong with these as it reads them.
+    # zipfile raises these for damaged files, unknown compression and passwords. torch reports them
+    # when it reads the file.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError):
         return ""
 
@@ -51,12 +51,12 @@ def _what_fills(path: Path) -> str:
 
 
 def _what_steps_fill(file: IO[bytes]) -> str:
-    """The same of the pickles at the beginning of a file: a step of one byte may make an object of
-    some hundred, and the steps of a small packed file may be many."""
+    """The same for the pickles at the beginning of a file: an opcode of one byte may make an object
+    of some hundred bytes, and a small compressed file may hold many opcodes."""
     steps = 0
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what stands in a damaged one
+            warnings.simplefilter("ignore")  # from parsing damaged pickles
             for _ in range(_PICKLES):
                 for operation, argument, _ in pickletools.genops(file):
                     steps += 1
@@ -64,15 +64,15 @@ def _what_steps_fill(file: IO[bytes]) -> str:
                         return f"has more than {_STEPS} things beside its tensors"
                     if operation.name == "GLOBAL" and str(argument).split(" ")[-1] == _FILLS:
                         return "asks for memory by a number"
-    except Exception:  # no pickle, or the end of the file: torch says what is wrong
+    except Exception:  # no pickle, or the end of the file: torch reports what is wrong
         return ""
     return ""
 
 
 def is_plain(state: Any) -> bool:
-    """Whether all tensors in dictionaries and lists have their numbers in memory of their own, as
-    those of our checkpoints do."""
-    seen: set[int] = set()  # one may hold itself
+    """Whether all tensors in nested dictionaries and lists are dense, unquantised and backed by
+    storage of their full size, as those of our checkpoints are."""
+    seen: set[int] = set()  # a container may hold itself
     waiting = [state]
     while waiting:
         value = waiting.pop()

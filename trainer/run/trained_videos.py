@@ -1,7 +1,7 @@
-"""Which videos a run was trained on, written down so that they are known again: in other shards,
-under another name, in another folder.
+"""The list of videos that a run was trained on, which recognises them under another name or in
+other shards.
 
-    runs/.../training_videos.jsonl    a line for each: name, source_sha256 (null: not known)
+    runs/.../training_videos.jsonl    a line for each: name, source_sha256 (null: unknown)
 """
 
 import json
@@ -20,17 +20,17 @@ SeenVideo = tuple[str, str | None]  # name, and sha256 of the source file
 
 
 def training_sources(dataset: ShardDataset, split: str) -> list[SeenVideo]:
-    """Of the videos that training on a split sees."""
+    """Names and hashes of the videos that training on a split uses."""
     return [_source(row) for row in dataset.built_rows() if row.splits.get(split) == "train"]
 
 
 def sources_of(dataset: ShardDataset) -> dict[str, SeenVideo]:
-    """Of all built videos, by name."""
+    """Names and hashes of all built videos, by name."""
     return {row.name: _source(row) for row in dataset.built_rows()}
 
 
 def write_down(run: Path, datasets: Iterable[ShardDataset], split: str) -> None:
-    """The training videos of a split, into the run directory."""
+    """Write the list of a split's training videos into the run directory."""
     rows = [
         json.dumps({"name": name, "source_sha256": digest}) + "\n"
         for dataset in datasets
@@ -42,8 +42,9 @@ def write_down(run: Path, datasets: Iterable[ShardDataset], split: str) -> None:
 def seen_by(
     run: Path, record: dict[str, Any], split: str, dataset: ShardDataset
 ) -> list[SeenVideo] | None:
-    """What a run was trained on. Runs of earlier versions did not write it down: it is read from
-    their shards, or from `dataset` if it is the same. None if it is not known any more."""
+    """The videos that a run was trained on. Runs of earlier versions have no such list; it is then
+    read from their shards, or from `dataset` if that is the same data set. None if unknown.
+    `record`: as of `run_directory.record_of`."""
     written = _read(run / TRAINING_VIDEOS_FILE)
     if written is not None:
         return written
@@ -62,8 +63,8 @@ def seen_by(
 
 
 def count_seen(tested: Iterable[SeenVideo], seen: Iterable[SeenVideo]) -> int:
-    """How many of the tested videos are among those seen: of the same source file, whatever its
-    name; by name where a source's hash is not known."""
+    """Number of tested videos that are among those seen: with the same source file, whatever its
+    name, or with the same name where a source's hash is unknown."""
     digests: set[str] = set()
     names: set[str] = set()
     unknown: set[str] = set()
@@ -77,7 +78,7 @@ def count_seen(tested: Iterable[SeenVideo], seen: Iterable[SeenVideo]) -> int:
 
 
 def _read(path: Path) -> list[SeenVideo] | None:
-    """None where it is not there, or damaged: the shards may say it."""
+    """The list in a file; None if the file is missing or damaged (the shards may then have it)."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         videos = [(row["name"], row["source_sha256"]) for row in rows]
