@@ -1,1 +1,1 @@
-"""3D-CNNs."""
+"""The 3D-CNN backbones, one file each."""

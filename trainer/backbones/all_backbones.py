@@ -1,4 +1,5 @@
-"""3D-CNNs by name. Each maps float32 N x 3 x T x H x W to a feature map N x C x T' x H' x W'."""
+"""The backbones by name. Each maps clips (float32, N x 3 x T x H x W) to a feature map
+(N x C x T' x H' x W')."""
 
 from collections.abc import Callable
 
@@ -23,8 +24,8 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "c3d": c3d,
     "s3d": s3d,
     "s3dg": s3dg,
-    # Those of other projects' checkpoints. Where one would compute something else with weights of
-    # the same names and shapes, its names differ, so that no file loads into the wrong one.
+    # For other projects' checkpoints. Where two backbones have weights of the same shapes but
+    # compute different functions, the names of weights differ, so no file loads into the wrong one.
     "resnet18-hara": resnet18_hara,
     "r2plus1d-vcop": r2plus1d_vcop,
     "r3d18-tclr": r3d18_tclr,
@@ -34,20 +35,16 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
 
 
 def make_backbone(name: str) -> Backbone:
-    """A backbone with fresh weights from torch's global generator.
-
-    Raises TrainerError for a name that is not there.
-    """
+    """Make a backbone with random weights from torch's global generator. Raises TrainerError for an
+    unknown name."""
     check_backbone(name)
     return BACKBONES[name]()
 
 
 def empty_backbone(name: str) -> Backbone:
-    """A backbone for weights to be loaded into: drawing some first takes half a second for R3D-18.
-    Its parameters and statistics are no numbers yet; counters are 0.
-
-    Raises TrainerError for a name that is not there.
-    """
+    """Make a backbone to load weights into, without drawing random ones (half a second for R3D-18).
+    Its parameters and statistics are NaN, its counters 0. Raises TrainerError for an unknown
+    name."""
     with torch.device("meta"):
         backbone = make_backbone(name)
     backbone.to_empty(device="cpu")
@@ -57,7 +54,7 @@ def empty_backbone(name: str) -> Backbone:
 
 
 def check_backbone(name: str) -> None:
-    """Raises TrainerError for a name that is not there."""
+    """Raises TrainerError for an unknown name."""
     if name not in BACKBONES:
         raise TrainerError(
             f"model.backbone is {name!r}, which this version does not have; it has "

@@ -1,4 +1,4 @@
-"""What every backbone is."""
+"""The base class of all backbones."""
 
 from collections import OrderedDict
 
@@ -6,8 +6,10 @@ from torch import nn
 
 
 class Backbone(nn.Sequential):
-    """float32 N x 3 x T x H x W to a feature map N x channels x T' x H' x W': parts that run one
-    after the other, by the names that their weights have in the state dict."""
+    """Maps clips (float32, N x 3 x T x H x W) to a feature map (N x channels x T' x H' x W').
+
+    It is a sequence of parts, whose names are the prefixes of their weights in the state dict.
+    """
 
     def __init__(self, channels: int, **parts: nn.Module) -> None:
         super().__init__(OrderedDict(parts))
@@ -15,8 +17,8 @@ class Backbone(nn.Sequential):
 
 
 def draw_convolutions(module: nn.Module) -> None:
-    """Fresh weights for all convolutions in `module`, but for those that have no memory."""
+    """Draw random weights for all convolutions in `module`, except on the meta device."""
     for convolution in module.modules():
-        # Drawing on the meta device imports torch's compiler, which takes seconds.
+        # There, drawing would import torch's compiler, which takes seconds.
         if isinstance(convolution, nn.Conv3d) and not convolution.weight.is_meta:
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")

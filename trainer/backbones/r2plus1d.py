@@ -1,4 +1,5 @@
-"""R(2+1)D: every 3x3x3 convolution of R3D as 1x3x3, then 3x1x1 (Tran et al., CVPR 2018, section 3).
+"""R(2+1)D: R3D with every 3x3x3 convolution split into 1x3x3 and 3x1x1 (Tran et al., CVPR 2018,
+section 3).
 
 The architecture and the state-dict keys are those of torchvision's `r2plus1d_18`, without `fc`.
 """
@@ -10,8 +11,8 @@ from trainer.backbones.residual import residual_net
 
 
 def _convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.Module]:
-    # As many channels between the two as give the first 3x3x3 convolution its number of weights.
-    # Both pairs of a block have them, as in the authors' own network and in torchvision.
+    # The number of channels for which the first pair has as many weights as a 3x3x3 convolution.
+    # Both pairs of a block use it, as in the authors' own network and in torchvision.
     middle = 27 * inside * outside // (9 * inside + 3 * outside)
     return _pair(inside, middle, outside, stride), _pair(outside, middle, outside, 1)
 

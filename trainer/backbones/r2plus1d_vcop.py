@@ -1,8 +1,8 @@
-"""R(2+1)D of VCOP (Xu et al., CVPR 2019), as RSPNet trains it: one block a stage.
+"""R(2+1)D of VCOP (Xu et al., CVPR 2019), as trained by RSPNet: one block per stage.
 
-Besides the number of blocks it differs from torchvision's R(2+1)D-18 in the channels between the
-two parts of a convolution, which here follow from each convolution alone (83 in the stem, for
-example), and in its shortcuts, which are in two parts, too.
+Besides the number of blocks, it differs from torchvision's R(2+1)D-18 in the channels between the
+two parts of a convolution, which are computed for each convolution by itself (83 in the stem, for
+example), and in its shortcuts, which are split in two, too.
 """
 
 from torch import nn
@@ -23,7 +23,7 @@ def _shortcut(inside: int, outside: int, stride: int) -> nn.Module:
 
 
 def _pair(inside: int, outside: int, sides: Sides, strides: Sides) -> nn.Sequential:
-    """A convolution in two parts, space then time, of about as many weights as the whole."""
+    """A convolution split in two, space then time, with about as many weights as the full one."""
     frames, height, width = sides
     middle = (frames * height * width * inside * outside) // (
         height * width * inside + frames * outside

@@ -10,7 +10,7 @@ from trainer.backbones.residual import residual_net
 
 
 def convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.Module]:
-    """The two 3x3x3 convolutions of a block."""
+    """The two 3x3x3 convolutions of a block with `inside` and `outside` channels."""
     return (
         nn.Conv3d(inside, outside, 3, stride, 1, bias=False),
         nn.Conv3d(outside, outside, 3, 1, 1, bias=False),
@@ -18,7 +18,8 @@ def convolutions(inside: int, outside: int, stride: int) -> tuple[nn.Module, nn.
 
 
 def _r3d(width: int, blocks: tuple[int, int, int, int]) -> Backbone:
-    """`width`: channels of the stem; every stage doubles it. `blocks` of each stage."""
+    """`width`: channels of the stem and first stage, doubled by each further stage. `blocks`:
+    number of blocks in each stage."""
     stem = nn.Sequential(
         nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False),
         nn.BatchNorm3d(width),
@@ -33,5 +34,5 @@ def r3d18() -> Backbone:
 
 
 def r3d_tiny() -> Backbone:
-    """One block a stage and 16 channels, for CPUs: 903 984 weights."""
+    """R3D with one block per stage and 16 channels, for CPUs: 903 984 weights."""
     return _r3d(16, (1, 1, 1, 1))

@@ -1,8 +1,8 @@
-"""R3D-18 as TCLR trains it (Dave et al., CVIU 2022): the last stage keeps the number of frames.
+"""R3D-18 as trained by TCLR (Dave et al., CVIU 2022): no temporal stride in the last stage.
 
-Where R3D-18 has a stride of 2 in time, its first convolution has a dilation of 2. The weights have
-R3D-18's shapes but would compute something else in it, so the last stage has a name of its own:
-`layer4_dilated`. The other state-dict keys are R3D-18's.
+Its first convolution has a temporal dilation of 2 in place of R3D-18's stride of 2. The weights
+have R3D-18's shapes, but R3D-18 would compute something else with them, so the last stage has a
+name of its own: `layer4_dilated`. The other state-dict keys are R3D-18's.
 """
 
 from torch import nn

@@ -1,5 +1,5 @@
-"""What R3D, R(2+1)D and their variants share: a ResNet of two-convolution blocks (Tran et al., CVPR
-2018, table 1).
+"""The ResNet of two-convolution blocks that R3D, R(2+1)D and their variants share (Tran et al.,
+CVPR 2018, table 1).
 
 The state-dict keys are those of torchvision's video ResNets, without `fc`.
 """
@@ -11,14 +11,14 @@ from torch import nn
 
 from trainer.backbones.base import Backbone, draw_convolutions
 
-# The two convolutions of a block, from its channels inside and outside, and its stride.
+# (input channels, output channels, stride) to the two convolutions of a block.
 Convolutions = Callable[[int, int, int], tuple[nn.Module, nn.Module]]
-# Of the same, the convolution of a shortcut that changes channels or stride.
+# The same arguments to the convolution of a shortcut that changes channels or stride.
 Shortcut = Callable[[int, int, int], nn.Module]
 
 
 def projection(inside: int, outside: int, stride: int) -> nn.Module:
-    """The shortcut of most: 1x1x1."""
+    """The usual shortcut: a 1x1x1 convolution."""
     return nn.Conv3d(inside, outside, 1, stride, bias=False)
 
 
@@ -29,9 +29,9 @@ def residual_net(
     convolutions: Convolutions,
     shortcut: Shortcut = projection,
 ) -> Backbone:
-    """float32 N x 3 x T x H x W to N x channels x T/8 x H/16 x W/16 (each rounded up), if the stem
-    halves H and W. `width`: channels of the stem; every stage doubles it. `blocks` of each
-    stage."""
+    """Make a ResNet that maps float32 N x 3 x T x H x W to N x channels x T/8 x H/16 x W/16 (each
+    rounded up), if the stem halves H and W. `width`: channels of the stem and first stage, doubled
+    by each further stage. `blocks`: number of blocks in each stage."""
 
     def stage(inside: int, outside: int, count: int, stride: int) -> nn.Sequential:
         first = Block(inside, outside, stride, convolutions, shortcut)
@@ -51,7 +51,7 @@ def residual_net(
 
 
 class Block(nn.Module):
-    """Two convolutions and a shortcut."""
+    """A residual block: two convolutions and a shortcut."""
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
-"""The 3-D ResNet-18 of Hara et al. (CVPR 2018), as RSPNet trains it (AAAI 2021).
+"""The 3-D ResNet-18 of Hara et al. (CVPR 2018), as trained by RSPNet (AAAI 2021).
 
-From R3D-18 it differs in its stem: 7x7x7, and a max pooling over time, too. So it gives half as
-many places along each side. The state-dict keys are R3D's; the stem has another shape.
+It differs from R3D-18 in its stem, which is 7x7x7 and followed by a max pooling over space and
+time, so its feature map is half as large along each axis. The state-dict keys are R3D's; the stem
+has another shape.
 """
 
 from torch import nn

@@ -1,12 +1,12 @@
-"""S3D, an Inception network whose 3-D convolutions are split into 1xkxk and kx1x1, and S3D-G, the
-same with feature gating (Xie et al., ECCV 2018).
+"""S3D, an Inception network with 3-D convolutions split into 1xkxk and kx1x1, and S3D-G, which adds
+feature gating (Xie et al., ECCV 2018).
 
 The architecture and the state-dict keys are those of torchvision's `s3d`, without `classifier`.
-S3D-G has the same keys and those of its gates. They are where the paper puts them, and RSPNet:
-after each temporal convolution. (CoCLR and the authors' own code gate every Inception branch.)
+S3D-G has the same keys and those of its gates, which follow each temporal convolution, as in the
+paper and in RSPNet. (CoCLR and the authors' own code gate every Inception branch.)
 
-float32 N x 3 x T x H x W become N x 1024 x T/8 x H/32 x W/32: rounded up at each halving but the
-last, which rounds down (as torchvision's), and leaves 1 as it is. 16x112x112 gives 2x3x3, and
+They map float32 N x 3 x T x H x W to N x 1024 x T/8 x H/32 x W/32. Each halving rounds up, except
+the last, which rounds down (as in torchvision) and keeps sides of 1. 16x112x112 gives 2x3x3, and
 64x224x224 gives 8x7x7.
 """
 
@@ -18,7 +18,7 @@ from trainer.backbones.base import Backbone, draw_convolutions
 
 
 class Inception(nn.Module):
-    """Four branches side by side: 1x1x1; two of 1x1x1 and a separable 3x3x3; and a pooling."""
+    """Four parallel branches: 1x1x1; two of 1x1x1 and a separable 3x3x3; max pooling and 1x1x1."""
 
     def __init__(
         self,
@@ -29,7 +29,8 @@ class Inception(nn.Module):
         branch3: int,
         gating: bool,
     ) -> None:
-        """Channels: `inside`, and of each branch; of branch 1 and 2 in the middle, too."""
+        """Input channels and output channels of each branch; for branches 1 and 2, those between
+        their convolutions come first."""
         super().__init__()
         self.branch0 = _convolution(inside, branch0)
         self.branch1 = nn.Sequential(
@@ -46,7 +47,7 @@ class Inception(nn.Module):
 
 
 class Gate(nn.Module):
-    """Weighs channels by what the whole clip holds: sigmoid(W mean(x) + b) * x."""
+    """Self-gating: weights channels by the clip's mean features, sigmoid(W mean(x) + b) * x."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class Gate(nn.Module):
 
 
 class Halving(nn.Module):
-    """2x2x2 max pooling that rounds down, and lets a side of 1 pass."""
+    """2x2x2 max pooling that rounds sizes down and keeps sides of 1."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return max_pool3d(x, [min(2, side) for side in x.shape[2:]])
@@ -80,8 +81,8 @@ def _convolution(
     stride: tuple[int, int, int] = (1, 1, 1),
     padding: tuple[int, int, int] = (0, 0, 0),
 ) -> nn.Sequential:
-    # eps as in the paper's code and torchvision. Their momentum of 0.001 is for long schedules:
-    # the running statistics of a short run would stay near their start.
+    # eps as in the paper's code and torchvision. Their momentum of 0.001 suits long schedules: in a
+    # short run, the running statistics would stay near their initial values.
     return nn.Sequential(
         nn.Conv3d(inside, outside, side, stride, padding, bias=False),
         nn.BatchNorm3d(outside, eps=1e-3),

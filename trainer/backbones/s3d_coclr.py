@@ -1,7 +1,7 @@
-"""S3D as CoCLR trains it (Han et al., NeurIPS 2020): eps of batch norm is 1e-5, not 1e-3.
+"""S3D as trained by CoCLR (Han et al., NeurIPS 2020): batch norm's eps is 1e-5, not 1e-3.
 
-With S3D's names the same weights would compute something else, so what S3D calls `features` is
-called `blocks` here; the rest of the state-dict keys is S3D's.
+S3D would compute something else with the same weights, so S3D's `features` is called `blocks` here;
+the other parts of the state-dict keys are S3D's.
 """
 
 from torch import nn

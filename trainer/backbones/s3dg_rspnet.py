@@ -1,8 +1,8 @@
-"""S3D-G as RSPNet trains it (Chen et al., AAAI 2021): the stem drops every second frame at once.
+"""S3D-G as trained by RSPNet (Chen et al., AAAI 2021): the stem drops every second frame first.
 
-In S3D-G the spatial convolution of the stem sees all frames, and the temporal one has the stride;
-here the spatial one has it. With S3D-G's names the same weights would compute something else, so
-the stem, `features.0` of S3D-G, is called `stem`; the other state-dict keys are S3D-G's.
+In S3D-G's stem the temporal convolution has the temporal stride; here the spatial convolution
+before it has it. S3D-G would compute something else with the same weights, so the stem, S3D-G's
+`features.0`, is called `stem` here; the other state-dict keys are S3D-G's.
 """
 
 from torch import nn

@@ -1,1 +1,1 @@
-"""The settings of a run: defaults, rules, recipes."""
+"""The settings of a run: defaults, validation, recipes."""

@@ -1,4 +1,4 @@
-"""Recipes: settings as TOML files, read, changed, compared and written."""
+"""Recipes: read, change, compare and write settings as TOML files."""
 
 import difflib
 from dataclasses import asdict, fields, replace
@@ -13,7 +13,7 @@ from trainer.errors import TrainerError
 
 Settings = TypeVar("Settings")  # a frozen dataclass
 RECIPES = Path(__file__).parent / "recipes"
-# On resume: what has no influence on the numbers.
+# Settings that may change on resume, as they do not affect what is learnt.
 MAY_CHANGE = (
     "data.workers",
     "checkpoint_every",
@@ -24,12 +24,13 @@ MAY_CHANGE = (
 
 
 def recipes() -> list[str]:
-    """Names of the recipes that ship."""
+    """Names of the recipes that come with ascnet."""
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
 def load_recipe(name: str) -> Config:
-    """A shipped recipe by name, or a TOML file by path. Raises TrainerError for neither."""
+    """Load a recipe that comes with ascnet by name, or a TOML file by path. Raises TrainerError if
+    there is neither, or if a setting is invalid."""
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         path = Path(name)
@@ -41,7 +42,8 @@ def load_recipe(name: str) -> Config:
 
 
 def load(path: Path) -> Config:
-    """Settings from a TOML file; what it does not name keeps its default."""
+    """Load settings from a TOML file; those that it does not name have their defaults. Raises
+    TrainerError if it is no TOML, or if a setting is invalid."""
     try:
         table = read_toml(path)
     except ValueError as error:
@@ -53,9 +55,9 @@ def load(path: Path) -> Config:
 
 
 def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -> Settings:
-    """`--set optim.lr=0.05 data.strides=[1,2,4]`, values as in TOML; bare words are text. All
-    changes are made at once: only what comes of them together has to be allowed. `prefix`: of every
-    key, as the user has it."""
+    """Apply the assignments of `--set optim.lr=0.05 data.strides=[1,2,4]`. Values are TOML; bare
+    words are strings. All changes are made at once, so only their combined result must be valid.
+    `prefix` is what the user writes before every key. Raises TrainerError for an invalid one."""
     changes: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -63,26 +65,27 @@ def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -
             raise TrainerError(f"--set {assignment} has no '='; write --set optim.lr=0.05.")
         try:
             value = parse_toml(f"value = {text}")["value"]
-        except ValueError:  # no TOML, or more digits than Python reads
+        except ValueError:  # no TOML, or a number with more digits than Python parses
             value = text
         for part in reversed(key.strip().removeprefix(prefix).split(".")):
             value = {part: value}
         changes |= _checked(config, value, f"--set {assignment}", prefix)
     try:
         result: Settings = _changed(config, changes)
-    except TrainerError as error:  # begins with the key
+    except TrainerError as error:  # its message begins with the key
         raise TrainerError(f"{prefix}{error}") from error
     return result
 
 
 def apply(settings: Any, table: dict[str, Any], source: str) -> Any:
-    """`settings` with the values of `table`, types checked, unknown keys refused."""
+    """`settings` with the values of `table`. Raises TrainerError, naming `source`, for unknown
+    keys, wrong types and invalid values."""
     _without_retired(table, source)
     return _changed(settings, _checked(settings, table, source))
 
 
 def _without_retired(table: dict[str, Any], source: str) -> None:
-    """Read what older runs wrote as it is called today."""
+    """Translate settings of older runs to today's names, in place."""
     objective = table.get("objective")
     if not isinstance(objective, dict):
         return
@@ -97,8 +100,8 @@ def _without_retired(table: dict[str, Any], source: str) -> None:
 
 
 def _changed(settings: Any, changes: dict[str, Any]) -> Any:
-    """`settings` with other values, by key. All tables first, then `settings` once: rules are
-    between values of several tables."""
+    """`settings` with changed values, by key. Tables are changed first and `settings` once at the
+    end, as some rules relate values of several tables."""
     values: dict[str, Any] = {}
     tables: dict[str, dict[str, Any]] = {}
     for key, value in changes.items():
@@ -112,8 +115,8 @@ def _changed(settings: Any, changes: dict[str, Any]) -> Any:
 
 
 def _checked(settings: Any, table: dict[str, Any], source: str, prefix: str = "") -> dict[str, Any]:
-    """The values of `table` as `settings` have them, by keys such as "optim.lr". Raises
-    TrainerError for unknown keys and other types."""
+    """The values of `table`, converted to the types in `settings`, by keys such as "optim.lr".
+    Raises TrainerError for unknown keys and wrong types."""
     kinds = get_type_hints(type(settings))
     known = {f.name for f in fields(settings)}
     changes: dict[str, Any] = {}
@@ -158,20 +161,20 @@ def _converted(kind: Any, value: Any, where: str) -> Any:
 
 
 def fixed(config: Config) -> Config:
-    """The settings that a resumed run may not change; the others have their defaults."""
+    """The settings with those that may change on resume set to their defaults."""
     defaults = _flat(asdict(Config()))
     changed: Config = _changed(config, {key: defaults[key] for key in MAY_CHANGE})
     return changed
 
 
 def differing(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
-    """Both values of every setting that differs and may not change on resume, by its key."""
+    """The settings that differ, other than those that may change on resume: both values by key."""
     mine, theirs = _flat(asdict(fixed(one))), _flat(asdict(fixed(other)))
     return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}
 
 
 def parse(text: str, source: str) -> Config:
-    """Settings from what `dump` made of them. Raises TrainerError where `source` is damaged."""
+    """Settings from TOML text by `dump`. Raises TrainerError, naming `source`, if it is damaged."""
     try:
         settings: Config = apply(Config(), parse_toml(text), source)
     except (ValueError, TypeError, AttributeError) as error:

@@ -1,8 +1,8 @@
-"""Every setting of a training run, as frozen dataclasses; a recipe is a TOML file of this shape.
+"""All settings of a training run, as frozen dataclasses; a recipe is a TOML file of this structure.
 
-A default is "ours" (our choice) unless its description names a source: the paper (Huang et al.,
+A default is our choice ("ours") unless its description names a source: the paper (Huang et al.,
 ICCV 2021), RSPNet (AAAI 2021, three authors in common) or BYOL for video (Feichtenhofer et al.,
-CVPR 2021). Below the settings stands what each of them may be.
+CVPR 2021). The rules that validate the settings follow below them.
 """
 
 from dataclasses import dataclass, field
@@ -33,14 +33,14 @@ OPTIMISERS = ("sgd", "lars", "adamw")
 SPEED_TARGETS = ("neighbour", "direction")
 NORMALISATIONS = ("fixed", "clip", "motion")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-_STRIDES = 64  # different ones
-_WIDTH = 16_384  # of a layer
-_BANK_NUMBERS = 1 << 28  # of one memory bank: 1 GB
+_STRIDES = 64  # largest number of strides
+_WIDTH = 16_384  # largest width of a layer
+_BANK_NUMBERS = 1 << 28  # largest number of values in a memory bank, for each space: 1 GB
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which clips a step takes, and how they are read.
+    """Which clips are drawn, and how they are read.
 
     Attributes:
         split: train on this split's training videos
@@ -81,7 +81,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Augment:
-    """How clips are changed at random.
+    """Random augmentation of clips.
 
     Attributes:
         area: smallest and largest crop, as a share of the frame's area
@@ -203,7 +203,7 @@ class Optim:
 
 @dataclass(frozen=True)
 class Device:
-    """How it is computed; what fits the machine, not part of the method.
+    """How the model is executed: settings for the machine, not part of the method.
 
     Attributes:
         precision: number format; tf32 is of convolutions, bf16 and fp16 by autocast
@@ -220,7 +220,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """How a run is evaluated where the command does not say otherwise.
+    """Defaults for evaluating a run.
 
     Attributes:
         clips: clips of a video, evenly spaced; RSPNet
@@ -233,7 +233,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Config:
-    """A recipe. Written to `config.toml` of every run.
+    """All settings of a run: a recipe. Written to the run's `config.toml`.
 
     Attributes:
         recipe: a name for the settings
@@ -316,7 +316,7 @@ def _data_rules(data: Data) -> list[Rule]:
 
 
 def augment_rules(augment: Augment) -> list[Rule]:
-    """What the settings of the augmentation may be, wherever they are used."""
+    """Rules for the settings of the augmentation, here and in the loader for other scripts."""
     two_shares = "two shares in (0, 1], the smaller first"
     two_ratios = "two numbers from 0.01 to 100, the smaller first"
     limits: Limits = {

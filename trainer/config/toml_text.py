@@ -1,14 +1,15 @@
-"""TOML, whoever wrote it."""
+"""Parse TOML from untrusted sources."""
 
 import tomllib
 from pathlib import Path
 from typing import Any
 
-LARGEST = 16 << 20  # bytes; a run's is a few thousand
+LARGEST = 16 << 20  # bytes; a run's config.toml has a few thousand
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises ValueError for anything else, and OSError."""
+    """Parse a TOML file. Raises ValueError if it is no TOML or too large, and OSError if it cannot
+    be read."""
     with path.open("rb") as file:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
@@ -17,7 +18,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of TOML text. Raises ValueError if it is none."""
+    """Parse TOML text. Raises ValueError if it is no TOML."""
     try:
         return tomllib.loads(text)
     except RecursionError as error:

@@ -1,4 +1,4 @@
-"""Rules for settings: what is allowed, said where a value breaks one."""
+"""Validation rules for settings, each with a description of what is allowed."""
 
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
@@ -7,23 +7,23 @@ from typing import Any
 from builder.plain_name import is_plain_name
 from trainer.errors import TrainerError
 
-Rule = tuple[bool, str, Any, str]  # is it fine, its name, its value, what is allowed
-Limits = dict[str, tuple[Callable[[Any], bool], str]]  # of each setting: a test, and in words
+Rule = tuple[bool, str, Any, str]  # whether it holds, setting's name, its value, what is allowed
+Limits = dict[str, tuple[Callable[[Any], bool], str]]  # setting: a test, and what is allowed
 
-# A recipe or a run may be another's: what is far above all that anybody trains with would only fill
-# the memory, or never end.
-MOST_FRAMES = 512  # of a clip
-MOST_SIZE = 1024  # pixels, side of a clip
-MOST_PIXELS = 1 << 25  # of a clip: 512 frames of 256 x 256, or 32 of 1024 x 1024
-MOST_SIDE = 65_535  # pixels of a JPEG
+# Recipes and runs may come from somebody else. These limits, far above what anybody trains with,
+# keep their values from exhausting memory or running for ever.
+MOST_FRAMES = 512  # frames of a clip
+MOST_SIZE = 1024  # side of a clip, in pixels
+MOST_PIXELS = 1 << 25  # pixels of a clip: 512 frames of 256 x 256, or 32 of 1024 x 1024
+MOST_SIDE = 65_535  # side of a JPEG, in pixels
 MOST_STRIDE = 10_000  # frames
-MOST_RATE, LEAST_RATE = 1000, 0.001  # frames a second
-MOST_CLIPS = 1000  # of a video
+MOST_RATE, LEAST_RATE = 1000, 0.001  # frames per second
+MOST_CLIPS = 1000  # clips of a video
 MOST_WORKERS = 1024  # threads
 MOST_BATCH = 65_536
 MOST_STEPS = 10**9
 
-# Of settings that the training of an encoder and that of a classifier both have.
+# Settings that pre-training and the training of a classifier have in common.
 SEED: Limits = {"seed": (lambda seed: 0 <= seed < 2**32, "0 to 4294967295")}
 LEARNING: Limits = {
     "epochs": (lambda epochs: 0 < epochs < 1e6, "positive, below a million"),
@@ -37,14 +37,14 @@ LEARNING: Limits = {
 
 
 def check_rules(rules: Iterable[Rule]) -> None:
-    """Raises TrainerError for the first rule that is broken."""
+    """Raises TrainerError for the first rule that does not hold."""
     for is_fine, key, value, allowed in rules:
         if not is_fine:
             raise TrainerError(f"{key} is {value!r}; allowed: {allowed}.")
 
 
 def name_rule(key: str, name: str) -> Rule:
-    """What becomes part of a path is one part of it."""
+    """A rule for a name that becomes a path component: it must be a single one."""
     return (
         is_plain_name(name),
         key,
@@ -54,30 +54,30 @@ def name_rule(key: str, name: str) -> Rule:
 
 
 def range_rule(key: str, value: int, least: int, most: int) -> Rule:
-    """A number with two ends."""
+    """A rule for a number from `least` to `most`, inclusive."""
     return (least <= value <= most, key, value, f"{least} to {most}")
 
 
 def rate_rule(key: str, fps: float) -> Rule:
-    """At how many frames a second strides count."""
+    """A rule for the frame rate at which strides count."""
     allowed = f"0 (stored frames), or {LEAST_RATE:g} to {MOST_RATE}"
     return (fps == 0 or LEAST_RATE <= fps <= MOST_RATE, key, fps, allowed)
 
 
 def pixels_rule(prefix: str, frames: int, size: int) -> Rule:
-    """What a clip is in all. `prefix`: of the names of the settings."""
+    """A rule for the total number of pixels of a clip. `prefix` precedes the settings' names."""
     pixels = frames * size * size
     name = f"{prefix}frames x {prefix}size x {prefix}size"
     return (pixels <= MOST_PIXELS, name, pixels, f"{MOST_PIXELS} pixels at most")
 
 
 def rules_of(prefix: str, settings: Any, limits: Limits) -> Iterator[Rule]:
-    """A rule for each setting that has a limit. `prefix`: of the names of the settings."""
+    """Yield a rule for each setting in `limits`. `prefix` precedes the settings' names."""
     for name, (is_fine, allowed) in limits.items():
         value = getattr(settings, name)
         yield is_fine(value), f"{prefix}{name}", value, allowed
 
 
 def one_of(names: tuple[str, ...]) -> tuple[Callable[[Any], bool], str]:
-    """The limit of a setting that is one of some words: "sgd, lars or adamw"."""
+    """The limit of a setting that takes one of several names: "sgd, lars or adamw"."""
     return names.__contains__, f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,1 +1,1 @@
-"""Weights of other projects in, weights for other programs out."""
+"""Import weights of other projects, export weights for other programs."""

@@ -1,6 +1,6 @@
-"""What a file is that was named as weights and holds none: a web page, a pointer, an archive.
+"""Recognise files that were named as weights but hold none: web pages, Git LFS pointers, archives.
 
-Told by its first bytes, whatever its name ends in.
+The first bytes decide, not the file name's extension.
 """
 
 import codecs
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from builder.command_line import quoted
 
-_LOOKED_AT = 4096  # bytes
-_LONGEST_HEADER = 100_000_000  # bytes; safetensors reads no longer ones
-_SHOWN = 60  # characters of a file in a message
+_LOOKED_AT = 4096  # bytes read from the beginning of a file
+_LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+_SHOWN = 60  # characters of a file's text in a message
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _LFS = b"version https://git-lfs.github.com/spec/"
 _PAGE = (b"<!doctype html", b"<html", b"<head", b"<body")
-# What unpacks it to stdout, by the bytes that a compressed file begins with.
+# Commands that decompress to stdout, by the magic bytes of the compressed file.
 _UNPACKS = {
     b"\x1f\x8b": "gzip -dc",
     b"BZh": "bzip2 -dc",
@@ -24,7 +24,7 @@ _UNPACKS = {
     b"\x28\xb5\x2f\xfd": "zstd -dc",
 }
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
-# Where in the file, the bytes there, what it is.
+# Offset, magic bytes at it, kind of file.
 _MARKS = (
     (0, b"\x93NUMPY", "a NumPy array (.npy)"),
     (0, b"\x89HDF\r\n", "an HDF5 file, such as Keras' weights or a feature store"),
@@ -43,7 +43,7 @@ TAKEN = "It takes .safetensors, or what torch.save wrote of a state dict."
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file begins as safetensors do: the length of a header, and a header in JSON."""
+    """Whether a file begins like safetensors: with the length of a header, and a JSON header."""
     with path.open("rb") as file:
         start = file.read(9)
     length = int.from_bytes(start[:8], "little")
@@ -56,14 +56,14 @@ def is_zip(path: Path) -> bool:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a zip file is what torch.jit.save writes."""
+    """Whether a file is a zip file written by torch.jit.save."""
     names = _names(path) or []
     return _has(names, "data.pkl") and _has(names, "constants.pkl")
 
 
 def something_else(path: Path) -> str:
-    """What a file is that cannot hold weights, and what to do, as the end of a sentence: "a web
-    page. ..."; "" where it may hold some. Raises OSError where it cannot be read."""
+    """The kind of a file that cannot hold weights, and what to do about it, as the end of a
+    sentence: "a web page. ..."; "" if it may hold weights. Raises OSError if it cannot be read."""
     with path.open("rb") as file:
         start = file.read(_LOOKED_AT)
     return (
@@ -163,23 +163,23 @@ def _text(start: bytes) -> str:
 
 
 def _names(path: Path) -> list[str] | None:
-    """Of what is in a zip file; None if it is none, or damaged."""
+    """Names of the members of a zip file; None if it is no zip file, or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
     except OSError:
         raise
-    except Exception:  # whatever a damaged file makes it raise
+    except Exception:  # a damaged file may raise anything
         return None
 
 
 def _has(names: list[str], record: str) -> bool:
-    """Whether a record of torch's is in a zip file, directly below its one folder."""
+    """Whether one of torch's records is among a zip file's members, at most one folder deep."""
     return any(name.rpartition("/")[2] == record and name.count("/") <= 1 for name in names)
 
 
 def _quoted(content: bytes) -> str:
-    """The beginning of a text, on one line."""
+    """The beginning of a text in quotes, on one line, without unprintable characters."""
     words = " ".join(content.decode("utf-8", "replace").split())
     shown = "".join(letter if letter.isprintable() else "?" for letter in words)
     return f'"{shown[:_SHOWN]}{"..." if len(shown) > _SHOWN else ""}"'

@@ -1,9 +1,9 @@
-"""What other projects call the weights of our backbones, and what they are called here.
+"""Translate other projects' names of weights to those of our backbones.
 
-A layout is recognised by names that only it has. No file is changed, and no tensor but one kind: a
-gate of RSPNet is a 1x1x1 convolution, ours is the same matrix.
+A layout is recognised by names that only it has. Values stay, and shapes do, but for RSPNet's
+gates: they are 1x1x1 convolutions, ours the same as matrices.
 
-torchvision needs no entry, as our names are its names, nor do C3D of RSPNet and VCOP.
+torchvision's networks and the C3D of RSPNet and VCOP need no translation: our names are theirs.
 """
 
 import re
@@ -14,11 +14,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """How a project names its tensors.
+    """A project's naming of a network's tensors.
 
     Attributes:
-        marks: names that tell it, each with its number of dimensions
-        rules: patterns and what replaces them, one after the other
+        marks: names by which it is recognised, each with the tensor's number of dimensions
+        rules: regular expressions and their replacements, applied one after the other
     """
 
     project: str
@@ -27,7 +27,7 @@ class Layout:
 
 
 # RSPNet, models/resnet.py: the 3-D ResNet-18 of Hara (kenshohara/3D-ResNets-PyTorch has the same
-# names). Its names are those of a 2-D ResNet, too, so dimensions count. -> resnet18-hara
+# names). 2-D ResNets have these names, too, so numbers of dimensions matter. -> resnet18-hara
 _RSPNET_RESNET = Layout(
     "RSPNet",
     (("conv1.weight", 5), ("layer1.0.conv1.weight", 5), ("layer4.0.bn2.weight", 1)),
@@ -38,8 +38,8 @@ _RSPNET_RESNET = Layout(
         (r"^(layer\d\.\d+)\.bn(\d)\.", r"\1.conv\2.1."),
     ),
 )
-# RSPNet, models/r2plus1d_vcop.py: VCOP's R(2+1)D, of one block a stage. Further blocks get names
-# that no backbone has: such a file is refused. -> r2plus1d-vcop
+# RSPNet, models/r2plus1d_vcop.py: VCOP's R(2+1)D with one block per stage. Further blocks get names
+# that no backbone has, so that such a file is refused. -> r2plus1d-vcop
 _RSPNET_R2PLUS1D = Layout(
     "RSPNet",
     (
@@ -89,8 +89,8 @@ _RSPNET_S3DG = Layout(
     ),
 )
 # CoCLR, backbone/s3dg.py. Every tensor is in the file twice, under the name of its layer and under
-# that of the group the layer is in. Gates, which its S3D-G has on every branch, get names that no
-# backbone has: such a file is refused. -> s3d-coclr
+# that of the layer's group. Gates, which its S3D-G has on every branch, get names that no backbone
+# has, so that such a file is refused. -> s3d-coclr
 _COCLR = Layout(
     "CoCLR",
     (("Conv_1a.conv1.weight", 5), ("Mixed_5c.branch0.0.conv.weight", 5)),
@@ -122,7 +122,7 @@ _COCLR = Layout(
     ),
 )
 # TCLR, tclr_pretraining/model.py and mlp.py: torchvision's R3D-18 with another last stage, and a
-# head behind it. Without the head the names are torchvision's and nothing tells it. -> r3d18-tclr
+# head. Without the head the names are torchvision's, and it is not recognised. -> r3d18-tclr
 _TCLR = Layout(
     "TCLR",
     (
@@ -138,10 +138,11 @@ LAYOUTS = (_RSPNET_RESNET, _RSPNET_R2PLUS1D, _RSPNET_S3DG, _COCLR, _TCLR)
 
 
 def rename(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a file by our names, and the project whose layout it was; "" if it was none.
+    """Rename the tensors of a file to our names. Returns them, and the project whose layout the
+    file has; "" if it has no known one.
 
-    What stands before the names (`encoder_q.encoder.`) stays, as do names of anything else in the
-    file. Of the two names that CoCLR has for a tensor, the one that comes first counts.
+    Prefixes (`encoder_q.encoder.`) and names of anything else in the file stay. Of CoCLR's two
+    names of a tensor, the first counts.
     """
     for layout in LAYOUTS:
         if prefixes := _prefixes(layout, tensors):
@@ -156,11 +157,11 @@ def rename(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
 
 
 def _prefixes(layout: Layout, tensors: dict[str, Tensor]) -> list[str]:
-    """What stands before the names of each network of that layout, the longer first: one that is
-    within another's name space is its own."""
+    """The prefixes of all networks with this layout, longer ones first: a network may be nested
+    under the prefix of another."""
     first = layout.marks[0][0]
     starts = {n.removesuffix(first) for n in tensors if n == first or n.endswith(f".{first}")}
-    there = [
+    prefixes = [
         start
         for start in starts
         if all(
@@ -168,7 +169,7 @@ def _prefixes(layout: Layout, tensors: dict[str, Tensor]) -> list[str]:
             for mark, dimensions in layout.marks
         )
     ]
-    return sorted(there, key=len, reverse=True)
+    return sorted(prefixes, key=len, reverse=True)
 
 
 def _ours(layout: Layout, name: str) -> str:

@@ -1,5 +1,5 @@
-"""Weights from elsewhere: files of torchvision, RSPNet, CoCLR, TCLR, other runs. Found by name and
-shape, loaded whole or not at all."""
+"""Load weights into backbones from files of torchvision, RSPNet, CoCLR, TCLR or other runs. Tensors
+are matched by name and shape; either all are loaded or none."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ from trainer.weights.file_kind import is_safetensors
 from trainer.weights.foreign import rename
 from trainer.weights.read import SHOWN, few, read_tensors, unreadable
 
-# Words in the names of a momentum copy: `encoder_k`, `target.`, `model_ema`, `teacher.`; and
-# CoCLR's network of the other view (optical flow), `sampler`.
+# Words in the names of momentum copies (`encoder_k`, `target.`, `model_ema`, `teacher.`) and of
+# CoCLR's network for the other view (optical flow), `sampler`.
 _COPY = {"k", "key", "target", "teacher", "momentum", "ema", "sampler"}
 _COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What of a file went into a backbone.
+    """A report of what was loaded from a file.
 
     Attributes:
-        loaded: tensors
-        expected: tensors
-        prefix: what stood before the backbone's own names
-        unused: names of the file that the backbone has no use for: heads, copies
-        project: whose names the file had, if they were not ours: "RSPNet"
-        kind: what the file is, if its name says otherwise
+        loaded: number of tensors loaded
+        expected: number of tensors that the backbone has
+        prefix: prefix of the backbone's names in the file
+        unused: names in the file that were not used: heads, momentum copies
+        project: project whose names the file has, if they are not ours: "RSPNet"
+        kind: kind of the file, if its name's extension suggests another
     """
 
     path: Path
@@ -45,8 +45,8 @@ class Loaded:
     kind: str = ""
 
     def text(self) -> str:
-        """loaded 120/120 tensors of FILE (RSPNet layout; prefix encoder_q.; 4 of the file not used:
-        ...)"""
+        """The report as text: "loaded 120/120 tensors of FILE (RSPNet layout; prefix encoder_q.; 4
+        of the file not used: ...)"."""
         notes = [self.kind] if self.kind else []
         notes += [f"{self.project} layout"] if self.project else []
         notes += [f"prefix {self.prefix}"] if self.prefix else []
@@ -58,42 +58,43 @@ class Loaded:
 
 @dataclass(frozen=True)
 class _Fit:
-    """How the tensors of a file that have one prefix fit a backbone."""
+    """How the tensors of a file under one prefix fit a backbone."""
 
     prefix: str
     expected: int
-    names: tuple[str, ...]  # of the backbone, those that fit
+    names: tuple[str, ...]  # the backbone's names with a tensor of the same shape in the file
     missing: tuple[str, ...]
     misshapen: tuple[str, ...]
-    beyond: tuple[str, ...]  # what the file has more in the backbone's own parts
+    beyond: tuple[str, ...]  # further names of the file in the backbone's own parts
 
     @property
     def is_full(self) -> bool:
-        # Without the blocks of a deeper network, or without gates, the rest is another network.
+        # Left-over blocks of a deeper network, or gates, mean that the file is another network's.
         return len(self.names) == self.expected and not self.beyond
 
 
 def load_weights(backbone: nn.Module, path: Path) -> Loaded:
-    """Load a file into a backbone; every tensor of the backbone must be there, in its shape.
+    """Load a file into a backbone; every tensor of the backbone must be in it, with its shape.
 
-    Before the backbone's names the file may have any prefix (`module.`, `encoder_q.`,
-    `encoder.backbone.`); the one under which most tensors fit is taken, and of an encoder and its
-    momentum copy the encoder. All entries of the state dict count, which are 120 for R3D-18.
-    `num_batches_tracked`, which does nothing here and which old files lack, may be absent and then
-    does not count: 100 for R3D-18. Names of other projects become ours (foreign.py).
+    The names may have any prefix (`module.`, `encoder_q.`, `encoder.backbone.`): the one under
+    which most tensors fit is used, and of an encoder and its momentum copy the encoder. All entries
+    of the state dict count (120 for R3D-18). `num_batches_tracked`, which has no effect here and
+    which old files lack, may be absent and then does not count (100 for R3D-18). Names of other
+    projects are translated (foreign.py).
 
-    Raises TrainerError, and leaves the backbone as it was, if not all fit, or if the file holds
-    more of the same parts: a deeper network, or one with gates.
+    Raises TrainerError, and leaves the backbone unchanged, if a tensor does not fit, or if the file
+    holds more in the same parts: a deeper network, or one with gates.
     """
     return _load(backbone, path, *rename(read_tensors(path)), "--set model.backbone=")
 
 
 def backbone_from_file(path: Path, backbone: str | None = None) -> tuple[Backbone, Loaded, str]:
-    """The backbone that a file holds, with its weights; what was loaded; and the backbone's name.
+    """Make the backbone whose weights a file holds. Returns it, the report, and its name.
 
-    `backbone`: its name. None: our own exports say it (their metadata); of any other file, all
-    tensors of a backbone must fit, and if those of several do, it is the one that uses most of the
-    file. Raises TrainerError if there is no such backbone, or if the file does not fit it.
+    `backbone` is its name. With None it is recognised: our own exports name it in their metadata;
+    of other files, all tensors of the backbone must fit, and if several backbones fit, the one that
+    uses most of the file is chosen. Raises TrainerError for an unknown name, or if the file does
+    not fit.
     """
     if backbone is not None and backbone not in BACKBONES:
         raise TrainerError(f"--backbone is {backbone!r}; allowed: {', '.join(BACKBONES)}.")
@@ -104,7 +105,7 @@ def backbone_from_file(path: Path, backbone: str | None = None) -> tuple[Backbon
 
 
 def _declared(path: Path) -> str | None:
-    """The backbone that the metadata of a safetensors file name, if it is one of ours."""
+    """The backbone named in a safetensors file's metadata, if it is one of ours."""
     try:
         if not path.is_file() or not is_safetensors(path):
             return None
@@ -131,7 +132,7 @@ def _load(
         )
     backbone.load_state_dict(state | dict(zip(fit.names, used.values(), strict=True)))
     unused = [name for name in tensors if name not in used]
-    # What stood beside the backbone, such as its head, first.
+    # Those beside the backbone under the same prefix, such as its head, come first.
     unused.sort(key=lambda name: not name.startswith(fit.prefix))
     return Loaded(
         path, len(fit.names), fit.expected, fit.prefix, tuple(unused), project, _kind(path)
@@ -153,15 +154,15 @@ def _best_fit(state: dict[str, Tensor], tensors: dict[str, Tensor]) -> _Fit:
                 counts[name[:start]] += 1
     prefix = max(counts, key=lambda p: (counts[p], not _is_copy(p), -len(p)))
     expected = [n for n in state if prefix + n in tensors or not n.endswith(_COUNTER)]
-    there = [n for n in expected if prefix + n in tensors]
-    names = tuple(n for n in there if tensors[prefix + n].shape == state[n].shape)
+    present = [n for n in expected if prefix + n in tensors]
+    names = tuple(n for n in present if tensors[prefix + n].shape == state[n].shape)
     parts = tuple({prefix + n.partition(".")[0] + "." for n in state})
     return _Fit(
         prefix=prefix,
         expected=len(expected),
         names=names,
         missing=tuple(n for n in expected if prefix + n not in tensors),
-        misshapen=tuple(n for n in there if n not in names),
+        misshapen=tuple(n for n in present if n not in names),
         beyond=tuple(
             n for n in tensors if n.startswith(parts) and n.removeprefix(prefix) not in state
         ),
@@ -175,7 +176,7 @@ def _is_copy(prefix: str) -> bool:
 def _misfit(
     fit: _Fit, state: dict[str, Tensor], tensors: dict[str, Tensor], path: Path, option: str
 ) -> str:
-    """In words: how much fits, what does not, and which backbone would fit fully."""
+    """The error message: how much fits, what does not, and which backbone would fit fully."""
     shapes = [
         f"{name} ({_shape(tensors[fit.prefix + name])}, not {_shape(state[name])})"
         for name in fit.misshapen[:SHOWN]
@@ -199,8 +200,8 @@ def _misfit(
 
 
 def _fitting(tensors: dict[str, Tensor]) -> list[str]:
-    """The backbones whose tensors all are there, the one with the most of them last; before it
-    those that only a momentum copy holds."""
+    """The backbones that a file fits fully, in ascending order of their number of tensors; those
+    that fit only a momentum copy come first."""
     fits = {name: _best_fit(_shapes(name), tensors) for name in BACKBONES}
     full = {name: fit for name, fit in fits.items() if fit.is_full}
     return sorted(full, key=lambda n: (not _is_copy(full[n].prefix), full[n].expected))
@@ -208,7 +209,7 @@ def _fitting(tensors: dict[str, Tensor]) -> list[str]:
 
 @cache
 def _shapes(backbone: str) -> dict[str, Tensor]:
-    """A backbone's tensors without their numbers. To build all backbones takes a second."""
+    """A backbone's state dict on the meta device. Cached, as building all takes a second."""
     with torch.device("meta"):
         return make_backbone(backbone).state_dict()
 
@@ -224,7 +225,7 @@ def _fitting_best(tensors: dict[str, Tensor], path: Path) -> str:
 
 
 def _storage(tensor: Tensor) -> str:
-    """What keeps the numbers of a tensor from being copied; "" if nothing does."""
+    """Why a tensor's values cannot be copied into a dense one; "" if they can."""
     if tensor.is_meta:
         return "on torch's meta device: only its shape was saved"
     if tensor.is_quantized:

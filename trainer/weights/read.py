@@ -1,5 +1,5 @@
-"""The tensors of a file, by name. No file is unpickled: where it would have to be, the refusal says
-how to convert it."""
+"""Read the tensors of a file by name. Files that would need unpickling are refused, with the
+command that converts them."""
 
 import pickle
 import re
@@ -21,10 +21,10 @@ from trainer.run.checkpoint import list_checkpoints
 from trainer.run.torch_archive import what_it_fills
 from trainer.weights.file_kind import TAKEN, is_safetensors, is_torchscript, is_zip, something_else
 
-Nest = tuple[str, ...]  # the names that lead to it in dictionaries of dictionaries
+Nest = tuple[str, ...]  # the path of keys to an entry of nested dictionaries
 
 SHOWN = 3  # names in a message
-# Where files keep their tensors, the likelier first; they may be anywhere else, too.
+# Keys under which files commonly keep their tensors, likelier ones first; any other is found, too.
 _NESTS = [
     "state_dict",
     "model_state_dict",
@@ -40,17 +40,18 @@ _NESTS = [
     "module",
     "weights",
 ]
-_DEEPEST = 100  # nests in one another; real files have a few
+_DEEPEST = 100  # largest depth of nesting; real files have a few levels
 _CODE = "and reading it would run code that the file names"
-# latin1: files by Python 2, such as Caffe2's, hold numbers as text.
+# latin1: in files by Python 2, such as Caffe2's, the numbers are stored in strings.
 _TORCH = "torch.load(sys.argv[1], map_location='cpu', weights_only=False, encoding='latin1')"
 _TORCHSCRIPT = "torch.jit.load(sys.argv[1], map_location='cpu')"
 _PICKLE = "pickle.load(open(sys.argv[1], 'rb'), encoding='latin1')"
 _MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # in the first bytes of what torch.save wrote before 1.6
 _PICKLES = tuple(pickle.PROTO + bytes([n]) for n in range(2, pickle.HIGHEST_PROTOCOL + 1))
-# Tensors of whatever was unpickled, under the names they have there. Methods are looked for in the
-# type: many a dictionary of settings has, or says it has, an attribute of any name, and a class is
-# no object. `o`: what `s` lies in, for some things hold themselves. For a shell: no ", $, ` or !.
+# Code that extracts the tensors of an unpickled object `s` under their names. Methods are looked up
+# on the type, as some dictionaries of settings answer to any attribute name, and as `s` may be a
+# class. `o`: ids of the containers around `s`, as some hold themselves. The code stands in double
+# quotes in a shell command, so it must not contain ", $, ` or !.
 _TENSORS = (
     "a = lambda s: torch.from_numpy(s.astype(s.dtype.newbyteorder('='))) "
     "if s.dtype.kind in 'biuf' and s.dtype.itemsize < 9 else None; "
@@ -64,13 +65,13 @@ _TENSORS = (
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of one by `torch.save`, on the CPU, by name. What it
-    is says its content, not its name.
+    """Read the tensors of a file by safetensors or `torch.save`, on the CPU, by name. The kind is
+    recognised by content, not by the file's name.
 
-    If they are nested, as in {"epoch": 3, "state_dict": {...}}, the inner names come back; those of
-    what lies beside it follow, after the name of their nest: "ema.conv1.weight". States of
-    optimisers do not count. Raises TrainerError if there is no such file, if it cannot be read
-    without unpickling, or if it holds no named tensors.
+    Of nested tensors, as in {"epoch": 3, "state_dict": {...}}, those of the likeliest dictionary
+    come first, under their inner names; the others follow with the path of keys before their names:
+    "ema.conv1.weight". States of optimisers are left out. Raises TrainerError if there is no such
+    file, if it cannot be read without unpickling, or if it holds no named tensors.
     """
     if not path.is_file():
         checkpoints = list_checkpoints(path)
@@ -101,15 +102,15 @@ def _unpickled_safely(path: Path) -> Any:
             _check_parts(path)
             if is_torchscript(path):
                 raise TrainerError(_conversion(path, "is a TorchScript program", _TORCHSCRIPT))
-        # Of an open file, torch does not look at the name.
+        # Given an open file, torch ignores the file's name.
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of what it may not be able to read
+            warnings.simplefilter("ignore", UserWarning)  # about formats that it may fail to read
             return torch.load(file, map_location="cpu", weights_only=True)
     except TrainerError:
         raise
     except OSError as error:
         raise unreadable(path, error) from error
-    except Exception as error:  # whatever a damaged file makes them raise
+    except Exception as error:  # a damaged file may raise anything
         content = path.read_bytes()
         by_torch = zipped or _MAGIC in content[:64]
         if not by_torch and content.startswith(_PICKLES) and content.endswith(pickle.STOP):
@@ -124,7 +125,8 @@ def _unpickled_safely(path: Path) -> Any:
 
 
 def _check_parts(path: Path) -> None:
-    """torch.load does not look at checksums. All are 0 if the writer left them out."""
+    """Raises TrainerError if a checksum is wrong, as torch.load does not check them. All are 0 if
+    the file was written without."""
     with zipfile.ZipFile(path) as parts:
         if any(part.CRC for part in parts.infolist()) and (damaged := parts.testzip()):
             raise TrainerError(
@@ -134,9 +136,9 @@ def _check_parts(path: Path) -> None:
 
 
 def unreadable(path: Path, error: Exception) -> TrainerError:
-    """What to say of a file that is damaged or refused by the system."""
+    """The error for a file that is damaged or that the system does not let us read."""
     reason = str(error).partition("\n")[0].rstrip(".")
-    # torch's own advice is to unpickle the file, whatever it is.
+    # torch's own message advises to unpickle the file, whatever it is: leave that out.
     if (
         not isinstance(error, OSError | SafetensorError | RuntimeError)
         or "weights" in reason.lower()
@@ -146,7 +148,8 @@ def unreadable(path: Path, error: Exception) -> TrainerError:
 
 
 def _conversion(path: Path, what: str, read: str) -> str:
-    """`read`: an expression for what the file sys.argv[1] holds."""
+    """An error message with the command that converts a file. `what`: the reason of the refusal;
+    `read`: a Python expression that loads the file sys.argv[1]."""
     file, out = path.absolute(), path.absolute().with_suffix(".weights.pt")
     python, *words = map(quoted, (sys.executable or "python", str(file), str(out)))
     code = (
@@ -161,7 +164,8 @@ def _conversion(path: Path, what: str, read: str) -> str:
 
 
 def _dig(state: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors of the likeliest nest by their names there; then those beside it, by theirs."""
+    """The tensors of the likeliest nested dictionary by their names in it, then all others by their
+    full names."""
     tensors = _named(state)
     if not tensors:
         keys = few(tuple(map(str, state))) if isinstance(state, dict) else type(state).__name__
@@ -180,7 +184,7 @@ def _dig(state: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _named(state: Any) -> dict[Nest, Tensor]:
-    """All tensors that have a name in a dictionary, by the names that lead to them."""
+    """All tensors that are values of dictionaries with string keys, by their paths of keys."""
     tensors: dict[Nest, Tensor] = {}
     seen: set[int] = set()  # a file may hold a dictionary that holds itself
     waiting: list[tuple[Nest, Any]] = [((), state)]
@@ -210,5 +214,5 @@ def _first_words(tensors: Iterable[Nest]) -> set[str]:
 
 
 def few(names: tuple[str, ...]) -> str:
-    """The first of many names, for a message."""
+    """The first few of many names, for a message."""
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
