@@ -1,1 +1,1 @@
-"""Experiments: what each part of the method does, measured. Not part of the product."""
+"""Experiments that measure the effect of each part of the method. Not part of the product."""

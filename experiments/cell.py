@@ -1,13 +1,13 @@
-"""One cell: train with one seed, measure, write `result.json`. A process of its own:
+"""Compute one cell: train with one seed, measure, write `result.json`. Runs as its own process:
 
 python -m experiments.cell PLAN OUT NUMBER
 
-result.json     data, variant, seed; asked: what decides the figures; figures: percent;
+result.json     data, variant, seed; asked: all that the figures depend on; figures: in percent;
                 last: the last line of the training's log; seconds, code.
-                Or in place of the figures error: what went wrong
-run/            of ASCNet: the run directory; a stopped training goes on from it
+                After a failure error, the message, in place of figures
+run/            for ASCNet: the run directory, from which stopped training resumes
 backbone.safetensors
-                of a peer: its network, for `model.init` of other plans
+                for peers: the backbone's weights, for `model.init` of other plans
 """
 
 import json
@@ -49,8 +49,8 @@ _CPU = torch.device("cpu")
 
 
 def compute(plan: Plan, cell: Cell, out: Path) -> dict[str, Any]:
-    """Train and measure; what comes back is also in the cell's `result.json`. An error that the
-    product names is a result, too."""
+    """Train and measure. Writes the result to the cell's `result.json`, and returns it. Errors of
+    the three packages (BuilderError and the like) become part of the result."""
     folder, began = cell.folder(out), time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
@@ -93,7 +93,7 @@ def _measured(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
 
 
 def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict[str, Any]]:
-    """The backbone, and the last line of its training's log."""
+    """Train, or load, the cell's backbone. Returns it and the last line of its training's log."""
     kind = cell.variant.kind
     if kind == UNTRAINED:
         return make_model(settings).encoder.backbone, {}
@@ -120,7 +120,8 @@ def _trained(settings: Config, cell: Cell, folder: Path) -> tuple[Backbone, dict
 
 
 def _finished(run: Path, step: int) -> Backbone:
-    """The backbone of a run: at its end, or of the milestone of a step."""
+    """The backbone at the end of a run, or of its milestone at a step (0: the end). Raises
+    TrainerError if the run has not got there."""
     trained, steps = load_backbone(run, step or None), _last_line(run)["steps"]
     if trained.step < (step or steps):
         raise TrainerError(
@@ -130,7 +131,7 @@ def _finished(run: Path, step: int) -> Backbone:
 
 
 def _last_line(run: Path) -> dict[str, Any]:
-    """Of the log."""
+    """The last line of a run's log. Raises TrainerError if there is none."""
     log = run / LOG_FILE
     lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
     if not lines:
@@ -140,7 +141,7 @@ def _last_line(run: Path) -> dict[str, Any]:
 
 
 def _begin(run: Path, settings: Config, data: TrainingSet) -> None:
-    """Go on with a run that was stopped, if it is of these settings and weights; else begin."""
+    """Resume a stopped run if it has the same settings and initial weights; else start anew."""
     if (
         (run / CONFIG_FILE).is_file()
         and recipe_file.load(run / CONFIG_FILE) == settings

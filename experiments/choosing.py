@@ -1,16 +1,16 @@
-"""Do scores without labels choose? Kept checkpoints of trainings, their linear probe and scores:
+"""Can label-free scores choose checkpoints? Compare them with the linear probe:
 
 python -m experiments.choosing RUN...
 
-RUN: run directories with `ascnet evaluate RUN --checkpoint all --task linear` behind them. The
-table that is printed, a row a score:
+RUN: run directories for which `ascnet evaluate RUN --checkpoint all --task linear` has been run.
+Prints a table with a row for each score:
 
 all           Spearman's rank correlation with the linear probe, over all checkpoints of all runs
-within        the same over the checkpoints of one run, mean over the runs
-regret        points of the linear probe that the best checkpoint of a run has over the one that the
-              score chooses, mean over the runs
-over last     points that the chosen one has over the run's last checkpoint, mean over the runs
-best of all   points that the best of all checkpoints has over the one that the score chooses of all
+within        the same over the checkpoints of each run, averaged over the runs
+regret        linear probe of a run's best checkpoint minus that of the checkpoint with the best
+              score, in points, averaged over the runs
+over last     linear probe of the chosen checkpoint minus that of the run's last one, averaged
+best of all   as regret, but over the checkpoints of all runs together
 """
 
 import json
@@ -34,18 +34,23 @@ _PROBE = "linear top-1"
 
 @dataclass(frozen=True)
 class Milestone:
-    """A checkpoint's figure and its scores, larger ones better."""
+    """A checkpoint's linear probe and label-free scores.
+
+    Attributes:
+        linear: top-1 accuracy of the linear probe, percent
+        scores: by name, with signs such that larger is better
+    """
 
     linear: float
     scores: dict[str, float]
 
 
-Run = Sequence[Milestone]  # by step
+Run = Sequence[Milestone]  # in the order of steps
 
 
 def milestones_of(run: Path) -> Run:
-    """Those of a run that were evaluated. Raises EvaluateError if there are not two or more with a
-    linear probe."""
+    """The evaluated checkpoints of a run. Raises EvaluateError if fewer than two have a linear
+    probe."""
     results = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((run / "results").glob("*linear*.json"))
@@ -64,12 +69,12 @@ def milestones_of(run: Path) -> Run:
 
 
 def _better(name: str, score: float | None) -> float:
-    assert score is not None  # features of several clips a video are kept
+    assert score is not None  # stores of these runs keep the features of several clips per video
     return -score if name in LOWER_IS_BETTER else score
 
 
 def table(runs: Sequence[Run]) -> str:
-    """The table, as markdown: a row a score, and one of the step."""
+    """The table in markdown: a row for each score, and one for the step as a score."""
     rows = [["score", "all", "within", "regret", "over last", "best of all"]]
     for name in SCORES:
         rows.append([SCORES[name].title, *_row(runs, [[o.scores[name] for o in r] for r in runs])])
@@ -78,7 +83,7 @@ def table(runs: Sequence[Run]) -> str:
 
 
 def _row(runs: Sequence[Run], scores: Sequence[Sequence[float]]) -> list[str]:
-    """`scores`: of every checkpoint of every run."""
+    """The cells of a row. `scores`: one score of every checkpoint, run by run."""
     linear = [[one.linear for one in run] for run in runs]
     chosen = [of[_best(score)] for of, score in zip(linear, scores, strict=True)]
     every = [one for of in linear for one in of]
@@ -100,7 +105,7 @@ def _best(scores: Sequence[float]) -> int:
 
 
 def _correlation(linear: Sequence[float], scores: Sequence[float]) -> float:
-    """0 where all are the same."""
+    """Spearman's rank correlation; 0 if all values of one of the two are equal."""
     if len(set(linear)) == 1 or len(set(scores)) == 1:
         return 0.0
     return float(np.asarray(spearmanr(linear, scores).statistic))

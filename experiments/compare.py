@@ -1,4 +1,4 @@
-"""Two variants of an experiment, seed by seed:
+"""Compare two variants of an experiment, seed by seed:
 
 python -m experiments.compare RESULTS DATA VARIANT OTHER
 
@@ -14,18 +14,19 @@ from experiments.table import Results, by_seed, differences, names_of, words
 
 
 def compare(results: Results, data: str, variant: str, other: str) -> list[list[str]]:
-    """Of every figure: its name, mean and standard deviation of VARIANT less OTHER over the seeds
-    that both have, and the difference for every seed. Raises LookupError if one has no figures."""
+    """Rows of a table, one for each figure: its name, mean and standard deviation of VARIANT minus
+    OTHER over the seeds that both have, and the difference for each seed. Raises LookupError if
+    they have no seed in common."""
     rows = []
     for name in names_of(results, data):
         values, baseline = (by_seed(results, data, one, name) for one in (variant, other))
         if paired := differences(values, baseline):
             rows.append([name, words(paired, "+"), "  ".join(f"{one:+.1f}" for one in paired)])
     if not rows:
-        there = dict.fromkeys(f"{result['data']}: {result['variant']}" for result in results)
+        known = dict.fromkeys(f"{result['data']}: {result['variant']}" for result in results)
         raise LookupError(
             f"{variant!r} and {other!r} have no seed in common on {data!r}. There are:\n  "
-            + "\n  ".join(there)
+            + "\n  ".join(known)
         )
     return rows
 

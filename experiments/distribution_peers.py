@@ -1,5 +1,5 @@
-"""Peers that keep features from collapsing by what their distribution must be: one encoder, no
-predictor, no moving average, no stopped gradient. See peers.py."""
+"""Peers that prevent collapse by regularising the distribution of the embeddings: one encoder, no
+predictor, no moving average, no stop-gradient. See peers.py."""
 
 from collections.abc import Callable
 
@@ -12,18 +12,18 @@ from trainer.config.settings import Config
 from trainer.method.ascnet import direction, mlp, speed_losses
 from trainer.method.memory_bank import ClipLabels, MemoryBank, Speed
 
-SPEEDS: tuple[Speed, Speed] = ("same", "other")  # of neighbours, as `direction` takes them
+SPEEDS: tuple[Speed, Speed] = ("same", "other")  # in the order of the arguments of `direction`
 
 
 def projector(settings: Config, channels: int) -> nn.Sequential:
-    """Three layers, batch norm after the first two."""
+    """A projector of three layers, with batch norm after the first two."""
     hidden, dim = settings.model.hidden, settings.model.dim
     first = nn.Linear(channels, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)
     return nn.Sequential(*first, *mlp(hidden, hidden, dim))
 
 
 class _Projected(Peer):
-    """Two clips of a video, embedded by one encoder."""
+    """A loss `agree` on the embeddings of the two clips of each video, by one encoder."""
 
     agree: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -36,9 +36,9 @@ class _Projected(Peer):
 
 
 def vicreg(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Bardes et al. 2022 (arXiv 2105.04906), section 4.1, of the embeddings (float32, B x dim) of
-    two clips of B videos: the two agree; every dimension varies by 1 or more; no two dimensions
-    vary together. Weights 25, 25 and 1."""
+    """The VICReg loss (Bardes et al. 2022, arXiv 2105.04906, section 4.1) of the embeddings
+    (float32, B x dim) of two clips of B videos: mean squared error, a hinge on the standard
+    deviation of every dimension at 1, and the squared covariances. Weights 25, 25 and 1."""
     loss = 25 * mse_loss(first, second)
     for view in (first, second):
         centred = view - view.mean(dim=0)
@@ -50,14 +50,14 @@ def vicreg(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def sigreg(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Balestriero & LeCun 2025 (LeJEPA, arXiv 2511.08544), sections 4 and 5, of the embeddings
-    (float32, B x dim) of two clips of B videos: the two agree with their mean, and those of a batch
-    look like an isotropic normal distribution along 1024 random directions. The weight of the
-    latter is their 0.05."""
+    """The LeJEPA loss (Balestriero & LeCun 2025, arXiv 2511.08544, sections 4 and 5) of the
+    embeddings (float32, B x dim) of two clips of B videos: both agree with their mean, and each
+    batch is close to an isotropic normal distribution along 1024 random directions. The latter term
+    has the paper's weight, 0.05."""
     weight, directions = 0.05, 1024
     views = torch.stack([first, second])
     agreement = (views - views.mean(dim=0)).square().mean()
-    # Drawn on the CPU, as all that is random in a step: the same on every device.
+    # Drawn on the CPU, as all randomness in a step, so that it is the same on every device.
     drawn = torch.randn(directions, views.shape[2]).to(views.device)
     along = views @ normalize(drawn, dim=1).T
     normality = torch.stack([epps_pulley(view) for view in along]).mean()
@@ -73,8 +73,9 @@ class Sigreg(_Projected):
 
 
 class _WithSpeed(_Projected):
-    """That, and SCP with our direction: a simpler ASCNet of one encoder, without predictors, moving
-    average, contrast and penalty. The recipe's `speed_weight` and `neighbours` count."""
+    """The same, plus SCP with `speed_target = "direction"`: a simpler ASCNet of one encoder,
+    without predictors, moving average, contrast and decorrelation. It uses the recipe's
+    `speed_weight` and `neighbours`."""
 
     def __init__(self, settings: Config, classes: int) -> None:
         super().__init__(settings, classes)
@@ -116,9 +117,10 @@ class SigregSpeed(_WithSpeed):
 
 
 def epps_pulley(values: torch.Tensor) -> torch.Tensor:
-    """How far each column of `values` (float32, N x M) is from a standard normal sample: N times
-    the integral of the squared difference of the characteristic functions, weighted by the normal
-    one, by the trapezoidal rule at 17 points of -5 to 5 (algorithm 1 of the paper). Float32, M."""
+    """The Epps-Pulley statistic of each column of `values` (float32, N x M) for a standard normal
+    distribution: N times the integral of the squared difference of the characteristic functions,
+    weighted by the normal one, by the trapezoidal rule at 17 points from -5 to 5 (algorithm 1 of
+    the paper). Returns float32, M."""
     points = torch.linspace(-5, 5, 17, device=values.device)
     normal = (-points.square() / 2).exp()
     angles = values[:, :, None] * points

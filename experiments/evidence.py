@@ -1,11 +1,11 @@
-"""`make evidence`: what each objective teaches, at equal budget.
+"""`make evidence`: compare training objectives at equal budget.
 
     python -m experiments.evidence [PLAN] [OUT]
 
-PLAN: experiments/evidence.toml, OUT: runs/evidence. Cells that are there already are not computed
-again, so the same command goes on where it was stopped. Every cell leaves a `result.json`; at the
-end, and after every cell, there are OUT/table.md, OUT/figure.svg and OUT/results.json: all cells'
-figures, a line each.
+By default PLAN is experiments/evidence.toml and OUT is runs/evidence. Finished cells are not
+computed again, so the same command resumes where it was stopped. Every cell writes a `result.json`.
+OUT/table.md, OUT/figure.svg and OUT/results.json (all cells' figures, a line each) are updated
+after every cell.
 """
 
 import json
@@ -29,8 +29,8 @@ from trainer.errors import TrainerError
 
 
 def compute(path: Path, out: Path) -> Plan:
-    """Compute the cells of the plan at `path` that are not in `out` yet; the plan comes back,
-    without the data sets that are not there."""
+    """Compute the cells of the plan at `path` that are not in `out` yet. Returns the plan without
+    missing data sets."""
     plan = load(path)
     here = replace(plan, data=tuple(data for data in plan.data if not data.missing))
     for data in plan.data:
@@ -59,24 +59,25 @@ def compute(path: Path, out: Path) -> Plan:
                 text = result.get("error") or f"{result['seconds']:.0f} s"
                 progress(count, total, f"{jobs[job].name}: {text}")
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun shall not
+            pool.shutdown(wait=False, cancel_futures=True)  # start no further cells
             raise
     return here
 
 
 def is_done(plan: Plan, cell: Cell, out: Path) -> bool:
-    """Whether there are figures of the cell, for what is asked now."""
+    """Whether the cell has figures, computed with the plan's present settings."""
     result = result_of(cell, out)
     return result is not None and "figures" in result and result["asked"] == plan.identity(cell)
 
 
 def result_of(cell: Cell, out: Path) -> dict[str, Any] | None:
+    """The contents of a cell's `result.json`; None if there is none."""
     path = cell.folder(out) / RESULT
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def results(plan: Plan, out: Path) -> Iterator[dict[str, Any]]:
-    """Of the cells that are there, but for figures of what another plan asked."""
+    """Yield the results of the plan's cells, without figures computed with other settings."""
     for cell in plan.cells:
         result = result_of(cell, out)
         if result is not None and ("error" in result or is_done(plan, cell, out)):
@@ -84,7 +85,7 @@ def results(plan: Plan, out: Path) -> Iterator[dict[str, Any]]:
 
 
 def write(plan: Plan, out: Path) -> None:
-    """The table, the figure and the figures of what is there."""
+    """Write results.json, table.md and figure.svg of the cells that have results."""
     cells = list(results(plan, out))
     rows = [json.dumps({key: cell[key] for key in _KEPT if key in cell}) for cell in cells]
     write_atomically(out / "results.json", "[\n" + ",\n".join(rows) + "\n]\n")
@@ -94,7 +95,8 @@ def write(plan: Plan, out: Path) -> None:
 
 
 def _process(path: Path, out: Path, number: int, cell: Cell) -> dict[str, Any]:
-    """The result of a cell from a process of one thread; of one that died, its last words."""
+    """Compute a cell in a process with one thread. Returns its result; if the process dies, a
+    result with the last line of its stderr as the error."""
     (cell.folder(out) / RESULT).unlink(missing_ok=True)
     command = [sys.executable, "-m", "experiments.cell", str(path), str(out), str(number)]
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""One SVG: a small plot for every figure, a row for every variant, a dot for every seed."""
+"""An SVG with a small plot for every figure, a row for every variant, and a dot for every seed."""
 
 import math
 import statistics
@@ -13,7 +13,8 @@ _DOT, _TEXT, _LINE = "#1f5fa8", "#222222", "#bbbbbb"
 
 
 def figure(results: Results, variants: Sequence[str]) -> str:
-    """The plots of all data sets, one below the other. Percent to the right; a bar at the mean."""
+    """Draw the plots of all data sets, one below the other. The horizontal axis is in percent; a
+    bar marks the mean."""
     parts: list[str] = []
     top, columns = 0, 1
     for data in dict.fromkeys(result["data"] for result in results):
@@ -64,7 +65,7 @@ def _plot(left: float, top: float, name: str, rows: Sequence[Seeds]) -> list[str
 
 
 def limits(values: Sequence[float]) -> tuple[float, float]:
-    """The tens of percent that all values lie between: at least ten apart."""
+    """Limits of the axis: the multiples of 10 around all values, at least 10 apart."""
     low = 10 * math.floor(min(values) / 10)
     return low, max(low + 10, 10 * math.ceil(max(values) / 10))
 

@@ -1,5 +1,5 @@
-"""Hand-crafted features: what can be found without any network. Both take clips as a network takes
-them, float32 N x 3 x T x S x S, normalised, and give N x features."""
+"""Hand-crafted features: baselines without a network. Both map clips normalised as for a network
+(float32, N x 3 x T x S x S) to N x features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,29 +8,35 @@ import torch
 
 from trainer.data.augment import MEAN, STD
 
-_LEVELS = 4  # of each of R, G and B
+_LEVELS = 4  # bins for each of R, G and B
 
 
 def pixels(clips: torch.Tensor) -> torch.Tensor:
-    """The pixels as they are: N x 3TSS."""
+    """The flattened pixels: N x 3TSS."""
     return clips.flatten(1)
 
 
 def colours(clips: torch.Tensor) -> torch.Tensor:
-    """The share of a clip's pixels in each of 4 x 4 x 4 boxes of RGB: N x 64, a row's sum 1."""
-    here = clips.device
-    mean, std = (torch.tensor(v, device=here)[:, None, None, None] for v in (MEAN, STD))
+    """A colour histogram of each clip with 4 x 4 x 4 bins in RGB: N x 64, rows sum to 1."""
+    device = clips.device
+    mean, std = (torch.tensor(v, device=device)[:, None, None, None] for v in (MEAN, STD))
     levels = ((clips * std + mean) * _LEVELS).long().clamp(0, _LEVELS - 1)
     red, green, blue = levels.unbind(1)
-    boxes = ((red * _LEVELS + green) * _LEVELS + blue).flatten(1)
-    shares = torch.full(boxes.shape, 1 / boxes.shape[1], device=here)
-    return torch.zeros(len(clips), _LEVELS**3, device=here).scatter_add_(1, boxes, shares)
+    bins = ((red * _LEVELS + green) * _LEVELS + blue).flatten(1)
+    shares = torch.full(bins.shape, 1 / bins.shape[1], device=device)
+    return torch.zeros(len(clips), _LEVELS**3, device=device).scatter_add_(1, bins, shares)
 
 
 @dataclass(frozen=True)
 class HandCrafted:
+    """A function from clips to features, and the crop that it takes.
+
+    Attributes:
+        size: side of the square crop, in pixels
+    """
+
     features: Callable[[torch.Tensor], torch.Tensor]
-    size: int  # pixels, side of the square crop
+    size: int
 
 
 HAND_CRAFTED = {"pixels": HandCrafted(pixels, 8), "colours": HandCrafted(colours, 32)}

@@ -1,6 +1,6 @@
-"""What a network's frozen features tell: recall@1 and a linear probe of the class and of known
-factors, and at which stride a clip is played. Recall and probe of the class are those of `ascnet
-evaluate`, but for folds."""
+"""Measure a network's frozen features: recall@1 and linear probes of the class and of known
+factors, and a linear probe of playback speed. Apart from folds, recall and probe of the class are
+those of `ascnet evaluate`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,22 +20,31 @@ from evaluate.split import Parts, parts_of
 from trainer.config.settings import Device
 from trainer.execution import backends
 
-DRAWS = 100  # of few-shot
+DRAWS = 100  # draws of labelled videos in few-shot classification
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Which figures of a data set."""
+    """Which figures are measured on a data set.
+
+    Attributes:
+        folds: number of cross-validation folds of all labelled videos, with groups kept whole; 0 to
+            test the split
+        factors: known factors of the videos that are measured besides the class
+        choosing: whether the folds are of the split's training part only
+        shots: labelled videos per class for few-shot classification; 0 for none
+    """
 
     split: str
-    folds: int = 0  # all labelled videos in so many parts of whole groups; 0: the split
-    factors: tuple[str, ...] = ()  # known factors of the videos
-    choosing: bool = False  # the folds are of the split's training part alone
-    shots: int = 0  # few-shot: labelled videos a class; 0: not measured
+    folds: int = 0
+    factors: tuple[str, ...] = ()
+    choosing: bool = False
+    shots: int = 0
 
 
 def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> np.ndarray:
-    """float32, videos x channels: the mean over a video's clips, as in a feature store."""
+    """Features of all videos, averaged over each video's clips as in a feature store: float32,
+    videos x channels."""
     videos = dataset.videos
     clips = clips_of(videos, protocol)
     with backends(Device(), CPU, benchmark=False):  # as for a feature store
@@ -48,9 +57,9 @@ def features_of(network: Network, dataset: ShardDataset, protocol: Protocol) -> 
 def figures_of(
     network: Network, dataset: ShardDataset, protocol: Protocol, measures: Measures
 ) -> dict[str, float]:
-    """Percent by "<data set> <class or factor> <measure>", and "<data set> speed linear": the
-    protocol's stride told from twice it. The gallery has no other clips of a query's recording
-    where it otherwise would."""
+    """Compute the figures of a data set, in percent: "<data set> <class or factor> <measure>", and
+    "<data set> speed linear", which classifies the protocol's stride against twice that stride.
+    Videos from the query's own recording are removed from the gallery."""
     features = features_of(network, dataset, protocol)
     figures: dict[str, float] = {}
     for factor in ("", *measures.factors):
@@ -71,7 +80,7 @@ def figures_of(
 def _recall(features: np.ndarray, parts: Parts) -> float:
     rows = retrieval_of(features, parts, "none", CPU, silent)
     nearest = rows.get(NO_SIBLINGS, rows[""]).figures["recall@1"]
-    assert nearest is not None  # there is a gallery of one or more
+    assert nearest is not None  # the gallery is not empty
     return nearest
 
 
@@ -82,9 +91,9 @@ def _linear(features: np.ndarray, parts: Parts) -> float:
 
 
 def few_shot(features: np.ndarray, parts: Parts, shots: int) -> float:
-    """Percent of test videos whose nearest class, by the cosine of its mean, is their own: the mean
-    over DRAWS draws of `shots` training videos of every class. Features (videos x channels) are
-    centred by the mean of those drawn, and L2-normalised."""
+    """Accuracy in percent of a nearest-class-mean classifier (by cosine) on the test videos,
+    averaged over DRAWS draws of `shots` training videos of every class. Features (videos x
+    channels) are centred by the mean of those drawn, and L2-normalised."""
     rng = np.random.default_rng(0)
     labels = parts.labels[parts.train]
     right = []
@@ -100,15 +109,15 @@ def few_shot(features: np.ndarray, parts: Parts, shots: int) -> float:
         classes = np.unique(parts.labels[drawn])
         means = np.stack([rows[drawn[parts.labels[drawn] == c]].mean(axis=0) for c in classes])
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-        found = classes[(rows[parts.test] @ means.T).argmax(axis=1)]
-        right.append(np.mean(found == parts.labels[parts.test]))
+        predicted = classes[(rows[parts.test] @ means.T).argmax(axis=1)]
+        right.append(np.mean(predicted == parts.labels[parts.test]))
     return 100 * float(np.mean(right))
 
 
 def _folds(parts: Parts, measures: Measures) -> list[Parts]:
-    """The split's own two parts; or all labelled videos, or those of its training part, in `folds`
-    parts of whole groups, each the test part in turn. Raises EvaluateError where they are of fewer
-    than two groups."""
+    """The split's two parts; or, with `folds`, the folds of all labelled videos or of those in its
+    training part, with groups kept whole, each fold the test part in turn. Raises EvaluateError for
+    fewer than two groups."""
     folds = measures.folds
     if not folds:
         return [parts]
@@ -128,15 +137,15 @@ def _folds(parts: Parts, measures: Measures) -> list[Parts]:
 
 
 def _mean(folds: list[Parts], percent: Callable[[Parts], float]) -> float:
-    """Of all test videos together."""
+    """The mean over the folds, weighted by their numbers of test videos."""
     return float(
         np.average([percent(parts) for parts in folds], weights=[len(p.test) for p in folds])
     )
 
 
 def speed_of(features: list[np.ndarray], parts: Parts) -> float:
-    """Percent of test videos of which a linear probe tells the speed. `features`: of every speed
-    (videos x channels); the same videos at all speeds, so chance is 1 / speeds."""
+    """Accuracy in percent of a linear probe of playback speed on the test videos. `features`: for
+    each speed, those of the same videos (videos x channels), so chance is 1 / number of speeds."""
 
     def at_all_speeds(positions: np.ndarray) -> LabelledFeatures:
         return LabelledFeatures(

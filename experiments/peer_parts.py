@@ -1,4 +1,4 @@
-"""What peers are made of: interface, moving average, queue of keys, contrastive loss."""
+"""Parts of the peers: interface, moving average, queue of keys, contrastive loss."""
 
 import copy
 from collections.abc import Callable
@@ -13,46 +13,50 @@ from trainer.config.settings import Config
 from trainer.method.decorrelation import correlation
 from trainer.method.memory_bank import ClipLabels
 
-_QUEUE = 512  # keys; less than an epoch of a small data set, or most clips meet themselves in it
+_QUEUE = 512  # keys; less than an epoch of a small data set, or most clips would find themselves
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What an objective gets in a step: two clips of each of B videos."""
+    """The input of an objective in a step: two clips of each of B videos.
+
+    Attributes:
+        clips: float32, 2B x 3 x T x H x W: the first clips of the videos, then the second ones
+        classes: int64, 2B
+        share: fraction of the training's steps that are done, 0 to 1
+    """
 
     clips: torch.Tensor
-    """float32 2B x 3 x T x H x W, the first clips of the videos, then the second ones."""
     classes: torch.Tensor
-    """int64 2B."""
     labels: ClipLabels
     share: float
-    """Of the steps that are taken, 0 to 1."""
 
 
 class Peer(nn.Module):
-    """An objective with its backbone."""
+    """A training objective with its backbone."""
 
     long_clips = False  # whether clips have twice the frames, all at the lowest stride
     loss: Callable[[Batch], torch.Tensor]
-    correlated: torch.Tensor  # of the latest features
+    correlated: torch.Tensor  # channel correlation of the latest features
 
     def __init__(self, settings: Config) -> None:
         super().__init__()
         self.settings = settings
-        self.backbone = make_backbone(settings.model.backbone)  # first: as ASCNet draws it
+        self.backbone = make_backbone(settings.model.backbone)  # first: same weights as in ASCNet
 
     def features(self, clips: torch.Tensor) -> torch.Tensor:
-        """N x channels; `correlated` is what the recipe's `decorrelation` weighs of them."""
+        """The pooled features of clips, N x channels. Sets `correlated`, which is penalised if the
+        recipe sets `decorrelation`."""
         features = pooled(self.backbone, clips)
         self.correlated = correlation(features)
         return features
 
     def after_step(self, momentum: float) -> None:
-        """What follows the optimiser: moving averages."""
+        """Called after the optimiser's step, to update moving averages."""
 
 
 class Average(nn.Module):
-    """A moving average of a backbone and of heads on it, without gradient."""
+    """A moving average of a backbone and its heads, without gradient."""
 
     def __init__(self, backbone: nn.Module, *heads: nn.Module) -> None:
         super().__init__()
@@ -61,13 +65,14 @@ class Average(nn.Module):
 
     @torch.no_grad()
     def forward(self, clips: torch.Tensor) -> list[torch.Tensor]:
-        """N x dim, of every head."""
+        """The output of every head, N x dim each."""
         features = pooled(self.backbone, clips)
         return [head(features) for head in self.heads]
 
     @torch.no_grad()
     def update(self, momentum: float, *latest: nn.Module) -> None:
-        """average = momentum * average + (1 - momentum) * latest, batch-norm statistics copied."""
+        """average = momentum * average + (1 - momentum) * latest; batch norm's running statistics
+        are copied. `latest`: the backbone and the heads."""
         for average, module in zip((self.backbone, *self.heads), latest, strict=True):
             for mean, weight in zip(average.parameters(), module.parameters(), strict=True):
                 mean.lerp_(weight, 1 - momentum)
@@ -76,7 +81,7 @@ class Average(nn.Module):
 
 
 class Queue(nn.Module):
-    """The latest keys, float32, _QUEUE x dim, L2-normalised; random ones at the start."""
+    """The latest keys: float32, _QUEUE x dim, L2-normalised; random at the start."""
 
     keys: torch.Tensor
 
@@ -89,19 +94,19 @@ class Queue(nn.Module):
 
 
 def pooled(backbone: nn.Module, clips: torch.Tensor) -> torch.Tensor:
-    """N x channels: the map averaged over time and space."""
+    """The backbone's feature map averaged over time and space: N x channels."""
     features: torch.Tensor = backbone(clips)
     return features.mean(dim=(2, 3, 4))
 
 
 def swapped(rows: torch.Tensor) -> torch.Tensor:
-    """2B rows, the two halves changed about: for each clip the other clip of its video."""
+    """Swap the two halves of 2B rows: for each clip, the row of the other clip of its video."""
     return torch.cat(rows.chunk(2)[::-1])
 
 
 def at_speed(clips: torch.Tensor, fast: torch.Tensor) -> torch.Tensor:
-    """N x 3 x 2T x H x W at 1x to N x 3 x T x H x W: the first T frames, or where `fast` (bool, N)
-    every second."""
+    """Clips at 1x (N x 3 x 2T x H x W) to N x 3 x T x H x W: their first T frames, or where `fast`
+    (bool, N) every second frame."""
     slow = clips[:, :, : clips.shape[2] // 2]
     return torch.where(fast[:, None, None, None, None], clips[:, :, ::2], slow)
 
@@ -109,7 +114,8 @@ def at_speed(clips: torch.Tensor, fast: torch.Tensor) -> torch.Tensor:
 def contrast(
     queries: torch.Tensor, keys: torch.Tensor, others: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """InfoNCE: each query is told its key from `others`, all L2-normalised."""
+    """InfoNCE loss of queries and their keys (N x dim each) against `others` (M x dim); all rows
+    are L2-normalised."""
     right = (queries * keys).sum(1, keepdim=True)
     logits = torch.cat([right, queries @ others.T], dim=1) / temperature
     first = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)

@@ -1,4 +1,4 @@
-"""Training of a peer: the trainer's batches, augmentation, optimiser and schedules."""
+"""Train a peer with the trainer's batches, augmentation, optimiser and schedules."""
 
 from collections.abc import Generator
 
@@ -28,8 +28,8 @@ _CPU = torch.device("cpu")
 def train_peer(
     kind: str, settings: Config, data: TrainingSet, device: torch.device = _CPU
 ) -> Backbone:
-    """The backbone after `optim.steps` steps. Raises TrainerError if the loss is no number, or if
-    a supervised peer has no labels."""
+    """Train a peer, and return its backbone. Raises TrainerError if the loss is NaN or infinite, or
+    if a supervised peer lacks labels."""
     classes = torch.tensor(data.labels)
     if kind == "supervised" and bool((classes < 0).any()):
         raise TrainerError("Supervised training needs the class of every training video.")
@@ -80,13 +80,14 @@ def _train(
 def batches_of(
     settings: Config, data: TrainingSet, total: int, device: torch.device
 ) -> Generator[ClipBatch, None, None]:
+    """The batches of pre-training, for all steps."""
     return training_batches(settings, data, 0, total, ALONE, device)
 
 
 def _long_batches(
     settings: Config, data: TrainingSet, total: int, device: torch.device
 ) -> Generator[ClipBatch, None, None]:
-    """Two clips of every video, both of twice the frames at the lowest stride."""
+    """Batches of two clips of every video, both with twice the frames at the lowest stride."""
     clips = settings.data
     slow = min(clips.strides)
     pairs = Pairs(2 * clips.frames, (slow, slow), False, clips.short_videos, settings.seed)

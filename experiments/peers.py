@@ -1,8 +1,8 @@
-"""The peers: other objectives on the same clips, with the same backbone. Each is written from its
-paper; `lightly` has three of them, but needs torchvision.
+"""The peers: other training objectives, with the same clips and the same backbone. Each is
+implemented from its paper; `lightly` has three of them, but needs torchvision.
 
-The learning rate, its schedule, the width of the heads and the momentum of a moving average are
-those of the recipe, whatever the paper had, for the budget to be equal.
+Learning rate, schedule, width of the heads and momentum of moving averages are those of the recipe,
+not the paper's, so that the budget is equal.
 """
 
 import torch
@@ -17,7 +17,7 @@ from trainer.method.ascnet import distance, mlp
 
 
 class Supervised(Peer):
-    """Cross-entropy with the class: the ceiling."""
+    """Supervised cross-entropy: the upper bound."""
 
     def __init__(self, settings: Config, classes: int) -> None:
         super().__init__(settings)
@@ -28,8 +28,8 @@ class Supervised(Peer):
 
 
 class Byol(Peer):
-    """Grill et al. 2020 (arXiv 2006.07733), section 3.1: the prediction of one clip's projection
-    agrees with the moving average's projection of the other clip; both ways round."""
+    """Grill et al. 2020 (arXiv 2006.07733), section 3.1: the prediction from one clip's projection
+    agrees with the moving average's projection of the other clip; symmetrised."""
 
     def __init__(self, settings: Config, classes: int) -> None:
         super().__init__(settings)
@@ -48,9 +48,9 @@ class Byol(Peer):
 
 
 class SimSiam(Peer):
-    """Chen & He 2021 (arXiv 2011.10566), section 3: as BYOL without the moving average, the
-    gradient stopped. Projector of three layers, batch norm after each; a predictor that is
-    narrow in the middle."""
+    """Chen & He 2021 (arXiv 2011.10566), section 3: BYOL with a stop-gradient in place of the
+    moving average. The projector has three layers, each with batch norm; the predictor is a
+    bottleneck."""
 
     def __init__(self, settings: Config, classes: int) -> None:
         super().__init__(settings)
@@ -71,8 +71,8 @@ class SimSiam(Peer):
 
 class Moco(Peer):
     """He et al. 2020 (arXiv 1911.05722), algorithm 1, with the head and the temperature of MoCo v2
-    (Chen et al. 2020, arXiv 2003.04297). Both clips are queries and keys. On one device there is
-    no other batch to shuffle batch norm with."""
+    (Chen et al. 2020, arXiv 2003.04297). Both clips serve as queries and keys. There is no shuffled
+    batch norm, which needs several devices."""
 
     temperature = 0.2
 
@@ -97,13 +97,13 @@ class Moco(Peer):
 
 
 class RspNet(Peer):
-    """Chen et al. 2021 (AAAI, arXiv 2011.07949): a clip is nearer to one of the same video at the
-    same speed than to the same frames at the other speed (relative speed, a margin); and it is
-    told from other videos whatever the speed (appearance). Margin, temperature, the logits that
-    the margin is between, and linear heads as in the authors' code.
+    """Chen et al. 2021 (AAAI, arXiv 2011.07949): a clip is nearer to a clip of the same video at
+    the same speed than to the same frames at the other speed (relative speed, margin ranking loss),
+    and is discriminated from other videos at any speed (appearance, InfoNCE). Margin, temperature,
+    the margin between logits and the linear heads are those of the authors' code.
 
-    A clip of 2T frames gives T at 1x, its first half, or T at 2x, every second. Both clips of a
-    video are queries."""
+    A clip of 2T frames gives T frames at 1x, its first half, or T at 2x, every second frame. Both
+    clips of a video are queries."""
 
     long_clips = True
     temperature, margin = 0.07, 2.0

@@ -1,4 +1,4 @@
-"""What is measured: data sets x variants x seeds, read from a TOML file."""
+"""The plan of an experiment: data sets x variants x seeds, read from a TOML file."""
 
 import re
 import tomllib
@@ -25,17 +25,29 @@ KINDS = (ASCNET, UNTRAINED, CALIBRATED, TRAINED, *HAND_CRAFTED, *PEER_OF)
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on and what is tested on: folders of data sets."""
+    """The data sets to train and to test on.
+
+    Attributes:
+        train: folders of the data sets to train on
+        test: folders of the data sets to test on
+        factors: known factors of the videos that are measured besides the class
+        folds: number of cross-validation folds of all labelled videos, with groups kept whole; 0 to
+            test the split
+        by_split: those of `test` that are tested by their split in spite of `folds`
+        choosing: whether the folds are of the split's training part only, to choose settings on it
+        protocol: changes of the evaluation protocol, such as "size=80"
+        shots: labelled videos per class for few-shot classification; 0 for none
+    """
 
     name: str
     train: tuple[str, ...]
     test: tuple[str, ...]
-    factors: tuple[str, ...] = ()  # known factors of the videos that are asked for, too
-    folds: int = 0  # all labelled videos in so many parts of whole groups, each tested; 0: a split
-    by_split: tuple[str, ...] = ()  # of `test` those that are tested by their split all the same
-    choosing: bool = False  # the folds are of the split's training part: settings are chosen there
-    protocol: tuple[str, ...] = ()  # changes of how features are taken, such as "size=80"
-    shots: int = 0  # few-shot: labelled videos a class; 0: not measured
+    factors: tuple[str, ...] = ()
+    folds: int = 0
+    by_split: tuple[str, ...] = ()
+    choosing: bool = False
+    protocol: tuple[str, ...] = ()
+    shots: int = 0
 
     @property
     def missing(self) -> list[str]:
@@ -44,24 +56,33 @@ class Data:
 
     @property
     def folders(self) -> list[str]:
+        """Folders of all data sets, each once."""
         return list(dict.fromkeys((*self.train, *self.test)))
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of training; `kind` is one of KINDS."""
+    """One way of training.
+
+    Attributes:
+        kind: one of KINDS
+        run: for kind `trained`, the run directory; "{seed}" stands for the seed
+        step: for kind `trained`, the step of a milestone; 0 for the last checkpoint
+        set: changes of the recipe's settings; "{seed}" stands for the seed
+        seeds: some of the plan's seeds; () for all of them
+    """
 
     name: str
     kind: str = ASCNET
-    run: str = ""  # of kind `trained`: where its training is; "{seed}" is the seed
-    step: int = 0  # of kind `trained`: of a milestone; 0: the last
-    set: tuple[str, ...] = ()  # changes of the recipe; "{seed}" is the seed
-    seeds: tuple[int, ...] = ()  # fewer than the plan's; none named: all of the plan's
+    run: str = ""
+    step: int = 0
+    set: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training and its measures."""
+    """One training and its evaluation."""
 
     data: Data
     variant: Variant
@@ -73,27 +94,37 @@ class Cell:
 
     @property
     def run(self) -> Path:
-        """Of kind `trained`: the run whose network is measured."""
+        """For kind `trained`, the run directory of the backbone that is measured."""
         return Path(self.variant.run.replace("{seed}", str(self.seed)))
 
     def folder(self, out: Path) -> Path:
+        """The cell's folder in `out`."""
         words = "-".join("".join(c if c.isalnum() else " " for c in self.variant.name).split())
         return out / self.data.name / f"{words}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Plan:
+    """An experiment.
+
+    Attributes:
+        recipe: name of a recipe, or path of a TOML file
+        baseline: name of the variant with which the others are compared
+        at_once: number of cells that are computed in parallel
+        set: changes of the recipe's settings, for all variants
+    """
+
     recipe: str
     seeds: tuple[int, ...]
-    baseline: str  # name of the variant that the others are compared with
-    at_once: int  # processes
+    baseline: str
+    at_once: int
     set: tuple[str, ...]
     data: tuple[Data, ...]
     variants: tuple[Variant, ...]
 
     @property
     def cells(self) -> list[Cell]:
-        """Seed by seed, so that a plan that is stopped early has something of every variant."""
+        """All cells, seed by seed, so that a plan that is stopped early has every variant."""
         return [
             Cell(data, variant, seed)
             for seed in self.seeds
@@ -103,23 +134,23 @@ class Plan:
         ]
 
     def seeds_of(self, variant: Variant) -> tuple[int, ...]:
-        """One of a variant in which nothing is random."""
+        """The seeds of a variant; a single one if nothing in it is random."""
         return self.seeds[:1] if variant.kind in HAND_CRAFTED else variant.seeds or self.seeds
 
     def settings(self, cell: Cell) -> Config:
-        """Raises TrainerError for an assignment that no recipe can have."""
+        """The settings of a cell's training. Raises TrainerError for an invalid change."""
         changes = (change.replace("{seed}", str(cell.seed)) for change in cell.variant.set)
         return override(load_recipe(self.recipe), (*self.set, *changes, f"seed={cell.seed}"))
 
     def protocol(self, cell: Cell) -> Protocol:
-        """How features are taken. Raises EvaluateError for a change that no protocol can have."""
+        """The evaluation protocol of a cell. Raises EvaluateError for an invalid change."""
         return changed_protocol(protocol_of(self.settings(cell)), cell.data.protocol)
 
     def identity(self, cell: Cell) -> dict[str, Any]:
-        """All that decides a cell's figures, but for the code: it is made anew if this changes.
-        `even_tempo`, `speeds` and `neighbour` are choices that plans had once; they stay, so that
-        cells that were computed before keep their identity; `normalise` came later, and SCP's
-        target "neighbour" was called "place"."""
+        """All that a cell's figures depend on, except the code; if it changes, the cell is computed
+        again. So that cells of earlier versions keep their identity, it has the former options
+        `even_tempo`, `speeds` and `neighbour`, lacks the newer `normalise` at its default, and
+        calls SCP's target "neighbour" by its former name, "place"."""
         settings = self.settings(cell)
         text = re.sub(r"(?m)^(neighbours = .*)$", r'\1\nneighbour = "appearance"', dump(settings))
         text = text.replace('normalise = "fixed"\n', "")
@@ -136,8 +167,8 @@ class Plan:
             "settings": text,
         }
         if settings.model.init:
-            there = Path(settings.model.init).is_file()
-            identity["init"] = digest_of(settings.model.init) if there else ""
+            exists = Path(settings.model.init).is_file()
+            identity["init"] = digest_of(settings.model.init) if exists else ""
         if cell.data.by_split:
             identity["by_split"] = list(cell.data.by_split)
         if cell.data.choosing:
@@ -157,7 +188,7 @@ class Plan:
 
 
 def load(path: Path) -> Plan:
-    """Raises TrainerError for a file that is no plan."""
+    """Load a plan from a TOML file. Raises TrainerError if it is invalid."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         plan = Plan(
@@ -179,8 +210,8 @@ def load(path: Path) -> Plan:
 
 
 def _crossed(variants: list[Variant], grid: dict[str, list[Any]]) -> tuple[Variant, ...]:
-    """Every variant that trains with every combination of the settings in `grid`, all lists of
-    values by the setting's name; the combination is a part of the variant's name."""
+    """Every variant that trains, with every combination of the values in `grid` (lists of values by
+    setting). Names of variants then include the combination."""
     names = [setting.rpartition(".")[2] for setting in grid]
     crossed = []
     for variant in variants:
@@ -201,7 +232,7 @@ def _crossed(variants: list[Variant], grid: dict[str, list[Any]]) -> tuple[Varia
 
 
 def _beside(path: Path, recipe: str) -> str:
-    """A file of settings is named as it lies beside the plan."""
+    """Resolve the path of a recipe relative to the plan; names of recipes stay."""
     return str(path.parent / recipe) if recipe.endswith(".toml") else recipe
 
 

@@ -1,5 +1,5 @@
-"""ASCNet with any other video in place of the nearest in appearance, to see what SCP's retrieval is
-for."""
+"""ASCNet with random videos in place of the nearest in appearance: an ablation of SCP's
+retrieval."""
 
 from dataclasses import replace
 
@@ -15,19 +15,20 @@ from trainer.method.memory_bank import MemoryBank
 
 
 class RandomBank(MemoryBank):
-    """All entries are equally near: which ones are taken is drawn from torch's generator."""
+    """A memory bank with random similarities, drawn from torch's global generator."""
 
     @torch.no_grad()
     def similarity(self, appearance: torch.Tensor) -> torch.Tensor:
-        drawn = torch.rand(len(appearance), len(self.stride))  # on the CPU: the same everywhere
+        drawn = torch.rand(len(appearance), len(self.stride))  # on the CPU: same on every device
         return drawn.to(appearance.device)
 
 
 class RandomNeighbours(Peer):
-    """The recipe's objective."""
+    """The recipe's objective with random neighbours."""
 
     def __init__(self, settings: Config, classes: int) -> None:
-        """Raises TrainerError for a recipe whose ACP needs neighbours in appearance, too."""
+        """Raises TrainerError for a recipe with `appearance_contrast`, which needs the nearest
+        neighbours for ACP, too."""
         nn.Module.__init__(self)  # ASCNet makes the backbone
         self.objective = settings.objective
         if self.objective.appearance_contrast:

@@ -1,4 +1,4 @@
-"""Means, spreads and paired differences as markdown."""
+"""Tables of means, standard deviations and paired differences, in markdown."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -6,12 +6,12 @@ from typing import Any
 
 from builder import text_table
 
-Results = Sequence[dict[str, Any]]  # what the cells wrote
-Seeds = dict[int, float]  # a figure, percent, by seed
+Results = Sequence[dict[str, Any]]  # the contents of the cells' result files
+Seeds = dict[int, float]  # a figure in percent, by seed
 
 
 def by_seed(results: Iterable[dict[str, Any]], data: str, variant: str, name: str) -> Seeds:
-    """One figure of one variant."""
+    """One figure of one variant, by seed."""
     return {
         result["seed"]: result["figures"][name]
         for result in results
@@ -21,18 +21,19 @@ def by_seed(results: Iterable[dict[str, Any]], data: str, variant: str, name: st
 
 
 def names_of(results: Results, data: str) -> list[str]:
-    """The figures of a data set, in order."""
+    """The names of a data set's figures, in their order."""
     cells = [result.get("figures", {}) for result in results if result["data"] == data]
     return list(dict.fromkeys(name for figures in cells for name in figures))
 
 
 def differences(values: Seeds, baseline: Seeds) -> list[float]:
-    """Values less baseline for every seed that both have."""
+    """Values minus baseline for every seed that both have."""
     return [value - baseline[seed] for seed, value in values.items() if seed in baseline]
 
 
 def words(values: Sequence[float], sign: str = "") -> str:
-    """ "41.2 ± 1.3", the standard deviation with n - 1; "41.2" for one value, "–" for none."""
+    """Mean and sample standard deviation (n - 1) as text: "41.2 ± 1.3"; "41.2" for one value, "–"
+    for none. `sign`: "+" to show signs."""
     if not values:
         return "–"
     mean = f"{statistics.fmean(values):{sign}.1f}"
@@ -40,8 +41,8 @@ def words(values: Sequence[float], sign: str = "") -> str:
 
 
 def markdown(results: Results, variants: Sequence[str], baseline: str) -> str:
-    """For every data set a table of the figures and one of their paired differences; then what
-    failed."""
+    """For every data set, a table of the figures and one of the paired differences from the
+    baseline; then the failed cells."""
     blocks = []
     for data in dict.fromkeys(result["data"] for result in results):
         names = names_of(results, data)
