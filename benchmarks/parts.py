@@ -79,8 +79,8 @@ def score(found: Spans, planted: Sequence[SharedPart]) -> Score:
 def _is_hit(spans: Mapping[str, Span], part: SharedPart) -> bool:
     if spans.keys() != {part.video, part.other}:
         return False
-    own, other = (part.begin, part.end), (part.other_begin, part.other_end)
-    return min(overlap(spans[part.video], own), overlap(spans[part.other], other)) >= OVERLAP
+    first, second = (part.begin, part.end), (part.other_begin, part.other_end)
+    return min(overlap(spans[part.video], first), overlap(spans[part.other], second)) >= OVERLAP
 
 
 def overlap(one: Span, other: Span) -> float:

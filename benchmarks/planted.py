@@ -182,9 +182,11 @@ def _spliced(plans: Sequence[_Plan]) -> list[SharedPart]:
         for place, one in zip(plan.places, plan.excerpts, strict=True):
             donor = plans[one.donor]
             begin = donor.intro + one.begin + sum(e.lasts for e in donor.excerpts[: one.after])
-            span = (begin, begin + one.lasts * one.speed)
-            own = (at + place, at + place + one.lasts)
-            truth.append(SharedPart(donor.name, *span, plan.name, *own, one.speed, one.change))
+            in_donor = (begin, begin + one.lasts * one.speed)
+            in_host = (at + place, at + place + one.lasts)
+            truth.append(
+                SharedPart(donor.name, *in_donor, plan.name, *in_host, one.speed, one.change)
+            )
             at += one.lasts
     return truth
 

@@ -200,16 +200,16 @@ class _Build:
     def _tasks(self, plans: list[ShardPlan]) -> list[ShardJob]:
         """The jobs of some shards, in the order in which to run them."""
         catalog = self.catalog
-        here = Path.cwd()  # a job may run in another directory
+        cwd = Path.cwd()  # a job may run in another directory
         at_once = self.how.executor == "local" and self.how.workers > 1
 
         def item(key: int) -> tuple[int, Source, int | None]:
             video = catalog.videos[key]
-            return key, replace(video, path=here / video.path), catalog.label(video)
+            return key, replace(video, path=cwd / video.path), catalog.label(video)
 
         return [
             ShardJob(
-                folder=here / self.folder,
+                folder=cwd / self.folder,
                 dataset=catalog.dataset,
                 plan=plan,
                 videos=tuple(map(item, keys)),
@@ -263,9 +263,9 @@ class _Build:
         self._follow(retry_failed(tasks, self.how.workers), 0, total)
 
     def _build_missing(self) -> None:
-        mine = self.plans if self.how.shards is None else self.plans[self.how.shards]
-        open_plans = [plan for plan in mine if not self._is_built(plan)]
-        total = sum(len(plan.keys) for plan in mine)
+        plans = self.plans if self.how.shards is None else self.plans[self.how.shards]
+        open_plans = [plan for plan in plans if not self._is_built(plan)]
+        total = sum(len(plan.keys) for plan in plans)
         done = total - sum(len(plan.keys) for plan in open_plans)
         if not open_plans:
             return

@@ -57,18 +57,18 @@ def _dropped(catalog: Catalog, table: Path) -> set[str]:
             raise BuilderError(f"{where}, line {number}: {name!r} is there twice; leave one row.")
         decisions[name] = decision
     # Tables are in UTF-8; feature stores, and so these tables, escape names that are not.
-    here = {
+    name_of = {
         video.name.encode("utf-8", "backslashreplace").decode("utf-8"): video.name
         for video in catalog.videos
     }
-    spelt = find_names(decisions, here, table)
+    spelt = find_names(decisions, name_of, table)
     if unknown := [name for name in decisions if name not in spelt]:
         raise BuilderError(
             f"{where} names {len(unknown)} of {len(decisions)} videos that are not below "
             f"{printable(str(catalog.root))}, the first is {unknown[0]!r}. Name the source that it "
             "was made for with --source, or take these rows out."
         )
-    return {here[spelt[name]] for name, decision in decisions.items() if decision == DROP}
+    return {name_of[spelt[name]] for name, decision in decisions.items() if decision == DROP}
 
 
 def _remark(catalog: Catalog, dropped: set[str], table: str) -> str:

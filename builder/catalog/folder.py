@@ -188,16 +188,16 @@ def _as_table_says(table: Path, videos: list[Source]) -> tuple[list[Source], tup
                 f"{', '.join(SPLIT_PARTS)}, {UNUSED}, or nothing in all rows where groups are "
                 "given."
             )
-    here = find_names(rows, (v.name for v in videos), table)
-    unlisted = sorted({v.name for v in videos} - set(here.values()))
+    present = find_names(rows, (v.name for v in videos), table)
+    unlisted = sorted({v.name for v in videos} - set(present.values()))
     if has_splits and unlisted:
         raise BuilderError(
             f"{table} says nothing of {len(unlisted)} of {len(videos)} videos, the first is "
             f"{unlisted[0]!r}. Give every video a row, or remove the file for an automatic split."
         )
-    absent = [name for name in rows if name not in here]
+    absent = [name for name in rows if name not in present]
     missing = [replace(_source(table.parent, name), problem="missing") for name in absent]
-    row_of = {here.get(name, name): row for name, row in rows.items()}
+    row_of = {present.get(name, name): row for name, row in rows.items()}
 
     def with_row(video: Source) -> Source:
         row = row_of.get(video.name, {})

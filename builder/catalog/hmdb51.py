@@ -9,7 +9,7 @@ for neither. The lists are searched in the source folder, and in a folder
 The group is the recording that a clip was cut from: the name up to
 `_<class>_<visible part>_<camera>_np<people>_<view>_<quality>_<number>.avi`. It does not include the
 class, as one film may give clips of several. All official names have that form; a listed name that
-has not would be a group of its own.
+does not is a group of its own.
 """
 
 import re

@@ -186,7 +186,7 @@ def draw(clip: DrawnClip) -> np.ndarray:
     direction = rng.choice([-1.0, 1.0])
     centre = np.array([_WIDTH, _HEIGHT]) / 2 + rng.uniform(-10, 10, 2)
     size = rng.uniform(0.75, 1.0)
-    pan_start, pan = rng.uniform(20, 100, 2), rng.uniform(-8, 8, 2)  # pixels, pixels a second
+    pan_start, pan = rng.uniform(20, 100, 2), rng.uniform(-8, 8, 2)  # pixels, pixels per second
     noise = rng.normal(0, 7, (2, _HEIGHT, _WIDTH, 3)).astype(np.float32)
     video = np.empty((frames, _HEIGHT, _WIDTH, 3), np.uint8)
     for t in range(frames):
@@ -197,8 +197,8 @@ def draw(clip: DrawnClip) -> np.ndarray:
         view = (1, 0, left, 0, 1, top)
         frame = scene.transform((_WIDTH, _HEIGHT), Image.Transform.AFFINE, view, _BILINEAR)
         pose = _to_sprite(centre + offset, angle, zoom * size)
-        thing = sprite.transform((_WIDTH, _HEIGHT), Image.Transform.AFFINE, pose, _BILINEAR)
-        frame.paste(thing, (0, 0), thing)
+        posed = sprite.transform((_WIDTH, _HEIGHT), Image.Transform.AFFINE, pose, _BILINEAR)
+        frame.paste(posed, (0, 0), posed)
         grain = np.roll(noise[t % 2], rng.integers(0, 60, 2), axis=(0, 1))
         video[t] = np.clip(np.asarray(frame, np.float32) + grain, 0, 255)
     return video

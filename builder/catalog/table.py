@@ -67,7 +67,8 @@ def _tidy(row: dict[str, str]) -> dict[str, str]:
 
 
 def _on_disk(table: Path, number: int, name: str, names_in: _NamesIn) -> Path:
-    """The path of a row's file: as written, or else the only one that looks the same."""
+    """The path of a row's file: as written if it exists, else the one that looks the same. Raises
+    BuilderError if there are several."""
     path = table.parent / name
     if name.isascii() or _is_there(path):
         return path

@@ -41,8 +41,8 @@ def transcode(
 
     The short side is scaled to `settings.short_side`, the aspect ratio is kept, rotation metadata
     are honoured, and pixels are square. All frames are kept at the native rate, unless the settings
-    say otherwise. A bad video returns a Failure and raises nothing. Raises BuilderError if the
-    decoder is killed from outside.
+    say otherwise. Returns a Failure for a bad video. Raises BuilderError if the decoder is killed
+    from outside.
     """
     if children is None:
         with Children() as own:

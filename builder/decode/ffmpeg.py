@@ -40,7 +40,7 @@ from builder.video_limits import MEMORY_SAID, PIXELS_SAID, Limits
 
 _PIPE_BYTES = 1 << 18  # larger pipes mean fewer switches between ffmpeg and us
 _LOOK = 0.02  # seconds between two reads of the log
-_STOPPED = 255  # ffmpeg's exit status after a signal, and after errors with number 1
+_STOPPED = 255  # ffmpeg's exit status after a signal, and after an error with number 1
 _OLDEST = (5, 1)  # the first version with -fps_mode
 
 
@@ -234,7 +234,7 @@ def _read_all(
 
 
 def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames | Failure:
-    """Decide from ffmpeg's output, log and exit status whether the video was decoded.
+    """Turn ffmpeg's output, log and exit status into Frames or a Failure.
 
     Raises BuilderError if ffmpeg was killed from outside, which is not the video's fault.
     """
@@ -249,7 +249,7 @@ def _judge(output: _Output, settings: FrameSettings, limits: Limits) -> Frames |
     if stream is not None and stream.is_cover:
         return Failure("no video stream", "only a cover picture", facts)
     offsets, sizes = index_frames(blob)
-    if len(offsets) < 2 or _ran_out(log, limits):  # out of memory, which frames came is chance
+    if len(offsets) < 2 or _ran_out(log, limits):  # short of memory, frames are chance
         return _without_frames(log, limits, detail, facts)
     if not log.pictures:
         raise BuilderError(

@@ -1,10 +1,10 @@
 """Parse ffmpeg's log such that text from the video file cannot pass for ffmpeg's messages.
 
 ffmpeg logs titles, comments, chapters and names unchanged, so a file can forge lines. Two things it
-cannot forge. Colours (AV_LOG_FORCE_COLOR): ffmpeg wraps every part of a message above level info in
-an escape sequence, and removes escape characters from what it quotes. And the number of lines in
-its description of the file: some occur exactly once, so where there are two, one is forged, and the
-fact is treated as unknown.
+cannot forge. Colours (AV_LOG_FORCE_COLOR): ffmpeg wraps every part of a message of any level but
+info in an escape sequence, and removes escape characters from what it quotes. And the number of
+lines in its description of the file: some occur exactly once, so where there are two, one is
+forged, and the fact is treated as unknown.
 """
 
 import os

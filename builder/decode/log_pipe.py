@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from builder.video_limits import LOG_BYTES
 
-_PIPE_BYTES = 1 << 18  # that the process can write before it blocks
+_PIPE_BYTES = 1 << 18  # bytes that the process can write before it blocks
 
 
 class LogPipe:

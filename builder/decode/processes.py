@@ -127,8 +127,8 @@ def time_limit(process: Process, seconds: float) -> Iterator[threading.Event]:
 
 
 def limit_memory(process: Process, memory: int) -> None:
-    """Limit the memory of a process to so many bytes of writable private memory (Linux,
-    RLIMIT_DATA): its code and memory that allocators and threads only reserve do not count."""
+    """Limit a process to `memory` bytes of writable private memory (Linux, RLIMIT_DATA). Its code,
+    and memory that allocators and threads only reserve, do not count."""
     # The process may have ended, and some containers forbid it.
     with suppress(OSError, ValueError):
         hard = resource.prlimit(process.pid, resource.RLIMIT_DATA)[1]

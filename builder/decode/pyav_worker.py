@@ -127,7 +127,7 @@ def answer_to(question: dict[str, Any], limits: Limits) -> tuple[dict[str, Any],
         for part in (said.lines, said.errors)  # that message refers to our output
     )
     if any(MEMORY_SAID in text for text in log) and limits.ran_out(_memory("VmHWM")):
-        raise MemoryError  # which frames came is chance
+        raise MemoryError  # short of memory, frames are chance
     detail = log[0][:200] if log else ""
     facts = asdict(work.facts) | {"last_line": lines[-1][:200] if lines else ""}
     answer: dict[str, Any] = {"facts": facts, "detail": detail or work.tag}

@@ -247,8 +247,8 @@ def _open(
     if settings.insecure:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    ours = {"User-Agent": "ascnet", "Accept-Encoding": "identity"}
-    request = Request(_quoted(url), headers=ours | dict(headers), method=method)
+    defaults = {"User-Agent": "ascnet", "Accept-Encoding": "identity"}
+    request = Request(_quoted(url), headers=defaults | dict(headers), method=method)
     try:
         return urlopen(request, timeout=settings.timeout, context=context)
     except (ValueError, OverflowError) as error:  # an invalid address in a redirect

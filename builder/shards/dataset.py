@@ -67,7 +67,7 @@ class Video:
 
 
 class ShardDataset:
-    """A built data set, opened for random access. Safe to use from several threads.
+    """A built data set, opened for random access. Thread-safe.
 
     Attributes:
         folder: holds `dataset.json` and `videos.jsonl`, and the shards if they are local

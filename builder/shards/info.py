@@ -199,7 +199,7 @@ def _lacks_times(manifest: Manifest) -> bool:
 def _parts(
     members: dict[tuple[tuple[str, str], ...], Counter[str]],
 ) -> dict[str, dict[str, Counter[str]]]:
-    """Regroup videos per group from split memberships to the parts of every split."""
+    """Convert {split membership: videos per group} to {split: {part: videos per group}}."""
     by_split: dict[str, dict[str, Counter[str]]] = {}
     for split in sorted({s for splits in members for s, _ in splits}, key=_by_number):
         parts: dict[str, Counter[str]] = {part: Counter() for part in PARTS_SHOWN}

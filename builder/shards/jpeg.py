@@ -12,8 +12,8 @@ from builder.shards.jpeg_scans import must_have_few_scans
 
 def open_frame(video: Video, number: int, jpeg: bytes) -> Image.Image:
     """Decode frame `number` of `video` to RGB. Raises BuilderError unless `jpeg` is a complete JPEG
-    of the video's frame size. Larger images are not decoded, and neither are other formats, for
-    some of which PIL starts programs."""
+    of the video's frame size. Images of other sizes are not decoded, and neither are other formats,
+    for some of which PIL starts programs."""
     try:
         must_have_few_scans(jpeg, video.width * video.height)
         height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)

@@ -1,6 +1,6 @@
 """Limit the number of scans of a JPEG: each is a pass over the image, and costs only a few bytes.
 
-Otherwise a small file could keep a decoder busy for hours.
+Otherwise a small file could keep a decoder busy for a long time.
 """
 
 MOST_SCANS = 32  # our frames have one scan; progressive JPEGs of any encoder have about ten

@@ -10,7 +10,7 @@ from typing import Any
 from builder.shards.format import Location
 
 # Schema 3 stores frame times where frames are unevenly spaced, and converts colours to BT.601,
-# as JPEG prescribes; schema 2 took all frames for evenly spaced, and kept the file's own matrix.
+# as JPEG readers assume; schema 2 took all frames for evenly spaced, and kept the file's matrix.
 SCHEMA = 3  # is written
 READABLE = (2, SCHEMA)
 DATASET_FILE = "dataset.json"

@@ -177,7 +177,7 @@ def _whole(low: int, high: int) -> Callable[[Any], bool]:
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:
-    return type(value) in (int, float) and low <= value <= high  # no NaN is
+    return type(value) in (int, float) and low <= value <= high  # False for NaN
 
 
 def _is_text(value: Any) -> bool:
