@@ -47,10 +47,15 @@ def empty_backbone(name: str) -> Backbone:
     name."""
     with torch.device("meta"):
         backbone = make_backbone(name)
-    backbone.to_empty(device="cpu")
-    for tensor in backbone.state_dict().values():
-        tensor.fill_(torch.nan if tensor.is_floating_point() else 0)
+    # Its `to_empty` imports sympy, which takes a second.
+    backbone._apply(_without_numbers)
     return backbone
+
+
+def _without_numbers(tensor: torch.Tensor) -> torch.Tensor:
+    """Of the shape and dtype of a tensor on the meta device."""
+    nothing = torch.nan if tensor.is_floating_point() else 0
+    return torch.full(tensor.shape, nothing, dtype=tensor.dtype)
 
 
 def check_backbone(name: str) -> None:
