@@ -7,6 +7,7 @@ readable and costs the videos that were under way. It has its final name only wh
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -148,19 +149,20 @@ class StoreWriter:
         """Features (float32, clips x channels) of all clips of some videos, by their positions, one
         video's after another's. Raises EvaluateError, and keeps none of them, if they are not
         finite."""
-        ends = np.cumsum([len(self._spans[video]) for video in videos])
-        of_videos = np.split(clip_features, ends[:-1])
-        for video, clips in zip(videos, of_videos, strict=True):
-            self._must_be_finite(video, clips)
+        starts = np.cumsum([0, *(len(self._spans[video]) for video in videos)])
+        of_videos = [clip_features[first:end] for first, end in pairwise(starts)]
+        means = np.stack([self._mean(video, c) for video, c in zip(videos, of_videos, strict=True)])
+        runs = _runs(videos)
         with writing(self._partial):
             self._record_machine()
-            for video, clips in zip(videos, of_videos, strict=True):
-                first, last = self._first_clip[video : video + 2]
-                self._file["clip_features"][first:last] = clips
-                self._file["features"][video] = clips.mean(axis=0)
+            for first, end in runs:
+                place = slice(videos[first], videos[end - 1] + 1)
+                clips = slice(*self._first_clip[[place.start, place.stop]])
+                self._file["clip_features"][clips] = clip_features[starts[first] : starts[end]]
+                self._file["features"][place] = means[first:end]
             self._file.flush()
-            for video in videos:
-                self._file["done"][video] = 1
+            for first, end in runs:
+                self._file["done"][videos[first] : videos[end - 1] + 1] = 1
             self._file.flush()
         self.done[list(videos)] = True
 
@@ -171,11 +173,13 @@ class StoreWriter:
             if value != attributes.get(key):
                 attributes.modify(key, value)
 
-    def _must_be_finite(self, video: int, clips: np.ndarray) -> None:
+    def _mean(self, video: int, clips: np.ndarray) -> np.ndarray:
+        """Over the clips of a video. Raises EvaluateError if they, or it, are not finite."""
         is_finite = np.isfinite(clips).all(axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
-            if is_finite.all() and np.isfinite(clips.mean(axis=0)).all():
-                return
+            mean: np.ndarray = clips.mean(axis=0)
+        if is_finite.all() and np.isfinite(mean).all():
+            return mean
         clip = int(is_finite.argmin())  # the first; of finite ones whose mean overflows, too
         first, last = self._spans[video][clip]
         what = "NaN" if np.isnan(clips[clip]).any() else "infinite or too large"
@@ -196,6 +200,13 @@ class StoreWriter:
             self._file.close()
         if complete:
             give_name(self._partial, self.path)
+
+
+def _runs(videos: Sequence[int]) -> list[tuple[int, int]]:
+    """Where positions that follow one another begin and end: HDF5 takes as long to write one video
+    as it takes for hundreds."""
+    breaks = np.flatnonzero(np.diff(videos) != 1) + 1
+    return list(pairwise([0, *breaks.tolist(), len(videos)]))
 
 
 def _seconds(video: Video, first: int, last: int) -> tuple[float, float]:

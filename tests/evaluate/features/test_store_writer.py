@@ -44,6 +44,22 @@ def test_it_has_its_name_once_it_is_complete(dataset, tmp_path):
     assert (resumed.clip_features == at_once.clip_features).all()
 
 
+def test_videos_in_any_order_are_written_as_one_by_one(dataset, tmp_path):
+    store = open_store(tmp_path / "x.h5", dataset)
+    for videos in ([3, 4, 5, 1, 0, 9], [2], [15, 14, *range(6, 9), *range(10, 14)]):
+        numbers = [[i, i + 1] + [i + 5] * (i == 1) for i in videos]
+        rows = np.repeat(np.concatenate(numbers)[:, None], 3, axis=1).astype(np.float32)
+        assert not store.done[videos].any()
+        store.write(videos, rows)
+        assert store.done[videos].all()
+    store.close()
+    whole(tmp_path / "y.h5", dataset)
+    at_once, one_by_one = Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5")
+    assert (at_once.features == one_by_one.features).all()
+    assert (at_once.clip_features == one_by_one.clip_features).all()
+    assert at_once.checksum == one_by_one.checksum
+
+
 def write_slowly(path: Path, shards: Path) -> None:
     store = open_store(path, ShardDataset(shards))
     for i in range(16):
