@@ -7,12 +7,11 @@ from pathlib import Path
 from builder.build.assemble import OpenShard
 from builder.build.job import ShardJob, make_sample
 from builder.build.records import Record, read_record, record_path, save_record
-from builder.build.reuse import Made, stored_frames
+from builder.build.reuse import Made, stored_sample
 from builder.catalog.source import Source
-from builder.decode.frames import split_frames
 from builder.decode.processes import Children
 from builder.errors import BuilderError
-from builder.shards.video_row import FAILED, VideoRow, sample_json
+from builder.shards.video_row import FAILED, VideoRow
 from builder.workers import run_local
 
 Again = tuple[ShardJob, int, Source, int | None]  # a video to try again: task, key, video, label
@@ -70,11 +69,11 @@ def _copy(folder: Path, record: Record, row: VideoRow) -> Made:
         return row, b"", b""
     file = folder / record.shard.name
     location = next((where for where in record.shard.index if where.key == row.key), None)
-    blob = stored_frames(file, location, row.sha256)
-    if blob is None:
+    made = stored_sample(row, file, location)
+    if made is None:
         raise BuilderError(
             f"{row.name} in {file} is not what was built: the file was changed "
             "or damaged. `ascnet verify` says more; the same command without --retry-failed builds "
             "that shard anew."
         )
-    return row, sample_json(row, split_frames(blob)[0]), blob
+    return made

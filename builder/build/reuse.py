@@ -6,10 +6,12 @@ from pathlib import Path
 
 from builder.build.assemble import of_source
 from builder.catalog.source import Source
-from builder.decode.frames import split_frames
+from builder.decode.frames import frame_offsets
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
 from builder.shards.format import Location, read_sample
+from builder.shards.manifest import VIDEOS_FILE
+from builder.shards.stored_json import changed
 from builder.shards.video_row import BUILT, FAILED, VideoRow, sample_json
 
 Made = tuple[VideoRow, bytes, bytes | bytearray]  # a row, and the sample's JSON and frames
@@ -36,25 +38,32 @@ class EarlierSample:
         row = self.row._replace(**of_source(key, video, label), shard=place)
         if row.status == FAILED:
             return row, b"", b""
-        blob = stored_frames(self.shard, self.location, row.sha256)
-        if blob is None:
+        made = stored_sample(row, self.shard, self.location)
+        if made is None:
             raise BuilderError(
                 f"{self.row.name} in {self.shard} is not what was built: the file was changed or "
                 "damaged. `ascnet verify` says more; --overwrite builds all anew."
             )
-        return row, sample_json(row, split_frames(blob)[0]), blob
+        return made
 
 
-def stored_frames(shard: Path | None, location: Location | None, digest: str) -> bytes | None:
-    """Read the frames of a sample; None if they are missing, or have another SHA-256."""
+def stored_sample(row: VideoRow, shard: Path | None, location: Location | None) -> Made | None:
+    """Make a sample of a row and the frames that an earlier build stored; None if they are missing,
+    or have another SHA-256 than the row's."""
     if shard is None or location is None:
         return None
     blob = read_sample(shard, location)[1]
-    return blob if sha256(blob).hexdigest() == digest else None
+    if sha256(blob).hexdigest() != row.sha256:
+        return None
+    return row, sample_json(row, frame_offsets(blob)), blob
 
 
 def earlier_samples(dataset: ShardDataset) -> dict[str, EarlierSample]:
-    """The results of a data set's build for all its source videos, by their names."""
+    """The results of a data set's build for all its source videos, by their names. Raises
+    BuilderError if `videos.jsonl` was changed after it was built."""
+    table = dataset.folder / VIDEOS_FILE
+    if sha256(table.read_bytes()).hexdigest() != dataset.manifest.videos_jsonl_sha256:
+        raise changed(table, "its SHA-256 is not the one that was written down")
     places = {
         (shard.name, location.key): location
         for shard in dataset.manifest.shards
