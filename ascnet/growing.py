@@ -24,7 +24,7 @@ from builder.errors import BuilderError
 from builder.printable import printable
 from builder.shards.manifest import fingerprint
 from evaluate.features.earlier import Earlier
-from evaluate.features.store import Features
+from evaluate.features.store import identity_in
 
 
 def shards_of(store: Path) -> Path:
@@ -55,7 +55,7 @@ def take_place(store: Path) -> None:
     To be called by who holds the lock of the old ones."""
     shards, growing = shards_of(store), growing_of(store)
     is_built = is_finished(growing) and store.is_file()
-    if is_built and Features(store).attributes["dataset_sha256"] == fingerprint(growing):
+    if is_built and identity_in(store)["dataset_sha256"] == fingerprint(growing):
         if shards.is_dir():
             shards.rename(partial_of(shards))
         growing.rename(shards)

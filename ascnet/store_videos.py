@@ -101,8 +101,8 @@ def read_again(stored: Stored, catalog: Catalog, *, is_folder: bool) -> Wanted:
     }
     if kept and now.root != stored.sources.root:
         raise are_others(stored, now)
-    wanted = {video.name: video for video in catalog.videos}
-    merged = _merged(catalog, wanted | {name: stored.videos[name] for name in kept})
+    wanted, own = {video.name: video for video in catalog.videos}, stored.videos
+    merged = _merged(catalog, wanted | {name: own[name] for name in kept})
     return Wanted(merged, replace(now, files=now.files | kept), frozenset(kept))
 
 

@@ -19,7 +19,7 @@ from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
 from evaluate.features.earlier import Earlier
 from evaluate.features.encode import UNIT, Pooled, Reading, encode_together, to_device
-from evaluate.features.store import Features, StoreIdentity, is_complete, unfinished
+from evaluate.features.store import Features, StoreIdentity, identity_in, is_complete, unfinished
 from evaluate.features.store_writer import Origin, StoreWriter
 from evaluate.identity_check import COMPUTED_ON, all_machines, first_difference
 from evaluate.protocol import Protocol, clips_of
@@ -154,7 +154,7 @@ def _open(path: Path, extraction: Extraction, machines: dict[str, str]) -> Store
     if earlier := extraction.earlier:
         where = str(earlier.shards.resolve())
         if earlier.store is not None:
-            machines = all_machines(Features(earlier.store).attributes, machines)
+            machines = all_machines(identity_in(earlier.store), machines)
     origin = Origin(where, code(), machines)
     return StoreWriter(path, videos, spans, channels, extraction.identity, origin)
 
