@@ -32,9 +32,9 @@ def build_on_ray(tasks: list[ShardJob], engine: str) -> Generator[list[VideoRow]
             "--executor ray needs Ray, which is not installed: pip install 'ascnet[ray]'."
         ) from error
 
-    mine = not ray.is_initialized()
-    if mine:
-        ours = signal.getsignal(signal.SIGTERM)
+    is_started_here = not ray.is_initialized()
+    if is_started_here:
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, logging_level=logging.WARNING, job_config=_job_config())
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -50,7 +50,7 @@ def build_on_ray(tasks: list[ShardJob], engine: str) -> Generator[list[VideoRow]
                 f"{name} to a short path with room, such as /tmp, and run the same command again."
             ) from error
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ours)  # Ray has replaced the handler
+            signal.signal(signal.SIGTERM, handler)  # Ray has replaced the handler
     remote = ray.remote(_build_shard).options(
         num_cpus=1, max_retries=_TRIES, retry_exceptions=[DecoderKilledError]
     )
@@ -70,7 +70,7 @@ def build_on_ray(tasks: list[ShardJob], engine: str) -> Generator[list[VideoRow]
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)
-        if mine:
+        if is_started_here:
             ray.shutdown()
 
 
@@ -97,10 +97,10 @@ def _job_config() -> Any:
 
 
 def _build_shard(task: ShardJob, engine: str) -> list[VideoRow]:
-    here = engine_version(task.frames.engine)
-    if here != engine:
+    local = engine_version(task.frames.engine)
+    if local != engine:
         raise BuilderError(
-            f"A machine of the cluster has {here}, the build began with {engine}: install the same "
-            "on all of them."
+            f"A machine of the cluster has {local}, the build began with {engine}: install the "
+            "same on all of them."
         )
     return build_shard(task)
