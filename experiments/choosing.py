@@ -84,13 +84,14 @@ def table(runs: Sequence[Run]) -> str:
 
 def _row(runs: Sequence[Run], scores: Sequence[Sequence[float]]) -> list[str]:
     """The cells of a row. `scores`: one score of every checkpoint, run by run."""
-    linear = [[one.linear for one in run] for run in runs]
-    chosen = [of[_best(score)] for of, score in zip(linear, scores, strict=True)]
-    every = [one for of in linear for one in of]
-    every_score = [one for score in scores for one in score]
-    within = [_correlation(of, score) for of, score in zip(linear, scores, strict=True)]
-    regret = [max(of) - one for of, one in zip(linear, chosen, strict=True)]
-    over_last = [one - of[-1] for of, one in zip(linear, chosen, strict=True)]
+    linear = [[milestone.linear for milestone in run] for run in runs]
+    pairs = list(zip(linear, scores, strict=True))
+    chosen = [of_run[_best(score)] for of_run, score in pairs]
+    every = [value for of_run in linear for value in of_run]
+    every_score = [score for of_run in scores for score in of_run]
+    within = [_correlation(of_run, score) for of_run, score in pairs]
+    regret = [max(of_run) - value for of_run, value in zip(linear, chosen, strict=True)]
+    over_last = [value - of_run[-1] for of_run, value in zip(linear, chosen, strict=True)]
     return [
         f"{_correlation(every, every_score):+.2f}",
         f"{statistics.fmean(within):+.2f}",

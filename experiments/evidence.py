@@ -32,7 +32,7 @@ def compute(path: Path, out: Path) -> Plan:
     """Compute the cells of the plan at `path` that are not in `out` yet. Returns the plan without
     missing data sets."""
     plan = load(path)
-    here = replace(plan, data=tuple(data for data in plan.data if not data.missing))
+    present = replace(plan, data=tuple(data for data in plan.data if not data.missing))
     for data in plan.data:
         if data.missing:
             missing = ", ".join(data.missing)
@@ -40,9 +40,9 @@ def compute(path: Path, out: Path) -> Plan:
     cells = [
         (number, cell)
         for number, cell in enumerate(plan.cells)
-        if cell.data in here.data and not is_done(plan, cell, out)
+        if cell.data in present.data and not is_done(plan, cell, out)
     ]
-    total = len(here.cells)
+    total = len(present.cells)
     before = total - len(cells)
     out.mkdir(parents=True, exist_ok=True)
     with (
@@ -55,13 +55,13 @@ def compute(path: Path, out: Path) -> Plan:
         try:
             for count, job in enumerate(as_completed(jobs), before + 1):
                 result = job.result()
-                write(here, out)
+                write(present, out)
                 text = result.get("error") or f"{result['seconds']:.0f} s"
                 progress(count, total, f"{jobs[job].name}: {text}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # start no further cells
             raise
-    return here
+    return present
 
 
 def is_done(plan: Plan, cell: Cell, out: Path) -> bool:

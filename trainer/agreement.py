@@ -23,10 +23,10 @@ from trainer.distributed import (
 Value = TypeVar("Value")
 
 
-def all_say(words: Value) -> list[Value]:
+def all_say(value: Value) -> list[Value]:
     """Gather an object from every rank, in rank order. If ranks have failed, raises instead: a
     failed rank its own error, the others that of the first failed rank."""
-    return _exchange(words, None)
+    return _exchange(value, None)
 
 
 def on_first(work: Callable[[], Value]) -> Value:
@@ -68,22 +68,22 @@ def failing_together() -> Iterator[None]:
     _exchange(None, None)
 
 
-def _exchange(words: Value, error: Exception | None) -> list[Value]:
+def _exchange(value: Value, error: Exception | None) -> list[Value]:
     rank = this_rank()
     if rank.world == 1:
         if error is not None:
             raise error
-        return [words]
-    said: list[tuple[Value, Exception | None]] = [(words, None)] * rank.world
-    message = (words, None if error is None else _to_send(error))
+        return [value]
+    gathered: list[tuple[Value, Exception | None]] = [(value, None)] * rank.world
+    message = (value, None if error is None else _to_send(error))
     try:
-        dist.all_gather_object(said, message, group=talking_group())
+        dist.all_gather_object(gathered, message, group=talking_group())
     except RuntimeError as lost:
         raise LostRankError from lost
-    first = next((e for _, e in said if e is not None), None)
+    first = next((e for _, e in gathered if e is not None), None)
     if (raised := error or first) is not None:
         raise make_known(raised)
-    return [theirs for theirs, _ in said]
+    return [theirs for theirs, _ in gathered]
 
 
 def _to_send(error: Exception) -> Exception:

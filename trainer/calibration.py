@@ -18,6 +18,7 @@ BATCHES = 50  # batches that the statistics are over, at most
 
 
 def has_batch_norm(network: nn.Module) -> bool:
+    """Whether a network has 3-D batch-norm layers."""
     return bool(_layers(network))
 
 

@@ -20,4 +20,5 @@ class Probing:
     look: Callable[[Backbone], dict[str, float]]
 
     def is_due(self, done: int, total: int) -> bool:
+        """Whether to evaluate after `done` of `total` steps."""
         return done % self.every == 0 or done == total

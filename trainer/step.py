@@ -98,6 +98,7 @@ class Stepper:
         return clips
 
     def learning_rate(self, step: int) -> float:
+        """The learning rate of a step: scaled with the batch, with warm-up and cosine decay."""
         optim = self.settings.optim
         return scaled_lr(optim.lr, optim.batch) * warmup_cosine(step, self.total, optim.warmup)
 
@@ -119,14 +120,14 @@ class Stepper:
         weights. The loss is the mean over all ranks, so either all ranks raise or none does."""
         if math.isfinite(loss):
             return
-        kept = self.run / f"failed-step-{step + 1:08d}-rank{self.rank.number}.pt"
+        path = self.run / f"failed-step-{step + 1:08d}-rank{self.rank.number}.pt"
         names = [self.data.videos[v].name for v in batch.videos.tolist()]
         clips = {"frames": [clip.clone() for clip in batch.clips], "strides": batch.strides}
-        where = f"Its clips, and the weights before it, are in {kept}."
+        where = f"Its clips, and the weights before it, are in {path}."
         try:
-            write_state(kept, self.state.state_dict() | clips | {"step": step, "videos": names})
+            write_state(path, self.state.state_dict() | clips | {"step": step, "videos": names})
         except TrainerError:
-            where = f"Its clips could not be kept: no room for {kept}."
+            where = f"Its clips could not be kept: no room for {path}."
         wait_for_all()  # a rank that exits ends the others
         if step == 0:
             raise no_number_at_first(loss, where, self.settings.model.init)

@@ -24,19 +24,20 @@ class TrainingState:
     """Model (with target network, heads and bank), optimiser, gradient scaler, collapse guard."""
 
     def __init__(self, model: ASCNet, settings: Config, device: torch.device) -> None:
-        how = settings.device
+        execution = settings.device
         model = model.to(device)
-        if world() > 1 and how.sync_bn:
+        if world() > 1 and execution.sync_bn:
             synchronise(model, device)
-        if how.channels_last:
+        if execution.channels_last:
             model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.settings, self._device = settings, device
         self.model: ASCNet = model.train()
         self.optimiser = make_optimiser(model, settings.optim)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=how.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "fp16")
         self.collapse = CollapseGuard(settings, {})
 
     def state_dict(self) -> dict[str, Any]:
+        """The state for a checkpoint: tensors, numbers and strings only."""
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -81,7 +82,7 @@ class TrainingState:
 def _must_be_shaped(optimiser: torch.optim.Optimizer) -> None:
     """Raises ValueError if a state tensor has another shape than its weight; torch does not check
     that."""
-    for weight, kept in optimiser.state.items():
-        for name, value in kept.items():
+    for weight, weight_state in optimiser.state.items():
+        for name, value in weight_state.items():
             if isinstance(value, torch.Tensor) and value.dim() and value.shape != weight.shape:
                 raise ValueError(f"{name} of another shape")

@@ -41,8 +41,8 @@ def training_batches(
     shares = Batches(numbers, part_size(settings, rank.world), rank)
     if is_streamed(clips, data):
         shards = stream_shards(data.videos, data.sources)
-        how = Streaming(clips.streams, clips.shuffle_buffer)
-        requests = stream_requests(data.videos, data.timings, shards, shares, pairs, how)
+        streaming = Streaming(clips.streams, clips.shuffle_buffer)
+        requests = stream_requests(data.videos, data.timings, shards, shares, pairs, streaming)
     else:
         requests = pair_requests(data.timings, shares, pairs)
     reader = ClipReader(data.videos, clips.short_side)

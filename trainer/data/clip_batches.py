@@ -213,11 +213,11 @@ class ClipBatches:
             if state["settings"].get(name) != value
         ]
         if state["sha256"] != identity["sha256"]:
-            changed.append("the data sets are others")
+            changed.append("the data sets differ")
         if changed:
             raise TrainerError(
-                f"The state is of other clips: {'; '.join(changed)}. Give the same settings and "
-                "shards, or begin anew without the state."
+                f"The state belongs to other clips: {'; '.join(changed)}. Give the same settings "
+                "and shards, or begin anew without the state."
             )
         self._next = int(state["next"])
 

@@ -22,7 +22,7 @@ def enlarged(videos: Sequence[Video], size: int, short_side: int) -> str:
     text = (
         f"Warning: the frames of {small} of {len(videos)} videos are enlarged, from "
         f"{_range(side for side in decoded if side < size)} pixels on the short side to clips of "
-        f"{size} x {size}: detail that such clips are for is not there."
+        f"{size} x {size}, which adds no detail."
     )
     if stored:
         wanted = _recommended(size)

@@ -24,6 +24,7 @@ class EarlyNumber:
             self._event.record()
 
     def read(self) -> float:
+        """Wait for the value, and return it."""
         if self._event is not None:
             self._event.synchronize()
         return float(self._value)
@@ -57,7 +58,7 @@ def no_number(what: str, step: int, kept: str) -> TrainerError:
     return TrainerError(
         f"{what} at step {step}. {kept} Lower the learning rate (--set optim.lr=...), raise the "
         "warm-up (--set optim.warmup=0.1) or limit the gradient (--set optim.clip=1) and start a "
-        "new run; a resumed one keeps its settings and comes here again."
+        "new run; a resumed one keeps its settings and would fail again."
     )
 
 

@@ -101,15 +101,15 @@ def estimate(settings: Config, ranks: int = 1) -> Estimate:
         encoder.to(half)
         predictors.to(half)
     at_once = 2 * optim.batch // (optim.accumulate * ranks)
-    kept = [_activations(encoder, predictors, (n, *side)) for n in (2, 4)]
-    a_clip = (kept[1] - kept[0]) // 2  # the rest are batch-norm statistics, whatever the batch
+    saved = [_activations(encoder, predictors, (n, *side)) for n in (2, 4)]
+    a_clip = (saved[1] - saved[0]) // 2  # the rest are batch-norm statistics, whatever the batch
     memory = Memory(
         weights=trained * (4 if half is None else 6),
         gradients=4 * trained,
         optimiser=4 * trained * _moments(optim),
         target=4 * _count(encoder) if has_target else 0,
         bank=sum(buffer.nbytes for buffer in bank.buffers()),
-        activations=kept[0] + (at_once - 2) * a_clip,
+        activations=saved[0] + (at_once - 2) * a_clip,
         clips=at_once * two_clips[0].numel() * (4 if half is None else 6),
     )
     return Estimate(

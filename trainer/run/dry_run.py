@@ -79,11 +79,11 @@ def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
     """Describe the steps, weights, operations and memory of a run on `ranks` ranks."""
     cost, videos = estimate(settings, ranks), len(data.videos)
     steps, batch = total_steps(settings.optim, videos), settings.optim.batch
-    here = part_size(settings, ranks) // ranks
+    per_device = part_size(settings, ranks) // ranks
     return "\n".join(
         [
             f"{steps} steps of {batch} videos, two clips each: {steps * batch / videos:.1f} epochs "
-            f"of {videos} videos; {here} videos at a time on each of {ranks} device(s)",
+            f"of {videos} videos; {per_device} videos at a time on each of {ranks} device(s)",
             cost.text(),
             f"{steps * cost.step_gflops / 1e6:.3g} PFLOP in all. The hours depend on the machine: "
             "the log projects them after 50 steps.",

@@ -13,10 +13,10 @@ def code() -> str:
         number = version("ascnet")
     except PackageNotFoundError:
         number = "unknown"
-    here = Path(__file__)
-    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
+    this_file = Path(__file__)
+    if _git(this_file.parent, "ls-files", "--error-unmatch", this_file.name) is None:
         return number  # installed, perhaps inside a checkout of something else
-    return f"{number}+{_git(here.parent, 'describe', '--always', '--dirty')}"
+    return f"{number}+{_git(this_file.parent, 'describe', '--always', '--dirty')}"
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -43,7 +43,7 @@ def _what_fills(path: Path) -> str:
         for part in parts.infolist():
             if part.filename.endswith("data.pkl"):
                 if part.file_size > _PICKLE_BYTES:
-                    return f"has {part.file_size / 1e6:.0f} MB beside its tensors"
+                    return f"has {part.file_size / 1e6:.0f} MB besides its tensors"
                 with parts.open(part) as content:
                     if what := _what_steps_fill(content):
                         return what
@@ -61,9 +61,9 @@ def _what_steps_fill(file: IO[bytes]) -> str:
                 for operation, argument, _ in pickletools.genops(file):
                     steps += 1
                     if steps > _STEPS:
-                        return f"has more than {_STEPS} things beside its tensors"
+                        return f"has more than {_STEPS} objects besides its tensors"
                     if operation.name == "GLOBAL" and str(argument).split(" ")[-1] == _FILLS:
-                        return "asks for memory by a number"
+                        return "calls bytearray to allocate memory"
     except Exception:  # no pickle, or the end of the file: torch reports what is wrong
         return ""
     return ""

@@ -115,18 +115,18 @@ def _packed(start: bytes, path: Path) -> str:
         return ""
     file = path.absolute()
     name = file.stem if file.suffix in _PACKED else file.name
-    words = map(quoted, (str(file), str(file.with_name(f"unpacked-{name}"))))
+    arguments = map(quoted, (str(file), str(file.with_name(f"unpacked-{name}"))))
     return (
         f"compressed with {unpack.split()[0]}. Unpack it and name what comes out: "
-        f"{unpack} {' > '.join(words)}"
+        f"{unpack} {' > '.join(arguments)}"
     )
 
 
 def _marked(start: bytes) -> str:
     for at, mark, kind in _MARKS:
         if start[at:].startswith(mark):
-            then = "Unpack it and name the file in it. " if "archive" in kind else ""
-            return f"{kind}. {then}{TAKEN}"
+            advice = "Unpack it and name the file in it. " if "archive" in kind else ""
+            return f"{kind}. {advice}{TAKEN}"
     return ""
 
 
@@ -180,6 +180,6 @@ def _has(names: list[str], record: str) -> bool:
 
 def _quoted(content: bytes) -> str:
     """The beginning of a text in quotes, on one line, without unprintable characters."""
-    words = " ".join(content.decode("utf-8", "replace").split())
-    shown = "".join(letter if letter.isprintable() else "?" for letter in words)
+    line = " ".join(content.decode("utf-8", "replace").split())
+    shown = "".join(letter if letter.isprintable() else "?" for letter in line)
     return f'"{shown[:_SHOWN]}{"..." if len(shown) > _SHOWN else ""}"'

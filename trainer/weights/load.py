@@ -124,10 +124,10 @@ def _load(
     if not fit.is_full:
         raise TrainerError(_misfit(fit, state, tensors, path, option))
     used = {fit.prefix + name: tensors[fit.prefix + name] for name in fit.names}
-    if odd := [name for name, tensor in used.items() if _storage(tensor)]:
+    if bad := [name for name, tensor in used.items() if _storage(tensor)]:
         raise TrainerError(
-            f"{path} holds tensors whose numbers cannot be copied ({len(odd)} of them), such as "
-            f"{odd[0]} ({_storage(used[odd[0]])}). Save the network again with its numbers in "
+            f"{path} holds tensors whose numbers cannot be copied ({len(bad)} of them), such as "
+            f"{bad[0]} ({_storage(used[bad[0]])}). Save the network again with its numbers in "
             "dense tensors."
         )
     backbone.load_state_dict(state | dict(zip(fit.names, used.values(), strict=True)))

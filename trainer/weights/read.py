@@ -95,8 +95,8 @@ def _unpickled_safely(path: Path) -> Any:
         zipped = is_zip(path)
         if what := what_it_fills(path):
             raise TrainerError(
-                f"{path} is refused: it {what}, as no weights do. Take it from where it is known "
-                "to be whole, or do not use it."
+                f"{path} is refused: it {what}, which no file of weights does. Get it again from a "
+                "source that you trust, or do not use it."
             )
         if zipped:
             _check_parts(path)

@@ -73,7 +73,7 @@ def test_a_state_of_other_clips_is_refused_by_name(shards, tmp_path):
     other = ascnet.clip_batches(shards, **SMALL | {"frames": 8}, seed=1)
     with pytest.raises(TrainerError, match=r"frames was 4 and is 8; seed was 0 and is 1\. Give"):
         other.load_state_dict(batches.state_dict())
-    with pytest.raises(TrainerError, match="the data sets are others"):
+    with pytest.raises(TrainerError, match="the data sets differ"):
         batches.load_state_dict(batches.state_dict() | {"sha256": ["0" * 64]})
     with pytest.raises(TrainerError, match=r"no state of clip batches: it has no next, settings"):
         batches.load_state_dict({})

@@ -101,7 +101,7 @@ class RetryingStream:
         why: object = error
         if is_on_server(self._url):
             why = curl_says(self._url) or error
-            step = "Look after the URL, the server and the network."
+            step = "Check the URL, the server and the network."
         elif is_remote(self._url):
             step = "Try the command by hand: it has to write the whole file to its output."
         else:
@@ -161,16 +161,16 @@ def _too_long(url: str, most: int, free: int, folder: Path) -> str:
             f"{free / 1e6:.0f} MB are free. Make room, or name another folder in TMPDIR."
         )
     return (
-        f"{shown(url)} has more than {most / 1e6:.0f} MB, which no such table has: it is not read "
-        "on. Name the folder of a data set, as `ascnet build` made it."
+        f"{shown(url)} has more than {most / 1e6:.0f} MB, too much for a list of videos: reading "
+        "was stopped. Name the folder of a data set, as `ascnet build` made it."
     )
 
 
 def _parsed_info(path: Path, url: str) -> dict[str, Any]:
     """The contents of a dataset.json. Raises TrainerError if the file is none."""
     no_table = TrainerError(
-        f"What {shown(url)} gives is no {DATASET_FILE}. Name the folder that holds it, as it was "
-        "built by `ascnet build`."
+        f"{shown(url)} does not contain what a {DATASET_FILE} does. Name the folder of a data set, "
+        "as `ascnet build` made it."
     )
     try:
         info = parse_json(path, path.read_bytes())

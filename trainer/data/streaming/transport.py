@@ -70,7 +70,7 @@ def url_of(source: str, name: str) -> str:
         try:
             parts = urlsplit(source)
         except ValueError as error:
-            raise TrainerError(f"{shown(source)!r} is no address ({error}). Mend it.") from error
+            raise TrainerError(f"{shown(source)!r} is no URL ({error}). Correct it.") from error
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
     if is_remote(source):
         raise TrainerError(
@@ -161,6 +161,7 @@ class Opened:
             raise Broken(f"{program} ended with exit status {status}{why}", lasts)
 
     def close(self) -> None:
+        """Close the file, and kill the process that feeds it."""
         if self._child and self._child.poll() is None:
             if self._said:
                 with suppress(ProcessLookupError):
@@ -194,6 +195,7 @@ def _followed(url: str) -> tuple[str, ...]:
 
 
 def no_curl(url: str) -> TrainerError:
+    """The error for a URL on a machine without curl."""
     return TrainerError(
         f"{shown(url)} is read by curl, and there is none on this machine. Install it (apt-get "
         "install curl), or copy the data set here."

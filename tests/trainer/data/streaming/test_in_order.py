@@ -76,7 +76,7 @@ def test_a_shard_that_is_another_is_one_sentence(remote):
         list(streamed)
     gone = replace(remote, source=f"{remote.source}/gone")
     with (
-        pytest.raises(TrainerError, match=r"gone/\S+ cannot be read: .*404.* Look after the URL"),
+        pytest.raises(TrainerError, match=r"gone/\S+ cannot be read: .*404.* Check the URL"),
         closing(stream_clips(gone, wanted)) as streamed,
     ):
         list(streamed)

@@ -220,7 +220,7 @@ def test_what_is_no_data_set(dataset, tmp_path, monkeypatch):
         refused(r"dataset.json cannot be read: curl: .* 404\. Name the folder that holds")
         page.write_text("<html>Please log in</html>")
         rows.write_text("")
-        refused("gives is no dataset.json")
+        refused("does not contain what a dataset.json does")
         page.write_text(dataset.manifest.text())
         refused("videos.jsonl beside http.* is not the one")
         rows.unlink()
