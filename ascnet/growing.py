@@ -7,6 +7,7 @@ place when the new store has its name.
     STORE.partial.h5      the new store
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -61,7 +62,17 @@ def take_place(store: Path) -> None:
         growing.rename(shards)
     if shards.is_dir():
         for old in _replaced(shards):
-            shutil.rmtree(old)
+            _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder whose lock is held. NFS and FUSE keep a deleted file under another name as
+    long as it is open; the empty folder is then left to the next command."""
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+            raise
 
 
 def _replaced(shards: Path) -> list[Path]:

@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -233,3 +234,26 @@ def test_clips_of_a_store_with_shots_straddle_no_cut(embed, make_video, tmp_path
     assert "was built with --shots, and now without" in refused(*again, cwd=tmp_path)
     embed("--add", "v/d.avi")
     assert [video.cuts for video in ShardDataset(Path("x.shards")).videos] == [(20,), ()]
+
+
+@pytest.mark.parametrize("number", [errno.ENOTEMPTY, errno.EBUSY])
+def test_a_disk_that_keeps_open_files_leaves_a_folder_to_the_next_command(
+    number, videos, embed, monkeypatch
+):
+    """As NFS and FUSE do with the lock of the old shards."""
+    remove = shutil.rmtree
+
+    def keeping(folder, *more, **others):
+        if not Path(folder).name.startswith("x.shards."):
+            return remove(folder, *more, **others)
+        raise OSError(number, os.strerror(number), str(folder))
+
+    embed(videos)
+    (videos / "bars" / "bad.mp4").unlink()
+    next(videos.rglob("*.avi")).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", keeping)
+        assert "5 videos" in embed(videos)
+    (left,) = Path().glob("x.shards.*.partial")
+    embed(videos)
+    assert not left.exists()
