@@ -8,8 +8,9 @@ The public Python API; everything loads when it is first used, so `import ascnet
     ascnet.clip_batches("shards/ucf101")    batches of clips for a training script of your own
     ascnet.Encoder(module, frames, size)    an encoder of your own, for --encoder FILE.py:NAME
 
-docs/tour.md shows them at work. What a user can mend is raised as builder.errors.BuilderError,
-trainer.errors.TrainerError or evaluate.errors.EvaluateError, each a sentence or two.
+docs/tour.md shows them at work. What a user can mend is raised as an ascnet.AscnetError, each a
+sentence or two: a builder.errors.BuilderError, trainer.errors.TrainerError or
+evaluate.errors.EvaluateError.
 """
 
 from pathlib import Path
@@ -19,21 +20,35 @@ if TYPE_CHECKING:
     import torch
 
     from ascnet.shards import Shards
+    from builder.errors import AscnetError as AscnetError
     from evaluate.features.store import Features
     from evaluate.own_encoder import Encoder as Encoder
     from trainer.backbones.base import Backbone
     from trainer.data.clip_batches import ClipBatches
     from trainer.data.clip_dataset import ClipDataset
 
+__all__ = [
+    "AscnetError",
+    "Encoder",
+    "clip_batches",
+    "clip_dataset",
+    "load_backbone",
+    "open_features",
+    "open_shards",
+]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`Encoder`, which needs torch."""
+    """`Encoder`, which needs torch, and `AscnetError`."""
     if name == "Encoder":
         from evaluate.own_encoder import Encoder
 
         return Encoder
+    if name == "AscnetError":
+        from builder.errors import AscnetError
+
+        return AscnetError
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

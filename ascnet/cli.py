@@ -11,24 +11,25 @@ import click
 
 from ascnet import __version__
 from ascnet.terminal import safe_streams
+from builder.near_name import did_you_mean
 
 ROOMS = ("builder", "trainer", "evaluate")
 COMMANDS = {
-    "fetch": "A data set from its official place.",
-    "build": "Videos to frame-JPEG WebDataset shards.",
-    "train": "Shards to a 3D-CNN that knows appearance and speed.",
-    "evaluate": "A trained run to a feature store and honest numbers.",
-    "report": "A run as a web page: one file with curves, figures, clips and a map.",
-    "embed": "Any videos to a feature store, labelled or not.",
-    "search": "The clips of a store that look and move like a query video.",
-    "browse": "A page of a store: a map of its videos, and what is nearest to each.",
-    "near-duplicates": "Videos of a store that are nearly the same; leaks between train and test.",
-    "select": "Which videos of a store to label, or a split of them that leaks nothing.",
-    "export": "A trained backbone for torchvision, safetensors or ONNX.",
-    "info": "What is in the shards.",
-    "verify": "Whether the shards are what was built.",
-    "show": "A picture of one video of the shards.",
-    "doctor": "What this machine has and lacks.",
+    "fetch": "Download a data set from its official place.",
+    "build": "Build frame-JPEG WebDataset shards of videos.",
+    "train": "Pretrain a 3D-CNN on shards, without labels.",
+    "evaluate": "Evaluate a trained run: retrieval, linear probe, kNN, fine-tuning.",
+    "report": "Write a run as one web page: curves, results, clips and a map.",
+    "embed": "Embed videos, labelled or not, into a feature store.",
+    "search": "Find the clips of a store that look and move like a query video.",
+    "browse": "Write a page of a store: a map of its videos, and what is nearest to each.",
+    "near-duplicates": "Find copies among the videos of a store, and leaks between train and test.",
+    "select": "Choose videos of a store to label, or a split of them without leaks.",
+    "export": "Export a trained backbone for torchvision, safetensors or ONNX.",
+    "info": "Show what shards hold.",
+    "verify": "Check that shards are what was built.",
+    "show": "Draw one video of the shards.",
+    "doctor": "Check this machine: what it has and lacks.",
 }
 
 
@@ -45,13 +46,21 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = str(args[0])
+        if name not in COMMANDS and not name.startswith("-"):
+            ctx.fail(f"There is no command {name!r}.{did_you_mean(name, COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="ascnet")
+@click.version_option(__version__, "-V", "--version", prog_name="ascnet")
 def cli() -> None:
     """Learn video representations without labels (ASCNet), and measure them honestly.
 
@@ -142,15 +151,13 @@ def _run() -> None:
         sys.exit(1)
     signal.signal(signal.SIGTERM, _end_well)
     _keep_to_the_cores()
-    from builder.errors import BuilderError
-    from evaluate.errors import EvaluateError
-    from trainer.errors import TrainerError
+    from builder.errors import AscnetError
 
     try:
         cli(standalone_mode=False)
-    except (BuilderError, TrainerError, EvaluateError) as error:
+    except AscnetError as error:
         click.echo(f"Error: {_plain(str(error))}", err=True)
-        sys.exit(1)
+        sys.exit(error.exit_status)
     except click.exceptions.Abort as error:
         kept = str(error.__cause__ or "") or "What is finished is kept; the same command goes on."
         click.echo(f"Stopped. {kept}", err=True)

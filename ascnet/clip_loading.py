@@ -12,7 +12,7 @@ from trainer.data.clip_batches import ClipBatches, ClipSettings
 from trainer.data.clip_dataset import ClipDataset
 from trainer.data.training_set import TrainingSet, gather
 from trainer.distributed import Rank
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainerUsageError
 
 
 def clip_batches(
@@ -35,7 +35,7 @@ def clip_dataset(shards: Path, settings: dict[str, Any]) -> ClipDataset:
 def _chosen(settings: dict[str, Any]) -> ClipSettings:
     names = [setting.name for setting in fields(ClipSettings)]
     if unknown := sorted(set(settings) - set(names)):
-        raise TrainerError(
+        raise TrainerUsageError(
             f"There is no setting {', '.join(unknown)} of clips; there are {', '.join(names)}."
         )
     return ClipSettings(**settings)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from builder.shards.dataset import ShardDataset, find_datasets
+from builder.shards.elsewhere import unfinished_text
 from trainer.data.streaming.retrying import fetch_metadata
 from trainer.data.streaming.transport import is_remote, shown
 
@@ -16,6 +17,11 @@ def datasets_at(place: str | Path, scratch: Path) -> list[ShardDataset]:
     folder = scratch / "streamed"
     fetch_metadata(str(place), folder)
     return [ShardDataset(folder, str(place))]
+
+
+def left_out(place: str | Path) -> str:
+    """A sentence about unfinished builds in a folder of data sets; "" if there are none."""
+    return "" if is_remote(str(place)) else unfinished_text(Path(place))
 
 
 def where(dataset: ShardDataset) -> str:

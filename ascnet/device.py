@@ -1,26 +1,11 @@
 """Where networks are computed, and the option that says so."""
 
 import re
-from collections.abc import Callable
-from typing import Any
 
-import click
 import torch
 
 from builder.printable import printable
-from trainer.errors import TrainerError
-
-
-def with_device(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--device, which is the command's argument `device`: the torch.device that is named, or the
-    default."""
-    return click.option(
-        "--device",
-        metavar="cpu|cuda|cuda:N",
-        callback=lambda context, option, name: pick_device(name),
-        help="Where networks are computed. Of torchrun's processes each takes a GPU of its own.  "
-        "[default: a GPU if there is one]",
-    )(command)
+from trainer.errors import TrainerError, TrainerUsageError
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -29,7 +14,7 @@ def pick_device(name: str | None = None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch("cpu|cuda(:[0-9]{1,3})?", name):
-        raise TrainerError(
+        raise TrainerUsageError(
             f"--device is {printable(name)!r}; it takes cpu, cuda or cuda:N, N being the number of "
             "a GPU."
         )
@@ -43,7 +28,7 @@ def pick_device(name: str | None = None) -> torch.device:
         )
     if device.index is not None:
         if device.index >= (count := torch.cuda.device_count()):
-            raise TrainerError(
+            raise TrainerUsageError(
                 f"--device is {name}, and the GPUs here are cuda:0 to cuda:{count - 1} ({count} in "
                 "all). Name one of them, or leave --device out."
             )

@@ -13,7 +13,7 @@ from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.build.records import clear
 from builder.build.reuse import EarlierSample
 from builder.catalog import folder as folder_reader
-from builder.catalog.files import is_video, list_files
+from builder.catalog.files import list_files
 from builder.catalog.source import Catalog, Source
 from builder.command_line import quoted
 from builder.cores import usable_cores
@@ -24,6 +24,7 @@ from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE, SCHEMA, fingerprint
 from builder.shards.video_row import FAILED
+from builder.video_name import is_video
 from evaluate.encoders import Subject
 from evaluate.errors import EvaluateError
 from evaluate.features.extract import Extraction, extract

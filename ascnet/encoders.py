@@ -15,11 +15,11 @@ from evaluate.encoders import (
     of_file,
     of_run,
 )
-from evaluate.errors import EvaluateError
+from evaluate.errors import EvaluateError, EvaluateUsageError
 from evaluate.features.store import Features, identity_in
 from evaluate.protocol import Protocol
 from trainer.backbones.base import Backbone
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainerUsageError
 from trainer.run import checkpoint
 from trainer.run.checkpoint import RUNS, newest_run
 from trainer.run.run_directory import is_run
@@ -68,12 +68,12 @@ class EncoderChoice:
         none, and EvaluateError if several encoders are named, or none, or if what is of a file of
         weights is said of another."""
         if len(self.named) != 1:
-            raise EvaluateError(
+            raise EvaluateUsageError(
                 "Name one encoder: a run (--run), a file of weights (--weights) or one of your own "
                 "(--encoder)."
             )
         if (self.backbone or self.recipe) and self.weights is None:
-            raise EvaluateError(
+            raise EvaluateUsageError(
                 "--backbone and --recipe go with --weights; a run has its own backbone and recipe."
             )
         if self.encoder_file is not None:
@@ -92,7 +92,7 @@ def load_backbone(run_or_file: Path, backbone: str | None = None) -> Backbone:
         trained = checkpoint.load_backbone(run_or_file)
         name = trained.config.model.backbone
         if backbone not in (None, name):
-            raise TrainerError(f"{run_or_file} is a run of {name}, not of {backbone}.")
+            raise TrainerUsageError(f"{run_or_file} is a run of {name}, not of {backbone}.")
         return trained.backbone.eval()
     return backbone_from_file(run_or_file, backbone)[0].eval()
 
@@ -127,9 +127,12 @@ def newest_store(encoder: EncoderChoice) -> Path:
         for reason in unread:  # of what is newer
             log.warning("Left aside: %s", reason)
         return path
+    others = sorted(path for path in RUNS.glob("*/features/*.h5") if path.parent.parent != folder)
+    elsewhere = f" Other runs have stores, such as {others[0]} (--store)." if others else ""
     raise EvaluateError(
         f"{folder} has no finished store of trained features. Make one of the videos to search in: "
-        f"`ascnet embed FOLDER`, or `ascnet embed --shards DIR`.{''.join(f' {s}' for s in unread)}"
+        f"`ascnet embed FOLDER`, or `ascnet embed --shards DIR`.{elsewhere}"
+        f"{''.join(f' {s}' for s in unread)}"
     )
 
 

@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ascnet.text import counted
 from builder.build.build import BuildSettings
 from builder.catalog.all_datasets import READERS
 from builder.catalog.files import normal
 from builder.catalog.spreadsheet_cells import line, written
 from builder.command_line import command_line, quoted
+from builder.counted import counted
 from builder.decode.frames import FrameSettings
-from builder.errors import BuilderError
+from builder.errors import BuilderError, BuilderUsageError
 from builder.printable import printable
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE
@@ -41,7 +41,7 @@ def check(store: Features, out: Path, option: str = "--groups") -> None:
     """Raises BuilderError if no table can say the groups of this data set, if `out` is there
     already, or if its folder is not."""
     if not has_own_groups(store):
-        raise BuilderError(
+        raise BuilderUsageError(
             f"{option} is for what `ascnet build folder` and `build csv` build; the groups and "
             f"splits of {store.attributes['dataset']} are fixed. `ascnet near-duplicates --csv` "
             "writes its pairs."

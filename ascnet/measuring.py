@@ -18,6 +18,8 @@ from trainer.agreement import failing_together, on_first
 from trainer.data.frame_size import enlarged
 from trainer.distributed import this_rank
 
+_UNITS = {"retrieval": "queries", "knn": "queries"}
+
 
 @dataclass(frozen=True)
 class Measuring:
@@ -70,7 +72,7 @@ class Measuring:
                 stack.enter_context(ProgressBar(before + title, unit))
                 for title, unit in (
                     ("features", "videos"),
-                    (self.question.task, "parts"),
+                    (self.question.task, _UNITS.get(self.question.task, "fits")),
                     ("training", "steps"),
                 )
             )

@@ -9,7 +9,9 @@ from typing import Any, get_type_hints
 
 import click
 
+from builder.near_name import did_you_mean
 from builder.printable import printable
+from evaluate.choices import SEARCH_CENTRINGS
 
 Function = Callable[..., Any]
 
@@ -31,6 +33,29 @@ def page_path(context: click.Context, option: click.Parameter, path: Path | None
     if path is not None and path.suffix != ".html":
         raise click.BadParameter(f"{printable(str(path))!r} is no page's name; it ends in .html.")
     return path
+
+
+class UserPath(click.Path):
+    """A path of a file or folder. "~/x" is below the user's home: shells leave it as it is in
+    "--option=~/x"."""
+
+    def __init__(self, **checks: bool) -> None:
+        super().__init__(path_type=Path, **checks)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = str(value)
+        is_of_home = text == "~" or text.startswith("~/")
+        return super().convert(Path(text).expanduser() if is_of_home else value, param, ctx)
+
+
+class OneOf(click.Choice):
+    """One of some names. Of another one it says which is near."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message}{did_you_mean(str(value), self.choices)}", param, ctx)
 
 
 def gathered(**groups: type) -> Callable[[Function], Function]:
@@ -59,13 +84,34 @@ def _taken(kind: type, values: dict[str, Any]) -> Any:
     return kind(**fields)
 
 
+def with_device(command: Function) -> Function:
+    """--device, where networks are computed: see ascnet.device.pick_device."""
+    return click.option(
+        "--device",
+        metavar="cpu|cuda|cuda:N",
+        help="Where networks are computed. Of torchrun's processes each takes a GPU of its own.  "
+        "[default: a GPU if there is one]",
+    )(command)
+
+
+def with_centring(command: Function) -> Function:
+    """--centring, for searches in a store."""
+    return click.option(
+        "--centring",
+        type=OneOf(SEARCH_CENTRINGS),
+        default=SEARCH_CENTRINGS[0],
+        show_default=True,
+        help="Mean-centre features before the cosine similarity: by the store's mean, or not.",
+    )(command)
+
+
 def with_weights(command: Function) -> Function:
     """What may stand in place of a run: a file of weights (--weights, --backbone and --recipe), or
     an encoder of one's own (--encoder)."""
     options = (
         click.option(
             "--weights",
-            type=click.Path(path_type=Path),
+            type=UserPath(),
             help="A file of weights in place of a run, of any project (torchvision, RSPNet, ...).",
         ),
         click.option("--backbone", help="With --weights.  [default: the one that fits]"),

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ascnet.terminal import shown, steered
 
-_SECONDS = 10.0  # between lines in a log
+_SECONDS, _WITHOUT_TEXT = 10.0, 60.0  # between lines in a log
 _COLUMNS = 80  # of a terminal that does not say
 
 
@@ -59,7 +59,7 @@ class ProgressBar:
 
     def _print(self, done: int, total: int, text: str) -> None:
         now = time.monotonic()
-        if done < total and (now - self._printed < _SECONDS or not text):
+        if done < total and now - self._printed < (_SECONDS if text else _WITHOUT_TEXT):
             return
         self._printed = now
         line = f"{self._title} {done}/{total} {self._unit}"

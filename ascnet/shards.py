@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from builder.command_line import quoted
+from builder.counted import counted
 from builder.errors import BuilderError
 from builder.printable import printable
 from builder.shards.dataset import ShardDataset, Video, read_frames, read_offsets
@@ -30,6 +31,9 @@ class Shards(ShardDataset):
     def __len__(self) -> int:
         """How many videos are built."""
         return len(self.videos)
+
+    def __repr__(self) -> str:
+        return f"<Shards {self.folder}: {counted(len(self), 'video')}>"
 
     def __iter__(self) -> Iterator[Video]:
         return iter(self.videos)

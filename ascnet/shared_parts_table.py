@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from ascnet.text import counted
 from builder.catalog.spreadsheet_cells import line, written
+from builder.counted import counted
 from builder.printable import printable
 from builder.text_table import aligned
 from evaluate.features.store import Features

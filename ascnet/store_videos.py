@@ -18,7 +18,7 @@ from ascnet.source_files import (
 from builder.build.reuse import EarlierSample, earlier_samples
 from builder.catalog.source import Catalog, Source, in_order
 from builder.command_line import quoted
-from builder.errors import BuilderError
+from builder.errors import BuilderError, BuilderUsageError
 from builder.printable import printable
 from builder.shards.dataset import ShardDataset
 from builder.shards.video_row import BUILT, IGNORED
@@ -176,7 +176,7 @@ def _is_not_there(stored: Stored, name: str) -> BuilderError:
     alike = [known for known in stored.samples if Path(known).name == Path(name).name]
     near = alike[:_NEAR] or difflib.get_close_matches(name, stored.samples, _NEAR)
     hint = f" Did you mean {' or '.join(map(printable, near))}?" if near else ""
-    return BuilderError(
+    return BuilderUsageError(
         f"There is no video {printable(name)} in {printable(str(stored.store))}, so none was "
         f"removed.{hint}"
     )

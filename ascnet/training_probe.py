@@ -13,7 +13,7 @@ from trainer.backbones.base import Backbone
 from trainer.config.settings import Config
 from trainer.data.streaming.transport import is_remote
 from trainer.data.training_set import TrainingSet
-from trainer.errors import TrainerError
+from trainer.errors import TrainerUsageError
 from trainer.probing import Probing
 
 MOST_VIDEOS = 2000  # that are looked at, evenly spaced among those with a label
@@ -28,7 +28,7 @@ def training_probe(
     """None where there are no labels, or too few groups to hold some out. Raises TrainerError for
     shards that are streamed, whose videos cannot be taken one by one."""
     if any(is_remote(source) for source in data.sources.values()):
-        raise TrainerError(
+        raise TrainerUsageError(
             "--probe-every reads videos one by one, and these shards are streamed. Leave it out, "
             "or copy the shards to a folder."
         )

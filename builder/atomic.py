@@ -121,8 +121,10 @@ def write_partial(path: Path, content: FileContent) -> Path:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             _sync(file.fileno())
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk names no file
+            error.filename = str(path)
         raise
     return partial
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from evaluate.errors import EvaluateError
+from evaluate.errors import EvaluateError, EvaluateUsageError
 from evaluate.own_encoder import Encoder, what_was_raised
 
 FORM = "FILE.py:NAME"
@@ -44,7 +44,7 @@ def parse(text: str) -> tuple[Path, str]:
     """The file and the function's name of FORM. Raises EvaluateError if it is none."""
     path, _, name = text.rpartition(":")
     if not path.endswith(".py") or not name.isidentifier():
-        raise EvaluateError(
+        raise EvaluateUsageError(
             f"--encoder is {text!r}; it takes {FORM}: a Python file and the name of a function in "
             "it that returns an ascnet.Encoder, or hf: and a model of Hugging Face."
         )

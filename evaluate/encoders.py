@@ -28,7 +28,7 @@ from trainer.data.training_set import gather
 from trainer.execution import backends
 from trainer.pretrain import make_model
 from trainer.run.checkpoint import kept_steps, load_backbone
-from trainer.run.run_directory import record_of
+from trainer.run.run_directory import is_run, record_of
 from trainer.weights.load import backbone_from_file, load_weights
 
 TRAINED, UNTRAINED, CALIBRATED = "trained", "untrained", "calibrated"
@@ -194,7 +194,8 @@ def of_file(path: Path, backbone: str | None, recipe: str | None, runs: Path) ->
         torch.manual_seed(settings.seed)
         return _subject(UNTRAINED, make_backbone(name), settings, "none")
 
-    subject = _subject(TRAINED, trained, settings, sha256(path.read_bytes()).hexdigest())
+    digest = sha256(path.read_bytes()).hexdigest()
+    subject = _subject(TRAINED, trained, settings, digest, _step_of(path))
     record = {"weights": str(path.resolve()), "loaded": loaded.text()}
     clips = settings if has_batch_norm(trained) else None
     folder = folder_of(path, runs)
@@ -237,7 +238,18 @@ def folder_of_encoder(text: str, runs: Path) -> Path:
 
 def folder_of(weights: Path, runs: Path) -> Path:
     """Where what is made with a file of weights goes."""
-    return runs / f"weights-{weights.stem}"
+    run = f"{_run_of(weights).name}-" if _step_of(weights) else ""
+    return runs / f"weights-{run}{weights.stem}"
+
+
+def _run_of(checkpoint: Path) -> Path:
+    return checkpoint.resolve().parent.parent
+
+
+def _step_of(weights: Path) -> int:
+    """Of a checkpoint that lies in its run; 0 of another file."""
+    lies_in_run = weights.stem.isdecimal() and is_run(_run_of(weights))
+    return int(weights.stem) if lies_in_run else 0
 
 
 def recipe_for(backbone: str) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from builder.shards.dataset import Video
-from evaluate.errors import EvaluateError
+from evaluate.choices import CROPS, POOLINGS
+from evaluate.errors import EvaluateError, EvaluateUsageError
 from trainer.config.recipe_file import override
 from trainer.config.settings import NORMALISATIONS, Config
 from trainer.config.validation import (
@@ -38,8 +39,6 @@ from trainer.data.clip_sampler import ClipRequest, Timing, count_short, timings_
 from trainer.errors import TrainerError
 
 LAST = "last"  # the backbone's own output
-POOLINGS = ("average", "max")  # over the feature map; RSPNet's code, and its supplement
-CROPS = (1, 3)
 _LEAST_EVERY, _MOST_EVERY = 0.001, 1e6  # seconds between clips
 
 
@@ -94,7 +93,7 @@ class Protocol:
         try:
             check_rules(rules_for(self))
         except TrainerError as error:
-            raise EvaluateError(str(error)) from error
+            raise EvaluateUsageError(str(error)) from error
 
 
 def rules_for(protocol: Protocol) -> list[Rule]:
@@ -142,7 +141,7 @@ def changed_protocol(protocol: Protocol, assignments: tuple[str, ...]) -> Protoc
     try:
         return override(protocol, assignments)
     except TrainerError as error:
-        raise EvaluateError(str(error)) from error
+        raise EvaluateUsageError(str(error)) from error
 
 
 def clips_of(videos: Sequence[Video], protocol: Protocol) -> list[list[ClipRequest]]:

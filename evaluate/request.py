@@ -4,21 +4,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evaluate.choices import ATTENTIVE
 from evaluate.encoders import TRAINED, Subject, Subjects
 from evaluate.finetune import settings as finetune_settings
-from evaluate.finetune.settings import (
-    ATTENTIVE,
-    FinetuneSettings,
-    protocol_for,
-    train_protocol,
-)
+from evaluate.finetune.settings import FinetuneSettings, protocol_for, train_protocol
 from evaluate.probe.few_labels import AMOUNTS, DRAWS, SEED, C
 from evaluate.probe.probe import ProbeSettings
 from evaluate.protocol import Protocol, protocol_of
 from evaluate.retrieval.knn import TEMPERATURE
 
-TASKS = ("retrieval", "linear", "knn", "fewshot", "finetune")
-ON_THE_FLY, ATTENTIVE_ON_THE_FLY = "linear-on-the-fly", "attentive-on-the-fly"
 _PROBED = ("linear", "fewshot")  # by a linear classifier on stored features
 
 
@@ -30,7 +24,7 @@ class Question:
         task: of TASKS, ON_THE_FLY or ATTENTIVE_ON_THE_FLY
         split: a name, or "all"
         factor: a known factor of the videos in place of their class
-        centring: retrieval and kNN; retrieval.CENTRINGS
+        centring: retrieval and kNN; of choices.CENTRINGS
         finetune: of the tasks that train on clips
         baseline: whether the untrained network is measured, too
     """

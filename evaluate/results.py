@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.atomic import write_atomically
+from builder.counted import counted
 from builder.text_table import aligned
 
 TITLES = {
@@ -17,6 +18,7 @@ TITLES = {
     "finetune": "Fine-tuning",
 }
 CALIBRATED_IS = "untrained, batch-norm statistics of training clips"
+_FEW = 100  # test videos
 
 
 def table(result: dict[str, Any]) -> str:
@@ -52,23 +54,40 @@ def _caption(result: dict[str, Any]) -> str:
     how = f"{p['clips']} clips" if not p["every"] else f"a clip every {p['every']:g} s"
     rate = f" at {p['fps']:g} fps" if p.get("fps") else ""
     crop = "centre crop" if p["crops"] == 1 else f"{p['crops']} crops"
+    compared = p["comparison"].replace("the train part", "the training split")
     lines = [
         *_counts(result),
         *([f"  {drawn_text(result)}"] if result["task"] == "fewshot" else []),
         f"  {how} x {p['frames']} frames, stride {p['stride']}{rate}, {crop} {p['size']}, "
-        f"layer {p['layer']}, {p['pooling']}-pooled; {p['comparison']}",
+        f"layer {p['layer']}, {p['pooling']}-pooled; {compared}",
         f"  {p['backbone']}, recipe {p['recipe']}, seed {p['seed']}, step {p['step']}"
         + "".join(f"; {text}" for text in _baselines(result)),
     ]
+    lines += [f"  {text}" for text in cautions(result)]
     if result.get("baseline_left_out"):
         lines.append(f"  {left_out_text(result)}")
     if result.get("enlarged"):
         lines.append(f"  {result['enlarged']}")
     if result["trained_on"]["test_videos_seen"] is None:
-        lines.append("  Whether these weights were trained on test videos is not known.")
+        lines.append("  Caution: pretraining data unknown; it may include test videos.")
     elif result["trained_on"]["test_videos_seen"]:
         lines.append(f"  {seen_text(result['trained_on'])}")
     return "\n".join(lines)
+
+
+def cautions(result: dict[str, Any]) -> list[str]:
+    """Sentences about figures that say little: of one class, or of few test videos."""
+    sentences = []
+    if len(result["classes"]) == 1:
+        sentences.append("Caution: all videos are of one class, so every figure is 100 %.")
+    tested = sum(part["counts"]["test"] for part in result["splits"].values())
+    if 0 < tested < _FEW:
+        width = 1.96 * 50 / tested**0.5
+        sentences.append(
+            f"Caution: {counted(tested, 'test video')}: the 95 % confidence interval of a share is "
+            f"up to ± {width:.0f} points."
+        )
+    return sentences
 
 
 def drawn_text(result: dict[str, Any]) -> str:
@@ -98,11 +117,11 @@ def left_out_text(result: dict[str, Any]) -> str:
 
 def _baselines(result: dict[str, Any]) -> list[str]:
     """What the rows that are not trained are."""
-    untrained = "the network as training began"
+    untrained = "random initialisation (same seed)"
     if "source_sha256" in result["trained_on"]:
         untrained = "the network that the file names so"
     elif {"weights", "encoder"} & set(result["trained_on"]):
-        untrained = "the same network with fresh weights"
+        untrained = "random initialisation"
     meanings = {
         "untrained": untrained,
         "initial weights": "those that training began with (--init)",
@@ -122,8 +141,8 @@ def _counts(result: dict[str, Any]) -> list[str]:
         left_out = f", {counts['unlabelled']} unlabelled left out" if counts["unlabelled"] else ""
         which = f"split {split}: " if len(result["splits"]) > 1 else ""
         lines.append(
-            f"  {which}{names[0]} {counts['train']} (train part), {names[1]} {counts['test']} "
-            f"({part['test_part']} part), {lost}{left_out}"
+            f"  {which}{names[0]} {counts['train']} (training split), {names[1]} {counts['test']} "
+            f"({part['test_part']} split), {lost}{left_out}"
         )
         lines += [f"  {which}{text}" for text in not_counted(part, tested)]
     return lines
@@ -136,7 +155,7 @@ def not_counted(split: dict[str, Any], tested: str) -> list[str]:
     if unknown := counts.get("class_not_in_train"):
         every = unknown + counts["test"]
         sentences.append(
-            f"{unknown} of {every} {tested} left out: the train part has none of their class"
+            f"{unknown} of {every} {tested} left out: the training split has none of their class"
         )
     for row, details in (split.get("details") or {}).items():
         left = (details or {}).get("queries_without_their_class")

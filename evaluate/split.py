@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from builder.shards.dataset import ShardDataset, Video
-from evaluate.errors import EvaluateError
+from evaluate.choices import ALL
+from evaluate.errors import EvaluateError, EvaluateUsageError
 from trainer.data.training_set import describe_splits
 
-ALL = "all"  # every split that can be tested
 TESTED = ("test", "val")  # the part that is tested: the first that has labels (Kinetics: val)
 
 
@@ -76,10 +76,9 @@ def parts_of(dataset: ShardDataset, split: str, factor: str = "") -> Parts:
     test_part, test = next((part for part in tested if len(part[1])), tested[0])
     for part, positions in (("train", train), ("test", test)):
         if not len(positions):
-            raise EvaluateError(
+            raise EvaluateUsageError(
                 f"{dataset.folder} has no labelled {part} videos in split {split}; its splits are "
-                f"{describe_splits(dataset) or 'none'}. Choose one that has train and test with "
-                "--split N."
+                f"{describe_splits(dataset) or 'none'}. {_instead(dataset, split)}"
             )
     known = np.isin(labels[test], labels[train])
     in_parts = sum(video.splits.get(split) in ("train", test_part) for video in videos)
@@ -94,6 +93,17 @@ def parts_of(dataset: ShardDataset, split: str, factor: str = "") -> Parts:
         classes=tuple(classes),
         unlabelled=in_parts - len(train) - len(test),
         unknown=int((~known).sum()),
+    )
+
+
+def _instead(dataset: ShardDataset, split: str) -> str:
+    """What to do where a split has nothing to train or to test on."""
+    usable = [s for s, parts in dataset.splits().items() if {"train"} < parts and s != split]
+    if usable:
+        return f"Choose one that has train and test: --split {' or '.join(sorted(usable))}."
+    return (
+        "An automatic split tests 30 % of the source groups of each class, so none of a class of "
+        "one group: add videos, or say what is tested in a splits.csv beside them, and build again."
     )
 
 
@@ -118,7 +128,7 @@ def _of_factor(dataset: ShardDataset, factor: str) -> tuple[np.ndarray, Sequence
     known = sorted({v for v in values if v is not None}, key=lambda v: (isinstance(v, str), v))
     if not known:
         names = sorted({name for video in dataset.videos for name in video.factors or ()})
-        raise EvaluateError(
+        raise EvaluateUsageError(
             f"The videos of {dataset.folder} have no known factor {factor!r}; they have "
             f"{', '.join(names) or 'none'}."
         )

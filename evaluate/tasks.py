@@ -1,6 +1,6 @@
 """The tasks: an encoder and a data set to a result.
 
-A new task has its name in request.TASKS, what it compares by in `request.Question`, its title in
+A new task has its name in choices.TASKS, what it compares by in `request.Question`, its title in
 results.TITLES, its columns and its call below, its figures in measures.py, what others published in
 published.py, and its options and help in ascnet/commands/evaluate.py.
 

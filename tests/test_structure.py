@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # stands before it. "evaluate: ..." are what it may import of other rooms.
 ROOMS = {
     "builder": (
-        "errors progress plain_name command_line regular_file printable text_table cgroups cores "
-        "video_limits atomic workers decode shards catalog download build"
+        "errors counted near_name video_name progress plain_name command_line regular_file "
+        "printable text_table cgroups cores video_limits atomic workers decode shards catalog "
+        "download build"
     ),
     "trainer": (
         "errors float32 lifeline distributed agreement random_streams config backbones data method "
@@ -20,7 +21,7 @@ ROOMS = {
         "step calibration pretrain"
     ),
     "evaluate": (
-        "errors counts disk_errors identity_check protocol split published results "
+        "errors choices counts disk_errors identity_check protocol split published results "
         "own_encoder encoder_file hugging_face encoders retrieval features label_free probe "
         "finetune search measures request tasks curve pages"
     ),
@@ -30,11 +31,14 @@ ALLOWED = {
     "trainer": {
         *("builder.shards", "builder.atomic"),
         *("builder.errors", "builder.command_line", "builder.plain_name", "builder.regular_file"),
+        "builder.near_name",
+        "builder.counted",
         *("builder.printable", "builder.cgroups", "builder.cores", "builder.progress"),
     },
     "evaluate": {
         *("trainer", "builder.shards", "builder.atomic"),
         *("builder.errors", "builder.command_line", "builder.progress", "builder.text_table"),
+        *("builder.near_name", "builder.counted"),
     },
     "ascnet": {"builder", "trainer", "evaluate"},
     "experiments": {"builder", "trainer", "evaluate", "ascnet"},  # nobody calls these two

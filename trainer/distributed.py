@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainerUsageError
 from trainer.lifeline import Lifeline
 
 _PATIENCE = timedelta(minutes=30)  # timeout of collectives; longer than a server is retried
@@ -68,7 +68,7 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
     _must_be_launched()
     device = torch.device(device_type)
     if device.index is not None:
-        raise TrainerError(
+        raise TrainerUsageError(
             f"--device is {device}, and each of torchrun's processes takes a GPU of its own. Say "
             "--device cuda."
         )
@@ -90,7 +90,8 @@ def together(device_type: str) -> Iterator[tuple[Rank, torch.device]]:
         lifeline.leave()
         is_stop = isinstance(error, KeyboardInterrupt)
         if not _tells(store, error):
-            raise SystemExit(130 if is_stop else 1) from error
+            status = 130 if is_stop else getattr(error, "exit_status", 1)
+            raise SystemExit(status) from error
         if lifeline.is_cut if is_stop else _is_of_a_lost_rank(error):
             raise LostRankError from error
         raise

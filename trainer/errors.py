@@ -1,5 +1,13 @@
-"""The exception for errors that a user of the trainer can fix."""
+"""The exceptions for errors that a user of the trainer can fix."""
+
+from builder.errors import AscnetError
 
 
-class TrainerError(Exception):
+class TrainerError(AscnetError):
     """Its message says what was wrong, the value, what is allowed and the next step."""
+
+
+class TrainerUsageError(TrainerError):
+    """The trainer was asked for what it does not have: a recipe, a setting, a value."""
+
+    exit_status = 2

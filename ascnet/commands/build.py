@@ -8,18 +8,18 @@ from pathlib import Path
 
 import click
 
-from ascnet.options import gathered
+from ascnet.options import OneOf, UserPath, gathered
 from ascnet.progress import ProgressBar
-from ascnet.text import counted
 from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.catalog import shapes
 from builder.catalog.all_datasets import READERS
 from builder.catalog.decisions import leave_out
 from builder.catalog.source import Catalog
 from builder.cores import usable_cores
+from builder.counted import counted
 from builder.decode.engine import ENGINES
 from builder.decode.frames import CHROMA, REASONS, WARNINGS, FrameSettings
-from builder.errors import BuilderError
+from builder.errors import BuilderUsageError
 from builder.printable import printable
 from builder.video_limits import GB, Limits
 
@@ -48,20 +48,22 @@ class Target:
         catalog = READERS[self.dataset](source)
         if self.without is not None:
             catalog = leave_out(catalog, self.without)
-        if self.name is None:
-            return catalog
-        if not re.fullmatch(r"[\w.-]+", self.name) or self.name in (".", ".."):
-            raise BuilderError(
-                f"--name is {self.name!r}; letters, digits, '_', '.' and '-' are allowed, and no "
-                "'.' or '..' alone. Name the folder that the shards are to have in --out."
-            )
-        return replace(catalog, dataset=self.name)
+        return catalog if self.name is None else replace(catalog, dataset=self.name)
 
 
 def _finite(context: click.Context, option: click.Parameter, number: float) -> float:
     if number is not None and not math.isfinite(number):
-        raise BuilderError(f"{option.opts[0]} is {number}; it must be a number above 0.")
+        raise BuilderUsageError(f"{option.opts[0]} is {number}; it must be a number above 0.")
     return number
+
+
+def _plain_name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name is not None and (not re.fullmatch(r"[\w.-]+", name) or name in (".", "..")):
+        raise BuilderUsageError(
+            f"--name is {name!r}; letters, digits, '_', '.' and '-' are allowed, and no '.' or "
+            "'..' alone. Name the folder that the shards are to have in --out."
+        )
+    return name
 
 
 def _range(context: click.Context, option: click.Parameter, text: str | None) -> slice | None:
@@ -70,34 +72,38 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
         return None
     match = re.fullmatch(r"(\d*):(\d*)", text)
     if match is None or (match[1] and match[2] and int(match[1]) >= int(match[2])):
-        raise BuilderError(
+        raise BuilderUsageError(
             f"--shards-range is {text!r}; it must be A:B, such as 0:8 for the shards 0 to 7."
         )
     return slice(int(match[1] or 0), int(match[2]) if match[2] else None)
 
 
 @click.command("build")
-@click.argument("dataset", type=click.Choice(sorted(READERS)))
+@click.argument("dataset", metavar="DATASET", type=OneOf(sorted(READERS)))
 @click.option(
     "--source",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Folder of the videos (csv: the list).  [default: data/DATASET]",
 )
 @click.option(
     "--without",
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="Leave out the videos that this CSV file drops (video,decision), as near-duplicates "
     "--html saves it.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     default=Path("shards"),
     show_default=True,
     help="Folder of the shards of all data sets.",
 )
-@click.option("--name", help="Name of the data set; the shards go to OUT/NAME.  [default: DATASET]")
+@click.option(
+    "--name",
+    callback=_plain_name,
+    help="Name of the data set; the shards go to OUT/NAME.  [default: DATASET]",
+)
 @click.option(
     "--short-side",
     type=click.IntRange(16, 4096),
@@ -110,11 +116,11 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     type=click.IntRange(2, 10),
     default=FrameSettings.jpeg_quality,
     show_default=True,
-    help="ffmpeg's -q:v, 2 is the best and largest.",
+    help="JPEG quality, as ffmpeg's -q:v: lower is better (2 to 10), and larger.",
 )
 @click.option(
     "--chroma",
-    type=click.Choice(CHROMA),
+    type=OneOf(CHROMA),
     default=FrameSettings.chroma,
     show_default=True,
     help="Colour resolution.",
@@ -146,7 +152,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 )
 @click.option(
     "--engine",
-    type=click.Choice(list(ENGINES)),
+    type=OneOf(list(ENGINES)),
     default=FrameSettings.engine,
     show_default=True,
     help="What decodes. pyav is faster and makes larger files (pip install 'ascnet[pyav]').",
@@ -200,7 +206,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option("--overwrite", is_flag=True, help="Build anew if there is a build already.")
 @click.option(
     "--executor",
-    type=click.Choice(["local", "ray"]),
+    type=OneOf(["local", "ray"]),
     default="local",
     show_default=True,
     help="ray: a task a shard on a Ray cluster (pip install 'ascnet[ray]').",
@@ -228,6 +234,10 @@ def command(target: Target, settings: BuildSettings, how: How, strict: bool) -> 
     csv             a list of videos: path,label,group,split
 
     A build that was interrupted goes on with the same command.
+
+    \b
+      ascnet build ucf101
+      ascnet build folder --source my_videos --name mine
     """
     _must_fit_together(how, strict)
     catalog = target.catalog(how.workers)
@@ -250,12 +260,14 @@ def _must_fit_together(how: How, strict: bool) -> None:
     }
     if how.shards is not None:
         for option in (option for option, is_on in others.items() if is_on):
-            raise BuilderError(
+            raise BuilderUsageError(
                 f"--shards-range and {option} cannot go together: several machines write at the "
                 f"same time. Build all ranges first, then --finish, then give {option} alone."
             )
     if how.finish_only and how.overwrite:
-        raise BuilderError("--finish keeps what is built, --overwrite takes it away: choose one.")
+        raise BuilderUsageError(
+            "--finish keeps what is built, --overwrite takes it away: choose one."
+        )
 
 
 def _say(summary: BuildSummary) -> None:

@@ -1,89 +1,14 @@
-"""`ascnet embed`."""
+"""`ascnet embed`: its options and help."""
 
-import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from typing import Any
 
 import click
-import torch
 
-from ascnet import embedding, growing
-from ascnet.datasets import datasets_at, where
-from ascnet.device import with_device
-from ascnet.encoders import EncoderChoice, newest_store, protocol_in, subject_of
-from ascnet.growth import growth_to
-from ascnet.options import NumberRange, gathered, with_weights
-from ascnet.progress import ProgressBar
-from ascnet.said_once import say_on
-from ascnet.source_files import begin_sources, sources_of
-from ascnet.store_videos import (
-    Stored,
-    Wanted,
-    are_others,
-    is_one_folder,
-    read_again,
-    stored_videos,
-    with_more,
-    without,
-)
-from ascnet.text import counted
-from builder.atomic import only_writer
-from builder.build.records import is_finished
-from builder.command_line import quoted
-from builder.printable import printable
-from builder.shards.dataset import ShardDataset
-from evaluate.encoders import Subject, Subjects
-from evaluate.errors import EvaluateError
-from evaluate.features.earlier import Earlier
-from evaluate.features.extract import Extraction
-from evaluate.features.store import Features, must_be_free, must_be_of
-from evaluate.protocol import Protocol, protocol_of
-from trainer.agreement import on_first
-from trainer.data.frame_size import enlarged
-from trainer.distributed import together
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How clips are cut out of videos.
-
-    Attributes:
-        every: None: nothing is said of it
-    """
-
-    every: float | None
-    mirrored: bool
-    turned: bool
-    shots: bool
-
-
-@dataclass(frozen=True)
-class Target:
-    """The store that is written.
-
-    Attributes:
-        out: None: in the run, by the name of the data set; where videos are added or removed, the
-            newest one of the run
-        overwrite: replace what is of other clips or weights
-        add: the videos that are named come to those that are there
-        remove: those that are named go
-    """
-
-    out: Path | None
-    overwrite: bool
-    add: bool
-    remove: bool
-
-    @property
-    def is_changed(self) -> bool:
-        return self.add or self.remove
+from ascnet.options import NumberRange, UserPath, with_device, with_weights
 
 
 @click.command("embed")
-@click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("videos", nargs=-1, type=UserPath())
 @click.option("--add", is_flag=True, help="Add VIDEOS to those of a store.")
 @click.option(
     "--remove", is_flag=True, help="Remove VIDEOS, by their names in the store, from a store."
@@ -95,20 +20,20 @@ class Target:
 )
 @click.option(
     "--run",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Run whose encoder to use.  [default: the newest in runs/]",
 )
 @with_weights
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="Store to write.  [default: RUN/features/<name>-<seconds>s.h5; with --add and --remove "
     "the newest one of the run]",
 )
 @click.option(
     "--every",
     type=NumberRange(min=0, max=1e6),
-    help="Seconds between clips; 0: evenly spaced clips, 10 or what the recipe says.  [default: 1]",
+    help="Seconds between clips; 0: the recipe's fixed number of clips (usually 10).  [default: 1]",
 )
 @click.option(
     "--mirrored",
@@ -127,15 +52,7 @@ class Target:
     is_flag=True,
     help="Replace a store of other videos, clips or weights, and try failed videos again.",
 )
-@gathered(encoder=EncoderChoice, cut=Cut, target=Target)
-def command(
-    videos: tuple[Path, ...],
-    shards: str | None,
-    encoder: EncoderChoice,
-    cut: Cut,
-    target: Target,
-    device: torch.device,
-) -> None:
+def command(device: str | None, **options: Any) -> None:
     """Features of any VIDEOS, files or folders, to a store that can be searched.
 
     One folder is read as `ascnet build folder` reads it: its first level is the class. Frames are
@@ -152,203 +69,7 @@ def command(
 
     On several GPUs: torchrun --nproc-per-node=8 --no-python -- ascnet embed VIDEOS
     """
-    _check(videos, shards, target)
-    if shards and cut.shots:
-        raise click.UsageError(
-            "--shots is for videos that are decoded here; clips of --shards keep to the cuts that "
-            "were found when they were built (`ascnet build --shots`)."
-        )
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        together(str(device)) as (rank, rank_device),
-        ExitStack() as held,  # the lock of a store that grows
-    ):
-        say = say_on(rank.number)
-        encoder = on_first(lambda: encoder.or_default(target.out if target.is_changed else None))
-        if target.is_changed:
-            store = on_first(lambda: target.out or newest_store(encoder))
-            subjects, subject, protocol = _as_stored(Features(store), encoder, cut)
-        else:
-            subjects = encoder.subjects()
-            every = 1.0 if cut.every is None else cut.every
-            clips = protocol_of(subjects.settings)
-            protocol = replace(clips, every=every, mirrored=cut.mirrored, turned=cut.turned)
-            subject = subjects.trained
-        make = partial(Extraction, subject, protocol, device=rank_device, alone=True)
-        earlier = None
-        with (
-            ProgressBar("building", "videos") as building,
-            ProgressBar("features", "videos") as encoding,
-        ):
-            told = embedding.Listener(building, encoding, say)
-            if shards is None:
-                if not target.is_changed:
-                    name = on_first(lambda: embedding.catalog_of(videos).dataset)
-                    name += "-shots" * cut.shots
-                    store = target.out or _default_store(subjects, name, protocol)
-                built = subjects.record.get("shards", ())
-                job = _Job(store, videos, target, protocol, make, built, cut.shots)
-                folder, earlier = on_first(lambda: _built(job, told, held))
-                dataset = ShardDataset(folder)
-            else:
-                dataset = _only_one(shards, Path(scratch))
-                store = target.out or _default_store(subjects, dataset.name, protocol)
-            if small := enlarged(dataset.videos, protocol.size, protocol.short_side):
-                say(small)
-            extraction = make(dataset=dataset, earlier=earlier)
-            embedding.fill(extraction, store, told, overwrite=target.overwrite)
-            if earlier:
-                on_first(lambda: growing.take_place(store))
-        say(on_first(lambda: _end_text(Features(store), protocol, encoder)))
+    from ascnet.actions.embed import run
+    from ascnet.device import pick_device
 
-
-def _check(videos: tuple[Path, ...], shards: str | None, target: Target) -> None:
-    """Raises UsageError for what does not go together."""
-    if target.add and target.remove:
-        raise click.UsageError("--add and --remove are two commands: give one after the other.")
-    if target.is_changed and (shards or not videos):
-        raise click.UsageError(
-            "--add takes videos or folders of videos, and --remove names of videos; a store of "
-            "--shards is made of a data set, which is built anew."
-        )
-    if target.is_changed and target.overwrite:
-        raise click.UsageError(
-            "--overwrite makes a store anew, and --add and --remove keep what is there: leave one "
-            "of them away."
-        )
-    if bool(videos) == bool(shards):
-        raise click.UsageError("Name videos or folders of videos, or else --shards.")
-    if target.out is not None and target.out.suffix != ".h5":
-        raise click.UsageError(
-            f"--out is {str(target.out)!r}; stores are HDF5, so end the name in .h5."
-        )
-
-
-_WITH = {True: "with", False: "without"}
-
-
-def _as_stored(
-    store: Features, encoder: EncoderChoice, cut: Cut
-) -> tuple[Subjects, Subject, Protocol]:
-    """The encoder and the clips of a store. Raises EvaluateError, saying what differs, if others
-    are named."""
-    if encoder.weights is not None and encoder.recipe is None:
-        encoder = replace(encoder, recipe=str(store.attributes["recipe"]))
-    subjects, protocol = encoder.subjects(), protocol_in(store)
-    subject = subject_of(store, subjects, " ".join(map(str, encoder.named.values())))
-    is_other = cut.mirrored > protocol.mirrored or cut.turned > protocol.turned
-    if cut.every not in (None, protocol.every) or is_other:
-        how = f"every {protocol.every:g} s" if protocol.every else "evenly spaced (--every 0)"
-        also = {"mirror images": protocol.mirrored, "quarter turns": protocol.turned}
-        raise EvaluateError(
-            f"The clips of {printable(str(store.path))} are {how}, "
-            f"{', '.join(f'{_WITH[has]} {what}' for what, has in also.items())}, "
-            "and those of other videos have to be so, too: leave --every, --mirrored and --turned "
-            "away."
-        )
-    return subjects, subject, protocol
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Which videos are embedded, and where to.
-
-    Attributes:
-        videos: paths, or names that are removed
-        make: what is extracted from a data set
-        built: data sets whose frames the network knows
-        shots: whether cuts are looked for
-    """
-
-    store: Path
-    videos: Sequence[Path]
-    target: Target
-    protocol: Protocol
-    make: Callable[[ShardDataset], Extraction]
-    built: Sequence[str]
-    shots: bool
-
-
-def _built(job: _Job, told: embedding.Listener, held: ExitStack) -> tuple[Path, Earlier | None]:
-    """The folder of the shards, built beside their store; and, if the store is there and is of
-    other videos, that store. `held`: the lock is held in it."""
-    store, overwrite = job.store, job.target.overwrite
-    growing.settle(store)
-    shards = growing.shards_of(store)
-    if is_finished(shards) and not overwrite:
-        held.enter_context(only_writer(shards))
-        return _grown(job, stored_videos(store, shards), told)
-    if job.target.is_changed:
-        raise growing.has_no_shards(store)
-    folder, catalog = embedding.shards_beside(store, embedding.catalog_of(job.videos))
-    if overwrite:  # nor are the frames of a store replaced that cannot be
-        must_be_free(store)
-        growing.drop_growing(store, told.videos)
-    begin_sources(folder, sources_of(catalog, is_folder=is_one_folder(job.videos)))
-    frames = replace(embedding.frame_settings(job.built, job.protocol), shots=job.shots)
-    dataset = embedding.build_shards(catalog, folder, frames, told, overwrite=overwrite)
-    return dataset.folder, None
-
-
-def _grown(job: _Job, stored: Stored, told: embedding.Listener) -> tuple[Path, Earlier | None]:
-    """As `_built`, where there are shards: they stay if they are of just these files."""
-    folder, store = stored.dataset.folder, job.store
-    if job.target.is_changed or store.is_file():
-        must_be_of(store, job.make(stored.dataset).identity)
-    wanted = _wanted(job, stored)
-    growth = growth_to(wanted, stored.samples, stored.sources.files)
-    frames = embedding.frame_settings([folder, *job.built], job.protocol)
-    if not job.target.is_changed or job.shots:  # else as the videos that are there
-        frames = replace(frames, shots=job.shots)
-    is_other = growing.has_other_videos(stored, growth, frames)
-    if is_other and not growth.copied and not job.target.is_changed:
-        raise are_others(stored, wanted.sources)
-    told.videos(f"{printable(str(store))}: {growth.sentence()}")
-    if is_other:
-        return growing.grow_shards(stored, growth, frames, told)
-    growing.drop_growing(store, told.videos)
-    if growth.sources != stored.sources:  # the same files at other times
-        growth.sources.write(folder)
-    return folder, None
-
-
-def _wanted(job: _Job, stored: Stored) -> Wanted:
-    """The videos that the store shall be of."""
-    if job.target.add:
-        return with_more(stored, job.videos)
-    if job.target.remove:
-        return without(stored, [str(name) for name in job.videos])
-    _, catalog = embedding.shards_beside(job.store, embedding.catalog_of(job.videos))
-    return read_again(stored, catalog, is_folder=is_one_folder(job.videos))
-
-
-def _end_text(features: Features, protocol: Protocol, encoder: EncoderChoice) -> str:
-    clips = (
-        f"a clip about every {protocol.every:g} s" if protocol.every else f"{protocol.clips} each"
-    )
-    # A run is found by the store that lies in it.
-    others = "".join(
-        f" {option} {quoted(value)}" for option, value in encoder.named.items() if option != "--run"
-    )
-    return (
-        f"{printable(str(features.path))}: {counted(len(features.names), 'video')}, "
-        f"{counted(len(features.clip_video), 'clip')} ({clips}), "
-        f"{features.features.shape[1]} features a clip\n"
-        f"  ascnet search QUERY.mp4 --store {quoted(features.path)}{others}"
-    )
-
-
-def _only_one(shards: str, scratch: Path) -> ShardDataset:
-    datasets = datasets_at(shards, scratch)
-    if len(datasets) > 1:
-        raise click.UsageError(
-            f"{shards} holds {len(datasets)} data sets; name one of them: "
-            f"{', '.join(map(where, datasets))}."
-        )
-    return datasets[0]
-
-
-def _default_store(subjects: Subjects, name: str, protocol: Protocol) -> Path:
-    how = f"{protocol.every:g}s" if protocol.every else f"{protocol.clips}clips"
-    how += "-mirrored" * protocol.mirrored + "-turned" * protocol.turned
-    return subjects.folder / "features" / f"{name}-{how}.h5"
+    run(device=pick_device(device), **options)

@@ -1,240 +1,30 @@
-"""`ascnet evaluate`."""
+"""`ascnet evaluate`: its options and help."""
 
-import tempfile
-from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
-from ascnet.datasets import datasets_at, where
-from ascnet.device import with_device
-from ascnet.encoders import EncoderChoice
-from ascnet.measuring import Measuring
-from ascnet.options import gathered, with_weights
-from ascnet.said_once import say_on
-from builder.errors import BuilderError
-from builder.shards.dataset import ShardDataset
-from builder.shards.manifest import DATASET_FILE
-from evaluate.curve import curve_table, curves_of
-from evaluate.encoders import Subjects
-from evaluate.errors import EvaluateError
-from evaluate.finetune import settings as finetune_settings
-from evaluate.finetune.settings import FinetuneSettings
-from evaluate.probe.probe import SOLVERS, ProbeSettings
-from evaluate.protocol import CROPS, POOLINGS, Protocol, changed_protocol, protocol_of
-from evaluate.request import ATTENTIVE_ON_THE_FLY, ON_THE_FLY, TASKS, Question
-from evaluate.retrieval.retrieval import CENTRINGS
-from evaluate.split import ALL
-from trainer.agreement import failing_together, on_first
-from trainer.data.streaming.transport import is_remote, shown
-from trainer.distributed import is_known_to_all, this_rank, together
-from trainer.errors import TrainerError
-from trainer.run.checkpoint import kept_steps, load_last
-from trainer.run.run_directory import shards_of
+from ascnet.options import OneOf, UserPath, with_device, with_weights
+from evaluate.choices import ALL, CENTRINGS, CROPS, HEADS, POOLINGS, SOLVERS, TASKS
+from evaluate.finetune.shipped import recipes
 
-_TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips
-_CLASSIFIER = "classifier."  # begins the assignments that are for its recipe
 _OF_CLIPS = (
     *("frames", "stride", "fps", "short_videos", "size", "short_side", "every", "mirrored"),
     "turned",
 )
 
 
-@dataclass(frozen=True)
-class DataChoice:
-    """Which data sets are evaluated on."""
-
-    shards: str | None
-    names: tuple[str, ...]
-
-    def datasets(self, subjects: Subjects, scratch: Path) -> list[ShardDataset]:
-        """Raises EvaluateError if one is missing. `scratch`: for what is said of those that are
-        streamed."""
-        shards = self.shards
-        if shards is None and not subjects.are_of_a_run:
-            shards = "shards"
-        datasets = datasets_at(shards, scratch) if shards else _local(subjects.folder)
-        known: dict[str, ShardDataset] = {}
-        for dataset in datasets:
-            name = dataset.name
-            if name in known:
-                raise EvaluateError(
-                    f"{where(known[name])} and {where(dataset)} are both named {name}, and their "
-                    "results would have the same files. Name one of them with --shards, or build "
-                    "one with another --name."
-                )
-            known[name] = dataset
-        if missing := [name for name in self.names if name not in known]:
-            raise EvaluateError(
-                f"There is no data set {missing[0]!r} here; there are {', '.join(sorted(known))}. "
-                "Name the folder that holds it with --shards."
-            )
-        return [known[name] for name in self.names] or datasets
-
-
-@dataclass(frozen=True)
-class QuestionChoice:
-    """What is asked of an encoder, in options."""
-
-    task: str
-    checkpoint: str | None
-    split: str | None
-    factor: str
-    clips: int | None
-    crops: str | None
-    layer: str | None
-    pooling: str | None
-    centring: str
-    probe: str
-    raw: bool
-    on_the_fly: bool
-    head: str | None
-    classifier: str | None
-    assignments: tuple[str, ...]
-    no_baseline: bool
-
-    @property
-    def is_curve(self) -> bool:
-        """Whether all kept checkpoints are measured."""
-        return self.checkpoint == ALL
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        tasks: tuple[str, ...] = TASKS if self.task == ALL else (self.task,)
-        if self.task == ALL and self.is_curve:
-            tasks = tuple(task for task in tasks if task not in _TRAINING)
-        return tuple(ON_THE_FLY if self.on_the_fly and t == "linear" else t for t in tasks)
-
-    @property
-    def for_classifier(self) -> tuple[str, ...]:
-        """Changes of the classifier's recipe."""
-        return tuple(a for a in self.assignments if a.strip().startswith(_CLASSIFIER))
-
-    @property
-    def for_clips(self) -> tuple[str, ...]:
-        """Changes of the protocol."""
-        names = ("clips", "crops", "layer", "pooling")
-        chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
-        assigned = (a for a in self.assignments if a not in self.for_classifier)
-        return (*assigned, *(f"{name}={value}" for name, value in chosen.items()))
-
-    def must_be_of_use(self) -> None:
-        """Raises UsageError for an option that is given, but changes nothing in any task, and for
-        a classifier of every checkpoint."""
-        if self.head and ON_THE_FLY not in self.tasks:
-            raise click.UsageError(
-                f"--head {self.head} is for the probe that is trained on clips. Add --task linear "
-                "--on-the-fly, or leave --head out."
-            )
-        if self.is_curve and (trained := [task for task in self.tasks if task in _TRAINING]):
-            raise click.UsageError(
-                f"--checkpoint all is for tasks on stored features, and {trained[0]} would train a "
-                "classifier for every checkpoint. Choose another --task, or name one checkpoint: "
-                "--checkpoint STEP."
-            )
-        for name, is_given, tasks_of_it in (
-            ("--on-the-fly", self.on_the_fly, {ON_THE_FLY}),
-            ("--centring", self.centring != CENTRINGS[0], {"retrieval", "knn"}),
-            ("--probe", self.probe != SOLVERS[0], {"linear"}),
-            ("--raw", self.raw, {"linear", "fewshot"}),
-            ("--classifier", bool(self.classifier), _TRAINING),
-            ("--set classifier.", bool(self.for_classifier), _TRAINING),
-        ):
-            if is_given and not tasks_of_it & set(self.tasks):
-                raise click.UsageError(
-                    f"{name} changes nothing in {', '.join(self.tasks)}; it is for "
-                    f"{', '.join(sorted(tasks_of_it))}. Leave it out, or choose another --task."
-                )
-
-    def steps(self, encoder: EncoderChoice) -> list[int | None]:
-        """The checkpoints to measure; None: the newest one. Raises UsageError for what is none, and
-        TrainerError if a run has none."""
-        if self.checkpoint is None:
-            return [None]
-        if others := [option for option in encoder.named if option != "--run"]:
-            raise click.UsageError(
-                f"--checkpoint names a checkpoint of a run, and {others[0]} has none. Leave one of "
-                "them out."
-            )
-        if not self.is_curve:
-            if not self.checkpoint.isdecimal():
-                raise click.UsageError(
-                    f"--checkpoint is {self.checkpoint!r}; it takes a step, such as 2000, or all."
-                )
-            return [int(self.checkpoint)]
-        run = encoder.folder
-        if not (steps := kept_steps(run)):
-            load_last(run)  # says what to do
-        return list(steps)
-
-    def question(self, task: str, subjects: Subjects, dataset: str) -> Question:
-        """Of one task; where a classifier is trained, with its recipe, and clips as that tests
-        them."""
-        settings, protocol = subjects.settings, protocol_of(subjects.settings)
-        finetune = None
-        if task in _TRAINING:
-            finetune = self._classifier_of(task, dataset, settings.model.backbone)
-            protocol = finetune_settings.protocol_for(protocol, finetune)
-        protocol = changed_protocol(protocol, self.for_clips)
-        if finetune is not None and finetune.head == finetune_settings.ATTENTIVE:
-            task = _attentive(task, protocol)
-        solver = self.probe if task == "linear" else SOLVERS[0]
-        return Question(
-            task,
-            self.split or settings.data.split,
-            protocol,
-            factor=self.factor,
-            centring=self.centring if task in ("retrieval", "knn") else CENTRINGS[0],
-            probe=ProbeSettings(standardise=not self.raw, solver=solver),
-            finetune=finetune,
-            # A curve needs it once: with the last checkpoint.
-            baseline=not (self.no_baseline or (self.is_curve and subjects.milestone))
-            and subjects.start is not None,
-        )
-
-    def _classifier_of(self, task: str, dataset: str, backbone: str) -> FinetuneSettings:
-        """The recipe of a task that trains a classifier, with what was changed."""
-        is_frozen = task == ON_THE_FLY
-        head = self.head if is_frozen else None
-        recipe = self.classifier or finetune_settings.recipe_for(
-            dataset, backbone, is_frozen, head or finetune_settings.HEADS[0]
-        )
-        chosen = (f"{_CLASSIFIER}head={head}",) if head else ()
-        changes = (*self.for_classifier, *chosen)
-        return finetune_settings.load_recipe(recipe, changes, _CLASSIFIER)
-
-
-def _attentive(task: str, protocol: Protocol) -> str:
-    """The task that an attentive probe is of. Raises EvaluateError for what it does not go with."""
-    if task != ON_THE_FLY:
-        raise EvaluateError(
-            f"The recipe has an attentive head, and --task {task} trains none. Say --task linear "
-            "--on-the-fly, or choose another --classifier."
-        )
-    if protocol.pooling != POOLINGS[0]:
-        raise EvaluateError(
-            f"pooling is {protocol.pooling}, and the attentive probe pools by attention. Leave "
-            "--pooling out, or say --head linear."
-        )
-    return ATTENTIVE_ON_THE_FLY
-
-
 @click.command("evaluate")
 @click.option(
     "--task",
-    type=click.Choice([*TASKS, ALL]),
+    type=OneOf([*TASKS, ALL]),
     default="retrieval",
     show_default=True,
     help="Nearest neighbours of test videos among training videos; a linear classifier on "
     "features; a vote of the k nearest; a classifier on few labels; training end to end; or all "
     "five.",
 )
-@click.option(
-    "--run", type=click.Path(path_type=Path), help="Run directory.  [default: the newest in runs/]"
-)
+@click.option("--run", type=UserPath(), help="Run directory.  [default: the newest in runs/]")
 @click.option(
     "--checkpoint",
     metavar="STEP|all",
@@ -257,20 +47,29 @@ def _attentive(task: str, protocol: Protocol) -> str:
     "run was trained on]",
 )
 @click.option("--factor", default="", help="Compare a known factor of the videos, not the class.")
-@click.option("--clips", type=click.IntRange(min=1), help="Clips of a video.")
-@click.option("--crops", type=click.Choice([str(n) for n in CROPS]), help="Crops of a clip.")
+@click.option(
+    "--clips", type=click.IntRange(min=1), help="Clips of a video.  [default: 10, or the recipe's]"
+)
+@click.option(
+    "--crops",
+    type=OneOf([str(n) for n in CROPS]),
+    help="Crops of a clip: the centre, or three along the longer side.  [default: 1]",
+)
 @click.option("--layer", help="A layer of the network, such as layer3.  [default: the last]")
-@click.option("--pooling", type=click.Choice(POOLINGS), help="Of the layer's map.")
+@click.option(
+    "--pooling", type=OneOf(POOLINGS), help="Global pooling of the feature map.  [default: average]"
+)
 @click.option(
     "--centring",
-    type=click.Choice(CENTRINGS),
+    type=OneOf(CENTRINGS),
     default="none",
     show_default=True,
-    help="Retrieval and kNN: what is taken off the features before the cosine.",
+    help="Retrieval and kNN: mean-centre the features before the cosine similarity: not at all, by "
+    "each set's own mean, or by the gallery's.",
 )
 @click.option(
     "--probe",
-    type=click.Choice(SOLVERS),
+    type=OneOf(SOLVERS),
     default=SOLVERS[0],
     show_default=True,
     help="Linear: how the classifier is fitted to stored features.",
@@ -285,14 +84,14 @@ def _attentive(task: str, protocol: Protocol) -> str:
 )
 @click.option(
     "--head",
-    type=click.Choice(finetune_settings.HEADS),
+    type=OneOf(HEADS),
     help="With --on-the-fly: a linear layer on the pooled map, or V-JEPA's attentive probe, which "
     "learns where in the map to look.  [default: linear]",
 )
 @click.option(
     "--classifier",
     metavar="RECIPE",
-    help=f"Fine-tuning and --on-the-fly: {', '.join(finetune_settings.recipes())}, or a .toml "
+    help=f"Fine-tuning and --on-the-fly: {', '.join(recipes())}, or a .toml "
     "file.  [default: what fits data set and backbone]",
 )
 @click.option(
@@ -304,96 +103,27 @@ def _attentive(task: str, protocol: Protocol) -> str:
     "(classifier.lr=0.05); may be given several times.",
 )
 @with_device
-@click.option("--no-baseline", is_flag=True, help="Leave the untrained networks out.")
-@click.option("--overwrite", is_flag=True, help="Make anew what was made otherwise, or is damaged.")
-@gathered(encoder=EncoderChoice, data=DataChoice, choice=QuestionChoice)
-def command(
-    encoder: EncoderChoice,
-    data: DataChoice,
-    choice: QuestionChoice,
-    device: torch.device,
-    overwrite: bool,
-) -> None:
+@click.option(
+    "--no-baseline",
+    is_flag=True,
+    help="Leave out the untrained networks, which every metric is computed for as well.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Recompute features and results that differ or are corrupt."
+)
+def command(device: str | None, **options: Any) -> None:
     """Evaluate a run, with the untrained network beside it as the baseline.
 
     Features are computed once and kept in the run's features/ (HDF5); results go to its results/.
 
+    \b
+      ascnet evaluate --task linear
+      ascnet evaluate --task all --split all
+      ascnet evaluate --weights r3d_18.pth --shards shards/ucf101
+
     On several GPUs: torchrun --nproc-per-node=8 --no-python -- ascnet evaluate
     """
-    choice.must_be_of_use()
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        together(str(device)) as (_, rank_device),
-    ):
-        encoder = on_first(encoder.or_default)
-        steps = on_first(lambda: choice.steps(encoder))
-        datasets: list[ShardDataset] = []
-        measured: list[dict[str, Any]] = []
-        refused: list[str] = []
-        for step in steps:
-            try:
-                with failing_together():
-                    subjects = encoder.subjects(step)
-            except (EvaluateError, TrainerError) as error:
-                if not choice.is_curve or not is_known_to_all(error):
-                    raise
-                refused.append(str(error))  # the others can still be evaluated
-                continue
-            datasets = datasets or data.datasets(subjects, Path(scratch))
-            done, errors = _measure(choice, subjects, datasets, rank_device, overwrite)
-            measured += done
-            refused += errors
-        if choice.is_curve:
-            say = say_on(this_rank().number)
-            for curve in curves_of(measured):
-                say(curve_table(curve))
-            if choice.task == ALL:
-                say("  finetune is left out: it would train a classifier for every checkpoint.")
-        with failing_together():
-            if refused:
-                raise EvaluateError(" ".join(dict.fromkeys(refused)))
+    from ascnet.actions.evaluate import run
+    from ascnet.device import pick_device
 
-
-def _measure(
-    choice: QuestionChoice,
-    subjects: Subjects,
-    datasets: list[ShardDataset],
-    device: torch.device,
-    overwrite: bool,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The results of all tasks on all data sets, and what was refused."""
-    measured, refused = [], []
-    for dataset, task in product(datasets, choice.tasks):
-        try:
-            with failing_together():
-                question = choice.question(task, subjects, dataset.name)
-            measuring = Measuring(question, subjects, dataset, device, overwrite)
-            measured.append(measuring.of_curve() if choice.is_curve else measuring.alone())
-        except (EvaluateError, TrainerError, BuilderError) as error:
-            if not is_known_to_all(error):
-                raise
-            refused.append(str(error))  # the others can still be evaluated
-    return measured, refused
-
-
-def _local(run: Path) -> list[ShardDataset]:
-    """The data sets of a run, which have to be here."""
-    sources = shards_of(run)
-    if not sources:
-        raise EvaluateError(
-            f"{run} does not say what it was trained on. Name the folder of the data set with "
-            "--shards."
-        )
-    remote = [source for source in sources if is_remote(source)]
-    if remote:
-        raise EvaluateError(
-            f"{run} was trained on {shown(remote[0])}, and no server is asked, nor a command run, "
-            "because a run's config.toml says so. Name it with --shards, or a folder with the "
-            "same shards."
-        )
-    if missing := [source for source in sources if not (Path(source) / DATASET_FILE).is_file()]:
-        raise EvaluateError(
-            f"{run} was trained on {missing[0]}, where no shards are now. Name the folder where "
-            "they are with --shards."
-        )
-    return [ShardDataset(Path(source)) for source in sources]
+    run(device=pick_device(device), **options)

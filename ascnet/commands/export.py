@@ -1,28 +1,34 @@
-"""`ascnet export`."""
+"""`ascnet export`: its options and help."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from trainer.run.checkpoint import RUNS, newest_run
-from trainer.weights.export import FORMATS, export
+from ascnet.options import OneOf, UserPath
+from trainer.weights.formats import FORMATS
 
 
 @click.command("export")
-@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("run", type=UserPath(), required=False)
 @click.option(
     "--to",
-    type=click.Choice(list(FORMATS)),
+    type=OneOf(list(FORMATS)),
     required=True,
     help="A state dict with torchvision's names, safetensors, or an ONNX model clips -> features.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="File to write.  [default: <backbone>-step<step> in the run]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
-def command(run: Path | None, to: str, out: Path | None, overwrite: bool) -> None:
-    """Write the trained backbone of RUN for other programs.  [default: the newest in runs/]"""
-    exported = export(run or newest_run(RUNS), to, out, overwrite)
-    click.echo(f"{exported.path}\n{exported.text}")
+def command(**options: Any) -> None:
+    """Write the trained backbone of RUN for other programs.  [default: the newest in runs/]
+
+    \b
+      ascnet export --to torchvision
+      ascnet export runs/my_run --to onnx --out backbone.onnx
+    """
+    from ascnet.actions.export import run
+
+    run(**options)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ascnet.options import OneOf, UserPath
 from ascnet.progress import ProgressBar
 from builder.command_line import command_line, quoted
 from builder.download.fetch import FetchSettings, fetch
@@ -12,10 +13,10 @@ from builder.download.official import DATASETS, PUBLISHED
 
 
 @click.command("fetch")
-@click.argument("dataset", type=click.Choice(list(DATASETS)))
+@click.argument("dataset", metavar="DATASET", type=OneOf(list(DATASETS)))
 @click.option(
     "--to",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Folder of the data set.  [default: data/DATASET]",
 )
 @click.option(

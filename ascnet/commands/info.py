@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from ascnet.options import UserPath
 from builder.shards.dataset import ShardDataset, find_datasets
+from builder.shards.elsewhere import unfinished_text
 from builder.shards.info import overview
 from builder.shards.info_text import render
 
 
 @click.command("info")
-@click.argument("shards", type=click.Path(path_type=Path), default=Path("shards"))
+@click.argument("shards", type=UserPath(), default=Path("shards"))
 @click.option("--classes", is_flag=True, help="List every class with its number of videos.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a data set.")
 def command(shards: Path, classes: bool, as_json: bool) -> None:
@@ -27,3 +29,5 @@ def command(shards: Path, classes: bool, as_json: bool) -> None:
         return
     for i, one in enumerate(overviews):
         click.echo(("\n" if i else "") + render(one, classes))
+    if text := unfinished_text(shards):
+        click.echo(f"\nLeft out: {text}")

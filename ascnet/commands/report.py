@@ -1,26 +1,23 @@
-"""`ascnet report`."""
+"""`ascnet report`: its options and help."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from ascnet.progress import ProgressBar
-from ascnet.text import file_size
-from evaluate.pages.report import write_report
-from trainer.run.checkpoint import RUNS, newest_run
+from ascnet.options import UserPath
 
 
 @click.command("report")
-@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("run", type=UserPath(), required=False)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="File to write.  [default: report.html in the run]",
 )
-def command(run: Path | None, out: Path | None) -> None:
+def command(**options: Any) -> None:
     """Write a web page about RUN: settings, curves, results, what is found for what, a map of the
     features, and what failed to build. One file that needs nothing else.  [default: the newest in
     runs/]"""
-    with ProgressBar("report", "data sets") as progress:
-        path = write_report(run or newest_run(RUNS, trained=False), out, progress)
-    click.echo(f"{path} ({file_size(path.stat().st_size)})")
+    from ascnet.actions.report import run
+
+    run(**options)

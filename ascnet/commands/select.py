@@ -1,28 +1,12 @@
-"""`ascnet select`."""
+"""`ascnet select`: its options and help."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import click
-import numpy as np
-import torch
 
-from ascnet import groups_table
-from ascnet.device import with_device
-from ascnet.options import NumberRange
-from ascnet.progress import ProgressBar
-from ascnet.text import counted
-from builder.atomic import write_atomically
-from builder.catalog.source import UNUSED
-from builder.printable import printable
-from evaluate.features.store import Features
-from evaluate.search.duplicates import find_pairs, joined_groups
-from evaluate.search.search import centre_of, unit_rows
-from evaluate.search.selection import k_centre, train_and_test
-
-_OWN = "1"  # the split of a folder or a list
+from ascnet.options import NumberRange, UserPath, with_device
+from evaluate.choices import WHOLE
 
 
 class Shares(click.ParamType):
@@ -45,7 +29,7 @@ class Shares(click.ParamType):
 
 
 @click.command("select")
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store", type=UserPath())
 @click.option(
     "--count",
     metavar="N",
@@ -62,27 +46,19 @@ class Shares(click.ParamType):
     "--out",
     metavar="FILE",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="The table for the next build: VIDEOS/splits.csv.",
 )
 @click.option(
     "--threshold",
     type=NumberRange(min=0, min_open=True, max=1),
-    default=0.95,
+    default=WHOLE,
     show_default=True,
     help="With --split: score from which two videos are copies, as in near-duplicates.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of --split's random order.")
 @with_device
-def command(
-    store: Path,
-    count: int | None,
-    test_share: float | None,
-    out: Path,
-    threshold: float,
-    seed: int,
-    device: torch.device,
-) -> None:
+def command(device: str | None, **options: Any) -> None:
     """Videos of STORE to label or to train on, or a split of all of them, as a table for the next
     build.
 
@@ -97,84 +73,7 @@ def command(
     a split it chooses from the training part, and leaves the others as they are; what is not
     chosen is "unused" in the table.
     """
-    if (count is None) == (test_share is None):
-        raise click.UsageError("Say one of --count N and --split TRAIN/TEST.")
-    features = Features(store)
-    groups_table.check(features, out, "--out")
-    if count is not None:
-        parts, text = _chosen(features, count, device)
-        groups: Sequence[str] = features.groups
-    else:
-        assert test_share is not None
-        groups = _groups_with_copies(features, threshold, device)
-        is_test = train_and_test(groups, features.class_of, test_share, seed)
-        parts = ["test" if one else "train" for one in is_test]
-        text = _split_text(features, groups, parts)
-    write_atomically(out, groups_table.table_of(features, groups, parts))
-    click.echo(
-        "\n".join([f"{printable(str(out))}: {text}", *groups_table.nameless(features.names)])
-    )
-    click.echo("\n".join(["Next:", *groups_table.next_commands(features, out)]))
+    from ascnet.actions.select import run
+    from ascnet.device import pick_device
 
-
-def _chosen(features: Features, count: int, device: torch.device) -> tuple[list[str], str]:
-    """The part of every video, and what was chosen."""
-    old = features.splits.get(_OWN, np.full(len(features.names), "train"))
-    pool = np.flatnonzero(old == "train")
-    if not len(pool):
-        raise click.UsageError(
-            f"--count chooses from the training part, and {features.path} has no training video. "
-            "Embed videos without a split, or divide these anew with --split."
-        )
-    if count > len(pool):
-        what = "training videos" if _OWN in features.splits else "videos"
-        raise click.UsageError(
-            f"--count is {count}; {features.path} has {len(pool)} {what}, so it takes 1 to "
-            f"{len(pool)}."
-        )
-    rows = unit_rows(features.features, centre_of(features), str(features.path)).to(device)
-    own = [features.groups[i] for i in pool]
-    with ProgressBar("choosing", "videos") as progress:
-        places = pool[k_centre(rows[torch.from_numpy(pool).to(device)], own, count, progress)]
-    parts = np.where(old == "", UNUSED, old)
-    parts[pool] = UNUSED
-    parts[places] = "train"
-    recordings = {features.groups[i] for i in places}
-    text = f"{counted(count, 'video')} of {len(pool)} chosen, of "
-    text += f"{counted(len(recordings), 'recording')} of {len(set(own))}"
-    if classes := {features.class_of[i] for i in pool} - {""}:
-        seen = {features.class_of[i] for i in places} - {""}
-        text += f" and {len(seen)} of {len(classes)} class{'es' * (len(classes) != 1)}"
-    return parts.tolist(), f"{text}."
-
-
-def _groups_with_copies(
-    features: Features, threshold: float, device: torch.device
-) -> Sequence[str]:
-    """The groups, joined where videos of two are copies."""
-    with ProgressBar("comparing", "clips") as progress:
-        pairs = find_pairs(features, threshold, centre_of(features), device, progress)
-    return joined_groups(features.groups, pairs)
-
-
-def _split_text(features: Features, groups: Sequence[str], parts: Sequence[str]) -> str:
-    number = Counter(parts)
-    text = (
-        f"{number['train']} training and {number['test']} test videos of "
-        f"{counted(len(set(groups)), 'group')} that share no recording and no copy "
-        f"({len(set(features.groups))} recordings)."
-    )
-    in_part = {
-        part: {c for c, p in zip(features.class_of, parts, strict=True) if p == part}
-        for part in ("train", "test")
-    }
-    for part, other in (("train", "test"), ("test", "train")):
-        if lacking := sorted(in_part[other] - in_part[part]):
-            shown = ", ".join(printable(name) or "(no class)" for name in lacking[:5])
-            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-            text += (
-                f"\nCareful: {shown}{more} {'has' if len(lacking) == 1 else 'have'} no "
-                f"{'training' if part == 'train' else part} video: all are of one group, or "
-                "linked with others by copies. Try a higher --threshold, or another --seed."
-            )
-    return text
+    run(device=pick_device(device), **options)

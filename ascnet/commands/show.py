@@ -5,18 +5,17 @@ from pathlib import Path
 
 import click
 
+from ascnet.options import UserPath
 from builder.atomic import write_atomically
-from builder.errors import BuilderError
+from builder.errors import BuilderUsageError
 from builder.shards.contact_sheet import draw_sheet, find_video
 from builder.shards.dataset import ShardDataset, find_datasets
 
 
 @click.command("show")
-@click.argument("shards", type=click.Path(path_type=Path))
+@click.argument("shards", type=UserPath())
 @click.option("--video", required=True, metavar="N|NAME", help="Its key or its full name.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="PNG to write.  [default: sheet-<key>.png]"
-)
+@click.option("--out", type=UserPath(), help="PNG to write.  [default: sheet-<key>.png]")
 @click.option(
     "--frames",
     type=click.IntRange(1, 1000),
@@ -28,14 +27,14 @@ def command(shards: Path, video: str, out: Path | None, frames: int) -> None:
     """Draw one video of the data set SHARDS: its frames in a grid, under what is known of it."""
     folders = find_datasets(shards)
     if len(folders) > 1:
-        raise BuilderError(
+        raise BuilderUsageError(
             f"{shards} holds {len(folders)} data sets; name one of them: "
             f"{', '.join(map(str, folders))}."
         )
     chosen = find_video(ShardDataset(folders[0]), video)
     out = out or Path(f"sheet-{chosen.location.key}.png")
     if out.suffix.lower() != ".png":
-        raise BuilderError(f"--out is {str(out)!r}; sheets are PNG, so end the name in .png.")
+        raise BuilderUsageError(f"--out is {str(out)!r}; sheets are PNG, so end the name in .png.")
     sheet = draw_sheet(chosen, frames)
     out.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()

@@ -5,17 +5,20 @@ from pathlib import Path
 
 import click
 
+from ascnet.options import UserPath
 from ascnet.progress import ProgressBar
 from builder.cores import usable_cores
+from builder.counted import counted
 from builder.printable import printable
 from builder.shards.dataset import find_datasets
+from builder.shards.elsewhere import unfinished_text
 from builder.shards.verify import Report, verify
 
 _SHOWN = 50  # problems
 
 
 @click.command("verify")
-@click.argument("shards", type=click.Path(path_type=Path), default=Path("shards"))
+@click.argument("shards", type=UserPath(), default=Path("shards"))
 @click.option("--deep", is_flag=True, help="Decode every frame, too.")
 @click.option(
     "--workers",
@@ -38,6 +41,8 @@ def command(shards: Path, deep: bool, workers: int) -> None:
 
             reports.append(verify(folder, deep, workers, show))
         _say(reports[-1])
+    if text := unfinished_text(shards):
+        click.echo(f"Left out: {text}")
     if any(report.problems for report in reports):
         sys.exit(1)
 
@@ -50,13 +55,14 @@ def _say(report: Report) -> None:
     if report.links:
         more = f" and {len(report.links) - 1} more" if len(report.links) > 1 else ""
         click.echo(f"{report.folder}: shards that are links: {report.links[0]}{more}")
-    what = f"{report.shards} shards, {report.samples} videos, {report.bytes / 1e6:.1f} MB"
+    what = f"{counted(report.shards, 'shard')}, {counted(report.samples, 'video')}"
+    what += f", {report.bytes / 1e6:.1f} MB"
     if report.frames:
         what += f", {report.frames} frames decoded"
     if not report.problems:
         click.echo(f"{report.folder}: {what}: all is as it was built")
         return
     click.echo(
-        f"{report.folder}: {what}: {len(report.problems)} problems. Copy the shards again from "
-        "where they are whole, or build them anew with --overwrite."
+        f"{report.folder}: {what}: {counted(len(report.problems), 'problem')}. Copy the shards "
+        "again from where they are whole, or build them anew with --overwrite."
     )

@@ -14,7 +14,6 @@ from builder.atomic import only_writer
 from builder.build.job import ShardJob, build_here
 from builder.build.plan import ShardPlan, order_of_work, plan_shards
 from builder.build.records import (
-    NOTES,
     begin,
     clear,
     clear_partials,
@@ -33,6 +32,7 @@ from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
+from builder.shards.manifest import NOTES
 from builder.shards.video_row import BUILT, FAILED, VideoRow
 from builder.video_limits import Limits
 

@@ -24,6 +24,7 @@ from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import (
     DATASET_FILE,
+    NOTES,
     SCHEMA,
     VIDEOS_FILE,
     Manifest,
@@ -34,7 +35,6 @@ from builder.shards.stored_json import changed, read_json
 from builder.shards.validation import wrong_record
 from builder.shards.video_row import BUILT, FAILED, IGNORED, VideoRow
 
-NOTES = ".build"
 _PATIENCE = 10  # seconds to wait while another machine writes the identity
 
 

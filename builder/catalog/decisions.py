@@ -7,7 +7,7 @@ from pathlib import Path
 
 from builder.catalog.files import find_names, read_csv
 from builder.catalog.source import Catalog
-from builder.errors import BuilderError
+from builder.errors import BuilderError, BuilderUsageError
 from builder.printable import printable
 
 KEEP, DROP = "keep", "drop"
@@ -22,7 +22,7 @@ def leave_out(catalog: Catalog, table: Path) -> Catalog:
     or one that the catalog does not have, or drops all; or if the data set's videos are fixed.
     """
     if catalog.dataset not in _FREE:
-        raise BuilderError(
+        raise BuilderUsageError(
             f"--without is for the data sets {' and '.join(_FREE)}; the videos of "
             f"{catalog.dataset} are fixed. Leave --without out."
         )

@@ -14,11 +14,6 @@ from builder.regular_file import open_regular
 LARGEST_LIST = 1 << 27  # bytes; the list of Kinetics-700 has a fifth of this
 MOST_LINES = 4_000_000  # "\r\n" counts twice; the list of Kinetics-700 has half a million
 _TWO_LISTS = "no list has so many: see what it is, or build its videos in parts."
-_SUFFIXES = """
-    .3g2 .3gp .asf .avi .divx .dv .flv .gif .m1v .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts
-    .mxf .ogv .qt .rm .rmvb .ts .vob .webm .wmv .y4m
-"""
-VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 NO_VIDEO_NAME = "its name has no video's ending"
 HIDDEN = "hidden: its name starts with a dot"
 _OURS = (".fetch", ".lock")  # `ascnet fetch` leaves them beside the videos
@@ -33,11 +28,6 @@ _SYSTEM_FOLDERS = (
 NO_FILE = "neither a file nor a folder, or a link to nothing"
 
 
-def is_video(name: str) -> bool:
-    """Whether a file name has the extension of a video."""
-    return name[name.rfind(".") :].lower() in VIDEO_SUFFIXES
-
-
 def first_folder(root: Path, names: Iterable[str], layout: str) -> Path:
     """The first of the folders `names` below `root` ("": `root` itself) that exists. Raises
     BuilderError, with the expected `layout`, if none does."""
@@ -45,9 +35,14 @@ def first_folder(root: Path, names: Iterable[str], layout: str) -> Path:
         if (root / name).is_dir():
             return root / name
     raise BuilderError(
-        f"There is no folder {root}. Put {layout}, or name its folder with --source (make shards: "
+        f"{not_a_folder(root)} Put {layout}, or name its folder with --source (make shards: "
         "SOURCE=...)."
     )
+
+
+def not_a_folder(path: Path) -> str:
+    """A sentence about a path that should be a folder."""
+    return f"{path} is a file, not a folder." if path.exists() else f"There is no folder {path}."
 
 
 def list_files(root: Path) -> tuple[list[str], list[tuple[str, str]]]:

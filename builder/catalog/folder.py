@@ -19,15 +19,17 @@ from pathlib import Path
 
 from builder.catalog.files import (
     NO_VIDEO_NAME,
-    VIDEO_SUFFIXES,
     find_names,
-    is_video,
     list_files,
     normal,
     read_csv,
 )
 from builder.catalog.source import SPLIT_PARTS, UNUSED, Catalog, Source, are_numbers, in_order
+from builder.command_line import quoted
+from builder.counted import counted
 from builder.errors import BuilderError
+from builder.shards.manifest import DATASET_FILE
+from builder.video_name import VIDEO_SUFFIXES, is_video
 
 _GROUP = re.compile(r"_g(\d+)_")
 _TEST_SHARE = 0.3
@@ -37,6 +39,8 @@ def read(root: Path) -> Catalog:
     """Read the catalog of a folder of videos. Raises BuilderError if the folder or videos in it are
     missing, or if `splits.csv` does not fit them."""
     if not root.is_dir():
+        if root.is_file():
+            raise BuilderError(f"{root} is a file. Name the folder that it lies in: {root.parent}.")
         raise BuilderError(
             f"There is no folder {root}. Put your videos there, one folder a class or all in one "
             "folder, or name another one with --source (make shards: SOURCE=...)."
@@ -47,8 +51,13 @@ def read(root: Path) -> Catalog:
     videos = _one_spelling([_source(root, name) for name in unique])
     others = [name for name in names if not is_video(name)]
     if not videos:
+        if any(root.glob(DATASET_FILE)) or any(root.glob(f"*/{DATASET_FILE}")):
+            raise BuilderError(
+                f"{root} holds shards, which are built already. `ascnet train {quoted(root)}` "
+                f"trains on them, and `ascnet embed --shards {quoted(root)}` embeds them."
+            )
         raise BuilderError(
-            f"No video below {root} ({len(others)} other files). Known endings: "
+            f"No video below {root} ({counted(len(others), 'other file')}). Known endings: "
             f"{' '.join(sorted(VIDEO_SUFFIXES))}."
         )
     table = root / "splits.csv"

@@ -21,12 +21,12 @@ from builder.catalog.files import (
     NO_VIDEO_NAME,
     find_names,
     first_folder,
-    is_video,
     list_files,
     read_text,
 )
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
+from builder.video_name import is_video
 
 _LIST = re.compile(r".+_test_split[123]\.txt")
 _LIST_FOLDERS = (

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from builder.catalog import official_counts
-from builder.catalog.files import NO_VIDEO_NAME, first_folder, is_video, list_files
+from builder.catalog.files import NO_VIDEO_NAME, first_folder, list_files
 from builder.catalog.kinetics_lists import (
     FOLDERS,
     ClipTimes,
@@ -40,6 +40,7 @@ from builder.catalog.kinetics_lists import (
 )
 from builder.catalog.source import Catalog, Source
 from builder.errors import BuilderError
+from builder.video_name import is_video
 
 _CLIP = re.compile(r"(?P<id>[A-Za-z0-9_-]{11})(_(?P<start>\d+)_(?P<end>\d+))?")  # ids hold _ and -
 _NO_LIST = "a list that is not read: no train, val or test in its name, or another class count"

@@ -35,7 +35,7 @@ from builder.download.http import (
 from builder.download.official import ArchivePart, DataSet, File
 from builder.download.rar_program import no_rar_program, rar_program
 from builder.download.unpack import unpack
-from builder.errors import BuilderError
+from builder.errors import BuilderError, BuilderUsageError
 from builder.progress import Progress, silent
 from builder.regular_file import open_regular
 
@@ -193,7 +193,7 @@ def _must_be_an_address(base_url: str | None) -> None:
         parts = urlsplit(base_url)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return
-    raise BuilderError(
+    raise BuilderUsageError(
         f"--base-url is {base_url!r}; it must begin with http:// or https:// and a host, "
         "such as https://mirror.example/data."
     )
@@ -204,7 +204,7 @@ def _parts(dataset: DataSet, names: tuple[str, ...]) -> list[ArchivePart]:
     for name in names:
         if name not in known:
             allowed = f"its parts are {', '.join(known)}" if known else "it has no parts"
-            raise BuilderError(
+            raise BuilderUsageError(
                 f"--part is {name!r}, and of {dataset.name} {allowed}. Leave the option out for "
                 f"{' and '.join(dataset.default_parts) or 'all of it'}."
             )

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from builder.decode.frames import REASONS
-from builder.errors import BuilderError
+from builder.errors import BuilderError, BuilderUsageError
 from builder.printable import printable
 from builder.shards.dataset import ShardDataset, Video, read_frames, read_offsets
 from builder.shards.jpeg import open_frame
@@ -39,7 +39,7 @@ def find_video(dataset: ShardDataset, wanted: str) -> Video:
         return _built(dataset, by_key)
     last = dataset.counts["expected"] - 1
     hint = f"such as {alike.name!r}" if alike and key is None else f"as {VIDEOS_FILE} lists them"
-    raise BuilderError(
+    raise BuilderUsageError(
         f"No video {wanted!r} in {dataset.folder}. Allowed are the keys 0 to {last} and the full "
         f"names, {hint}."
     )

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from builder.counted import counted
 from builder.errors import BuilderError
 from builder.regular_file import open_regular
+from builder.shards.elsewhere import no_shards
 from builder.shards.format import Location, sample_bytes
 from builder.shards.manifest import DATASET_FILE, READABLE, VIDEOS_FILE, Manifest
 from builder.shards.stored_json import changed, parse_json, read_json
@@ -80,10 +82,12 @@ class ShardDataset:
         self.folder, self.source = folder, source
         path = folder / DATASET_FILE
         if not path.is_file():
-            raise BuilderError(
-                f"{folder} holds no finished shards ({DATASET_FILE} is not there). Build them "
-                f"with `ascnet build`; an interrupted build goes on with the same command."
-            )
+            if several := sorted(str(p.parent) for p in folder.glob(f"*/{DATASET_FILE}")):
+                raise BuilderError(
+                    f"{folder} holds {counted(len(several), 'data set')}: name "
+                    f"{' or '.join(several)}."
+                )
+            raise BuilderError(no_shards(folder))
         stated = read_json(path)
         if stated.get("schema") not in READABLE:
             raise BuilderError(
@@ -279,8 +283,5 @@ def find_datasets(folder: Path) -> list[Path]:
         return [folder]
     folders = sorted(path.parent for path in folder.glob(f"*/{DATASET_FILE}"))
     if not folders:
-        raise BuilderError(
-            f"No shards in {folder}: neither {folder / DATASET_FILE} nor one in a folder below. "
-            "Build some first, for example with `make shards DATASET=shapes`."
-        )
+        raise BuilderError(no_shards(folder))
     return folders

@@ -10,7 +10,7 @@ from typing import Any
 from builder.shards.manifest import Manifest
 from builder.shards.video_row import FAILED, IGNORED, VideoRow
 
-SHORT = 32  # frames; a clip of 16 frames at stride 2 spans 31
+SHORT = 31  # frames that a clip of 16 frames at stride 2 spans
 PARTS_SHOWN = ("train", "val", "test", "none")  # "none": the split does not contain the video
 _BINS = 10  # bars of the histogram; rounding may add one
 LISTED = 5  # at most so many failed videos, frame sizes and frame rates are listed

@@ -5,6 +5,7 @@ import math
 from statistics import median
 from typing import Any
 
+from builder.counted import counted
 from builder.decode.frames import REASONS, WARNINGS
 from builder.printable import printable
 from builder.shards.info import LISTED, PARTS_SHOWN, SHORT, Overview
@@ -101,7 +102,7 @@ def _frames(data: Overview) -> list[str]:
     ]
     return [
         f"{data.frames}; a video: min {its.shortest}, median {its.median:g}, max {its.longest}",
-        f"{its.short} videos have fewer than {SHORT} (16 frames at stride 2 need {SHORT - 1})",
+        f"{counted(its.short, 'video')} shorter than {SHORT} frames (16 at stride 2)",
         *aligned(table, right=(0, 2, 3), gap=" "),
     ]
 

@@ -13,6 +13,7 @@ from builder.shards.format import Location
 # as JPEG readers assume; schema 2 took all frames for evenly spaced, and kept the file's matrix.
 SCHEMA = 3  # is written
 READABLE = (2, SCHEMA)
+NOTES = ".build"  # of a build that goes on, in the folder of its shards
 DATASET_FILE = "dataset.json"
 VIDEOS_FILE = "videos.jsonl"
 

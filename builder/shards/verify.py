@@ -135,7 +135,7 @@ def _check_shard(
         if (size := path.stat().st_size) != shard.bytes:  # the hash must differ, too
             problems = [f"{path.name}: it has {size} bytes, and {shard.bytes} were written down"]
         elif _hash(path, stop) != shard.sha256:
-            problems = [f"{path.name}: its SHA-256 is not the one that was written down"]
+            problems = [f"{path.name}: checksum mismatch (SHA-256)"]
     except OSError as error:
         return 0, [f"{path.name}: {error.strerror}"]
     if not problems and not deep:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from builder.shards.dataset import Video
-from evaluate.errors import EvaluateError
+from evaluate.errors import EvaluateError, EvaluateUsageError
 from evaluate.features.batches import Batching
 from evaluate.own_encoder import EncoderNetwork
 from evaluate.protocol import LAST, Protocol, clips_of
@@ -118,7 +118,7 @@ def _layer(backbone: nn.Module, name: str) -> nn.Module:
     if len(children) == 1:  # S3D's are all in `features`
         parent, only = next(iter(children.items()))
         children = {f"{parent}.{child}": module for child, module in only.named_children()}
-    raise EvaluateError(
+    raise EvaluateUsageError(
         f"The backbone has no layer {name!r}. It has {', '.join(children)}; {LAST} is its output."
     )
 

@@ -33,6 +33,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from builder.counted import counted
 from evaluate.counts import are_counts
 from evaluate.disk_errors import UnavailableError, is_there, must_be_available, open_hdf5
 from evaluate.errors import EvaluateError
@@ -112,6 +113,10 @@ class Features:
     Raises EvaluateError if there is none at `path`, or it is damaged, unfinished or of another
     schema, or holds what is no number, and UnavailableError if it is in use.
     """
+
+    def __repr__(self) -> str:
+        videos, clips = counted(len(self.names), "video"), counted(len(self.clip_video), "clip")
+        return f"<Features {self.path}: {videos}, {clips}>"
 
     def __init__(self, path: Path) -> None:
         self.path = path

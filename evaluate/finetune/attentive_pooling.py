@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu
 
-from evaluate.errors import EvaluateError
+from evaluate.errors import EvaluateUsageError
 
 _SPREAD = 0.02  # standard deviation of the first weights; V-JEPA
 _WIDER = 4  # the MLP; V-JEPA
@@ -84,7 +84,7 @@ def heads_for(channels: int, heads: int) -> int:
     if heads:
         if channels % heads:
             few = [n for n in range(1, channels + 1) if channels % n == 0][:8]
-            raise EvaluateError(
+            raise EvaluateUsageError(
                 f"heads is {heads}, which does not divide the {channels} channels of the features. "
                 f"Say --set classifier.heads={', '.join(map(str, few))}, or another divisor; 0 "
                 "chooses one."

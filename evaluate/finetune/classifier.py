@@ -5,11 +5,12 @@ import copy
 import torch
 from torch import nn
 
+from evaluate.choices import ATTENTIVE
 from evaluate.errors import EvaluateError
 from evaluate.features.encode import Pooled, to_device
 from evaluate.finetune.attentive_pooling import AttentivePooling, heads_for
 from evaluate.finetune.joint_dropout import JointDropout
-from evaluate.finetune.settings import ATTENTIVE, FinetuneSettings
+from evaluate.finetune.settings import FinetuneSettings
 from evaluate.protocol import LAST, Protocol
 from trainer.distributed import world
 from trainer.sync_batch_norm import synchronise

@@ -9,8 +9,10 @@ al., AAAI 2021, by ASCNet's authors), SlowFast (those of Feichtenhofer et al., C
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from evaluate.errors import EvaluateError
-from evaluate.protocol import CROPS, Protocol
+from evaluate.choices import CROPS, HEADS
+from evaluate.errors import EvaluateError, EvaluateUsageError
+from evaluate.finetune.shipped import RECIPES, recipes
+from evaluate.protocol import Protocol
 from trainer.config import recipe_file
 from trainer.config.settings import PRECISIONS, Augment, augment_rules
 from trainer.config.toml_text import read_toml
@@ -34,12 +36,9 @@ from trainer.config.validation import (
 )
 from trainer.errors import TrainerError
 
-RECIPES = Path(__file__).parent / "recipes"
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "steps")
 CHOICES = ("last", "holdout")
-HEADS = ("linear", "attentive")
-ATTENTIVE = HEADS[1]
 NO_INFLUENCE = ("recipe", "workers")  # on the numbers
 
 _MOST_HEADS = 1024
@@ -203,11 +202,6 @@ def _clips_rules(prefix: str, clips: Clips) -> list[Rule]:
     return list(rules_of(prefix, clips, limits))
 
 
-def recipes() -> list[str]:
-    """Names of the recipes that ship."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
-
-
 def recipe_for(dataset: str, backbone: str, frozen: bool, head: str = HEADS[0]) -> str:
     """The recipe that fits: `demo`, `demo-linear` or `demo-attentive` for the backbone that is made
     for CPUs, `linear` or `attentive` for any other that stays frozen, else that of the data set and
@@ -230,19 +224,16 @@ def load_recipe(name: str, assignments: tuple[str, ...] = (), prefix: str = "") 
     if not path.is_file():
         path = Path(name)
         if path.suffix != ".toml" or not path.is_file():
-            raise EvaluateError(
-                f"No recipe {name!r} for a classifier. Recipes are {', '.join(recipes())}, or name "
-                "a .toml file."
-            )
+            raise EvaluateUsageError(f"--classifier: {recipe_file.no_recipe(name, recipes())}")
     try:
         table = read_toml(path)
         table.setdefault("recipe", path.stem)
         settings: FinetuneSettings = recipe_file.apply(FinetuneSettings(), table, str(path))
         return recipe_file.override(settings, assignments, prefix)
     except ValueError as error:
-        raise EvaluateError(f"{path} is no TOML: {error}.") from error
+        raise EvaluateError(f"{path} is not valid TOML: {error}.") from error
     except TrainerError as error:
-        raise EvaluateError(str(error)) from error
+        raise EvaluateUsageError(str(error)) from error
 
 
 def protocol_for(protocol: Protocol, settings: FinetuneSettings) -> Protocol:

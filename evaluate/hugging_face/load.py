@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from evaluate.encoder_file import LoadedEncoder
-from evaluate.errors import EvaluateError
+from evaluate.errors import EvaluateError, EvaluateUsageError
 from evaluate.hugging_face.families import FAMILIES, IMAGE_FPS, IMAGE_FRAMES, Family
 from evaluate.hugging_face.preprocessing import (
     Preprocessing,
@@ -91,7 +91,9 @@ def _is_folder(text: str) -> bool:
 def _folder(text: str) -> Path:
     name = text.removeprefix(HF)
     if not name:
-        raise EvaluateError(f"--encoder is {text!r}; it takes {FORM}, such as hf:models/vjepa2.")
+        raise EvaluateUsageError(
+            f"--encoder is {text!r}; it takes {FORM}, such as hf:models/vjepa2."
+        )
     if _is_folder(text):
         return Path(name).expanduser()
     return _downloaded(name)

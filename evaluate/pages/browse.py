@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from builder.progress import Progress, silent
+from evaluate.choices import MOST_BROWSED
 from evaluate.features.store import Features
 from evaluate.pages.facts import store_facts
 from evaluate.pages.landscape import FEW, arranged
@@ -20,9 +21,8 @@ from evaluate.pages.thumbnails import QUALITY, Sprite, joined, sprite
 from evaluate.retrieval.nearest import nearest
 from evaluate.search.search import unit_rows
 
-MOST = 2000  # videos, unless another number is asked for
 NEAREST = 12  # videos shown for each
-_FILMS = 27_000_000  # characters of all films of MOST videos; of more each has as few
+_FILMS = 27_000_000  # characters of all films of MOST_BROWSED videos; of more each has as few
 _LARGE = 1000  # videos at most that have the larger films
 _LARGER, _SMALLER = (8, 160), (6, 128)  # frames, and pixels of one at most
 _QUALITIES = (QUALITY, 40, 25, 12)  # of JPEG; the first one that fits
@@ -167,7 +167,7 @@ def _pictures(
     store: Features, shown: np.ndarray, pictures: Pictures, progress: Progress
 ) -> tuple[list[Sprite | None], list[str]]:
     """The film of every video that is shown, and sheets of their stills as data URIs."""
-    room = _FILMS // min(len(shown), MOST)
+    room = _FILMS // min(len(shown), MOST_BROWSED)
     size = _LARGER if len(shown) <= _LARGE else _SMALLER
     films: list[Sprite | None] = []
     stills = []

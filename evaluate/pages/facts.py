@@ -78,8 +78,8 @@ def read_facts(run: Path) -> RunFacts:
         if any((run / name).is_dir() for name in ("results", "features")):
             return RunFacts({})
         raise EvaluateError(
-            f"{run} is no run: there is no {path}, nor results/ or features/. Name a run, such as "
-            "one in runs/."
+            f"{run} is not a run directory: there is no {path}, nor results/ or features/. "
+            "Name a run, such as one in runs/."
         )
     try:
         return _facts(read_toml(path))

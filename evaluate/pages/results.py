@@ -115,13 +115,13 @@ class Table:
 
     def source(self, row: EncoderRow) -> str:
         """Where the figures of one of our rows come from."""
-        trained, untrained = "this run", "the network as training began"
+        trained, untrained = "this run", "random initialisation (same seed)"
         if self.weights:
-            trained, untrained = "these weights", "a network with fresh weights"
+            trained, untrained = "these weights", "a randomly initialised network"
         elif self.encoder:
             trained, untrained = "this encoder", "the network before it learnt"
             if self.encoder.startswith("hf:"):
-                untrained = "a network with fresh weights"
+                untrained = "a randomly initialised network"
         of_row = {
             _ENCODERS[1]: untrained,
             _ENCODERS[2]: "what training began with (--init)",

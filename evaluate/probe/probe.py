@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from builder.progress import Progress, silent
-from evaluate.errors import EvaluateError
+from evaluate.choices import SOLVERS
+from evaluate.errors import EvaluateUsageError
 from evaluate.probe.linear import ROWS, LabelledRows, Sgd, fit_lbfgs, fit_sgd
 from evaluate.retrieval.cosine import CPU
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-SOLVERS = ("lbfgs", "sgd")
 _HELD_OUT = 5  # one in so many source groups of the training set chooses the penalty
 _WIDEN = 10.0  # the next penalty beyond the grid
 _WIDENED = 6  # times at most, on either side
@@ -38,11 +38,11 @@ class ProbeSettings:
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
-            raise EvaluateError(
+            raise EvaluateUsageError(
                 f"There is no solver {self.solver!r} of the probe; there are {', '.join(SOLVERS)}."
             )
         if not self.penalties or min(self.penalties) <= 0:
-            raise EvaluateError(
+            raise EvaluateUsageError(
                 f"The penalties are {self.penalties}. Give one or more, all above 0."
             )
 
@@ -123,7 +123,9 @@ def linear_probe(
             origin = "held-out groups"
         classify = fit_lbfgs(fitted, classes, penalty)
         fits = len(tried) + 1
-        progress(fits, fits, f"penalty {penalty:g}, all of the train part")
+        progress(
+            fits, fits, f"L2 strength {penalty:g} chosen; refitting on the full training split"
+        )
     best = tested.best(classify, min(5, classes))
     return ProbeResult(
         top1=tested.share(best[:, :1]),
@@ -163,7 +165,7 @@ def _choose(
 
     def attempt(penalty: float, left: int) -> float:
         tried[penalty] = held_out.share(held_out.best(fit_lbfgs(fitted, classes, penalty), 1))
-        text = f"penalty {penalty:g}: {tried[penalty]:.1f} % of the held-out videos"
+        text = f"L2 strength {penalty:g}: {tried[penalty]:.1f} % of the held-out videos"
         progress(len(tried), len(tried) + left + 1, text)
         return tried[penalty]
 

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from builder.progress import Progress, silent
-from evaluate.errors import EvaluateError
+from evaluate.choices import CENTRINGS
+from evaluate.errors import EvaluateUsageError
 from evaluate.retrieval.cosine import CPU, Cosines, Pair
 from evaluate.retrieval.nearest import NOTHING
 
 RANKS = (1, 5, 10, 20, 50)
-CENTRINGS = ("none", "own mean", "gallery mean")
 FLOAT64_SCORES = 2**26  # held at a time (512 MiB)
 
 
@@ -23,7 +23,7 @@ def centre(gallery: np.ndarray, queries: np.ndarray, how: str) -> tuple[np.ndarr
     gallery, so that no query depends on other queries.
     """
     if how not in CENTRINGS:
-        raise EvaluateError(f"There is no centring {how!r}; there are {', '.join(CENTRINGS)}.")
+        raise EvaluateUsageError(f"There is no centring {how!r}; there are {', '.join(CENTRINGS)}.")
     if how == "none":
         return gallery, queries
     mean = gallery.mean(axis=0, dtype=np.float64)

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
+from builder.counted import counted
 from builder.progress import Progress, silent
 from evaluate.errors import EvaluateError
 from evaluate.features.store import Features
@@ -111,7 +112,7 @@ def _candidates(
                 both = (rows[a] * rows[b]).sum(dim=1) >= threshold - _SLACK
                 fresh.append(torch.unique(videos[a[both]] * count + videos[b[both]]))
         codes = torch.unique(torch.cat(fresh))
-        progress(min(i + _BLOCK, len(rows)), len(rows), f"{len(codes)} pairs to compare")
+        progress(min(i + _BLOCK, len(rows)), len(rows), counted(len(codes), "candidate pair"))
         if len(codes) > _MANY:
             raise EvaluateError(
                 f"More than {_MANY} pairs of videos have clips with a cosine of {threshold:g}: "

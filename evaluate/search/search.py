@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from evaluate.errors import EvaluateError
+from evaluate.choices import SEARCH_CENTRINGS
+from evaluate.errors import EvaluateError, EvaluateUsageError
 from evaluate.features.store import Features
 
-SEARCH_CENTRINGS = ("gallery mean", "none")
 FEWEST = 10  # videos that a mean is taken of; of fewer it is mostly the videos themselves
 ALIKE = 0.998  # cosine of raw features: copies that are encoded again, mostly; seldom others
 _SAMPLE = 1000  # videos that are looked at for how many are alike
@@ -42,7 +42,9 @@ def centre_of(store: Features, centring: str = SEARCH_CENTRINGS[0]) -> np.ndarra
     little but noise would be left of them. `none`, or fewer than FEWEST different videos: zeros.
     """
     if centring not in SEARCH_CENTRINGS:
-        raise EvaluateError(f"centring is {centring!r}; it takes {', '.join(SEARCH_CENTRINGS)}.")
+        raise EvaluateUsageError(
+            f"centring is {centring!r}; it takes {', '.join(SEARCH_CENTRINGS)}."
+        )
     weights = _weights(store.features)
     if centring == "none" or weights.sum() < FEWEST - 0.5:
         return np.zeros(store.features.shape[1], np.float32)

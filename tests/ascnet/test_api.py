@@ -119,8 +119,12 @@ def test_clips_from_many_threads(shards):
     assert all(torch.equal(own, opened.clip(*job, 4)) for own, job in zip(found, jobs, strict=True))
 
 
+def test_what_is_opened_says_what_it_is(opened):
+    assert repr(opened) == f"<Shards {opened.folder}: 16 videos>"
+
+
 def test_no_shards(tmp_path):
-    with pytest.raises(BuilderError, match="holds no finished shards"):
+    with pytest.raises(ascnet.AscnetError, match="No shards in"):
         ascnet.open_shards(tmp_path)
 
 

@@ -54,7 +54,7 @@ def test_verify_names_what_has_changed(video_folder, tmp_path):
     shard.write_bytes(content)
     broken = run_ascnet("verify", cwd=tmp_path)
     assert broken.returncode == 1
-    assert "folder-000000.tar: its SHA-256" in broken.stdout
+    assert "folder-000000.tar: checksum mismatch" in broken.stdout
     assert "_g0" in broken.stdout  # the name of the sample
 
 

@@ -131,7 +131,7 @@ def test_an_encoder_of_ones_own_goes_through_the_protocols(own: Path, shards: Pa
         assert f"{title} on folder, split 1 (%)" in text
     assert "nets.py:net, recipe encoder, seed 0, step 0; untrained: the network that the" in text
     assert "2 clips x 4 frames, stride 2, centre crop 16" in text
-    assert "Whether these weights were trained on test videos is not known." in text
+    assert "Caution: pretraining data unknown; it may include test videos." in text
     folder = own / "runs" / "encoder-nets-net"
     store = Features(folder / "features" / "folder-trained_clips-2.h5")
     assert store.attributes["output"] == "tokens" and store.features.shape == (16, 6)
@@ -208,7 +208,7 @@ def test_a_model_of_hugging_face(tmp_path: Path, shards: Path, video_folder: Pat
     quick = ("--clips", 2, "--set", "classifier.epochs=1", "--set", "classifier.batch=4")
     done = run_ascnet("evaluate", *words, "--task", "finetune", *quick, cwd=tmp_path)
     assert "Fine-tuning on folder, split 1 (%)" in done.stdout, done.stderr
-    assert "untrained: the same network with fresh weights" in done.stdout
+    assert "untrained: random initialisation" in done.stdout
     assert "2 clips x 8 frames, stride 1 at 4 fps, centre crop 36" in done.stdout
     assert run_ascnet("embed", *words, cwd=tmp_path).returncode == 0
     query = video_folder / "test" / "v_test_g02_c01.avi"

@@ -20,6 +20,19 @@ def test_info_of_one_and_of_several_data_sets(shards, tmp_path):
     assert json.loads(run_ascnet("info", "shards/b", "--json", cwd=tmp_path).stdout) == both[1:]
 
 
+def test_an_unfinished_build_among_others_is_left_out_with_a_word(shards, tmp_path):
+    for name in ("done", "half"):
+        shutil.copytree(shards, tmp_path / name)
+    (tmp_path / "half" / "dataset.json").unlink()
+    for words in (["info", "."], ["verify", "."]):
+        result = run_ascnet(*words, cwd=tmp_path)
+        assert (
+            result.returncode == 0
+            and "Left out: the build of half is not finished." in result.stdout
+        )
+    assert "No shards in half: its build is not finished." in refused("info", "half", cwd=tmp_path)
+
+
 def test_show(shards, tmp_path):
     result = run_ascnet("show", shards, "--video", 2, cwd=tmp_path)
     assert result.stdout == "sheet-2.png\n", result.stderr

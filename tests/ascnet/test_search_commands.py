@@ -87,7 +87,7 @@ def test_embed_then_find_a_copy(store, videos):
     assert first.split()[:3] == ["1", "1.000", "part.mp4"]
     assert re.fullmatch(r"00:0\d\.\d-00:0\d\.\d", first.split()[3])
     assert second.split()[2] in ("whole.mp4", "trimmed.mp4", "smaller.mp4")
-    assert "features less the store's mean" in text and "of 17 videos" in text
+    assert "features mean-centred" in text and "of 17 videos" in text
     raw = says("search", videos / "part.mp4", "--store", store, "--centring", "none")
     assert "as the network gives them" in raw
     assert raw.splitlines()[1].split()[:3] == ["1", "1.000", "part.mp4"]

@@ -134,3 +134,11 @@ def test_what_mends_a_folder_depends_on_what_is_wrong(
     monkeypatch.setattr(records, "write_partial", refusing(name))
     with pytest.raises(BuilderError, match=rf"Cannot write to .*; {mend}"):
         build(folder.read(video_folder), tmp_path / "out", SETTINGS, How())
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch):
+    full = Path("/dev/full")
+    monkeypatch.setattr(atomic, "open_new", lambda path: full.open("wb"))
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        atomic.write_atomically(tmp_path / "page.html", "text")
+    assert caught.value.filename == str(tmp_path / "page.html")

@@ -55,6 +55,15 @@ def test_a_file_of_weights(dataset, tmp_path):
     assert len(both.trained.facts["checkpoint_sha256"]) == 64
 
 
+def test_a_checkpoint_of_a_run_as_a_file_of_weights_keeps_its_step_and_its_run(
+    finished_run, tmp_path
+):
+    path = finished_run / "checkpoints" / "00000004.pt"
+    both = of_file(path, None, None, tmp_path / "runs")
+    assert both.trained.facts["step"] == 4
+    assert both.folder == tmp_path / "runs" / "weights-run-00000004"
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_has_a_recipe(backbone):
     assert recipe_for(backbone) in recipe_file.recipes()

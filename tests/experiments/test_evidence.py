@@ -144,7 +144,7 @@ def test_a_finished_run_is_measured_and_again_when_it_was_trained_on(
     newest = checkpoint.list_checkpoints(own.run)[-1]
     newest.write_bytes(newest.read_bytes() + b" ")
     assert not evidence.is_done(plan, own, tmp_path / "out")
-    assert "seed4 has no checkpoint yet" in cell.compute(plan, gone, tmp_path / "out")["error"]
+    assert "There is no run" in cell.compute(plan, gone, tmp_path / "out")["error"]
 
 
 def test_weights_to_start_with_that_changed_are_started_with_anew(finished_run, shards, tmp_path):

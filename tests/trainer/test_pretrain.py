@@ -394,11 +394,11 @@ def test_hours_are_projected_after_fifty_steps_and_what_is_unknown_is_not_said(t
     ) | dict.fromkeys(("rank_appearance", "rank_speed", "rank_healthy", "speed_told"), 9.0)
     numbers["correlation"] = 0.25
     said = log.write(149, numbers, (10, 0.0))
-    assert said.startswith("std 100/100%, rank 100/100%, speed told 900%, loss 1.000, ACP 1.000, S")
+    assert said.startswith("std 100/100%, rank 100/100%, speed R² 900%, loss 1.000, ACP 1.000, S")
     assert "h for all" not in said
     assert "h for all 1000 steps" in log.write(150, numbers, (10, 0.0))
-    assert "speed told 900%, " in log.write(151, numbers, (10, 0.0))
-    assert "speed told" not in log.write(152, numbers | {"speed_told": None}, (10, 0.0))
+    assert "speed R² 900%, " in log.write(151, numbers, (10, 0.0))
+    assert "speed R²" not in log.write(152, numbers | {"speed_told": None}, (10, 0.0))
     log.close()
     lines = [json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines()]
     assert lines[0]["hours_in_all"] is None

@@ -15,7 +15,7 @@ from trainer.backbones.resnet18_hara import resnet18_hara
 from trainer.backbones.s3d import s3d, s3dg
 from trainer.backbones.s3d_coclr import s3d_coclr
 from trainer.backbones.s3dg_rspnet import s3dg_rspnet
-from trainer.errors import TrainerError
+from trainer.errors import TrainerUsageError
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "r3d18": r3d18,
@@ -61,7 +61,7 @@ def _without_numbers(tensor: torch.Tensor) -> torch.Tensor:
 def check_backbone(name: str) -> None:
     """Raises TrainerError for an unknown name."""
     if name not in BACKBONES:
-        raise TrainerError(
+        raise TrainerUsageError(
             f"model.backbone is {name!r}, which this version does not have; it has "
             f"{', '.join(BACKBONES)}. Choose one with --set model.backbone=NAME."
         )

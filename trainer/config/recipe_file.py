@@ -1,15 +1,15 @@
 """Recipes: read, change, compare and write settings as TOML files."""
 
-import difflib
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import tomli_w
 
+from builder.near_name import did_you_mean, near_name
 from trainer.config.settings import Config
 from trainer.config.toml_text import parse_toml, read_toml
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainerUsageError
 
 Settings = TypeVar("Settings")  # a frozen dataclass
 RECIPES = Path(__file__).parent / "recipes"
@@ -35,10 +35,17 @@ def load_recipe(name: str) -> Config:
     if not path.is_file():
         path = Path(name)
         if path.suffix != ".toml" or not path.is_file():
-            raise TrainerError(
-                f"No recipe {name!r}. Recipes are {', '.join(recipes())}, or name a .toml file."
-            )
+            raise TrainerUsageError("--recipe: " + no_recipe(name, recipes()))
     return load(path)
+
+
+def no_recipe(name: str, names: list[str]) -> str:
+    """What is said of a recipe that is neither one of `names` nor a TOML file."""
+    beside = f"{name}.toml"
+    near = f" Did you mean {beside}?" if Path(beside).is_file() else did_you_mean(name, names)
+    if name.endswith(".toml"):
+        return f"there is no recipe file {name}.{near}"
+    return f"there is no recipe {name!r}; there are {', '.join(names)}, or name a .toml file.{near}"
 
 
 def load(path: Path) -> Config:
@@ -47,7 +54,7 @@ def load(path: Path) -> Config:
     try:
         table = read_toml(path)
     except ValueError as error:
-        raise TrainerError(f"{path} is no TOML: {error}.") from error
+        raise TrainerError(f"{path} is not valid TOML: {error}.") from error
     table.setdefault("recipe", path.stem)
     table.pop("run", None)  # a run's own record, see trainer.run.run_directory
     settings: Config = apply(Config(), table, str(path))
@@ -62,7 +69,7 @@ def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
-            raise TrainerError(f"--set {assignment} has no '='; write --set optim.lr=0.05.")
+            raise TrainerUsageError(f"--set {assignment} has no '='; write --set optim.lr=0.05.")
         try:
             value = parse_toml(f"value = {text}")["value"]
         except ValueError:  # no TOML, or a number with more digits than Python parses
@@ -73,7 +80,7 @@ def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -
     try:
         result: Settings = _changed(config, changes)
     except TrainerError as error:  # its message begins with the key
-        raise TrainerError(f"{prefix}{error}") from error
+        raise TrainerUsageError(f"{prefix}{error}") from error
     return result
 
 
@@ -122,17 +129,18 @@ def _checked(settings: Any, table: dict[str, Any], source: str, prefix: str = ""
     changes: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            hint = f" Did you mean {prefix}{close[0]}?" if close else ""
-            raise TrainerError(
+            near = setting_like(settings, key)
+            hint = f" Did you mean {prefix}{near}?" if near else ""
+            raise TrainerUsageError(
                 f"{source}: there is no setting {prefix}{key}.{hint} "
                 f"Settings here: {', '.join(prefix + k for k in sorted(known))}."
             )
         old = getattr(settings, key)
         if hasattr(old, "__dataclass_fields__"):
             if not isinstance(value, dict):
-                raise TrainerError(
-                    f"{source}: {prefix}{key} is a table of settings, not {value!r}."
+                names = ", ".join(f"{prefix}{key}.{f.name}" for f in fields(old))
+                raise TrainerUsageError(
+                    f"{source}: {prefix}{key} holds several settings. Set one of them: {names}."
                 )
             inner = _checked(old, value, source, f"{prefix}{key}.")
             changes |= {f"{key}.{name}": item for name, item in inner.items()}
@@ -141,22 +149,37 @@ def _checked(settings: Any, table: dict[str, Any], source: str, prefix: str = ""
     return changes
 
 
+def setting_like(settings: Any, name: str) -> str | None:
+    """The key, such as "optim.steps", of the setting whose name is `name` or near it, in whichever
+    table; None if there is none."""
+    keys = list(_flat(asdict(settings)))
+    tables = [f.name for f in fields(settings)]
+    last = {key.rpartition(".")[2]: key for key in reversed(keys)}  # of two the first
+    if name in last:
+        return last[name]
+    near = near_name(name, [*keys, *tables, *last])
+    return None if near is None else last.get(near, near)
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
 def _converted(kind: Any, value: Any, where: str) -> Any:
     items = getattr(kind, "__args__", None)
     if items:
         if isinstance(value, list | tuple) and (items[-1] is Ellipsis or len(value) == len(items)):
             return tuple(_converted(items[0], item, where) for item in value)
         wanted = "a list" if items[-1] is Ellipsis else f"a list of {len(items)}"
-        raise TrainerError(f"{where} is {value!r}; it takes {wanted}, such as [1, 2].")
+        raise TrainerUsageError(f"{where} is {value!r}; it takes {wanted}, such as [1, 2].")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         try:
             return float(value)
         except OverflowError as error:
-            raise TrainerError(f"{where} has more digits than a number can have.") from error
+            raise TrainerUsageError(f"{where} has more digits than a number can have.") from error
     if kind is str and isinstance(value, int):
         return str(value)
     if type(value) is not kind:
-        raise TrainerError(f"{where} is {value!r}; it takes a value of type {kind.__name__}.")
+        raise TrainerUsageError(f"{where} is {value!r}; it takes {_KINDS[kind]}.")
     return value
 
 
@@ -178,7 +201,7 @@ def parse(text: str, source: str) -> Config:
     try:
         settings: Config = apply(Config(), parse_toml(text), source)
     except (ValueError, TypeError, AttributeError) as error:
-        raise TrainerError(f"{source} is damaged, or no TOML: {error}.") from error
+        raise TrainerError(f"{source} is damaged, or not valid TOML: {error}.") from error
     return settings
 
 

@@ -5,7 +5,7 @@ from math import inf
 from typing import Any
 
 from builder.plain_name import is_plain_name
-from trainer.errors import TrainerError
+from trainer.errors import TrainerUsageError
 
 Rule = tuple[bool, str, Any, str]  # whether it holds, setting's name, its value, what is allowed
 Limits = dict[str, tuple[Callable[[Any], bool], str]]  # setting: a test, and what is allowed
@@ -40,7 +40,7 @@ def check_rules(rules: Iterable[Rule]) -> None:
     """Raises TrainerError for the first rule that does not hold."""
     for is_fine, key, value, allowed in rules:
         if not is_fine:
-            raise TrainerError(f"{key} is {value!r}; allowed: {allowed}.")
+            raise TrainerUsageError(f"{key} is {value!r}; allowed: {allowed}.")
 
 
 def name_rule(key: str, name: str) -> Rule:

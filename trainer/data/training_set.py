@@ -10,7 +10,7 @@ from trainer.config.settings import Data
 from trainer.data.clip_sampler import Timing, count_short, timings_of
 from trainer.data.streaming.retrying import fetch_metadata
 from trainer.data.streaming.transport import is_remote, shown
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainerUsageError
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
         dataset = ShardDataset(folder)
         training = dataset.subset(split, "train")
         if not training:
-            raise TrainerError(
+            raise TrainerUsageError(
                 f"{shown(source)} has no training videos in split {split}; "
                 f"its splits are {describe_splits(dataset)}. Choose one with --set data.split=N."
             )

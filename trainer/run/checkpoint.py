@@ -19,7 +19,7 @@ from trainer.backbones.base import Backbone
 from trainer.config.recipe_file import MAY_CHANGE, differing, parse
 from trainer.config.recipe_file import load as load_config
 from trainer.config.settings import Config
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainerUsageError
 from trainer.run.torch_archive import is_plain, what_it_fills
 
 _ENDLESS = 10**15  # steps, more than any run has
@@ -89,6 +89,8 @@ def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
     """Load the newest intact checkpoint of a run: its path and contents. A warning names newer ones
     that are damaged. Raises TrainerError if there is none."""
     paths = list_checkpoints(run)
+    if not run.exists():
+        raise TrainerError(f"There is no run {run}. Name one that is there, or train one first.")
     if not paths:
         raise TrainerError(
             f"{run} has no checkpoint yet. Train it first (ascnet train), or name another run."
@@ -119,7 +121,7 @@ def load_step(run: Path, step: int) -> tuple[Path, dict[str, Any]]:
         shown = [str(number) for number in kept]
         if len(shown) > _SHOWN:
             shown[_SHOWN // 2 : -_SHOWN // 2] = ["..."]
-        raise TrainerError(
+        raise TrainerUsageError(
             f"{run} keeps no checkpoint of step {step}; there are those of {', '.join(shown)}."
         )
     if (state := read_state(path)) is None:

@@ -2,6 +2,7 @@
 
 from statistics import mean
 
+from builder.counted import counted
 from trainer.config.settings import Config
 from trainer.data.batches import is_streamed, part_size
 from trainer.data.clip_reader import HELD
@@ -30,8 +31,8 @@ def data_text(settings: Config, data: TrainingSet) -> str:
         lines.append(f"Shards are streamed, {clips.shuffle_buffer} videos are shuffled at a time")
     if data.short:
         lines.append(
-            f"{data.short} videos are too short for {clips.frames} frames at stride "
-            f"{max(clips.strides)}; their clips follow the policy {clips.short_videos!r}"
+            f"{counted(data.short, 'video')} too short for {clips.frames} frames at stride "
+            f"{max(clips.strides)}: clips follow the policy {clips.short_videos!r}"
         )
     slow = sum(timing.rate * min(clips.strides) < 1 for timing in data.timings)
     if slow:
@@ -50,6 +51,12 @@ def data_text(settings: Config, data: TrainingSet) -> str:
             f"{uneven} videos have unevenly spaced frames, and strides count stored frames, so "
             "their clips do not play at the speeds that they are labelled with. --set data.fps=25 "
             "follows the frame times."
+        )
+    if (batch := settings.optim.batch) > len(data.videos):
+        lines.append(
+            f"Warning: a batch of {batch} videos is larger than the training set of "
+            f"{len(data.videos)}, so every step has some of them more than once. Lower it with "
+            "--set optim.batch=..."
         )
     if small := enlarged(data.videos, clips.size, clips.short_side):
         lines.append(small)
@@ -83,12 +90,19 @@ def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
     return "\n".join(
         [
             f"{steps} steps of {batch} videos, two clips each: {steps * batch / videos:.1f} epochs "
-            f"of {videos} videos; {per_device} videos at a time on each of {ranks} device(s)",
+            f"of {videos} videos; per-device batch {per_device}, {counted(ranks, 'device')}",
             cost.text(),
-            f"{steps * cost.step_gflops / 1e6:.3g} PFLOP in all. The hours depend on the machine: "
-            "the log projects them after 50 steps.",
+            f"{steps * cost.step_gflops / 1e6:.3g} PFLOP in all, about "
+            f"{_time_text(steps * cost.step_gflops / _CPU_GFLOPS)} at {_CPU_GFLOPS} GFLOP a second "
+            "(a good laptop's CPU); the log projects the hours after 50 steps.",
         ]
     )
+
+
+def _time_text(seconds: float) -> str:
+    if seconds < 2 * 3600:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{seconds / 3600:.0f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:,.0f} days"
 
 
 def slow_on_a_cpu(settings: Config, data: TrainingSet) -> str:
@@ -116,7 +130,7 @@ def _hours_on_a_cpu(settings: Config, data: TrainingSet) -> float:
 
 
 def _for_a_gpu(settings: Config, hours: float) -> str:
-    time = f"{hours / 24:,.0f} days" if hours >= 48 else f"{hours:.0f} hours"
+    time = _time_text(hours * 3600)
     return (
         f"Recipe {settings.recipe} is for a GPU: a CPU that computes {_CPU_GFLOPS} GFLOP a second, "
         f"as a good laptop does, takes about {time}. --recipe demo is for a "

@@ -97,14 +97,15 @@ class TrainingLog:
 
 def in_words(line: dict[str, Any]) -> str:
     """The main metrics of a line as text, the most important first, as a narrow terminal cuts the
-    end off. Std and rank are of the appearance/speed embeddings, in percent of healthy values."""
+    end off. Std and rank are of the appearance/speed embeddings, in percent of healthy values; R²
+    is the share of the speed embeddings' variance that playback speed explains."""
     shares = {
         name: [line[f"{name}_{head}"] / line[f"{name}_healthy"] for head in ("appearance", "speed")]
         for name in ("std", "rank")
     }
     words = [f"{name} {100 * a:.0f}/{s:.0%}" for name, (a, s) in shares.items()]
     if line["speed_told"] is not None:  # None where all embeddings are one point
-        words.append(f"speed told {line['speed_told']:.0%}")
+        words.append(f"speed R² {line['speed_told']:.0%}")
     if "probe_recall@1" in line:
         words.append(f"recall@1 {line['probe_recall@1']:.0%} of held-out groups")
     words += [

@@ -118,7 +118,9 @@ def record_of(run: Path) -> dict[str, Any]:
     if it is missing or damaged."""
     path = run / CONFIG_FILE
     if not path.is_file():
-        raise TrainerError(f"{run} is no run: there is no {path}. Name one with --run.")
+        raise TrainerError(
+            f"{run} is not a run directory: there is no {path}. Name one with --run."
+        )
     try:
         record = read_toml(path).get("run")
     except ValueError as error:
@@ -128,8 +130,8 @@ def record_of(run: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(record, dict) or not _are_texts(record.get("shards")):
         raise TrainerError(
-            f"{run} is no run: {path} does not say under [run] what was trained on. Name one with "
-            "--run."
+            f"{run} is not a run directory: {path} does not say under [run] what was "
+            "trained on. Name one with --run."
         )
     return record
 

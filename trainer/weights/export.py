@@ -18,11 +18,11 @@ from builder.command_line import in_python
 from trainer.backbones.base import Backbone
 from trainer.config.settings import Config
 from trainer.data.augment import MEAN, STD
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainerUsageError
 from trainer.run.checkpoint import TrainedBackbone, load_backbone
 from trainer.run.provenance import code
+from trainer.weights.formats import FORMATS
 
-FORMATS = {"torchvision": ".pth", "safetensors": ".safetensors", "onnx": ".onnx"}
 # Models of torchvision.models.video with our keys, and what they call their classifier.
 TORCHVISION = {
     "r3d18": ("r3d_18", "fc"),
@@ -66,7 +66,7 @@ def export(run: Path, to: str, out: Path | None = None, overwrite: bool = False)
     overwritten, if the format cannot hold the backbone, or if an ONNX file computes other features.
     """
     if to not in FORMATS:
-        raise TrainerError(f"--to is {to!r}; allowed: {', '.join(FORMATS)}.")
+        raise TrainerUsageError(f"--to is {to!r}; allowed: {', '.join(FORMATS)}.")
     trained = load_backbone(run)
     name = trained.config.model.backbone
     path = out or run / f"{name}-step{trained.step}{FORMATS[to]}"
@@ -124,7 +124,7 @@ def _input(config: Config) -> str:
 def _torchvision(trained: TrainedBackbone, path: Path) -> tuple[bytes, str]:
     name = trained.config.model.backbone
     if name not in TORCHVISION:
-        raise TrainerError(
+        raise TrainerUsageError(
             f"torchvision has no {name}; it has {', '.join(TORCHVISION)}. Use --to safetensors or "
             "--to onnx, which take any backbone."
         )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainer.backbones.all_backbones import BACKBONES, empty_backbone, make_backbone
 from trainer.backbones.base import Backbone
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainerUsageError
 from trainer.weights.file_kind import is_safetensors
 from trainer.weights.foreign import rename
 from trainer.weights.read import SHOWN, few, read_tensors, unreadable
@@ -97,7 +97,7 @@ def backbone_from_file(path: Path, backbone: str | None = None) -> tuple[Backbon
     not fit.
     """
     if backbone is not None and backbone not in BACKBONES:
-        raise TrainerError(f"--backbone is {backbone!r}; allowed: {', '.join(BACKBONES)}.")
+        raise TrainerUsageError(f"--backbone is {backbone!r}; allowed: {', '.join(BACKBONES)}.")
     tensors, project = rename(read_tensors(path))
     name = backbone or _declared(path) or _fitting_best(tensors, path)
     made = empty_backbone(name)

@@ -121,12 +121,12 @@ def test_a_wrong_setting_says_what_is_allowed(assignment, words):
 
 def test_a_recipe_that_is_not_there(tmp_path):
     with pytest.raises(
-        EvaluateError, match=r"No recipe 'best' for a classifier\. Recipes are attentive"
+        EvaluateError, match=r"--classifier: there is no recipe 'best'; there are attentive"
     ):
         load_recipe("best")
     broken = tmp_path / "broken.toml"
     broken.write_text("lr = = 3")
-    with pytest.raises(EvaluateError, match="is no TOML"):
+    with pytest.raises(EvaluateError, match="is not valid TOML"):
         load_recipe(str(broken))
 
 

@@ -252,17 +252,18 @@ def test_where_our_own_figures_come_from(run):
     write_result(run, columns=["recall@1"], results=figures, spread=None, splits={"1": own})
     page = read(run)
     assert ["trained, no siblings", "50.0", "this run"] in page.rows
-    assert "fresh weights" not in page.text and "untrained" not in page.text
+    assert "randomly initialised" not in page.text and "untrained" not in page.text
     write_result(run, trained_on={"weights": "/some/r3d.pth", "loaded": "all"})
     page = read(run)
     assert ["trained", "50.0 ± 1.5", "75.5 ± 1.5", "–", "these weights"] in page.rows
     ours = next(row for row in page.rows if row[0] == "untrained")
-    assert ours[-1] == "a network with fresh weights"
+    assert ours[-1] == "a randomly initialised network"
     for digest in ("", "4d7a"):  # without and with --init
         write_result(run, trained_on={"shards": ["shards/ucf101"], "init_sha256": digest})
         page = read(run)
         ours = next(row for row in page.rows if row[0] == "untrained")
-        assert ours[-1] == "the network as training began" and "fresh weights" not in page.text
+        assert ours[-1] == "random initialisation (same seed)"
+        assert "randomly initialised" not in page.text
     assert "before training" not in page.text
 
 
@@ -376,7 +377,7 @@ def test_results_of_a_file_of_weights(dataset, tmp_path):
     shutil.rmtree(run / "features")
     write_result(run, trained_on={"weights": "/some/r3d.pth", "loaded": "all"})
     assert "ascnet evaluate --task retrieval --weights /some/r3d.pth" in read(run).text
-    with pytest.raises(EvaluateError, match="is no run"):
+    with pytest.raises(EvaluateError, match="is not a run directory"):
         make_report(tmp_path)
 
 

@@ -40,7 +40,7 @@ def test_a_checkpoint_of_a_step(tmp_path):
         TrainerError, match=r"of step 0; there are those of 1, 2, .*20, \.\.\., 81, "
     ):
         checkpoint.load_step(tmp_path, 0)
-    with pytest.raises(TrainerError, match="no checkpoint yet"):
+    with pytest.raises(TrainerError, match="There is no run"):
         checkpoint.load_step(tmp_path / "other", 7)
 
 
@@ -124,6 +124,8 @@ def test_a_full_disk_is_named_and_costs_no_checkpoint(tmp_path, monkeypatch):
 
 
 def test_no_checkpoint(tmp_path):
+    with pytest.raises(TrainerError, match=r"There is no run .*none"):
+        checkpoint.load_last(tmp_path / "none")
     with pytest.raises(TrainerError, match="has no checkpoint yet"):
         checkpoint.load_last(tmp_path)
     with pytest.raises(TrainerError, match="No trained run in"):

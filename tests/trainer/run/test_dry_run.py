@@ -22,6 +22,14 @@ def test_one_source_group_leaves_no_other_video(tiny, training_set):
     assert "Warning" not in data_text(siblings, one)
 
 
+def test_a_batch_that_is_larger_than_the_training_set(tiny, training_set):
+    assert "Warning: a batch" not in data_text(tiny, training_set)
+    large = override(tiny, ("optim.batch=64",))
+    assert "a batch of 64 videos is larger than the training set of 12" in data_text(
+        large, training_set
+    )
+
+
 def test_unevenly_spaced_frames(tiny, training_set, motion):
     data = gather({motion.folder: "motion"}, tiny.data)
     said = data_text(tiny, data)

@@ -32,8 +32,8 @@ def test_what_a_run_writes_down(finished_run, shards):
         (b'title = "my blog"\n', r"config\.toml does not say under \[run\] what was trained on"),
         (b'[run]\ncode = "1"\n', "does not say under"),
         (b"run = 3\n", "does not say under"),
-        (b"[run\n", r"config\.toml is damaged, or no TOML: .* Copy it again"),
-        (b"\xff\xfe", r"config\.toml is damaged, or no TOML: .* Copy it again"),
+        (b"[run\n", r"config\.toml is damaged, or not valid TOML: .* Copy it again"),
+        (b"\xff\xfe", r"config\.toml is damaged, or not valid TOML: .* Copy it again"),
     ],
 )
 def test_a_config_that_is_of_no_run_or_damaged(tmp_path, content, said):
@@ -46,7 +46,7 @@ def test_a_config_that_is_of_no_run_or_damaged(tmp_path, content, said):
 def test_what_is_a_run(finished_run, tmp_path):
     assert is_run(finished_run)
     assert not is_run(tmp_path)
-    with pytest.raises(TrainerError, match="is no run: there is no"):
+    with pytest.raises(TrainerError, match="is not a run directory: there is no"):
         record_of(tmp_path)
 
 

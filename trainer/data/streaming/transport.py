@@ -20,7 +20,7 @@ from webdataset.gopen import Pipe
 
 from builder.printable import printable
 from builder.regular_file import open_regular
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainerUsageError
 
 _PIPE, _HTTP = "pipe:", ("http://", "https://")
 _PIPE_SIZE = 1 << 20  # bytes; with a smaller pipe buffer the reader wakes up too often
@@ -61,7 +61,7 @@ def url_of(source: str, name: str) -> str:
     TrainerError if `source` is of an unknown kind."""
     if source.startswith(_PIPE):
         if "{}" not in source:
-            raise TrainerError(
+            raise TrainerUsageError(
                 f"{shown(source)!r} does not say where the name of the file goes. Write {{}} "
                 "there, as in 'pipe:aws s3 cp s3://bucket/ucf101/{} -'."
             )
@@ -70,10 +70,12 @@ def url_of(source: str, name: str) -> str:
         try:
             parts = urlsplit(source)
         except ValueError as error:
-            raise TrainerError(f"{shown(source)!r} is no URL ({error}). Correct it.") from error
+            raise TrainerUsageError(
+                f"{shown(source)!r} is no URL ({error}). Correct it."
+            ) from error
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
     if is_remote(source):
-        raise TrainerError(
+        raise TrainerUsageError(
             f"{shown(source)!r} is no place to read from. Name a folder, http://..., https://... "
             "or a command that writes a file to its output: 'pipe:aws s3 cp s3://bucket/ucf101/{} "
             "-'."

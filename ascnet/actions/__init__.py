@@ -1,0 +1,1 @@
+"""What the commands do, one file each, loaded when they run: their help needs no torch."""

@@ -1,0 +1,14 @@
+"""What `ascnet export` does."""
+
+from pathlib import Path
+
+import click
+
+from trainer.run.checkpoint import RUNS, newest_run
+from trainer.weights.export import export
+
+
+def run(run: Path | None, to: str, out: Path | None, overwrite: bool) -> None:
+    """As the command's help says, with its options."""
+    exported = export(run or newest_run(RUNS), to, out, overwrite)
+    click.echo(f"{exported.path}\n{exported.text}")

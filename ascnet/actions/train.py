@@ -1,0 +1,248 @@
+"""What `ascnet train` does."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from ascnet.datasets import left_out
+from ascnet.options import gathered
+from ascnet.progress import ProgressBar
+from ascnet.said_once import Say, say_on
+from ascnet.training_probe import training_probe
+from builder.command_line import command_line
+from trainer.agreement import on_first
+from trainer.backbones.all_backbones import check_backbone, empty_backbone
+from trainer.config import recipe_file
+from trainer.config.settings import Config
+from trainer.data.batches import must_be_shareable
+from trainer.data.streaming.transport import is_remote
+from trainer.data.training_set import TrainingSet, gather, locate
+from trainer.distributed import Rank, launch, restarts, together
+from trainer.errors import TrainerError
+from trainer.method.guards import must_be_finite
+from trainer.pretrain import train
+from trainer.probing import Probing
+from trainer.run.checkpoint import CONFIG_FILE, RUNS, list_checkpoints, newest_run
+from trainer.run.dry_run import data_text, forecast, must_be_computable, slow_on_a_cpu
+from trainer.run.run_directory import (
+    holds_run,
+    is_of_this_launch,
+    must_be_free,
+    must_be_same,
+    new_folder,
+    record_of,
+    run_of_this_launch,
+    shards_of,
+    sources_to_resume,
+    start_run,
+)
+from trainer.schedules import total_steps
+from trainer.weights.load import load_weights
+
+
+@dataclass(frozen=True)
+class RunChoice:
+    """The run to begin, or to go on with."""
+
+    run: Path | None
+    resume: bool
+    trust_source: bool
+
+    def chosen(self, say: Say) -> tuple[Path | None, bool]:
+        """The run to go on with, and True; or the one to begin (None: a new folder), and False."""
+        run, restart = self.run, restarts()
+        of_this_launch = run_of_this_launch(RUNS) if restart else None
+        if self.resume:
+            if run is None:
+                return of_this_launch or newest_run(RUNS, trained=False), True
+            if not holds_run(run):
+                say(f"{run} holds no run yet, so it is started.")
+            return run, holds_run(run)
+        if not restart:
+            return run, False
+        if run is None and not launch():
+            raise TrainerError(
+                f"TORCHELASTIC_RESTART_COUNT is {restart}, so a training goes on here, but nothing "
+                "tells which: name it with --run, or unset the variable."
+            )
+        begun = run or of_this_launch
+        if begun is not None and holds_run(begun) and (is_of_this_launch(begun) or not launch()):
+            say(f"Restart {restart} of torchrun: {begun} goes on.")
+            return begun, True
+        say(f"Restart {restart} of torchrun: no run was begun before it, so one is started.")
+        return run, False
+
+
+@dataclass(frozen=True)
+class SettingsChoice:
+    """A recipe and changes of it."""
+
+    recipe: str | None
+    assignments: tuple[str, ...]
+    init: Path | None
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        if self.init is None:
+            return self.assignments
+        return (*self.assignments, f"model.init={self.init.resolve()}")
+
+    def new(self, device: torch.device, say: Say) -> Config:
+        """Of a run that is begun."""
+        recipe = self.recipe
+        if recipe is None:
+            recipe = "ucf101-r3d18" if device.type == "cuda" else "demo"
+            say(f"Recipe {recipe}, as the device is {device.type} (--recipe names another).")
+        return recipe_file.override(recipe_file.load_recipe(recipe), self.changes)
+
+    def of_run(self, run: Path) -> Config:
+        """The run's own settings. What is asked for on resume must not differ from them, but for
+        what has no influence on the numbers."""
+        record_of(run)  # says so if it is no run
+        settings, recipe = recipe_file.load(run / CONFIG_FILE), self.recipe
+        if recipe is not None and recipe_file.load_recipe(recipe).recipe != settings.recipe:
+            raise click.UsageError(
+                f"{run} was started with recipe {settings.recipe}, not {recipe}. Leave --recipe "
+                "out."
+            )
+        may_change = recipe_file.MAY_CHANGE
+        fixed = tuple(a for a in self.changes if a.partition("=")[0].strip() not in may_change)
+        if recipe_file.override(settings, fixed) != settings:
+            raise click.UsageError(
+                f"--set {' --set '.join(fixed)} differs from {run / CONFIG_FILE}; a run is resumed "
+                f"with its own settings, {', '.join(may_change)} excepted. Leave it out, or "
+                "start a new run without --resume."
+            )
+        return recipe_file.override(settings, self.changes)
+
+
+@gathered(choice=SettingsChoice, which=RunChoice)
+def run(
+    shards: str | None,
+    choice: SettingsChoice,
+    which: RunChoice,
+    device: torch.device,
+    dry_run: bool,
+    probe_every: int | None,
+) -> None:
+    """As the command's help says, with its options."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        together(str(device)) as (rank, rank_device),
+    ):
+        say = say_on(rank.number)
+        run, goes_on = on_first(lambda: which.chosen(say))
+        if goes_on:
+            assert run is not None
+            settings = choice.of_run(run)
+            sources = [shards] if shards else sources_to_resume(run, which.trust_source)
+        else:
+            settings = choice.new(device, say)
+            sources = [shards or "shards"]
+        data = gather(locate(sources, Path(scratch)), settings.data)
+        for text in filter(None, map(left_out, sources)):
+            say(f"Left out: {text}")
+        if goes_on and run is not None:
+            must_be_same(run, settings, data, rank.world)
+        if not (goes_on and run is not None and list_checkpoints(run)):
+            _check_init(settings, say)
+        must_be_shareable(settings, data, rank.world)
+        probing = None
+        if probe_every is not None:
+            probing = training_probe(probe_every, settings, data, rank_device)
+        if dry_run:
+            say(recipe_file.dump(settings))
+            say(data_text(settings, data))
+            say(forecast(settings, data, rank.world))
+        must_be_computable(settings, data, device.type)
+        if run is not None and not goes_on:
+            must_be_free(run)
+        slow = slow_on_a_cpu(settings, data) if device.type == "cpu" else ""
+        if dry_run:
+            say(slow or f"This machine's {device.type} can compute it: nothing speaks against it.")
+            return
+        if not goes_on:
+            run = on_first(lambda: _started(run, settings, data, rank.world))
+        assert run is not None
+        say(data_text(settings, data))
+        if slow:
+            say(slow)
+        say(_begin_text(run, settings, len(data.videos), device, rank, goes_on))
+        last = _train(run, settings, data, rank_device, rank, probing)
+        if last:
+            say(
+                f"{run}: {last['step']} steps, loss {last['loss']:.3f}, embedding std "
+                f"{last['std_appearance']:.3f} (appearance) and {last['std_speed']:.3f} (speed); "
+                f"1/sqrt(dim) = {last['std_healthy']:.3f} when not collapsed, near 0 when collapsed"
+            )
+
+
+def _started(run: Path | None, settings: Config, data: TrainingSet, ranks: int) -> Path:
+    """The folder of the run that is begun: `run`, or a new one."""
+    run = run or new_folder(RUNS, settings.recipe)
+    start_run(run, settings, data, ranks)
+    return run
+
+
+def _train(
+    run: Path,
+    settings: Config,
+    data: TrainingSet,
+    device: torch.device,
+    rank: Rank,
+    probing: Probing | None,
+) -> dict[str, Any]:
+    """The last line of the log."""
+    try:
+        with ProgressBar("training", "steps") as progress:
+            return train(run, settings, data, device, progress, rank, probing)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(_stopped_text(run)) from error
+    except torch.OutOfMemoryError as error:
+        optim = settings.optim
+        raise TrainerError(
+            f"The GPU's memory does not hold {optim.batch // optim.accumulate // rank.world} "
+            "videos at a time. Start a new run that computes a step in more parts (--set "
+            f"optim.accumulate=, now {optim.accumulate}), in bf16 (--set device.precision=, now "
+            f"{settings.device.precision}) or with fewer videos (--set optim.batch=, now "
+            f"{optim.batch})."
+        ) from error
+
+
+def _check_init(settings: Config, say: Say) -> None:
+    """Weights that do not fit are named before anything is begun."""
+    check_backbone(settings.model.backbone)
+    if settings.model.init:
+        backbone, path = empty_backbone(settings.model.backbone), Path(settings.model.init)
+        loaded = load_weights(backbone, path)
+        must_be_finite(backbone, path)
+        say(loaded.text())
+
+
+def _begin_text(
+    run: Path, settings: Config, videos: int, device: torch.device, rank: Rank, goes_on: bool
+) -> str:
+    checkpoints = list_checkpoints(run)
+    where = device.type if rank.world == 1 else f"{rank.world} x {device.type}"
+    text = (
+        f"{run}: recipe {settings.recipe}, {settings.model.backbone} on {where}, "
+        f"{total_steps(settings.optim, videos)} steps of {settings.optim.batch} videos"
+    )
+    if checkpoints:
+        return f"{text}, going on after step {int(checkpoints[-1].stem)}"
+    if goes_on:
+        return f"{text}. It has no checkpoint yet: it begins at step 0, and so does its log"
+    return text
+
+
+def _stopped_text(run: Path) -> str:
+    last = [f"{checkpoint} is kept" for checkpoint in list_checkpoints(run)[-1:]]
+    kept = last[0] if last else "No step was finished, so there is no checkpoint"
+    source = [source for source in shards_of(run) if is_remote(source)][:1]
+    return (
+        f"{kept}. Go on with: {command_line('ascnet', 'train', *source, '--run', run, '--resume')}"
+    )
