@@ -113,7 +113,8 @@ class Subjects:
                 )
             subject.backbone.load_state_dict(statistics, strict=False)
 
-        told = [recipe_file.dump(recipe_file.fixed(settings)), *map(fingerprint, folders)]
+        dumped = recipe_file.dump(recipe_file.fixed(settings))
+        told = [recipe_file.with_former_values(dumped), *map(fingerprint, folders)]
         facts = subject.facts | {
             "encoder": CALIBRATED,
             "batch_norm_batches": BATCHES,

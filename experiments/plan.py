@@ -13,7 +13,7 @@ from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, changed_protocol, protocol_of
 from experiments.hand_crafted import HAND_CRAFTED
 from experiments.peers import PEER_OF
-from trainer.config.recipe_file import dump, load_recipe, override
+from trainer.config.recipe_file import dump, load_recipe, override, with_former_values
 from trainer.config.settings import Config
 from trainer.errors import TrainerError
 from trainer.run.checkpoint import list_checkpoints
@@ -154,7 +154,7 @@ class Plan:
         settings = self.settings(cell)
         text = re.sub(r"(?m)^(neighbours = .*)$", r'\1\nneighbour = "appearance"', dump(settings))
         text = text.replace('normalise = "fixed"\n', "")
-        text = text.replace('speed_target = "neighbour"', 'speed_target = "place"')
+        text = with_former_values(text)
         identity = {
             "kind": cell.variant.kind,
             "even_tempo": False,

@@ -4,6 +4,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from builder.shards.manifest import fingerprint
 from evaluate.encoders import of_file, of_run, recipe_for
 from evaluate.errors import EvaluateError
 from trainer.backbones.all_backbones import BACKBONES, make_backbone
@@ -34,6 +35,16 @@ def test_the_calibrated_one_has_statistics_of_training_clips(finished_run, datas
     assert differ and all("running" in name or "num_batches" in name for name in differ)
     untrained = both.untrained.backbone.state_dict()
     assert all(torch.equal(untrained[name], value) for name, value in before.items())
+
+
+def test_the_identity_of_a_calibrated_one_is_that_of_earlier_versions(finished_run, dataset):
+    """SCP's target "neighbour" was called "place", and stores hold a hash of the settings."""
+    both = of_run(finished_run)
+    text = recipe_file.dump(recipe_file.fixed(both.settings))
+    assert 'speed_target = "neighbour"' in text
+    before = text.replace('"neighbour"', '"place"') + fingerprint(dataset.folder)
+    facts = both.calibrated(dataset).facts
+    assert facts["batch_norm_sha256"] == sha256(before.encode()).hexdigest()
 
 
 def test_a_checkpoint_that_is_not_the_last_says_so(finished_run):

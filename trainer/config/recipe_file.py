@@ -190,6 +190,11 @@ def fixed(config: Config) -> Config:
     return changed
 
 
+def with_former_values(text: str) -> str:
+    """A dump of settings with values by their former names, for hashes that older files hold."""
+    return text.replace('speed_target = "neighbour"', 'speed_target = "place"')
+
+
 def differing(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
     """The settings that differ, other than those that may change on resume: both values by key."""
     mine, theirs = _flat(asdict(fixed(one))), _flat(asdict(fixed(other)))
