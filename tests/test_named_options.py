@@ -18,6 +18,7 @@ OTHERS = {  # of programs that messages and commands name
     *("--help", "--no-deps", "--force-reinstall", "--no-cache-dir", "--shm-size"),
     *("--nproc-per-node", "--max-time", "--final_bn", "--error-unmatch", "--always", "--dirty"),
     *("--no-python", "--pdeathsig", "--to-stdout"),
+    *("--lr", "--option"),  # of examples
     *("--master-port", "--max-restarts", "--standalone"),
     *("--connect-timeout", "--globoff", "--proto", "--proto-redir", "--retry", "--retry-delay"),
 }
@@ -26,7 +27,8 @@ OTHERS = {  # of programs that messages and commands name
 def options() -> set[str]:
     context = click.Context(cli)
     commands = [cli.get_command(context, name) for name in cli.list_commands(context)]
-    return {o for command in commands for own in command.params for o in own.opts}
+    own = [parameter for command in (cli, *commands) for parameter in command.params]
+    return {option for parameter in own for option in parameter.opts}
 
 
 def texts(path: Path) -> list[str]:

@@ -57,7 +57,10 @@ def load(path: Path) -> Config:
         raise TrainerError(f"{path} is not valid TOML: {error}.") from error
     table.setdefault("recipe", path.stem)
     table.pop("run", None)  # a run's own record, see trainer.run.run_directory
-    settings: Config = apply(Config(), table, str(path))
+    try:
+        settings: Config = apply(Config(), table, str(path))
+    except TrainerUsageError as error:  # a fault of the file, not of the command
+        raise TrainerError(str(error)) from error
     return settings
 
 

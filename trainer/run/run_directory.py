@@ -125,8 +125,8 @@ def record_of(run: Path) -> dict[str, Any]:
         record = read_toml(path).get("run")
     except ValueError as error:
         raise TrainerError(
-            f"{path} is damaged, or no TOML: {error}. Copy it again, or name another run with "
-            "--run."
+            f"{path} is damaged, or not valid TOML: {error}. Copy it again, or name another run "
+            "with --run."
         ) from error
     if not isinstance(record, dict) or not _are_texts(record.get("shards")):
         raise TrainerError(
