@@ -48,7 +48,7 @@ test-hf: $(READY)  ## install transformers (180 MB), and compare models of Huggi
 rehearse: $(READY)  ## [ARGS=...]: take every path that touches a device through a GPU that is not there
 	$(BIN)/python -m tests.gpu.rehearse $(ARGS)
 
-drills: $(READY)  ## [ARGS=...]: kill, fill, cut and spoil every long command; under an hour, more as root
+drills: $(READY)  ## [ARGS=...]: kill, fill, cut and spoil every long command; more as root
 	$(BIN)/python -m tests.drills.run_all $(ARGS)
 
 check: $(READY)  ## format, lint, types, tests

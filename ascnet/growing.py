@@ -56,7 +56,7 @@ def take_place(store: Path) -> None:
     To be called by who holds the lock of the old ones."""
     shards, growing = shards_of(store), growing_of(store)
     is_built = is_finished(growing) and store.is_file()
-    if is_built and identity_in(store)["dataset_sha256"] == fingerprint(growing):
+    if is_built and identity_in(store).get("dataset_sha256") == fingerprint(growing):
         if shards.is_dir():
             shards.rename(partial_of(shards))
         growing.rename(shards)

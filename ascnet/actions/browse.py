@@ -6,9 +6,8 @@ import click
 
 from ascnet.centring import centring_text
 from ascnet.progress import ProgressBar
-from ascnet.text import file_size
 from builder.atomic import write_atomically
-from builder.counted import counted
+from builder.counted import counted, file_size
 from builder.printable import printable
 from evaluate.features.store import Features
 from evaluate.pages.browse import browse_page, browsed_videos

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ascnet.progress import ProgressBar
-from ascnet.text import file_size
+from builder.counted import file_size
 from evaluate.pages.report import write_report
 from trainer.run.checkpoint import RUNS, newest_run
 

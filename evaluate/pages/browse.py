@@ -85,6 +85,7 @@ def browse_page(
     rows = unit_rows(store.features[shown], centre, str(store.path)).numpy()
     own = np.arange(len(shown))
     found = nearest(rows, rows, NEAREST, groups=(own, own))
+    progress(0, len(shown), "arranging the map")
     placed = arranged(rows)
     pictures = Pictures(store)
     films, stills = _pictures(store, shown, pictures, progress)

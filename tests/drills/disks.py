@@ -1,7 +1,7 @@
 """Drills with full and read-only disks, disks without hard links and locks, a small /dev/shm."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,28 +56,26 @@ def exfat(where: Path, image: Path) -> Iterator[Path]:
 
 
 def full_disk(job: Job, expected: Expected, folder: Path, fill: int) -> Outcome:
-    """Start the job with `fill` KiB left on the disk; then make room and repeat the command."""
-    name = f"disk full: {job.name}"
-    try:
-        with in_memory(folder, ROOM) as disk:
-            fresh_in(job, disk)
-            _run("mount", "-o", f"remount,size={_used(disk) + fill}k", disk)
-            first = ascnet(*job.words, cwd=disk)
-            _run("mount", "-o", f"remount,size={ROOM}", disk)
-            return _and_again(name, job, expected, disk, is_a_sentence(first), first.stderr)
-    except CannotMountError as error:
-        return Outcome(name, 0, 0, 0, f"not tried: no {error} here")
+    """Start the job with `fill` KiB of free disk space; then free space and repeat the command."""
+    return _hindered("disk full", job, expected, folder, lambda disk: f"size={_used(disk) + fill}k")
 
 
 def read_only(job: Job, expected: Expected, folder: Path) -> Outcome:
     """Start the job on a read-only disk; then make it writable and repeat the command."""
-    name = f"read-only disk: {job.name}"
+    return _hindered("read-only disk", job, expected, folder, lambda disk: "ro")
+
+
+def _hindered(
+    name: str, job: Job, expected: Expected, folder: Path, hindrance: Callable[[Path], str]
+) -> Outcome:
+    """Run the job on a disk that is mounted again with an option that hinders it, then without."""
+    name = f"{name}: {job.name}"
     try:
         with in_memory(folder, ROOM) as disk:
             fresh_in(job, disk)
-            _run("mount", "-o", "remount,ro", disk)
+            _run("mount", "-o", f"remount,{hindrance(disk)}", disk)
             first = ascnet(*job.words, cwd=disk)
-            _run("mount", "-o", "remount,rw", disk)
+            _run("mount", "-o", f"remount,rw,size={ROOM}", disk)
             return _and_again(name, job, expected, disk, is_a_sentence(first), first.stderr)
     except CannotMountError as error:
         return Outcome(name, 0, 0, 0, f"not tried: no {error} here")
