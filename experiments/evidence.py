@@ -24,7 +24,7 @@ from builder.errors import BuilderError
 from experiments.cell import RESULT
 from experiments.figure import figure
 from experiments.plan import Cell, Plan, load
-from experiments.table import markdown
+from experiments.table import markdown, short
 from trainer.errors import TrainerError
 
 
@@ -90,8 +90,11 @@ def write(plan: Plan, out: Path) -> None:
     rows = [json.dumps({key: cell[key] for key in _KEPT if key in cell}) for cell in cells]
     write_atomically(out / "results.json", "[\n" + ",\n".join(rows) + "\n]\n")
     order = [variant.name for variant in plan.variants]
-    write_atomically(out / "table.md", markdown(cells, order, plan.baseline))
-    write_atomically(out / "figure.svg", figure(cells, order))
+    table = markdown(cells, order, plan.baseline)
+    if plan.shown:
+        table = f"{short(cells, order, plan.shown)}\n\n{table}"
+    write_atomically(out / "table.md", table)
+    write_atomically(out / "figure.svg", figure(cells, order, list(plan.shown.values())))
 
 
 def _process(path: Path, out: Path, number: int, cell: Cell) -> dict[str, Any]:

@@ -12,13 +12,13 @@ _LABELS, _PLOT, _GAP, _ROW, _HEAD, _FOOT = 170, 190, 24, 18, 40, 30  # pixels
 _DOT, _TEXT, _LINE = "#1f5fa8", "#222222", "#bbbbbb"
 
 
-def figure(results: Results, variants: Sequence[str]) -> str:
-    """Draw the plots of all data sets, one below the other. The horizontal axis is in percent; a
-    bar marks the mean."""
+def figure(results: Results, variants: Sequence[str], shown: Sequence[str] = ()) -> str:
+    """Draw the plots of all data sets, one below the other; `shown`: of these figures only. The
+    horizontal axis is in percent; a bar marks the mean."""
     parts: list[str] = []
     top, columns = 0, 1
     for data in dict.fromkeys(result["data"] for result in results):
-        names = names_of(results, data)
+        names = [name for name in names_of(results, data) if not shown or name in shown]
         rows = [v for v in variants if any(by_seed(results, data, v, name) for name in names)]
         height = _HEAD + _ROW * len(rows) + _FOOT
         for number, name in enumerate(names):

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import product
@@ -111,6 +112,8 @@ class Plan:
         recipe: name of a recipe, or path of a TOML file
         baseline: name of the variant with which the others are compared
         at_once: number of cells that are computed in parallel
+        shown: figures of the short table and of the picture, by the headings of their columns;
+            {}: no short table, all figures
         set: changes of the recipe's settings, for all variants
     """
 
@@ -121,6 +124,7 @@ class Plan:
     set: tuple[str, ...]
     data: tuple[Data, ...]
     variants: tuple[Variant, ...]
+    shown: Mapping[str, str]
 
     @property
     def cells(self) -> list[Cell]:
@@ -202,6 +206,7 @@ def load(path: Path) -> Plan:
                 [Variant(name, **_tuples(v)) for name, v in table["variants"].items()],
                 table.get("grid", {}),
             ),
+            shown=dict(table.get("shown", {})),
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
         raise TrainerError(f"{path} is no plan of an experiment: {error!r}.") from error

@@ -1,7 +1,7 @@
 """Tables of means, standard deviations and paired differences, in markdown."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from builder import text_table
@@ -71,6 +71,23 @@ def markdown(results: Results, variants: Sequence[str], baseline: str) -> str:
     if failed:
         blocks += ["## Failed", "\n".join(failed)]
     return "\n\n".join(blocks) + "\n"
+
+
+def short(results: Results, variants: Sequence[str], shown: Mapping[str, str]) -> str:
+    """One table with a row for each variant, and for each data set if there are several; if there
+    are fewer of these than figures, with a column for each. `shown`: the names of the figures by
+    their headings."""
+    every = list(dict.fromkeys(result["data"] for result in results))
+    rows = [["", "seeds", *shown]]
+    for data in every:
+        for variant in variants:
+            figures = [by_seed(results, data, variant, name) for name in shown.values()]
+            if any(figures):
+                title = variant if len(every) == 1 else f"{variant}, {data}"
+                rows.append(_row(title, [list(seeds.values()) for seeds in figures]))
+    if len(rows) <= len(shown):
+        rows = [list(column) for column in zip(*rows, strict=True)]
+    return text_table.markdown(rows)
 
 
 def _row(variant: str, values: Sequence[Sequence[float]], sign: str = "") -> list[str]:

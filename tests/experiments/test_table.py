@@ -5,7 +5,7 @@ import pytest
 
 from experiments import compare
 from experiments.figure import figure, limits
-from experiments.table import by_seed, differences, markdown, words
+from experiments.table import by_seed, differences, markdown, short, words
 
 
 def cell(variant: str, seed: int, **figures: float) -> dict:
@@ -43,6 +43,29 @@ def test_means_spreads_and_paired_differences():
         "| theirs | 2 | +3.0 ± 1.4 |\n\n"
         "## Failed\n\n"
         "- toy, theirs, seed 2: The loss is nan.\n"
+    )
+
+
+def test_a_short_table_has_the_figures_that_are_asked_for():
+    two = [*RESULTS, {**cell("ours", 0, recall=8.0), "data": "other"}]
+    shown = {"linear probe": "toy class linear"}
+    assert short(RESULTS, ["pixels", "ours"], shown) == (
+        "|  | seeds | linear probe |\n"
+        "| --- | ---: | ---: |\n"
+        "| pixels | 1 | 10.0 |\n"
+        "| ours | 3 | 50.0 ± 10.0 |"
+    )
+    several = {"a": "toy class linear", "b": "toy class recall", "c": "toy class linear"}
+    assert short(RESULTS, ["ours"], several) == (
+        "|  | ours |\n"
+        "| --- | ---: |\n"
+        "| seeds | 3 |\n"
+        "| a | 50.0 ± 10.0 |\n"
+        "| b | – |\n"
+        "| c | 50.0 ± 10.0 |"
+    )
+    assert short(two, ["ours"], {"recall@1": "toy class recall"}).endswith(
+        "| ours, other | 1 | 8.0 |"
     )
 
 
@@ -97,6 +120,12 @@ def test_the_figure_has_a_dot_for_every_seed_and_a_bar_for_every_mean():
     )
     words = [text.text for text in svg.findall(f"{space}text")]
     assert {"ours", "theirs", "pixels", "toy class linear", "10", "35", "60"} <= set(words)
+
+
+def test_a_figure_of_some_figures():
+    two = [cell("ours", 0, linear=10.0, recall=20.0)]
+    drawn = figure(two, ["ours"], ["toy class recall"])
+    assert "toy class recall" in drawn and "toy class linear" not in drawn
 
 
 def test_a_figure_of_nothing_is_a_picture():
