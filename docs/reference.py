@@ -34,6 +34,11 @@ Every command with its options, and every setting. Generated from the code (`mak
 - [Settings of fine-tuning](#settings-of-fine-tuning)
 
 ## Commands
+
+In a shell, the Tab key completes commands, options and their values after this line (for zsh and
+fish: `zsh_source`, `fish_source`), which may stand in `~/.bashrc`:
+
+    eval "$(_ASCNET_COMPLETE=bash_source ascnet)"
 """
 _TRAINING = """## Settings of training
 

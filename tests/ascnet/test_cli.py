@@ -42,6 +42,22 @@ def test_help_needs_no_torch():
         assert result.stdout.count(f"Usage: ascnet {command} ") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("ascnet tr", "train"), ("ascnet train --rec", "--recipe"), ("ascnet build uc", "ucf101")],
+)
+def test_a_shell_completes_commands_options_and_values(line: str, offered: str):
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ascnet")],
+        env=os.environ | words | {"_ASCNET_COMPLETE": "bash_complete"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"plain,{offered}\n"
+
+
 def test_three_commands(video_folder, tmp_path):
     built = process("build", "folder", "--source", video_folder, "--short-side", 32, cwd=tmp_path)
     assert "16 expected, 16 built, 0 failed" in built.stdout, built.stderr
