@@ -121,6 +121,21 @@ def _keep_to_the_cores() -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 
 
+# Libraries that report their use to their makers unless these are set before they are loaded:
+# onnxruntime since 1.29, Ray, and the client of the Hugging Face hub.
+_SILENT = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def _switch_off_telemetry() -> None:
+    """Keep libraries from reporting their use, unless the user's environment says otherwise."""
+    for name, value in _SILENT.items():
+        os.environ.setdefault(name, value)
+
+
 def main() -> None:
     """Entry point. Errors that a user can mend are one message, never a traceback."""
     _open_what_is_closed()
@@ -151,6 +166,7 @@ def _run() -> None:
         sys.exit(1)
     signal.signal(signal.SIGTERM, _end_well)
     _keep_to_the_cores()
+    _switch_off_telemetry()
     from builder.errors import AscnetError
 
     try:

@@ -1,7 +1,10 @@
 import importlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -115,6 +118,19 @@ def test_safetensors(tiny_run, tmp_path):
     }
     backbone = make_backbone("r3d-tiny")
     assert load_weights(backbone, first).text() == f"loaded 72/72 tensors of {first}"
+
+
+@pytest.mark.slow
+def test_onnxruntime_leaves_no_traces(tiny_run, tmp_path):
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "x.onnx"
+    places = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    unset = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    words = ["export", tiny_run, "--to", "onnx", "--out", out]
+    command = [sys.executable, "-m", "ascnet.cli", *map(str, words)]
+    subprocess.run(command, env=kept | places, capture_output=True, check=True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [out]
 
 
 @pytest.mark.slow
