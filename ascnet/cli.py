@@ -169,6 +169,8 @@ def _run() -> None:
     _switch_off_telemetry()
     from builder.errors import AscnetError
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         cli(standalone_mode=False)
     except AscnetError as error:
@@ -190,7 +192,3 @@ def _run() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

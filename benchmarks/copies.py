@@ -114,7 +114,7 @@ def bench_copies(clips: Path, work: Path, options: Sequence[str]) -> None:
         pairs = make_folder(clips, folder, kinds)
         store = work / f"copies{store_option}.h5"
         words = [str(folder), "--out", str(store), *options, *store_option.split()]
-        subprocess.run([sys.executable, "-m", "ascnet.cli", "embed", *words], check=True)
+        subprocess.run([sys.executable, "-m", "ascnet", "embed", *words], check=True)
         scores = scores_of(store)
         for kind, of_kind in pairs.items():
             # A video that could not be embedded, or a pair below 0.5, is not found.

@@ -46,7 +46,7 @@ class Took:
 
 
 def start(*words: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "ascnet.cli", *map(str, words)])
+    return subprocess.Popen([sys.executable, "-m", "ascnet", *map(str, words)])
 
 
 def wait_for_work(process: subprocess.Popen[bytes], store: Path) -> None:

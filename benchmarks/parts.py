@@ -134,7 +134,7 @@ def hashes_of(video: Path) -> Sequenced:
 
 
 def ascnet(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "ascnet.cli", *map(str, words)], check=True)
+    subprocess.run([sys.executable, "-m", "ascnet", *map(str, words)], check=True)
 
 
 def scenes_of(clips: Path, *, chosen_on: bool) -> list[list[Clip]]:

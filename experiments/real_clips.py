@@ -71,7 +71,7 @@ def build(name: str, rows: Sequence[Mapping[str, str]]) -> None:
     writer.writerows(rows)
     source.parent.mkdir(exist_ok=True)
     write_atomically(source, text.getvalue())
-    command = [sys.executable, "-m", "ascnet.cli", "build", "csv", "--source", str(source)]
+    command = [sys.executable, "-m", "ascnet", "build", "csv", "--source", str(source)]
     subprocess.run([*command, "--name", name], check=True)
 
 

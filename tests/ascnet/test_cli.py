@@ -2,6 +2,7 @@ import errno
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -40,6 +41,20 @@ def test_help_needs_no_torch():
     )
     for command in cli.COMMANDS:
         assert result.stdout.count(f"Usage: ascnet {command} ") == 1
+
+
+def test_ctrl_c_while_modules_load_prints_nothing():
+    code = (
+        "import os, signal, sys\n"
+        "from ascnet import __main__\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *more):\n"
+        "        if name == 'ascnet.cli': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "__main__.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +178,7 @@ def test_what_fails_is_status_1(tmp_path):
 def test_a_package_of_the_same_name_is_named(tmp_path):
     (tmp_path / "evaluate").mkdir()
     (tmp_path / "evaluate" / "__init__.py").write_text("raise RuntimeError('not ours')\n")
-    command = [sys.executable, "-m", "ascnet.cli", "--help"]
+    command = [sys.executable, "-m", "ascnet", "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     message = done.stderr
     assert "ascnet needs its own package `evaluate`" in message

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.drills import disks, limits, servers
+from tests.drills import disks, interrupts, limits, servers
 from tests.drills.disturb import drill, stopped, undisturbed
 from tests.drills.jobs import jobs_of
 from tests.drills.outcome import Outcome, table
@@ -36,6 +36,7 @@ def outcomes(root: Path, tries: int, seed: int, steps: int) -> Iterator[Outcome]
                 stopped(job, expected, folder, rng, number)  # noqa: B023
 
             yield drill(name, job, expected, folder, tries, disturb)
+        yield interrupts.interrupted(job, expected, folder, rng, tries)
         few = max(1, tries // 4)
         yield limits.clock_set_back(job, expected, folder, rng, few)
         yield limits.two_at_once(job, expected, folder, rng, few)

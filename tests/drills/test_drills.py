@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.drills import limits, servers
+from tests.drills import interrupts, limits, servers
 from tests.drills.disturb import Expected, drill, stopped, undisturbed
 from tests.drills.jobs import Job, jobs_of
 from tests.drills.outcome import Outcome, table
@@ -35,6 +35,14 @@ def test_killed_and_given_again(scene, number, tmp_path):
     )
     assert killed == Outcome(f"killed: {job.name}", 1, 0, 0)
     assert limits.few_handles(job, expected, folder).wrong == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c(scene, tmp_path):
+    job = next(job for job in jobs_of(scene) if job.name == "train")
+    expected = undisturbed(job, tmp_path / "undisturbed")
+    done = interrupts.interrupted(job, expected, tmp_path / "x", random.Random(1), 2)
+    assert (done.lost, done.wrong) == (0, 0), done.note
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ def test_a_video_that_vanishes_stops_the_build(video_folder, dataset, tmp_path):
 def test_a_stopped_build_leaves_no_process_and_no_file(video_folder, make_video, tmp_path):
     root = tmp_path / "videos"
     make_video(root / "a" / "long.avi", frames=4000, size="320x240")
-    command = [sys.executable, "-m", "ascnet.cli", "build", "folder", "--source", str(root)]
+    command = [sys.executable, "-m", "ascnet", "build", "folder", "--source", str(root)]
     command += ["--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     begun = tmp_path / "out" / "folder" / ".build" / "identity.json"
@@ -160,7 +160,7 @@ def test_a_hanging_decoder_ends_with_a_killed_builder(make_video, tmp_path):
         "#!/bin/sh\n[ $1 = -version ] && echo ffmpeg version 9.0 && exit\nexec sleep 60\n"
     )
     hanging.chmod(0o755)
-    command = [sys.executable, "-m", "ascnet.cli", "build", "folder", "--source"]
+    command = [sys.executable, "-m", "ascnet", "build", "folder", "--source"]
     command += [str(tmp_path / "in"), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, env=os.environ | {"ASCNET_FFMPEG": str(hanging)})
     deadline = time.monotonic() + 30

@@ -128,7 +128,7 @@ def test_onnxruntime_leaves_no_traces(tiny_run, tmp_path):
     unset = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME"}
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     words = ["export", tiny_run, "--to", "onnx", "--out", out]
-    command = [sys.executable, "-m", "ascnet.cli", *map(str, words)]
+    command = [sys.executable, "-m", "ascnet", *map(str, words)]
     subprocess.run(command, env=kept | places, capture_output=True, check=True)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [out]
 
