@@ -10,7 +10,7 @@ override SOURCE := $(value SOURCE)
 override SHARDS := $(value SHARDS)
 export DATASET SOURCE SHARDS
 
-.PHONY: help setup demo test test-slow test-gpu test-hf rehearse drills check shards bench bench-gpu evidence clean
+.PHONY: help setup demo test test-slow test-gpu test-hf rehearse drills check shards reference bench bench-gpu evidence clean
 
 help:  ## say what the targets do (default)
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
