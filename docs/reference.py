@@ -35,21 +35,21 @@ Every command with its options, and every setting. Generated from the code (`mak
 
 ## Commands
 
-In a shell, the Tab key completes commands, options and their values after this line (for zsh and
-fish: `zsh_source`, `fish_source`), which may stand in `~/.bashrc`:
+With this line in `~/.bashrc`, the Tab key completes commands, options and their values (zsh and
+fish: `zsh_source`, `fish_source`):
 
     eval "$(_ASCNET_COMPLETE=bash_source ascnet)"
 """
 _TRAINING = """## Settings of training
 
 `ascnet train --set KEY=VALUE` changes them, and a recipe is a TOML file of them (`[data]`,
-`frames = 16`). Values are written as in TOML: `--set data.strides=[1,2,4]`. What stands after a
-semicolon is the source of the default; where there is none, it is ours.
-[training.md](training.md) explains what matters when.
+`frames = 16`). Values are written as in TOML: `--set data.strides=[1,2,4]`. "; paper", "; RSPNet" or
+"; BYOL-video" is the source of a default; without one, the default is ours.
+[training.md](training.md) explains when each matters.
 """
 _CLIPS = """## Settings of the evaluation's clips
 
-`ascnet evaluate --set KEY=VALUE` changes them. They begin as the run's own: its clips, and
+`ascnet evaluate --set KEY=VALUE` changes them. By default they are the run's: its clips, and
 `evaluate.clips` and `evaluate.stride` of its recipe. [evaluation.md](evaluation.md) explains them.
 """
 _FINETUNING = """## Settings of fine-tuning

@@ -45,23 +45,23 @@ class Data:
     Attributes:
         split: train on this split's training videos
         frames: frames of a clip; paper, R3D-18
-        strides: frame strides, one for every playback speed; paper
-        size: side of the square crop, pixels; paper, R3D-18
-        short_side: decode JPEGs at 1/8 to 1/2 of their size where their short side keeps at least
-            so many pixels; 0: at full size
+        strides: frame strides, one per playback speed; paper
+        size: side of the square crop, in pixels; paper, R3D-18
+        short_side: decode JPEGs at 1/8 to 1/2 of their size if their short side keeps at least this
+            many pixels; 0: at full size
         normalise: "fixed": by the mean and standard deviation of Kinetics-400. "clip" (ours): by
-            those of each clip's own pixels, so that dark and washed-out videos look alike. "motion"
-            (ours): each pixel minus its mean over the clip's frames, over the clip's standard
-            deviation: of a camera that stands still, only motion remains
+            those of each clip, so that dark and washed-out videos look alike. "motion" (ours): each
+            pixel minus its mean over the clip's frames, divided by the clip's standard deviation,
+            so that only motion remains if the camera stands still
         short_videos: how a clip that is longer than its video is filled: from the start again
             (loop), with the last frame (repeat_last), or not at all (error)
         replacement: whether both clips of a video may have the same stride
         fps: strides count frames at this rate, so that playback speeds are in seconds; 0: stored
             frames
-        workers: decoding threads of every process; 0: the cores that it may use, or its share
+        workers: decoding threads per process; 0: its share of the available cores
         streaming: read local shards from start to end, as remote ones always are
-        streams: shards that every process reads at a time when streaming; 0: up to 4
-        shuffle_buffer: videos that every process shuffles at a time when streaming
+        streams: shards that each process reads at a time when streaming; 0: up to 4
+        shuffle_buffer: videos among which each process shuffles when streaming
     """
 
     split: str = "1"
@@ -119,7 +119,7 @@ class Model:
         backbone: the 3D-CNN
         hidden: hidden width of projection heads and predictors
         dim: dimensions of both embedding spaces; BYOL-video
-        init: a file of weights that the backbone starts with; "": random weights
+        init: file of weights that the backbone starts with; "": random weights
     """
 
     backbone: str = "r3d18"
@@ -133,27 +133,27 @@ class Objective:
     """The losses, the target network and the memory bank.
 
     Attributes:
-        momentum: momentum of the target network at the start, rising to 1 along a cosine; 0: one
+        momentum: initial momentum of the target network, which rises to 1 along a cosine; 0: one
             shared encoder with a stop-gradient
         appearance_weight: lambda_a, the weight of appearance consistency perception (ACP)
         speed_weight: lambda_m, the weight of speed consistency perception (SCP)
         appearance_contrast: ACP's target is the other clip's embedding minus this share of the
             mean of its `neighbours` nearest, at any speed (ours); 0: the other clip's embedding, as
             in the paper
-        decorrelation: weight of the mean squared correlation of the backbone's channels, a number
-            from 0 to 1 (ours), over the clips of all processes, and of each part where
-            `optim.accumulate` is more than 1; 0: no such penalty
+        decorrelation: weight of the mean squared correlation of the backbone's channels (ours),
+            over the clips of all processes, or of one part if `optim.accumulate` is above 1; 0: no
+            such penalty
         bank: clips in the memory bank; RSPNet's queue
-        neighbours: nearest neighbours in appearance for SCP and for the contrast. Top-1 is a
-            reader's note on the paper, whose figure draws three
+        neighbours: number of nearest neighbours in appearance, for SCP and for the contrast. The
+            paper's figure draws three; a reader's note on the paper says one
         speed_target: SCP's target: "neighbour", the neighbour's embedding (paper), or "direction",
-            from the mean of the k nearest at other speeds to that of the k nearest at the clip's
-            own speed (ours)
-        exclude_siblings: whether clips of the same source recording cannot be neighbours
+            the mean of the nearest neighbours at the clip's own speed minus that of those at other
+            speeds (ours)
+        exclude_siblings: whether clips of the same source recording are never neighbours
         speed_warmup: share of the steps before SCP starts, while the bank fills
-        collapse: the embeddings have collapsed where their standard deviation is below this share
-            of a healthy one
-        collapse_steps: stop a run that has been collapsed for so many steps; 0: never
+        collapse: embeddings count as collapsed if their standard deviation is below this share of
+            its healthy value
+        collapse_steps: stop a run that has been collapsed for this many steps; 0: never
     """
 
     momentum: float = 0.996
@@ -175,17 +175,17 @@ class Optim:
     """Batches, steps and the optimiser.
 
     Attributes:
-        batch: videos of a step, over all processes; every video gives two clips
-        accumulate: parts of a step's batch, computed one after the other to save memory
+        batch: videos per step, over all processes; each gives two clips
+        accumulate: parts into which a batch is divided, computed one by one to save memory
         epochs: passes over the training videos; RSPNet
-        steps: train for so many steps, whatever the dataset's size; 0: for `epochs`
+        steps: number of training steps, whatever the size of the data set; 0: given by `epochs`
         optimiser: the optimiser; RSPNet: sgd
         lr: learning rate at batch 64, scaled linearly with the batch; RSPNet
         warmup: share of the steps in which the learning rate rises
         momentum: momentum of SGD and LARS; RSPNet
-        weight_decay: weight decay, of neither norms nor biases; RSPNet
+        weight_decay: weight decay, except for norms and biases; RSPNet
         trust: LARS: learning rate as a share of |weights| / |gradient|; BYOL-video
-        clip: largest norm of the gradient; 0: no limit
+        clip: maximum norm of the gradient; 0: no limit
     """
 
     batch: int = 64
@@ -206,10 +206,10 @@ class Device:
     """How the model is executed: settings for the machine, not part of the method.
 
     Attributes:
-        precision: number format; tf32 is of convolutions, bf16 and fp16 by autocast
-        channels_last: memory layout of clips and weights
-        compile: compile the encoder with torch.compile
-        sync_bn: with several processes: batch norm over the clips of all (BYOL-video)
+        precision: number format; tf32 applies to convolutions, bf16 and fp16 use autocast
+        channels_last: whether clips and weights are channels-last in memory
+        compile: whether to compile the encoder with torch.compile
+        sync_bn: whether batch norm covers the clips of all processes (BYOL-video)
     """
 
     precision: str = "fp32"
@@ -223,7 +223,7 @@ class Evaluate:
     """Defaults for evaluating a run.
 
     Attributes:
-        clips: clips of a video, evenly spaced; RSPNet
+        clips: clips per video, evenly spaced; RSPNet
         stride: frame stride of test clips; RSPNet
     """
 
@@ -236,11 +236,11 @@ class Config:
     """All settings of a run: a recipe. Written to the run's `config.toml`.
 
     Attributes:
-        recipe: a name for the settings
-        seed: seed of the weights, of the order and of the augmentation
+        recipe: name of the settings
+        seed: seed of the weights, the order of the videos and the augmentation
         log_every: steps between lines of the log
         checkpoint_every: steps between checkpoints; the last two are kept
-        milestones: checkpoints that are kept for good, evenly spaced, the last one included
+        milestones: evenly spaced checkpoints that are never deleted, including the last one
     """
 
     recipe: str = "custom"
