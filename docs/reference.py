@@ -43,8 +43,8 @@ fish: `zsh_source`, `fish_source`):
 _TRAINING = """## Settings of training
 
 `ascnet train --set KEY=VALUE` changes them, and a recipe is a TOML file of them (`[data]`,
-`frames = 16`). Values are written as in TOML: `--set data.strides=[1,2,4]`. "; paper", "; RSPNet" or
-"; BYOL-video" is the source of a default; without one, the default is ours.
+`frames = 16`). Values are written as in TOML: `--set data.strides=[1,2,4]`. "; paper", "; RSPNet"
+or "; BYOL-video" is the source of a default; without one, the default is ours.
 [training.md](training.md) explains when each matters.
 """
 _CLIPS = """## Settings of the evaluation's clips
