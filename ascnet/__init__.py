@@ -1,16 +1,16 @@
-"""ascnet: learn video representations without labels, and measure them honestly.
+"""ascnet: learn video representations without labels, and evaluate them.
 
-The public Python API; everything loads when it is first used, so `import ascnet` is instant:
+The public Python API. Modules load on first use, so `import ascnet` is instant:
 
     ascnet.open_shards("shards/ucf101")     videos, and any clip of them as a tensor
-    ascnet.load_backbone("runs/...")        a trained 3D-CNN, of a run or of a file of weights
+    ascnet.load_backbone("runs/...")        a trained 3D-CNN, from a run or a file of weights
     ascnet.open_features("runs/.../x.h5")   features of videos and clips, as arrays
-    ascnet.clip_batches("shards/ucf101")    batches of clips for a training script of your own
-    ascnet.Encoder(module, frames, size)    an encoder of your own, for --encoder FILE.py:NAME
+    ascnet.clip_batches("shards/ucf101")    batches of clips for your own training script
+    ascnet.Encoder(module, frames, size)    your own encoder, for --encoder FILE.py:NAME
 
-docs/tour.md shows them at work. What a user can mend is raised as an ascnet.AscnetError, each a
-sentence or two: a builder.errors.BuilderError, trainer.errors.TrainerError or
-evaluate.errors.EvaluateError.
+docs/tour.md demonstrates them. Errors that a user can fix are raised as an ascnet.AscnetError,
+which is a builder.errors.BuilderError, trainer.errors.TrainerError or
+evaluate.errors.EvaluateError; each message is a sentence or two.
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`Encoder`, which needs torch, and `AscnetError`."""
+    """Load `Encoder`, which needs torch, and `AscnetError` on first use."""
     if name == "Encoder":
         from evaluate.own_encoder import Encoder
 
@@ -53,13 +53,15 @@ def __getattr__(name: str) -> Any:
 
 
 def open_shards(folder: str | Path) -> "Shards":
-    """A built data set, as a sequence of videos: `len(shards)`, `for video in shards`, `shards[3]`,
-    `shards[1:3]`, `shards["a.mp4"]` (builder.shards.dataset.Video: name, class_name, label,
-    group, splits, fps in frames a second, frames, width and height in pixels; times, the seconds of
-    every frame where they are unevenly spaced and fps is their average, else None).
+    """Open a built data set as a sequence of videos: `len(shards)`, `for video in shards`,
+    `shards[3]`, `shards[1:3]`, `shards["a.mp4"]`.
+
+    A video (builder.shards.dataset.Video) has name, class_name, label, group, splits, fps (frames
+    per second), frames, width and height (pixels), and times: the seconds of every frame if they
+    are unevenly spaced, in which case fps is their average; otherwise None.
 
     `shards.clip(video, start=0, frames=16, stride=1)` is a clip as a uint8 tensor, T x H x W x 3,
-    RGB; safe to call from several threads. Raises BuilderError if `folder` holds no finished data
+    RGB; it may be called from several threads. Raises BuilderError if `folder` has no finished data
     set.
     """
     from ascnet.shards import Shards
@@ -68,15 +70,15 @@ def open_shards(folder: str | Path) -> "Shards":
 
 
 def load_backbone(run_or_file: str | Path, backbone: str | None = None) -> "Backbone":
-    """A trained backbone, in evaluation mode, on the CPU: a torch module from float32 clips
-    N x 3 x T x S x S to a float32 feature map N x C x T' x S' x S', C = its `channels`.
+    """Load a trained backbone in evaluation mode on the CPU: a torch module from float32 clips N x
+    3 x T x S x S to a float32 feature map N x C x T' x S' x S', where C is its `channels`.
 
-    The clips are RGB in [0, 1], minus MEAN and over STD of `trainer.data.augment` (or as
-    `data.normalise` says, where a run has another than "fixed"), as its
-    `square_crop` makes them of uint8 frames. Of a run directory it is the newest
-    checkpoint. Of a file (`ascnet export`, torchvision, RSPNet, CoCLR, ...) it is the one that the
-    file names or that all its tensors fit, unless `backbone` says which, such as "r3d18". Raises
-    TrainerError if there is none, or if not every tensor fits.
+    Clips are RGB in [0, 1], normalised by MEAN and STD of `trainer.data.augment` (or as
+    `data.normalise` of the run says, if it is not "fixed"), as its `square_crop` prepares them from
+    uint8 frames. For a run directory, the newest checkpoint is loaded. For a file (from `ascnet
+    export`, torchvision, RSPNet, CoCLR, ...), the backbone is the one that the file names or that
+    all its tensors fit, unless `backbone` is given, such as "r3d18". Raises TrainerError if there
+    is none, or if a tensor does not fit.
     """
     from ascnet import encoders
 
@@ -84,12 +86,12 @@ def load_backbone(run_or_file: str | Path, backbone: str | None = None) -> "Back
 
 
 def open_features(file: str | Path) -> "Features":
-    """A finished feature store, its videos read into memory: `features` (float32, videos x
+    """Open a finished feature store and read its videos into memory: `features` (float32, videos x
     channels), `names`, `labels` (int64; -1: unlabelled), `class_of`, `groups`, `splits`, `fps`
-    (float64, frames a second; NaN: unknown), `clip_features` (float32, clips x channels),
+    (float64, frames per second; NaN: unknown), `clip_features` (float32, clips x channels),
     `clip_video` and `clip_frames` (int32), `seconds(clip)`, `duration` (float64, seconds of every
-    video), and `attributes`, which say how they were made. Raises EvaluateError if it is damaged,
-    unfinished or no store."""
+    video), and `attributes`, which describe how they were computed. Raises EvaluateError if the
+    file is damaged, unfinished or not a store."""
     from evaluate.features.store import Features
 
     return Features(Path(file))
@@ -103,17 +105,17 @@ def clip_batches(
     device: "str | torch.device" = "cpu",
     **settings: Any,
 ) -> "ClipBatches":
-    """An endless row of batches of clips of the training videos in `shards` (a data set, or a
-    folder of several), decoded ahead by threads: `for batch in clip_batches(...)`, each with
+    """Iterate endlessly over batches of clips of the training videos in `shards` (a data set, or a
+    folder of several), which threads decode ahead: `for batch in clip_batches(...)`. Each batch has
     `clips` (float32, N x 3 x T x S x S), `labels`, `videos` and `strides` (int64, N).
 
-    The settings are those of trainer.data.clip_batches.ClipSettings: frames, strides, clips (of a
+    The settings are those of trainer.data.clip_batches.ClipSettings: frames, strides, clips (per
     video), size, batch (videos over all ranks), seed, output ("augmented", "cropped" or "frames"),
-    augment, split, short_videos, short_side, fps, workers. Rank `rank` of `world` gets its equal
-    share of every batch. With two clips a video, two strides and a recipe's settings these are the
-    batches that `ascnet train` computes. `state_dict()` and `load_state_dict()` go on at any batch.
-    Raises TrainerError for a setting that is not there or has a value it may not have, BuilderError
-    where there are no shards.
+    augment, split, short_videos, short_side, fps, workers. Rank `rank` of `world` gets an equal
+    share of every batch. With two clips per video, two strides and a recipe's settings, these are
+    the batches that `ascnet train` uses. `state_dict()` and `load_state_dict()` resume at any
+    batch. Raises TrainerError for an unknown setting or an invalid value, and BuilderError if there
+    are no shards.
     """
     from ascnet import clip_loading
 
@@ -121,9 +123,9 @@ def clip_batches(
 
 
 def clip_dataset(shards: str | Path, **settings: Any) -> "ClipDataset":
-    """The training videos in `shards` as a map-style data set for torch's DataLoader, whatever its
-    workers and their start method: item i is a random clip of video i (float32, 3 x T x S x S) and
-    its label. The settings and errors are those of `clip_batches`, which is faster: its threads
+    """Open the training videos in `shards` as a map-style data set for torch's DataLoader, with any
+    number of workers and any start method. Item i is a random clip of video i (float32, 3 x T x S x
+    S) and its label. Settings and errors are those of `clip_batches`, which is faster: its threads
     share frames and memory, and it augments whole batches."""
     from ascnet import clip_loading
 

@@ -1,4 +1,4 @@
-"""The command `ascnet`. Sub-commands load when they are called, so `ascnet --help` is instant."""
+"""The `ascnet` command. Sub-commands load when they are called, so `ascnet --help` is instant."""
 
 import importlib
 import os
@@ -15,26 +15,26 @@ from builder.near_name import did_you_mean
 
 ROOMS = ("builder", "trainer", "evaluate")
 COMMANDS = {
-    "fetch": "Download a data set from its official place.",
-    "build": "Build frame-JPEG WebDataset shards of videos.",
+    "fetch": "Download a data set from its official source.",
+    "build": "Build frame-JPEG WebDataset shards from videos.",
     "train": "Pretrain a 3D-CNN on shards, without labels.",
     "evaluate": "Evaluate a trained run: retrieval, linear probe, kNN, fine-tuning.",
     "report": "Write a run as one web page: curves, results, clips and a map.",
     "embed": "Embed videos, labelled or not, into a feature store.",
-    "search": "Find the clips of a store that look and move like a query video.",
-    "browse": "Write a page of a store: a map of its videos, and what is nearest to each.",
-    "near-duplicates": "Find copies among the videos of a store, and leaks between train and test.",
-    "select": "Choose videos of a store to label, or a split of them without leaks.",
+    "search": "Find the videos of a store that resemble a query video.",
+    "browse": "Write a page of a store: a map of its videos, and the nearest videos of each.",
+    "near-duplicates": "Find near-duplicate videos in a store, and leaks between train and test.",
+    "select": "Choose videos of a store to label, or a split without leaks.",
     "export": "Export a trained backbone for torchvision, safetensors or ONNX.",
-    "info": "Show what shards hold.",
-    "verify": "Check that shards are what was built.",
-    "show": "Draw one video of the shards.",
-    "doctor": "Check this machine: what it has and lacks.",
+    "info": "Show the content of shards.",
+    "verify": "Check that shards are unchanged since they were built.",
+    "show": "Draw the frames of one video in the shards.",
+    "doctor": "Check what this machine has and lacks.",
 }
 
 
 class LazyGroup(click.Group):
-    """Knows the names and one-line helps of its commands without importing them."""
+    """A group that knows the names and one-line help of its commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -62,18 +62,19 @@ class LazyGroup(click.Group):
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="ascnet")
 def cli() -> None:
-    """Learn video representations without labels (ASCNet), and measure them honestly.
+    """Learn video representations without labels (ASCNet), and evaluate them.
 
     \b
-    ascnet fetch ucf101                 the internet -> videos
+    ascnet fetch ucf101                 download videos
     make shards DATASET=ucf101          videos -> shards
     ascnet train shards/                shards -> a trained 3D-CNN
-    ascnet evaluate --task retrieval    3D-CNN -> numbers
+    ascnet evaluate --task retrieval    3D-CNN -> figures
     """
 
 
 def clash() -> str | None:
-    """A sentence if another distribution's package would be imported for one of the rooms."""
+    """A sentence if Python would import one of the rooms from another distribution; otherwise
+    None."""
     home = Path(__file__).resolve().parent.parent
     for room in ROOMS:
         spec = find_spec(room)
@@ -87,19 +88,19 @@ def clash() -> str | None:
     return None
 
 
-_LONGEST = 4000  # characters of a message
-_ended: list[int] = []  # the signal that asked us to end
+_LONGEST = 4000  # characters of a message; longer ones are shortened
+_ended: list[int] = []  # the signal that asked this process to end
 
 
 def _end_well(number: int, frame: object) -> None:
-    """End as with Ctrl-C: unfinished files are taken away, and no process stays behind."""
+    """End as on Ctrl-C: unfinished files are deleted, and no process is left behind."""
     _ended.append(number)
     raise KeyboardInterrupt
 
 
 def _open_what_is_closed() -> None:
-    """Give standard input, output and error that the caller closed (`2>&-`) to the null device.
-    Else the first file that is opened gets the number, and with it what is meant for a terminal."""
+    """Connect closed standard input, output and error (`2>&-`) to the null device. Otherwise the
+    next file to be opened would get their number, and the output meant for the terminal."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -113,8 +114,8 @@ def _open_what_is_closed() -> None:
 
 
 def _keep_to_the_cores() -> None:
-    """The threads of torch, numpy and scikit-learn, which count the machine's cores and not what a
-    container allows of their time; they read this as they are loaded."""
+    """Limit the threads of torch, numpy and scikit-learn, which count the machine's cores rather
+    than those that a container may use. They read this setting when they are loaded."""
     from builder.cores import usable_cores
 
     if usable_cores() < len(os.sched_getaffinity(0)):
@@ -137,17 +138,18 @@ def _switch_off_telemetry() -> None:
 
 
 def main() -> None:
-    """Entry point. Errors that a user can mend are one message, never a traceback."""
+    """The entry point. Errors that a user can fix are shown as one message, never as a
+    traceback."""
     _open_what_is_closed()
     try:
         with safe_streams():
             _run()
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what comes now finds an end that is near
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to clean up
 
 
 def _plain(text: str) -> str:
-    """A message whose names, which may be another's, move no cursor and fill no screen."""
+    """Shorten a message and escape its control characters, as names in it may come from others."""
     if len(text) > _LONGEST:
         begin, end = text[: _LONGEST // 2], text[-_LONGEST // 2 :]
         text = f"{begin} ... ({len(text) - _LONGEST} characters) ... {end}"
@@ -155,7 +157,7 @@ def _plain(text: str) -> str:
 
 
 def _is_of_memory(error: Exception) -> bool:
-    """Whether an error says that the memory does not hold something; torch's are of no kind."""
+    """Whether an error means that memory ran out; torch has no class of its own for this."""
     said = ("allocate memory", "out of memory", "size calculation overflowed")
     return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
@@ -177,13 +179,15 @@ def _run() -> None:
         click.echo(f"Error: {_plain(str(error))}", err=True)
         sys.exit(error.exit_status)
     except click.exceptions.Abort as error:
-        kept = str(error.__cause__ or "") or "What is finished is kept; the same command goes on."
+        kept = str(error.__cause__ or "") or (
+            "Finished work is kept; repeat the command to continue."
+        )
         click.echo(f"Stopped. {kept}", err=True)
         sys.exit(143 if _ended else 130)
     except (MemoryError, RuntimeError) as error:
         if not _is_of_memory(error):
             raise
-        click.echo("Error: The memory of this machine does not hold what is asked for.", err=True)
+        click.echo("Error: This machine does not have enough memory for this command.", err=True)
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

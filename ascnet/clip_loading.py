@@ -1,5 +1,4 @@
-"""Batches of clips for training scripts of others: what `clip_batches` and `clip_dataset`
-return."""
+"""Batches of clips for users' training scripts: implements `clip_batches` and `clip_dataset`."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -18,10 +17,10 @@ from trainer.errors import TrainerError, TrainerUsageError
 def clip_batches(
     shards: Path, rank: tuple[int, int], device: "str | torch.device", settings: dict[str, Any]
 ) -> ClipBatches:
-    """See ascnet.clip_batches. `rank`: its number, and how many there are."""
+    """See ascnet.clip_batches. `rank` is (number of this rank, number of ranks)."""
     number, world = rank
     if not 0 <= number < world:
-        raise TrainerError(f"rank is {number} of {world}; ranks count from 0 to world - 1.")
+        raise TrainerError(f"rank is {number} of {world}; ranks are numbered from 0 to world - 1.")
     chosen = _chosen(settings)
     return ClipBatches(_videos(shards, chosen), chosen, Rank(number, world), torch.device(device))
 
@@ -36,7 +35,7 @@ def _chosen(settings: dict[str, Any]) -> ClipSettings:
     names = [setting.name for setting in fields(ClipSettings)]
     if unknown := sorted(set(settings) - set(names)):
         raise TrainerUsageError(
-            f"There is no setting {', '.join(unknown)} of clips; there are {', '.join(names)}."
+            f"There is no setting {', '.join(unknown)}; choose from {', '.join(names)}."
         )
     return ClipSettings(**settings)
 

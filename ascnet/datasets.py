@@ -9,9 +9,9 @@ from trainer.data.streaming.transport import is_remote, shown
 
 
 def datasets_at(place: str | Path, scratch: Path) -> list[ShardDataset]:
-    """The data set in a folder, or those right below it; or the one at a URL or `pipe:` command,
-    of which only what it says of its videos is copied, to `scratch`. Raises BuilderError or
-    TrainerError if there is none."""
+    """The data set in a folder, or those directly below it; or the one at a URL or `pipe:` command,
+    of which only the metadata are copied, to `scratch`. Raises BuilderError or TrainerError if
+    there is none."""
     if not is_remote(str(place)):
         return [ShardDataset(folder) for folder in find_datasets(Path(place))]
     folder = scratch / "streamed"
@@ -25,5 +25,5 @@ def left_out(place: str | Path) -> str:
 
 
 def where(dataset: ShardDataset) -> str:
-    """Where a data set is, for people."""
+    """The location of a data set, for messages."""
     return shown(dataset.source) or str(dataset.folder)

@@ -1,6 +1,6 @@
-"""What this machine has and lacks for ascnet, a line each.
+"""Check what this machine has and lacks for ascnet; each check gives one line.
 
-Everything is imported within a check, and by name, so that a broken package is a line too.
+Packages are imported within the checks and by name, so that a broken package is reported, too.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _UNPACKERS = ("unrar", "unar", "7z", "7zz", "bsdtar")
 _PIP = command_line(sys.executable, "-m", "pip")
 _NO_TURBO = "without libjpeg-turbo"
 _PACKAGES = ("numpy", "simplejpeg", "h5py", "webdataset")
-# Distributions that are needed and of which no more is to be said, and their modules.
+# Required distributions that need no further check, with their modules.
 _SMALL = {
     "click": "click",
     "ffmpeg-python": "ffmpeg",
@@ -49,7 +49,7 @@ class Finding:
 
     Attributes:
         state: GOOD, MISSING (optional), WARNING (works, but), BROKEN (required)
-        advice: what it is for and the next step; empty where all is good
+        advice: what it is for and the next step; empty if it is good
     """
 
     name: str
@@ -59,17 +59,17 @@ class Finding:
 
 
 def findings() -> Iterator[Finding]:
-    """One finding after the other, in the order to print. Never raises for what it looks at."""
+    """Yield the findings in the order to print. Problems of the machine never raise."""
     for name, check in _CHECKS.items():
         yield _checked(name, check, _anew(_DISTRIBUTION[name]))
 
 
-_Said = str | tuple[str, str, str]  # text, where all is good; else state, text and advice
+_Said = str | tuple[str, str, str]  # text if good, otherwise state, text and advice
 
 
 def _checked(name: str, check: Callable[[], _Said], remedy: str) -> Finding:
     try:
-        # A package that does not fit numpy writes a page to stderr besides raising.
+        # A package built for another numpy prints a long text to stderr before it raises.
         with contextlib.redirect_stderr(io.StringIO()):
             said = check()
     except (Exception, SystemExit) as error:
@@ -79,12 +79,12 @@ def _checked(name: str, check: Callable[[], _Said], remedy: str) -> Finding:
 
 def _anew(distribution: str) -> str:
     if distribution == "ascnet":
-        return "make clean setup, in the folder of ascnet, makes the environment anew"
+        return "run make clean setup in the folder of ascnet to recreate the environment"
     return f"{_PIP} install --force-reinstall --no-deps {distribution}, or make clean setup"
 
 
 def _sentence(error: BaseException) -> str:
-    """The first line of an error that says something, after its type unless it is one of ours."""
+    """The first line of an error, preceded by its type unless it is one of ours."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kind = type(error).__name__
     if kind == "BuilderError":
@@ -112,7 +112,8 @@ def _cores() -> _Said:
     if limit is None or limit >= there:
         return text
     return (
-        f"{text}; the cgroup (container) allows {limit:g}: workers and threads are {usable_cores()}"
+        f"{text}; the cgroup (container) allows {limit:g}; default for workers and threads: "
+        f"{usable_cores()}"
     )
 
 
@@ -125,7 +126,7 @@ def _memory() -> _Said:
         text += f"; the cgroup (container) allows {limit / _GB:.1f} GB"
         free = min(free, limit)
     if free < _GB:
-        return WARNING, text, "make demo takes 0.6 GB: end other programs, or use fewer --workers"
+        return WARNING, text, "make demo needs 0.6 GB: end other programs, or use fewer --workers"
     return text
 
 
@@ -134,7 +135,11 @@ def _disk() -> _Said:
     usage = shutil.disk_usage(here)
     text = f"{usage.free / _GB:.1f} GB free of {usage.total / _GB:.1f} GB in {here}"
     if usage.free < _GB:
-        return WARNING, text, "Shards and runs go below the current folder: make room, or use --out"
+        return (
+            WARNING,
+            text,
+            ("Shards and runs are written below the current folder: free space, or use --out"),
+        )
     return text
 
 
@@ -143,8 +148,8 @@ def _shared_memory() -> _Said:
     if size >= _GB:
         return f"{size / _GB:.1f} GB"
     advice = (
-        "ascnet's readers are threads and do not need it, but DataLoader workers of other programs "
-        "do, and Ray's object store: docker run --shm-size=8g"
+        "ascnet does not need it, as it reads with threads, but DataLoader workers of other "
+        "programs and Ray's object store do: docker run --shm-size=8g"
     )
     return WARNING, f"{size / _GB:.2f} GB" if _SHM.is_dir() else "is not there", advice
 
@@ -154,7 +159,7 @@ def _open_files() -> _Said:
     unlimited = {resource.RLIM_INFINITY: "unlimited"}
     text = f"{unlimited.get(soft, soft)} (up to {unlimited.get(hard, hard)})"
     if soft not in unlimited and soft < 1024:
-        advice = "Every video in work takes several: ulimit -n 4096, or fewer --workers"
+        advice = "Each video being processed needs several: ulimit -n 4096, or fewer --workers"
         return WARNING, text, advice
     return text
 
@@ -186,22 +191,23 @@ def _pil() -> _Said:
         pil, features = import_module("PIL.Image"), import_module("PIL.features")
     except ImportError as error:
         if both:
-            return BROKEN, f"{_sentence(error)} (Pillow lies over pillow-simd)", anew
+            return BROKEN, f"{_sentence(error)} (Pillow has overwritten pillow-simd)", anew
         raise
     turbo = features.check("libjpeg_turbo")
     kind = "pillow-simd" if ".post" in pil.__version__ else "Pillow"
     text = f"{kind} {pil.__version__}, "
     text += f"libjpeg-turbo {features.version('libjpeg_turbo')}" if turbo else _NO_TURBO
     if both:
-        advice = f"They overwrite each other's files, which ends in import errors: {anew}"
+        advice = f"They overwrite each other's files, which leads to import errors: {anew}"
         return WARNING, f"{text}; Pillow and pillow-simd are both installed", advice
     if kind == "Pillow":
         advice = f"{_PIP} uninstall -y pillow; {_PIP} install pillow-simd"
         return WARNING, text, f"ascnet is made for pillow-simd: {advice}"
     if not turbo:
         advice = (
-            "JPEGs are coded more slowly: install libjpeg-turbo's headers (libjpeg-dev), then "
-            f"{_PIP} install --force-reinstall --no-cache-dir --no-deps pillow-simd"
+            "JPEGs are encoded and decoded more slowly: install libjpeg-turbo's headers "
+            f"(libjpeg-dev), then {_PIP} install --force-reinstall --no-cache-dir --no-deps "
+            "pillow-simd"
         )
         return WARNING, text, advice
     return text
@@ -218,7 +224,7 @@ def _small_packages() -> _Said:
     for distribution, module in _SMALL.items():
         try:
             texts.append(f"{distribution} {_package(distribution, module)}")
-        except Exception as error:  # the others are looked at all the same
+        except Exception as error:  # the others are still checked
             lacking[distribution] = _sentence(error)
     if lacking:
         text = "; ".join(f"{name}: {error}" for name, error in lacking.items())
@@ -298,24 +304,24 @@ _CHECKS: dict[str, Callable[[], _Said]] = {
     "transformers": _transformers,
     "rar": _rar,
 }
-# What is to be installed again where a check fails by itself.
+# The distribution to reinstall if a check fails.
 _DISTRIBUTION = dict.fromkeys(_CHECKS, "ascnet") | {"torch": "torch", "PIL": "pillow-simd"}
 _DISTRIBUTION |= {name: name for name in _PACKAGES}
 _MARKS = {GOOD: " ", MISSING: "-", WARNING: "!", BROKEN: "X"}
 _LISTS = {
-    BROKEN: "Broken (X), and what mends it:",
+    BROKEN: "Broken (X), and how to fix it:",
     WARNING: "Worth a look (!):",
-    MISSING: "Missing (-), and what for:",
+    MISSING: "Missing (-), and what it is for:",
 }
 
 
 def line(finding: Finding) -> str:
-    """ "  torch       2.13.0, ...", the first character a mark unless all is good."""
+    """A finding as a line, such as " torch 2.13.0, ..."; the first character marks its state."""
     return f"{_MARKS[finding.state]} {finding.name:<12} {finding.text}"
 
 
 def advice(findings: list[Finding]) -> str:
-    """What to do about all that is not good, the gravest first; empty if there is nothing."""
+    """What to do about all problems, the most serious first; "" if there are none."""
     blocks = []
     for state, title in _LISTS.items():
         lines = [f"  {f.name:<12} {f.advice}" for f in findings if f.state == state]

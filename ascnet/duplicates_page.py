@@ -1,4 +1,5 @@
-"""The page of `ascnet near-duplicates --html`: what is known of the videos' files, and the page."""
+"""The page of `ascnet near-duplicates --html`: collect facts about the videos' files, and write
+it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -21,8 +22,8 @@ from evaluate.search.copies import CopyGroup
 def write_page(
     out: Path, store: Features, groups: Sequence[CopyGroup], show: int, source: Path | None
 ) -> str:
-    """Write the page of the first `show` of all `groups`; what was written. `source`: the folder of
-    the videos, whose files are looked at. Raises BuilderError if none of them is there."""
+    """Write the page with the first `show` of the groups. Returns a line about it. `source` is the
+    folder of the videos, whose files are examined. Raises BuilderError if none of them is there."""
     shown = groups[:show]
     videos = sorted({video for group in shown for video in group.videos})
     files = known_files(store, videos, source)
@@ -43,7 +44,7 @@ def write_page(
 def known_files(
     store: Features, videos: Iterable[int], source: Path | None
 ) -> dict[int, SourceFile]:
-    """What is known of the files of some videos: by the shards, and by those below `source`."""
+    """Facts about the files of some videos, from the shards and from the files below `source`."""
     files = {video: SourceFile(_cell(store.names[video])) for video in videos}
     at = {store.names[video]: video for video in files}
     for name, stored in _in_shards(store).items():
@@ -54,11 +55,11 @@ def known_files(
     there = {v: p for v in files if (p := source / store.names[v]).is_file()}
     if not there:
         raise BuilderError(
-            f"None of the {len(files)} videos is below {source}, the first would be "
+            f"None of the {len(files)} videos is below {source}; the first would be "
             f"{source / store.names[min(files)]}. Name the folder of the videos with --source, or "
-            "leave it out."
+            "omit it."
         )
-    with Children() as children, ProgressBar("looking at files", "files") as progress:
+    with Children() as children, ProgressBar("examining files", "files") as progress:
         for done, (video, path) in enumerate(there.items(), start=1):
             size = picture_size(path, children)
             files[video] = replace(files[video], bytes=path.stat().st_size, size=size)
@@ -71,7 +72,7 @@ def _cell(name: str) -> str:
 
 
 def _in_shards(store: Features) -> dict[str, SourceFile]:
-    """By the rows of the data set; nothing where that is gone, streamed or damaged."""
+    """Facts from the rows of the data set; none if it is missing, streamed or damaged."""
     if store.shards is None:
         return {}
     try:

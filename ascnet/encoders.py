@@ -1,4 +1,4 @@
-"""Which encoder a command uses: a run's, a file's, or the one that a store was made with."""
+"""Choose the encoder of a command: that of a run, of a file, or of a store."""
 
 import logging
 from dataclasses import dataclass, fields, replace
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """The encoder of a run, of a file of weights, or of somebody's own file.
+    """The encoder of a run, of a file of weights, or of the user.
 
     Attributes:
         encoder_file: FILE.py:NAME, or hf:DIRECTORY_OR_NAME
-        backbone: of a file; None: the one that fits
-        recipe: of a file, whose clips it takes; None: the one that fits
+        backbone: backbone of a file of weights; None: the one that fits
+        recipe: recipe that defines the clips for a file of weights; None: the one that fits
     """
 
     run: Path | None = None
@@ -45,18 +45,19 @@ class EncoderChoice:
     recipe: str | None = None
 
     def or_default(self, store: Path | None = None) -> "EncoderChoice":
-        """If none is named, that of the run that a store lies in, else of the newest one."""
+        """If no encoder is named, choose that of the run that contains `store`, or of the newest
+        run."""
         return self if self.named else replace(self, run=default_run(store))
 
     @property
     def named(self) -> dict[str, Path | str]:
-        """What is named, by its option."""
+        """The named encoders, by option."""
         options = {"--run": self.run, "--weights": self.weights, "--encoder": self.encoder_file}
         return {option: value for option, value in options.items() if value is not None}
 
     @property
     def folder(self) -> Path:
-        """Where its stores and results are."""
+        """The folder of its stores and results."""
         if self.encoder_file is not None:
             return folder_of_encoder(self.encoder_file, RUNS)
         folder = folder_of(self.weights, RUNS) if self.weights is not None else self.run
@@ -64,12 +65,12 @@ class EncoderChoice:
         return folder
 
     def subjects(self, step: int | None = None) -> Subjects:
-        """`step`: the checkpoint of a run; None: its newest one. Raises TrainerError if there is
-        none, and EvaluateError if several encoders are named, or none, or if what is of a file of
-        weights is said of another."""
+        """Load the encoder and its baselines. `step` is the checkpoint of a run; None: the newest.
+        Raises TrainerError if there is none, and EvaluateError if not exactly one encoder is named,
+        or if options for files of weights are given for another encoder."""
         if len(self.named) != 1:
             raise EvaluateUsageError(
-                "Name one encoder: a run (--run), a file of weights (--weights) or one of your own "
+                "Name one encoder: a run (--run), a file of weights (--weights) or your own "
                 "(--encoder)."
             )
         if (self.backbone or self.recipe) and self.weights is None:
@@ -85,9 +86,9 @@ class EncoderChoice:
 
 
 def load_backbone(run_or_file: Path, backbone: str | None = None) -> Backbone:
-    """As `ascnet.load_backbone` says."""
+    """See ascnet.load_backbone."""
     if not run_or_file.exists():
-        raise TrainerError(f"There is no run and no file {printable(str(run_or_file))}.")
+        raise TrainerError(f"There is no run or file {printable(str(run_or_file))}.")
     if run_or_file.is_dir():
         trained = checkpoint.load_backbone(run_or_file)
         name = trained.config.model.backbone
@@ -98,7 +99,7 @@ def load_backbone(run_or_file: Path, backbone: str | None = None) -> Backbone:
 
 
 def default_run(store: Path | None = None) -> Path:
-    """The run that a store lies in, else the newest one."""
+    """The run that contains a store, or else the newest run."""
     if store is not None:
         for folder in store.resolve().parents:
             if is_run(folder):
@@ -107,8 +108,8 @@ def default_run(store: Path | None = None) -> Path:
 
 
 def newest_store(encoder: EncoderChoice) -> Path:
-    """The newest finished store of trained features of a run, or of a file of weights. Raises
-    EvaluateError if there is none."""
+    """The newest finished store of trained features in the encoder's folder. Raises EvaluateError
+    if there is none."""
     folder = encoder.folder
     stores = [
         path
@@ -120,31 +121,32 @@ def newest_store(encoder: EncoderChoice) -> Path:
         try:
             if not _is_newest_of_its_run(path):
                 continue
-            Features(path)  # which looks at its checksum
+            Features(path)  # verifies its checksum
         except (EvaluateError, OSError) as error:
             unread.append(str(error))
             continue
-        for reason in unread:  # of what is newer
-            log.warning("Left aside: %s", reason)
+        for reason in unread:  # of newer stores
+            log.warning("Skipped: %s", reason)
         return path
     others = sorted(path for path in RUNS.glob("*/features/*.h5") if path.parent.parent != folder)
     elsewhere = f" Other runs have stores, such as {others[0]} (--store)." if others else ""
     raise EvaluateError(
-        f"{folder} has no finished store of trained features. Make one of the videos to search in: "
-        f"`ascnet embed FOLDER`, or `ascnet embed --shards DIR`.{elsewhere}"
-        f"{''.join(f' {s}' for s in unread)}"
+        f"{folder} has no finished store of trained features. Make one from the videos to search: "
+        "`ascnet embed FOLDER`, or `ascnet embed --shards "
+        f"DIR`.{elsewhere}{''.join(f' {s}' for s in unread)}"
     )
 
 
 def _is_newest_of_its_run(store: Path) -> bool:
-    """Whether a store is of trained features, and not of a checkpoint that is not the last."""
+    """Whether a store has trained features of the last checkpoint."""
     made_with = identity_in(store)
     return made_with.get("encoder") == TRAINED and "milestone" not in made_with
 
 
 def subject_of(store: Features, subjects: Subjects, source: str) -> Subject:
-    """The encoder that a store was made with, of those that `source` (a run, a file) offers.
-    Raises EvaluateError, saying what differs, if it is neither."""
+    """The encoder that a store was made with, out of `subjects`. `source` names their origin in
+    messages. Raises EvaluateError, with the difference, if the store was made with another
+    encoder."""
     theirs, is_trained = store.attributes, store.attributes.get("encoder") == TRAINED
     subject = subjects.trained if is_trained else subjects.untrained
     ours = subject.facts
@@ -161,19 +163,19 @@ def subject_of(store: Features, subjects: Subjects, source: str) -> Subject:
         name = differing[0]
         made_with = f"{name} {theirs.get(name)}, and {source} has {ours[name]}"
     raise EvaluateError(
-        f"{printable(str(store.path))} was made with {made_with}: features of two encoders cannot "
-        "be compared. Name the run or the file it was made with (--run, --weights, --encoder), or "
-        "make the store anew with `ascnet embed ... --overwrite`."
+        f"{printable(str(store.path))} was made with {made_with}: features of different encoders "
+        "cannot be compared. Name the run or file that it was made with (--run, --weights, "
+        "--encoder), or replace the store with `ascnet embed ... --overwrite`."
     )
 
 
 def protocol_in(store: Features) -> Protocol:
-    """How the features of a store were taken. Raises EvaluateError if it does not say so."""
+    """The protocol of a store's features. Raises EvaluateError if it is incomplete."""
     names = Protocol().identity.keys()
     if missing := [name for name in (*names, "recipe") if name not in store.attributes]:
         raise EvaluateError(
-            f"{printable(str(store.path))} does not say its {', '.join(missing)}, so no video can "
-            "be compared with it. Make it anew with `ascnet embed`."
+            f"{printable(str(store.path))} does not record its {', '.join(missing)}, so no video "
+            "can be compared with it. Make it again with `ascnet embed`."
         )
     stored = {f.name for f in fields(Protocol)} & store.attributes.keys()
     return Protocol(**{name: store.attributes[name] for name in stored})  # type: ignore[arg-type]

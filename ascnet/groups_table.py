@@ -1,9 +1,8 @@
-"""The table of groups, or of groups and a split, of a store's videos, in the form that the next
-build reads.
+"""A table of the groups, and optionally a split, of a store's videos, for the next build.
 
-A folder of videos reads `splits.csv` (`video,group`); videos that a list named, or several paths,
-get such a list again (`path,label,group`). Where neither has a column `split`, the build makes one
-from the groups.
+A folder of videos has it as `splits.csv` (`video,group`). Videos from a list or from several paths
+get a new list (`path,label,group`). Without a column `split`, the build makes a split from the
+groups.
 """
 
 import re
@@ -25,24 +24,24 @@ from builder.shards.manifest import DATASET_FILE
 from evaluate.features.store import Features
 
 _FREE = ("csv", "folder")  # data sets whose groups are the user's
-_NO_UTF8 = re.compile(
-    r"\\udc[89a-f][0-9a-f]"
-)  # how a store writes a byte of a file name that is none
+# How stores write bytes of file names that are not UTF-8.
+_NO_UTF8 = re.compile(r"\\udc[89a-f][0-9a-f]")
 _FRAMES = ("short_side", "jpeg_quality", "chroma", "fps", "min_frames", "max_frames")
 
 
 def has_own_groups(store: Features) -> bool:
-    """Whether a table can say the groups of the store's data set; else official lists do."""
+    """Whether a table can define the groups of the store's data set; otherwise official lists
+    do."""
     dataset = store.attributes.get("dataset")
     return dataset not in READERS or dataset in _FREE
 
 
 def check(store: Features, out: Path, option: str = "--groups") -> None:
-    """Raises BuilderError if no table can say the groups of this data set, if `out` is there
-    already, or if its folder is not."""
+    """Raise BuilderError if a table cannot define the groups of this data set, if `out` exists, or
+    if its folder does not."""
     if not has_own_groups(store):
         raise BuilderUsageError(
-            f"{option} is for what `ascnet build folder` and `build csv` build; the groups and "
+            f"{option} is for data sets built by `ascnet build folder` or `csv`; the groups and "
             f"splits of {store.attributes['dataset']} are fixed. `ascnet near-duplicates --csv` "
             "writes its pairs."
         )
@@ -53,14 +52,14 @@ def check(store: Features, out: Path, option: str = "--groups") -> None:
         )
     if out.exists():
         raise BuilderError(
-            f"{printable(str(out))} is there already, and a split or groups in it would be lost. "
-            "Move it away, or name another file."
+            f"{printable(str(out))} exists, and a split or groups in it would be lost. Move it "
+            "away, or name another file."
         )
 
 
 def table_of(store: Features, groups: Sequence[str], parts: Sequence[str] = ()) -> str:
-    """The table, as CSV; with `parts`, of every video, also a split. A video whose name is no UTF-8
-    cannot be in it."""
+    """The table as CSV, with a split if `parts` has the part of every video. Videos whose names are
+    not UTF-8 are left out."""
     is_tree = _is_tree(store)
     columns: dict[str, Sequence[str]] = {"video" if is_tree else "path": store.names}
     if not is_tree:
@@ -78,7 +77,7 @@ def table_of(store: Features, groups: Sequence[str], parts: Sequence[str] = ()) 
 
 
 def summary_of(store: Features, groups: Sequence[str], out: Path) -> str:
-    """How many videos were joined, what to be careful about, and what to do next."""
+    """How many videos were joined, warnings, and the next commands."""
     joined = Counter(group for group in groups if group in _changed(store, groups))
     text = f"{printable(str(out))}: {counted(joined.total(), 'video')} joined into "
     text += counted(len(joined), "group")
@@ -89,13 +88,14 @@ def summary_of(store: Features, groups: Sequence[str], out: Path) -> str:
     text += f"; {counted(len(set(groups)), 'group')} in all, {len(set(store.groups))} before."
     lines = [text, *_careful(store, groups, joined)]
     lines.append(
-        "The table says no split: a new one is made, 30 % of every class's groups are test. Next:"
+        "The table defines no split, so the build makes one: 30 % of every class's groups are "
+        "test. Next:"
     )
     return "\n".join([*lines, *next_commands(store, out)])
 
 
 def _changed(store: Features, groups: Sequence[str]) -> set[str]:
-    """The groups that were several."""
+    """The groups that were joined from several."""
     return {new for new, old in zip(groups, store.groups, strict=True) if new != old}
 
 
@@ -110,8 +110,8 @@ def _careful(store: Features, groups: Sequence[str], joined: Counter[str]) -> li
     if whole:
         what = "All videos are" if len(of_class) == 1 else f"All videos of {_classes(whole)} are"
         lines.append(
-            f"Careful: {what} one group now, so that all of them are train or all are test. If "
-            "they are not copies, raise --threshold."
+            f"Careful: {what} one group now, so they are all in train or all in test. If they are "
+            "not copies, raise --threshold."
         )
     are_joined = zip(store.names, groups, strict=True)
     return lines + nameless([name for name, group in are_joined if group in joined])
@@ -123,8 +123,8 @@ def nameless(names: Sequence[str]) -> list[str]:
     if not odd:
         return []
     return [
-        f"Careful: {counted(len(odd), 'video')} of these cannot be named in a table, for the "
-        f"name is no UTF-8, such as {odd[0]}. Rename the file, build and embed again."
+        f"Careful: {counted(len(odd), 'video')} of these cannot be named in a table, as the name "
+        f"is not UTF-8, such as {odd[0]}. Rename the file, then build and embed again."
     ]
 
 
@@ -142,14 +142,15 @@ def next_commands(store: Features, out: Path) -> list[str]:
         is_there = is_there and out.name == "splits.csv"
     else:
         source, place = str(out), "VIDEOS/videos.csv"
-    if not is_there:  # a name that is to be filled in
+    if not is_there:  # a placeholder
         source = "VIDEOS" if is_tree else place
         lines.append(f"  cp -i {quoted(out)} {place}    # VIDEOS: their folder")
     return lines + build_command(store, source)
 
 
 def build_command(store: Features, source: str, *options: str) -> list[str]:
-    """The command that builds the store's data set again from `source`, and what to add to it."""
+    """The command that builds the store's data set again from `source`, and a note on options to
+    add."""
     kind, settings = "folder" if _is_tree(store) else "csv", _settings(store)
     words = ["ascnet", "build", kind, "--source", source, *options]
     lines = [f"  {command_line(*words, *(settings or []))}"]
@@ -161,8 +162,8 @@ def build_command(store: Features, source: str, *options: str) -> list[str]:
 
 
 def _settings(store: Features) -> list[str] | None:
-    """Options that build the store's data set again; None if it is not here, or was never built
-    but for the store (`ascnet embed VIDEOS`)."""
+    """Options to build the store's data set again; None if it is missing, or was built only for the
+    store (`ascnet embed VIDEOS`)."""
     folder = store.shards
     if folder is None or folder.suffix == ".shards" or not (folder / DATASET_FILE).is_file():
         return None

@@ -1,9 +1,9 @@
-"""A store that gets other videos: its new shards are built beside the old ones, and take their
-place when the new store has its name.
+"""Change the videos of a store. New shards are built beside the old ones, and replace them when the
+new store is complete.
 
     STORE.h5              the old store, until the new one is complete
     STORE.shards/         its shards
-    STORE.partial.shards/ the new shards; what is in both is copied
+    STORE.partial.shards/ the new shards; videos in both are copied
     STORE.partial.h5      the new store
 """
 
@@ -29,19 +29,19 @@ from evaluate.features.store import identity_in
 
 
 def shards_of(store: Path) -> Path:
-    """Where the shards of a store are; if that is a link, where it leads."""
+    """The folder of a store's shards; if it is a link, its target."""
     return Path(os.path.realpath(store.with_suffix(".shards")))
 
 
 def growing_of(store: Path) -> Path:
-    """Where shards lie that will take the place of those."""
+    """The folder of the new shards that will replace them."""
     shards = shards_of(store)
     return shards.with_name(f"{shards.stem}.partial.shards")
 
 
 def settle(store: Path) -> None:
-    """Finish what a kill has cut short after the store got its name. Raises BuilderError if another
-    process is at work."""
+    """Finish what a kill interrupted after the new store got its name. Raises BuilderError if
+    another process is at work."""
     shards, growing = shards_of(store), growing_of(store)
     if not shards.is_dir():
         if growing.is_dir():
@@ -52,8 +52,8 @@ def settle(store: Path) -> None:
 
 
 def take_place(store: Path) -> None:
-    """Put the new shards in the place of the old ones if the store is of them, and take those away.
-    To be called by who holds the lock of the old ones."""
+    """Replace the old shards by the new ones if the store was made from them, and delete the old
+    ones. The caller must hold the lock of the old shards."""
     shards, growing = shards_of(store), growing_of(store)
     is_built = is_finished(growing) and store.is_file()
     if is_built and identity_in(store).get("dataset_sha256") == fingerprint(growing):
@@ -66,8 +66,8 @@ def take_place(store: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Delete a folder whose lock is held. NFS and FUSE keep a deleted file under another name as
-    long as it is open; the empty folder is then left to the next command."""
+    """Delete a folder whose lock is held. NFS and FUSE keep a deleted file under another name while
+    it is open; the next command deletes the folder that remains."""
     try:
         shutil.rmtree(folder)
     except OSError as error:
@@ -76,7 +76,7 @@ def _remove(folder: Path) -> None:
 
 
 def _replaced(shards: Path) -> list[Path]:
-    """Folders of shards in whose place others are."""
+    """Folders of shards that have been replaced."""
     return [
         path
         for path in partials_in(shards.parent)
@@ -85,28 +85,28 @@ def _replaced(shards: Path) -> list[Path]:
 
 
 def drop_growing(store: Path, say: Callable[[str], None]) -> None:
-    """Take away shards that were begun for other files."""
+    """Delete new shards that were begun for other files."""
     growing = growing_of(store)
     if growing.is_dir():
         say(
-            f"{printable(str(growing))}: begun for other files than those that are named now, and "
-            "never finished; begun anew"
+            f"{printable(str(growing))}: was begun for other files and not finished; starting again"
         )
         shutil.rmtree(growing)
 
 
 def has_no_shards(store: Path) -> BuilderError:
-    """What is said of a store that cannot grow."""
+    """The error for a store that cannot be changed."""
     return BuilderError(
         f"There are no finished shards at {printable(str(shards_of(store)))}, where `ascnet embed` "
-        f"keeps the frames of {printable(str(store))}, so nothing can be added or removed. A store "
-        "of --shards is of a data set: build that anew. Else embed all videos with --overwrite."
+        f"keeps the frames of {printable(str(store))}, so nothing can be added or removed. For a "
+        "store made with --shards, build the data set again; otherwise embed all videos with "
+        "--overwrite."
     )
 
 
 def has_other_videos(stored: Stored, growth: Growth, frames: FrameSettings) -> bool:
-    """Whether shards of what is wanted would differ from those that are there. Raises BuilderError
-    if these were built in another way."""
+    """Whether the wanted shards differ from the existing ones. Raises BuilderError if these were
+    built with other settings."""
     identity = identity_of(growth.catalog, frames, BuildSettings(frames).videos_per_shard)
     settings = stored.dataset.manifest.settings
     alike = {key: value for key, value in identity.items() if key not in OF_VIDEOS}
@@ -117,8 +117,8 @@ def has_other_videos(stored: Stored, growth: Growth, frames: FrameSettings) -> b
 def grow_shards(
     stored: Stored, growth: Growth, frames: FrameSettings, told: Listener
 ) -> tuple[Path, Earlier]:
-    """The folder of the shards of what is wanted, built beside those of the store, and what their
-    features are copied from. Raises BuilderError as `build_shards` does."""
+    """Build the wanted shards beside those of the store. Returns their folder, and the features to
+    copy. Raises BuilderError as `build_shards` does."""
     store, folder = stored.store, growing_of(stored.store)
     if read_sources(folder) != growth.sources:
         drop_growing(store, told.videos)

@@ -1,4 +1,4 @@
-"""What comes into a store and what leaves it, and which of its videos are copied."""
+"""Determine which videos are new to a store, which leave it, and which are copied."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ Digest = Callable[[str], str | None]
 
 @dataclass(frozen=True)
 class Growth:
-    """A catalog that a store shall be of, beside the one that it is of.
+    """The difference between a store's videos and the wanted ones.
 
     Attributes:
-        catalog: all its videos, sorted by name
+        catalog: all wanted videos, sorted by name
         sources: their files
-        copied: by position in the catalog, videos whose files are known
-        counts: new, changed, renamed, gone and unchanged videos
+        copied: videos with known files, by position in the catalog
+        counts: numbers of new, changed, renamed, gone and unchanged videos
     """
 
     catalog: Catalog
@@ -32,11 +32,11 @@ class Growth:
 
     @property
     def is_none(self) -> bool:
-        """Whether all files are as they were."""
+        """Whether all files are unchanged."""
         return all(not count for word, count in self.counts.items() if word != "unchanged")
 
     def sentence(self) -> str:
-        """ "12 new, 1 changed, 3 gone, 984 unchanged"."""
+        """The counts, such as "12 new, 1 changed, 3 gone, 984 unchanged"."""
         return ", ".join(
             f"{count} {word}" for word, count in self.counts.items() if count or word != "renamed"
         )
@@ -45,11 +45,11 @@ class Growth:
 def growth_to(
     wanted: Wanted, earlier: Mapping[str, EarlierSample], known: Mapping[str, SourceFile]
 ) -> Growth:
-    """What it takes to get from the `earlier` videos, by their names, to those that are wanted.
+    """The difference between the `earlier` videos, by name, and the wanted ones.
 
-    A file is unchanged if its size and time are those that are `known`, or else if its size and
-    SHA-256 are. One that is not there by its name, but by its content and the ending of its name,
-    was renamed if the other name is gone; if not, it is new, and copied all the same.
+    A file is unchanged if its size and time are `known`, or else if its size and SHA-256 are. A
+    file with a new name whose content and suffix are known counts as renamed if the file with the
+    old name is gone, and otherwise as new; its video is copied in both cases.
     """
     catalog, now = wanted.catalog, wanted.sources
     by_size: dict[tuple[int | None, str], list[EarlierSample]] = {}
@@ -94,7 +94,7 @@ def _is_same(
     known: Mapping[str, SourceFile],
     digest: Digest,
 ) -> bool:
-    if row.source_sha256 is None or video.problem:  # the file was not read, or is not there
+    if row.source_sha256 is None or video.problem:  # the file was not read or is missing
         return video.problem is not None and video.problem == row.reason
     file, before = wanted.sources.files[video.name], known.get(video.name)
     if before and (before.bytes, before.mtime_ns) == (file.bytes, file.mtime_ns):

@@ -1,4 +1,4 @@
-"""`ascnet evaluate` of one question: measure, and say what came out."""
+"""Carry out one request of `ascnet evaluate`, and print the result."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _UNITS = {"retrieval": "queries", "knn": "queries"}
 
 @dataclass(frozen=True)
 class Measuring:
-    """One question on one data set, and what is said of it."""
+    """One request on one data set."""
 
     question: Question
     subjects: Subjects
@@ -32,7 +32,7 @@ class Measuring:
     overwrite: bool
 
     def of_curve(self) -> dict[str, Any]:
-        """Measure one checkpoint of several, unless it was; a line."""
+        """Measure one checkpoint of a curve, unless there is a result, and print a line."""
         question, subjects, dataset = self.question, self.subjects, self.dataset
         before = None
         if not self.overwrite:
@@ -46,12 +46,12 @@ class Measuring:
         return result
 
     def alone(self) -> dict[str, Any]:
-        """Measure, and say everything."""
+        """Measure, and print the full result."""
         question, dataset = self.question, self.dataset
         say = say_on(this_rank().number)
         small = enlarged(dataset.videos, question.size, question.protocol.short_side)
         if small and question.finetune is not None:
-            say(small)  # before hours of training, too
+            say(small)  # before hours of training
         result = self._measure()
         say(results.table(result))
         if not question.factor and published(question.task, dataset.name):
@@ -59,14 +59,14 @@ class Measuring:
             for line in [left_out] if left_out else text_rows(question.task, dataset.name):
                 say(f"  {line}")
         if question.task == "retrieval" and dataset.source:
-            say(f"  There is no picture of what was found: {tasks.needs_local_shards(dataset)}")
+            say(f"  There is no picture of the results: {tasks.needs_local_shards(dataset)}")
         say(f"  {result_path(question, self.subjects, dataset.name)}")
         return result
 
     def _measure(self, before: str = "") -> dict[str, Any]:
-        """`before`: what stands before the titles of the progress bars."""
+        """Measure with progress bars; `before` precedes their titles."""
         with ExitStack() as stack:
-            if self.question.finetune is None:  # else gradients are waited for, in another way
+            if self.question.finetune is None:  # in training, errors are exchanged in another way
                 stack.enter_context(failing_together())
             videos, fits, steps = (
                 stack.enter_context(ProgressBar(before + title, unit))

@@ -1,4 +1,4 @@
-"""Options that several commands have, kinds that click does not have, and groups of options."""
+"""Options that several commands share, option types, and grouping of options."""
 
 import math
 from collections.abc import Callable
@@ -17,26 +17,26 @@ Function = Callable[..., Any]
 
 
 class NumberRange(click.FloatRange):
-    """A number in a range. click's own lets NaN pass, which no comparison refuses."""
+    """A number in a range. Unlike click's type, it rejects NaN."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         number = float(super().convert(value, param, ctx))
         if math.isnan(number):
-            self.fail(f"{value} is no number; it takes {self._describe_range()}.", param, ctx)
+            self.fail(f"{value} is not a number; it takes {self._describe_range()}.", param, ctx)
         return number
 
 
 def page_path(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
-    """Callback of an option that names a page to write."""
+    """Check the path of a page to write."""
     if path is not None and path.suffix != ".html":
-        raise click.BadParameter(f"{printable(str(path))!r} is no page's name; it ends in .html.")
+        raise click.BadParameter(f"{printable(str(path))!r} must end in .html.")
     return path
 
 
 class UserPath(click.Path):
-    """A path of a file or folder. "~/x" is below the user's home: shells leave it as it is in
+    """A path of a file or folder. "~/x" is expanded, as shells do not expand it in
     "--option=~/x"."""
 
     def __init__(self, **checks: bool) -> None:
@@ -49,7 +49,7 @@ class UserPath(click.Path):
 
 
 class OneOf(click.Choice):
-    """One of some names. Of another one it says which is near."""
+    """One of several names. For an unknown name, the error suggests a similar one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -59,8 +59,8 @@ class OneOf(click.Choice):
 
 
 def gathered(**groups: type) -> Callable[[Function], Function]:
-    """Options that are named as the fields of a dataclass are one argument of the command:
-    `gathered(how=How)` makes a How of them, and of its fields that are dataclasses themselves."""
+    """Combine options into dataclasses: `gathered(how=How)` replaces the options named like fields
+    of How, and of its fields that are dataclasses, by one argument `how`."""
 
     def decorate(command: Function) -> Function:
         @wraps(command)
@@ -74,7 +74,7 @@ def gathered(**groups: type) -> Callable[[Function], Function]:
 
 
 def _taken(kind: type, values: dict[str, Any]) -> Any:
-    """A dataclass of those of `values` that are its fields; they are taken away there."""
+    """Remove the fields of a dataclass from `values`, and make it from them."""
     fields = {}
     for name, field in get_type_hints(kind).items():
         if is_dataclass(field):
@@ -85,38 +85,47 @@ def _taken(kind: type, values: dict[str, Any]) -> Any:
 
 
 def with_device(command: Function) -> Function:
-    """--device, where networks are computed: see ascnet.device.pick_device."""
+    """Add --device; see ascnet.device.pick_device."""
     return click.option(
         "--device",
         metavar="cpu|cuda|cuda:N",
-        help="Where networks are computed. Of torchrun's processes each takes a GPU of its own.  "
-        "[default: a GPU if there is one]",
+        help=(
+            "Device for the network; with torchrun, each process uses its own GPU.  [default: a "
+            "GPU if there is one]"
+        ),
     )(command)
 
 
 def with_centring(command: Function) -> Function:
-    """--centring, for searches in a store."""
+    """Add --centring, for searches in a store."""
     return click.option(
         "--centring",
         type=OneOf(SEARCH_CENTRINGS),
         default=SEARCH_CENTRINGS[0],
         show_default=True,
-        help="Mean-centre features before the cosine similarity: by the store's mean, or not.",
+        help=(
+            "What to subtract from features before cosine similarities: the store's mean, or "
+            "nothing."
+        ),
     )(command)
 
 
 def with_weights(command: Function) -> Function:
-    """What may stand in place of a run: a file of weights (--weights, --backbone and --recipe), or
-    an encoder of one's own (--encoder)."""
+    """Add options for encoders other than a run's: a file of weights (--weights, --backbone and
+    --recipe), or a user's encoder (--encoder)."""
     options = (
         click.option(
             "--weights",
             type=UserPath(),
-            help="A file of weights in place of a run, of any project (torchvision, RSPNet, ...).",
+            help=(
+                "File of weights to use instead of a run, from any project (torchvision, RSPNet, "
+                "...)."
+            ),
         ),
-        click.option("--backbone", help="With --weights.  [default: the one that fits]"),
+        click.option("--backbone", help="Backbone of --weights.  [default: the one that fits]"),
         click.option(
-            "--recipe", help="With --weights: whose clips to take.  [default: the one that fits]"
+            "--recipe",
+            help=("Recipe that defines the clips for --weights.  [default: the one that fits]"),
         ),
         with_encoder_file,
     )
@@ -126,13 +135,15 @@ def with_weights(command: Function) -> Function:
 
 
 def with_encoder_file(command: Function) -> Function:
-    """--encoder: somebody's own network, or one of Hugging Face, in place of a run."""
+    """Add --encoder: a user's network, or one of Hugging Face, instead of a run."""
     option = click.option(
         "--encoder",
         "encoder_file",
         metavar="FILE.py:NAME|hf:MODEL",
-        help="An encoder of your own in place of a run: run this Python file, and take what its "
-        "function NAME returns, an ascnet.Encoder. Or hf: and the directory or the hub's name of a "
-        "Hugging Face model: VideoMAE, V-JEPA 2, DINOv2, ... (docs/extending.md).",
+        help=(
+            "Your own encoder to use instead of a run: an ascnet.Encoder returned by the function "
+            "NAME of this Python file, which is run; or hf: with the directory or hub name of a "
+            "Hugging Face model such as VideoMAE, V-JEPA 2 or DINOv2 (docs/extending.md)."
+        ),
     )
     return option(command)

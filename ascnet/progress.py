@@ -1,4 +1,4 @@
-"""ProgressBar of long work: a bar on a terminal, plain lines in a log."""
+"""Progress of long work: a bar on a terminal, plain lines in a log."""
 
 import os
 import sys
@@ -10,13 +10,13 @@ from tqdm import tqdm
 
 from ascnet.terminal import shown, steered
 
-_SECONDS, _WITHOUT_TEXT = 10.0, 60.0  # between lines in a log
-_COLUMNS = 80  # of a terminal that does not say
+_SECONDS, _WITHOUT_TEXT = 10.0, 60.0  # between lines in a log, with and without text
+_COLUMNS = 80  # width of a terminal that does not report it
 
 
 class ProgressBar:
-    """Called with (done, total, text). Rate and time left count from the first call, so that what a
-    resumed run has behind it is no work of this one."""
+    """A progress callback, called with (done, total, text). Rate and time left are measured from
+    the first call, so work done before a run was resumed does not count."""
 
     def __init__(self, title: str, unit: str) -> None:
         self._title, self._unit = title, unit
@@ -26,11 +26,11 @@ class ProgressBar:
         self._last: int | None = None
 
     def __call__(self, done: int, total: int, text: str) -> None:
-        if self._last is None or done < self._last:  # the first call, or another pass begins
+        if self._last is None or done < self._last:  # the first call, or a new pass
             self._first, self._began = done, time.monotonic()
             self._close_bar()
         self._last = done
-        with suppress(OSError):  # a terminal or a reader that is gone ends no work
+        with suppress(OSError):  # work continues if the terminal or reader is gone
             if sys.stderr.isatty():
                 self._draw(done, total, text)
             else:
@@ -51,10 +51,11 @@ class ProgressBar:
         self._bar.update(done - self._bar.n)
 
     def _with_numbers(self, text: str, total: int) -> str:
-        """A line without a bar. Where not all numbers fit the terminal, the last are left out."""
+        """The format of a line without a bar. If the numbers do not all fit the terminal, the last
+        are left out."""
         longest = f"{self._title} {total}/{total} 00:00:00 left  "
         numbers = shown(_fitting(text, _columns() - len(longest) - 1))
-        numbers = numbers.replace("{", "{{").replace("}", "}}")  # a name may hold them
+        numbers = numbers.replace("{", "{{").replace("}", "}}")  # names may contain braces
         return "{desc} {n_fmt}/{total_fmt} {remaining} left  " + numbers
 
     def _print(self, done: int, total: int, text: str) -> None:
@@ -94,7 +95,7 @@ def _columns() -> int:
 
 
 def _fitting(text: str, columns: int) -> str:
-    """As many of the numbers, "loss 1.2, std 50%", as fit, and the first in any case."""
+    """As many of the numbers ("loss 1.2, std 50%") as fit, but at least the first."""
     first, *others = text.split(", ")
     for other in others:
         if len(first) + len(", ") + len(other) > columns:
@@ -104,5 +105,5 @@ def _fitting(text: str, columns: int) -> str:
 
 
 def _words(rate: float) -> str:
-    """Of a rate a second."""
+    """A rate (per second) as text."""
     return f"{rate:.1f} a second" if rate >= 0.1 else f"{60 * rate:.1f} a minute"

@@ -1,4 +1,4 @@
-"""Lines that several processes print once."""
+"""Print lines once, although several processes run."""
 
 from collections.abc import Callable
 
@@ -8,5 +8,5 @@ Say = Callable[[str], None]
 
 
 def say_on(rank: int) -> Say:
-    """What prints a line on rank 0, and nothing on the others."""
+    """A function that prints a line on rank 0, and does nothing on other ranks."""
     return click.echo if rank == 0 else lambda text: None

@@ -1,4 +1,4 @@
-"""Shards as a sequence of videos, with any clip of them as a tensor: what `open_shards` returns."""
+"""Shards as a sequence of videos, with any clip of them as a tensor: implements `open_shards`."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -17,19 +17,19 @@ from trainer.data.jpeg_decoding import decode_clips
 
 
 class NoSuchVideoError(BuilderError, IndexError):
-    """A position or a name that no video has."""
+    """There is no video with this position or name."""
 
 
 class Shards(ShardDataset):
-    """A built data set: a sequence of `builder.shards.dataset.Video` in the order of the
-    source, and all that `ShardDataset` offers (name, classes, counts, splits(), subset(split,
+    """A built data set: a sequence of `builder.shards.dataset.Video` in the order of the source,
+    with everything that `ShardDataset` offers (name, classes, counts, splits(), subset(split,
     part), rows()).
 
-    Safe to use from several threads.
+    It may be used from several threads.
     """
 
     def __len__(self) -> int:
-        """How many videos are built."""
+        """Number of built videos."""
         return len(self.videos)
 
     def __repr__(self) -> str:
@@ -45,9 +45,9 @@ class Shards(ShardDataset):
     def __getitem__(self, video: slice) -> tuple[Video, ...]: ...
 
     def __getitem__(self, video: int | str | slice) -> Video | tuple[Video, ...]:
-        """A video by its position, as in a list (-1 is the last one), or by its name; of a slice,
-        such as [1:3], the videos. Raises NoSuchVideoError, a BuilderError and an IndexError, if
-        there is none."""
+        """A video by its position, as in a list (-1 is the last), or by its name; for a slice, such
+        as [1:3], a tuple of videos. Raises NoSuchVideoError, which is a BuilderError and an
+        IndexError, if there is none."""
         if isinstance(video, slice):
             return self.videos[video]
         if isinstance(video, str):
@@ -71,15 +71,15 @@ class Shards(ShardDataset):
         stride: int = 1,
         short_videos: str = "loop",
     ) -> torch.Tensor:
-        """The frames start, start + stride, ... of a video: uint8, T x H x W x 3, RGB, T = `frames`
-        and H x W pixels as stored.
+        """Read the frames start, start + stride, ... of a video: uint8, T x H x W x 3, RGB, where T
+        is `frames` and H x W is the stored size in pixels.
 
-        `video`: one of these, or its position or name. `start` and `stride` count stored frames,
-        also where these are unevenly spaced in time (`video.times`). `short_videos` is what a
-        clip does that runs past the end: "loop" starts the video over, "repeat_last" stays at the
-        last frame, "error" raises. Raises NoSuchVideoError for another video, BuilderError for
-        numbers that name no clip or a shard that is missing or was cut, and TrainerError for a
-        frame that is no JPEG.
+        `video` is one of these videos, or its position or name. `start` and `stride` count stored
+        frames, even if these are unevenly spaced in time (`video.times`). `short_videos` decides
+        what happens after the last frame: "loop" continues from the start, "repeat_last" repeats
+        the last frame, "error" raises BuilderError. Raises NoSuchVideoError for an unknown video,
+        BuilderError for invalid numbers or a shard that is missing or truncated, and TrainerError
+        for a frame that is not a valid JPEG.
         """
         chosen = video if isinstance(video, Video) else self[video]
         _check(chosen, start, frames, stride, short_videos)
@@ -87,8 +87,8 @@ class Shards(ShardDataset):
         if short_videos == "error" and last >= chosen.frames:
             raise BuilderError(
                 f"A clip of {frames} frames at stride {stride} from frame {start} on needs frame "
-                f"{last}, and {printable(chosen.name)} has {chosen.frames}. Begin earlier, take "
-                'fewer, or say short_videos="loop" or "repeat_last".'
+                f"{last}, and {printable(chosen.name)} has {chosen.frames}. Start earlier, use "
+                'fewer frames, or pass short_videos="loop" or "repeat_last".'
             )
         numbers = clip_frames(start, Place(frames, stride, chosen.frames), short_videos)
         clip = np.empty((frames, chosen.height, chosen.width, 3), np.uint8)
@@ -96,9 +96,9 @@ class Shards(ShardDataset):
             jpegs = read_frames(chosen, read_offsets(chosen), numbers)
         except OSError as error:
             raise BuilderError(
-                f"{chosen.shard}, which holds {printable(chosen.name)}, cannot be read "
-                f"({error.strerror or error}). Copy it to where it was; `ascnet verify "
-                f"{quoted(self.folder)}` names all that is missing."
+                f"{chosen.shard}, which contains {printable(chosen.name)}, cannot be read "
+                f"({error.strerror or error}). Copy it back; `ascnet verify {quoted(self.folder)}` "
+                "lists everything that is missing."
             ) from error
         decode_clips(dict(zip(numbers, jpegs, strict=True)), [numbers], chosen, [clip])
         return torch.from_numpy(clip)
@@ -123,4 +123,4 @@ def _check(video: Video, start: int, frames: int, stride: int, short_videos: str
 
 
 def _example(videos: tuple[Video, ...]) -> str:
-    return f"Its names are such as {printable(videos[0].name)!r}." if videos else "It has none."
+    return f"An example of a name is {printable(videos[0].name)!r}." if videos else "It has none."

@@ -1,4 +1,4 @@
-"""What `ascnet near-duplicates --parts` says: parts that videos share, as a table and as CSV."""
+"""The output of `ascnet near-duplicates --parts`: shared parts as a table and as CSV."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from evaluate.search.duplicates import leaks_of
 from evaluate.search.parts import Part, SharedPart
 from evaluate.search.search import span_text
 
-_MANY = 3  # videos that share a part which is named
-_NAMED = 3  # of them in a sentence
+_MANY = 3  # videos; parts that so many share are listed in the summary
+_NAMED = 3  # videos named there
 
 
 def table_of(store: Features, shared: Sequence[SharedPart]) -> str:
-    """A row for every part, with its best pair."""
+    """A table with a row for every part, showing its best pair."""
     head = ["similarity", "part", "video", "from-to", "and video", "from-to", "speed", "shared by"]
     rows = [
         [*map(printable, _cells(store, number, one, one.pairs[0]))]
@@ -28,7 +28,7 @@ def table_of(store: Features, shared: Sequence[SharedPart]) -> str:
 
 
 def csv_of(store: Features, shared: Sequence[SharedPart]) -> str:
-    """A row for every pair of videos, those of one part one after the other."""
+    """CSV with a row for every pair of videos, grouped by part."""
     head = ["similarity", "part", "first", "first_time", "second", "second_time", "speed"]
     head += ["shared_by", "different_parts", "first_class", "second_class"]
     rows = [line(head)]
@@ -60,7 +60,7 @@ def _shared_by(shared: SharedPart) -> str:
 
 
 def summary_of(store: Features, shared: Sequence[SharedPart], threshold: float) -> str:
-    """How many there are, and by name those that many videos share."""
+    """The number of parts, and a line for each part that many videos share."""
     pairs = [pair for one in shared for pair in one.pairs]
     leaking = [one for one in shared if any(leaks_of(store, pair) for pair in one.pairs)]
     text = (

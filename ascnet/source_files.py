@@ -1,4 +1,4 @@
-"""`sources.json`, beside the shards of a store: which files its videos were read from."""
+"""`sources.json` beside a store's shards: the files that its videos were read from."""
 
 import json
 import os
@@ -17,12 +17,12 @@ SOURCES_FILE = "sources.json"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A video's file as it was before it was decoded.
+    """A video's file, as it was before it was decoded.
 
     Attributes:
-        path: absolute
-        bytes: its size; None: there was none
-        mtime_ns: when it was changed; None as well
+        path: absolute path
+        bytes: size; None: the file was missing
+        mtime_ns: modification time in nanoseconds; None: the file was missing
     """
 
     path: str
@@ -40,13 +40,13 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """Where the videos of a store were read from.
+    """The files that the videos of a store were read from.
 
     Attributes:
-        root: absolute; names of videos are relative to it, but for those that were added from
+        root: absolute path; names of videos are relative to it, unless they were added from
             elsewhere
-        is_folder: the root alone was read, its first level being classes
-        files: by the names of the videos
+        is_folder: whether one folder was read, whose first level gives the classes
+        files: by names of the videos
     """
 
     root: str
@@ -62,12 +62,12 @@ class SourceFiles:
 
 
 def absolute(path: Path) -> str:
-    """Without `..`; links are left as they are."""
+    """An absolute path without `..`; links are not resolved."""
     return os.path.normpath(path.absolute())
 
 
 def sha256_of(path: str) -> str | None:
-    """None if the file cannot be read."""
+    """SHA-256 of a file (hexadecimal); None if it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return file_digest(file, "sha256").hexdigest()
@@ -76,14 +76,14 @@ def sha256_of(path: str) -> str | None:
 
 
 def sources_of(catalog: Catalog, *, is_folder: bool) -> SourceFiles:
-    """The files of a catalog as they are now."""
+    """The files of a catalog in their present state."""
     files = {video.name: SourceFile.at(video.path) for video in catalog.videos}
     return SourceFiles(absolute(catalog.root), is_folder, files)
 
 
 def read_sources(folder: Path) -> SourceFiles | None:
-    """What is known of the files of the shards in a folder; None: nothing, for they are of an
-    earlier version, or what is there is damaged."""
+    """Read the sources of the shards in a folder; None if the shards are of an earlier version, or
+    the file is damaged."""
     path = folder / SOURCES_FILE
     if not path.is_file():
         return None
@@ -102,8 +102,8 @@ def _files_in(values: dict[str, list[object]]) -> Iterator[tuple[str, SourceFile
 
 
 def begin_sources(folder: Path, now: SourceFiles) -> None:
-    """Write down the files of a build that begins, or goes on: what was decoded before had the
-    files that were there then."""
+    """Record the files of a build that starts or continues. For videos decoded before, the files of
+    that time are kept."""
     earlier = read_sources(folder)
     files = now.files | (
         {n: f for n, f in earlier.files.items() if n in now.files} if earlier else {}

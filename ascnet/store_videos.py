@@ -1,4 +1,4 @@
-"""The videos of a store, and those that it shall be of: read again, with more, or without some."""
+"""The present and the wanted videos of a store: read again, with more, or without some."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,12 +23,12 @@ from builder.printable import printable
 from builder.shards.dataset import ShardDataset
 from builder.shards.video_row import BUILT, IGNORED
 
-_NEAR = 3  # names that a message offers
+_NEAR = 3  # names that a message suggests
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The videos that the shards of a store are of.
+    """The videos in the shards of a store.
 
     Attributes:
         sources: their files, as far as they are known
@@ -42,7 +42,7 @@ class Stored:
 
     @property
     def videos(self) -> dict[str, Source]:
-        """As the catalog said of them."""
+        """The videos, as in the catalog that they were built from."""
         files = self.sources.files
         return {
             name: Source(
@@ -64,11 +64,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The videos that a store shall be of.
+    """The videos that a store shall have.
 
     Attributes:
         sources: their files, as far as they are known
-        kept: names of the store whose files are not looked at
+        kept: names of videos in the store whose files need no check
     """
 
     catalog: Catalog
@@ -77,20 +77,20 @@ class Wanted:
 
 
 def is_one_folder(paths: Sequence[Path]) -> bool:
-    """Whether it is read as `ascnet build folder` reads it."""
+    """Whether the paths are one folder, which is read as by `ascnet build folder`."""
     return len(paths) == 1 and paths[0].is_dir()
 
 
 def stored_videos(store: Path, folder: Path) -> Stored:
-    """What the finished shards in a folder say."""
+    """The videos in a folder of finished shards."""
     dataset = ShardDataset(folder)
     sources = read_sources(folder) or SourceFiles("", False, {})
     return Stored(store, dataset, sources, earlier_samples(dataset))
 
 
 def read_again(stored: Stored, catalog: Catalog, *, is_folder: bool) -> Wanted:
-    """The videos of a catalog, and those of the store that it does not name and whose files are
-    still there. Raises BuilderError if these are below another folder than the catalog's."""
+    """The videos of a catalog, and other videos of the store whose files still exist. Raises
+    BuilderError if those are below another folder than the catalog's."""
     now = sources_of(catalog, is_folder=is_folder)
     paths = {file.path for file in now.files.values()}
     kept = {
@@ -107,21 +107,20 @@ def read_again(stored: Stored, catalog: Catalog, *, is_folder: bool) -> Wanted:
 
 
 def are_others(stored: Stored, now: SourceFiles) -> BuilderError:
-    """What is said of videos that have nothing to do with those of a store."""
+    """The error for videos that are unrelated to those of a store."""
     store = printable(str(stored.store))
     return BuilderError(
-        f"{store} is of the {len(stored.samples)} videos below "
-        f"{printable(stored.sources.root) or 'another folder'}, and {printable(now.root)} is "
-        f"another one. To have both, add its videos: `ascnet embed --add ... --out "
-        f"{quoted(stored.store)}`; else name another store with --out, or replace this one with "
-        "--overwrite."
+        f"{store} has {len(stored.samples)} videos from "
+        f"{printable(stored.sources.root) or 'another folder'}, not from {printable(now.root)}. To "
+        f"combine both, add videos with `ascnet embed --add ... --out {quoted(stored.store)}`; "
+        "otherwise name another store with --out, or replace this one with --overwrite."
     )
 
 
 def with_more(stored: Stored, paths: Sequence[Path]) -> Wanted:
-    """The videos of a store, and those that `paths` (files and folders) name. Below the store's own
-    folder they have the names and classes that it gives them when it is read again, elsewhere those
-    that `paths` give them. Raises BuilderError if one has the name of another video."""
+    """The videos of a store, and those at `paths` (files and folders). Videos below the store's own
+    folder get the names and classes that reading this folder again would give; others get those
+    that `paths` give. Raises BuilderError if a name belongs to another video."""
     catalogs, known = [catalog_of([path]) for path in paths], stored.sources
     by_path = {file.path: name for name, file in known.files.items()}
     own, below = stored.videos, _below(known)
@@ -134,16 +133,16 @@ def with_more(stored: Stored, paths: Sequence[Path]) -> Wanted:
         if name in own and (before is None or before.path != path):
             if stored.samples[name].row.source_sha256 != sha256_of(path):
                 raise BuilderError(
-                    f"{printable(path)} would be called {printable(name)}, as another video of "
-                    f"{printable(str(stored.store))} is"
+                    f"{printable(path)} would be named {printable(name)}, like another video of "
+                    f"{printable(str(stored.store))}"
                     f"{f' ({printable(before.path)})' if before else ''}. Rename the file, or add "
-                    "the folder that it lies in together with others, so that its name says which."
+                    "its folder together with others, so that names include the folder."
                 )
             continue
         if (first := added.get(name)) and first.path != video.path:
             raise BuilderError(
-                f"{printable(absolute(first.path))} and {printable(path)} would both be called "
-                f"{printable(name)}. Add the folder that holds both, or rename one."
+                f"{printable(absolute(first.path))} and {printable(path)} would both be named "
+                f"{printable(name)}. Add the folder that contains both, or rename one."
             )
         added[name] = replace(video, name=name)
     kept = frozenset(own.keys() - added.keys())
@@ -155,8 +154,8 @@ def with_more(stored: Stored, paths: Sequence[Path]) -> Wanted:
 
 
 def without(stored: Stored, names: Sequence[str]) -> Wanted:
-    """The videos of a store but for some, by their names or paths. Raises BuilderError if one is
-    not there, or if none that could be read would be left."""
+    """The videos of a store without some, given by their names or paths. Raises BuilderError if one
+    is not in the store, or if no readable video would remain."""
     by_path = {file.path: name for name, file in stored.sources.files.items()}
     gone = {name if name in stored.samples else by_path.get(absolute(Path(name))) for name in names}
     if None in gone:
@@ -164,8 +163,8 @@ def without(stored: Stored, names: Sequence[str]) -> Wanted:
     left = {name: video for name, video in stored.videos.items() if name not in gone}
     if not any(stored.samples[name].row.status == BUILT for name in left):
         raise BuilderError(
-            f"No video would be left in {printable(str(stored.store))}. Delete the file and the "
-            "folder of its shards instead, if that is what you want."
+            f"No video would remain in {printable(str(stored.store))}. To remove all, delete the "
+            "file and the folder of its shards."
         )
     files = {name: file for name, file in stored.sources.files.items() if name in left}
     catalog = Catalog(stored.dataset.name, Path(), (), (), tuple(stored.left_alone))
@@ -183,14 +182,14 @@ def _is_not_there(stored: Stored, name: str) -> BuilderError:
 
 
 def _below(known: SourceFiles) -> dict[str, Source]:
-    """The videos of the store's own folder as it is read now; none if it was not one folder."""
+    """The videos in the store's own folder, read now; empty if it was not made from one folder."""
     if not known.is_folder or not Path(known.root).is_dir():
         return {}
     return {video.name: video for video in folder_catalog(Path(known.root)).videos}
 
 
 def _named_below(known: SourceFiles, path: str, below: Mapping[str, Source]) -> Source | None:
-    """A file below the store's own folder, as that is read; None if it is elsewhere."""
+    """A file below the store's own folder, as read from there; None if it is elsewhere."""
     if not known.root or not Path(path).is_relative_to(known.root):
         return None
     name = Path(path).relative_to(known.root).as_posix()
@@ -198,7 +197,7 @@ def _named_below(known: SourceFiles, path: str, below: Mapping[str, Source]) -> 
 
 
 def _left_alone(known: SourceFiles, catalogs: Sequence[Catalog]) -> Iterator[tuple[str, str]]:
-    """Files that are no videos, by their names in the store."""
+    """Files that are not videos, by their names in the store."""
     for catalog in catalogs:
         root = Path(absolute(catalog.root))
         is_below = bool(known.root) and root.is_relative_to(known.root)
@@ -207,14 +206,14 @@ def _left_alone(known: SourceFiles, catalogs: Sequence[Catalog]) -> Iterator[tup
 
 
 def _labelled(video: Source, stored: Stored) -> Source:
-    """A video from elsewhere: it has a class if those of the store have."""
+    """A video from elsewhere, which keeps its class if the store has classes."""
     if stored.dataset.classes:
         return video
     return replace(video, class_name=None, group=video.name)
 
 
 def _merged(catalog: Catalog, videos: Mapping[str, Source]) -> Catalog:
-    """A catalog of other videos, sorted by name."""
+    """The catalog with these videos, sorted by name."""
     in_row = tuple(videos[name] for name in sorted(videos))
     classes = in_order(video.class_name for video in in_row if video.class_name)
     return replace(catalog, videos=in_row, classes=classes)

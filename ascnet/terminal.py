@@ -1,4 +1,4 @@
-"""What reaches the terminal: no name in a file, an archive or a server's answer may steer it."""
+"""Protect the terminal: no name in a file, archive or server's answer may control it."""
 
 import re
 import sys
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-# Control characters but tab and line ends; what turns the direction of writing; line ends that are
-# none to most programs; halves of pairs, as a name that is no UTF-8 has them; and what nobody sees,
-# so that two names would look the same (but for the joiners, which Persian and pictures need).
+# Control characters except tab and line feed; changes of text direction; unusual line separators;
+# lone surrogates, which names that are not UTF-8 contain; and invisible characters, with which two
+# names could look the same (except joiners, which Persian and emoji need).
 _STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
     "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
@@ -21,7 +21,7 @@ def shown(text: str) -> str:
 
 
 class _Shown:
-    """A text stream that writes what is `shown`."""
+    """A text stream that writes text through `shown`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -39,13 +39,14 @@ class _Shown:
 
 
 def steered(stream: TextIO) -> TextIO:
-    """The terminal below, for a progress bar, which goes back to the beginning of its line."""
+    """The underlying terminal, for a progress bar, which returns to the start of its line."""
     return stream._stream if isinstance(stream, _Shown) else stream
 
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Within `with`, all that is printed is `shown`: by us, by click, by a library's warning."""
+    """Within `with`, print everything through `shown`: our output, click's, and libraries'
+    warnings."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Shown(before[0]), _Shown(before[1])
     try:

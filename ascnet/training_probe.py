@@ -1,5 +1,5 @@
-"""`ascnet train --probe-every N`: recall@1 and a vote of the nearest on held-out groups of the
-training videos, while a network is trained on them. Labels are looked at for the figures only."""
+"""`ascnet train --probe-every N`: recall@1 and kNN accuracy on held-out groups of the training
+videos during training. Labels are used for these figures only."""
 
 import numpy as np
 import torch
@@ -16,21 +16,21 @@ from trainer.data.training_set import TrainingSet
 from trainer.errors import TrainerUsageError
 from trainer.probing import Probing
 
-MOST_VIDEOS = 2000  # that are looked at, evenly spaced among those with a label
-MOST_CLIPS = 4  # of each
-HELD_OUT = 5  # every so-manieth source group is of the queries
+MOST_VIDEOS = 2000  # labelled videos used, evenly spaced
+MOST_CLIPS = 4  # clips per video
+HELD_OUT = 5  # every fifth source group gives queries
 RECALL, VOTE = "probe_recall@1", "probe_knn@10"
 
 
 def training_probe(
     every: int, settings: Config, data: TrainingSet, device: torch.device
 ) -> Probing | None:
-    """None where there are no labels, or too few groups to hold some out. Raises TrainerError for
-    shards that are streamed, whose videos cannot be taken one by one."""
+    """The probe for a training; None if there are no labels, or too few groups to hold some out.
+    Raises TrainerError for streamed shards, whose videos cannot be read one by one."""
     if any(is_remote(source) for source in data.sources.values()):
         raise TrainerUsageError(
-            "--probe-every reads videos one by one, and these shards are streamed. Leave it out, "
-            "or copy the shards to a folder."
+            "--probe-every reads videos one by one, and these shards are streamed. Omit it, or "
+            "copy the shards to a folder."
         )
     labels = np.array(data.labels)
     labelled = np.flatnonzero(labels >= 0)

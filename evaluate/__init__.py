@@ -1,1 +1,1 @@
-"""Checkpoints to honest numbers. Imports `trainer` and `builder.shards`."""
+"""Evaluate encoders: extract features, measure and search them. Imports `trainer` and `builder`."""

@@ -1,4 +1,4 @@
-"""Counts of a data set, as runs and stores that others made may state them."""
+"""Check the counts of a data set in files that may come from elsewhere."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ _BY_REASON = ("failed", "warnings")
 
 
 def are_counts(value: Any) -> bool:
-    """Whether it is a table of whole numbers, and of two such tables, by reason."""
+    """Whether `value` is a valid table of counts: non-negative whole numbers, and a table of such
+    numbers by reason for "failed" and "warnings"."""
     if not isinstance(value, dict):
         return False
     tables = [value.get(name, {}) for name in _BY_REASON]

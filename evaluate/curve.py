@@ -1,4 +1,4 @@
-"""The curve of a run: the figures of its kept checkpoints, in order, from their results."""
+"""The curve of a run: results of its kept checkpoints by training step."""
 
 import json
 from collections import Counter
@@ -12,10 +12,10 @@ from evaluate.label_free import SCORES
 from evaluate.protocol import Protocol
 from evaluate.results import figure_text
 
-_TAKEN = tuple(one.name for one in fields(Protocol))  # of a video, and of the network
-# What of a protocol differs from checkpoint to checkpoint.
+_TAKEN = tuple(one.name for one in fields(Protocol))
+# The fields of a protocol that differ between the checkpoints of a run.
 _OF_CHECKPOINT = ("checkpoint_sha256", "step", "milestone")
-# The column of each task that the curve shows, and its name there. The first that has a value.
+# By task: the columns that a curve may show and their titles; it shows the first with values.
 _SHOWN = {
     "retrieval": {"recall@1": "recall@1"},
     "linear": {"top1": "linear top-1"},
@@ -29,14 +29,14 @@ _SHOWN = {
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One checkpoint, or a network that is not trained.
+    """One checkpoint, or a network before training.
 
     Attributes:
-        name: the step, or the name of the network
-        step: 0: of a network that is not trained
+        name: the step, or the name of the network before training
+        step: training step; 0: before training
         figures: percent, by column
-        spread: standard deviation of a figure over splits or draws, where it has one
-        scores: without labels, by name (label_free.SCORES)
+        spread: standard deviation of a figure over splits or draws; None: not known
+        scores: label-free scores, by their names in label_free.SCORES
     """
 
     name: str
@@ -48,14 +48,14 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """Figures of several checkpoints of a run on one data set, of the same clips.
+    """Figures of several checkpoints of a run, on the same clips of one data set.
 
     Attributes:
-        split: a name, or "all"
-        columns: of the figures
-        starts: the networks before training
-        points: by step
-        shown: what was asked, and the step
+        split: name of the split, or "all"
+        columns: titles of the figures
+        starts: networks before training
+        points: checkpoints, by step
+        shown: (question, step) of every result that the curve is made of
     """
 
     dataset: str
@@ -67,44 +67,46 @@ class Curve:
     shown: frozenset[tuple[str, int]] = frozenset()
 
     def shows(self, result: dict[str, Any]) -> bool:
-        """Whether a result is one of those that the curve was made of."""
+        """Whether the curve includes this result."""
         return (_key(result), result["protocol"].get("step")) in self.shown
 
     @property
     def title(self) -> str:
-        """ "The curve of the run on shapes, split 1"."""
+        """The title, such as "The curve of the run on shapes, split 1"."""
         factor = f" ({self.factor})" if self.factor else ""
         split = "all splits" if self.split == "all" else f"split {self.split}"
         return f"The curve of the run on {self.dataset}{factor}, {split}"
 
     @property
     def scores(self) -> list[str]:
-        """Names of the scores without labels that some checkpoint has."""
+        """Names of the label-free scores that at least one checkpoint has."""
         of_points = [point.scores for point in self.points]
         return [n for n in SCORES if any(scores.get(n) is not None for scores in of_points)]
 
 
 def curves_of(results: Iterable[dict[str, Any]]) -> list[Curve]:
-    """A curve of each data set, factor, split and kind of clips of which there are figures of two
-    checkpoints or more."""
+    """The curves in these results: one for each data set, factor, split and kind of clips with
+    figures of at least two checkpoints."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         if result["task"] in _SHOWN and result["protocol"].get("step"):
             taken = {name: result["protocol"].get(name) for name in _TAKEN}
-            groups.setdefault(json.dumps([*_of(result), taken]), []).append(result)
+            groups.setdefault(json.dumps([*_group(result), taken]), []).append(result)
     curves = [_curve(group) for group in groups.values()]
     return [curve for curve in curves if len(curve.points) > 1]
 
 
 def _curve(results: list[dict[str, Any]]) -> Curve:
-    """`results`: of the same data set and clips."""
-    often = Counter(map(_asked, results))
+    """The curve of results on the same data set and clips."""
+    often = Counter(map(_question, results))
     order = list(_SHOWN)
-    results = sorted(results, key=lambda r: (order.index(r["task"]), -often[_asked(r)], _asked(r)))
-    columns: dict[str, str] = {}  # by what was asked
+    results = sorted(
+        results, key=lambda r: (order.index(r["task"]), -often[_question(r)], _question(r))
+    )
+    columns: dict[str, str] = {}  # {question: title}
     points: dict[str, CurvePoint] = {}
-    for asked in dict.fromkeys(map(_asked, results)):
-        same = [result for result in results if _asked(result) == asked]
+    for question in dict.fromkeys(map(_question, results)):
+        same = [result for result in results if _question(result) == question]
         shown = _shown_column(same)
         if shown is None:
             continue
@@ -112,10 +114,10 @@ def _curve(results: list[dict[str, Any]]) -> Curve:
         title += "".join(f", {word}" for word in _words(same[0]["protocol"]))
         while title in columns.values():
             title += "'"
-        columns[asked] = title
+        columns[question] = title
         for result in same:
             for row, figures in result["results"].items():
-                if ", " in row:  # a gallery without siblings
+                if ", " in row:  # a second row of the encoder, such as ", no siblings"
                     continue
                 step = int(result["protocol"]["step"]) if row == TRAINED else 0
                 name = str(step) if step else row
@@ -132,12 +134,14 @@ def _curve(results: list[dict[str, Any]]) -> Curve:
         columns=list(columns.values()),
         starts=[point for point in points.values() if not point.step],
         points=trained,
-        shown=frozenset((_key(r), r["protocol"]["step"]) for r in results if _asked(r) in columns),
+        shown=frozenset(
+            (_key(r), r["protocol"]["step"]) for r in results if _question(r) in columns
+        ),
     )
 
 
 def scores_in(result: dict[str, Any]) -> dict[str, dict[str, float | None]]:
-    """The scores without labels of every row of a result; they are the same in all its splits."""
+    """The label-free scores of every row of a result. They are the same in all its splits."""
     details = next((split.get("details") or {} for split in result["splits"].values()), {})
     return {
         row: dict(own["label_free"])
@@ -147,7 +151,8 @@ def scores_in(result: dict[str, Any]) -> dict[str, dict[str, float | None]]:
 
 
 def curve_table(curve: Curve) -> str:
-    """A curve as a table: a row for every checkpoint, those before training first."""
+    """A curve as a text table with a row for each checkpoint; networks before training come
+    first."""
     titles = [SCORES[name].title for name in curve.scores]
     rows = [["step", *curve.columns, *titles]]
     for point in (*curve.starts, *curve.points):
@@ -160,26 +165,28 @@ def curve_table(curve: Curve) -> str:
 
 
 def score_text(name: str, value: float | None) -> str:
-    """A score, to the digits that say something."""
+    """A label-free score as text; "-" for None."""
     return "-" if value is None else f"{value:.{SCORES[name].digits}f}"
 
 
-def _asked(result: dict[str, Any]) -> str:
-    """What is the same for all checkpoints of a curve."""
+def _question(result: dict[str, Any]) -> str:
+    """The question of a result as text: its task and protocol, without what differs between
+    checkpoints."""
     protocol = {k: v for k, v in result["protocol"].items() if k not in _OF_CHECKPOINT}
     return json.dumps([result["task"], protocol], sort_keys=True)
 
 
-def _of(result: dict[str, Any]) -> list[Any]:
+def _group(result: dict[str, Any]) -> list[Any]:
     return [result["dataset"], result["factor"], result["split"]]
 
 
 def _key(result: dict[str, Any]) -> str:
-    return json.dumps([*_of(result), _asked(result)])
+    return json.dumps([*_group(result), _question(result)])
 
 
 def _shown_column(results: list[dict[str, Any]]) -> tuple[str, str] | None:
-    """The first column that all the results have a figure in; its title."""
+    """The column that the curve shows, with its title: the first for which all results have a
+    figure."""
     for column, title in _SHOWN[results[0]["task"]].items():
         rows = [result["results"].get(TRAINED) or {} for result in results]
         if all(row.get(column) is not None for row in rows):
@@ -188,7 +195,7 @@ def _shown_column(results: list[dict[str, Any]]) -> tuple[str, str] | None:
 
 
 def _words(protocol: dict[str, Any]) -> list[str]:
-    """What is not the usual, of what is asked of stored features."""
+    """The choices of a protocol that differ from the defaults, for the title of a column."""
     centring, probe = protocol.get("centring"), protocol.get("probe") or {}
     words = [str(centring)] if centring not in (None, "none") else []
     words += ["SGD"] if probe.get("solver") == "sgd" else []

@@ -1,4 +1,4 @@
-"""A disk that refuses, in words: it is full, a file is in use, or something is not allowed."""
+"""Turn errors of HDF5 and of the file system into messages that say what to do."""
 
 import errno
 import os
@@ -16,17 +16,17 @@ from evaluate.errors import EvaluateError
 
 _IN_USE = (errno.EAGAIN, errno.EBUSY, errno.ETXTBSY)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-_OF_CONTENT = (errno.EINVAL, errno.EFAULT, errno.EOVERFLOW)  # a damaged file asks for such reads
+_OF_CONTENT = (errno.EINVAL, errno.EFAULT, errno.EOVERFLOW)  # a damaged file causes such reads
 
 
 class UnavailableError(EvaluateError):
-    """A file that cannot be looked at here and now. It may be whole, so nobody may delete or
-    replace it."""
+    """A file that cannot be read right now, such as one in use. It may be intact, so it must not be
+    deleted or replaced."""
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is such a file. Raises UnavailableError if that cannot be seen: then nobody may
-    take it for missing, and write another one in its place."""
+    """Whether a regular file exists. Raises UnavailableError if the system cannot tell: then it
+    must not be taken for missing and replaced."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -39,9 +39,9 @@ def is_there(path: Path) -> bool:
 
 
 def open_hdf5(path: Path, mode: str) -> h5py.File:
-    """As h5py opens it; without a lock where the file system has none. What is lost by that is
-    little: writers keep each other off (`builder.atomic.only_writer`), and who reads a finished
-    file sees by its checksums that it is whole."""
+    """Open an HDF5 file, without a lock where the file system has none. This is safe: only one
+    process writes at a time (`builder.atomic.only_writer`), and readers verify the checksums of a
+    finished store."""
     try:
         return h5py.File(path, mode)
     except OSError as error:
@@ -51,56 +51,56 @@ def open_hdf5(path: Path, mode: str) -> h5py.File:
 
 
 def must_be_available(path: Path, error: Exception) -> None:
-    """Raises UnavailableError, in words, if `error` (what HDF5 raised for a file) is a refusal of
-    the system, which says nothing of what is in the file."""
+    """Raise UnavailableError if `error`, which HDF5 raised for a file, means that the system
+    refused access, and so says nothing about the content of the file."""
     said = str(error)
     number = _number(error)
     if number in _IN_USE or "already open" in said:
         raise UnavailableError(
             f"{path} is in use: another process, or another part of this one, has it open for "
-            "writing. Wait for it and give the same command again. Nothing is known to be wrong "
-            "with the file: do not delete it. (If nobody has it open, its file system keeps the "
-            "lock of a process that is gone: HDF5_USE_FILE_LOCKING=FALSE in the environment reads "
+            "writing. Wait for it, then repeat the command. The file itself is probably intact: do "
+            "not delete it. (If no process has it open, the file system still holds the lock of a "
+            "process that ended: set HDF5_USE_FILE_LOCKING=FALSE in the environment to read "
             "without locks.)"
         ) from error
     if _has_no_locks(error):
         raise UnavailableError(
-            f"{path} cannot be locked: {_reason(error)}. Nothing is known to be wrong with the "
-            "file: do not delete it. Set HDF5_USE_FILE_LOCKING=FALSE in the environment, and no "
-            "lock is asked for; or copy the file to another disk."
+            f"{path} cannot be locked: {_reason(error)}. The file itself is probably intact: do "
+            "not delete it. Set HDF5_USE_FILE_LOCKING=FALSE in the environment to work without "
+            "locks, or copy the file to another disk."
         ) from error
     if number is not None and number not in _OF_CONTENT:
         raise UnavailableError(
-            f"{path} cannot be read: {_reason(error)}. The system refuses, which says nothing of "
-            "what is in the file: do not delete it. See to the disk or the permissions, and give "
-            "the same command again."
+            f"{path} cannot be read: {_reason(error)}. The system denied access; the file itself "
+            "may be intact: do not delete it. Check the disk and the permissions, then repeat the "
+            "command."
         ) from error
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raises EvaluateError, in words, for what HDF5 raises when the disk refuses;
-    UnavailableError if the file is in use, or cannot be locked."""
+    """Raise EvaluateError if the disk refuses a write, and UnavailableError if the file is in use
+    or cannot be locked."""
     try:
         yield
     except (OSError, RuntimeError, KeyError) as error:
         if _number(error) in _IN_USE or "already open" in str(error) or _has_no_locks(error):
             must_be_available(path, error)
         raise EvaluateError(
-            f"Cannot write {path}: {_reason(error)}. Make room, or see to the permissions, and "
-            "give the same command again: it goes on where it was."
+            f"Cannot write {path}: {_reason(error)}. Free space or fix the permissions, then "
+            "repeat the command: it continues where it stopped."
         ) from error
 
 
 def must_have_room(path: Path, needed: int) -> None:
-    """Raises EvaluateError if the disk of `path` has less than `needed` bytes left, and OSError if
-    it does not give so many: there may be a quota. HDF5 can crash where it cannot write, so that
-    nobody would be told."""
+    """Raise EvaluateError if the disk of `path` has fewer than `needed` bytes free, and OSError if
+    they cannot be allocated, for example because of a quota. HDF5 may crash without a message on a
+    full disk, so this is checked first."""
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise EvaluateError(
             f"{path} will take {needed / 1e6:.1f} MB, and its disk has {free / 1e6:.1f} MB left. "
-            "Make room, and give the same command again."
+            "Free space, then repeat the command."
         )
     trial = partial_of(path)
     try:
@@ -111,13 +111,14 @@ def must_have_room(path: Path, needed: int) -> None:
 
 
 def _has_no_locks(error: Exception) -> bool:
-    """Whether a lock could not be had, though nobody else holds one."""
+    """Whether locking failed for another reason than a lock held elsewhere."""
     number = _number(error)
     return number in _NO_LOCKS or ("lock file" in str(error) and number not in (None, *_IN_USE))
 
 
 def _number(error: Exception) -> int | None:
-    """The system's own, which h5py's errors carry as an attribute, or in their text."""
+    """The errno, which h5py's errors carry as an attribute or in their text; None if there is
+    none."""
     said = re.search(r"errno = (\d+)", str(error))
     number: int | None = getattr(error, "errno", None)
     return number if number is not None or said is None else int(said[1])

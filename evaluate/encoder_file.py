@@ -1,4 +1,4 @@
-"""FILE.py:NAME to an encoder: the user's own Python file is run."""
+"""Load an encoder that a user's Python file describes (FILE.py:NAME). This runs the file."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -16,20 +16,20 @@ from evaluate.errors import EvaluateError, EvaluateUsageError
 from evaluate.own_encoder import Encoder, what_was_raised
 
 FORM = "FILE.py:NAME"
-_SEED = 0  # before the function is called, so that fresh weights are the same each time
+_SEED = 0  # set before the function is called, so that random weights are reproducible
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """What --encoder named.
+    """An encoder named with --encoder.
 
     Attributes:
         title: "nets.py:image", for messages and tables
-        file: what describes it, for messages
-        word: what --encoder takes, whatever the current folder is
-        facts: hashes of what it was made of; part of a store's identity
-        untrained: makes the same network as it is before it learns; None: no baseline
+        file: the file or folder that describes it, for messages
+        word: value of --encoder with an absolute path
+        facts: hashes of its files; part of a store's identity
+        untrained: makes the network as it is before training; None: no baseline
     """
 
     encoder: Encoder
@@ -41,21 +41,25 @@ class LoadedEncoder:
 
 
 def parse(text: str) -> tuple[Path, str]:
-    """The file and the function's name of FORM. Raises EvaluateError if it is none."""
+    """Split FILE.py:NAME into the path and the function's name. Raises EvaluateError if `text` does
+    not have this form."""
     path, _, name = text.rpartition(":")
     if not path.endswith(".py") or not name.isidentifier():
         raise EvaluateUsageError(
-            f"--encoder is {text!r}; it takes {FORM}: a Python file and the name of a function in "
-            "it that returns an ascnet.Encoder, or hf: and a model of Hugging Face."
+            f"--encoder is {text!r}; it takes {FORM}, a Python file and the name of a function in "
+            "it that returns an ascnet.Encoder, or hf:MODEL, a directory or name of a Hugging Face "
+            "model."
         )
     return Path(path), name
 
 
 def load_encoder(text: str) -> LoadedEncoder:
-    """Run a Python file, and call a function of it without arguments, torch's seed set before. What
-    lies in the file's folder can be imported there, after all that is installed. Raises
-    EvaluateError if there is no such file or function, if one of them raises, or if it returns
-    something else than an Encoder."""
+    """Run a Python file and call the named function without arguments, after seeding torch. The
+    file can import modules from its own folder; installed packages take precedence.
+
+    Raises EvaluateError if there is no such file or function, if the code raises an exception, or
+    if the function does not return an Encoder.
+    """
     path, name = parse(text)
     try:
         source = path.read_bytes()
@@ -73,7 +77,7 @@ def load_encoder(text: str) -> LoadedEncoder:
         encoder = _called(f"{path}:{name} cannot be called without arguments", path, function)
     if not isinstance(encoder, Encoder):
         raise EvaluateError(
-            f"{path}:{name} returns a {type(encoder).__name__}; it has to return an "
+            f"{path}:{name} returns a {type(encoder).__name__}; it must return an "
             "ascnet.Encoder(module, frames=..., size=...)."
         )
     untrained = encoder.untrained
@@ -88,7 +92,7 @@ def load_encoder(text: str) -> LoadedEncoder:
 
 
 def weights_sha256(module: nn.Module) -> str:
-    """Of all that its state dict holds, in the order of the names."""
+    """SHA-256 (hexadecimal) of a module's state dict, in the order of the names."""
     digest = sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
@@ -96,16 +100,16 @@ def weights_sha256(module: nn.Module) -> str:
             digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
             flat = value.detach().cpu().contiguous().reshape(-1)
             digest.update(flat.view(torch.uint8).numpy().tobytes())
-        else:  # what a module says of itself (get_extra_state)
+        else:  # the result of a module's get_extra_state
             digest.update(repr(value).encode())
     return digest.hexdigest()
 
 
 def _run(source: bytes, path: Path) -> ModuleType:
-    """The bytes that were read are what is run, so the hash is theirs."""
+    """Execute the bytes that are hashed, rather than read the file twice."""
     module = ModuleType(f"ascnet_encoder_{path.stem}")
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses in it look there
+    sys.modules[module.__name__] = module  # dataclasses look it up there
     exec(compile(source, str(path), "exec"), module.__dict__)
     return module
 
@@ -113,7 +117,7 @@ def _run(source: bytes, path: Path) -> ModuleType:
 def _called(what: str, path: Path, call: Callable[[], Result]) -> Result:
     try:
         return call()
-    except EvaluateError as error:  # a field of Encoder that is wrong
+    except EvaluateError as error:  # an invalid field of Encoder
         raise EvaluateError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:
         raise EvaluateError(f"{what}: {what_was_raised(error, path)}.") from error
@@ -121,7 +125,8 @@ def _called(what: str, path: Path, call: Callable[[], Result]) -> Result:
 
 @contextmanager
 def _folder_of(path: Path) -> Iterator[None]:
-    """While it lasts, modules in the file's folder can be imported; none hides an installed one."""
+    """Make modules in the file's folder importable for a while; installed packages take
+    precedence."""
     folder = str(path.resolve().parent)
     sys.path.append(folder)
     try:

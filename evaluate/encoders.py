@@ -1,6 +1,6 @@
-"""Encoders under test: of a run, of a file of weights, of somebody's own file or of Hugging Face,
-and their twins that have not learnt: as training began, and with batch-norm statistics of training
-clips besides."""
+"""Encoders to evaluate: of a run, a file of weights, a Python file or Hugging Face. Each has
+baselines: the network before training, and the same with batch-norm statistics of training
+clips."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,20 +32,21 @@ from trainer.run.run_directory import is_run, record_of
 from trainer.weights.load import backbone_from_file, load_weights
 
 TRAINED, UNTRAINED, CALIBRATED = "trained", "untrained", "calibrated"
-INITIAL = "initial weights"  # in the tables: the untrained one of a run that began with --init
-ENCODER_RECIPE = "encoder"  # what stands for a recipe where a file says what the clips are
+INITIAL = "initial weights"  # row of the untrained network in the tables, for runs with --init
+ENCODER_RECIPE = "encoder"  # in place of a recipe's name where an Encoder defines the clips
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An encoder under test.
+    """An encoder to evaluate.
 
     Attributes:
         name: TRAINED, UNTRAINED or CALIBRATED
-        backbone: clips, float32 N x 3 x T x S x S, to a map N x C x T' x H' x W'
-        facts: where its weights come from; part of a store's identity
-        title: in the tables; "": its name
-        complete: what the backbone lacks before its first clip is computed by this, on a device
+        backbone: network from clips, float32 N x 3 x T x S x S, to a map N x C x T' x H' x W'
+        facts: origin of its weights; part of a store's identity
+        title: name in the tables; "": `name`
+        complete: computes on a device what the backbone still lacks, before its first clip; None:
+            nothing is lacking
     """
 
     name: str
@@ -56,23 +57,23 @@ class Subject:
 
     @property
     def row(self) -> str:
-        """Its name in the tables."""
+        """Name in the tables."""
         return self.title or self.name
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """What is evaluated, and where the results go.
+    """An encoder with its baselines, and the folder for the results.
 
     Attributes:
-        start: makes the one of `untrained`; None: there is none
-        settings: of the run; for a file of weights those of the recipe it is tested with, for an
-            encoder file what it says of its clips
-        folder: features/ and results/ are below it
-        record: of a run: code, shards and counts it was trained on; else the file
-        milestone: the step of a run's checkpoint that is not its last; 0: it is the last
-        training_settings: of the clips that batch-norm statistics are computed on; None: there is
-            no baseline that has them
+        start: makes the subject of `untrained`; None: there is none
+        settings: settings of the run; for a file of weights, those of the chosen recipe; for an
+            Encoder, its clips
+        folder: parent folder of features/ and results/
+        record: for a run: its code, shards and counts; otherwise the file of the encoder
+        milestone: step of a checkpoint that is not the last of its run; 0: the last, or no run
+        training_settings: settings for the clips that batch-norm statistics are computed on; None:
+            there is no calibrated baseline
     """
 
     trained: Subject
@@ -85,25 +86,28 @@ class Subjects:
 
     @cached_property
     def untrained(self) -> Subject:
-        """A run's network as its training began; for a file of weights, one with fresh weights.
-        Raises EvaluateError if a run began with a file that is gone, or was changed."""
+        """The run's network before training; for a file of weights, a randomly initialised network.
+        Raises EvaluateError if the file that the run began with is missing or has changed, or if
+        there is no untrained network."""
         if self.start is None:
-            raise EvaluateError("This encoder names no untrained network, so there is no baseline.")
+            raise EvaluateError("This encoder has no untrained network, so there is no baseline.")
         return self.start()
 
     def calibrated(self, dataset: ShardDataset) -> Subject | None:
-        """The untrained one with batch-norm statistics of training clips: a run's own ones, or
-        those of `dataset`; None if there is no such network. Raises EvaluateError, or TrainerError
-        or BuilderError, if these clips are not here."""
+        """The untrained network with batch-norm statistics of training clips: those of the run, or
+        those of `dataset`. None if there is no such network. Raises EvaluateError, TrainerError or
+        BuilderError if these clips are not available."""
         settings = self.training_settings
         if settings is None or self.start is None:
             return None
-        subject = self.start()  # a copy: the other one keeps its statistics
+        subject = self.start()  # a second network: `untrained` keeps its statistics
         folders = [dataset.folder]
         if self.are_of_a_run:
             folders = _training_folders(self.record, dataset)
         elif dataset.source:
-            raise EvaluateError(f"The clips of {shown(dataset.source)} would be streamed.")
+            raise EvaluateError(
+                f"Batch-norm statistics need local shards, and {shown(dataset.source)} is streamed."
+            )
         data = gather({folder: str(folder) for folder in folders}, settings.data)
 
         def complete(device: torch.device) -> None:
@@ -124,13 +128,13 @@ class Subjects:
 
     @property
     def are_of_a_run(self) -> bool:
-        """Whether it is known what they were trained on."""
+        """Whether the training data are known."""
         return "shards" in self.record
 
 
 def of_run(run: Path, step: int | None = None) -> Subjects:
-    """The trained backbone of a run's checkpoint of a step (None: of its newest one), and the one
-    that its training began with. Raises TrainerError if there is no run, or no such checkpoint."""
+    """The backbone of a run's checkpoint at a step (None: the newest), and the network before its
+    training. Raises TrainerError if there is no such run or checkpoint."""
     record = record_of(run)
     trained = load_backbone(run, step)
     settings = trained.config
@@ -146,15 +150,15 @@ def of_run(run: Path, step: int | None = None) -> Subjects:
     subject = _subject(TRAINED, trained.backbone, settings, trained.sha256, trained.step)
     if milestone:
         subject = replace(subject, facts=subject.facts | {"milestone": milestone})
-    # Weights that a file gave have batch-norm statistics of their own.
+    # A network that began with a file of weights has that file's batch-norm statistics.
     is_fair = not settings.model.init and has_batch_norm(trained.backbone)
     clips = settings if is_fair else None
     return Subjects(subject, start, settings, run, record, milestone, clips)
 
 
 def _training_folders(record: dict[str, Any], dataset: ShardDataset) -> list[Path]:
-    """Where the data sets are that a run was trained on: where they were, or `dataset`. Raises
-    EvaluateError if one is not here."""
+    """The folders of the data sets that a run was trained on: the recorded ones, or `dataset` if it
+    is the same data. Raises EvaluateError if one is missing."""
     folders = []
     places = [place for place in record["shards"] if isinstance(place, str)]
     digests = record.get("shards_sha256") or [""] * len(places)
@@ -165,28 +169,28 @@ def _training_folders(record: dict[str, Any], dataset: ShardDataset) -> list[Pat
         same = [folder for folder in there if fingerprint(folder) == digest]
         if not same:
             raise EvaluateError(
-                f"The shards that the run was trained on ({shown(place)}) are not here any more."
+                f"The shards that the run was trained on ({shown(place)}) are missing."
             )
         folders.append(same[0])
     return folders
 
 
 def _load_start(backbone: nn.Module, path: Path, digest: str | None) -> str:
-    """Load what training began with; its sha256 comes back."""
+    """Load the weights that training began with. Returns their sha256."""
     if not path.is_file() or sha256(path.read_bytes()).hexdigest() != digest:
         raise EvaluateError(
-            f"The run began with the weights in {path}, which are gone or were changed since, so "
-            "the baseline cannot be made. Put the file back, or say --no-baseline."
+            f"The run began with the weights in {path}, which are missing or have changed since, "
+            "so there is no baseline. Restore the file, or pass --no-baseline."
         )
     load_weights(backbone, path)
     return str(digest)
 
 
 def of_file(path: Path, backbone: str | None, recipe: str | None, runs: Path) -> Subjects:
-    """A file of weights, whatever project wrote it, and a fresh network of the same kind; the kind
-    is the one that fits unless it is named. Clips are those of a recipe, by default `recipe_for`;
-    results go to `folder_of` the file. Raises TrainerError if the file cannot be read or does not
-    fit."""
+    """The network of a file of weights from any project, and a randomly initialised one. The
+    backbone is detected unless named. The clips are those of a recipe, by default `recipe_for` the
+    backbone; results go to `folder_of` the file. Raises TrainerError if the file cannot be read or
+    does not fit."""
     trained, loaded, name = backbone_from_file(path, backbone)
     recipe = recipe or recipe_for(name)
     settings = recipe_file.override(recipe_file.load_recipe(recipe), (f"model.backbone={name}",))
@@ -204,9 +208,9 @@ def of_file(path: Path, backbone: str | None, recipe: str | None, runs: Path) ->
 
 
 def of_encoder(text: str, runs: Path) -> Subjects:
-    """The encoder that FILE.py:NAME gives, which runs that file, or the model of Hugging Face that
-    hf:DIRECTORY_OR_NAME names, and its untrained twin if there is one. Results go to
-    `folder_of_encoder`. Raises EvaluateError as `load_encoder` and `load_hugging_face` do."""
+    """The encoder of FILE.py:NAME (runs that file) or of hf:DIRECTORY_OR_NAME (a Hugging Face
+    model), and its untrained network if it has one. Results go to `folder_of_encoder`. Raises
+    EvaluateError as `load_encoder` and `load_hugging_face` do."""
     loaded = load_hugging_face(text) if text.startswith(HF) else load_encoder(text)
     encoder = loaded.encoder
     settings = Config(
@@ -230,7 +234,7 @@ def of_encoder(text: str, runs: Path) -> Subjects:
 
 
 def folder_of_encoder(text: str, runs: Path) -> Path:
-    """Where what is made with FILE.py:NAME or hf:DIRECTORY_OR_NAME goes."""
+    """The folder for features and results of FILE.py:NAME or hf:DIRECTORY_OR_NAME."""
     if text.startswith(HF):
         return runs / f"encoder-hf-{named(text)}"
     path, name = parse(text)
@@ -238,7 +242,7 @@ def folder_of_encoder(text: str, runs: Path) -> Path:
 
 
 def folder_of(weights: Path, runs: Path) -> Path:
-    """Where what is made with a file of weights goes."""
+    """The folder for features and results of a file of weights."""
     run = f"{_run_of(weights).name}-" if _step_of(weights) else ""
     return runs / f"weights-{run}{weights.stem}"
 
@@ -248,13 +252,13 @@ def _run_of(checkpoint: Path) -> Path:
 
 
 def _step_of(weights: Path) -> int:
-    """Of a checkpoint that lies in its run; 0 of another file."""
+    """The step of a checkpoint inside its run; 0 for any other file."""
     lies_in_run = weights.stem.isdecimal() and is_run(_run_of(weights))
     return int(weights.stem) if lies_in_run else 0
 
 
 def recipe_for(backbone: str) -> str:
-    """The recipe whose clips fit a backbone: its own for Kinetics-400, or that of its kin."""
+    """The recipe whose clips fit a backbone: that of its family for Kinetics-400."""
     kin = {"r3d-": "demo", "s3d": "k400-s3dg", "r2plus1d": "k400-r2plus1d18", "c3d": "k400-c3d"}
     return next(
         (recipe for start, recipe in kin.items() if backbone.startswith(start)), "k400-r3d18"

@@ -1,13 +1,14 @@
-"""The errors that a user of the evaluation can mend."""
+"""Errors that users of the evaluation can fix."""
 
 from builder.errors import AscnetError
 
 
 class EvaluateError(AscnetError):
-    """What was wrong, the value, what is allowed and the next step, in a sentence or two."""
+    """An error message that says what was wrong, with the value, what is allowed and the next
+    step."""
 
 
 class EvaluateUsageError(EvaluateError):
-    """The evaluation was asked for what it does not have: a layer, a split, a task."""
+    """A request for something that does not exist, such as a layer, a split or a task."""
 
     exit_status = 2

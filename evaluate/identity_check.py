@@ -1,19 +1,19 @@
-"""What decides the numbers in a file, by which it is used again, and what computed them."""
+"""Compare the identity of a file, that is, everything that determines the numbers in it, with what
+is wanted now."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# Recorded beside the identity, and not compared: another machine's numbers differ in their last
-# digits only.
+# Recorded but not compared: results of different machines differ only in the last digits.
 COMPUTED_ON = ("device", "torch")
 
 
 def first_difference(
     stored: Mapping[str, Any], wanted: Mapping[str, Any], digits: int = 40
 ) -> str | None:
-    """ "clips 2, and now it would be 10", of the first name by alphabet whose values differ; None
-    if all are the same, but for what they were computed on. `digits`: how much is shown of long
-    values, such as hashes."""
+    """The first key, in alphabetical order, whose values differ, as "clips 2, and now it would be
+    10"; None if all are equal. COMPUTED_ON is not compared. Long values, such as hashes, are cut to
+    `digits` characters."""
     for key in sorted((stored.keys() | wanted.keys()) - set(COMPUTED_ON)):
         if stored.get(key) != wanted.get(key):
             before, now = (_shown(values.get(key), digits) for values in (stored, wanted))
@@ -22,8 +22,8 @@ def first_difference(
 
 
 def all_machines(before: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:
-    """What numbers were computed on of which some come from `before`, and the others from `now`:
-    {"device": "cpu, cuda", "torch": "2.14.1"}."""
+    """The devices and torch versions of numbers of which some were computed `before` and others
+    `now`, such as {"device": "cpu, cuda", "torch": "2.14.1"}."""
     both = {key: f"{before.get(key, '')}, {value}".split(", ") for key, value in now.items()}
     return {key: ", ".join(filter(None, dict.fromkeys(values))) for key, values in both.items()}
 

@@ -1,5 +1,5 @@
-"""Scores of features without labels, in float64. They know nothing of classes: whether one of them
-chooses the better of two networks has to be measured."""
+"""Label-free scores of features, in float64. Whether a score predicts which of two networks is
+better must be measured."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ import numpy as np
 
 from evaluate.features.store import Features
 
-EPSILON = 1e-7  # RankMe's, of singular values as shares
-LIDAR_DELTA = 1e-4  # LiDAR's, added to the scatter within videos
-MOST = 10_000  # videos that are looked at, evenly spaced
-MOST_NUMBERS = 2**27  # of all clips' features, which are read whole (512 MiB)
-PAIRS = 2**14  # pairs of rows that uniformity is a mean over, at most
+EPSILON = 1e-7  # of RankMe, added to the shares of the singular values
+LIDAR_DELTA = 1e-4  # of LiDAR, added to the scatter within videos
+MOST = 10_000  # videos used, evenly spaced
+MOST_NUMBERS = 2**27  # numbers in clip_features (512 MiB); scores that need more are left out
+PAIRS = 2**14  # most pairs of rows for uniformity
 UNIFORMITY = 2.0  # t of uniformity
 
 
@@ -20,8 +20,9 @@ class Score:
     """How a score is shown.
 
     Attributes:
-        meaning: in a few words, and which way it is meant to go
-        digits: after the point
+        title: name of the score
+        meaning: explanation in a few words, with the direction that is better
+        digits: number of decimals
     """
 
     title: str
@@ -32,24 +33,24 @@ class Score:
 SCORES = {
     "effective_rank": Score(
         "effective rank",
-        "directions that the features of videos fill (RankMe), 1 to the number of channels; higher "
-        "is richer",
+        "effective number of dimensions of the video features (RankMe), from 1 to the number of "
+        "channels; higher is richer",
         1,
     ),
     "lidar": Score(
         "LiDAR",
-        "directions that tell videos apart, against the spread of a video's own clips, 1 to the "
-        "number of channels; higher is richer",
+        "effective number of dimensions in which videos differ, relative to the differences within "
+        "a video, from 1 to the number of channels; higher is richer",
         1,
     ),
     "alignment": Score(
         "alignment",
-        "mean squared distance of two clips of a video, 0 to 4; lower is more alike",
+        "mean squared distance between clips of one video, from 0 to 4; lower is more alike",
         3,
     ),
     "uniformity": Score(
         "uniformity",
-        "how evenly the features of videos cover the sphere, 0 if all are the same; lower is more "
+        "how evenly the video features cover the unit sphere, 0 if all are equal; lower is more "
         "even",
         3,
     ),
@@ -57,8 +58,8 @@ SCORES = {
 
 
 def label_free(stored: Features) -> dict[str, float | None]:
-    """All scores of a feature store; None where there is none: alignment and LiDAR of a store with
-    one clip a video, or with more features of clips than are read into memory for them."""
+    """All scores of a feature store. None for alignment and LiDAR if videos have one clip each, or
+    if the clip features have more than MOST_NUMBERS numbers."""
     some = np.linspace(0, len(stored.features) - 1, min(MOST, len(stored.features))).astype(int)
     scores = {
         "effective_rank": effective_rank(stored.features[some]),
@@ -74,17 +75,18 @@ def label_free(stored: Features) -> dict[str, float | None]:
 
 
 def effective_rank(features: np.ndarray) -> float:
-    """RankMe (Garrido et al. 2023, arXiv 2210.02885, equation 1) of N x C features: the exponential
-    of the entropy of the singular values, taken as shares; 1 to min(N, C). They are not centred."""
+    """RankMe (Garrido et al. 2023, arXiv 2210.02885, equation 1) of N x C features, which are not
+    centred: the exponential of the entropy of their singular values, normalised to sum 1. From 1 to
+    min(N, C)."""
     rows = features.astype(np.float64)
-    squares = np.linalg.eigvalsh(rows.T @ rows)  # of singular values
+    squares = np.linalg.eigvalsh(rows.T @ rows)  # squared singular values
     return _exponential_of_entropy(np.sqrt(squares.clip(min=0)))
 
 
 def alignment(features: np.ndarray, video: np.ndarray) -> float:
-    """Mean squared distance of two clips of a video (Wang & Isola 2020, arXiv 2005.10242, section
-    4.1, alpha = 2), clips (N x C) L2-normalised, every video counting alike: 0 to 4; nan if no
-    video has two clips. `video`: int, N."""
+    """Mean squared distance between clips of one video (Wang & Isola 2020, arXiv 2005.10242,
+    section 4.1, alpha = 2). Clips, N x C, are L2-normalised, and every video has the same weight.
+    From 0 to 4; nan if no video has two clips. `video` (int, N) is the video of each clip."""
     rows = _units(features)
     means = []
     for of_video in _by_video(video):
@@ -98,8 +100,8 @@ def alignment(features: np.ndarray, video: np.ndarray) -> float:
 
 def uniformity(features: np.ndarray, seed: int = 0) -> float:
     """Logarithm of the mean of exp(-2 |a - b|^2) over pairs of different rows (Wang & Isola 2020,
-    section 4.1, t = 2), L2-normalised: 0 if all are the same, less the more evenly they lie. All
-    pairs, or PAIRS drawn ones; nan for one row."""
+    section 4.1, t = 2) of L2-normalised features, N x C: 0 if all are equal, and lower the more
+    evenly they are spread. Over all pairs, or PAIRS random ones; nan for a single row."""
     rows, count = _units(features), len(features)
     if count < 2:
         return float("nan")
@@ -114,9 +116,9 @@ def uniformity(features: np.ndarray, seed: int = 0) -> float:
 
 
 def lidar(features: np.ndarray, video: np.ndarray) -> float:
-    """LiDAR (Thilak et al. 2024, arXiv 2312.04000, section 3): the effective rank of the scatter
-    between videos, whitened by that between the clips of a video. N x C and int N; nan if no video
-    has two clips."""
+    """LiDAR (Thilak et al. 2024, arXiv 2312.04000, section 3) of clips, N x C: the effective rank
+    of the scatter between videos, whitened by the scatter within videos. nan if no video has two
+    clips. `video` (int, N) is the video of each clip."""
     rows = features.astype(np.float64)
     of_videos = [of_video for of_video in _by_video(video) if len(of_video) > 1]
     if not of_videos:
@@ -143,6 +145,6 @@ def _units(features: np.ndarray) -> np.ndarray:
 
 
 def _by_video(video: np.ndarray) -> list[np.ndarray]:
-    """The rows of each video."""
+    """The positions of each video's rows."""
     order = np.argsort(video, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(video[order])) + 1)

@@ -1,4 +1,4 @@
-"""Figures from stored features: one function for each task."""
+"""Compute figures from stored features: one function per task."""
 
 import statistics
 from dataclasses import dataclass, field
@@ -16,17 +16,17 @@ from evaluate.retrieval.nearest import NOTHING, nearest
 from evaluate.retrieval.retrieval import RANKS, average_precision, centre, recall
 from evaluate.split import Parts
 
-NO_SIBLINGS = ", no siblings"  # the row of the gallery without the query's own recording
+NO_SIBLINGS = ", no siblings"  # suffix of rows without the query's own recording in the gallery
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What one encoder gets on one split.
+    """The figures of one encoder on one split.
 
     Attributes:
-        figures: percent; None: there is none
-        details: what was chosen; `predictions`: a label for each test video
-        spread: standard deviation (n - 1) of a figure that is a mean over draws
+        figures: percent; None: not available
+        details: choices made; `predictions` has a label for each test video
+        spread: standard deviation (n - 1) of figures that are means over draws
     """
 
     figures: dict[str, float | None]
@@ -37,9 +37,10 @@ class Measure:
 def retrieval_of(
     features: np.ndarray, parts: Parts, centring: str, device: torch.device, progress: Progress
 ) -> dict[str, Measure]:
-    """recall@k and mean average precision of test videos among training videos, by suffix of the
-    row: "" for the whole gallery and, where any test video has siblings in it, NO_SIBLINGS."""
-    how = centring if len(parts.test) else "none"  # of no queries there is no mean
+    """recall@k and mean average precision for test videos as queries and training videos as the
+    gallery. The keys are suffixes of the table's rows: "" for the whole gallery and, if the gallery
+    has siblings of test videos (of the same recording), NO_SIBLINGS."""
+    how = centring if len(parts.test) else "none"  # no queries have no mean
     gallery, queries = centre(features[parts.train], features[parts.test], how)
     groups = parts.groups[parts.train], parts.groups[parts.test]
     galleries = {"": None} | ({NO_SIBLINGS: groups} if parts.with_siblings else {})
@@ -72,7 +73,7 @@ def _retrieval(
         gallery, queries, labels, groups=groups, device=device, progress=progress
     )
     can = ~np.isnan(precisions)
-    if can.any():  # recall and mAP over the same queries: those that can be answered
+    if can.any():  # recall and mAP are over the queries whose class is in the gallery
         figures = recall(neighbours[can], labels[0], labels[1][can], len(gallery))
         figures["mAP"] = float(100 * precisions[can].mean())
     without = int((~can).sum())
@@ -82,7 +83,7 @@ def _retrieval(
         details
         | {
             "queries_without_their_class": without,
-            "left_out": without,  # of recall and mAP; before, they were misses of recall
+            "left_out": without,  # earlier versions counted them as misses
             "predictions": np.where(first != NOTHING, labels[0][first], -1).tolist(),
         },
     )
@@ -95,7 +96,7 @@ def linear_of(
     device: torch.device,
     progress: Progress,
 ) -> Measure:
-    """top-1 and top-5 of a linear classifier on the features."""
+    """Top-1 and top-5 accuracy of a linear classifier on the features."""
     if not len(parts.test):
         return Measure({"top1": None, "top5": None}, {"predictions": []})
     train, test = (_labelled(features, parts, part) for part in (parts.train, parts.test))
@@ -111,8 +112,8 @@ def fewshot_of(
     device: torch.device,
     progress: Progress,
 ) -> Measure:
-    """top-1 of logistic regressions on few labelled videos, mean over the draws, and that of a
-    linear probe of all that can be drawn, which chooses its penalty as `linear_of` does."""
+    """Top-1 accuracy of logistic regression on few labelled videos, as the mean over the draws, and
+    of a linear probe on all drawable videos, whose penalty is chosen as in `linear_of`."""
     pool = pool_of(parts)
     figures: dict[str, float | None] = dict.fromkeys(COLUMNS)
     details: dict[str, Any] = {"left_out_of_draws": [*pool.left_out, *pool.amounts()[1]]}
@@ -145,7 +146,7 @@ def _labelled(features: np.ndarray, parts: Parts, positions: np.ndarray) -> Labe
 def knn_of(
     features: np.ndarray, parts: Parts, centring: str, device: torch.device, progress: Progress
 ) -> Measure:
-    """top-1 of a vote of the k nearest."""
+    """Top-1 accuracy of a weighted vote of the k nearest training videos."""
     if not len(parts.test):
         return Measure({f"knn@{k}": None for k in NUMBERS}, {"predictions": []})
     gallery, queries = centre(features[parts.train], features[parts.test], centring)

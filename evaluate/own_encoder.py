@@ -1,4 +1,4 @@
-"""An encoder of somebody else: its description, and the network that takes a backbone's place."""
+"""A user's encoder: its description, and the network that takes a backbone's place."""
 
 import math
 import traceback
@@ -23,31 +23,31 @@ from trainer.config.validation import (
 from trainer.data.augment import MEAN, STD
 from trainer.errors import TrainerError
 
-Numbers = tuple[float, float, float]  # of red, green and blue
+Numbers = tuple[float, float, float]  # for red, green and blue
 
 SHAPES = {"features": "N x C", "map": "N x C x T x H x W", "tokens": "N x L x C"}
-_LEAST_SIZE = 16  # as of a run's clips
+_LEAST_SIZE = 16  # as for the clips of a run
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder of your own: a torch module, what it eats and what it gives.
+    """Your own encoder: a torch module, its input and its output.
 
     Attributes:
-        module: called with clips, float32 N x 3 x T x S x S, RGB, contiguous, on its own device;
-            gives one float tensor
-        frames: of a clip, T
-        size: pixels, S: side of the square crop, 16 or more
+        module: called with clips (float32 N x 3 x T x S x S, RGB, contiguous) on its own device;
+            returns one float tensor
+        frames: T, number of frames in a clip
+        size: S, side of the square crop in pixels, 16 or more
         stride: frame stride
         fps: strides count frames at this rate; 0: stored frames
-        value_range: what black and white are before `mean` and `std`, such as (0, 255)
-        mean: of each channel, taken off the values
-        std: of each channel, by which they are divided then
+        value_range: values of black and white before `mean` and `std` are applied, such as (0, 255)
+        mean: subtracted from the values of each channel
+        std: by which each channel is divided afterwards
         gives: "features" (N x C), "map" (N x C x T' x H' x W', averaged over time and space) or
             "tokens" (N x L x C, averaged over the tokens)
-        class_token: of tokens: whether the first is a class token, which is taken in place of the
-            average; an attentive probe attends to all tokens
-        untrained: the same network before it learnt anything, measured beside it; None: no baseline
+        class_token: for tokens: whether the first is a class token, which replaces the average; an
+            attentive probe attends to all tokens
+        untrained: the network before training, evaluated as a baseline; None: no baseline
     """
 
     module: nn.Module
@@ -63,7 +63,7 @@ class Encoder:
     untrained: nn.Module | None = None
 
     def __post_init__(self) -> None:
-        """Raises EvaluateError for the first field that has a value it may not have."""
+        """Raises EvaluateError for the first field with an invalid value."""
         _must_be_a_module("module", self.module)
         if self.untrained is not None:
             _must_be_a_module("untrained", self.untrained)
@@ -96,14 +96,14 @@ class Encoder:
 
     @property
     def input_text(self) -> str:
-        """How values are prepared: part of a store's identity."""
+        """The preparation of the input values; part of a store's identity."""
         low, high = self.value_range
         mean, std = (" ".join(f"{x:.9g}" for x in values) for values in (self.mean, self.std))
         return f"values {low:.9g} to {high:.9g}, mean {mean}, std {std}"
 
     @property
     def output_text(self) -> str:
-        """What is taken of the output: part of a store's identity."""
+        """The part of the output that is used; part of a store's identity."""
         return "class token" if self.class_token else self.gives
 
 
@@ -120,7 +120,8 @@ def _must_be_a_number(name: str, value: object, *, whole: bool) -> None:
 
 
 def _numbers(name: str, values: object, count: int) -> tuple[float, ...]:
-    """Of a list, a tuple or a tensor."""
+    """Convert a list, tuple or tensor to floats. Raises EvaluateError unless it has `count` finite
+    numbers."""
     try:
         numbers = tuple(float(value) for value in values)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
@@ -131,21 +132,21 @@ def _numbers(name: str, values: object, count: int) -> tuple[float, ...]:
 
 
 class EncoderNetwork(nn.Module):
-    """Clips as our own networks take them to a feature map, float32 N x 3 x T x S x S to
-    N x C x T' x H' x W', through the module of an `Encoder`."""
+    """Map clips as trainer's networks take them, float32 N x 3 x T x S x S, to a feature map, N x C
+    x T' x H' x W', with the module of an `Encoder`."""
 
     scale: torch.Tensor
     shift: torch.Tensor
 
     def __init__(self, module: nn.Module, encoder: Encoder, name: str, file: Path) -> None:
-        """`module`: of the encoder, the trained or the untrained one; `name` and `file`: for
-        messages."""
+        """`module` is the trained or the untrained network of the encoder; `name` and `file` are
+        for messages."""
         super().__init__()
         self.module = module
         self._gives, self._class_token = encoder.gives, encoder.class_token
         self._name, self._file = name, file
         low, high = encoder.value_range
-        # From our own normalised values to theirs in one step, its numbers computed in float64.
+        # One affine map from our normalised values to theirs, computed in float64.
         ours, theirs = zip(MEAN, STD, strict=True), zip(encoder.mean, encoder.std, strict=True)
         numbers = [
             ((high - low) * s / std, ((high - low) * m + low - mean) / std)
@@ -158,18 +159,18 @@ class EncoderNetwork(nn.Module):
         self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Raises EvaluateError if the module raises, or gives another shape than was said."""
+        """Raises EvaluateError if the module raises an exception or returns an unexpected shape."""
         features = self.all_positions(clips)
         return features[:, :, :1] if self._class_token else features
 
     def all_positions(self, clips: torch.Tensor) -> torch.Tensor:
-        """As `forward`, with all tokens where that takes the class token alone."""
+        """Like `forward`, but with all tokens, even if there is a class token."""
         prepared = torch.addcmul(self.shift, clips, self.scale).contiguous()
         try:
             output = self.module(prepared)
         except (EvaluateError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # whatever somebody else's code raises
+        except Exception as error:  # users' code may raise anything
             raise EvaluateError(
                 f"{self._name} cannot encode clips of {_shape(prepared)}: "
                 f"{what_was_raised(error, self._file)}."
@@ -195,8 +196,8 @@ class EncoderNetwork(nn.Module):
         else:
             what = f"a {type(output).__name__}"
         raise EvaluateError(
-            f"{self._name} gives {what} for {clips} clip{'s' * (clips != 1)}; it says that it "
-            f"gives {self._gives}, so a float tensor {wanted} with N = {clips} is needed (gives "
+            f"{self._name} gives {what} for {clips} clip{'s' * (clips != 1)}; as its `gives` is "
+            f"{self._gives!r}, it must return a float tensor {wanted} with N = {clips} (`gives` "
             f"may be {', '.join(f'{name}: {shape}' for name, shape in SHAPES.items())})."
         )
 
@@ -204,14 +205,14 @@ class EncoderNetwork(nn.Module):
         if any(parameter.requires_grad for parameter in self.module.parameters()):
             raise EvaluateError(
                 f"{self._name} gives features without gradients, so it cannot be fine-tuned: "
-                "take torch.no_grad, torch.inference_mode and detach out of its forward, or train "
+                "remove torch.no_grad, torch.inference_mode and detach from its forward, or train "
                 "a linear layer on it (--task linear)."
             )
 
 
 def what_was_raised(error: BaseException, file: Path) -> str:
-    """Kind and first line of what somebody's code raised, and the line of their file: "KeyError:
-    'x' (line 3 of nets.py)"."""
+    """Describe an exception of a user's code by its type, the first line of its message and the
+    line of the file: "KeyError: 'x' (line 3 of nets.py)"."""
     text = str(error).strip().partition("\n")[0].rstrip(".:!")
     lines = [
         frame.lineno

@@ -1,4 +1,4 @@
-"""What is taken of a video, and what of the network: everything that decides a feature."""
+"""The evaluation protocol: which clips are taken of a video, and which features of the network."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -38,13 +38,13 @@ from trainer.data.clip_policy import (
 from trainer.data.clip_sampler import ClipRequest, Timing, count_short, timings_of
 from trainer.errors import TrainerError
 
-LAST = "last"  # the backbone's own output
-_LEAST_EVERY, _MOST_EVERY = 0.001, 1e6  # seconds between clips
+LAST = "last"  # the backbone's output
+_LEAST_EVERY, _MOST_EVERY = 0.001, 1e6  # limits of `every`, in seconds
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How features are taken.
+    """How clips are taken and features computed.
 
     Attributes:
         frames: frames of a clip
@@ -52,17 +52,17 @@ class Protocol:
         fps: strides count frames at this rate; 0: stored frames
         short_videos: how a clip that is longer than its video is filled: from the start again
             (loop), with the last frame (repeat_last), or not at all (error)
-        size: side of the square crop, pixels
-        short_side: decode JPEGs at 1/8 to 1/2 of their size where their short side keeps at least
-            so many pixels; 0: at full size
+        size: side of the square crop, in pixels
+        short_side: decode JPEGs at 1/8 to 1/2 of their size if their short side keeps at least this
+            many pixels; 0: at full size
         normalise: by the mean and standard deviation of Kinetics-400 (fixed), or by those of each
             clip (clip), after each pixel's mean is subtracted (motion)
-        clips: clips of a video, evenly spaced; RSPNet
-        every: seconds between the starts of clips, however many that makes; 0: `clips`
-        crops: the largest square in the middle, or 3 of them along the longer side
-        mirrored: whether the mirror image of every crop counts as much as the crop
-        turned: whether the crop turned by 90, 180 and 270 degrees counts as much
-        layer: a module of the backbone by name, such as layer3
+        clips: clips per video, evenly spaced; RSPNet
+        every: seconds between the starts of clips, instead of `clips` per video; 0: use `clips`
+        crops: 1: the largest centre square; 3: three squares along the longer side
+        mirrored: whether features are also averaged over the mirror image of every crop
+        turned: whether features are also averaged over crops rotated by 90, 180 and 270 degrees
+        layer: name of the module of the backbone whose output is used, such as layer3
         pooling: how the layer's feature map is pooled: average | max
     """
 
@@ -83,8 +83,8 @@ class Protocol:
 
     @property
     def identity(self) -> dict[str, str | int | float]:
-        """All fields, as a store says them. Stores that were made before there was a choice say
-        nothing of `normalise` and `turned`."""
+        """All fields, as recorded in stores. `normalise` and `turned` are omitted at their
+        defaults, as older stores lack them."""
         fields: dict[str, str | int | float] = asdict(self)
         usual = (("normalise", "fixed"), ("turned", False))
         return {k: v for k, v in fields.items() if (k, v) not in usual}
@@ -97,7 +97,7 @@ class Protocol:
 
 
 def rules_for(protocol: Protocol) -> list[Rule]:
-    """What every setting may be, and whether it is."""
+    """The allowed values of every setting, and whether its value is allowed."""
     limits: Limits = {
         "pooling": one_of(POOLINGS),
         "crops": (CROPS.__contains__, " or ".join(map(str, CROPS))),
@@ -105,7 +105,7 @@ def rules_for(protocol: Protocol) -> list[Rule]:
         "short_videos": one_of(tuple(POLICIES)),
         "every": (
             lambda seconds: seconds == 0 or _LEAST_EVERY <= seconds <= _MOST_EVERY,
-            f"0 (so many as `clips` says), or {_LEAST_EVERY:g} to {_MOST_EVERY:g} seconds",
+            f"0 (use `clips`), or {_LEAST_EVERY:g} to {_MOST_EVERY:g} seconds",
         ),
     }
     return [
@@ -121,7 +121,8 @@ def rules_for(protocol: Protocol) -> list[Rule]:
 
 
 def protocol_of(settings: Config) -> Protocol:
-    """The clips that a run was trained with, as its recipe evaluates them."""
+    """The protocol for a run's settings: the clips of its training, evaluated as its recipe
+    says."""
     data, evaluate = settings.data, settings.evaluate
     return Protocol(
         frames=data.frames,
@@ -136,8 +137,8 @@ def protocol_of(settings: Config) -> Protocol:
 
 
 def changed_protocol(protocol: Protocol, assignments: tuple[str, ...]) -> Protocol:
-    """With changes such as "clips=5" and "layer=layer3". Raises EvaluateError for a setting that is
-    not there, or a value that is not allowed."""
+    """Apply changes such as "clips=5" and "layer=layer3". Raises EvaluateError if there is no such
+    setting, or if a value is not allowed."""
     try:
         return override(protocol, assignments)
     except TrainerError as error:
@@ -145,16 +146,16 @@ def changed_protocol(protocol: Protocol, assignments: tuple[str, ...]) -> Protoc
 
 
 def clips_of(videos: Sequence[Video], protocol: Protocol) -> list[list[ClipRequest]]:
-    """The clips of every video: the same on every call, spread evenly from the first that fits to
-    the last, each in one shot. Raises EvaluateError if a video is too short for the policy
+    """The clips of every video: the same on every call, evenly spaced from the first to the last
+    that fits, each within one shot. Raises EvaluateError if a video is too short for the policy
     `error`."""
     timings = timings_of(videos, protocol.fps)
     short = count_short(timings, protocol.frames, protocol.stride)
     if short and protocol.short_videos == "error":
         raise EvaluateError(
             f"{short} of {len(videos)} videos are too short for {protocol.frames} frames at stride "
-            f"{protocol.stride}, and the policy short_videos is 'error'. Take shorter clips, or "
-            "the policy loop or repeat_last."
+            f"{protocol.stride}, and the policy short_videos is 'error'. Use shorter clips, or the "
+            "policy loop or repeat_last."
         )
     return [
         _clips(number, video, timing, protocol)
@@ -166,7 +167,7 @@ def _clips(number: int, video: Video, timing: Timing, protocol: Protocol) -> lis
     shots = timing.shots(protocol.frames, protocol.stride)
     policy = protocol.short_videos
     if protocol.every:
-        # Every shot has a clip, so that it can be found; but none that does not fit under `error`.
+        # Every shot gets a clip, so that it can be found, unless it is too short under `error`.
         some = [shot for shot in shots if policy != "error" or last_start(shot) >= 0]
         chosen = [(start, shot) for shot in some for start in _starts_apart(video, shot, protocol)]
     else:
@@ -178,15 +179,16 @@ def _clips(number: int, video: Video, timing: Timing, protocol: Protocol) -> lis
 
 
 def _starts_apart(video: Video, shot: Place, protocol: Protocol) -> tuple[int, ...]:
-    """Starts in a shot of clips that lie `every` seconds apart."""
+    """Starts of clips `every` seconds apart in a shot."""
     clock = part_of(clock_of(video.times), shot.first, shot.first + shot.frames)
     if clock is not None and video.fps:
         return starts_apart(protocol.every * video.fps, shot, clock)
     if not video.fps:
         raise EvaluateError(
-            f"{ascii(video.name)[1:-1]} has no known frame rate, and clips are asked for every "
-            f"{protocol.every:g} seconds. Ask for a number of clips, or build with --fps."
+            f"{ascii(video.name)[1:-1]} has no known frame rate, which clips every "
+            f"{protocol.every:g} seconds require. Choose a number of clips instead, or build with "
+            "--fps."
         )
     room = shot.frames - clip_span(shot.length, shot.stride)
-    # A clip at every frame is all there is, however small `every` is.
+    # At most one clip per frame, however small `every` is.
     return even_starts(1 + max(0, round(min(room / video.fps / protocol.every, room))), shot)

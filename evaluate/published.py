@@ -1,8 +1,9 @@
-"""Figures that others published, to stand beside ours. They come from other data, longer training
-and other protocols; each row says where it was read. Only what was read in its source is here.
+"""Published figures to compare ours with. They are from other data, longer training and other
+protocols; each row names its source, and all were read there.
 
-They stand only beside a result on the whole data set, which is told by the number of its classes
-and of the videos in the parts that were used."""
+They are shown only beside results on the whole data set, which is checked by the number of classes
+and of videos in the parts used.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from builder.text_table import aligned
 PUBLISHED_TASKS = ("retrieval", "linear", "knn", "fewshot", "finetune")
 _RANKS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall@50")
 NOTE = "published, not ours: other data, longer training, other protocols"
-_ON_THE_FLY = "-on-the-fly"  # ends a task whose figures are comparable to those without it
+_ON_THE_FLY = "-on-the-fly"  # suffix of tasks; figures compare with those of the task without it
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,14 @@ class PublishedFigures:
     """A method's figures for one task on one data set.
 
     Attributes:
-        backbone: "": the source does not say
-        pretraining: data set; "": the source does not say
+        backbone: "": not given in the source
+        pretraining: data set; "": not given in the source
         task: one of TASKS
-        dataset: name of the shards, such as ucf101
-        figures: percent; names as in our own results
-        source: where it was read
-        split: "": not noted
-        used: what the networks saw, and what else the figures rest on
+        dataset: name of the data set, such as ucf101
+        figures: percent; names as in our results
+        source: where the figures were read
+        split: "": not given in the source
+        used: modalities and other data that the figures depend on
     """
 
     method: str
@@ -44,17 +45,17 @@ class PublishedFigures:
 
     @property
     def origin(self) -> str:
-        """Its source, the split, and what was used."""
+        """Source, split and data used, as text."""
         return f"{self.source}; split {self.split or 'not noted'}; {self.used}"
 
 
 @dataclass(frozen=True)
 class Whole:
-    """How large an official data set is.
+    """The size of an official data set.
 
     Attributes:
-        parts: of every split, videos of each part
-        share: of them that make it whole; Kinetics loses videos all the time
+        parts: number of videos by split and part
+        share: share of them that is required; Kinetics keeps losing videos
     """
 
     classes: int
@@ -62,7 +63,7 @@ class Whole:
     share: float = 1.0
 
     def needs(self, split: str, part: str) -> int:
-        """Videos of a part that must be there; 0 if there is no such part."""
+        """Number of videos of a part that are required; 0 if there is no such part."""
         return math.ceil(self.share * self.parts.get(split, {}).get(part, 0))
 
 
@@ -76,15 +77,15 @@ _WHOLE = {
         },
     ),
     "hmdb51": Whole(51, {split: {"train": 3_570, "test": 1_530} for split in "123"}),
-    # Rows of the official lists; of Kinetics-600 there is a longer one, too.
+    # Rows of the official lists (the shorter one for Kinetics-600).
     "kinetics400": Whole(400, {"1": {"train": 246_534, "val": 19_906, "test": 38_685}}, 0.95),
     "kinetics600": Whole(600, {"1": {"train": 370_582, "val": 28_313, "test": 56_618}}, 0.95),
 }
 
 
 def lacks(dataset: str, classes: int, splits: Mapping[str, Mapping[str, Any]]) -> str:
-    """What keeps published figures from a result, in words; "" if they may stand beside it.
-    `classes` and `splits` are those of the result."""
+    """Why a result is not on the whole data set, so that published figures do not apply; "" if they
+    do. `classes` and `splits` are those of the result."""
     whole = _WHOLE[dataset]
     said = [] if classes == whole.classes else [f"{classes} of {whole.classes} classes"]
     for split, result in splits.items():
@@ -96,24 +97,24 @@ def lacks(dataset: str, classes: int, splits: Mapping[str, Mapping[str, Any]]) -
             elif have < needs or (have > official and whole.share == 1):
                 said.append(f"{have} of {official} videos in the {part} part of split {split}")
     if not splits:
-        said.append("how many videos the result rests on is not known")
+        said.append("the number of videos of the result is unknown")
     if not said:
         return ""
-    return f"published figures are left out, for this is not the whole of {dataset}: " + (
+    return f"published figures are left out, as this is not the whole of {dataset}: " + (
         "; ".join(said)
     )
 
 
 def published(task: str, dataset: str) -> tuple[PublishedFigures, ...]:
-    """The rows for a task on a data set; none where nothing is known. A linear probe on augmented
-    clips ("linear-on-the-fly") has those of a linear probe."""
+    """The published rows for a task on a data set, or none. A linear probe on augmented clips
+    ("linear-on-the-fly") is compared with linear probes."""
     wanted = (task.removesuffix(_ON_THE_FLY), dataset)
     return tuple(row for row in _ROWS if (row.task, row.dataset) == wanted)
 
 
 def text_rows(task: str, dataset: str, columns: tuple[str, ...] = ()) -> list[str]:
-    """The same as lines of text, aligned, headed by a line that says whose figures they are; no
-    line where there is no row. `columns`: figures to show, else all that some row has."""
+    """The published rows as aligned lines of text with a heading; empty if there are none.
+    `columns` selects figures; by default, all are shown."""
     rows = published(task, dataset)
     known = tuple(dict.fromkeys(name for row in rows for name in row.figures))
     shown = [name for name in columns or known if name in known]
@@ -127,14 +128,14 @@ def text_rows(task: str, dataset: str, columns: tuple[str, ...] = ()) -> list[st
 
 
 def _who(row: PublishedFigures) -> str:
-    """ "RSPNet, C3D, Kinetics-400"; what the source does not say is left out."""
+    """Method, backbone and data, such as "RSPNet, C3D, Kinetics-400", as far as they are known."""
     return ", ".join(word for word in (row.method, row.backbone, row.pretraining) if word)
 
 
 def _finetuned(
     method: str, backbone: str, pretraining: str, ucf: float | None, hmdb: float | None, source: str
 ) -> list[PublishedFigures]:
-    """Top-1 after fine-tuning on UCF-101 and on HMDB-51."""
+    """Top-1 accuracy after fine-tuning on UCF-101 and HMDB-51."""
     return [
         PublishedFigures(method, backbone, pretraining, "finetune", dataset, {"top1": top1}, source)
         for dataset, top1 in (("ucf101", ucf), ("hmdb51", hmdb))
@@ -145,7 +146,7 @@ def _finetuned(
 def _retrieved(
     method: str, backbone: str, pretraining: str, recall: tuple[float, ...], source: str
 ) -> PublishedFigures:
-    """Recall at 1, 5, 10, 20 and 50, or at 1 alone, on UCF-101."""
+    """Recall at 1, 5, 10, 20 and 50, or at 1 only, on UCF-101."""
     figures = dict(zip(_RANKS, recall, strict=False))
     return PublishedFigures(method, backbone, pretraining, "retrieval", "ucf101", figures, source)
 
@@ -153,7 +154,7 @@ def _retrieved(
 def _noted(
     rows: Iterable[PublishedFigures], split: str = "", used: str = "RGB"
 ) -> list[PublishedFigures]:
-    """The same rows with their split, and what was used."""
+    """The same rows with their split and the data used."""
     return [replace(row, split=split, used=used) for row in rows]
 
 

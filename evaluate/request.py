@@ -1,4 +1,4 @@
-"""What is asked of an encoder, in words and in file names."""
+"""An evaluation request: its choices in words and in file names."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,20 +13,21 @@ from evaluate.probe.probe import ProbeSettings
 from evaluate.protocol import Protocol, protocol_of
 from evaluate.retrieval.knn import TEMPERATURE
 
-_PROBED = ("linear", "fewshot")  # by a linear classifier on stored features
+_PROBED = ("linear", "fewshot")  # tasks with a linear classifier on stored features
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of an encoder.
+    """What to evaluate, and how.
 
     Attributes:
-        task: of TASKS, ON_THE_FLY or ATTENTIVE_ON_THE_FLY
-        split: a name, or "all"
-        factor: a known factor of the videos in place of their class
-        centring: retrieval and kNN; of choices.CENTRINGS
-        finetune: of the tasks that train on clips
-        baseline: whether the untrained network is measured, too
+        task: one of TASKS, ON_THE_FLY or ATTENTIVE_ON_THE_FLY
+        split: name of a split, or "all"
+        factor: a known factor of the videos that replaces their class; "": the class
+        centring: for retrieval and kNN, one of choices.CENTRINGS
+        probe: settings of the linear probe
+        finetune: settings for tasks that train on clips; None for other tasks
+        baseline: whether the untrained networks are also evaluated
     """
 
     task: str
@@ -40,13 +41,13 @@ class Question:
 
     @property
     def size(self) -> int:
-        """Pixels, the side of the largest clips that are tested or trained on."""
+        """Side of the largest clips used, for testing or training, in pixels."""
         if self.finetune is None:
             return self.protocol.size
         return max(self.protocol.size, train_protocol(self.protocol, self.finetune).size)
 
     def choices(self, subjects: Subjects) -> dict[str, Any]:
-        """Every choice that the figures rest on."""
+        """All choices that the figures depend on."""
         of_features = self.task in ("retrieval", "knn")
         drawn = {"amounts": [a.name for a in AMOUNTS], "draws": DRAWS, "seed": SEED, "C": C}
         return {
@@ -66,7 +67,7 @@ class Question:
         return self.finetune is not None and self.finetune.head == ATTENTIVE
 
     def _comparison(self) -> str:
-        """In words."""
+        """How videos are compared or classified, in words."""
         if self.finetune is not None:
             how = self.finetune
             layers = "a linear layer on the frozen network" if how.frozen else "the whole network"
@@ -92,8 +93,8 @@ class Question:
 def result_path(
     question: Question, subjects: Subjects, dataset: str, split: str | None = None
 ) -> Path:
-    """The JSON file of a result; a picture may lie beside it. What differs from the usual protocol
-    is in its name, and so is the step of a checkpoint that is not the last of its run."""
+    """The JSON file of a result; a picture may be beside it. Its name contains all deviations from
+    the default protocol, and the step of a checkpoint that is not the last of its run."""
     changes = _clip_changes(question.protocol, subjects, question.finetune)
     if question.factor:
         changes["factor"] = question.factor
@@ -126,7 +127,7 @@ def store_path(subjects: Subjects, dataset: str, subject: Subject, protocol: Pro
 def _clip_changes(
     protocol: Protocol, subjects: Subjects, settings: FinetuneSettings | None = None
 ) -> dict[str, Any]:
-    """What differs from the usual clips of a run, or of the recipe of a classifier."""
+    """The differences from the default clips of a run, or of a classifier's recipe."""
     usual = protocol_of(subjects.settings)
     before = asdict(protocol_for(usual, settings) if settings else usual)
     return {key: value for key, value in asdict(protocol).items() if value != before[key]}
@@ -135,7 +136,7 @@ def _clip_changes(
 def _classifier_changes(
     settings: FinetuneSettings, subjects: Subjects, dataset: str
 ) -> dict[str, Any]:
-    """What differs from the recipe that fits, but for what is in `_clip_changes`."""
+    """The differences from the default recipe, except those in `_clip_changes`."""
     backbone, recipe = subjects.settings.model.backbone, settings.recipe
     usual = finetune_settings.recipe_for(dataset, backbone, settings.frozen, settings.head)
     is_usual = recipe == usual
@@ -154,6 +155,6 @@ def _classifier_changes(
 
 
 def _suffix(changes: dict[str, Any]) -> str:
-    """ "_layer-layer3_pooling-max"."""
+    """Changes as the end of a file name, such as "_layer-layer3_pooling-max"."""
     words = {k: "-".join(map(str, v)) if isinstance(v, tuple) else v for k, v in changes.items()}
     return "".join(f"_{k}-{v}" for k, v in sorted(words.items())).replace("/", "-")

@@ -1,4 +1,4 @@
-"""Results as words and as JSON. Every figure carries its protocol and its counts."""
+"""Results as text and as JSON. Every figure comes with its protocol and its counts."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ TITLES = {
     "finetune": "Fine-tuning",
 }
 CALIBRATED_IS = "untrained, batch-norm statistics of training clips"
-_FEW = 100  # test videos
+_FEW = 100  # test videos; with fewer, figures are uncertain
 
 
 def table(result: dict[str, Any]) -> str:
-    """A result as a table with its caption: a row for each encoder, a column for each figure, with
-    the standard deviation over the splits where there are several."""
+    """A result as a table with a caption: a row per encoder, a column per figure, with the standard
+    deviation over the splits if there are several."""
     columns, spread = result["columns"], result["spread"] or {}
     rows = [["", *columns]]
     rows += [
@@ -35,7 +35,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def title(result: dict[str, Any]) -> str:
-    """ "Retrieval on shapes, split 1"."""
+    """The title of a result, such as "Retrieval on shapes, split 1"."""
     splits = list(result["splits"])
     which = f"split {splits[0]}" if len(splits) == 1 else f"mean of splits {', '.join(splits)}"
     factor = f" ({result['factor']})" if result["factor"] else ""
@@ -43,7 +43,7 @@ def title(result: dict[str, Any]) -> str:
 
 
 def figure_text(value: float | None, spread: float | None) -> str:
-    """ "50.3", with the standard deviation behind it if there is one."""
+    """A figure as text, such as "50.3" or "50.3 ± 1.2"; "-" for None."""
     if value is None:
         return "-"
     return f"{value:.1f}" if spread is None else f"{value:.1f} ± {spread:.1f}"
@@ -76,7 +76,7 @@ def _caption(result: dict[str, Any]) -> str:
 
 
 def cautions(result: dict[str, Any]) -> list[str]:
-    """Sentences about figures that say little: of one class, or of few test videos."""
+    """Sentences about figures that mean little: with one class, or few test videos."""
     sentences = []
     if len(result["classes"]) == 1:
         sentences.append("Caution: all videos are of one class, so every figure is 100 %.")
@@ -91,7 +91,7 @@ def cautions(result: dict[str, Any]) -> list[str]:
 
 
 def drawn_text(result: dict[str, Any]) -> str:
-    """What the columns of few labels are, and what their spread is over."""
+    """The meaning of the columns for few labels, and of their spread."""
     draws = (result["protocol"].get("labels") or {}).get("draws", "?")
     over = "splits" if len(result["splits"]) > 1 else "draws"
     return (
@@ -101,7 +101,7 @@ def drawn_text(result: dict[str, Any]) -> str:
 
 
 def seen_text(trained_on: dict[str, Any]) -> str:
-    """The warning that training saw what is tested."""
+    """The warning that training saw test videos."""
     number = trained_on.get("test_videos_seen_number")
     how_many = f"{number} of the test videos" if number else "test videos"
     return (
@@ -111,20 +111,20 @@ def seen_text(trained_on: dict[str, Any]) -> str:
 
 
 def left_out_text(result: dict[str, Any]) -> str:
-    """Why one of the baselines is not there."""
+    """Why a baseline is missing."""
     return f"calibrated ({CALIBRATED_IS}) is left out: {result['baseline_left_out']}"
 
 
 def _baselines(result: dict[str, Any]) -> list[str]:
-    """What the rows that are not trained are."""
+    """The meaning of the rows of baselines."""
     untrained = "random initialisation (same seed)"
     if "source_sha256" in result["trained_on"]:
-        untrained = "the network that the file names so"
+        untrained = "as given by the encoder file"
     elif {"weights", "encoder"} & set(result["trained_on"]):
         untrained = "random initialisation"
     meanings = {
         "untrained": untrained,
-        "initial weights": "those that training began with (--init)",
+        "initial weights": "the weights that training began with (--init)",
         "calibrated": CALIBRATED_IS,
     }
     return [f"{row}: {text}" for row, text in meanings.items() if row in result["results"]]
@@ -149,8 +149,8 @@ def _counts(result: dict[str, Any]) -> list[str]:
 
 
 def not_counted(split: dict[str, Any], tested: str) -> list[str]:
-    """Sentences about what is in no figure of a split, as nothing can be found for it; `tested`: a
-    word for test videos. Results of earlier versions have none."""
+    """Sentences about test videos that are left out of a split's figures, as their class is not
+    available. `tested` is the word for test videos. Results of earlier versions have none."""
     sentences, counts = [], split.get("counts") or {}
     if unknown := counts.get("class_not_in_train"):
         every = unknown + counts["test"]
@@ -165,7 +165,7 @@ def not_counted(split: dict[str, Any], tested: str) -> list[str]:
                 "their class is left in the gallery"
             )
         drawn = (details or {}).get("left_out_of_draws") or []
-        sentences += [text for text in drawn if text not in sentences]  # once for all encoders
+        sentences += [text for text in drawn if text not in sentences]  # the same for all encoders
     return sentences
 
 

@@ -1,4 +1,4 @@
-"""Who is trained on and who is tested: the labelled videos of a split's two parts."""
+"""The labelled videos of the two parts of a split, for training and testing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,23 @@ from evaluate.choices import ALL
 from evaluate.errors import EvaluateError, EvaluateUsageError
 from trainer.data.training_set import describe_splits
 
-TESTED = ("test", "val")  # the part that is tested: the first that has labels (Kinetics: val)
+TESTED = ("test", "val")  # the first with labels is tested (for Kinetics, val)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Positions are those of the data set's videos, and of the rows of a feature store.
+    """The videos of a split. Positions refer to the data set's videos and to the rows of a feature
+    store.
 
     Attributes:
-        test_part: "test", or "val"
-        train: int64, positions: the gallery
-        test: int64, positions: the queries, of classes that the train part has
-        labels: int64, of every video; -1: unlabelled
-        groups: int64, of every video: number of its source recording, by name
+        test_part: "test" or "val"
+        train: int64, positions: training videos, or the gallery
+        test: int64, positions: test videos, or queries, whose classes are in the train part
+        labels: int64, label of every video; -1: unlabelled
+        groups: int64, number of the source recording of every video
         classes: names by label
-        unlabelled: videos of the two parts that are left out
-        unknown: test videos that are left out, as the train part has none of their class
+        unlabelled: number of videos in the two parts that are left out
+        unknown: number of test videos that are left out, as the train part lacks their class
     """
 
     split: str
@@ -45,30 +46,30 @@ class Parts:
 
     @property
     def with_siblings(self) -> int:
-        """Test videos that were cut from a recording of which the train part has clips, too."""
+        """Number of test videos from recordings that the train part also has."""
         return int(np.isin(self.groups[self.test], self.groups[self.train]).sum())
 
 
 def splits_of(dataset: ShardDataset, split: str) -> list[str]:
-    """The split asked for, or all that can be tested, in order. Raises EvaluateError if there is
-    none."""
+    """The requested split, or all splits that can be tested, sorted. Raises EvaluateError if there
+    is none."""
     if split != ALL:
         return [split]
     parts = dataset.splits()
     usable = [s for s in sorted(parts) if "train" in parts[s] and parts[s] & set(TESTED)]
     if not usable:
         raise EvaluateError(
-            f"{dataset.folder} has no split with videos to train and to test on; its splits are "
+            f"{dataset.folder} has no split with both train and test videos; its splits are "
             f"{describe_splits(dataset) or 'none'}."
         )
     return usable
 
 
 def parts_of(dataset: ShardDataset, split: str, factor: str = "") -> Parts:
-    """The labelled videos of a split; with `factor` a known factor of the videos (shapes: family,
-    programme, outline, tempo) stands for the class. Test videos of a class that the train part has
-    not are left out: nobody can find or name it. Raises EvaluateError if there are no labels, or
-    nothing to train or to test on."""
+    """The labelled videos of a split. With `factor`, a known factor of the videos (shapes: family,
+    programme, outline, tempo) replaces the class. Test videos whose class is missing in the train
+    part are left out, as they cannot be found or classified. Raises EvaluateError if there are no
+    labels, or no videos to train or to test on."""
     videos = dataset.videos
     labels, classes = _of_factor(dataset, factor) if factor else _of_class(dataset)
     train = _positions(videos, split, "train", labels)
@@ -97,13 +98,14 @@ def parts_of(dataset: ShardDataset, split: str, factor: str = "") -> Parts:
 
 
 def _instead(dataset: ShardDataset, split: str) -> str:
-    """What to do where a split has nothing to train or to test on."""
+    """What to do if a split has no videos to train or to test on."""
     usable = [s for s, parts in dataset.splits().items() if {"train"} < parts and s != split]
     if usable:
-        return f"Choose one that has train and test: --split {' or '.join(sorted(usable))}."
+        return f"Choose one with train and test videos: --split {' or '.join(sorted(usable))}."
     return (
-        "An automatic split tests 30 % of the source groups of each class, so none of a class of "
-        "one group: add videos, or say what is tested in a splits.csv beside them, and build again."
+        "An automatic split tests 30 % of the source groups of each class, and none of a class "
+        "with a single group: add videos, or define the split in a splits.csv beside them, and "
+        "build again."
     )
 
 
@@ -115,9 +117,9 @@ def _positions(videos: Sequence[Video], split: str, part: str, labels: np.ndarra
 def _of_class(dataset: ShardDataset) -> tuple[np.ndarray, Sequence[str]]:
     if not dataset.classes:
         raise EvaluateError(
-            f"{dataset.folder} is unlabelled, and recall and accuracy compare classes. Put the "
-            "videos of each class into a folder of its own and build again, or look for videos "
-            "with `ascnet search`."
+            f"{dataset.folder} is unlabelled, but recall and accuracy compare classes. Put the "
+            "videos of each class into its own folder and build again, or search for videos with "
+            "`ascnet search`."
         )
     labels = [-1 if video.label is None else video.label for video in dataset.videos]
     return np.array(labels, np.int64), dataset.classes

@@ -1,27 +1,27 @@
-"""The tasks: an encoder and a data set to a result.
+"""Evaluate encoders on a data set: from a request to a result.
 
-A new task has its name in choices.TASKS, what it compares by in `request.Question`, its title in
-results.TITLES, its columns and its call below, its figures in measures.py, what others published in
-published.py, and its options and help in ascnet/commands/evaluate.py.
+A new task needs its name in choices.TASKS, its choices in `request.Question`, a title in
+results.TITLES, its columns and its call below, its figures in measures.py, published figures in
+published.py, and options and help in ascnet/commands/evaluate.py.
 
 A result is a dictionary, written as JSON to `results/` of the run:
 
-    schema, task, dataset, factor, split    what was asked; split is a name, or "all"
-    columns                                 the figures that the table shows, in order
-    results                                 {row: {figure: percent, None: there is none}}, a row for
-                                            each encoder; the mean over the splits if several
-    spread                                  the same, standard deviation over the splits (n - 1);
-                                            for one split over the draws of labels; else None
-    splits                                  of every split: test_part, counts (train, test,
+    schema, task, dataset, factor, split    the request; split is a name, or "all"
+    columns                                 the figures in the table, in order
+    results                                 {row: {figure: percent; None: not available}}, a row for
+                                            each encoder; the mean if there are several splits
+    spread                                  the same for the standard deviation (n - 1) over splits,
+                                            or over the draws of labels in one split; else None
+    splits                                  for every split: test_part, counts (train, test,
                                             unlabelled), results as above, details {row: {...}};
                                             spread over the draws, if labels were drawn
     classes                                 names of the classes by label
     counts                                  of the data set: expected, built, failed by reason
-    dataset_sha256                          its fingerprint
-    baseline_left_out                       why there is no calibrated row; "": nothing is
-    enlarged                                what is to be said of frames smaller than the clips; ""
-    protocol                                every choice that the figures rest on
-    trained_on, settings, code, seconds     where the encoder comes from; the only times are seconds
+    dataset_sha256                          fingerprint of the data set
+    baseline_left_out                       why there is no calibrated row; "" if there is one
+    enlarged                                a note if frames are smaller than the clips, else ""
+    protocol                                all choices that the figures depend on
+    trained_on, settings, code, seconds     origin of the encoder; duration, the only time recorded
 """
 
 import io
@@ -72,19 +72,19 @@ _COLUMNS = {
     "knn": [f"knn@{k}" for k in NUMBERS],
     "fewshot": COLUMNS,
 }
-_PICTURED = 12  # queries
-_FOUND = 5  # videos beside each
-Figures = dict[str, dict[str, float | None]]  # of every row
+_PICTURED = 12  # queries in the picture
+_FOUND = 5  # nearest videos beside each
+Figures = dict[str, dict[str, float | None]]  # by row and column
 
 
 @dataclass(frozen=True)
 class Reporters:
-    """Who is told how far it is.
+    """Progress callbacks.
 
     Attributes:
-        videos: whose features are there, or that were tested
-        fits: what is computed from features
-        steps: of a classifier's training
+        videos: counts videos whose features are computed, or that are tested
+        fits: counts what is computed from features
+        steps: counts training steps of a classifier
     """
 
     videos: Progress = silent
@@ -101,18 +101,18 @@ def evaluate(
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Measure the trained backbone and its untrained twins on a data set. Several processes
-    share what is computed of clips; rank 0 measures and writes, and all get the result.
+    """Evaluate the trained backbone and its baselines on a data set. Several processes share the
+    computation on clips; rank 0 measures and writes, and all get the result.
 
     The result is also written to `results/` of the subjects' folder, feature stores to `features/`,
-    what a classifier's training leaves to `finetune/`. Raises EvaluateError if a split has nothing
-    to train or to test on, or if something is there that is damaged or was made otherwise
-    (`overwrite`: then it is made anew).
+    and classifiers' checkpoints to `finetune/`. Raises EvaluateError if a split has no videos to
+    train or to test on, or if existing files are damaged or were made differently (with
+    `overwrite`, they are replaced).
     """
     with failing_together():
         if question.finetune is not None and dataset.source:
             title = results.TITLES[question.task]
-            raise EvaluateError(f"{title} is not to be had: {needs_local_shards(dataset)}")
+            raise EvaluateError(f"{title} is not possible: {needs_local_shards(dataset)}")
     began = time.perf_counter()
     names = splits_of(dataset, question.split)
     parts = {name: parts_of(dataset, name, question.factor) for name in names}
@@ -140,8 +140,8 @@ def evaluate(
 def measured_before(
     question: Question, subjects: Subjects, dataset: ShardDataset
 ) -> dict[str, Any] | None:
-    """The result that is there of just this question, measured by this version of ascnet; None if
-    there is none that is whole."""
+    """An existing, valid result of exactly this request by this version of ascnet; None if there is
+    none."""
     wanted = {
         "schema": RESULT_SCHEMA,
         "protocol": question.choices(subjects),
@@ -158,11 +158,12 @@ def measured_before(
 
 
 def needs_local_shards(dataset: ShardDataset) -> str:
-    """A sentence on what jumps from video to video, which streamed shards do not let it."""
+    """A sentence that explains why a task with random access to videos cannot use streamed
+    shards."""
     return (
-        f"frames of {shown(dataset.source)} come in the order of its shards, and here they would "
-        f"be read in another. Copy {DATASET_FILE}, {VIDEOS_FILE} and the shards to a folder, and "
-        "name that with --shards."
+        f"{shown(dataset.source)} is streamed in the order of its shards, and this task reads "
+        f"videos in random order. Copy {DATASET_FILE}, {VIDEOS_FILE} and the shards to a folder, "
+        "and name that with --shards."
     )
 
 
@@ -176,7 +177,7 @@ class _Evaluation:
     overwrite: bool
 
     def of(self, subject: Subject, parts: dict[str, Parts]) -> dict[str, dict[str, Measure]]:
-        """What one encoder gets: of every split the rows of the table."""
+        """The rows of one encoder, by split."""
 
         def rows_of(of: Callable[[Parts], dict[str, Measure]]) -> dict[str, dict[str, Measure]]:
             return {
@@ -196,8 +197,8 @@ class _Evaluation:
         return on_first(measure)
 
     def calibrated(self) -> tuple[list[Subject], str]:
-        """The untrained network with batch-norm statistics of training clips, if there is one, or
-        why not. Training end to end makes its own statistics, so it begins without."""
+        """The untrained network with batch-norm statistics of training clips, or none with the
+        reason. It is not used for end-to-end training, which computes its own statistics."""
         question = self.question
         how = question.finetune
         if not question.baseline or (how is not None and not how.frozen):
@@ -215,7 +216,7 @@ class _Evaluation:
         return store_path(self.subjects, self.dataset.name, subject, self.question.protocol)
 
     def extract(self, subject: Subject) -> None:
-        """Fill the encoder's store, unless it is."""
+        """Fill the encoder's store, unless it is complete."""
         protocol, workers = self.question.protocol, self.subjects.settings.data.workers
         extraction = Extraction(subject, protocol, self.dataset, self.device, workers)
         extract(self.store(subject), extraction, self.tell.videos, overwrite=self.overwrite)
@@ -249,8 +250,8 @@ class _Evaluation:
         if not len(parts.test):
             raise EvaluateError(
                 f"None of the {parts.unknown} test videos of split {parts.split} of "
-                f"{self.dataset.name} is of a class that the train part has, so a classifier can "
-                "name none of them. Choose another split, or build with other split lists."
+                f"{self.dataset.name} has a class that the train part has, so none can be "
+                "classified. Choose another split, or build with other split lists."
             )
         learn, test = (
             LabelledVideos([videos[i] for i in positions], parts.labels[positions])
@@ -262,7 +263,7 @@ class _Evaluation:
         job = FinetuneJob(subject, learn, test, classes, protocol, question.finetune)
         subjects = self.subjects
         if subject.name != TRAINED:
-            subjects = replace(subjects, milestone=0)  # it is the same for all checkpoints
+            subjects = replace(subjects, milestone=0)  # the same for all checkpoints
         path = result_path(question, subjects, self.dataset.name, parts.split)
         folder = subjects.folder / "finetune" / f"{path.stem}-{subject.name}"
         done = finetune(
@@ -273,8 +274,8 @@ class _Evaluation:
         return {"": Measure(figures, details | {"predictions": done.predictions.tolist()})}
 
     def draw(self, parts: Parts) -> None:
-        """A picture of queries and what the trained backbone finds for them. Raises EvaluateError
-        if frames cannot be read: the figures are written by then."""
+        """Draw queries and their nearest videos by the trained backbone. Raises EvaluateError if
+        frames cannot be read; the figures are written before."""
         stored = Features(self.store(self.subjects.trained)).features
         gallery, queries = centre(stored[parts.train], stored[parts.test], self.question.centring)
         some = range(0, len(parts.test), max(1, len(parts.test) // _PICTURED))[:_PICTURED]
@@ -295,8 +296,8 @@ class _Evaluation:
             write_atomically(path.with_suffix(".png"), content.getbuffer())
         except (BuilderError, OSError, ValueError) as error:
             raise EvaluateError(
-                f"The figures are in {path}, but the picture cannot be drawn: {error}. See which "
-                f"frames are damaged with `ascnet verify {quoted(self.dataset.folder)} --deep`."
+                f"The figures are in {path}, but the picture cannot be drawn: {error}. Find the "
+                f"damaged frames with `ascnet verify {quoted(self.dataset.folder)} --deep`."
             ) from error
 
 
@@ -348,7 +349,7 @@ def _result(
 def _over_splits(
     splits: list[Figures], columns: list[str], of: Callable[[list[float]], float]
 ) -> Figures:
-    """One number for several splits; None where one of them has none."""
+    """Combine the figures of several splits with `of`; None if one of them is None."""
 
     def figure(row: str, column: str) -> float | None:
         values = [split.get(row, {}).get(column) for split in splits]
@@ -360,8 +361,8 @@ def _over_splits(
 
 
 def _trained_on(subjects: Subjects, dataset: ShardDataset, parts: list[Parts]) -> dict[str, Any]:
-    """The run's record of its data, and whether its training saw tested videos, and how many: None
-    where nobody knows, as of a file of weights."""
+    """The run's record of its data, and the number of test videos that its training saw; None if
+    unknown, as for a file of weights."""
     record = subjects.record
     if not subjects.are_of_a_run:
         return dict(record) | {"test_videos_seen": None}

@@ -1,1 +1,1 @@
-"""From an encoder and shards to a feature store in HDF5."""
+"""Extract features with an encoder and keep them in HDF5 stores."""

@@ -1,7 +1,7 @@
-"""How many clips go through a network at a time: as many as the memory holds.
+"""Decide how many clips form a batch, so that it fits the memory.
 
-On a CPU a batch is bounded by the memory of its frames; larger ones are no faster. On a GPU it is
-bounded by a share of the memory that is free there, as well.
+On a CPU, the size of a batch's frames is limited; larger batches are no faster. On a GPU, a batch
+may also use no more than a share of the free memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,22 +14,22 @@ from evaluate.protocol import Protocol
 from trainer.data.clip_reader import ClipReader
 from trainer.data.clip_sampler import ClipRequest
 
-MOST_CLIPS = 80  # a batch
-_SHARE = 0.5  # of a GPU's free memory: a convolution of a large batch may need more than its clips
+MOST_CLIPS = 80  # in a batch
+_SHARE = 0.5  # of a GPU's free memory; convolutions of large batches need more than their clips
 _HOST_BYTES_CPU = 64 << 20  # of a batch's frames and crops
 _HOST_BYTES_GPU = 512 << 20  # of a batch's frames in page-locked memory; four are read at a time
-# A clip while it is prepared, times its size: frames in use and being copied, as floats, and half
-# resized; its crop as it is made, normalised and laid out for convolutions.
+# Memory for preparing a clip, in multiples of its size. Frames: in use, being copied, as floats and
+# half resized. Crop: as cropped, as normalised and as laid out for convolutions.
 _OF_DECODED, _OF_CROP = 10, 3
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes, of a clip or of a batch.
+    """Memory of a clip or a batch, in bytes.
 
     Attributes:
-        host: of what is decoded
-        device: of a GPU; 0 on a CPU
+        host: decoded frames in main memory
+        device: memory of a GPU; 0 on a CPU
     """
 
     host: int
@@ -37,14 +37,14 @@ class Memory:
 
 
 def limit_of(free: int) -> Memory:
-    """What a batch may take of a GPU with so many bytes free. It is a power of two, so that the
-    little that is free more or less at another time changes no batch."""
+    """The memory that a batch may use on a GPU with `free` bytes. Rounded down to a power of two,
+    so that small changes of the free memory do not change the batches."""
     return Memory(_HOST_BYTES_GPU, 1 << (max(1, int(free * _SHARE)).bit_length() - 1))
 
 
 def cost_of(frame: tuple[int, int], protocol: Protocol, network: int) -> Memory:
-    """What a clip takes: `frame` is the height and width of its decoded frames, `network` what the
-    network takes for it on a GPU, in bytes (0 on a CPU)."""
+    """The memory of a clip. `frame` is the height and width of its decoded frames; `network` is the
+    memory that the network needs for it on a GPU, in bytes (0 on a CPU)."""
     decoded = protocol.frames * prod(frame) * 3
     crop = protocol.frames * protocol.size**2 * 3 * 4
     if not network:
@@ -53,8 +53,8 @@ def cost_of(frame: tuple[int, int], protocol: Protocol, network: int) -> Memory:
 
 
 def lengths(costs: Iterable[Memory], limit: Memory) -> Iterator[int]:
-    """How many clips each batch has: as many in a row as the limit allows, at most MOST_CLIPS, and
-    one however much it takes."""
+    """The number of clips in each batch: as many consecutive clips as fit the limit, from 1 to
+    MOST_CLIPS. A clip that exceeds the limit forms a batch of its own."""
     count, host, device = 0, 0, 0
     for cost in costs:
         is_full = host + cost.host > limit.host or device + cost.device > limit.device
@@ -68,11 +68,11 @@ def lengths(costs: Iterable[Memory], limit: Memory) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Batching:
-    """How clips of one protocol are put together for a network on a device.
+    """How clips of one protocol are grouped into batches for a network on a device.
 
     Attributes:
-        limit: of a batch
-        network: bytes that a clip takes in the network; 0 on a CPU
+        limit: limit for a batch
+        network: bytes that the network needs for a clip; 0 on a CPU
     """
 
     limit: Memory
@@ -86,7 +86,8 @@ class Batching:
         network: Callable[[torch.Tensor], torch.Tensor],
         protocol: Protocol,
     ) -> "Batching":
-        """For a network that is on a device; on a GPU it is tried out with one clip."""
+        """The batching for a network that is on `device`. On a GPU, its memory is measured with one
+        clip."""
         if device.type != "cuda":
             return cls(Memory(_HOST_BYTES_CPU), 0, protocol)
         needed = measured_bytes(device, network, protocol)
@@ -95,7 +96,7 @@ class Batching:
     def batches(
         self, clips: Iterable[ClipRequest], reader: ClipReader
     ) -> Iterator[list[ClipRequest]]:
-        """The clips, in their order, in batches."""
+        """Group the clips into batches, in their order."""
         clips = list(clips)
         costs = (cost_of(reader.size(clip), self.protocol, self.network) for clip in clips)
         first = 0
@@ -105,7 +106,7 @@ class Batching:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Of a GPU's memory: what nobody has, and what this process has and does not use."""
+    """Free memory of a GPU in bytes, including what torch has reserved but does not use."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
 
@@ -113,7 +114,7 @@ def free_bytes(device: torch.device) -> int:
 def measured_bytes(
     device: torch.device, network: Callable[[torch.Tensor], torch.Tensor], protocol: Protocol
 ) -> int:
-    """Bytes that the network takes for a clip, besides the clip and the weights."""
+    """Bytes that the network needs for a clip on a GPU, without the clip and the weights."""
     shape = (1, 3, protocol.frames, protocol.size, protocol.size)
     clip = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last_3d)
     before = torch.cuda.memory_allocated(device)

@@ -1,4 +1,4 @@
-"""Features that an earlier store has of the same frames, copied into a new one bit for bit."""
+"""Copy features of the same frames from an earlier store into a new one, bit for bit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,17 +9,18 @@ import numpy as np
 from evaluate.features.store import Features
 from evaluate.features.store_writer import StoreWriter
 
-_AT_ONCE = 256  # videos that are copied before they count as done
+_AT_ONCE = 256  # videos copied before they are marked as done
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """A store that another one takes the place of, once that is complete.
+    """A store that a new one replaces once it is complete.
 
     Attributes:
-        store: None: there is none yet, and nothing is copied
-        shards: where the new store's shards will be when it has its name
-        positions: of videos whose clips and network are the same: in the new store, and in `store`
+        store: path of the earlier store; None: there is none, and nothing is copied
+        shards: final path of the new store's shards
+        positions: {position in the new store: position in `store`} of videos with the same clips
+            and network
     """
 
     store: Path | None
@@ -27,8 +28,8 @@ class Earlier:
     positions: Mapping[int, int]
 
     def copy_to(self, writer: StoreWriter) -> None:
-        """Copy what the unfinished store lacks. Raises EvaluateError if the earlier one is
-        damaged."""
+        """Copy the features that the unfinished store lacks. Raises EvaluateError if the earlier
+        store is damaged."""
         lacking = [new for new in sorted(self.positions) if not writer.done[new]]
         if self.store is None or not lacking:
             return

@@ -1,4 +1,4 @@
-"""Clips through a network, the same numbers on every call."""
+"""Run clips through a network, with the same results on every call."""
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -22,9 +22,9 @@ from trainer.data.streaming.in_order import RemoteVideos, stream_clips
 from trainer.data.transfer import on_device
 from trainer.distributed import this_rank
 
-UNIT = 8  # videos that are computed together, and done or not done together
-_PLACES = {1: (0.5,), 3: (0.0, 0.5, 1.0)}  # crops along the longer side
-Network = Callable[[torch.Tensor], torch.Tensor]  # N x 3 x T x S x S, normalised, to N x outputs
+UNIT = 8  # videos that are computed, and marked as done, together
+_PLACES = {1: (0.5,), 3: (0.0, 0.5, 1.0)}  # positions of crops along the longer side
+Network = Callable[[torch.Tensor], torch.Tensor]  # clips, N x 3 x T x S x S, to N x outputs
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,12 @@ class Reading:
     """How the frames of videos are read.
 
     Attributes:
-        workers: decoding threads; 0: the cores that this process may use
-        source: where the shards are streamed from, the videos being in storage order; "": they are
-            on a disk
-        alone: no batch has clips of two videos: what comes out for a video does not depend on which
-            others there are, to the last bit (a convolution may round otherwise in another batch)
+        workers: number of decoding threads; 0: number of available cores
+        source: URL or command that streams the shards (the videos must be in storage order); "":
+            they are local
+        alone: never mix clips of several videos in a batch, so that a video's outputs do not depend
+            on the other videos, not even in the last bit (convolutions may round differently in
+            another batch)
     """
 
     workers: int = 0
@@ -48,7 +49,7 @@ ON_DISK = Reading()
 
 
 class Pooled(nn.Module):
-    """A backbone with one feature vector a clip: its map, or that of one of its layers, pooled over
+    """A backbone with one feature vector per clip: its output map, or that of a layer, pooled over
     time and space."""
 
     def __init__(self, backbone: nn.Module, layer: str = LAST, pooling: str = "average") -> None:
@@ -57,18 +58,18 @@ class Pooled(nn.Module):
         self.backbone = backbone
         self._pool = torch.mean if pooling == "average" else torch.amax
         self._name = layer
-        # Names are those that the network's author gave.
+        # Layers have the names that their author gave them.
         named = backbone.module if isinstance(backbone, EncoderNetwork) else backbone
         self._layer = None if layer == LAST else _layer(named, layer)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """float32, N x 3 x T x S x S to N x channels. Raises EvaluateError if what the layer says
-        is no map over time and space."""
+        """Map clips, float32 N x 3 x T x S x S, to features, N x channels. Raises EvaluateError if
+        the layer's output is not a map over time and space."""
         return self._pool(self._checked(self._map(clips)), dim=(2, 3, 4))
 
     def positions(self, clips: torch.Tensor) -> torch.Tensor:
-        """The map before it is pooled, N x channels x T x H x W; of an encoder with a class token
-        all tokens. Raises EvaluateError as `forward` does."""
+        """The map before pooling, N x channels x T x H x W; all tokens for an encoder with a class
+        token. Raises EvaluateError as `forward` does."""
         if self._layer is None and isinstance(self.backbone, EncoderNetwork):
             return self.backbone.all_positions(clips)
         return self._checked(self._map(clips))
@@ -76,8 +77,8 @@ class Pooled(nn.Module):
     def _checked(self, features: torch.Tensor) -> torch.Tensor:
         if features.dim() != 5:
             raise EvaluateError(
-                f"Layer {self._name} says {features.dim()} dimensions a batch, and a map over time "
-                "and space has 5. Name a stage of the network, such as layer3."
+                f"Layer {self._name} has an output with {features.dim()} dimensions; a map over "
+                "time and space has 5. Name a stage of the network, such as layer3."
             )
         return features
 
@@ -86,7 +87,7 @@ class Pooled(nn.Module):
             last: torch.Tensor = self.backbone(clips)
             return last
         outputs: list[torch.Tensor] = []
-        # A copy, for what follows may work in place.
+        # Cloned, as later layers may change it in place.
         hook = self._layer.register_forward_hook(lambda m, i, out: outputs.append(out.clone()))
         try:
             self.backbone(clips)
@@ -95,12 +96,12 @@ class Pooled(nn.Module):
         return outputs[-1]
 
     def channels(self, protocol: Protocol, device: torch.device) -> int:
-        """How many features a clip has."""
+        """Number of features of a clip."""
         with torch.inference_mode():
             return int(self(_empty_clip(protocol, device)).shape[1])
 
     def map_shape(self, protocol: Protocol, device: torch.device) -> tuple[int, int]:
-        """How many channels and positions the map of a clip has."""
+        """Numbers of channels and positions in the map of a clip."""
         with torch.inference_mode():
             channels, *sides = self.positions(_empty_clip(protocol, device)).shape[1:]
             return channels, math.prod(sides)
@@ -115,17 +116,18 @@ def _layer(backbone: nn.Module, name: str) -> nn.Module:
     if name in modules and name:
         return modules[name]
     children = dict(backbone.named_children())
-    if len(children) == 1:  # S3D's are all in `features`
+    if len(children) == 1:  # such as `features` of S3D
         parent, only = next(iter(children.items()))
         children = {f"{parent}.{child}": module for child, module in only.named_children()}
     raise EvaluateUsageError(
-        f"The backbone has no layer {name!r}. It has {', '.join(children)}; {LAST} is its output."
+        f"The backbone has no layer {name!r}. Its layers include {', '.join(children)}; {LAST} is "
+        "its output."
     )
 
 
 def to_device(network: nn.Module, device: torch.device) -> None:
-    """On the device, in evaluation mode, laid out for 3-D convolutions; an encoder of somebody
-    else keeps its own layout."""
+    """Move a network to the device, in evaluation mode and with the memory layout for 3-D
+    convolutions. A user's encoder keeps its layout."""
     network.to(device).eval()
     if not any(isinstance(module, EncoderNetwork) for module in network.modules()):
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -139,16 +141,17 @@ def encode(
     reading: Reading = ON_DISK,
     units: Sequence[int] | None = None,
 ) -> Generator[tuple[int, torch.Tensor], None, None]:
-    """A network's outputs for the protocol's clips of videos: for every UNIT of them, its first
-    video and the outputs (float32 on the CPU, clips of the unit x outputs; the mean over the crops
-    of a clip, mirrored and turned if that counts). `units`: the first videos of those that are
-    computed, in this order; None: all. Raises EvaluateError as `clips_of` does, and TrainerError if
+    """Compute a network's outputs for the protocol's clips of videos.
+
+    Yields, for every UNIT of videos, the position of its first video and the outputs: float32 on
+    the CPU, clips of the unit x outputs, each the mean over the crops of a clip (and over mirrored
+    and turned ones, if the protocol says so). `units` gives the first videos of the units to
+    compute, in this order; None: all. Raises EvaluateError as `clips_of` does, and TrainerError if
     frames cannot be read.
 
-    A unit is computed in batches of its own, whatever else is computed before it or elsewhere. So
-    an extraction that goes on, or that several processes share, gives the same bits as one without
-    a break: on a CPU with as many threads, and on a GPU of the same kind that has about as much
-    memory free (evaluate/features/batches.py).
+    Batches never span units. So an extraction that resumes, or is shared by several processes,
+    gives the same bits as an uninterrupted one: on a CPU with equally many threads, and on GPUs of
+    the same kind with about equal free memory (evaluate/features/batches.py).
     """
     reader, clips = ClipReader(videos, protocol.short_side), clips_of(videos, protocol)
     firsts = range(0, len(videos), UNIT) if units is None else units
@@ -184,11 +187,11 @@ def encode_together(
     reading: Reading,
     units: Sequence[int],
 ) -> Generator[tuple[int, torch.Tensor], None, None]:
-    """As `encode`, of which every rank computes a part; all of it comes on all ranks.
+    """Like `encode`, with the units divided among the ranks; every rank yields all outputs.
 
-    They go in step: each computes a unit, then they tell each other what came out, or what went
-    wrong. Units with the most clips are first, so that those of one step take about as long; from
-    shards that are streamed each takes units that follow one another, so that none reads them all.
+    The ranks proceed in steps: each computes a unit, then they exchange outputs and errors. Units
+    are sorted by their number of clips, so that those of one step take about equally long. For
+    streamed shards, each rank takes consecutive units, so that no rank reads all shards.
     """
     rank = this_rank()
     if rank.world == 1:
@@ -207,7 +210,7 @@ def encode_together(
 
 
 def _of_crops(network: Network, batch: ClipBatch, protocol: Protocol) -> torch.Tensor:
-    """float32, clips x outputs: the mean over the crops."""
+    """float32, clips x outputs: the mean over the crops of each clip."""
     of_crops = []
     for place in _PLACES[protocol.crops]:
         crop = square_crop(batch.clips, protocol.size, place, protocol.normalise)
@@ -217,7 +220,7 @@ def _of_crops(network: Network, batch: ClipBatch, protocol: Protocol) -> torch.T
 
 
 def _views(crop: torch.Tensor, protocol: Protocol) -> Iterator[torch.Tensor]:
-    """The crop (... x S x S) as it is, and what counts as much: turned, mirrored, or both."""
+    """The crop (... x S x S) and the views that count as much: turned, mirrored, or both."""
     for quarters in range(4 if protocol.turned else 1):
         view = crop.rot90(quarters, (-2, -1))
         yield view
@@ -228,13 +231,13 @@ def _views(crop: torch.Tensor, protocol: Protocol) -> Iterator[torch.Tensor]:
 def _copied(
     units: Iterator[tuple[int, torch.Tensor]],
 ) -> Generator[tuple[int, torch.Tensor], None, None]:
-    """From a GPU to the CPU, each while the next one is computed: the GPU never waits for what is
-    done with them."""
+    """Copy outputs from a GPU to the CPU while the next unit is computed, so that the GPU never
+    waits for their consumer."""
     before: tuple[int, torch.Tensor, torch.cuda.Event] | None = None
     for first, outputs in units:
         copy = torch.empty(outputs.shape, dtype=outputs.dtype, pin_memory=True)
         copy.copy_(outputs, non_blocking=True)
-        event = torch.cuda.Event(blocking=True)  # waiting leaves the core to decoding
+        event = torch.cuda.Event(blocking=True)  # while waiting, the core is free for decoding
         event.record()
         if before is not None:
             before[2].synchronize()

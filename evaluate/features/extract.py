@@ -1,4 +1,4 @@
-"""An encoder and shards to a feature store: the same clips of every video, on every call."""
+"""Extract the features of an encoder for all videos of a data set into a store."""
 
 import json
 from bisect import bisect_right
@@ -34,12 +34,12 @@ from trainer.run.provenance import code, computed_on
 
 @dataclass(frozen=True)
 class Extraction:
-    """Which features of which videos, and how they are computed.
+    """What to extract, and how.
 
     Attributes:
-        workers: decoding threads; 0: the cores that this process may use
-        alone: a video's features do not depend, to the last bit, on which others there are
-        earlier: the store that the new one takes the place of, whatever its videos
+        workers: number of decoding threads; 0: number of available cores
+        alone: make the features of a video independent of the other videos, to the last bit
+        earlier: the store that the new one replaces, whatever its videos
     """
 
     subject: Subject
@@ -52,7 +52,7 @@ class Extraction:
 
     @cached_property
     def identity(self) -> StoreIdentity:
-        """Everything that decides the features; attributes of the store."""
+        """Everything that determines the features; stored as attributes."""
         return {
             **self.subject.facts,
             **self.protocol.identity,
@@ -66,38 +66,37 @@ class Extraction:
 def extract(
     path: Path, extraction: Extraction, progress: Progress = silent, *, overwrite: bool = False
 ) -> bool:
-    """Fill the store at `path` with features of all videos, or go on with one begun earlier, here
-    or on another kind of device: the store says which took part.
+    """Fill the store at `path` with the features of all videos, or continue one begun earlier. It
+    may have been begun on another kind of device; the store lists all devices used.
 
-    Ranks (trainer/distributed.py) compute a part each, and rank 0 alone reads and writes the store,
-    with what the others tell it: so there is one file, which any number of processes goes on with,
-    and it is what one process would have written. A kill costs what was computed since the last
-    step. (A file for each rank would have to be merged, and none of them would say what is done.)
+    Ranks (trainer/distributed.py) compute a part each. Rank 0 alone reads and writes the store,
+    which is the same as from one process, so any number of processes can continue it. A kill loses
+    only what was computed since the last step.
 
-    Videos are read, and put together in units, in the order in which they lie in the shards. So
-    shards that are streamed (`dataset.source`) are read once each, from start to end, and the
-    features are the same as from those on a disk. Of an extraction that goes on, shards without a
-    video that is lacking are not opened again, and others are read up to the last one.
+    Videos are read and grouped into units in the order of the shards. So streamed shards
+    (`dataset.source`) are read once, from start to end, and give the same features as local ones.
+    When an extraction continues, shards whose videos are all done are not opened, and others are
+    read up to the last video needed.
 
-    With `extraction.earlier`, what that store has is copied, the rest is computed, and the new
-    store takes the path when it is complete.
+    With `extraction.earlier`, features of that store are copied where possible, and the new store
+    replaces it when complete.
 
-    False if a store with exactly this identity was there already, and nothing had to be done.
-    Raises, on all ranks, EvaluateError if there is no video, if one is too short for the policy
-    `error`, if the ranks' networks or videos differ, or if the store that is there is damaged or
-    made otherwise (`overwrite`: then it is begun anew), UnavailableError if that store is in use
-    (with `overwrite`, too), and BuilderError if another process is writing to the folder.
+    Returns False if a complete store with this identity exists, so that there was nothing to do.
+    Raises on all ranks: EvaluateError if there is no video, if one is too short for the policy
+    `error`, if the ranks have different networks or videos, or if the existing store is damaged or
+    was made differently (with `overwrite` it is replaced); UnavailableError if that store is in
+    use, also with `overwrite`; BuilderError if another process writes to the folder.
     """
     identity, dataset = extraction.identity, extraction.dataset
     protocol, device = extraction.protocol, extraction.device
     opened: list[StoreWriter] = []  # on rank 0
-    # In float32, and without cuDNN's trials: they choose by the clock.
+    # In float32, and without cuDNN's benchmark mode, whose choices depend on timing.
     multiplying = backends(Device(), device, benchmark=False)
     with failing_together(), multiplying, ExitStack() as held:
 
         def begin() -> tuple[list[int], list[int]] | None:
-            """The videos in the order in which they are read, and the first ones of units that the
-            store lacks; None if it is complete."""
+            """The videos in reading order, and the starts of the units that the store lacks; None
+            if it is complete."""
             earlier = extraction.earlier
             if not overwrite and not earlier and is_complete(path, identity):
                 return None
@@ -125,14 +124,14 @@ def extract(
         if (begun := on_first(begin)) is None:
             return False
         order, units = begun
-        if not units:  # all is there, or was copied
+        if not units:  # all features were there or were copied
             return True
         if extraction.subject.complete is not None:
             extraction.subject.complete(device)
         network, videos = _network(extraction), [dataset.videos[i] for i in order]
         reading = Reading(extraction.workers, dataset.source, extraction.alone)
         of_units = encode_together(network, videos, protocol, device, reading, units)
-        held.enter_context(closing(of_units))  # what is streamed holds a thread and a connection
+        held.enter_context(closing(of_units))  # streams hold a thread and a connection
         for first, features in of_units:
             for store in opened:
                 store.write(order[first : first + UNIT], features.numpy())
@@ -141,12 +140,12 @@ def extract(
 
 
 def _open(path: Path, extraction: Extraction, machines: dict[str, str]) -> StoreWriter:
-    """The store that is begun, or gone on with; `machines`: what it is computed on."""
+    """Begin a store, or open an unfinished one. `machines` is what the ranks compute on."""
     dataset, protocol = extraction.dataset, extraction.protocol
     videos = dataset.videos
     if not videos:
         where = shown(dataset.source) or dataset.folder
-        raise EvaluateError(f"{where} holds no built video: {dataset.counts}.")
+        raise EvaluateError(f"{where} has no built video: {dataset.counts}.")
     clips = clips_of(videos, protocol)
     channels = _network(extraction).channels(protocol, extraction.device)
     spans = [[_span(clip, videos[clip.video]) for clip in of_video] for of_video in clips]
@@ -170,13 +169,13 @@ def _must_be_same(of_ranks: Sequence[Mapping[str, object]]) -> None:
     for number, other in enumerate(of_ranks):
         if difference := first_difference(of_ranks[0], other):
             raise EvaluateError(
-                f"Process {number} of {len(of_ranks)} would compute other features than process "
-                f"0: {difference}. See to it that all machines have the same run and shards."
+                f"Process {number} of {len(of_ranks)} would compute other features than process 0: "
+                f"{difference}. Use the same run and shards on all machines."
             )
 
 
 def _machines(of_ranks: Sequence[Mapping[str, object]]) -> dict[str, str]:
-    """What the ranks compute on, all of them."""
+    """The devices and torch versions of all ranks."""
     machines: dict[str, str] = {}
     for said in of_ranks:
         machines = all_machines(machines, {key: str(said[key]) for key in COMPUTED_ON})
@@ -184,8 +183,8 @@ def _machines(of_ranks: Sequence[Mapping[str, object]]) -> dict[str, str]:
 
 
 def _drop(path: Path, identity: StoreIdentity, *, keep_finished: bool) -> None:
-    """Take away what is of another identity, or damaged. Raises UnavailableError, and takes nothing
-    away, if that cannot be seen now."""
+    """Delete stores that are damaged or have another identity. Raises UnavailableError, and deletes
+    nothing, if this cannot be determined now."""
     useless = [unfinished(path)] * _is_of_no_use(unfinished(path), identity, has_checksums=False)
     if not keep_finished:
         useless += [path] * _is_of_no_use(path, identity, has_checksums=True)
@@ -205,8 +204,8 @@ def _is_of_no_use(file: Path, identity: StoreIdentity, *, has_checksums: bool) -
 
 
 def _span(clip: ClipRequest, video: Video) -> tuple[int, int]:
-    """First and last frame of a clip; a clip that starts over spans its whole shot, which is the
-    video where no cuts are known."""
+    """First and last frame of a clip. For a clip that loops, those of its whole shot; without known
+    cuts, a video is one shot."""
     first, last = clip.frames[0], clip.frames[-1]
     if sorted(clip.frames) != list(clip.frames):
         shot = bisect_right(video.cuts, first)

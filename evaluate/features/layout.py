@@ -1,7 +1,7 @@
-"""What may be in a feature store, and nothing else: an HDF5 file from elsewhere can point at other
-files, call for programs to unpack it, and be far larger than it is on the disk.
+"""Check that an HDF5 file contains only what a feature store contains. A file from elsewhere can
+refer to other files, require plug-ins to decode it, or claim to be far larger than it is.
 
-Nothing is read before it was looked at: its link, its kind, where its bytes lie, and how many.
+Every item is checked before it is read: its link, type, location and size.
 """
 
 import os
@@ -18,7 +18,7 @@ from h5py import h5a, h5d, h5pl, h5s
 from evaluate.errors import EvaluateError
 from evaluate.features.hdf5_heaps import RefusedError, check_attributes, check_collections
 
-_NUMBERS = {  # how many columns; 0: a list. -1: as many as the features have channels
+_NUMBERS = {  # type and number of columns; 0: one-dimensional, -1: number of channels
     "features": ("f4", -1),
     "clip_features": ("f4", -1),
     "clip_video": ("i4", 0),
@@ -35,21 +35,21 @@ _CHUNKED = ("features", "clip_features")
 _TEXTS = ("name", "class", "group")
 _GROUPS = ("splits", "factors")
 _MAY_LACK = ("clip_seconds", "duration", *_GROUPS)
-_ATTRIBUTES = 1000  # most; a store has some thirty
-_MEMBERS = 1000  # most of a group; a store has a dozen
-_LOOK_BYTES = 512 << 20  # for a look at what a file holds; of a store it takes a few MB
-# How a text lies in its list: length, and where in the file it is.
+_ATTRIBUTES = 1000  # maximum; a store has about thirty
+_MEMBERS = 1000  # maximum in a group; a store has a dozen
+_LOOK_BYTES = 512 << 20  # of memory for checking a file; a store needs a few MB
+# How a list refers to its strings.
 _PLACE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 
 _lock = RLock()
-_within: list[None] = []  # one for each `no_plugins` that lasts
-_paths: list[bytes] = []  # what they took away
+_within: list[None] = []  # one for each active `no_plugins`
+_paths: list[bytes] = []  # plug-in paths that they removed
 
 
 @contextmanager
 def no_plugins() -> Iterator[None]:
-    """While it lasts, HDF5 looks nowhere for programs that unpack what it reads. (Ours is never
-    packed, but a heap of attributes may say that it is.)"""
+    """Keep HDF5 from loading decoding plug-ins. (Stores are never compressed, but the attributes'
+    heap of a forged file may claim to be.)"""
     with _lock:
         _within.append(None)
         while h5pl.size():
@@ -66,8 +66,8 @@ def no_plugins() -> Iterator[None]:
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """While it lasts, this process gets no more than `_LOOK_BYTES` on top of what it has: a forged
-    file may say that its list of names is gigabytes long."""
+    """Limit this process to `_LOOK_BYTES` of further memory: a forged file may claim gigabytes of
+    names."""
     with _lock:
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -81,17 +81,18 @@ def little_memory() -> Iterator[None]:
 
 
 def must_have_sound_texts(path: Path) -> None:
-    """Raises EvaluateError, naming what, for a file whose attributes HDF5 must not read."""
+    """Raise EvaluateError, with the reason, if it is not safe that HDF5 reads the file's
+    attributes."""
     with _refusing(path):
         check_attributes(path)
 
 
 def must_be_ours(file: h5py.File, path: Path) -> None:
-    """Raises EvaluateError, naming what, if an open file holds anything that no feature store of
-    this schema does, or more than can be on the disk. Features are not read."""
+    """Raise EvaluateError, with the reason, if an open file contains anything that no feature store
+    of this schema contains, or claims more data than it has bytes. The features are not read."""
     with _refusing(path):
         if file.userblock_size:
-            raise RefusedError(f"it begins with {file.userblock_size} bytes of something else")
+            raise RefusedError(f"it begins with {file.userblock_size} foreign bytes")
         members = {name: _dataset(file, name) for name in _names(file) if name not in _GROUPS}
         for name in (*_NUMBERS, *_TEXTS):
             if name not in members and name not in _MAY_LACK:
@@ -113,16 +114,16 @@ def must_be_ours(file: h5py.File, path: Path) -> None:
             wanted = (rows,) if not columns else (rows, columns if columns > 0 else shape[1])
             if data.shape != wanted:
                 raise RefusedError(
-                    f"{name} has the shape {data.shape}, and {wanted} would fit the rest"
+                    f"{name} has the shape {data.shape}, and the rest of the file requires {wanted}"
                 )
         whole = _file_size(file)
         if needed > whole:
-            raise RefusedError(f"what it holds would fill {needed} bytes, and the file has {whole}")
+            raise RefusedError(f"its content claims {needed} bytes, and the file has {whole}")
 
 
 def attributes(file: h5py.File, path: Path) -> dict[str, str | int | float]:
-    """The attributes of an open file: texts and single numbers. Raises EvaluateError if there are
-    others, or if they are larger than the file."""
+    """The attributes of an open file, which are strings and single numbers. Raises EvaluateError if
+    there are others, or if they claim more bytes than the file has."""
     whole = left = _file_size(file)
     values: dict[str, str | int | float] = {}
     with _refusing(path):
@@ -133,20 +134,20 @@ def attributes(file: h5py.File, path: Path) -> dict[str, str | int | float]:
             kind, is_text = attribute.dtype.kind, h5py.check_string_dtype(attribute.dtype)
             is_single = attribute.get_space().get_simple_extent_type() == h5s.SCALAR
             if not is_single or not (is_text or kind in "biuf"):
-                raise RefusedError(f"its attribute {name[:40]} is neither a text nor a number")
-            left -= attribute.get_storage_size()  # of a text of any length, of where it lies
+                raise RefusedError(f"its attribute {name[:40]} is neither a string nor a number")
+            left -= attribute.get_storage_size()  # for a string, of the reference to it
             value = file.attrs[name] if left >= 0 else ""
             value = value.item() if isinstance(value, np.generic) else value
             left -= len(value) if isinstance(value, str | bytes) else 0
             if left < 0:
-                raise RefusedError(f"its attributes would fill more than the {whole} bytes it has")
+                raise RefusedError(f"its attributes claim more than the {whole} bytes of the file")
             values[name] = value
     return values
 
 
 @contextmanager
 def _refusing(path: Path) -> Iterator[None]:
-    """Raises EvaluateError for RefusedError."""
+    """Turn RefusedError into EvaluateError."""
     try:
         yield
     except RefusedError as error:
@@ -158,10 +159,11 @@ def _file_size(file: h5py.File) -> int:
 
 
 def refused(path: Path, what: str) -> str:
-    """What is said of a store that was never one of ours; `what`: the middle of a sentence."""
+    """The message about a file that ascnet cannot have written; `what` is worded for the middle of
+    a sentence."""
     return (
-        f"{path} is refused: {what}, as in no feature store of ascnet. It is damaged, or was made "
-        "to do harm: do not use it, and extract the features anew."
+        f"{path} is refused: {what}, unlike any feature store of ascnet. It is damaged or "
+        "malicious: do not use it, and extract the features again."
     )
 
 
@@ -171,46 +173,46 @@ def _names(group: h5py.Group) -> list[str]:
     names = list(group)
     for name in names:
         if group.name == "/" and name not in (*_NUMBERS, *_TEXTS, *_GROUPS):
-            raise RefusedError(f"it holds {name[:40]!r}")
+            raise RefusedError(f"it contains {name[:40]!r}")
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise RefusedError(f"its {name[:40]} is a link to elsewhere")
+            raise RefusedError(f"its {name[:40]} is a link")
     return names
 
 
 def _group(file: h5py.File, name: str) -> list[str]:
     if not isinstance(file[name], h5py.Group):
-        raise RefusedError(f"its {name} is no group")
+        raise RefusedError(f"its {name} is not a group")
     return _names(file[name])
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     data = group[name]
     if not isinstance(data, h5py.Dataset):
-        raise RefusedError(f"its {name[:40]} is no data set")
-    # Before anything else is asked of it: the shape of a virtual one opens other files.
+        raise RefusedError(f"its {name[:40]} is not an HDF5 dataset")
+    # Checked first, as reading the shape of a virtual dataset opens other files.
     how = data.id.get_create_plist()
     if how.get_layout() == h5d.VIRTUAL or how.get_external_count():
         raise RefusedError(f"its {name[:40]} lies in another file")
     if how.get_nfilters():
-        raise RefusedError(f"its {name[:40]} is packed")
+        raise RefusedError(f"its {name[:40]} is compressed")
     wanted = h5d.CHUNKED if group.name == "/" and name in _CHUNKED else h5d.CONTIGUOUS
     if how.get_layout() != wanted:
         raise RefusedError(f"its {name[:40]} is laid out in another way")
-    if wanted == h5d.CHUNKED and len(how.get_chunk()) != data.id.rank:  # HDF5 does not compare them
+    if wanted == h5d.CHUNKED and len(how.get_chunk()) != data.id.rank:  # HDF5 does not check this
         raise RefusedError(f"its {name[:40]} has blocks of {len(how.get_chunk())} dimensions")
     return data
 
 
 def _size(file: h5py.File, name: str, data: h5py.Dataset) -> int:
-    """Bytes that a data set takes when it is read, all of which must be on the disk."""
+    """Bytes in memory of a dataset, all of which must be stored in the file."""
     kind = _NUMBERS.get(name, ("", 0))[0]
     text = h5py.check_string_dtype(data.dtype)
     if name.startswith("factors/") and text is None:
         kind = "f8"
     is_right = data.dtype == np.dtype(kind) if kind else text is not None and text.length is None
     if not is_right:
-        raise RefusedError(f"its {name[:40]} is of the type {data.dtype}")
-    # Else the rest would be made up as it is read.
+        raise RefusedError(f"its {name[:40]} has the type {data.dtype}")
+    # HDF5 would fill in the rest.
     stored = data.id.get_storage_size()
     if stored < data.size * data.id.get_type().get_size():
         raise RefusedError(f"its {name[:40]} has {stored} bytes for {data.size} values")
@@ -218,8 +220,8 @@ def _size(file: h5py.File, name: str, data: h5py.Dataset) -> int:
 
 
 def _letters(file: h5py.File, texts: h5py.Dataset) -> int:
-    """Bytes of all texts of a list: its own rows tell, before a text is read. Any number of them
-    may name one long text."""
+    """Bytes of all strings of a list, from its references alone, before a string is read. Several
+    may refer to one long string."""
     if not texts.size:
         return 0
     size = texts.size * _PLACE.itemsize

@@ -1,25 +1,25 @@
-"""The feature store: one HDF5 file of one encoder's features of one data set.
+"""The feature store: one HDF5 file with the features of one encoder on one data set.
 
 features        float32, videos x channels: the mean over a video's clips
 clip_features   float32, clips x channels
 clip_video      int32, clips: position of the clip's video
 clip_frames     int32, clips x 2: first and last frame of the clip in its video
-clip_seconds    float64, clips x 2: when the first one begins and the last one ends; NaN where
-                `fps` says it. Only where some video has unevenly spaced frames
-duration        float64, videos: seconds; NaN where `fps` says it. Beside `clip_seconds`
-name            text, videos
-class           text, videos; "": unlabelled
+clip_seconds    float64, clips x 2: start of the first frame and end of the last one; NaN: given by
+                `fps`. Present only if some video has unevenly spaced frames
+duration        float64, videos: seconds; NaN: given by `fps`. Present with `clip_seconds`
+name            string, videos
+class           string, videos; "": unlabelled
 label           int64, videos; -1: unlabelled
-group           text, videos: source recording
-fps             float64, videos: of the stored frames; NaN: unknown
+group           string, videos: source recording
+fps             float64, videos: rate of the stored frames; NaN: unknown
 frames          int64, videos
-splits/1, ...   text, videos: "train", "test", ..., or "" where a video is in no part
-factors/...     float64 or text, videos, where the data set knows what made its videos
-done            uint8, videos: 1 where the features are there
-attributes      everything that decides the features; a store is used again only if all match.
-                Beside them stand `schema`, `shards` (where the data set was), `code` (the
-                version of ascnet that began it), `device` and `torch` (what computed it, all of
-                them if it was finished elsewhere) and checksums
+splits/1, ...   string, videos: "train", "test", ..., or "" for a video in no part
+factors/...     float64 or string, videos: known factors of generated videos
+done            uint8, videos: 1 if the features are stored
+attributes      the identity, that is, everything that determines the features (a store is reused
+                only if all match), and `schema`, `shards` (location of the data set), `code`
+                (version of ascnet that began it), `device` and `torch` (all that were used) and
+                checksums
 """
 
 import json
@@ -50,25 +50,25 @@ from evaluate.identity_check import first_difference
 STORE_SCHEMA = 2
 StoreIdentity = dict[str, str | int | float]
 
-_NO_IDENTITY = ("schema", "shards", "code", "sha256", "clips_sha256")  # attributes
+_NO_IDENTITY = ("schema", "shards", "code", "sha256", "clips_sha256")  # other attributes
 _CHUNK_BYTES = 1 << 20
-_MOST_FRAMES = 2**31 - 1  # of a video; more do not fit their numbers
-# What h5py raises for a damaged file depends on where the damage lies.
+_MOST_FRAMES = 2**31 - 1  # of a video; frame numbers are int32
+# Exceptions that h5py raises for damaged files, depending on where the damage is.
 _OF_DAMAGE = (
     *(OSError, LookupError, RuntimeError, ValueError),
     *(TypeError, ArithmeticError, AttributeError, MemoryError),
 )
-NO_CHECKSUM = "0" * 64  # a checksum that is not there yet, of the length of one
+NO_CHECKSUM = "0" * 64  # in place of the checksums of an unfinished store
 
 
 def unfinished(path: Path) -> Path:
-    """Where the store that will have this path is written."""
+    """The path at which the store `path` is written until it is complete."""
     return path.with_suffix(".partial.h5")
 
 
 def is_complete(path: Path, identity: StoreIdentity) -> bool:
-    """Whether there is a finished store at `path`. Raises EvaluateError if it is damaged, of
-    another schema, or has another identity, and UnavailableError if that cannot be seen now."""
+    """Whether there is a finished store at `path`. Raises EvaluateError if it is damaged or has
+    another schema or identity, and UnavailableError if it cannot be read now."""
     if not is_there(path):
         return False
     must_be_of(path, identity)
@@ -76,8 +76,8 @@ def is_complete(path: Path, identity: StoreIdentity) -> bool:
 
 
 def must_be_free(path: Path) -> None:
-    """Raises UnavailableError if somebody has the store of this path open for writing, finished or
-    not, or if the system does not let it be read."""
+    """Raise UnavailableError if another process has the store at `path`, finished or not, open for
+    writing, or if the system denies access."""
     for file in (path, unfinished(path)):
         try:
             if is_there(file):
@@ -86,32 +86,32 @@ def must_be_free(path: Path) -> None:
         except UnavailableError:
             raise
         except EvaluateError:
-            continue  # what else is wrong with it is told by whoever reads it
+            continue  # other errors are reported when it is read
 
 
 def must_be_of(path: Path, identity: StoreIdentity) -> None:
-    """Raises EvaluateError, naming what differs, if a store is not of this identity."""
+    """Raise EvaluateError, with the difference, if a store has another identity."""
     with _opened(path) as file:
         stored = _identity_of(file)
     if difference := first_difference(stored, identity):
         raise EvaluateError(
-            f"{path} was made with {difference}. Say --overwrite to extract the features anew, or "
-            "move the file away to keep it."
+            f"{path} was made with {difference}. Pass --overwrite to replace it, or move the file "
+            "away to keep it."
         )
 
 
 def identity_in(path: Path) -> StoreIdentity:
-    """What decided the features of a store; nothing else of it is read. Raises EvaluateError if
-    there is none, or it is damaged, and UnavailableError if it is in use."""
+    """The identity of a store; its features are not read. Raises EvaluateError if it does not exist
+    or is damaged, and UnavailableError if it is in use."""
     with _opened(path) as file:
         return _identity_of(file)
 
 
 class Features:
-    """A finished store, read into memory; what is of clips is read when it is first used.
+    """A finished store, read into memory; clip features are read when first used.
 
-    Raises EvaluateError if there is none at `path`, or it is damaged, unfinished or of another
-    schema, or holds what is no number, and UnavailableError if it is in use.
+    Raises EvaluateError if there is none at `path`, if it is damaged, unfinished or of another
+    schema, or if it contains NaN or infinite features, and UnavailableError if it is in use.
     """
 
     def __repr__(self) -> str:
@@ -125,7 +125,7 @@ class Features:
                 done = int(file["done"][:].sum())
                 raise EvaluateError(
                     f"{path} is not finished: it has features of {done} of {len(file['done'])} "
-                    "videos. Give the command that wrote it again, and it goes on."
+                    "videos. Repeat the command that wrote it; it continues."
                 )
             if file.attrs["sha256"] != checksum(file):
                 raise EvaluateError(_changed(path))
@@ -141,23 +141,26 @@ class Features:
             self.clip_video: np.ndarray = file["clip_video"][:]  # int32, clips
             self.clip_frames: np.ndarray = file["clip_frames"][:]  # int32, clips x 2
             self._clip_seconds = file["clip_seconds"][:] if "clip_seconds" in file else None
-            with np.errstate(divide="ignore", over="ignore"):  # told below
+            with np.errstate(divide="ignore", over="ignore"):  # checked below
                 even = self.frames / self.fps  # float64, videos
             timed = file["duration"][:] if "duration" in file else np.nan
             self.duration: np.ndarray = np.where(np.isnan(timed), even, timed)  # NaN: unknown
             self.attributes: StoreIdentity = _identity_of(file)
-            self.checksum = str(file.attrs["sha256"])  # of all that is of videos
-            self.place = str(file.attrs["shards"])  # where the data set was: a folder, a URL, ...
+            self.checksum = str(file.attrs["sha256"])  # of everything but clip_features
+            self.place = str(
+                file.attrs["shards"]
+            )  # location of the data set: folder, URL or command
             self.code = str(file.attrs["code"])  # the version of ascnet that began it
             if wrong := self._wrong_number():
                 raise EvaluateError(refused(path, wrong))
         self._must_be_finite(self.features, np.arange(len(self.names)))
 
     def _wrong_number(self) -> str:
-        """What is no position, time or label, for the middle of a sentence; "" if all are."""
+        """The first array with invalid positions, times or labels, worded for the middle of a
+        sentence; "" if all are valid."""
         of, (first, last) = self.clip_video, self.clip_frames.T
         if not ((of >= 0) & (of < len(self.names))).all() or (of[1:] < of[:-1]).any():
-            return "its clips are of videos that it does not have"
+            return "its clips belong to videos that it does not have"
         spans = np.empty((0, 2)) if self._clip_seconds is None else self._clip_seconds
         begin, end = spans.T
         time = self.duration
@@ -170,11 +173,11 @@ class Features:
             "times": np.isnan(spans).all(axis=1) | ((begin >= 0) & (begin <= end) & (end < np.inf)),
         }
         wrong = [name for name, fine in are_fine.items() if not fine.all()]
-        return f"its {wrong[0]} are none" if wrong else ""
+        return f"its {wrong[0]} are invalid" if wrong else ""
 
     @cached_property
     def clip_features(self) -> np.ndarray:
-        """float32, clips x channels."""
+        """float32, clips x channels. Raises EvaluateError if they are damaged, NaN or infinite."""
         with _opened(self.path) as file:
             if file.attrs["clips_sha256"] != clips_checksum(file):
                 raise EvaluateError(_changed(self.path))
@@ -183,8 +186,8 @@ class Features:
         return features
 
     def _must_be_finite(self, rows: np.ndarray, video_of: np.ndarray) -> None:
-        """Earlier versions stored what is no number; every figure of it would be of no worth."""
-        # Any NaN or infinity makes a sum one, too; it is looked for only where there is one.
+        """Earlier versions stored NaN and infinite features, which make all figures meaningless."""
+        # The sum of a block is not finite if one of its features is not.
         step = max(1, _CHUNK_BYTES // (4 * max(1, rows.shape[1])))
         sums = (rows[i : i + step].sum(dtype=np.float64) for i in range(0, len(rows), step))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -192,27 +195,29 @@ class Features:
                 return
         videos = np.unique(video_of[~np.isfinite(rows).all(axis=1)])
         raise EvaluateError(
-            f"{self.path} holds features that are NaN or infinite: of {len(videos)} of "
-            f"{len(self.names)} videos, the first is {self.names[videos[0]]}. The weights it was "
-            "made with are damaged, or numbers overflowed in the network. Extract the features "
-            "anew with other weights, or with --overwrite if the fault was the machine's."
+            f"{self.path} has NaN or infinite features for {len(videos)} of {len(self.names)} "
+            f"videos; the first is {self.names[videos[0]]}. The weights are damaged, or numbers "
+            "overflowed in the network. Extract the features with other weights, or with "
+            "--overwrite if the machine was at fault."
         )
 
     @property
     def shards(self) -> Path | None:
-        """The folder of the data set, which may be gone; None: its shards were streamed."""
+        """The folder of the data set, which may no longer exist; None if its shards were
+        streamed."""
         is_remote = self.place.startswith("pipe:") or "://" in self.place
         return None if is_remote else Path(self.place)
 
     def part(self, split: str, part: str) -> np.ndarray:
-        """Positions (int64) of the labelled videos of one part of a split; none if there is no
+        """Positions (int64) of the labelled videos in one part of a split; empty if there is no
         such split."""
         if split not in self.splits:
             return np.empty(0, np.int64)
         return np.flatnonzero((self.splits[split] == part) & (self.labels >= 0))
 
     def seconds(self, clip: int) -> tuple[float, float] | None:
-        """When a clip begins and ends in its video; None if the video's frame rate is unknown."""
+        """Start and end of a clip in its video, in seconds; None if the video's frame rate is
+        unknown."""
         if self._clip_seconds is not None and not np.isnan(self._clip_seconds[clip, 0]):
             begin, end = self._clip_seconds[clip]
             return float(begin), float(end)
@@ -224,7 +229,8 @@ class Features:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """The data set's counts: expected, built, failed by reason."""
+        """The data set's counts: expected, built, failed by reason. Raises EvaluateError if they
+        are damaged."""
         try:
             counts: dict[str, Any] = json.loads(str(self.attributes["dataset_counts"]))
         except (ValueError, RecursionError):
@@ -236,19 +242,19 @@ class Features:
 
 def _changed(path: Path) -> str:
     return (
-        f"{path} was changed or damaged after it was written: its checksum is another. Copy it "
-        "again, or delete it and extract the features anew."
+        f"{path} was changed or damaged after it was written: its checksum does not match. Copy it "
+        "again, or delete it and extract the features again."
     )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """A store for reading. Raises EvaluateError if it is none, or damaged, and UnavailableError if
-    the system does not let it be read."""
+    """Open a store for reading. Raises EvaluateError if it is damaged or not a store, and
+    UnavailableError if the system denies access."""
     if not is_there(path):
         raise EvaluateError(
-            f"There is no feature store {path}. `ascnet evaluate` writes one for a run, "
-            "`ascnet embed` one for any videos."
+            f"There is no feature store {path}. `ascnet evaluate` writes stores for a run, `ascnet "
+            "embed` for any videos."
         )
     with reading(path), no_plugins(), ExitStack() as opened:
         must_have_sound_texts(path)
@@ -263,18 +269,19 @@ def _must_be_a_store(file: h5py.File, path: Path) -> None:
     is_store = all(file.id.links.exists(name) for name in (b"features", b"done"))
     if schema != STORE_SCHEMA and is_store:
         raise EvaluateError(
-            f"{path} is a feature store of schema {schema or 1}, this ascnet reads {STORE_SCHEMA}. "
-            "Delete it and extract the features anew, or install the ascnet that wrote it."
+            f"{path} is a feature store of schema {schema or 1}; this version of ascnet reads "
+            f"schema {STORE_SCHEMA}. Delete it and extract the features again, or install the "
+            "version that wrote it."
         )
     if schema != STORE_SCHEMA:
-        raise EvaluateError(f"{path} is an HDF5 file, but no feature store of ascnet.")
+        raise EvaluateError(f"{path} is an HDF5 file, but not a feature store of ascnet.")
     must_be_ours(file, path)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raises EvaluateError for what h5py raises for a damaged file, and UnavailableError if the
-    system does not let it be read."""
+    """Turn the exceptions of h5py for a damaged file into EvaluateError, and denied access into
+    UnavailableError."""
     try:
         yield
     except EvaluateError:
@@ -282,8 +289,8 @@ def reading(path: Path) -> Iterator[None]:
     except _OF_DAMAGE as error:
         must_be_available(path, error)
         raise EvaluateError(
-            f"{path} is damaged, or no HDF5 file. Copy it again, or delete it and extract the "
-            "features anew."
+            f"{path} is damaged or not an HDF5 file. Copy it again, or delete it and extract the "
+            "features again."
         ) from error
 
 
@@ -300,7 +307,7 @@ def _values(data: h5py.Dataset) -> np.ndarray:
 
 
 def checksum(file: h5py.File) -> str:
-    """sha256 of all but the features of clips, whose file may be large."""
+    """SHA-256 of everything but clip_features, which may be large."""
     digest = sha256(json.dumps(_identity_of(file), sort_keys=True).encode())
 
     def add(name: str, item: h5py.Dataset | h5py.Group) -> None:
@@ -315,6 +322,7 @@ def checksum(file: h5py.File) -> str:
 
 
 def clips_checksum(file: h5py.File) -> str:
+    """SHA-256 of clip_features."""
     data, digest = file["clip_features"], sha256()
     rows = max(1, (64 << 20) // (4 * data.shape[1]))
     for first in range(0, len(data), rows):

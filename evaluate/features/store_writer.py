@@ -1,7 +1,8 @@
-"""A feature store that is being written (evaluate/features/store.py knows what is in it).
+"""Write a feature store (evaluate/features/store.py describes its content).
 
-All space is there before the first feature is written, so a kill at any moment leaves the file
-readable and costs the videos that were under way. It has its final name only when it is complete.
+All space is allocated before the first feature is written, so a kill at any moment leaves a
+readable file and loses only the videos in progress. The store gets its final name when it is
+complete.
 """
 
 import os
@@ -29,18 +30,18 @@ from evaluate.features.store import (
 )
 from evaluate.identity_check import all_machines
 
-Spans = Sequence[Sequence[tuple[int, int]]]  # of every video's clips: first and last frame
+Spans = Sequence[Sequence[tuple[int, int]]]  # by video: first and last frame of each clip
 _CHUNK_BYTES = 1 << 20
-_VIDEO_BYTES, _CLIP_BYTES = 512, 28  # of names and numbers, about
+_VIDEO_BYTES, _CLIP_BYTES = 512, 28  # estimates, without features
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where features come from, but for what decides them.
+    """Where features come from; recorded, but not part of the identity.
 
     Attributes:
-        shards: where the data set is: its folder, or its address without passwords
-        code: version and commit
+        shards: location of the data set: its folder, or its address without passwords
+        code: version and commit of ascnet
         computed_on: device and version of torch
     """
 
@@ -50,7 +51,7 @@ class Origin:
 
 
 class StoreWriter:
-    """The features of some videos, written some videos at a time."""
+    """An open feature store to which features are written a few videos at a time."""
 
     def __init__(
         self,
@@ -61,8 +62,8 @@ class StoreWriter:
         identity: StoreIdentity,
         origin: Origin,
     ) -> None:
-        """Go on with the unfinished store at `path`, or begin one. Raises EvaluateError if the
-        unfinished one is of another identity, or if the disk refuses."""
+        """Continue the unfinished store at `path`, or begin one. Raises EvaluateError if the
+        unfinished store has another identity, or if it cannot be written."""
         self.path, self._partial = path, unfinished(path)
         self._videos, self._spans, self._computed_on = videos, spans, origin.computed_on
         self._first_clip = np.concatenate([[0], np.cumsum([len(of_video) for of_video in spans])])
@@ -73,7 +74,7 @@ class StoreWriter:
             must_be_of(self._partial, identity)
         with writing(self._partial):
             if not is_begun:
-                self._clear()  # of what was killed
+                self._clear()  # left by a killed process
                 try:
                     self._lay_out(channels, identity, origin)
                 finally:
@@ -83,14 +84,14 @@ class StoreWriter:
             with reading(self._partial):
                 self._must_be_of_these(channels)
                 self.done: np.ndarray = self._file["done"][:].astype(bool)
-                if self.done.any():  # earlier versions kept what is no number
+                if self.done.any():  # earlier versions stored NaN and infinite features
                     self.done &= np.isfinite(self._file["features"][:]).all(axis=1)
         except BaseException:
             self._file.close()
             raise
 
     def _clear(self) -> None:
-        """Take away beginnings of this store."""
+        """Delete partial files of this store."""
         for begun in partials_in(self._partial.parent):
             if begun.name.startswith(f"{self._partial.name}."):
                 begun.unlink()
@@ -130,25 +131,27 @@ class StoreWriter:
             file.attrs["sha256"] = file.attrs["clips_sha256"] = NO_CHECKSUM
             for key, value in (identity | origin.computed_on).items():
                 file.attrs[key] = value
-        with fresh.open("r+b") as raw:  # HDF5 may crash where the disk gets full: it must not later
+        with fresh.open(
+            "r+b"
+        ) as raw:  # HDF5 may crash on a full disk, so all blocks are allocated now
             os.posix_fallocate(raw.fileno(), 0, fresh.stat().st_size)
         fresh.rename(self._partial)
 
     def _must_be_of_these(self, channels: int) -> None:
-        """Its identity may be right, and what it holds of others."""
+        """Check the videos and shapes, which a matching identity does not guarantee."""
         names, shape = self._file["name"].asstr()[:].tolist(), self._file["clip_features"].shape
         clips = int(self._first_clip[-1])
         if shape == (clips, channels) and names == [_utf8(video.name) for video in self._videos]:
             return
         raise EvaluateError(
-            f"{self._partial} was changed: it is not of these {len(self._videos)} videos and "
-            f"{clips} clips with {channels} features. Delete it, and give the same command again."
+            f"{self._partial} was changed: it does not have these {len(self._videos)} videos and "
+            f"{clips} clips with {channels} features. Delete it, then repeat the command."
         )
 
     def write(self, videos: Sequence[int], clip_features: np.ndarray) -> None:
-        """Features (float32, clips x channels) of all clips of some videos, by their positions, one
-        video's after another's. Raises EvaluateError, and keeps none of them, if they are not
-        finite."""
+        """Write the features (float32, clips x channels) of all clips of some videos, given by
+        their positions, ordered by video. Raises EvaluateError, and stores none of them, if they
+        are not finite."""
         starts = np.cumsum([0, *(len(self._spans[video]) for video in videos)])
         of_videos = [clip_features[first:end] for first, end in pairwise(starts)]
         means = np.stack([self._mean(video, c) for video, c in zip(videos, of_videos, strict=True)])
@@ -167,31 +170,32 @@ class StoreWriter:
         self.done[list(videos)] = True
 
     def _record_machine(self) -> None:
-        """Before the first features of a machine other than the one that began the store."""
+        """Record this machine before its first features are stored."""
         attributes = self._file.attrs
         for key, value in all_machines(attributes, self._computed_on).items():
             if value != attributes.get(key):
                 attributes.modify(key, value)
 
     def _mean(self, video: int, clips: np.ndarray) -> np.ndarray:
-        """Over the clips of a video. Raises EvaluateError if they, or it, are not finite."""
+        """Mean over the clips of a video. Raises EvaluateError if the clips or the mean are not
+        finite."""
         is_finite = np.isfinite(clips).all(axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
             mean: np.ndarray = clips.mean(axis=0)
         if is_finite.all() and np.isfinite(mean).all():
             return mean
-        clip = int(is_finite.argmin())  # the first; of finite ones whose mean overflows, too
+        clip = int(is_finite.argmin())  # the first; clip 0 where only the mean overflows
         first, last = self._spans[video][clip]
         what = "NaN" if np.isnan(clips[clip]).any() else "infinite or too large"
         raise EvaluateError(
-            f"The features of {_utf8(self._videos[video].name)}, clip {clip + 1} of "
-            f"{len(clips)} (frames {first} to {last}), are {what}: the weights are damaged, or "
-            "numbers overflow in the network. They are not kept. See whether training diverged "
-            "(its log.jsonl), and take an earlier checkpoint or other weights."
+            f"The features of {_utf8(self._videos[video].name)}, clip {clip + 1} of {len(clips)} "
+            f"(frames {first} to {last}), are {what}: the weights are damaged, or numbers overflow "
+            "in the network. They were not stored. Check in log.jsonl whether training diverged, "
+            "and use an earlier checkpoint or other weights."
         )
 
     def close(self) -> None:
-        """Give the store its name, with its checksums, if it is complete."""
+        """Close the store. If it is complete, add its checksums and give it its final name."""
         complete = bool(self.done.all())
         with writing(self._partial):
             if complete:
@@ -203,14 +207,14 @@ class StoreWriter:
 
 
 def _runs(videos: Sequence[int]) -> list[tuple[int, int]]:
-    """Where positions that follow one another begin and end: HDF5 takes as long to write one video
-    as it takes for hundreds."""
+    """Start and end of each run of consecutive positions. HDF5 writes hundreds of consecutive
+    videos as fast as one."""
     breaks = np.flatnonzero(np.diff(videos) != 1) + 1
     return list(pairwise([0, *breaks.tolist(), len(videos)]))
 
 
 def _seconds(video: Video, first: int, last: int) -> tuple[float, float]:
-    """When frame `first` begins and frame `last` ends; NaN where frames are evenly spaced."""
+    """Start of frame `first` and end of frame `last`; NaN if the frames are evenly spaced."""
     if not video.times or not video.duration:
         return np.nan, np.nan
     end = video.times[last + 1] if last + 1 < video.frames else video.duration
@@ -218,7 +222,8 @@ def _seconds(video: Video, first: int, last: int) -> tuple[float, float]:
 
 
 def _reserve(file: h5py.File, name: str, shape: tuple[int, int], kind: str) -> None:
-    """A chunked data set with all its space taken at once: writing to it changes no metadata."""
+    """Create a chunked dataset with all its space allocated, so that writing to it changes no
+    metadata."""
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     rows = max(1, min(shape[0], _CHUNK_BYTES // (4 * shape[1])))
     layout.set_chunk((rows, shape[1]))
@@ -244,5 +249,5 @@ def _write_factor(file: h5py.File, name: str, values: Sequence[object]) -> None:
 
 
 def _utf8(text: str) -> str:
-    """File names that are no UTF-8 hold lone surrogates, which HDF5 cannot store."""
+    """Escape lone surrogates, which file names that are not UTF-8 contain and HDF5 cannot store."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,1 +1,1 @@
-"""Classifiers that are trained: fine-tuning, and probes of augmented clips."""
+"""Train classifiers on clips: fine-tuning, and probes on augmented clips."""

@@ -1,19 +1,20 @@
-"""The attentive probe's pooling: a learnt query attends to the positions of a frozen network's map.
+"""Attentive pooling for the attentive probe: a learnt query attends to the positions of a frozen
+network's feature map.
 
-V-JEPA's (Bardes et al. 2024, "Revisiting Feature Prediction for Learning Visual Representations
-from Video", and its code's `AttentivePooler` at depth 1): one query; keys and values from the
-layer-normed positions, the query itself not normed; a residual connection around the attention,
-and one around layer norm and MLP (GELU, 4 times as wide); how weights begin; weight decay on the
-query and the matrices alone.
+Follows V-JEPA (Bardes et al. 2024, "Revisiting Feature Prediction for Learning Visual
+Representations from Video", and `AttentivePooler` at depth 1 in its code): one query without layer
+norm; keys and values from the layer-normed positions; residual connections around the attention and
+around layer norm and MLP (GELU, 4 times as wide); the same initialisation; weight decay on the
+query and the matrices only.
 
-Ours: where the number of heads is not said, one for every 64 channels (V-JEPA takes that of its
-encoder: 64 channels a head in ViT-L); computed in float32 whatever the network's precision; one
-clip at a time, the logits of a video's clips averaged (V-JEPA attends to all clips of a video
-together). The linear layer behind it begins as that of the linear probe does.
+Our choices: the default number of heads is one per 64 channels (V-JEPA uses that of its encoder;
+ViT-L also has 64 channels per head); the pooling is computed in float32 whatever the network's
+precision; each clip is pooled by itself, and a video's logits are averaged over its clips (V-JEPA
+attends to all clips of a video at once). The linear layer after it is initialised as in the linear
+probe.
 
-No position is added. V-JEPA's tokens carry theirs from the encoder, and so do those of other
-transformers; what is at a position of a 3D-CNN's map tells a class wherever it is, as with average
-pooling.
+There is no position embedding. The tokens of V-JEPA and other transformers include theirs; for the
+map of a 3D-CNN, position does not matter, as with average pooling.
 """
 
 import math
@@ -24,16 +25,16 @@ from torch.nn.functional import gelu
 
 from evaluate.errors import EvaluateUsageError
 
-_SPREAD = 0.02  # standard deviation of the first weights; V-JEPA
-_WIDER = 4  # the MLP; V-JEPA
+_SPREAD = 0.02  # standard deviation of the initial weights; V-JEPA
+_WIDER = 4  # width of the MLP over that of its input; V-JEPA
 _HEAD_CHANNELS = 64
 
 
 class AttentivePooling(nn.Module):
-    """float32 map N x C x T x H x W to N x C; tokens are a map L x 1 x 1."""
+    """Pool a float32 map, N x C x T x H x W, to N x C. Tokens are given as a map L x 1 x 1."""
 
     def __init__(self, channels: int, heads: int, generator: torch.Generator) -> None:
-        """`heads`: a divisor of the channels. All weights come from the generator."""
+        """`heads` must divide `channels`. All weights are drawn from the generator."""
         super().__init__()
         self.heads = heads
         self.query = nn.Parameter(torch.empty(1, 1, channels))
@@ -51,7 +52,7 @@ class AttentivePooling(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=_SPREAD, generator=generator)
                 nn.init.zeros_(layer.bias)
         with torch.no_grad():
-            for last in (self.project, self.narrow):  # of what is added to the query
+            for last in (self.project, self.narrow):  # the last layers of the two residual branches
                 last.weight.div_(math.sqrt(2))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -62,7 +63,7 @@ class AttentivePooling(nn.Module):
         return pooled.squeeze(1)
 
     def _attend(self, query: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """N x 1 x C and N x L x C to N x 1 x C."""
+        """Attention of the query (N x 1 x C) to the positions (N x L x C); returns N x 1 x C."""
         queries, keys, values = (
             layer(x)
             .unflatten(2, (self.heads, -1))
@@ -79,14 +80,14 @@ class AttentivePooling(nn.Module):
 
 
 def heads_for(channels: int, heads: int) -> int:
-    """How many heads attend: `heads`, or for 0 as many as have 64 channels each, or more where 64
-    does not divide the channels. Raises EvaluateError if `heads` does not."""
+    """The number of attention heads: `heads`, or for 0 one per 64 channels, or the next smaller
+    divisor of the channels. Raises EvaluateError if `heads` does not divide them."""
     if heads:
         if channels % heads:
             few = [n for n in range(1, channels + 1) if channels % n == 0][:8]
             raise EvaluateUsageError(
                 f"heads is {heads}, which does not divide the {channels} channels of the features. "
-                f"Say --set classifier.heads={', '.join(map(str, few))}, or another divisor; 0 "
+                f"Pass --set classifier.heads={', '.join(map(str, few))}, or another divisor; 0 "
                 "chooses one."
             )
         return heads

@@ -1,11 +1,11 @@
-"""What a classifier's training leaves on the disk, whole or not at all.
+"""Atomic checkpoint and result files of a classifier's training.
 
-    state.pt      after the last epoch that was finished, or the step after which training was
-                  stopped; goes when the result is there
-    result.pt     the result and the logits; the training is over
+    state.pt      training state after the last completed epoch, or after the step at which training
+                  was stopped; deleted when the result is written
+    result.pt     result and logits of a finished training
 
-Both hold the identity: everything that decides the numbers, and with it what computed them. Neither
-needs a pickle. Of several ranks the first reads and writes them.
+Both contain the identity, that is, everything that determines the numbers, and the devices used.
+They are loaded without unpickling code. With several ranks, rank 0 reads and writes them.
 """
 
 import io
@@ -23,15 +23,17 @@ from trainer.agreement import from_first, on_first
 from trainer.run.checkpoint import read_state
 
 _STATE, _RESULT = "state.pt", "result.pt"
-_BEFORE = {"settings.head": "linear", "settings.heads": 0}  # of files that do not say so
-TrainingIdentity = dict[str, Any]  # of text, numbers and tuples of them
+_BEFORE = {"settings.head": "linear", "settings.heads": 0}  # in files of earlier versions
+TrainingIdentity = dict[str, Any]  # strings, numbers and tuples of them
 
 
 class Kept:
-    """The files of one training; one process at a time (builder.atomic.only_writer).
+    """The files of one training. Only one process at a time may use them
+    (builder.atomic.only_writer).
 
     Attributes:
-        computed_on: this machine, and those that what was read here was computed on
+        computed_on: device and torch version of this machine, and of those that wrote the loaded
+            files
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class Kept:
         computed_on: dict[str, str],
         overwrite: bool = False,
     ) -> None:
-        """`overwrite`: take away what is of another identity, or damaged."""
+        """With `overwrite`, delete files that are damaged or have another identity."""
         self._folder, self._identity, self.computed_on = folder, identity, computed_on
         on_first(lambda: self._tidy(overwrite))
 
@@ -55,26 +57,28 @@ class Kept:
                 (self._folder / name).unlink()
 
     def state(self) -> dict[str, Any] | None:
-        """What was written last; None if nothing was. Raises EvaluateError if it is damaged or of
-        another identity."""
+        """The saved training state; None if there is none. Raises EvaluateError if it is damaged or
+        has another identity."""
         content = self._read(_STATE)
         if content is not None:
             self.computed_on = all_machines(content["identity"], self.computed_on)
         return content
 
     def result(self) -> dict[str, Any] | None:
-        """The finished result; None if it is not there yet. Raises as `state` does."""
+        """The result of a finished training; None if there is none. Raises as `state` does."""
         content = self._read(_RESULT)
         if content is not None:
             self.computed_on = {key: str(content["identity"].get(key, "")) for key in COMPUTED_ON}
         return content
 
     def write_state(self, state: dict[str, Any]) -> None:
-        """Raises EvaluateError if the disk refuses; the state before is left as it is."""
+        """Save the training state. Raises EvaluateError if the disk refuses; the previous state
+        remains."""
         on_first(lambda: self._write(_STATE, state))
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """From then on nothing needs to be trained. Raises EvaluateError if the disk refuses."""
+        """Save the result and delete the training state. Raises EvaluateError if the disk
+        refuses."""
 
         def write() -> None:
             self._write(_RESULT, result)
@@ -89,8 +93,8 @@ class Kept:
             give_name(write_partial(path, file.getvalue()), path)
         except OSError as error:
             raise EvaluateError(
-                f"Cannot write {path}: {error.strerror}. Make room and give the same command "
-                "again: it goes on after what was kept last."
+                f"Cannot write {path}: {error.strerror}. Free space, then repeat the command: it "
+                "continues from the last saved state."
             ) from error
 
     def _read(self, name: str) -> dict[str, Any] | None:
@@ -114,13 +118,14 @@ class Kept:
             self._must_be_same(path, dict(content["identity"]))
             if name == _RESULT and not bool(content["logits"].isfinite().all()):
                 raise EvaluateError(
-                    f"{path} holds logits that are NaN or infinite, which earlier versions kept: "
-                    "its figures are of no worth. Say --overwrite to test the classifier anew."
+                    f"{path} has NaN or infinite logits, which earlier versions stored; its "
+                    "figures are meaningless. Pass --overwrite to test the classifier again."
                 )
         return content
 
     def must_fit(self) -> AbstractContextManager[None]:
-        """Raises EvaluateError where what was kept is not what training needs, or its result."""
+        """A context that raises EvaluateError if the content of the files does not fit the
+        training."""
         return self._must_be_whole(self._folder)
 
     @contextmanager
@@ -131,13 +136,13 @@ class Kept:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise EvaluateError(
-                f"{path} is damaged. Say --overwrite to train the classifier anew, or copy the "
+                f"{path} is damaged. Pass --overwrite to train the classifier again, or copy the "
                 "file again."
             ) from error
 
     def _must_be_same(self, path: Path, stored: TrainingIdentity) -> None:
         if difference := first_difference(_BEFORE | stored, self._identity, digits=12):
             raise EvaluateError(
-                f"{path} was trained with {difference}. Say --overwrite to train anew, or move the "
-                "file away to keep it."
+                f"{path} was trained with {difference}. Pass --overwrite to train again, or move "
+                "the file away to keep it."
             )

@@ -1,4 +1,4 @@
-"""A backbone, its map pooled, and a linear layer: clips to a logit for every class."""
+"""A classifier of clips: a backbone, pooling and a linear layer."""
 
 import copy
 
@@ -15,17 +15,18 @@ from evaluate.protocol import LAST, Protocol
 from trainer.distributed import world
 from trainer.sync_batch_norm import synchronise
 
-_SPREAD = 0.01  # standard deviation of the linear layer's first weights; SlowFast
+_SPREAD = 0.01  # standard deviation of the linear layer's initial weights; SlowFast
 
 
 class Classifier(nn.Module):
-    """float32 N x 3 x T x S x S to N x classes. If it is frozen, only the linear layer learns, and
-    the attention that pools if there is one: the backbone stays in evaluation mode, so its batch
-    norms keep their statistics, too. Where ranks share a batch, batch norm and dropout are those of
-    the joint batch.
+    """Map clips, float32 N x 3 x T x S x S, to logits, N x classes.
+
+    If it is frozen, only the linear layer and the attentive pooling are trained; the backbone stays
+    in evaluation mode, so its batch-norm statistics do not change either. If ranks share a batch,
+    batch norm and dropout are computed over the joint batch.
 
     Attributes:
-        is_cut: whether there are weights behind the layer that is pooled, which learn nothing
+        is_cut: whether the backbone has weights after the pooled layer, which are not trained
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class Classifier(nn.Module):
         device: torch.device,
         settings: FinetuneSettings,
     ) -> None:
-        """On the device, with a copy of the backbone; the layer is the protocol's, and so is the
-        pooling, unless attention pools. What is new depends on the settings' seed alone. Raises
-        EvaluateError if the backbone has no such layer, or one that attention cannot pool."""
+        """Put a copy of the backbone, with pooling and a linear layer, on the device. The layer and
+        the pooling are those of the protocol, unless the head is attentive. New weights depend on
+        the settings' seed alone. Raises EvaluateError if there is no such layer, or if attention
+        cannot pool its output."""
         super().__init__()
         self.frozen = settings.frozen
         own = copy.deepcopy(backbone)
@@ -78,11 +80,11 @@ class Classifier(nn.Module):
         return logits
 
     def learned(self) -> dict[str, torch.Tensor]:
-        """What training changes, on the CPU: a copy."""
+        """A copy of all weights and statistics that training changes, on the CPU."""
         return {k: v.detach().cpu().clone() for k, v in self._learning().state_dict().items()}
 
     def load(self, learned: dict[str, torch.Tensor]) -> None:
-        """Take what `learned` gave."""
+        """Load the result of `learned`."""
         self._learning().load_state_dict(learned)
 
     def _learning(self) -> nn.Module:
@@ -98,7 +100,7 @@ def _must_have_positions(features: Pooled, protocol: Protocol, device: torch.dev
         layer = "The network" if protocol.layer == LAST else f"Layer {protocol.layer}"
         raise EvaluateError(
             f"{layer} gives one vector for a clip of {protocol.frames} frames of {protocol.size} "
-            "pixels, and an attentive probe needs a map or tokens to attend to. Name an earlier "
-            "layer with --layer, take larger clips, have an encoder of your own give its map or "
-            "tokens, or say --head linear."
+            "pixels, but an attentive probe needs a map or tokens. Name an earlier layer with "
+            "--layer, use larger clips, let your own encoder return its map or tokens, or pass "
+            "--head linear."
         )

@@ -1,4 +1,4 @@
-"""Labelled videos, and which clips of them a step learns from: pure functions of (seed, step)."""
+"""Draw the clips of labelled videos for training: pure functions of (seed, step)."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from trainer.data.clip_policy import Place, clip_frames, random_shot, random_sta
 from trainer.data.clip_sampler import Batches, ClipRequest, Permutations, timings_of
 from trainer.random_streams import CLIPS, generator_of
 
-_HELD_OUT = 5  # one in so many source groups is held out; as the linear probe does
+_HELD_OUT = 5  # every fifth source group is held out, as in the linear probe
 
 
 @dataclass(frozen=True)
 class LabelledVideos:
-    """One part of a split.
+    """The labelled videos of one part of a split.
 
     Attributes:
-        labels: int64, one a video: 0 to classes - 1
+        labels: int64, one per video, from 0 to the number of classes - 1
     """
 
     videos: Sequence[Video]
     labels: np.ndarray
 
     def digest(self) -> str:
-        """Changes with the videos, their order and their labels; not with where they lie."""
+        """A hash of the videos, their order and their labels, but not of their location."""
         lines = [
             f"{v.name}\t{label}\t{v.group}\t{v.frames}\t{v.fps}\t{v.height}\t{v.width}\t"
             f"{v.location.blob_bytes}{v.times or ''}{v.cuts or ''}\n"
@@ -37,17 +37,17 @@ class LabelledVideos:
         return sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()
 
     def where(self, wanted: np.ndarray) -> "LabelledVideos":
-        """The videos for which `wanted` (bool, one a video) holds."""
+        """The videos for which `wanted` (bool, one per video) is true."""
         videos = [v for v, keep in zip(self.videos, wanted.tolist(), strict=True) if keep]
         return LabelledVideos(videos, self.labels[wanted])
 
 
 def must_be_usable(part: LabelledVideos, name: str, classes: int) -> None:
-    """Raises EvaluateError for a part without videos, or with a label that is none."""
+    """Raise EvaluateError if a part has no videos, or labels out of range."""
     if not part.videos:
         raise EvaluateError(
-            f"The {name} part holds no labelled video, so nothing can be learnt or tested. Choose "
-            "another split, or another data set."
+            f"The {name} part has no labelled videos, so there is nothing to train or test on. "
+            "Choose another split or data set."
         )
     wrong = (part.labels < 0) | (part.labels >= classes)
     if wrong.any():
@@ -59,13 +59,13 @@ def must_be_usable(part: LabelledVideos, name: str, classes: int) -> None:
 
 
 def hold_out(part: LabelledVideos) -> tuple[LabelledVideos, LabelledVideos]:
-    """What is learnt from, and what is held out: every fifth source group. Raises EvaluateError if
-    there are too few groups."""
+    """Split a part into videos to train on and held-out ones: every fifth source group is held out.
+    Raises EvaluateError if there are too few groups."""
     order = {group: i for i, group in enumerate(sorted({v.group for v in part.videos}))}
     if len(order) < _HELD_OUT:
         raise EvaluateError(
-            f"choose is 'holdout', which holds every {_HELD_OUT}th source group of the train part "
-            f"out, and there are {len(order)}. Say --set classifier.choose=last."
+            f"choose is 'holdout', which holds out every {_HELD_OUT}th source group of the train "
+            f"part, but there are only {len(order)}. Pass --set classifier.choose=last."
         )
     held = np.array([order[v.group] % _HELD_OUT == _HELD_OUT - 1 for v in part.videos])
     return part.where(~held), part.where(held)
@@ -74,10 +74,11 @@ def hold_out(part: LabelledVideos) -> tuple[LabelledVideos, LabelledVideos]:
 def train_requests(
     videos: Sequence[Video], protocol: Protocol, batches: Batches, seed: int
 ) -> Generator[list[ClipRequest], None, None]:
-    """The clips of a rank's share of these batches, one a step: one of a video, at random places.
-    Videos come in an endless row of permutations, so all are seen equally often and every batch is
-    full however few there are. What joint batch i gets depends on (seed, i) alone. Raises
-    EvaluateError if a video is too short for the policy `error`."""
+    """Draw the clips of a rank's share of these batches: one list per step, with one clip at a
+    random position of each video. The videos follow an endless sequence of permutations, so all are
+    seen equally often and every batch is full, even with few videos. The content of joint batch i
+    depends on (seed, i) alone. Raises EvaluateError if a video is too short for the policy
+    `error`."""
     clips_of(videos, protocol)
     timings = timings_of(videos, protocol.fps)
     places = [timing.shots(protocol.frames, protocol.stride) for timing in timings]
@@ -105,10 +106,10 @@ def _draw(draw: int, video: int, shots: list[Place], protocol: Protocol, seed: i
 
 
 def epoch_ends(videos: int, batch: int, total: int) -> dict[int, int]:
-    """After how many steps which epoch is over: {step: epoch}, the last of them `total`. Of epochs
-    that end with the same step, for there are few videos, one is named.
+    """The steps after which epochs end: {step: epoch}; the last step is `total`. If several epochs
+    end with the same step, because there are few videos, only the last of them is listed.
 
-    videos = 100, batch = 32, total = 9     {3: 1, 6: 2, 9: 3}
+        videos = 100, batch = 32, total = 9     {3: 1, 6: 2, 9: 3}
     """
     ends: dict[int, int] = {}
     epoch, end = 0, 0

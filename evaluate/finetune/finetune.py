@@ -1,7 +1,7 @@
-"""Classify labelled videos: a network trained end to end, or a head on a frozen one.
+"""Classify labelled videos with a network trained end to end, or with a head on a frozen one.
 
-The classifier learns from random clips, one of a video at a time, and is tested on evenly spaced
-ones; a video's logits are the mean over its clips (RSPNet) and their crops.
+The classifier is trained on one random clip of a video at a time and tested on evenly spaced clips.
+The logits of a video are the mean over its clips (RSPNet) and their crops.
 """
 
 from contextlib import ExitStack, closing
@@ -44,16 +44,16 @@ from trainer.stop import Stop
 LAST = "last epoch"
 BEST = "best epoch on held-out groups of the train part"
 
-_HELD_OUT_CLIPS = 3  # of a held-out video, one crop each: they are tested after every epoch
-_FEW = 5  # classes, of which top-5 would say nothing
+_HELD_OUT_CLIPS = 3  # of a held-out video, one crop each, as they are tested after every epoch
+_FEW = 5  # up to so many classes, top-5 accuracy is always 100 %
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What came of it.
+    """The result of a training.
 
     Attributes:
-        result: figures, history and choices; ready for JSON
+        result: figures, history and choices; can be written as JSON
         logits: float32, test videos x classes
     """
 
@@ -62,18 +62,18 @@ class Finetuned:
 
     @property
     def predictions(self) -> np.ndarray:
-        """int64, a class for every test video."""
+        """int64, the predicted class of every test video."""
         best: np.ndarray = self.logits.argmax(axis=1)
         return best
 
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """What is to be done, on what, and how.
+    """The network, data and settings of a training.
 
     Attributes:
-        classes: of the data set, whether the train part has them all or not
-        protocol: of the test, and of training but for what the settings' `train` says
+        classes: number of classes of the data set, even if the train part lacks some
+        protocol: clips of the test, and of training except for what `settings.train` changes
     """
 
     subject: Subject
@@ -85,7 +85,7 @@ class FinetuneJob:
 
     @property
     def identity(self) -> TrainingIdentity:
-        """Everything that decides the numbers."""
+        """Everything that determines the numbers."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in NO_INFLUENCE}
         return {
             **self.subject.facts,
@@ -106,20 +106,21 @@ def finetune(
     *,
     overwrite: bool = False,
 ) -> Finetuned:
-    """Train a classifier and test it; `progress` counts steps, `testing` test videos.
+    """Train a classifier and test it. `progress` counts steps, `testing` counts test videos.
 
-    Killed and called again with the same task it goes on after the last finished epoch; stopped by
-    a signal, after the step that it was in. On a CPU it gives the same bits; on another kind of
-    device it goes on as well, and the result says which took part. Once finished, it only reads the
-    result. The test part is looked at once, after the epoch has been chosen.
+    If it is killed and called again with the same task, it continues after the last completed
+    epoch; if a signal stopped it, after the last step. On a CPU, the result is the same, bit for
+    bit. It may continue on another kind of device; the result lists all that were used. Once
+    finished, a further call only reads the result. The test part is evaluated once, after the epoch
+    has been chosen.
 
-    Ranks (trainer/distributed.py) share each batch, and the videos of the test. Their result, which
-    all of them get, is that of one process but for the order of sums, and any number of them goes
-    on with what another number left. The first of them keeps the files.
+    Ranks (trainer/distributed.py) share each batch, and the videos of the test. All ranks get the
+    result, which is that of one process up to the order of summation. Any number of ranks can
+    continue what another number began. Rank 0 writes the files.
 
-    Raises EvaluateError if the loss is no number, if the ranks cannot share a batch, if the folder
-    holds something else than this task (`overwrite`: it is begun anew) or what cannot be read, and
-    BuilderError if another process works in the folder.
+    Raises EvaluateError if the loss is NaN or infinite, if the ranks cannot share a batch, or if
+    the folder has files that are damaged or of another task (with `overwrite` they are replaced),
+    and BuilderError if another process uses the folder.
     """
     _must_be_possible(task, device)
     with ExitStack() as held:
@@ -147,13 +148,13 @@ def _must_be_possible(task: FinetuneJob, device: torch.device) -> None:
     if batch % ranks:
         raise EvaluateError(
             f"{ranks} processes cannot share a batch of {batch} clips equally. Start another "
-            "number of them, or change the batch, and the learning rate with it (--set "
+            "number of processes, or change the batch size, and the learning rate with it (--set "
             f"classifier.batch=..., --set classifier.lr=..., now {task.settings.lr:g})."
         )
     if device.type == "cpu" and task.settings.precision == "bf16":
         raise EvaluateError(
             "precision is bf16 and the device is a CPU, where torch's bf16 gradients of "
-            "convolutions are wrong for some shapes. Say --set classifier.precision=fp32."
+            "convolutions are wrong for some shapes. Pass --set classifier.precision=fp32."
         )
 
 
@@ -176,9 +177,9 @@ def _finetune(
         logits = video_logits(learner, task.test, task.protocol, testing)
     except torch.OutOfMemoryError as error:
         raise EvaluateError(
-            f"The GPU's memory does not hold {settings.batch // world()} clips at a time. Take "
-            "fewer (--set classifier.batch=..., and lower classifier.lr= with it) or compute in "
-            f"bf16 (--set classifier.precision=bf16, now {settings.precision})."
+            f"{settings.batch // world()} clips at a time do not fit the GPU's memory. Use fewer "
+            "(--set classifier.batch=..., and lower classifier.lr= with it) or compute in bf16 "
+            f"(--set classifier.precision=bf16, now {settings.precision})."
         ) from error
     return {
         "result": _result(task, learnt, learner, logits),
@@ -194,8 +195,8 @@ def _train(
     kept: Kept,
     progress: Progress,
 ) -> None:
-    """From the learner's step to the end; its state is kept after every epoch, and where a signal
-    asks to stop."""
+    """Train from the learner's step to the end. The state is saved after every epoch, and when a
+    signal asks to stop."""
     settings, device, total = task.settings, learner.device, learner.total
     protocol = train_protocol(task.protocol, settings)
     ends = epoch_ends(len(learnt.videos), settings.batch, total)
@@ -227,7 +228,8 @@ def _train(
 
 
 def _latest(learner: Learner) -> str:
-    """How many epochs are over, and how well the last of them does where that is known."""
+    """Progress text: the number of completed epochs, and the accuracy on held-out videos if
+    known."""
     if not learner.epochs:
         return ""
     last = learner.epochs[-1]
@@ -259,14 +261,14 @@ def _held_out_top1(learner: Learner, held_out: LabelledVideos, protocol: Protoco
 def video_logits(
     learner: Learner, part: LabelledVideos, protocol: Protocol, progress: Progress = silent
 ) -> np.ndarray:
-    """float32, videos x classes, on all ranks: the mean over a video's clips and their crops.
-    Raises EvaluateError if those of a video are no numbers: the best of them would be made up."""
+    """Mean logits of every video over its clips and their crops: float32, videos x classes, on all
+    ranks. Raises EvaluateError if they are NaN or infinite."""
     learner.classifier.eval()
     videos, workers = part.videos, learner.settings.workers
     lengths = [len(clips) for clips in clips_of(videos, protocol)]
     units = range(0, len(videos), UNIT)
     means: dict[int, np.ndarray] = {}
-    with learner.multiplying(benchmark=False):  # batches of a test are of many sizes
+    with learner.multiplying(benchmark=False):  # batches of a test have many sizes
         for first, logits in encode_together(
             learner.logits, videos, protocol, learner.device, Reading(workers), units
         ):
@@ -281,10 +283,10 @@ def video_logits(
 
 def _no_logits(video: str, settings: FinetuneSettings) -> EvaluateError:
     return EvaluateError(
-        f"The logits of {video} are NaN or infinite, so nothing is said of its class: the weights "
-        "that the classifier began with are damaged, a statistic of batch norm for example, or "
-        "numbers overflow in it. Take other weights, or lower the learning rate (--set "
-        f"classifier.lr=..., now {settings.lr:g}); begin anew with --overwrite."
+        f"The logits of {video} are NaN or infinite, so it cannot be classified: the initial "
+        "weights are damaged (for example, batch-norm statistics), or numbers overflow in the "
+        "network. Use other weights, or lower the learning rate (--set classifier.lr=..., now "
+        f"{settings.lr:g}), and start again with --overwrite."
     )
 
 
@@ -313,13 +315,13 @@ def _result(
 
 
 def _top(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Percent of the videos whose class is among the k with the largest logits."""
+    """Percentage of the videos whose class is among the k with the largest logits."""
     best = torch.from_numpy(logits).topk(k, dim=1).indices
     return float(100 * (best == torch.from_numpy(labels)[:, None]).any(dim=1).double().mean())
 
 
 def _digest(classifier: Classifier) -> str:
-    """SHA-256 of all weights and statistics, in the order of their names."""
+    """SHA-256 (hexadecimal) of all weights and statistics, in the order of their names."""
     state = sorted(classifier.state_dict().items())
     return sha256(
         b"".join(v.detach().cpu().contiguous().numpy().tobytes() for _, v in state)
@@ -327,7 +329,7 @@ def _digest(classifier: Classifier) -> str:
 
 
 def _flat(table: dict[str, Any], prefix: str) -> TrainingIdentity:
-    """{"augment": {"flip": 0.5}} to {"augment.flip": 0.5}."""
+    """Flatten nested tables: {"augment": {"flip": 0.5}} becomes {"augment.flip": 0.5}."""
     flat: TrainingIdentity = {}
     for key, value in table.items():
         is_table = isinstance(value, dict)

@@ -1,4 +1,4 @@
-"""Dropout that does not depend on how many processes share the batch."""
+"""Dropout whose result does not depend on how many processes share the batch."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from trainer.distributed import this_rank
 
 class JointDropout(nn.Dropout):
     """`nn.Dropout` with the mask that one process with the joint batch would draw: every rank draws
-    all of it, from the same seed, and takes the rows of its share. Shares are equal."""
+    the whole mask from the same seed and uses the rows of its share. Shares must be equal."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         rank = this_rank()

@@ -1,9 +1,9 @@
-"""Every setting of a classifier's training, as frozen dataclasses; recipes are TOML files of the
-same shape.
+"""All settings of a classifier's training, as frozen dataclasses. Recipes are TOML files of the
+same structure.
 
-A default is "ours" unless its comment names a source: RSPNet (the configuration files of Chen et
-al., AAAI 2021, by ASCNet's authors), SlowFast (those of Feichtenhofer et al., CVPR 2021) or V-JEPA
-(those of Bardes et al. 2024, for Kinetics-400).
+A default is "ours" unless its description names a source: RSPNet (the configuration files of Chen
+et al., AAAI 2021, by ASCNet's authors), SlowFast (those of Feichtenhofer et al., CVPR 2021) or
+V-JEPA (those of Bardes et al. 2024, for Kinetics-400).
 """
 
 from dataclasses import dataclass, field, replace
@@ -39,11 +39,11 @@ from trainer.errors import TrainerError
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "steps")
 CHOICES = ("last", "holdout")
-NO_INFLUENCE = ("recipe", "workers")  # on the numbers
+NO_INFLUENCE = ("recipe", "workers")  # settings that do not change the numbers
 
 _MOST_HEADS = 1024
 _TINY = "r3d-tiny"
-# Backbones that are trained with the recipe of another.
+# Backbones that use the recipe of another one.
 _STANDS_FOR = {
     "s3d": "s3dg",
     "s3d-coclr": "s3dg",
@@ -52,19 +52,19 @@ _STANDS_FOR = {
     "resnet18-hara": "r3d18",
     "r3d18-tclr": "r3d18",
 }
-_FALLBACK = "ucf101"  # whose recipes are taken for data sets that have none
-_ENCODER = "encoder"  # for networks that are no backbone of ours
+_FALLBACK = "ucf101"  # its recipes are used for data sets without recipes
+_ENCODER = "encoder"  # recipe for users' encoders
 
 
 @dataclass(frozen=True)
 class Clips:
-    """What a clip is; 0 (fps: -1) leaves it as it is elsewhere.
+    """The clips; 0 (fps: -1) leaves a value unchanged.
 
     Attributes:
         frames: frames of a clip
         stride: frame stride
         fps: strides count frames at this rate; 0: stored frames
-        size: side of the square crop, pixels
+        size: side of the square crop, in pixels
     """
 
     frames: int = 0
@@ -75,11 +75,11 @@ class Clips:
 
 @dataclass(frozen=True)
 class OfTest(Clips):
-    """Clips of the test, and of the training unless `train` says otherwise. 0: as the run's own.
+    """Clips of the test, and of training unless `train` changes them. 0: as in the run.
 
     Attributes:
-        clips: clips of a video, evenly spaced
-        crops: crops of a clip: the middle one, or 3 along its longer side
+        clips: clips per video, evenly spaced
+        crops: crops per clip: 1 in the middle, or 3 along the longer side
     """
 
     clips: int = 0
@@ -88,33 +88,33 @@ class OfTest(Clips):
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """A recipe. `lr` is what is used, whatever the batch: change both.
+    """A recipe. The learning rate is not scaled with the batch size: change both.
 
     Attributes:
-        recipe: a name for the settings
-        frozen: whether the backbone stays as it is, and only the head learns
+        recipe: name of the settings
+        frozen: whether only the head is trained, and the backbone stays as it is
         head: linear: a linear layer on the pooled feature map. attentive: a learnt query attends to
             the positions of the map, and a linear layer follows; frozen backbones only; V-JEPA
-        heads: heads of the attention; 0: one for every 64 channels
-        seed: seed of the head's weights, of the order and of the augmentation
+        heads: number of attention heads; 0: one per 64 channels
+        seed: seed of the head's weights, the order of the videos and the augmentation
         epochs: passes over the training videos; RSPNet
-        steps: train for so many steps, whatever the dataset's size; 0: for `epochs`
-        batch: clips of a step, one of every video
+        steps: number of training steps, whatever the size of the data set; 0: given by `epochs`
+        batch: clips per step, each of another video
         optimiser: the optimiser; RSPNet: sgd
-        lr: learning rate at this batch; RSPNet
+        lr: learning rate at this batch size; RSPNet
         momentum: momentum of SGD; RSPNet
-        weight_decay: weight decay, of neither norms nor biases; RSPNet
+        weight_decay: weight decay, except for norms and biases; RSPNet
         warmup: share of the steps in which the learning rate rises; RSPNet: none
-        schedule: the learning rate falls to 0 along a cosine, or in steps; RSPNet: cosine
+        schedule: how the learning rate falls: to 0 along a cosine, or in steps; RSPNet: cosine
         drops: schedule "steps": when the learning rate drops, as shares of all steps; RSPNet
         factor: schedule "steps": what each drop multiplies the learning rate by; RSPNet
         dropout: share of the features dropped before the last layer
-        choose: which epoch is tested: the last one, or the best on held-out groups (holdout)
-        precision: number format; tf32 is of convolutions, bf16 and fp16 by autocast
-        workers: decoding threads of every process; 0: the cores that it may use
-        augment: random changes of the training clips; RSPNet
-        train: clips of the training; 0 (fps: -1): as in the test
-        test: clips of the test
+        choose: the epoch that is tested: the last one, or the best on held-out groups (holdout)
+        precision: number format; tf32 applies to convolutions, bf16 and fp16 use autocast
+        workers: decoding threads per process; 0: number of available cores
+        augment: augmentation of the training clips; RSPNet
+        train: clips for training; 0 (fps: -1): as in the test
+        test: clips for the test
     """
 
     recipe: str = "custom"
@@ -148,7 +148,7 @@ class FinetuneSettings:
 
 
 def rules_for(settings: FinetuneSettings) -> list[Rule]:
-    """What every setting may be, and whether it is."""
+    """The allowed values of every setting, and whether its value is allowed."""
     return [
         *_rules(settings),
         *augment_rules(settings.augment),
@@ -174,8 +174,8 @@ def _rules(settings: FinetuneSettings) -> list[Rule]:
         _head_rule(settings),
         range_rule("heads", settings.heads, 0, _MOST_HEADS),
         range_rule("workers", settings.workers, 0, MOST_WORKERS),
-        range_rule("test.clips", test.clips, 0, MOST_CLIPS),  # 0: as the run's
-        (test.crops in crops, "test.crops", test.crops, "0 (as the run's), 1, 3"),
+        range_rule("test.clips", test.clips, 0, MOST_CLIPS),  # 0: as in the run
+        (test.crops in crops, "test.crops", test.crops, "0 (as in the run), 1, 3"),
     ]
 
 
@@ -194,19 +194,17 @@ def _are_rising(drops: tuple[float, ...]) -> bool:
 def _clips_rules(prefix: str, clips: Clips) -> list[Rule]:
     most = {"frames": MOST_FRAMES, "stride": MOST_STRIDE, "size": MOST_SIZE}
     limits: Limits = {
-        name: (range(end + 1).__contains__, f"0 (as elsewhere) to {end}")
-        for name, end in most.items()
+        name: (range(end + 1).__contains__, f"0 (unchanged) to {end}") for name, end in most.items()
     }
-    rates = f"-1 (as elsewhere), 0 (stored frames), or {LEAST_RATE:g} to {MOST_RATE}"
+    rates = f"-1 (unchanged), 0 (stored frames), or {LEAST_RATE:g} to {MOST_RATE}"
     limits["fps"] = (lambda fps: fps in (-1, 0) or LEAST_RATE <= fps <= MOST_RATE, rates)
     return list(rules_of(prefix, clips, limits))
 
 
 def recipe_for(dataset: str, backbone: str, frozen: bool, head: str = HEADS[0]) -> str:
-    """The recipe that fits: `demo`, `demo-linear` or `demo-attentive` for the backbone that is made
-    for CPUs, `linear` or `attentive` for any other that stays frozen, else that of the data set and
-    the backbone. A data set without one of its own gets UCF-101's, somebody's own encoder
-    `encoder`."""
+    """The default recipe: `demo`, `demo-linear` or `demo-attentive` for the small CPU backbone;
+    otherwise `linear` or `attentive` for a frozen backbone; otherwise that of the data set and the
+    backbone. Data sets without a recipe use UCF-101's; users' encoders use `encoder`."""
     if backbone == _TINY:
         return f"demo-{head}" if frozen else "demo"
     if frozen:
@@ -217,9 +215,9 @@ def recipe_for(dataset: str, backbone: str, frozen: bool, head: str = HEADS[0]) 
 
 
 def load_recipe(name: str, assignments: tuple[str, ...] = (), prefix: str = "") -> FinetuneSettings:
-    """A shipped recipe by name, or a TOML file by path, with changes as `--set` names them
-    ("lr=0.05", "augment.flip=0"), `prefix` before each. Raises EvaluateError for neither, and for a
-    setting or a value that is not there."""
+    """Load a shipped recipe by name, or a TOML file by path, and apply changes in the form of
+    `--set` ("lr=0.05", "augment.flip=0"), each with `prefix`. Raises EvaluateError if there is no
+    such recipe or setting, or if a value is not allowed."""
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         path = Path(name)
@@ -237,7 +235,7 @@ def load_recipe(name: str, assignments: tuple[str, ...] = (), prefix: str = "") 
 
 
 def protocol_for(protocol: Protocol, settings: FinetuneSettings) -> Protocol:
-    """A run's protocol with what the recipe says of the test."""
+    """A run's protocol, with the recipe's changes for the test."""
     test, changed = settings.test, _with(protocol, settings.test)
     return replace(changed, clips=test.clips or changed.clips, crops=test.crops or changed.crops)
 

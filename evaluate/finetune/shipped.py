@@ -1,4 +1,4 @@
-"""The recipes of classifiers that ship."""
+"""The classifier recipes that ship with ascnet."""
 
 from pathlib import Path
 
@@ -6,5 +6,5 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 def recipes() -> list[str]:
-    """Their names."""
+    """Names of the recipes."""
     return sorted(path.stem for path in RECIPES.glob("*.toml"))

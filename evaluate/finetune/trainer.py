@@ -1,4 +1,4 @@
-"""A classifier that is being trained: one step, and all that decides the steps to come."""
+"""Training of a classifier: a step, and the state that determines all following steps."""
 
 import math
 from contextlib import AbstractContextManager
@@ -21,7 +21,7 @@ from trainer.schedules import warmup_cosine, warmup_drops
 
 
 def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
-    """Of step `step` (from 0) of `total`."""
+    """The learning rate of step `step` (from 0) of `total`."""
     if settings.schedule == "steps":
         factor = warmup_drops(step, total, settings.warmup, settings.drops, settings.factor)
     else:
@@ -30,14 +30,14 @@ def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
 
 
 class Learner:
-    """Classifier, optimiser, gradient scaler, and what came of every epoch. There is no state of
-    random generators in it: all that is random in a step comes from (seed, step). It is the same on
-    all ranks."""
+    """Classifier, optimiser, gradient scaler and the history of the epochs. It has no state of
+    random generators: randomness in a step derives from (seed, step). It is the same on all
+    ranks."""
 
     def __init__(
         self, classifier: Classifier, settings: FinetuneSettings, total: int, device: torch.device
     ) -> None:
-        """`total`: steps of the whole training."""
+        """`total` is the number of steps of the whole training."""
         self.classifier, self.settings, self.total = classifier, settings, total
         self._network = over_ranks(classifier, device, some_unused=classifier.is_cut)
         self.device, self._how = device, Device(precision=settings.precision)
@@ -51,12 +51,12 @@ class Learner:
         self.step = 0  # steps taken
         self._loss_sum, self._loss_steps = 0.0, 0  # of this epoch
         self.epochs: list[dict[str, Any]] = []
-        self.best: dict[str, torch.Tensor] | None = None  # learned by the best epoch so far
+        self.best: dict[str, torch.Tensor] | None = None  # weights of the best epoch so far
 
     def take(self, clips: torch.Tensor, labels: torch.Tensor) -> float:
-        """One step on N clips (N x 3 x T x S x S) with their labels (int64, N), of which every rank
-        has its equal share: its loss over all of them. Raises EvaluateError, on all ranks, if that
-        is no number; it has not reached the weights then."""
+        """Take one step on N clips (N x 3 x T x S x S) with their labels (int64, N), the equal
+        share of this rank. Returns the loss over all ranks. Raises EvaluateError on all ranks if
+        the loss is NaN or infinite, before it reaches the weights."""
         self.classifier.train()
         torch.manual_seed(torch_seed(self.settings.seed, self.step, LAYERS))
         self.optimiser.zero_grad(set_to_none=True)
@@ -76,28 +76,28 @@ class Learner:
         return number
 
     def mean_loss(self) -> float:
-        """Of the steps of this epoch; there has to be one."""
+        """Mean loss of this epoch's steps, of which there must be at least one."""
         return self._loss_sum / self._loss_steps
 
     def logits(self, clips: torch.Tensor) -> torch.Tensor:
-        """float32, N x classes; in training or in evaluation mode, as the classifier is."""
+        """float32, N x classes, in training or evaluation mode, whichever the classifier is in."""
         network = self._network if self.classifier.training else self.classifier
         with precision(self._how, self.device):
             logits: torch.Tensor = network(clips)
         return logits
 
     def multiplying(self, benchmark: bool | None = None) -> AbstractContextManager[None]:
-        """How the process multiplies while this learns or is tested (trainer/execution.py)."""
+        """A context with the numerical settings for training or testing (trainer/execution.py)."""
         return backends(self._how, self.device, benchmark)
 
     def end_epoch(self, epoch: int, held_out_top1: float | None) -> None:
-        """Note what came of an epoch: its mean loss and, where groups are held out, percent of
-        their videos that are classified rightly. Of equals the later epoch is the best one. Raises
-        EvaluateError, on all ranks, if weights are no numbers on one of them: gradients overflowed
-        under a finite loss."""
+        """Record the results of an epoch: its mean loss and, with held-out groups, the percentage
+        of their videos that are classified correctly. Of equally good epochs, the later one is the
+        best. Raises EvaluateError on all ranks if weights are NaN or infinite on any of them, as
+        gradients can overflow under a finite loss."""
         is_wrong = not all(bool(p.isfinite().all()) for p in self.classifier.parameters())
         if sum_over_ranks(torch.tensor(float(is_wrong), device=self.device)) > 0:
-            raise self._no_number(f"Weights are no numbers after step {self.step}")
+            raise self._no_number(f"Weights are NaN or infinite after step {self.step}")
         before = [line["held_out_top1"] for line in self.epochs]
         loss = self.mean_loss()
         self.epochs.append(
@@ -108,7 +108,7 @@ class Learner:
             self.best = self.classifier.learned()
 
     def chosen(self) -> dict[str, Any]:
-        """The epoch that is tested: the best one where groups are held out, else the last."""
+        """The epoch to test: the best one if groups are held out, otherwise the last."""
         if self.best is None:
             return self.epochs[-1]
         return max(self.epochs, key=lambda line: (line["held_out_top1"], line["epoch"]))
@@ -129,12 +129,14 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.epochs, self.best = step_of(state), list(state["epochs"]), state["best"]
-        self._loss_sum, self._loss_steps = state.get("loss", (0.0, 0))  # older ones end an epoch
+        self._loss_sum, self._loss_steps = state.get(
+            "loss", (0.0, 0)
+        )  # earlier versions saved only at the end of an epoch
 
     def _no_number(self, what: str) -> EvaluateError:
         return EvaluateError(
             f"{what} of the classifier's training. Lower the learning rate (--set "
             f"classifier.lr=..., now {self.settings.lr:g}) or raise the warm-up (--set "
-            f"classifier.warmup=..., now {self.settings.warmup:g}), and begin anew with "
+            f"classifier.warmup=..., now {self.settings.warmup:g}), and start again with "
             "--overwrite."
         )

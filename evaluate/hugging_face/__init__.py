@@ -1,1 +1,1 @@
-"""Models in the layout of Hugging Face's transformers, as encoders."""
+"""Load models of Hugging Face's transformers as encoders."""

@@ -1,4 +1,4 @@
-"""Kinds of models: what their clips are, and what is taken of their output."""
+"""The supported model families: the clips that they take, and what becomes the features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-IMAGE_FRAMES, IMAGE_FPS = 8, 4.0  # of a clip for models of single frames: a choice of our own
+IMAGE_FRAMES, IMAGE_FPS = 8, 4.0  # clips for image models; our choice
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,15 @@ class Family:
 
     Attributes:
         model: name of their class in transformers
-        network: makes the torch module, N x 3 x T x S x S to tokens N x L x C, of a model and the
-            share of the frames' side that it sees
-        frames: name of the number of frames in the model's config; "": it sees single frames
-        stride: frame stride of its authors for a number of frames
+        network: makes the torch module, from clips N x 3 x T x S x S to tokens N x L x C, of a
+            model and the share of the frames' side that it sees
+        frames: name of the number of frames in the model's config; "": an image model
+        stride: the authors' frame stride for a number of frames
         fps: strides count frames at this rate; 0: stored frames
-        class_token: whether the first token is the clip's features; else the mean over the tokens
-        offset: whether 1 is taken off the rescaled values unless the file says otherwise
-        classifier: the class in its place where a checkpoint is of that one
-        unused: beginnings of the names of weights that have no influence on the features
+        class_token: whether the first token gives the features; otherwise, the mean of all tokens
+        offset: whether 1 is subtracted from the rescaled values unless the file says otherwise
+        classifier: the class to load instead if the checkpoint is of that class
+        unused: prefixes of the names of weights that do not affect the features
     """
 
     model: str
@@ -39,23 +39,23 @@ class Family:
 
 
 class ClipTokens(nn.Module):
-    """A model of clips: its tokens, or what its classifier was trained on."""
+    """A video model. It gives its tokens or, with `norm`, the input of its classifier."""
 
     def __init__(self, model: nn.Module, share: float, norm: nn.Module | None = None) -> None:
-        """`norm`: of the mean over the tokens, before the classifier."""
+        """`norm` is applied to the mean of the tokens, as before the model's classifier."""
         super().__init__()
         self.model, self.norm = model, norm
         self._share = share
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """float32, N x 3 x T x S x S to N x L x C."""
+        """float32, N x 3 x T x S x S to N x L x C; with `norm`, L is 1."""
         frames = middle(clips, self._share).transpose(1, 2)
         tokens: torch.Tensor = self.model(frames).last_hidden_state
         return tokens if self.norm is None else self.norm(tokens.mean(1, keepdim=True))
 
 
 class FrameTokens(nn.Module):
-    """A model of images: a token for each frame."""
+    """An image model, which gives one token per frame."""
 
     def __init__(self, model: nn.Module, share: float) -> None:
         super().__init__()
@@ -71,14 +71,14 @@ class FrameTokens(nn.Module):
 
 
 class OfPatches(nn.Module):
-    """SigLIP 2's tower for any aspect ratio, which takes images as rows of patches."""
+    """SigLIP 2's vision model for any aspect ratio, which takes images as rows of patches."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: torch.Tensor) -> Any:
-        """float32, N x 3 x S x S."""
+        """Run the model on images, float32 N x 3 x S x S; returns its output object."""
         patches, side = as_patches(images, self.model.config.patch_size)
         mask = torch.ones(patches.shape[:2], dtype=torch.int32, device=images.device)
         sides = torch.full((len(images), 2), side, device=images.device)
@@ -86,7 +86,8 @@ class OfPatches(nn.Module):
 
 
 def middle(clips: torch.Tensor, share: float) -> torch.Tensor:
-    """The square in the middle of square frames whose side is this share of theirs."""
+    """Crop square frames (... x S x S) to the square in their middle that has this share of the
+    side."""
     whole = clips.shape[-1]
     side = round(whole * share)
     start = (whole - side) // 2
@@ -94,8 +95,8 @@ def middle(clips: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def as_patches(images: torch.Tensor, pixels: int) -> tuple[torch.Tensor, int]:
-    """N x 3 x S x S to patches in reading order, N x L x (pixels x pixels x 3), and how many there
-    are along a side."""
+    """Cut images, N x 3 x S x S, into patches in reading order, N x L x (pixels * pixels * 3). Also
+    returns the number of patches along a side."""
     side = images.shape[-1] // pixels
     whole = images[..., : side * pixels, : side * pixels]
     grid = whole.unflatten(3, (side, pixels)).unflatten(2, (side, pixels))
@@ -122,7 +123,7 @@ def _siglip2(model: Any, share: float) -> nn.Module:
 
 
 def _timesformer_stride(frames: int) -> int:
-    """8 frames x 32, 16 x 16 and 96 x 4."""
+    """Stride 32 for 8 frames, 16 for 16 and 4 for 96."""
     return max(4, 256 // max(1, frames))
 
 

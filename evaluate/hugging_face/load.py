@@ -1,4 +1,4 @@
-"""hf:DIRECTORY or hf:NAME to an encoder, by transformers."""
+"""Load hf:DIRECTORY or hf:NAME as an encoder, with transformers."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,10 +31,10 @@ _SEED = 0  # of the untrained network
 
 
 def load_hugging_face(text: str) -> LoadedEncoder:
-    """The model in a directory that `save_pretrained` wrote, or one of the hub by its name, which
-    is downloaded into Hugging Face's cache unless it is there. No code of the model's is run, and
-    nothing but tensors unpickled. Raises EvaluateError if transformers is missing, if there is no
-    such model, if it is none of FAMILIES, or if weights are missing in its files."""
+    """Load the model from a directory written by `save_pretrained`, or by its name on the Hugging
+    Face hub, from where it is downloaded into the cache if necessary. None of the model's own code
+    is run, and only tensors are unpickled. Raises EvaluateError if transformers is missing, if
+    there is no such model, if its type is not among FAMILIES, or if its files lack weights."""
     _must_leave_pillow_simd()
     transformers = _imported("transformers")
     folder = _folder(text)
@@ -59,7 +59,7 @@ def load_hugging_face(text: str) -> LoadedEncoder:
 
 
 def named(text: str) -> str:
-    """What a model is called for short: "videomae-base" of "hf:MCG-NJU/videomae-base"."""
+    """Short name of a model: "videomae-base" for "hf:MCG-NJU/videomae-base"."""
     return Path(text.removeprefix(HF)).expanduser().resolve().name
 
 
@@ -67,9 +67,9 @@ def _must_leave_pillow_simd() -> None:
     with suppress(metadata.PackageNotFoundError):
         versions = [metadata.version(name) for name in ("pillow", "pillow-simd")]
         raise EvaluateError(
-            f"Pillow {versions[0]} and pillow-simd {versions[1]} are both installed, and have "
-            "overwritten each other's files; transformers would load what is left of them. "
-            "`ascnet doctor` says how to mend it."
+            f"Pillow {versions[0]} and pillow-simd {versions[1]} are both installed and have "
+            "overwritten each other's files, which transformers would load. `ascnet doctor` says "
+            "how to fix it."
         )
 
 
@@ -80,7 +80,7 @@ def _imported(name: str) -> Any:
         missing = isinstance(error, ModuleNotFoundError) and error.name == name
         why = "is not installed" if missing else f"cannot be imported ({error})"
         raise EvaluateError(
-            f"{name} {why}; models of Hugging Face need it: pip install 'ascnet[hf]'."
+            f"{name} {why}; models of Hugging Face require it: pip install 'ascnet[hf]'."
         ) from error
 
 
@@ -100,7 +100,7 @@ def _folder(text: str) -> Path:
 
 
 def _downloaded(name: str) -> Path:
-    """The folder of a model of the hub. Weights are those of safetensors if there are any."""
+    """The folder of a downloaded model. Safetensors are preferred to pickled weights."""
     hub, errors = _imported("huggingface_hub"), import_module("huggingface_hub.errors")
     try:
         for weights in (_SAFETENSORS, _PICKLES):
@@ -110,13 +110,13 @@ def _downloaded(name: str) -> Path:
                 return folder
     except errors.HFValidationError as error:
         raise EvaluateError(
-            f"There is no directory {name}, and it is no name of a model of the Hugging Face hub "
-            "either, such as MCG-NJU/videomae-base."
+            f"There is no directory {name}, nor is it a valid name of a model on the Hugging Face "
+            "hub, such as MCG-NJU/videomae-base."
         ) from error
     except errors.GatedRepoError as error:
         raise EvaluateError(
-            f"{name} may be downloaded only by those who agreed to its licence: do so on its page "
-            "of the Hugging Face hub, then `hf auth login`."
+            f"{name} requires that you accept its licence on its page of the Hugging Face hub, "
+            "then run `hf auth login`."
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise EvaluateError(
@@ -125,13 +125,13 @@ def _downloaded(name: str) -> Path:
         ) from error
     except Exception as error:  # no network, a proxy's answer, a full disk
         raise EvaluateError(
-            f"There is no directory {name}, and the model of this name cannot be had from the "
-            f"Hugging Face hub: {what_was_raised(error.__cause__ or error, Path(name))}. Where "
-            "there is a network, `hf download` it, and copy the directory here."
+            f"There is no directory {name}, and the model of this name cannot be downloaded from "
+            f"the Hugging Face hub: {what_was_raised(error.__cause__ or error, Path(name))}. Run "
+            "`hf download` on a machine with a network, and copy the directory here."
         ) from error
     raise EvaluateError(
-        f"{name} has neither safetensors nor pytorch_model.bin on the Hugging Face hub, so it has "
-        "no weights for PyTorch."
+        f"{name} has neither safetensors nor pytorch_model.bin on the Hugging Face hub, so there "
+        "are no weights for PyTorch."
     )
 
 
@@ -158,7 +158,8 @@ def _model_class(transformers: Any, family: Family, config: Values) -> Callable[
 
 
 def _loaded(made: Any, family: Family, folder: Path, title: str) -> Any:
-    """In float32, on the CPU. Refused is what lacks weights: transformers draws them at random."""
+    """Load the model in float32 on the CPU. Missing weights are an error: transformers would draw
+    them at random."""
     logging = import_module("transformers.utils.logging")
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -169,9 +170,9 @@ def _loaded(made: Any, family: Family, folder: Path, title: str) -> Any:
             dtype=torch.float32,
             local_files_only=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are in the report
+            ignore_mismatched_sizes=True,  # reported by _must_be_whole
         )
-    except Exception as error:  # whatever reading the files raises
+    except Exception as error:  # reading the files may raise any exception
         raise EvaluateError(
             f"{title} cannot be loaded from {folder}: {what_was_raised(error, folder)}."
         ) from error
@@ -184,20 +185,21 @@ def _loaded(made: Any, family: Family, folder: Path, title: str) -> Any:
 
 
 def _must_be_whole(model: nn.Module, report: Values, family: Family, folder: Path) -> None:
-    """Every weight that counts has to be in the files, in the shape that the config says."""
+    """Check that the files have every weight that affects the features, in the shape given by the
+    config."""
     for name, there, wanted in sorted(report["mismatched_keys"], key=str):
         if not name.startswith(family.unused):
             shapes = [" x ".join(map(str, shape)) for shape in (there, wanted)]
             raise EvaluateError(
-                f"{folder}: {name} is {shapes[0]} in the weights' files, and {_CONFIG} says "
-                f"{shapes[1]}; take both from one model."
+                f"{folder}: {name} is {shapes[0]} in the weight files, but {shapes[1]} by "
+                f"{_CONFIG}; use the files of one model."
             )
     missing = sorted(n for n in report["missing_keys"] if not n.startswith(family.unused))
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise EvaluateError(
             f"{folder} lacks weights of a {type(model).__name__}: {missing[0]}{more}. They would "
-            "be random numbers, so nothing is measured; take the directory of a whole model."
+            "be random; use the directory of a complete model."
         )
 
 

@@ -1,4 +1,4 @@
-"""What a model's preprocessor_config says of its frames: size, crop, range of values, mean and
+"""Read a model's preprocessing from its preprocessor_config: size, crop, value range, mean and
 std."""
 
 import json
@@ -14,19 +14,19 @@ from evaluate.own_encoder import Numbers
 Values = Mapping[str, Any]  # of a JSON object
 _FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 _PARTS = ("video_processor", "image_processor")  # of processor_config.json, which may hold both
-_RESCALE_FACTOR = 1 / 255  # where a file names none, as in transformers
+_RESCALE_FACTOR = 1 / 255  # default of transformers
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels become what a model sees.
+    """How frames are prepared for a model.
 
     Attributes:
-        resize: pixels, short side of the frames
-        crop: pixels, side of the square in the middle of them that the model sees
-        value_range: what black and white are before `mean` and `std`
-        mean: of each channel, taken off the values
-        std: of each channel, by which they are divided then
+        resize: short side of the resized frames, in pixels
+        crop: side of the square in their middle that the model sees, in pixels
+        value_range: values of black and white before `mean` and `std` are applied
+        mean: subtracted from the values of each channel
+        std: by which each channel is divided afterwards
     """
 
     resize: int
@@ -38,23 +38,23 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class PreprocessorFile:
-    """The part of a file that speaks of frames.
+    """The part of a preprocessor file that describes frames.
 
     Attributes:
-        path: for messages
-        values: the JSON object
+        path: path of the file, for messages
+        values: content of the JSON object
     """
 
     path: Path
     values: Values
 
     def error(self, text: str) -> EvaluateError:
-        """One that names the file: "FILE: `text`"."""
+        """An error whose message names the file: "FILE: `text`"."""
         return EvaluateError(f"{self.path}: {text}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises EvaluateError if it cannot be read, or is no JSON object."""
+    """Read a JSON object. Raises EvaluateError if the file cannot be read or has something else."""
     try:
         values = json.loads(path.read_bytes())
     except OSError as error:
@@ -62,12 +62,14 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise EvaluateError(f"{path} is not JSON: {error}.") from error
     if not isinstance(values, dict):
-        raise EvaluateError(f"{path} holds a {type(values).__name__}; it has to hold an object.")
+        raise EvaluateError(
+            f"{path} contains a {type(values).__name__}; it must contain an object."
+        )
     return values
 
 
 def preprocessor_file(folder: Path) -> PreprocessorFile:
-    """The first there is of _FILES. Raises EvaluateError if there is none."""
+    """The first of _FILES that exists. Raises EvaluateError if there is none."""
     for path in (folder / name for name in _FILES):
         if path.is_file():
             values = read_json(path)
@@ -77,14 +79,14 @@ def preprocessor_file(folder: Path) -> PreprocessorFile:
                 if isinstance(values.get(part), dict):
                     return PreprocessorFile(path, values[part])
     raise EvaluateError(
-        f"{folder} does not say how frames are prepared: none of {', '.join(_FILES)} is there. "
-        "Copy the one that was published with the model."
+        f"{folder} does not say how to prepare frames: it has none of {', '.join(_FILES)}. Copy "
+        "the one that was published with the model."
     )
 
 
 def preprocessing_of(file: PreprocessorFile, offset: bool = False) -> Preprocessing:
-    """`offset`: whether 1 is taken off the rescaled values if the file does not say so. Raises
-    EvaluateError for what is missing, and for what has no meaning here."""
+    """Interpret a preprocessor file. `offset` is the default for whether 1 is subtracted from the
+    rescaled values. Raises EvaluateError for missing or unsupported values."""
     resize, crop = _sizes(file)
     black, white = _value_range(file, offset)
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -94,12 +96,11 @@ def preprocessing_of(file: PreprocessorFile, offset: bool = False) -> Preprocess
 
 
 def _sizes(file: PreprocessorFile) -> tuple[int, int]:
-    """Of the resized short side, and of the square that is cut out of the middle."""
+    """Short side of the resized frames and side of the centre crop, in pixels."""
     values = file.values
     if not _flag(file, "do_resize", True):
         raise file.error(
-            "do_resize is false; videos have frames of many sizes, so it has to be true, with a "
-            "size."
+            "do_resize is false; as videos have frames of many sizes, it must be true, with a size."
         )
     if values.get("size") is None and values.get("max_num_patches") is not None:
         resize = _of_patches(file)
@@ -107,17 +108,15 @@ def _sizes(file: PreprocessorFile) -> tuple[int, int]:
         resize = _side(file, "size", ("shortest_edge",))
     if not _flag(file, "do_center_crop", values.get("crop_size") is not None):
         return resize, resize
-    # Files that name no crop are of the time when `size` was that of the crop, too.
+    # In older files without a crop size, `size` is also the size of the crop.
     crop = resize if values.get("crop_size") is None else _side(file, "crop_size")
     if crop > resize:
-        raise file.error(
-            f"crop_size {crop} is larger than size {resize}; it has to be as large or smaller."
-        )
+        raise file.error(f"crop_size {crop} is larger than size {resize}; it must not be.")
     return resize, crop
 
 
 def _of_patches(file: PreprocessorFile) -> int:
-    """Side of the largest square that has no more patches than are allowed."""
+    """Side, in pixels, of the largest square within the maximum number of patches."""
     patches, pixels = (_whole(file, name) for name in ("max_num_patches", "patch_size"))
     return math.isqrt(patches) * pixels
 
@@ -130,7 +129,7 @@ def _whole(file: PreprocessorFile, name: str) -> int:
 
 
 def _side(file: PreprocessorFile, name: str, also: tuple[str, ...] = ()) -> int:
-    """Pixels of 224, {"height": 224, "width": 224} or {"shortest_edge": 224}."""
+    """Pixels given as 224, {"height": 224, "width": 224} or {"shortest_edge": 224}."""
     value = file.values.get(name)
     forms = ({"height", "width"}, *({key} for key in also))
     sides: set[object] = set()

@@ -1,4 +1,5 @@
-"""A collection as a page: a map of a store's videos, a list, and what is nearest to each."""
+"""The page of `ascnet browse`: a map of a store's videos, a list, and the nearest videos of
+each."""
 
 import math
 from collections import Counter
@@ -21,23 +22,24 @@ from evaluate.pages.thumbnails import QUALITY, Sprite, joined, sprite
 from evaluate.retrieval.nearest import nearest
 from evaluate.search.search import unit_rows
 
-NEAREST = 12  # videos shown for each
-_FILMS = 27_000_000  # characters of all films of MOST_BROWSED videos; of more each has as few
-_LARGE = 1000  # videos at most that have the larger films
-_LARGER, _SMALLER = (8, 160), (6, 128)  # frames, and pixels of one at most
-_QUALITIES = (QUALITY, 40, 25, 12)  # of JPEG; the first one that fits
+NEAREST = 12  # videos shown as nearest to each
+_FILMS = 27_000_000  # characters of the films of MOST_BROWSED videos; no film gets less space
+_LARGE = 1000  # up to so many videos, films are larger
+_LARGER, _SMALLER = (8, 160), (6, 128)  # number of frames, largest width in pixels
+_QUALITIES = (QUALITY, 40, 25, 12)  # JPEG qualities; the first that fits is used
 _STILL = (64, 48)  # pixels
 _COLUMNS, _ROWS = 32, 32  # stills on a sheet
 
 
 @dataclass(frozen=True)
 class BrowsedVideo:
-    """A video of the list.
+    """A video in the list.
 
     Attributes:
-        facts: its class, if it has one, and how long it is
-        class_at: position among the classes that can be chosen
-        group_at: the same, among groups
+        facts: its class, if any, and its length
+        class_at: position of its class in the menu of classes
+        group_at: position of its group in the menu of groups
+        film: frames of the video; None: its pictures are missing
     """
 
     name: str
@@ -49,11 +51,11 @@ class BrowsedVideo:
 
 @dataclass(frozen=True)
 class Choices:
-    """Classes or groups that the list can be narrowed to.
+    """Classes or groups by which the list can be filtered.
 
     Attributes:
-        named: (name, number of videos) of each; none where there is nothing to choose
-        of: position among these of every video
+        named: (name, number of videos) for each; empty if there is nothing to choose
+        of: for every video, a position in `named`
     """
 
     named: list[tuple[str, int]]
@@ -62,11 +64,11 @@ class Choices:
 
 @dataclass(frozen=True)
 class Browsed:
-    """Which videos are on the page.
+    """The videos on the page.
 
     Attributes:
-        videos: int64, positions in the store, rising; the nearest are found among these
-        chosen: a clause that says how they were chosen; "": they are all there are
+        videos: int64, positions in the store, ascending; nearest videos are found among these
+        chosen: how they were chosen, as a clause; "": they are all videos of the store
     """
 
     videos: np.ndarray
@@ -76,10 +78,12 @@ class Browsed:
 def browse_page(
     store: Features, browsed: Browsed, centre: np.ndarray, how: str, progress: Progress = silent
 ) -> tuple[str, str]:
-    """HTML of one file that needs no other, and a sentence if not all videos have pictures.
+    """The page as a self-contained HTML file, and a sentence if some pictures are missing,
+    otherwise "".
 
-    `centre` (float32, channels) is taken from all features before cosines, and `how` says so.
-    Pictures come from the shards that the store names; where those are gone, there are none.
+    `centre` (float32, channels) is subtracted from all features before cosines are computed; `how`
+    says so on the page. The pictures come from the shards recorded in the store; if those are
+    missing, there are none.
     """
     shown = browsed.videos
     rows = unit_rows(store.features[shown], centre, str(store.path)).numpy()
@@ -129,7 +133,8 @@ def browse_page(
 
 
 def browsed_videos(store: Features, most: int) -> Browsed:
-    """At most `most` videos of a store, the same ones each time, of all classes and groups."""
+    """Choose at most `most` videos of a store, spread over all classes and groups. The choice is
+    the same on every call."""
     videos = np.arange(len(store.names))
     if len(videos) <= most:
         return Browsed(videos, "")
@@ -149,7 +154,7 @@ def browsed_videos(store: Features, most: int) -> Browsed:
 
 
 def _choices(names: Sequence[str]) -> Choices:
-    """Nothing can be chosen where all are the same, or no two."""
+    """Nothing can be chosen if all names are the same, or all different."""
     times = Counter(names)
     if not 1 < len(times) < len(names):
         return Choices([], [0] * len(names))
@@ -167,7 +172,7 @@ def _facts(store: Features, video: int) -> str:
 def _pictures(
     store: Features, shown: np.ndarray, pictures: Pictures, progress: Progress
 ) -> tuple[list[Sprite | None], list[str]]:
-    """The film of every video that is shown, and sheets of their stills as data URIs."""
+    """The film of every video on the page, and sheets of their still pictures as data URIs."""
     room = _FILMS // min(len(shown), MOST_BROWSED)
     size = _LARGER if len(shown) <= _LARGE else _SMALLER
     films: list[Sprite | None] = []
@@ -185,7 +190,7 @@ def _pictures(
 
 
 def _film(frames: Sequence[Image.Image], room: int) -> Sprite:
-    """The best one that fits `room` characters; at last a single frame, whether it fits or not."""
+    """The film with the best quality that fits `room` characters, or else a single frame."""
     for quality in _QUALITIES:
         film = sprite(frames, quality)
         if len(film.uri) <= room:
@@ -194,7 +199,7 @@ def _film(frames: Sequence[Image.Image], room: int) -> Sprite:
 
 
 def _still(frames: Sequence[Image.Image]) -> Image.Image:
-    """The middle frame, cut to the shape of all stills; an empty one where there is no frame."""
+    """The middle frame, cropped to the common shape of all stills; grey if there is no frame."""
     if not frames:
         return Image.new("RGB", _STILL, "#808080")
     return ImageOps.fit(frames[len(frames) // 2], _STILL)

@@ -1,5 +1,5 @@
-"""Line charts as SVG, drawn by pure functions. Colours come from the page's CSS, and every line has
-a dash pattern of its own as well."""
+"""Line charts as SVG, drawn by pure functions. Colours come from the page's CSS; each line also has
+its own dash pattern."""
 
 import math
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from markupsafe import Markup
 
 from evaluate.pages.template import safe
 
-WIDTH, HEIGHT = 400, 214  # units of the viewBox, about pixels
+WIDTH, HEIGHT = 400, 214  # units of the viewBox, roughly pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 12, 10, 24
-_MOST = 240  # points of a line; longer ones are averaged
+_MOST = 240  # points of a line; longer lines are averaged
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
-Ends = tuple[float, float]  # of the vertical axis
+Ends = tuple[float, float]  # lowest and highest value of the vertical axis
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart.
+    """A line of a chart.
 
     Attributes:
-        values: None: unknown there
-        spread: standard deviations, drawn as a band; None, or none at all: unknown
+        values: None: unknown
+        spread: standard deviations, drawn as a band; None or empty: unknown
     """
 
     name: str
@@ -34,7 +34,7 @@ class Line:
 
     @property
     def bounds(self) -> list[tuple[float, float] | None]:
-        """A standard deviation below and above every value; None where it is unknown."""
+        """One standard deviation below and above each value; None where unknown."""
         return [
             None if value is None or spread is None else (value - spread, value + spread)
             for value, spread in zip(
@@ -45,10 +45,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Level:
-    """A value to compare with: a thin line across the chart.
+    """A value for comparison, drawn as a thin horizontal line.
 
     Attributes:
-        is_left: whether its name stands at the left, where lines that rise are lower
+        is_left: whether its name is at the left end, where rising lines are lower
     """
 
     name: str
@@ -61,9 +61,9 @@ class Chart:
     """Lines over a common axis.
 
     Attributes:
-        unit: of the values; "": none
-        digits: after the point, in words
-        x_labels: one for every x, which then lie equally far apart
+        unit: unit of the values; "": none
+        digits: decimals of values in text
+        x_labels: labels of the x values, which are then drawn equally far apart
     """
 
     title: str
@@ -82,7 +82,7 @@ class Chart:
 
     @property
     def summary(self) -> str:
-        """The chart in words, for who cannot see it."""
+        """The chart in words, for screen readers."""
         words = [self._line_in_words(line) for line in self.lines]
         words += [f"{level.name}: {self.say(level.value)}" for level in self.levels]
         return f"{self.title}. " + ". ".join(words) + "."
@@ -101,7 +101,7 @@ class Chart:
 
     @property
     def latest(self) -> str:
-        """The values at the end, as the page says those under a pointer."""
+        """The last values, in the form in which the page shows the values under the pointer."""
         several = len(self.lines) > 1
         values = [
             f"{line.name} " * several
@@ -121,7 +121,7 @@ class Chart:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the page needs to say the values under a pointer."""
+        """The data with which the page shows the values under the pointer."""
         chart = thinned(self)
         ends = _ends(chart)
         return {
@@ -143,7 +143,8 @@ class Chart:
 
 
 def thinned(chart: Chart) -> Chart:
-    """The same chart with at most _MOST points a line: neighbours are averaged, without a band."""
+    """The chart with at most _MOST points per line: neighbouring points are averaged, and bands
+    dropped."""
     count = len(chart.x)
     if count <= _MOST or chart.x_labels:
         return chart
@@ -164,7 +165,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def draw_chart(chart: Chart) -> Markup:
-    """The chart as an SVG element that scales with its box."""
+    """The chart as an SVG element that scales with its container."""
     summary, chart = chart.summary, thinned(chart)
     ends = _ends(chart)
     pieces = [
@@ -191,7 +192,7 @@ def draw_chart(chart: Chart) -> Markup:
 
 
 def swatch(index: int) -> Markup:
-    """A piece of line number `index`, for a legend."""
+    """A sample of line number `index`, for a legend."""
     return Markup(
         f'<svg class="swatch" viewBox="0 0 26 8" aria-hidden="true"><path class="line l{index % 4}"'
         f' d="M0 4H26"{_dash(index)}/></svg>'
@@ -204,7 +205,7 @@ def _dash(index: int) -> str:
 
 
 def _band(chart: Chart, line: Line, ends: Ends, index: int) -> str:
-    """What lies within a standard deviation of a line, with its gaps."""
+    """The band of one standard deviation around a line, with its gaps."""
     at = zip(map(partial(_across, chart), chart.places), line.bounds, strict=True)
     pieces = []
     for is_known, run in groupby(at, lambda one: one[1] is not None):
@@ -217,7 +218,7 @@ def _band(chart: Chart, line: Line, ends: Ends, index: int) -> str:
 
 
 def _path(chart: Chart, line: Line, ends: Ends, index: int) -> str:
-    """A line with gaps where a value is unknown; a lone point is a dot."""
+    """A line with gaps where values are unknown; a single point is drawn as a dot."""
     runs: list[list[str]] = [[]]
     for place, value in zip(chart.places, line.values, strict=True):
         if value is None:
@@ -256,7 +257,7 @@ def _anchor(chart: Chart, place: float) -> str:
 
 
 def _across(chart: Chart, place: float) -> float:
-    """Where a place lies, from the left; counts begin at 0."""
+    """Horizontal position of an x value, from the left. The axis begins at 0."""
     low, high = (0.0, max(chart.places)) if chart.places else (0.0, 1.0)
     share = (place - low) / (high - low) if high > low else 0.5
     return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
@@ -269,7 +270,7 @@ def _down(value: float, ends: Ends) -> float:
 
 
 def _ends(chart: Chart) -> Ends:
-    """The lowest and the highest value of the vertical axis; 0 is among them."""
+    """Lowest and highest value of the vertical axis, which includes 0."""
     known = [value for line in chart.lines for value in line.values if value is not None]
     known += [bounds[1] for line in chart.lines for bounds in line.bounds if bounds]
     known = [value for value in (*known, *(v.value for v in chart.levels)) if math.isfinite(value)]
@@ -278,7 +279,7 @@ def _ends(chart: Chart) -> Ends:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers from `low` (0 or less) to `high` (0 or more), three to six of them."""
+    """Three to six round numbers from `low` (at most 0) to `high` (at least 0)."""
     raw = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(raw))
     step = min((m * power for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - raw))

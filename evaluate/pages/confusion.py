@@ -1,5 +1,5 @@
-"""Which classes are taken for which, by a classifier or by the nearest neighbour: a heat map, a
-list and a table."""
+"""Which classes a classifier, or the nearest neighbour, confuses: a heat map, a list and a
+table."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from evaluate.pages.pictures import as_stored
 from evaluate.pages.results import Predictions
 from evaluate.pages.template import clean, safe
 
-LABELLED = 30  # classes; a map of more has no names at its sides
-SHADES = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)  # upper bounds of the shares of a row
-_CELL = 18  # pixels where there are names
-_LETTER, _LONGEST = 6.3, 20  # pixels of a letter of a name, letters
+LABELLED = 30  # up to so many classes, the map has names at its sides
+SHADES = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)  # upper bounds, as shares of a row
+_CELL = 18  # pixels, if there are names
+_LETTER, _LONGEST = 6.3, 20  # pixels per letter of a name, letters of the longest one
 _NEAREST = "of the nearest video"
-_TASKS = {  # the best-informed first: "the class ..."
+_TASKS = {  # most accurate first; each completes "the class ..."
     "finetune": "that the fine-tuned network names",
     "linear": "that the linear probe names",
     "linear-on-the-fly": "that the linear probe on augmented clips names",
@@ -30,10 +30,13 @@ _TASKS = {  # the best-informed first: "the class ..."
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class that was asked about.
+    """A true class, and how well it is recognised.
 
     Attributes:
-        taken_for: the class found most often instead; "": none
+        videos: number of its test videos
+        right: number of those that are classified correctly
+        taken_for: the most frequent wrong class; "": none
+        times: number of videos taken for that class
     """
 
     name: str
@@ -44,7 +47,7 @@ class ClassRow:
 
     @property
     def recall(self) -> float:
-        """Percent."""
+        """Percentage of its videos that are classified correctly."""
         return 100 * self.right / self.videos
 
 
@@ -53,7 +56,8 @@ class ConfusedPair:
     """A class that is taken for another.
 
     Attributes:
-        videos: of the true class
+        times: number of videos that are taken for the other class
+        videos: number of test videos of the true class
     """
 
     true: str
@@ -63,18 +67,18 @@ class ConfusedPair:
 
     @property
     def share(self) -> float:
-        """Percent."""
+        """Percentage of the true class's videos."""
         return 100 * self.times / self.videos
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often each class was taken for each other.
+    """How often each class was taken for each other one.
 
     Attributes:
-        counts: (true, predicted): videos; no zeros
-        by: whose word is taken: "the class ..."
-        file: of results/, that has it; "": a search in the store
+        counts: {(true, predicted): number of videos}, without zeros
+        by: source of the predictions; completes "the class ..."
+        file: file of results/ with the predictions; "": the nearest videos in the store
     """
 
     classes: list[str]
@@ -84,7 +88,7 @@ class Confusion:
 
     @property
     def totals(self) -> list[int]:
-        """Videos of each class."""
+        """Number of test videos of each class."""
         totals = [0] * len(self.classes)
         for (true, _), times in self.counts.items():
             totals[true] += times
@@ -105,7 +109,7 @@ class Confusion:
         )
 
     def pairs(self, most: int) -> list[ConfusedPair]:
-        """The wrong pairs that occur most often, as shares of the videos of a class."""
+        """The most frequent wrong pairs."""
         totals = self.totals
         wrong = [
             ConfusedPair(self.classes[true], self.classes[predicted], times, totals[true])
@@ -116,7 +120,7 @@ class Confusion:
         return wrong[:most]
 
     def rows(self) -> list[ClassRow]:
-        """Every class that was asked with, worst first."""
+        """All classes with test videos, worst first."""
         wrong: dict[int, list[tuple[int, str]]] = {}
         for (true, predicted), times in self.counts.items():
             if true != predicted:
@@ -130,7 +134,7 @@ class Confusion:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the page needs to say what is under a pointer."""
+        """The data with which the page describes what is under the pointer."""
         cells = [
             [true, predicted, times] for (true, predicted), times in sorted(self.counts.items())
         ]
@@ -147,9 +151,9 @@ class Confusion:
 def confusion_of(
     store: Features, nearest: NearestVideos, told: Sequence[Predictions] = ()
 ) -> Confusion | None:
-    """Classes of the test videos, and what the best-informed task of `told` says they are: of those
-    that fit the store. Where none does, the classes of the nearest videos. None if there are no
-    labels."""
+    """Compare the classes of the test videos with the predictions of the most accurate task in
+    `told` that fit the store, or else with the classes of their nearest videos. None if there are
+    no labels."""
     for task, by in _TASKS.items():
         for predictions in told:
             if predictions.task == task and _fits(store, nearest, predictions):
@@ -162,7 +166,7 @@ def confusion_of(
 
 
 def _fits(store: Features, nearest: NearestVideos, predictions: Predictions) -> bool:
-    """Whether predictions are of the very test videos and the encoder of a store."""
+    """Whether predictions are for the same test videos and encoder as a store."""
     kinds = {(label, name) for label, name in _names_of(store).items() if label >= 0}
     where = (predictions.dataset, predictions.split, predictions.part)
     return (
@@ -194,7 +198,8 @@ def _confusion(
 
 
 def draw_heat_map(confusion: Confusion) -> Markup:
-    """A row for each true class, a column for each class found; shades are shares of a row."""
+    """An SVG heat map with a row per true class and a column per predicted class; shades are shares
+    of a row."""
     room, cell = _room(confusion.classes)
     named = room > 0
     size = room + cell * len(confusion.classes)
@@ -218,7 +223,8 @@ def draw_heat_map(confusion: Confusion) -> Markup:
 
 
 def _room(classes: Sequence[str]) -> tuple[int, int]:
-    """Units for the names at the sides (0: there are none) and of a cell."""
+    """Space for the names at the sides (0: no names), and the size of a cell, in units of the
+    SVG."""
     if len(classes) > LABELLED:
         return 0, 1
     return 12 + round(_LETTER * min(_LONGEST, max(map(len, classes)))), _CELL

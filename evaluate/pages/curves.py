@@ -1,4 +1,4 @@
-"""How training went: charts from `log.jsonl` of a run, drawn by chart.py."""
+"""Charts of the training, from the `log.jsonl` of a run."""
 
 import json
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from typing import Any
 from evaluate.pages.chart import Chart, Level, Line
 from trainer.run.log import LOG_FILE
 
-_ENDLESS = 10**15  # steps
+_ENDLESS = 10**15  # steps; larger numbers are invalid
 _LARGEST = 1e300
 
 
 @dataclass(frozen=True)
 class Training:
-    """The log of a run, as its curves are drawn.
+    """The training log of a run, as charts.
 
     Attributes:
-        step: the last one in the log; 0: none
-        steps: of the whole run, as the log says; 0: unknown
-        broken: lines that cannot be read
+        step: last step in the log; 0: none
+        steps: steps of the whole run; 0: unknown
+        broken: number of unreadable lines
     """
 
     charts: list[Chart]
@@ -29,7 +29,7 @@ class Training:
 
 
 def read_training(run: Path) -> Training:
-    """The charts of a run's log; none where there is no log."""
+    """The charts of a run's log; none if there is no log."""
     path = run / LOG_FILE
     lines = path.read_bytes().splitlines() if path.is_file() else []
     parsed = [_parse(line) for line in lines]
@@ -44,7 +44,7 @@ def read_training(run: Path) -> Training:
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except (ValueError, RecursionError):  # cut while it was written, or damaged: no UTF-8
+    except (ValueError, RecursionError):  # truncated or damaged
         return None
     if not isinstance(row, dict):
         return None
@@ -56,13 +56,13 @@ def _is_step(value: Any) -> bool:
 
 
 def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
-    """Those of which the log has a number."""
+    """The charts for which the log has numbers."""
 
     def chart(
         title: str, names: dict[str, str], unit: str = "", healthy: str = "", **more: Any
     ) -> Chart:
-        """`names`: of each line by its key in the log, over the steps that have any of them;
-        `healthy`: the key of a value to compare."""
+        """`names` has the name of each line by its key in the log; steps without any of them are
+        left out. `healthy` is the key of a reference value."""
         scale = 100.0 if unit == " %" else 1.0
         there = [row for row in rows if any(_number(row.get(key)) is not None for key in names)]
         x = [row["step"] for row in there]
@@ -80,7 +80,7 @@ def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
             "Standard deviation of the embeddings",
             {"std_appearance": "appearance", "std_speed": "speed"},
             healthy="std_healthy",
-            note="Near 1/sqrt(dim) is healthy, near 0 is a collapsed encoder.",
+            note="Near 1/sqrt(dim) is healthy; near 0, the encoder has collapsed.",
         ),
         chart(
             "Effective rank of the embeddings",
@@ -91,14 +91,16 @@ def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
         chart(
             "Correlation of the features' channels",
             {"correlation": "mean square"},
-            note="1: all channels say the same; by chance 1 / (clips - 1).",
+            note="1: all channels are equal; 1 / (clips - 1) is expected by chance.",
         ),
         chart(
             "Speed in the speed space",
             {"speed_told": "told apart"},
             " %",
-            note="Share of the embeddings' variance that is between playback speeds; "
-            "near 0 they know none.",
+            note=(
+                "Share of the speed embeddings' variance explained by playback speed; near 0, "
+                "speed is not encoded."
+            ),
             digits=1,
         ),
         chart(
@@ -108,14 +110,16 @@ def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
                 "neighbour_same_group": "same source recording",
             },
             " %",
-            note="Share whose label or source is that of the clip; training uses no label.",
+            note=(
+                "Share with the label or source recording of the clip; training does not use them."
+            ),
             digits=1,
         ),
         chart(
             "Held-out groups of the training videos",
             {"probe_recall@1": "recall@1", "probe_knn@10": "vote of 10 nearest"},
             " %",
-            note="Training uses no label; these figures do.",
+            note="These figures use labels; training does not.",
             digits=1,
         ),
         chart("Throughput", {"clips_per_second": "clips/s"}, " clips/s", digits=0),
@@ -125,6 +129,6 @@ def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
 
 
 def _number(value: Any, scale: float = 1.0) -> float | None:
-    if isinstance(value, int | float) and -_LARGEST < value < _LARGEST:  # no NaN is
+    if isinstance(value, int | float) and -_LARGEST < value < _LARGEST:  # false for NaN
         return float(value) * scale
     return None

@@ -1,5 +1,5 @@
-"""Copies among a store's videos as a page on which to decide which of them to keep. It saves the
-decisions as the CSV file that `ascnet build --without` reads."""
+"""A page for reviewing near-duplicates and deciding which of them to keep. It saves the decisions
+as the CSV file for `ascnet build --without`."""
 
 import json
 import math
@@ -15,19 +15,19 @@ from evaluate.search.copies import CopyGroup, Worth, proposal
 from evaluate.search.duplicates import DuplicatePair, leaks_of
 from evaluate.search.search import span_text
 
-MOST_PICTURES = 600  # of 10 to 30 kB each; a page has to open on a phone
+MOST_PICTURES = 600  # of 10 to 30 kB each, so that the page opens on a phone
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """What is known of the file that a video was built from.
+    """The file that a video was built from.
 
     Attributes:
-        cell: the video's name in the table that the page saves
-        bytes: None: unknown
-        seconds: by its container; None: unknown
-        size: width and height in pixels; None where the file is not here
-        stored: width and height of the stored frames; None where these are gone
+        cell: name of the video in the table that the page saves
+        bytes: size of the file; None: unknown
+        seconds: duration given by the container; None: unknown
+        size: width and height in pixels; None: the file is missing
+        stored: width and height of the stored frames; None: the shards are missing
     """
 
     cell: str
@@ -39,12 +39,13 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Wording:
-    """What the page says besides its groups.
+    """Text on the page besides its groups.
 
     Attributes:
-        summary: what was compared, and found
-        groups: how many there are, shown or not
-        command: builds without what is dropped; "": there is none for this data set
+        summary: what was compared, and what was found
+        groups: number of groups, including those not shown
+        command: the command that builds without the dropped videos; "": not possible for this data
+            set
     """
 
     summary: str
@@ -57,8 +58,8 @@ class Card:
     """A video of a group.
 
     Attributes:
-        when: the part that is like another video's
-        like: which one, where, and how much
+        when: the part that resembles another video
+        like: the other video, the part of it, and the similarity
     """
 
     position: int
@@ -73,7 +74,12 @@ class Card:
 
 @dataclass(frozen=True)
 class GroupOfCards:
-    """A group on the page."""
+    """A group on the page.
+
+    Attributes:
+        scores: range of its pairs' scores
+        leaks: splits in which its videos are in different parts
+    """
 
     number: int
     scores: str
@@ -87,9 +93,10 @@ def duplicates_page(
     files: Mapping[int, SourceFile],
     wording: Wording,
 ) -> str:
-    """HTML of one file that needs no other. `groups`: those to show; `files`: of all their videos.
+    """The page as a self-contained HTML file. `groups` are those to show; `files` has the source
+    files of all their videos.
 
-    Pictures come from the shards that the store names; where those are gone, there are none.
+    The pictures come from the shards recorded in the store; if those are missing, there are none.
     """
     pictures = Pictures(store)
     room = MOST_PICTURES
@@ -100,9 +107,7 @@ def duplicates_page(
     cards = [card for group in shown for card in group.cards]
     problem = pictures.problem
     if not problem and not all(card.film for card in cards):
-        problem = (
-            f"A page has pictures of {MOST_PICTURES} videos at most; make it with a smaller --show."
-        )
+        problem = f"A page has pictures of at most {MOST_PICTURES} videos; use a smaller --show."
     saved = {
         "key": f"ascnet-decisions-{store.checksum}",
         "cells": [files[card.position].cell for card in cards],
@@ -166,7 +171,7 @@ def _worth(store: Features, group: CopyGroup, files: Mapping[int, SourceFile]) -
 
 
 def _length(store: Features, video: int, file: SourceFile) -> float | None:
-    """Seconds of the stored frames, or of the file where these are not known."""
+    """Seconds of the stored frames, or of the file if those are unknown."""
     length = float(store.duration[video])
     return file.seconds if math.isnan(length) else length
 

@@ -1,4 +1,4 @@
-"""What a run was: settings, data sets and counts, as its `config.toml` tells; what a store is."""
+"""Facts about a run (settings, data sets and counts, from its `config.toml`) and about a store."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +27,12 @@ class TrainingSource:
 
     @property
     def name(self) -> str:
-        """The last part of where it is."""
+        """The last component of its location."""
         return without_secrets(self.place).rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def text(self) -> str:
-        """Its name and its counts, as far as they were written down."""
+        """Its name and its counts, as far as they are known."""
         if "expected" not in self.counts:
             return self.name
         return (
@@ -43,16 +43,17 @@ class TrainingSource:
 
     @property
     def folder(self) -> Path | None:
-        """None: it is not on this machine's disks."""
+        """Its folder; None if it is remote."""
         return None if is_remote(self.place) else Path(self.place)
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the report says of a run.
+    """What the report says about a run.
 
     Attributes:
-        settings: table: {name: value}; "" for what is in none
+        settings: {table: {name: value}}; "" is the table of top-level settings
+        ranks: number of processes
     """
 
     settings: dict[str, dict[str, str]]
@@ -71,21 +72,21 @@ class RunFacts:
 
 
 def read_facts(run: Path) -> RunFacts:
-    """What is known of a run. One without a `config.toml` (results of a file of weights) has no
-    facts; raises EvaluateError if there are no results either, or the file cannot be read."""
+    """Read the facts about a run. A folder without `config.toml` (results of a file of weights) has
+    none. Raises EvaluateError if there are no results either, or if the file cannot be read."""
     path = run / CONFIG_FILE
     if not path.is_file():
         if any((run / name).is_dir() for name in ("results", "features")):
             return RunFacts({})
         raise EvaluateError(
-            f"{run} is not a run directory: there is no {path}, nor results/ or features/. "
-            "Name a run, such as one in runs/."
+            f"{run} is not a run directory: it has no {path.name}, results/ or features/. Name a "
+            "run, such as one in runs/."
         )
     try:
         return _facts(read_toml(path))
-    except (ValueError, TypeError, AttributeError) as error:  # no TOML, or other tables
+    except (ValueError, TypeError, AttributeError) as error:  # invalid TOML, or other tables
         raise EvaluateError(
-            f"{path} cannot be read: {error}. Copy the run again, or name another."
+            f"{path} cannot be read: {error}. Copy the run again, or name another one."
         ) from error
 
 
@@ -94,10 +95,10 @@ def _facts(config: dict[str, Any]) -> RunFacts:
     counts = record.get("counts", {})
     optim, model = config.get("optim", {}), config.get("model", {})
     if not all(map(are_counts, counts.values())):
-        raise ValueError("the counts of its data sets are no numbers")
+        raise ValueError("the counts of its data sets are not numbers")
     return RunFacts(
         settings=_flat(config),
-        # Training writes its counts down by what it shows of a place.
+        # Training records counts by the location without passwords.
         sources=[
             TrainingSource(place, counts.get(shown(place), {}))
             for place in record.get("shards", [])
@@ -113,8 +114,7 @@ def _facts(config: dict[str, Any]) -> RunFacts:
 
 
 def without_secrets(place: str) -> str:
-    """A folder or URL without what may be a password; a command may hold anything, and is not
-    shown."""
+    """A folder or URL without passwords. Commands are not shown, as they may contain anything."""
     return "shards from a command" if place.startswith("pipe:") else shown(place)
 
 
@@ -124,7 +124,7 @@ def _flat(config: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """A dictionary of dictionaries as names with dots and values as text."""
+    """Flatten nested tables to {dotted name: value as text}."""
     rows: dict[str, str] = {}
     for key, value in table.items():
         name = f"{prefix}{key}"
@@ -144,7 +144,7 @@ def say(value: Any) -> str:
 
 
 def store_facts(store: Features) -> list[tuple[str, str]]:
-    """Names and values: which features a page is of."""
+    """Names and values that describe a feature store."""
     made = store.attributes
     return [
         ("store", store.path.name),

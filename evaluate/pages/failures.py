@@ -1,4 +1,4 @@
-"""What is not in the shards, and why."""
+"""Videos that are missing from the shards, with the reasons."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from builder.shards.manifest import DATASET_FILE, VIDEOS_FILE
 from builder.shards.video_row import BUILT, FAILED
 from evaluate.pages.pictures import UNREADABLE, sentence_of
 
-FAILURES_SHOWN = 50  # failed videos
+FAILURES_SHOWN = 50  # videos listed at most
 
 
 @dataclass(frozen=True)
 class FailedRow:
-    """A video that is not in the shards, and why."""
+    """A video that is missing from the shards."""
 
     name: str
     reason: str
@@ -24,14 +24,14 @@ class FailedRow:
 
 @dataclass(frozen=True)
 class Build:
-    """How the build of one data set went.
+    """The outcome of building a data set.
 
     Attributes:
-        reasons: most frequent first
-        remarks: of built videos
-        left_alone: files that are no video of the data set
-        failures: the first few
-        problem: why there is no list
+        reasons: (reason, number of failed videos), most frequent first
+        remarks: (warning, number of built videos), most frequent first
+        left_alone: number of files that are not videos of the data set
+        failures: the first failed videos
+        problem: why there is no list of failures; "": there is one
     """
 
     name: str
@@ -50,7 +50,7 @@ class Build:
 
     @property
     def more(self) -> int:
-        """Failed videos that are not listed."""
+        """Number of failed videos that are not listed."""
         return self.failed - len(self.failures)
 
     @property
@@ -59,7 +59,7 @@ class Build:
 
 
 def _of_rows(folder: Path) -> Build:
-    """From the rows of a data set. Raises one of UNREADABLE if they cannot be read."""
+    """The outcome by the rows of a data set. Raises one of UNREADABLE if they cannot be read."""
     dataset = ShardDataset(folder)
     reasons: Counter[str] = Counter()
     remarks: Counter[str] = Counter()
@@ -89,8 +89,8 @@ def _of_rows(folder: Path) -> Build:
 
 
 def build_of(name: str, folder: Path | None, counts: dict[str, Any]) -> Build:
-    """From the rows of a data set, or what the run wrote down of it where the shards are not there
-    any more, or damaged."""
+    """The outcome by the rows of a data set or, if the shards are missing or damaged, by the counts
+    recorded in the run."""
     problem = "The shards are remote, so there is no list of the failed videos here."
     if folder is not None:
         try:
@@ -100,8 +100,8 @@ def build_of(name: str, folder: Path | None, counts: dict[str, Any]) -> Build:
             if (folder / DATASET_FILE).is_file():
                 what, why = f"The rows of {folder} cannot be read", f" {sentence_of(error)}"
             problem = (
-                f"{what}, so there is no list of the failed videos. The counts are those that "
-                f"were written down when they were last used.{why}"
+                f"{what}, so there is no list of the failed videos. The counts were recorded when "
+                f"the shards were last used.{why}"
             )
     return Build(
         name,

@@ -1,4 +1,4 @@
-"""Queries and what was found for them, as clips that play."""
+"""Queries and their nearest videos, as playing clips."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ class GalleryClip:
 
     Attributes:
         class_name: "": unlabelled
-        time: what of it is shown
-        right: None: the query itself, or a label is unknown
+        time: the part of it that is shown
+        right: whether it has the query's class; None: it is the query, or a label is unknown
     """
 
     name: str
@@ -34,13 +34,13 @@ class GalleryClip:
 
     @property
     def words(self) -> str:
-        """For who cannot see the picture."""
+        """Alternative text of the picture."""
         return f"Frames of {self.name}, {self.time}"
 
 
 @dataclass(frozen=True)
 class Query:
-    """A clip that was searched with, and the clips that were found."""
+    """A query and its nearest videos."""
 
     clip: GalleryClip
     found: list[GalleryClip]
@@ -54,8 +54,8 @@ class Query:
 
 
 def choose(store: Features, nearest: NearestVideos, wanted: int, pictures: Pictures) -> list[Query]:
-    """`wanted` queries, evenly spaced in the order of their classes: not picked by how well they
-    did."""
+    """Choose `wanted` queries, evenly spaced in the order of their classes, regardless of their
+    results."""
     order = np.argsort(store.labels[nearest.queries], kind="stable")
     return [
         Query(

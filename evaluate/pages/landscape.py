@@ -1,4 +1,4 @@
-"""The features as a map: similar videos lie close together. t-SNE after PCA, with a fixed seed."""
+"""A map of the features on which similar videos are close: t-SNE after PCA, with a fixed seed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,10 @@ from evaluate.features.store import Features
 from evaluate.pages.nearest_videos import thin
 from evaluate.pages.template import clean, safe
 
-MOST = 2000  # videos
-FEW = 8  # classes that get colours which colour-blind people can tell apart
-_LEAST = 5  # videos
-_DENSE = 800  # videos; of more the dots are smaller
+MOST = 2000  # videos on a map
+FEW = 8  # up to so many classes, colours suit colour-blind readers
+_LEAST = 5  # videos needed for a map
+_DENSE = 800  # videos above which dots are smaller
 _COMPONENTS = 50
 _PERPLEXITY = 30
 SIZE, _EDGE = 1000, 20  # units of the viewBox
@@ -24,7 +24,7 @@ SIZE, _EDGE = 1000, 20  # units of the viewBox
 
 @dataclass(frozen=True)
 class ClassMark:
-    """One class of the map."""
+    """A class on the map, with its number of videos."""
 
     name: str
     videos: int
@@ -35,10 +35,10 @@ class Landscape:
     """A map of the features of a data set.
 
     Attributes:
-        places: int64, videos x 2: across (0 to SIZE) and down
+        places: int64, videos x 2: horizontal (0 to SIZE) and vertical position
         of_class: int64, videos: index of the class
-        height: of the map, whose width is SIZE
-        of: number of videos of the store
+        height: height of the map; its width is SIZE
+        of: number of videos in the store
     """
 
     places: np.ndarray
@@ -56,7 +56,7 @@ class Landscape:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the page needs to say what is under a pointer."""
+        """The data with which the page describes what is under the pointer."""
         return {
             "x": self.places[:, 0].tolist(),
             "y": self.places[:, 1].tolist(),
@@ -67,8 +67,8 @@ class Landscape:
 
 
 def lay_out(store: Features) -> Landscape | None:
-    """The videos of a store, at most MOST of them, evenly chosen; None if they are too few, or all
-    the same."""
+    """Map the videos of a store, or MOST of them, evenly spaced. None if they are too few or all
+    equal."""
     chosen = thin(np.arange(len(store.names)), MOST)
     placed = arranged(store.features[chosen])
     if placed is None:
@@ -88,8 +88,8 @@ def lay_out(store: Features) -> Landscape | None:
 
 
 def arranged(features: np.ndarray) -> tuple[np.ndarray, int] | None:
-    """Places (int64, N x 2, on a map that is SIZE wide) of N features (float, N x channels), and
-    the height of the map; None if they are too few, or all the same."""
+    """Positions (int64, N x 2, on a map of width SIZE) for N features (float, N x channels), and
+    the height of the map. None if there are too few features, or all are equal."""
     rows = features.astype(np.float64)
     if len(rows) < _LEAST or not np.isfinite(rows).all() or not rows.std(axis=0).any():
         return None
@@ -97,11 +97,11 @@ def arranged(features: np.ndarray) -> tuple[np.ndarray, int] | None:
 
 
 def _project(features: np.ndarray) -> np.ndarray:
-    """float64, N x channels to N x 2."""
+    """Project N x channels to N x 2, float64."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = features / np.maximum(lengths, 1e-12)  # as retrieval compares them
+    unit = features / np.maximum(lengths, 1e-12)  # retrieval compares directions
     count = min(_COMPONENTS, *unit.shape)
-    with threadpool_limits(1):  # sums of several threads differ from call to call
+    with threadpool_limits(1):  # with several threads, results vary between calls
         few = PCA(count, svd_solver="covariance_eigh").fit_transform(unit)
         perplexity = min(_PERPLEXITY, (len(few) - 1) / 3)
         tsne = TSNE(perplexity=perplexity, init="pca", random_state=0)
@@ -110,8 +110,8 @@ def _project(features: np.ndarray) -> np.ndarray:
 
 
 def _fitted(places: np.ndarray) -> tuple[np.ndarray, int]:
-    """The same places on a map as high as they need, lying down if they stand; its height. One
-    scale serves both directions."""
+    """Scale positions to the map's width, rotated to landscape format, with the same scale in both
+    directions. Also returns the height."""
     low, high = places.min(axis=0), places.max(axis=0)
     if high[1] - low[1] > high[0] - low[0]:
         places, low, high = places[:, ::-1], low[::-1], high[::-1]
@@ -123,7 +123,7 @@ def _fitted(places: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def draw_map(landscape: Landscape) -> Markup:
-    """A dot for each video; all dots of a class are one path."""
+    """An SVG with a dot per video; the dots of a class form one path."""
     dense = " dense" if len(landscape.names) > _DENSE else ""
     pieces = [
         f'<svg class="map{dense}" viewBox="0 0 {SIZE} {landscape.height}" role="img" '
@@ -138,7 +138,8 @@ def draw_map(landscape: Landscape) -> Markup:
 
 
 def paint(index: int, classes: int) -> Markup:
-    """The attributes that give a class its colour: one of FEW, or a turn of the colour circle."""
+    """The SVG attributes for the colour of a class: one of FEW colours, or a hue for many
+    classes."""
     if classes <= FEW:
         return Markup(f'class="dots few k{index}"')
     turn = round(index * 137.508 % 360)

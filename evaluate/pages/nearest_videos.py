@@ -1,4 +1,4 @@
-"""What the trained features find: the nearest videos of every query, from a feature store."""
+"""The nearest videos of every query in a feature store, by the trained features."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,10 @@ from evaluate.errors import EvaluateError
 from evaluate.features.store import Features, identity_in
 from evaluate.retrieval.nearest import nearest
 
-TOP = 5  # videos found for a query
-_MOST = 5000  # queries; more are thinned evenly
+TOP = 5  # nearest videos per query
+_MOST = 5000  # queries at most, evenly spaced
 _UNFINISHED = ".partial.h5"
-_PARTS = ("test", "val")  # what is asked with; the gallery is "train"
+_PARTS = ("test", "val")  # parts that give the queries; the gallery is "train"
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class NearestVideos:
     Attributes:
         queries: int64, queries: positions in the store
         nearest: int64, queries x TOP: positions in the store, best first; -1: none
-        how: a sentence: what was asked of what
-        labelled: whether right and wrong are known
-        split: "": all were asked
-        part: of the split, that was asked with
+        how: a sentence on queries and gallery
+        labelled: whether classes are known
+        split: split of the queries; "": queries are from the whole store
+        part: part of the split with the queries
     """
 
     queries: np.ndarray
@@ -38,8 +38,8 @@ class NearestVideos:
 
 
 def stores_of(run: Path) -> tuple[list[Features], list[str]]:
-    """One store of the trained encoder for each data set, and sentences about those left out. Those
-    of checkpoints that are not the last are for the curve of the run."""
+    """One store of the trained encoder for each data set, and sentences about stores that are not
+    shown. Stores of earlier checkpoints are skipped, as the curve covers them."""
     stores, said = [], []
     for path in sorted((run / "features").glob("*.h5")):
         if path.name.endswith(_UNFINISHED):
@@ -62,19 +62,21 @@ def stores_of(run: Path) -> tuple[list[Features], list[str]]:
 
 
 def _preference(store: Features) -> tuple[bool, int, str]:
-    """First the one that results are computed from, then those with few words in their names."""
+    """Sort key: the store that results are computed from comes first, then those with short
+    names."""
     file = store.path.name
     return file != f"{name_of(store)}-{TRAINED}.h5", len(file), file
 
 
 def name_of(store: Features) -> str:
-    """Of its data set."""
+    """Name of its data set."""
     return str(store.attributes.get("dataset", store.path.stem))
 
 
 def find(store: Features, split: str) -> NearestVideos:
-    """Ask the train part of a split with its test part (or val part); where there is no such split,
-    ask all videos with each of them, leaving out those of its own source recording."""
+    """Find the nearest videos for the test part (or val part) of a split in its train part. Without
+    such a split, search for every video among all others, except those of the same source
+    recording."""
     for name in dict.fromkeys([split, *sorted(store.splits)]):
         gallery = store.part(name, "train")
         for part in _PARTS:
@@ -92,27 +94,27 @@ def _across(
         thinned = f" (of {len(every)}, evenly chosen)"
     best = nearest(store.features[gallery], store.features[queries], TOP).positions
     how = (
-        f"{len(queries)} queries{thinned} from the {part} part of split {split}, searched for in "
-        f"the {len(gallery)} videos of its train part by cosine."
+        f"{len(queries)} queries{thinned} from the {part} part of split {split}; gallery: the "
+        f"{len(gallery)} videos of its train part; compared by cosine."
     )
     return NearestVideos(queries, _padded(gallery[best]), how, True, split, part)
 
 
 def _among(store: Features) -> NearestVideos:
-    """Leave one out: for unlabelled videos, or where there is no split."""
+    """Search for each video among all others: for unlabelled videos, or without a split."""
     queries = thin(np.arange(len(store.names)), _MOST)
     groups = np.unique(np.array(store.groups, dtype=object).astype(str), return_inverse=True)[1]
     best = nearest(
         store.features,
         store.features[queries],
         TOP,
-        groups=(groups, groups[queries]),  # a query's own row is of its group, too
+        groups=(groups, groups[queries]),  # the query itself is of this group, too
     ).positions
     labelled = bool((store.labels[queries] >= 0).any())
     how = (
-        f"{len(queries)} of {len(store.names)} videos, each searched for among all others by "
-        "cosine, those of its own source recording left out: there is no split into train and "
-        "test parts with labels."
+        f"{len(queries)} of {len(store.names)} videos as queries; gallery: all other videos, "
+        "except those of the same source recording; compared by cosine. There is no labelled split "
+        "into train and test parts."
     )
     return NearestVideos(queries, _padded(best), how, labelled)
 
@@ -123,14 +125,14 @@ def _padded(positions: np.ndarray) -> np.ndarray:
 
 
 def thin(values: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` of the values, evenly spaced, the first and the last included."""
+    """At most `most` of the values, evenly spaced, including the first and the last."""
     if len(values) <= most:
         return values
     return values[np.round(np.linspace(0, len(values) - 1, most)).astype(np.int64)]
 
 
 def is_right(store: Features, query: int, other: int) -> bool | None:
-    """Whether both are of one class; None if a label is unknown."""
+    """Whether both videos have the same class; None if a label is unknown."""
     if store.labels[query] < 0 or store.labels[other] < 0:
         return None
     return bool(store.labels[query] == store.labels[other])

@@ -1,4 +1,4 @@
-"""The page about a run: what was trained on what, how it went, what came of it."""
+"""The report of a run: its data, training and results on one page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +24,17 @@ from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import render
 
 REPORT_FILE = "report.html"
-QUERIES = 12  # in all galleries together, or the fewest of one
+QUERIES = 12  # in all galleries together, but at least _FEWEST in each
 _FEWEST = 4
 _PAIRS = 15
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the features of one data set say: "Features of ..." on the page.
+    """The part of the report about the features of one data set ("Features of ...").
 
     Attributes:
-        problem: why pictures are missing
+        problem: why pictures are missing; "": none are
     """
 
     name: str
@@ -48,7 +48,7 @@ class Section:
 
     @property
     def layers(self) -> str:
-        """What was taken of the network, in words."""
+        """The encoder and the store, in words."""
         facts = self.store.attributes
         return (
             f"{facts.get('encoder', 'trained')} encoder, step {facts.get('step', '?')}; "
@@ -58,8 +58,8 @@ class Section:
 
 
 def write_report(run: Path, out: Path | None = None, progress: Progress = silent) -> Path:
-    """Write the page of a run, to `report.html` in it if not to `out`. Raises EvaluateError if
-    there is no run."""
+    """Write the report of a run to `out`, by default `report.html` in the run. Returns its path.
+    Raises EvaluateError if there is no run."""
     text = make_report(run, progress)
     path = out or run / REPORT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def write_report(run: Path, out: Path | None = None, progress: Progress = silent
 
 
 def make_report(run: Path, progress: Progress = silent) -> str:
-    """The page of a run as HTML. The same files give the same text."""
+    """The report of a run as HTML. The same files give the same text."""
     known = facts.read_facts(run)
     training = curves.read_training(run)
     measured = results.read_results(run)
@@ -148,7 +148,8 @@ def _head(
 
 
 def _builds(known: facts.RunFacts, stores: list[Features]) -> list[failures.Build]:
-    """Of the data sets that were trained on, then of those that were only evaluated on."""
+    """The builds of the data sets that the run was trained on, then of those that it was only
+    evaluated on."""
     builds = [failures.build_of(s.name, s.folder, s.counts) for s in known.sources]
     seen = {Path(source.place) for source in known.sources}
     for store in stores:
@@ -159,8 +160,8 @@ def _builds(known: facts.RunFacts, stores: list[Features]) -> list[failures.Buil
 
 
 def _commands(run: Path, is_run: bool, tables: list[results.Table]) -> dict[str, str]:
-    """What makes the parts that may be missing; "" where the command is not known: of weights that
-    no result names."""
+    """The commands that make parts which may be missing; "" if unknown, for weights that no result
+    names."""
     weights = next((table.weights for table in tables if table.weights), "")
     encoder = next((table.encoder for table in tables if table.encoder), "")
     what = ("--run", run) if is_run else ("--weights", weights)

@@ -1,4 +1,4 @@
-"""Results of a run as tables: ours, the untrained baseline, and what others published."""
+"""Results of a run as tables: the trained encoder, its baselines and published figures."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ class Figure:
     """A cell of a table.
 
     Attributes:
-        value: percent
+        value: percent; None: not available
         spread: standard deviation of the value
     """
 
@@ -51,13 +51,13 @@ class EncoderRow:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the trained encoder's classifier says of the test videos of a split.
+    """The classes that the trained encoder's classifier predicts for the test videos of a split.
 
     Attributes:
-        file: of results/
-        checkpoint: sha256
-        classes: by label
-        labels: in the order of the data set
+        file: name of the file in results/
+        checkpoint: sha256 of the checkpoint
+        classes: names by label
+        labels: predicted labels, in the order of the data set
     """
 
     file: str
@@ -75,16 +75,16 @@ class Table:
     """A file of results/.
 
     Attributes:
-        factor: what was compared in place of the classes; "": nothing
-        by_split: where there are several
-        counts: a sentence
-        left_out: why no published rows stand here
-        weights: the file of weights that was measured; "": none
-        encoder: FILE.py:NAME that was measured; "": none
+        factor: factor that replaces the classes; "": none
+        by_split: rows for each split, if there are several
+        counts: a sentence with the numbers of videos
+        left_out: why published figures are left out; "": they are not
+        weights: file of the weights that were evaluated; "": none
+        encoder: FILE.py:NAME that was evaluated; "": none
         predictions: for the splits that have any
-        leads: whether it is the first of its task and data set
-        missing: which baseline is not there, and why; "": none
-        milestone: the step of a checkpoint that is not the last; 0: it is the last
+        leads: whether it is the first table of its task and data set
+        missing: which baseline is missing, and why; "": none
+        milestone: step of a checkpoint that is not the last; 0: it is the last
     """
 
     file: str
@@ -110,16 +110,16 @@ class Table:
 
     @property
     def note(self) -> str:
-        """What stands above the published rows."""
+        """The heading of the published figures."""
         return NOTE
 
     def source(self, row: EncoderRow) -> str:
-        """Where the figures of one of our rows come from."""
+        """The origin of the figures in one of our rows."""
         trained, untrained = "this run", "random initialisation (same seed)"
         if self.weights:
             trained, untrained = "these weights", "a randomly initialised network"
         elif self.encoder:
-            trained, untrained = "this encoder", "the network before it learnt"
+            trained, untrained = "this encoder", "the network before training"
             if self.encoder.startswith("hf:"):
                 untrained = "a randomly initialised network"
         of_row = {
@@ -130,13 +130,13 @@ class Table:
         return of_row.get(row.encoder.split(", ")[0], trained)
 
     def meaning(self, row: EncoderRow) -> str:
-        """What a name does not say by itself."""
+        """The meaning of a row whose name needs explanation; "" for others."""
         return CALIBRATED_IS if row.encoder.split(", ")[0] == _ENCODERS[3] else ""
 
     @property
     def headline(self) -> tuple[str, str, str]:
-        """What was measured, the trained encoder's first figure, those of the untrained ones ("":
-        they were not measured)."""
+        """Task with figure, the trained encoder's value, and the values of the baselines ("" if
+        they were not evaluated)."""
         values = {row.encoder: row.cells[0].text for row in self.rows if row.cells}
         what = f"{self.title}, {label(self.columns[0])}" if self.columns else ""
         untrained = [f"{name} {values[name]}" for name in _ENCODERS[1:] if name in values]
@@ -145,7 +145,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Unread:
-    """A file of results/ that is not shown."""
+    """A file of results/ that cannot be shown."""
 
     file: str
     reason: str
@@ -153,12 +153,12 @@ class Unread:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Scores without labels on one data set.
+    """Label-free scores on one data set.
 
     Attributes:
-        file: of results/
-        encoders: heads of the columns
-        rows: what a score is, and its value for every encoder
+        file: name of the file in results/
+        encoders: column headings
+        rows: each score, with its values for the encoders
     """
 
     file: str
@@ -169,11 +169,11 @@ class ScoreTable:
 
 @dataclass(frozen=True)
 class RunResults:
-    """All that is in results/ of a run.
+    """Everything in results/ of a run.
 
     Attributes:
-        tables: by task and data set; without those of checkpoints that a curve shows
-        scores: without labels, one of each data set
+        tables: by task and data set, without checkpoints that a curve shows
+        scores: label-free scores, one table for each data set
     """
 
     tables: list[Table]
@@ -183,21 +183,21 @@ class RunResults:
 
 
 def read_results(run: Path) -> RunResults:
-    """All results of a run."""
+    """Read all results of a run."""
     read: list[tuple[Table, dict[str, Any]]] = []
     unread = []
     for path in sorted((run / "results").glob("*.json")):
         if not path.is_file():
-            unread.append(Unread(path.name, "It is no file."))
+            unread.append(Unread(path.name, "It is not a file."))
             continue
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             read.append((_table(path.name, result), result))
         except RecursionError:
-            unread.append(Unread(path.name, "It is no result of this ascnet (nested too deeply)."))
+            unread.append(Unread(path.name, "It is not a result of ascnet (nested too deeply)."))
         except _OF_OTHERS as error:
             said = f"{type(error).__name__}: {error}"
-            unread.append(Unread(path.name, f"It is no result of this ascnet ({said})."))
+            unread.append(Unread(path.name, f"It is not a result of ascnet ({said})."))
     order = {task: i for i, task in enumerate(TITLES)}
     read.sort(
         key=lambda r: (
@@ -217,7 +217,7 @@ def read_results(run: Path) -> RunResults:
 
 
 def _is_of_a_curve(result: dict[str, Any]) -> bool:
-    """Whether a result holds what a curve is made of: older ones may not."""
+    """Whether a result has what a curve needs, which older ones may lack."""
     try:
         curves_of([result])
     except _OF_OTHERS:
@@ -226,12 +226,12 @@ def _is_of_a_curve(result: dict[str, Any]) -> bool:
 
 
 def _is_in(curves: list[Curve], table: Table, result: dict[str, Any]) -> bool:
-    """Whether a table is of a checkpoint that is not the last, and a curve has it."""
+    """Whether a table is of an earlier checkpoint that a curve shows."""
     return table.milestone > 0 and any(curve.shows(result) for curve in curves)
 
 
 def _scores(table: Table, result: dict[str, Any]) -> ScoreTable | None:
-    """Of the last checkpoint, and the networks before training."""
+    """Label-free scores of the last checkpoint and of the networks before training."""
     try:
         of_rows = scores_in(result)
     except _OF_OTHERS:
@@ -247,7 +247,7 @@ def _scores(table: Table, result: dict[str, Any]) -> ScoreTable | None:
 
 
 def _after(table: Table, before: list[Table]) -> Table:
-    """What others published, and the chart, stand with the first table that can have them."""
+    """Show published figures and the chart only in the first table to which they apply."""
     if table.published in [other.published for other in before]:
         table = replace(table, published=[])
     if table.left_out in [other.left_out for other in before]:
@@ -260,14 +260,14 @@ def _after(table: Table, before: list[Table]) -> Table:
 
 
 def label(column: str) -> str:
-    """The head of a column: "top1" reads "top-1"."""
+    """The heading of a column: "top1" becomes "top-1"."""
     return f"top-{column[3:]}" if column.startswith("top") and column[3:].isdigit() else column
 
 
 def _table(file: str, result: dict[str, Any]) -> Table:
     task, dataset, split = result["task"], result["dataset"], str(result["split"])
     if not (isinstance(task, str) and isinstance(dataset, str)):
-        raise TypeError("its task and its data set are no texts")
+        raise TypeError("its task and data set are not strings")
     columns = list(result["columns"])
     spread = result.get("spread") or {}
     rows = _rows(result["results"], spread, columns)
@@ -334,7 +334,7 @@ def _rows(
 
 
 def cell(value: float | None, spread: float | None = None) -> Figure:
-    """A cell of a table."""
+    """A figure as a cell of a table."""
     if value is None:
         return Figure("–", None)
     text = f"{value:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
@@ -342,7 +342,7 @@ def cell(value: float | None, spread: float | None = None) -> Figure:
 
 
 def _splits(splits: Any) -> dict[str, dict[str, Any]]:
-    """By name, whether they come by name or as a list."""
+    """The splits by name; older results have a list."""
     if isinstance(splits, dict):
         return splits
     return {str(split["split"]): split for split in splits}
@@ -372,7 +372,7 @@ def _predictions(
 
 
 def _counts(task: str, splits: dict[str, dict[str, Any]], counts: dict[str, Any]) -> str:
-    """Of what the figures are."""
+    """A sentence with the numbers of videos behind the figures."""
     train, test = ("gallery", "queries") if task == "retrieval" else ("train", "test")
     tested = "queries" if task == "retrieval" else "test videos"
     parts = []
@@ -391,7 +391,7 @@ def _counts(task: str, splits: dict[str, dict[str, Any]], counts: dict[str, Any]
 
 
 def _shown(trained_on: dict[str, Any]) -> dict[str, Any]:
-    """The same record with places as people may see them."""
+    """The record of the training data, with locations that are safe to show."""
     counts: dict[str, Any] = {}
     for place, videos in (trained_on.get("counts") or {}).items():
         name = without_secrets(place)
@@ -407,8 +407,8 @@ def _warning(trained_on: dict[str, Any], enlarged: str) -> str:
 
 
 def _chart(columns: list[str], rows: list[EncoderRow]) -> Chart | None:
-    """Recall against k, or accuracy against the labelled videos of a class, where there are three
-    of them or more."""
+    """Recall against k, or accuracy against the number of labelled videos per class, if there are
+    at least three points."""
     ranks = {c: c.removeprefix(_RANK) for c in columns if c.startswith(_RANK)}
     if len(ranks) >= 3:
         return _line_chart("Recall at k", "k", ranks, columns, rows)
@@ -416,13 +416,13 @@ def _chart(columns: list[str], rows: list[EncoderRow]) -> Chart | None:
     shots = {c: c.removesuffix(_SHOT) for c in known if c.endswith(_SHOT)}
     if len(shots) >= 3:
         chart = _line_chart(_BY_LABELS, "labels a class", shots, columns, rows)
-        note = "The band is one standard deviation over the draws on either side."
+        note = "The band is ± one standard deviation over the draws."
         return replace(chart, levels=_all_labels(columns, rows), note=note)
     return None
 
 
 def _all_labels(columns: list[str], rows: list[EncoderRow]) -> list[Level]:
-    """What the first encoder gets with all labels, to compare its few with."""
+    """The accuracy of the first encoder with all labels, for comparison."""
     if ALL_LABELS not in columns or not rows:
         return []
     value = rows[0].cells[columns.index(ALL_LABELS)].value
@@ -432,7 +432,8 @@ def _all_labels(columns: list[str], rows: list[EncoderRow]) -> list[Level]:
 def _line_chart(
     title: str, x_name: str, labels: dict[str, str], columns: list[str], rows: list[EncoderRow]
 ) -> Chart:
-    """A line for every encoder over the columns that have labels, which are whole numbers."""
+    """A chart with a line for every encoder over the columns in `labels`, whose labels are whole
+    numbers."""
     at = [columns.index(column) for column in labels]
     lines = []
     for row in rows:

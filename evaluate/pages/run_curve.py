@@ -1,14 +1,14 @@
-"""The curve of a run as charts: figures by step, and scores without labels under them."""
+"""Charts of the curve of a run: figures by step, and label-free scores."""
 
 from evaluate.curve import Curve, CurvePoint
 from evaluate.label_free import SCORES
 from evaluate.pages.chart import Chart, Line
 
-_LINES = 4  # of a chart: so many colours there are
+_LINES = 4  # lines of a chart, as many as colours
 
 
 def figure_charts(curve: Curve) -> list[Chart]:
-    """Percent by step, at most _LINES columns a chart."""
+    """Charts of the figures in percent by step, with at most _LINES columns each."""
     points = _points(curve)
     x, note = [point.step for point in points], _note(curve)
     charts = []
@@ -20,14 +20,14 @@ def figure_charts(curve: Curve) -> list[Chart]:
             has_band = any(one is not None for one in spread)
             lines.append(Line(column, values, spread if has_band else ()))
         if any(line.spread for line in lines):
-            note += " Bands: one standard deviation on either side."
+            note += " Bands: ± one standard deviation."
         title = "Figures by step" + (" (more)" if first else "")
         charts.append(Chart(title, " %", "step", x, lines, digits=1, note=note.strip()))
     return charts
 
 
 def score_charts(curve: Curve) -> list[Chart]:
-    """A chart of each score without labels, whose units differ."""
+    """A chart for each label-free score, as their units differ."""
     points = _points(curve)
     x = [point.step for point in points]
     charts = []
@@ -40,8 +40,8 @@ def score_charts(curve: Curve) -> list[Chart]:
 
 
 def _points(curve: Curve) -> list[CurvePoint]:
-    """The checkpoints, after the network that is fairest to compare them with: the last of those
-    before training, whose batch norm knows the clips."""
+    """The checkpoints, preceded by the fairest network before training: the last one, which has
+    batch-norm statistics of training clips where available."""
     return [*curve.starts[-1:], *curve.points]
 
 

@@ -1,4 +1,4 @@
-"""What a search found, as a page: the clips play beside the moments of the query they are like."""
+"""The page of a search: clips that were found, with the moments of the query that they resemble."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from evaluate.pages.template import render
 from evaluate.pages.thumbnails import Sprite
 from evaluate.search.search import Match, span_text
 
-_SHOWN = 24  # clips of the query to show, evenly spaced
+_SHOWN = 24  # clips of the query shown at most, evenly spaced
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class SearchClip:
     """A clip on the page.
 
     Attributes:
-        when: time code, or frames
+        when: time code, or frame numbers
     """
 
     name: str
@@ -27,7 +27,7 @@ class SearchClip:
 
 @dataclass(frozen=True)
 class Card:
-    """A card: what was found, and what of the query it is like."""
+    """A clip that was found, with the query's clip that it resembles."""
 
     rank: int
     cosine: float
@@ -37,9 +37,9 @@ class Card:
 
 
 def search_page(gallery: Features, query: Features, matches: Sequence[Match], how: str) -> str:
-    """HTML of one file that needs no other. `how`: what was compared with what, in words.
+    """The page as a self-contained HTML file. `how` says what was compared with what.
 
-    Pictures come from the shards that the stores name; where those are gone, there are none.
+    The pictures come from the shards recorded in the stores; if those are missing, there are none.
     """
     theirs, ours = Pictures(gallery), Pictures(query)
     step = max(1, -(-len(query.clip_video) // _SHOWN))

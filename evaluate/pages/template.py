@@ -1,4 +1,4 @@
-"""Templates to HTML. Everything that is written is escaped, whatever file and class names hold."""
+"""Render templates as HTML. Everything is escaped, whatever file and class names contain."""
 
 from base64 import b64encode
 from functools import cache
@@ -10,21 +10,21 @@ from unicodedata import category
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of characters that nobody sees
-_KEPT = "\n\u200c\u200d"  # joiners: part of words and of emoji
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of invisible characters
+_KEPT = "\n\u200c\u200d"  # line break, and joiners in words and emoji
 _HERE = Path(__file__).parent
-_POLICY = "content security policy"  # its place, until the script that it allows is written
+_POLICY = "content security policy"  # placeholder until the script is known
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that a template of templates/ makes of `values`; UTF-8 can hold it."""
+    """Render a template of templates/ with `values`. The result can be encoded as UTF-8."""
     page = _environment().get_template(template).render(**values, policy=_POLICY)
     return page.replace(_POLICY, policy(page), 1)
 
 
 def policy(page: str) -> str:
-    """The Content-Security-Policy of a page: styles and pictures that are in it, the one script at
-    its end, and nothing from elsewhere. Another script that got into it would not run."""
+    """The Content-Security-Policy of a page: embedded styles and pictures, the one script at its
+    end, and nothing external. An injected script would not run."""
     script = page.rpartition("<script>")[2].partition("</script>")[0]
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return (
@@ -34,25 +34,25 @@ def policy(page: str) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` with what cannot be shown, or would disturb its surroundings (lone surrogates, control
-    characters, changes of direction), as escapes such as \\udcff."""
+    """Escape characters that cannot be shown or would affect their surroundings: lone surrogates,
+    control characters and changes of text direction, for example as \\udcff."""
     if text.isprintable():
         return text
     return "".join(_escape(c) if category(c) in _HIDDEN and c not in _KEPT else c for c in text)
 
 
 def safe(text: str) -> Markup:
-    """`text` for HTML that is written by hand."""
+    """Escape `text` for HTML that is not written by a template."""
     return escape(clean(text))
 
 
 def asset(name: str) -> Markup:
-    """A file of assets/, as it is: CSS or JavaScript of our own."""
+    """The content of a file of assets/: our own CSS or JavaScript."""
     return Markup((_HERE / "assets" / name).read_text(encoding="utf-8"))
 
 
 def seconds(value: float) -> str:
-    """ "3.0 s", from a minute on "1:03", from an hour on "1:02:03"."""
+    """A duration: "3.0 s", "1:03" from a minute on, "1:02:03" from an hour on."""
     if value < 59.95:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
@@ -61,7 +61,7 @@ def seconds(value: float) -> str:
 
 
 def count(value: float) -> str:
-    """A whole number with thin spaces between thousands: 13 320."""
+    """A whole number with thin spaces as thousands separators: 13 320."""
     return f"{value:,.0f}".replace(",", "\u202f")
 
 
@@ -70,7 +70,7 @@ def _escape(character: str) -> str:
 
 
 def _finish(value: Any) -> Any:
-    return clean(value) if type(value) is str else value  # not Markup, which is ours
+    return clean(value) if type(value) is str else value  # Markup is safe already
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Clips as small pictures that play: a strip of frames in one JPEG, as a data URI."""
+"""Clips as small playing pictures: a strip of frames in one JPEG, as a data URI."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -13,16 +13,18 @@ from builder.shards.jpeg import open_frame
 
 QUALITY = 55
 _FILTER = Image.Resampling.BILINEAR
-_BLOCK = 16  # pixels; frames of a strip begin at a JPEG block, so that none bleeds into the next
+_BLOCK = 16  # pixels; frames begin at JPEG blocks, so that they do not bleed into each other
 
 
 @dataclass(frozen=True)
 class Sprite:
-    """Frames side by side.
+    """Frames side by side in one JPEG.
 
     Attributes:
         uri: data:image/jpeg;base64,...
-        width: pixels of one frame
+        frames: number of frames
+        width: width of one frame in pixels
+        height: height of one frame in pixels
     """
 
     uri: str
@@ -32,23 +34,25 @@ class Sprite:
 
     @property
     def share(self) -> float:
-        """How much of the width of a 4:3 box a frame takes, in percent, when it fills its height
-        or all of its width."""
+        """Percentage of the width of a 4:3 box that a frame takes when it fills the box's height,
+        or its width if it is wider."""
         return min(100.0, 100 * self.width / self.height * 3 / 4)
 
     @property
     def rest(self) -> float:
-        """CSS background position of the middle frame, in percent: what is shown at rest."""
+        """CSS background position, in percent, of the middle frame, which is shown when the clip
+        does not play."""
         return 100 * (self.frames // 2) / max(1, self.frames - 1)
 
 
 def frames_of(
     video: Video, first: int, last: int, count: int = 8, width: int = 160
 ) -> list[Image.Image]:
-    """`count` frames of a video, evenly spaced in time from `first` to `last` (both included),
+    """Read `count` frames of a video, evenly spaced in time from `first` to `last` (inclusive),
     each scaled to fit `width` x 3/4 `width` pixels.
 
-    Raises BuilderError if the shard is cut or a frame is no whole JPEG, OSError if it is gone.
+    Raises BuilderError if the shard is truncated or a frame is not a valid JPEG, and OSError if the
+    shard is missing.
     """
     offsets = read_offsets(video)
     size = fitting(video.width, video.height, width)
@@ -60,12 +64,12 @@ def frames_of(
 
 
 def sprite(frames: Sequence[Image.Image], quality: int = QUALITY) -> Sprite:
-    """Frames of one size, side by side in a JPEG of this quality."""
+    """Put frames of one size side by side in a JPEG of this quality."""
     return Sprite(joined(frames, len(frames), quality), len(frames), *frames[0].size)
 
 
 def joined(pictures: Sequence[Image.Image], columns: int, quality: int) -> str:
-    """Pictures of one size in rows of `columns`, as one JPEG in a data URI."""
+    """Put pictures of one size into rows of `columns`, as one JPEG in a data URI."""
     width, height = pictures[0].size
     whole = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
     for i, picture in enumerate(pictures):
@@ -76,8 +80,9 @@ def joined(pictures: Sequence[Image.Image], columns: int, quality: int) -> str:
 
 
 def spread(first: int, last: int, count: int, times: Sequence[float] | None = None) -> list[int]:
-    """Up to `count` different frame numbers, evenly spaced from `first` to `last`; with the `times`
-    of frames `count` of them, evenly spaced in time, so that what is shown for long is so here."""
+    """Up to `count` different frame numbers, evenly spaced from `first` to `last`. If the `times`
+    of the frames are given, they are evenly spaced in time, and frames shown for long may
+    repeat."""
     there = last - first + 1
     if times and min(there, count) > 1:
         shown_at = np.asarray(times[first : last + 1])
@@ -92,7 +97,7 @@ def spread(first: int, last: int, count: int, times: Sequence[float] | None = No
 
 
 def fitting(width: int, height: int, room: int) -> tuple[int, int]:
-    """Width (a multiple of the JPEG block) and height in pixels that fit `room` x 3/4 `room`."""
+    """Width (a multiple of the JPEG block) and height, in pixels, that fit `room` x 3/4 `room`."""
     scale = min(room / width, 0.75 * room / height)
     blocks = max(1, round(scale * width / _BLOCK))
     return blocks * _BLOCK, max(1, round(scale * height))

@@ -1,1 +1,1 @@
-"""Linear probes of frozen features."""
+"""Linear probes on frozen features."""

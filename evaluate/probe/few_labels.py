@@ -1,8 +1,7 @@
-"""Few labels: logistic regression on a few labelled videos of every class, drawn several times.
+"""Few labels: logistic regression on a few labelled videos per class, over several draws.
 
-With 8 videos a class, 10 draws and features as they are, it is the protocol by which the MVEB
-benchmark measures classification (arXiv 2606.14958), but for the draws: those are of videos there,
-and of source recordings here.
+With 8 videos per class, 10 draws and unscaled features, this is the classification protocol of the
+MVEB benchmark (arXiv 2606.14958), except that MVEB draws videos, and this draws source recordings.
 """
 
 from dataclasses import dataclass
@@ -17,17 +16,18 @@ from evaluate.split import Parts
 
 DRAWS = 10
 SEED = 0
-C = 1.0  # scikit-learn's default; few labels leave none to choose it by
-ALL_LABELS = "all"  # the column of all labels that can be drawn
+C = 1.0  # scikit-learn's default; there are too few labels to choose it
+ALL_LABELS = "all"  # column for all drawable labels
 
 
 @dataclass(frozen=True)
 class Amount:
-    """How many labelled videos are drawn of a class.
+    """How many labelled videos are drawn per class.
 
     Attributes:
-        name: of its column
-        shots: videos; 0: `percent` of the videos of the class instead
+        name: name of its column
+        shots: number of videos; 0: given by `percent`
+        percent: percentage of the videos of the class
     """
 
     name: str
@@ -35,7 +35,8 @@ class Amount:
     percent: int = 0
 
     def of(self, videos: int) -> int:
-        """Videos to draw of a class that has so many, a share rounded to the nearest."""
+        """Number of videos to draw from a class with `videos` videos; shares are rounded to the
+        nearest integer."""
         return self.shots or (self.percent * videos + 50) // 100
 
 
@@ -47,12 +48,12 @@ COLUMNS = [*(amount.name for amount in AMOUNTS), ALL_LABELS]
 
 @dataclass(frozen=True)
 class Pool:
-    """The videos that labels are drawn from, and those that are tested: no recording is in both.
+    """The videos from which labels are drawn, and the test videos. They share no recording.
 
     Attributes:
-        train: int64, positions as in `Parts`, which has labels and groups
-        test: int64, positions, of classes that are in `train`
-        left_out: sentences about what is in no figure
+        train: int64, positions as in `parts`, which has labels and groups
+        test: int64, positions of videos whose classes are in `train`
+        left_out: sentences about videos that are left out
     """
 
     parts: Parts
@@ -62,12 +63,12 @@ class Pool:
 
     @property
     def sizes(self) -> dict[int, int]:
-        """Videos to draw from, by label."""
+        """Number of drawable videos by label."""
         labels, counts = np.unique(self.parts.labels[self.train], return_counts=True)
         return dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
     def amounts(self) -> tuple[list[Amount], list[str]]:
-        """The amounts that every class can give, and a sentence about each kind of the others."""
+        """The amounts for which every class has enough videos, and sentences about the others."""
         sizes = self.sizes
         if not sizes:
             return [], []
@@ -78,36 +79,41 @@ class Pool:
         shares = [a.name for a in SHARES if a not in possible]
         said = []
         if shots:
-            said.append(f"{', '.join(shots)} left out: class {name} has {least} to draw from")
+            said.append(
+                f"{', '.join(shots)} left out: class {name} has only {least} drawable videos"
+            )
         if shares:
             said.append(
-                f"{', '.join(shares)} left out: that rounds to none of the {least} of class {name}"
+                f"{', '.join(shares)} left out: of the {least} drawable videos of class {name}, "
+                "that rounds to none"
             )
         return possible, said
 
 
 def pool_of(parts: Parts) -> Pool:
-    """Training videos of recordings of which nothing is tested, and the tested videos whose class
-    they have."""
+    """Training videos of recordings without test videos, and the test videos whose classes these
+    have."""
     labels, groups = parts.labels, parts.groups
     train = parts.train[~np.isin(groups[parts.train], groups[parts.test])]
     test = parts.test[np.isin(labels[parts.test], labels[train])]
     said = []
     if siblings := len(parts.train) - len(train):
         said.append(
-            f"{siblings} of {len(parts.train)} train videos not drawn: their recordings are tested"
+            f"{siblings} of {len(parts.train)} train videos not drawn: test videos are of their "
+            "recordings"
         )
     if without := len(parts.test) - len(test):
         said.append(
-            f"{without} of {len(parts.test)} test videos left out: none of their class can be drawn"
+            f"{without} of {len(parts.test)} test videos left out: no video of their class can be "
+            "drawn"
         )
     return Pool(parts, train, test, tuple(said))
 
 
 def drawing_orders(pool: Pool, draw: int) -> dict[int, np.ndarray]:
-    """Of every class, by label, the positions of its videos in the order in which one draw takes
-    them: a video of every recording before a second of any. So 2 videos of a class are those of 1
-    and one more. The order rests on SEED, the draw and the class alone."""
+    """For each label, the positions of its videos in the order in which a draw takes them: one
+    video of every recording before the second of any. So a draw of 2 videos contains the draw of 1.
+    The order depends on SEED, the draw and the class alone."""
     labels, groups = pool.parts.labels, pool.parts.groups
     orders = {}
     for label in pool.sizes:
@@ -119,7 +125,7 @@ def drawing_orders(pool: Pool, draw: int) -> dict[int, np.ndarray]:
 
 
 def _earlier_of_its_group(groups: np.ndarray) -> np.ndarray:
-    """int64: how many of the same group stand before each."""
+    """int64: for each video, the number of earlier ones in its group."""
     counts: dict[int, int] = {}
     earlier = np.empty(len(groups), np.int64)
     for i, group in enumerate(groups.tolist()):
@@ -129,22 +135,26 @@ def _earlier_of_its_group(groups: np.ndarray) -> np.ndarray:
 
 
 def drawn(orders: dict[int, np.ndarray], amount: Amount) -> np.ndarray:
-    """int64: the positions of the videos that one draw takes, class by class."""
+    """int64: positions of the videos of one draw, class by class."""
     return np.concatenate([order[: amount.of(len(order))] for order in orders.values()])
 
 
 def few_label_accuracy(
     features: np.ndarray, pool: Pool, standardise: bool, device: torch.device, progress: Progress
 ) -> dict[str, list[float]]:
-    """top-1 in percent of every draw, by the name of the amount, of those that every class can
-    give. `features`: float32, a row for every video of the data set. `standardise`: by mean and
-    standard deviation of the drawn videos. The classifier is scikit-learn's LogisticRegression with
-    its defaults, fitted to convergence. `progress` counts fits, of which one is left at the end."""
+    """Top-1 accuracy in percent of every draw, by the name of the amount, for the amounts possible
+    for every class.
+
+    `features` is float32, with a row for every video of the data set. `standardise` applies the
+    mean and standard deviation of the drawn videos. The classifier is scikit-learn's
+    LogisticRegression with its defaults, fitted to convergence. `progress` counts fits, and expects
+    one more at the end.
+    """
     amounts, _ = pool.amounts()
-    known = list(pool.sizes)  # all of them are in every draw
+    known = list(pool.sizes)  # every draw has all of these labels
     labels = np.searchsorted(known, pool.parts.labels)
     accuracy: dict[str, list[float]] = {amount.name: [] for amount in amounts}
-    fits = DRAWS * len(amounts) + 1  # that of all labels follows
+    fits = DRAWS * len(amounts) + 1  # the last is on all labels
     for draw in range(DRAWS):
         orders = drawing_orders(pool, draw)
         for amount in amounts:
@@ -156,7 +166,7 @@ def few_label_accuracy(
                 LabelledRows(x, labels[positions], device)
                 for x, positions in zip(rows, (train, pool.test), strict=True)
             )
-            # scikit-learn's sum of losses times C, and half the squared norm, divided by C * videos
+            # scikit-learn's objective, C * sum of losses + norm^2 / 2, divided by C * videos
             classify = fit_lbfgs(fitted, len(known), 1 / (2 * C * len(train)))
             accuracy[amount.name].append(tested.share(tested.best(classify, 1)))
             done = sum(map(len, accuracy.values()))

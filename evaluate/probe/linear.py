@@ -1,4 +1,4 @@
-"""Linear classifiers of rows of numbers, and their two solvers."""
+"""Linear classifiers on feature vectors, and their two solvers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from builder.progress import Progress
 from evaluate.errors import EvaluateError
 from trainer.float32 import float32_products
 
-ROWS = 8192  # that are float64, or have scores of all classes, at a time
-_ITERATIONS = 1000  # of L-BFGS at most; it ends where neither weights nor loss change
+ROWS = 8192  # processed at a time in float64, or with scores of all classes
+_ITERATIONS = 1000  # of L-BFGS at most; it stops at convergence
 
-LinearClassifier = Callable[[torch.Tensor], torch.Tensor]  # rows x C to rows x classes: scores
+LinearClassifier = Callable[[torch.Tensor], torch.Tensor]  # rows x C to scores, rows x classes
 
 
 @dataclass(frozen=True)
 class Sgd:
-    """CoCLR's training of a classifier of stored features (github.com/TengdaHan/CoCLR,
-    eval/feature_linear_probe.py): momentum 0.9, and the rate falls to a tenth after each of the
-    drops, which are shares of the epochs.
+    """CoCLR's training of a classifier on stored features (github.com/TengdaHan/CoCLR,
+    eval/feature_linear_probe.py): momentum 0.9; the learning rate is divided by 10 after each of
+    the drops, which are shares of the epochs.
 
     Attributes:
-        seed: of the first weights and the order
+        seed: seed of the initial weights and the order
     """
 
     epochs: int = 100
@@ -40,7 +40,7 @@ class Sgd:
 
 
 class LabelledRows:
-    """Float32 rows and their labels (integers from 0), on a device; its parts share the rows."""
+    """Float32 rows with labels (integers from 0) on a device. Parts share the rows."""
 
     def __init__(self, x: np.ndarray, labels: np.ndarray, device: torch.device) -> None:
         self._rows = torch.from_numpy(np.require(x, np.float32, ["C", "W"])).to(device)
@@ -48,7 +48,7 @@ class LabelledRows:
         self._positions = torch.arange(len(x), device=device)
 
     def part(self, chosen: np.ndarray) -> LabelledRows:
-        """Those rows for which `chosen`, bool, is true."""
+        """The rows for which `chosen` (bool) is true."""
         part = copy(self)
         part._positions = self._positions[torch.from_numpy(chosen).to(self.device)]
         return part
@@ -65,53 +65,53 @@ class LabelledRows:
         return self._rows.shape[1]
 
     def take(self, some: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows and labels."""
+        """Rows and labels at these positions."""
         positions = self._positions[some]
         return self._rows[positions], self._labels[positions]
 
     def blocks(self) -> list[torch.Tensor]:
-        """Numbers of all rows, ROWS at a time: for `take`."""
+        """Positions of all rows for `take`, in blocks of ROWS."""
         return list(torch.arange(len(self), device=self.device).split(ROWS))
 
     def best(self, classify: LinearClassifier, k: int) -> torch.Tensor:
-        """int64, rows x k: the classes with the highest scores, best first. Raises EvaluateError
-        if scores are no numbers."""
+        """int64, rows x k: the classes with the highest scores, best first. Raises EvaluateError if
+        scores are NaN or infinite."""
         classes = []
         for some in self.blocks():
             rows = self.take(some)[0]
             scores = classify(rows)
             if not bool(scores.isfinite().all()):
                 raise EvaluateError(
-                    "The scores of the linear classifier are NaN or infinite: features as large "
-                    f"as {float(rows.abs().max()):.2g} overflow when it is fitted. Leave --raw "
-                    "out, so that they are standardised, or take features of other weights."
+                    "The scores of the linear classifier are NaN or infinite: features as large as "
+                    f"{float(rows.abs().max()):.2g} overflow during fitting. Omit --raw, so that "
+                    "they are standardised, or use features of other weights."
                 )
             classes.append(scores.topk(k, dim=1).indices)
         return torch.cat(classes)
 
     def share(self, best: torch.Tensor) -> float:
-        """Percent of the rows whose class is among `best`."""
+        """Percentage of the rows whose class is among `best`."""
         hits = (best == self._labels[self._positions][:, None]).any(dim=1)
         return float(100 * hits.double().mean())
 
 
 def fit_lbfgs(data: LabelledRows, classes: int, penalty: float) -> LinearClassifier:
-    """Multinomial logistic regression in float64: mean cross-entropy + penalty * squared norm of
-    the weights; the bias is not in the norm."""
+    """Multinomial logistic regression in float64. Minimises mean cross-entropy + `penalty` *
+    squared norm of the weights without the bias."""
     weights = torch.zeros(
         data.channels + 1, classes, dtype=torch.float64, device=data.device, requires_grad=True
     )
     optimiser = torch.optim.LBFGS(
         [weights],
         max_iter=_ITERATIONS,
-        tolerance_grad=1e-8,  # torch's own 1e-7 and 1e-9 leave 1e-4 in the weights
+        tolerance_grad=1e-8,  # torch's defaults, 1e-7 and 1e-9, leave errors of 1e-4 in the weights
         tolerance_change=1e-12,
         line_search_fn="strong_wolfe",
     )
 
     @torch.no_grad()
     def closure() -> torch.Tensor:
-        """Loss and gradient, a block of rows at a time: memory does not grow with the rows."""
+        """Loss and gradient in blocks of rows, so that memory does not grow with their number."""
         loss = penalty * weights[:-1].square().sum()
         gradient = torch.zeros_like(weights)
         gradient[:-1] = 2 * penalty * weights[:-1]
@@ -136,11 +136,12 @@ def fit_lbfgs(data: LabelledRows, classes: int, penalty: float) -> LinearClassif
 def fit_sgd(
     data: LabelledRows, classes: int, settings: Sgd, progress: Progress
 ) -> LinearClassifier:
-    """Batch norm and a linear layer in float32, over shuffled batches."""
+    """Batch norm and a linear layer in float32, trained on shuffled batches. Raises EvaluateError
+    for fewer than two rows."""
     if len(data) < 2:
         raise EvaluateError(
-            f"The sgd probe has {len(data)} training videos, and batch norm needs 2 or more. "
-            "Leave --probe sgd out (the other solver is lbfgs), or take more videos."
+            f"The sgd probe has {len(data)} training videos, but batch norm needs at least 2. Use "
+            "--probe lbfgs, or more videos."
         )
     dice = torch.Generator().manual_seed(settings.seed)
     linear = nn.utils.skip_init(nn.Linear, data.channels, classes)
@@ -174,7 +175,8 @@ def fit_sgd(
 
 
 def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """A last batch of one row goes to the one before it: batch norm needs two."""
+    """Split the order into batches. A last batch of one row joins the one before, as batch norm
+    needs two."""
     batches = list(order.split(max(2, size)))
     if len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]

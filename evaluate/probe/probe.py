@@ -1,4 +1,4 @@
-"""Linear probe: a linear classifier on stored features, chosen without a look at the test set."""
+"""Linear probe: a linear classifier on stored features, tuned without the test set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,22 +13,26 @@ from evaluate.probe.linear import ROWS, LabelledRows, Sgd, fit_lbfgs, fit_sgd
 from evaluate.retrieval.cosine import CPU
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-_HELD_OUT = 5  # one in so many source groups of the training set chooses the penalty
-_WIDEN = 10.0  # the next penalty beyond the grid
-_WIDENED = 6  # times at most, on either side
+_HELD_OUT = 5  # every fifth source group of the training set is held out to choose the penalty
+_WIDEN = 10.0  # factor between penalties beyond the grid
+_WIDENED = 6  # penalties beyond the grid at most, on each side
 
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """Every choice of a probe.
+    """The settings of a linear probe.
 
-    standardise: each channel less its mean over the train part, by its standard deviation there
-    solver: "lbfgs": multinomial logistic regression, fitted to convergence: mean cross-entropy +
-        penalty * squared norm of the weights; the bias is not in the norm.
-        "sgd": batch norm and a linear layer, as CoCLR's probe of stored features with --final_bn,
-        which does not standardise before. The weights of the last epoch count, where CoCLR takes
-        those of the epoch that does best on the test set.
-    penalties: lbfgs: tried on held-out groups; widened while an edge of them does best
+    Attributes:
+        standardise: whether each channel is standardised by its mean and standard deviation over
+            the train part
+        solver: "lbfgs": multinomial logistic regression, fitted to convergence (mean cross-entropy
+            + penalty * squared norm of the weights without the bias). "sgd": batch norm and a
+            linear layer, as in CoCLR's probe on stored features with --final_bn, which does not
+            standardise. The weights of the last epoch are used; CoCLR uses the epoch that is best
+            on the test set.
+        penalties: for lbfgs, the penalties tried on held-out groups; more are tried while the
+            smallest or largest is best
+        sgd: settings of the solver "sgd"
     """
 
     standardise: bool = True
@@ -39,7 +43,7 @@ class ProbeSettings:
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
             raise EvaluateUsageError(
-                f"There is no solver {self.solver!r} of the probe; there are {', '.join(SOLVERS)}."
+                f"The probe has no solver {self.solver!r}; choose from {', '.join(SOLVERS)}."
             )
         if not self.penalties or min(self.penalties) <= 0:
             raise EvaluateUsageError(
@@ -49,12 +53,12 @@ class ProbeSettings:
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Features and what is known of their videos.
+    """Features with the labels and groups of their videos.
 
     Attributes:
         rows: float32, videos x channels
         labels: integers from 0, videos
-        groups: of every video: its source group
+        groups: source group of every video
     """
 
     rows: np.ndarray
@@ -67,11 +71,16 @@ DEFAULT = ProbeSettings()
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """top1, top5, train_top1: percent; top5 is None for five classes or fewer.
+    """The result of a linear probe.
 
-    `penalty` (None for sgd) and where it is from: "held-out groups", "default" where the train part
-    is one group, or "" for sgd. `tried`: percent of the held-out videos by penalty. `predictions`
-    int64, test videos: the class with the highest score.
+    Attributes:
+        top1: percent of the test videos
+        top5: the same; None for five classes or fewer
+        train_top1: percent of the training videos
+        penalty: None for sgd
+        penalty_from: "held-out groups", "default" if the train part has too few groups, "" for sgd
+        tried: percent of the held-out videos, by penalty
+        predictions: int64, test videos: the class with the highest score
     """
 
     top1: float
@@ -83,7 +92,7 @@ class ProbeResult:
     predictions: np.ndarray
 
     def numbers(self) -> dict[str, float | str | None]:
-        """What goes into a table or a JSON file."""
+        """The numbers for a table or a JSON file."""
         names = ("top1", "top5", "train_top1", "penalty", "penalty_from")
         return {name: getattr(self, name) for name in names}
 
@@ -97,9 +106,9 @@ def linear_probe(
 ) -> ProbeResult:
     """Fit a linear classifier to `train` and classify `test`.
 
-    The penalty of lbfgs is the one that does best on every fifth source group of the training set,
-    held out (of equals the largest); then all of the training set is fitted. The same input gives
-    the same result, bit for bit, on the same device and threads. `progress` counts fits (lbfgs) or
+    The penalty of lbfgs is the best one (of equals, the largest) on every fifth source group of the
+    training set, which is held out; then the whole training set is fitted. Results are the same,
+    bit for bit, for the same input, device and number of threads. `progress` counts fits (lbfgs) or
     epochs (sgd).
     """
     rows = train.rows, test.rows
@@ -139,7 +148,8 @@ def linear_probe(
 
 
 def standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Float32 copies; mean and standard deviation are float64, a block of rows at a time."""
+    """Float32 copies, standardised by the mean and standard deviation of `train`, which are
+    computed in float64."""
     mean = train.mean(axis=0, dtype=np.float64)
     squares = np.zeros(train.shape[1])
     for start in range(0, len(train), ROWS):
@@ -159,8 +169,9 @@ def _choose(
     grid: tuple[float, ...],
     progress: Progress,
 ) -> tuple[float, dict[float, float]]:
-    """The penalty that does best on the held-out rows, and percent right by penalty tried: those of
-    the grid, then beyond an edge that did best, for as long as that is strictly better."""
+    """The best penalty on the held-out rows, and the percentage of them classified correctly by
+    each penalty tried: those of the grid, then beyond its best edge for as long as the result is
+    strictly better."""
     tried: dict[float, float] = {}
 
     def attempt(penalty: float, left: int) -> float:

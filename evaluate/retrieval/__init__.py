@@ -1,1 +1,1 @@
-"""Nearest neighbours and what is measured of them."""
+"""Find nearest neighbours and measure retrieval."""

@@ -1,5 +1,5 @@
-"""Work on a CPU side by side, each piece on one core: where there are pieces enough, that is faster
-than all cores on one piece after the other, for no core waits for another within a piece."""
+"""Process pieces of work in parallel on a CPU, with one core each. With enough pieces, this is
+faster than using all cores for one piece after another, as cores do not wait for each other."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,20 +15,21 @@ Piece = TypeVar("Piece")
 
 @dataclass(frozen=True)
 class Cores:
-    """How many pieces are worked on at a time; `map` calls a function with each and waits."""
+    """The number of pieces processed at a time, and their threads."""
 
     number: int
     pool: ThreadPoolExecutor | None
 
     def map(self, function: Callable[[Piece], None], pieces: Iterable[Piece]) -> None:
+        """Call `function` with each piece, and wait for all calls."""
         for _ in map(function, pieces) if self.pool is None else self.pool.map(function, pieces):
             continue
 
 
 @contextmanager
 def core_each(device: torch.device) -> Iterator[Cores]:
-    """On the CPU as many cores as torch has threads, on which numpy and torch compute with one
-    thread each; on a GPU one piece after the other."""
+    """On the CPU, use as many cores as torch has threads, each with single-threaded numpy and
+    torch; on a GPU, process one piece after another."""
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1:
         yield Cores(1, None)
@@ -40,4 +41,4 @@ def core_each(device: torch.device) -> Iterator[Cores]:
         try:
             yield Cores(threads, pool)
         finally:
-            torch.set_num_threads(threads)  # threads begin with what was set last, anywhere
+            torch.set_num_threads(threads)  # new threads inherit the last value set in any thread

@@ -1,4 +1,4 @@
-"""Retrieval to look at: queries and what was found for them."""
+"""Draw queries and their nearest gallery videos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ _RIGHT, _WRONG, _QUERY = "#2a9d4a", "#c0392b", "#444444"
 
 @dataclass(frozen=True)
 class GridVideo:
-    """A video and the name of its class, or of what stands for it."""
+    """A video, and the name of its class or of the factor that replaces it."""
 
     video: Video
     label: str
 
 
 def retrieval_grid(rows: Sequence[tuple[GridVideo, Sequence[GridVideo]]]) -> Image.Image:
-    """A row for each query: the query, then its nearest gallery videos, best first; the frame is
-    green where the label is right, red where it is wrong. Raises OSError, ValueError or
-    BuilderError for a frame that cannot be read."""
+    """Draw a row for each query: the query, then its nearest gallery videos, best first, with a
+    green border if the label is right and a red one if it is wrong. Raises OSError, ValueError or
+    BuilderError if a frame cannot be read."""
     columns = 1 + max(len(neighbours) for _, neighbours in rows)
     size = (columns * _CELL_WIDTH, len(rows) * (_CELL_HEIGHT + _LINE))
     sheet = Image.new("RGB", size, "white")

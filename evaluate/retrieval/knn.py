@@ -1,6 +1,6 @@
-"""Weighted nearest-neighbour classification.
+"""Weighted k-nearest-neighbour classification.
 
-The protocol of Wu et al. 2018 (arXiv 1805.01978) as DINO and DINOv2 use it (arXiv 2104.14294 and
+The protocol of Wu et al. 2018 (arXiv 1805.01978), as used by DINO and DINOv2 (arXiv 2104.14294 and
 2304.07193; github.com/facebookresearch/dino, eval_knn.py): each of the k nearest gallery videos by
 cosine votes for its class with the weight exp(cosine / 0.07).
 """
@@ -14,16 +14,20 @@ from builder.progress import Progress, silent
 from evaluate.retrieval.cosine import CPU, Pair
 from evaluate.retrieval.nearest import Neighbours, nearest
 
-NUMBERS = (10, 20, 100, 200)  # of neighbours
+NUMBERS = (10, 20, 100, 200)  # values of k
 TEMPERATURE = 0.07
-_VOTES = 2**22  # float64 numbers that are held at a time
+_VOTES = 2**22  # float64 numbers held at a time
 
 
 @dataclass(frozen=True)
 class KnnResult:
-    """`accuracy`: top-1 in percent, "knn@10" and so on; None where the gallery holds fewer videos.
-    `predictions` int64, queries: the class that the first number of neighbours votes for, or as
-    many as there are."""
+    """The result of kNN classification.
+
+    Attributes:
+        accuracy: top-1 in percent by "knn@10" and so on; None if the gallery has fewer than k
+            videos
+        predictions: int64, queries: the class voted for with the smallest k
+    """
 
     accuracy: dict[str, float | None]
     predictions: np.ndarray
@@ -37,8 +41,9 @@ def knn_accuracy(
     device: torch.device = CPU,
     progress: Progress = silent,
 ) -> KnnResult:
-    """Classify `queries` (M x C) by `gallery` (N x C), float32; labels are integers from 0. Of
-    classes with equal votes the lowest number wins."""
+    """Classify `queries` (M x C) with `gallery` (N x C), float32. `labels` are integers from 0 for
+    the gallery and the queries. Of classes with equal votes, the one with the smallest label
+    wins."""
     neighbours = nearest(gallery, queries, max(NUMBERS), device=device, progress=progress)
     votes = {k: vote(neighbours, labels[0], k) for k in NUMBERS}
     accuracy = {

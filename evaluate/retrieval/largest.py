@@ -1,18 +1,19 @@
-"""The largest products of some queries with the gallery, as blocks of them come."""
+"""Track the largest products of queries with gallery rows, block by block."""
 
 import torch
 
-SEGMENT = 32  # neighbouring products whose maximum is looked at first
-ROOM = 3  # times what is kept: so much is gathered before all but the largest are dropped
-MANY = 0.5  # of all segments
-SORTED = 1.5  # times what is kept: with so many gathered for a query on average all are sorted
+SEGMENT = 32  # neighbouring products, whose maximum is checked first
+ROOM = 3  # space for gathered products, in multiples of `kept`
+MANY = 0.5  # share of all segments
+SORTED = 1.5  # average number of gathered products that triggers sorting, in multiples of `kept`
 
 
 class Largest:
-    """The `kept` largest products of each of `queries` queries, among all that were added.
+    """The `kept` largest of all products added, for each of `queries` queries.
 
-    A product is gathered where it exceeds the query's floor, the least of the largest when they
-    were last sorted. After the first blocks few do, so that most products are only compared.
+    A product is gathered if it exceeds the query's floor, which is the smallest of the largest
+    products when they were last sorted. After the first blocks, few do, so that most products are
+    only compared.
     """
 
     def __init__(self, queries: int, kept: int, device: torch.device) -> None:
@@ -20,17 +21,17 @@ class Largest:
         shape = queries, ROOM * kept
         self._products = torch.full(shape, -torch.inf, device=device)
         self._rows = torch.zeros(shape, dtype=torch.int64, device=device)
-        self._gathered = torch.full((queries,), kept, device=device)  # at first of nothing
+        self._gathered = torch.full((queries,), kept, device=device)  # placeholders of -inf
 
     def add(self, products: torch.Tensor, first_row: int) -> None:
-        """Add float32 products, queries x some gallery rows from `first_row` on."""
+        """Add float32 products, queries x some gallery rows starting at `first_row`."""
         if padding := -products.shape[1] % SEGMENT:
             products = torch.nn.functional.pad(products, (0, padding), value=-torch.inf)
         segments = products.view(len(products), -1, SEGMENT)
         maxima = segments.amax(dim=2)
         floor = self._products[:, self._kept - 1 : self._kept]
         higher = _many(maxima > floor) and maxima.shape[1] >= self._kept
-        if higher:  # there are as many products at least as large as the largest maxima
+        if higher:  # at least `kept` products reach the smallest of these maxima
             least = maxima.topk(self._kept, dim=1).values[:, -1:]
             floor = floor.maximum(least.nextafter(torch.full_like(least, -torch.inf)))
         if _many(maxima > floor) or not self._gather(segments, maxima > floor, floor, first_row):
@@ -41,7 +42,8 @@ class Largest:
     def _gather(
         self, segments: torch.Tensor, near: torch.Tensor, floor: torch.Tensor, first_row: int
     ) -> bool:
-        """Add what exceeds the floor in the segments that are near; nothing if there is no room."""
+        """Gather the products above the floor in the segments that are near. Returns False, and
+        gathers nothing, if there is not enough space."""
         query, segment = near.nonzero(as_tuple=True)
         candidates = segments.flatten(0, 1).index_select(0, query * segments.shape[1] + segment)
         some, within = (candidates > floor[query]).nonzero(as_tuple=True)
@@ -60,8 +62,8 @@ class Largest:
         return True
 
     def best(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The largest products of every query, best first, and their gallery rows (int64); -inf
-        where there are fewer than `kept`. What was left out is no larger than the last of them."""
+        """The largest products of every query, best first, and their gallery rows (int64); -inf if
+        there are fewer than `kept`. Products that were dropped do not exceed the last one."""
         self._sort()
         return self._products[:, : self._kept], self._rows[:, : self._kept]
 
@@ -74,7 +76,7 @@ class Largest:
         self._sort()
 
     def _sort(self) -> None:
-        """Keep the largest, best first, and forget the rest."""
+        """Keep the largest products, best first, and drop the rest."""
         largest = self._products.topk(self._kept, dim=1)
         self._rows[:, : self._kept] = self._rows.gather(1, largest.indices)
         self._products.fill_(-torch.inf)[:, : self._kept] = largest.values

@@ -1,9 +1,9 @@
-"""The nearest gallery rows of every query, by cosine, exact.
+"""Find the nearest gallery rows of every query by cosine, exactly.
 
-Float32 products of all queries with the gallery, block by block, choose candidates: of every query
-somewhat more than k. Their exact cosines decide. What is left out has a product no larger than the
-last candidate's; where that is less than the k-th by more than twice the tolerance, none of it can
-be among the k nearest. Of the other queries, whole rows of float64 products are looked at.
+Float32 products of all queries with the gallery, in blocks, select candidates: somewhat more than k
+for each query. Their exact cosines decide. The product of any other row is at most that of the last
+candidate. If that is smaller than the k-th product by more than twice the tolerance, no other row
+can be among the k nearest. For the remaining queries, whole rows of float64 products are computed.
 """
 
 import math
@@ -22,17 +22,19 @@ from evaluate.retrieval.largest import Largest
 from trainer.float32 import float32_products
 
 NOTHING = -1  # in place of a position
-QUERY_BLOCK = 1024  # at most; their products with a block of 512 channels are 32 MiB
-FLOAT64_SCORES = 2**25  # held at a time (256 MiB), where whole rows of scores are needed
+QUERY_BLOCK = 1024  # at most; with 512 channels, a block of products has 32 MiB
+FLOAT64_SCORES = 2**25  # of whole rows, held at a time (256 MiB)
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The nearest gallery rows of every query, best first; of equal cosines the one that comes
-    first in the gallery.
+    """The nearest gallery rows of every query, best first; of equal cosines, the first in the
+    gallery.
 
-    `positions` int64, queries x min(k, gallery): -1 where a query has no more gallery rows, since
-    those of its own group are left out. `scores` float32, as many: cosines; nan there.
+    Attributes:
+        positions: int64, queries x min(k, gallery): -1 if a query has no more gallery rows, because
+            those of its own group are left out
+        scores: float32, the same shape: cosines; nan for position -1
     """
 
     positions: np.ndarray
@@ -48,14 +50,14 @@ def nearest(
     device: torch.device = CPU,
     progress: Progress = silent,
 ) -> Neighbours:
-    """The k nearest rows of `gallery` (N x C) of each of `queries` (M x C), both float32.
+    """Find the k nearest rows of `gallery` (N x C) for each of `queries` (M x C), both float32.
 
-    With groups (integers, one a row), gallery rows of the query's own group are left out.
-    `progress` counts gallery rows, then queries with many gallery rows alike. Raises EvaluateError
-    for rows that are not finite.
+    With groups (one integer per row), gallery rows of the query's own group are left out.
+    `progress` counts gallery rows, then queries with many similar gallery rows. Raises
+    EvaluateError for rows that are NaN or infinite, and for k below 1.
     """
     if k < 1:
-        raise EvaluateError(f"{k} neighbours were asked for. Ask for 1 or more.")
+        raise EvaluateError(f"The number of neighbours is {k}; it must be 1 or more.")
     cosines = Cosines(gallery, queries, groups, device)
     k = min(k, len(gallery))
     positions = np.full((len(queries), k), NOTHING, np.int64)
@@ -81,12 +83,13 @@ def nearest(
             few = unsure[start : start + step]
             for query, row in zip(few.tolist(), cosines.rows(few), strict=True):
                 positions[query], scores[query] = _of_row(cosines, query, row, k)
-            progress(start + len(few), len(unsure), "queries with many gallery rows alike")
+            progress(start + len(few), len(unsure), "queries with many similar gallery rows")
     return Neighbours(positions, scores)
 
 
 def _blocks(queries: int, cores: int) -> list[slice]:
-    """Of nearly as many queries each, at most QUERY_BLOCK; as many on every core where possible."""
+    """Blocks of nearly equally many queries, at most QUERY_BLOCK, and equally many per core if
+    possible."""
     step = math.ceil(queries / (cores * math.ceil(queries / (cores * QUERY_BLOCK))))
     return [slice(start, min(start + step, queries)) for start in range(0, queries, step)]
 
@@ -95,11 +98,11 @@ def _candidates(
     cosines: Cosines, k: int, blocks: list[slice], cores: Cores, progress: Progress
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest products of every query, best first (float32), and their gallery rows (int64),
-    both on the CPU. There are more than k of them; -inf where there is nothing."""
+    both on the CPU. There are more than k per query; missing ones are -inf."""
     units = cosines.query_units(slice(None), torch.float32)
     kept = k + max(16, k // 2)
     largest = [Largest(len(units[some]), kept, units.device) for some in blocks]
-    memory = threading.local()  # of every core, used again and again: new pages cost time
+    memory = threading.local()  # one buffer per thread, reused to avoid allocating pages
 
     def add(rows: slice, gallery: torch.Tensor, number: int) -> None:
         some = units[blocks[number]]
@@ -118,7 +121,7 @@ def _candidates(
 
 
 def _products(queries: torch.Tensor, gallery: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """queries x gallery. On the CPU by numpy, whose products are up to half faster than torch's."""
+    """Products, queries x gallery. numpy's are up to twice as fast as torch's on the CPU."""
     if out.device.type == "cpu":
         np.matmul(queries.numpy(), gallery.numpy().T, out=out.numpy())
     else:
@@ -129,7 +132,8 @@ def _products(queries: torch.Tensor, gallery: torch.Tensor, out: torch.Tensor) -
 def _ordered(
     cosines: Cosines, first: int, rows: torch.Tensor, wanted: torch.Tensor, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and scores of the k nearest among the candidates of the queries from `first` on."""
+    """Positions and scores of the k nearest among the candidates of the queries starting at
+    `first`."""
     query, place = wanted.nonzero(as_tuple=True)
     exact = np.full(wanted.shape, -np.inf)
     exact[query, place] = cosines.pairs(first + query, rows[query, place])
@@ -142,7 +146,8 @@ def _ordered(
 def _of_row(
     cosines: Cosines, query: int, row: torch.Tensor, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same from all float64 products of one query, which has more than k gallery rows."""
+    """Positions and scores of the k nearest from all float64 products of a query that has more than
+    k gallery rows."""
     least = row.topk(k).values[-1] - 2 * cosines.tolerance(torch.float64)
     near = (row > least).nonzero()[:, 0].cpu().numpy()
     exact = cosines.of_query(query, near)

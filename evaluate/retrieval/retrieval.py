@@ -1,4 +1,4 @@
-"""Retrieval of videos of the query's class: recall@k, and the average precision of the ranking."""
+"""Retrieval of videos of the query's class: recall@k, and average precision of the ranking."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,20 @@ from evaluate.retrieval.cosine import CPU, Cosines, Pair
 from evaluate.retrieval.nearest import NOTHING
 
 RANKS = (1, 5, 10, 20, 50)
-FLOAT64_SCORES = 2**26  # held at a time (512 MiB)
+FLOAT64_SCORES = 2**26  # scores held at a time (512 MiB)
 
 
 def centre(gallery: np.ndarray, queries: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
-    """Gallery and queries (float32) less a mean, which is a float64 one.
+    """Subtract a mean, computed in float64, from gallery and queries (float32).
 
-    "none": as they are. "own mean": each less its own mean, as CoCLR's retrieval does
-    (github.com/TengdaHan/CoCLR, eval/main_classifier.py). "gallery mean": both less that of the
-    gallery, so that no query depends on other queries.
+    "none": nothing is subtracted. "own mean": each one's own mean, as in CoCLR's retrieval
+    (github.com/TengdaHan/CoCLR, eval/main_classifier.py). "gallery mean": the gallery's mean from
+    both, so that no query depends on other queries. Raises EvaluateError for any other value.
     """
     if how not in CENTRINGS:
-        raise EvaluateUsageError(f"There is no centring {how!r}; there are {', '.join(CENTRINGS)}.")
+        raise EvaluateUsageError(
+            f"There is no centring {how!r}; choose from {', '.join(CENTRINGS)}."
+        )
     if how == "none":
         return gallery, queries
     mean = gallery.mean(axis=0, dtype=np.float64)
@@ -33,7 +35,7 @@ def centre(gallery: np.ndarray, queries: np.ndarray, how: str) -> tuple[np.ndarr
 
 def _less(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
     out = np.empty(rows.shape, np.float32)
-    np.subtract(rows, mean, out=out, casting="same_kind")  # in float64, a buffer at a time
+    np.subtract(rows, mean, out=out, casting="same_kind")  # in float64, in small buffers
     return out
 
 
@@ -44,9 +46,9 @@ def recall(
     gallery_size: int,
     ranks: Sequence[int] = RANKS,
 ) -> dict[str, float | None]:
-    """recall@k in percent: the share of queries with one of their k nearest gallery videos in
-    their own class. None where the gallery holds fewer than k videos. `neighbours`: positions as
-    `nearest` gives them; -1 is never a hit."""
+    """recall@k in percent: the share of queries of whose k nearest gallery videos at least one has
+    their class. None if the gallery has fewer than k videos. `neighbours` has positions as in
+    `Neighbours`; -1 is never a hit."""
     hits = (neighbours != NOTHING) & (gallery_labels[neighbours] == query_labels[:, None])
     return {
         f"recall@{k}": float(100 * hits[:, :k].any(axis=1).mean()) if k <= gallery_size else None
@@ -63,15 +65,15 @@ def average_precision(
     device: torch.device = CPU,
     progress: Progress = silent,
 ) -> np.ndarray:
-    """float64, M: average precision of each of `queries` (M x C) in `gallery` (N x C), float32.
+    """float64, M: average precision of each of `queries` (M x C) in `gallery` (N x C), both
+    float32.
 
-    The gallery is ranked as `nearest` ranks it: best first, of equal cosines the one that comes
-    first in the gallery. A query's average precision is the mean, over the gallery rows of its
-    class, of the share of its class among the rows up to there: what
-    `sklearn.metrics.average_precision_score` gives where no cosines are equal. nan where the
-    gallery has none of its class. Labels are integers, one a row. With groups, gallery rows of the
-    query's own group are left out. `progress` counts queries. The mean over queries
-    (`np.nanmean`) is known as mAP.
+    The ranking is that of `nearest`: best first; of equal cosines, the first in the gallery. The
+    average precision is the mean, over the gallery rows of the query's class, of the share of this
+    class among the rows up to that one. It equals `sklearn.metrics.average_precision_score` if no
+    cosines are equal. nan if the gallery has no row of the class. `labels` has one integer per row.
+    With groups, gallery rows of the query's own group are left out. `progress` counts queries. The
+    mean over queries (`np.nanmean`) is known as mAP.
     """
     cosines = Cosines(gallery, queries, groups, device)
     precisions = np.full(len(queries), np.nan)
@@ -90,9 +92,9 @@ def average_precision(
 def _ranks(
     cosines: Cosines, query: int, products: torch.Tensor, positions: np.ndarray
 ) -> np.ndarray:
-    """Ranks, from 1, in rising order, of the gallery rows `positions` of a query, siblings left
-    out. `products`: float64, of the query with the whole gallery; those that are nearer to another
-    than the tolerance gives way to exact cosines."""
+    """Ranks (from 1, ascending) of the gallery rows `positions` for a query, without siblings.
+    `products` (float64) are those with the whole gallery; if two are closer than the tolerance
+    allows, exact cosines decide."""
     apart = 2 * cosines.tolerance(torch.float64)
     rising, scores = _sorted(products), products.cpu().numpy()
     positions = positions[scores[positions] > -np.inf]
@@ -110,5 +112,5 @@ def _ranks(
 
 
 def _sorted(row: torch.Tensor) -> np.ndarray:
-    """In rising order. NumPy sorts on a CPU some ten times as fast as torch."""
+    """Ascending values. On a CPU, NumPy sorts about ten times as fast as torch."""
     return np.sort(row.numpy()) if row.device.type == "cpu" else row.sort().values.cpu().numpy()

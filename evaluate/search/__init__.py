@@ -1,1 +1,1 @@
-"""Search in any store, and near-duplicates."""
+"""Search a feature store, and find near-duplicates in it."""

@@ -1,18 +1,18 @@
-"""Alignment: where two videos show the same, at the same or another playback speed.
+"""Alignment: find the parts that two videos share, also at different playback speeds.
 
-Both are rows of clips, evenly spaced in time. A part that they share is a diagonal of the table of
-their clips' similarities (rows: clips of the first video, columns: of the second) whose slope is
-the playback speed. For every speed the second video is read at that speed, so that all diagonals
-are at 45 degrees, and along each of them the runs are found whose sum of (similarity - level) is
-largest: a run begins anew where its sum is no longer positive, and ends where the sum has fallen by
-`drop` from its largest. Of runs that overlap in one of the videos the one with the largest sum
-stays: a moment of a video is one moment of the other.
+Both videos are sequences of clips, evenly spaced in time. A shared part is a diagonal in the table
+of their clips' similarities (rows: clips of the first video, columns: of the second) whose slope is
+the playback speed. For each speed, the second video is sampled at that speed, so that all diagonals
+are at 45 degrees. Along each diagonal, the runs with the largest sum of (similarity - level) are
+found: a run restarts when its sum is no longer positive, and ends when the sum has fallen by `drop`
+from its maximum. Of runs that overlap in one of the videos, only the one with the largest sum is
+kept: a moment of a video corresponds to one moment of the other.
 
-The similarity of two clips is their cosine less half of what the cosine is with a whole stretch of
-the other video (with its clip that is the WIDTH seconds' worth nearest one): darkness or a still
-looks like all of a stretch, and that says nothing of where it lies.
+The similarity of two clips is their cosine minus half of the cosine that is usual with the other
+video: that of the last of its nearest clips that fill WIDTH seconds. Darkness or a still picture
+resembles a whole stretch of video, which does not tell where it belongs.
 
-Tables are never held whole: of one video BLOCK clips at a time.
+Tables are computed in blocks of BLOCK clips of one video.
 """
 
 from collections.abc import Iterator
@@ -28,11 +28,11 @@ BLOCK = 1024
 
 @dataclass(frozen=True)
 class Sequenced:
-    """A video's clips in the order of time.
+    """A video's clips in temporal order.
 
     Attributes:
         rows: float32, clips x channels, of length 1
-        times: float64, clips: seconds at which clips begin, rising
+        times: float64, clips: start times in seconds, ascending
     """
 
     rows: torch.Tensor
@@ -45,10 +45,10 @@ class Rules:
 
     Attributes:
         step: seconds between clips
-        threshold: mean similarity of a part, at least
-        shortest: seconds from the first to the last clip, at least, in both videos
-        level: similarity that counts neither for a part nor against it
-        drop: how far a run's sum of (similarity - level) falls below its largest before it ends
+        threshold: least mean similarity of a part
+        shortest: least seconds from the first to the last clip, in both videos
+        level: similarity that counts neither for nor against a part
+        drop: by how much a run's sum of (similarity - level) may fall below its maximum
     """
 
     step: float
@@ -60,13 +60,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class Run:
-    """Clips of two videos that show the same one after the other.
+    """Consecutive clips of two videos that show the same.
 
     Attributes:
         first: positions of the first and last clip in the first video
-        second: in the second
-        speed: of SPEEDS: how much faster it plays in the second video
-        similarity: mean
+        second: the same in the second video
+        speed: playback speed of the second video relative to the first, one of SPEEDS
+        similarity: mean similarity of the clips
         score: sum of (similarity - level)
     """
 
@@ -78,7 +78,7 @@ class Run:
 
 
 def align(first: Sequenced, second: Sequenced, rules: Rules) -> list[Run]:
-    """The parts that two videos share, the one with the largest sum first; none of them overlap."""
+    """The parts that two videos share, without overlaps, the one with the largest sum first."""
     if not len(first.times) or not len(second.times):
         return []
     usual = _usual(first, second, rules.step), _usual(second, first, rules.step)
@@ -94,8 +94,8 @@ def align(first: Sequenced, second: Sequenced, rules: Rules) -> list[Run]:
 
 
 def nearest_clips(times: np.ndarray, step: float) -> np.ndarray:
-    """int64: positions of the clips that are nearest to the first one's time, `step` seconds later,
-    and so on to the last one's."""
+    """int64: positions of the clips nearest to the time of the first clip, `step` seconds later,
+    and so on up to the last clip."""
     moments = times[0] + step * np.arange(1 + int((times[-1] - times[0]) / step + 1e-6))
     if len(times) == 1:
         return np.zeros(1, np.int64)
@@ -106,8 +106,8 @@ def nearest_clips(times: np.ndarray, step: float) -> np.ndarray:
 
 
 def _usual(one: Sequenced, other: Sequenced, step: float) -> np.ndarray:
-    """float32, clips of `one`: half the cosine with its nearest clip of the other video after
-    WIDTH seconds' worth of nearer ones."""
+    """float32, clips of `one`: half the cosine with the last of the nearest clips of the other
+    video that fill WIDTH seconds."""
     place = min(round(WIDTH / step), len(other.rows))
     parts = [
         np.partition((rows @ other.rows.T).cpu().numpy(), -place, axis=1)[:, -place]
@@ -123,8 +123,8 @@ def _tables(
     usual: tuple[np.ndarray, np.ndarray],
     clips: tuple[np.ndarray, np.ndarray],
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Similarities of some clips of the first with some of the second, float32, BLOCK rows at a
-    time, each with the position of its first row."""
+    """Similarities of clips of the first video with clips of the second, float32, in blocks of
+    BLOCK rows, each with the position of its first row."""
     own, other = clips
     columns = second.rows[torch.from_numpy(other)].T
     for top in range(0, len(own), BLOCK):
@@ -136,8 +136,9 @@ def _tables(
 def _may_share(
     first: Sequenced, second: Sequenced, usual: tuple[np.ndarray, np.ndarray], rules: Rules
 ) -> bool:
-    """Whether some stretch of the first, each of its clips beside that which is most like it of the
-    second, reaches the threshold: what no diagonal exceeds. It rules most pairs out, and soon."""
+    """Whether some stretch of the first video reaches the threshold when each of its clips is
+    paired with the most similar clip of the second. This is an upper bound for every diagonal, and
+    quickly rules out most pairs."""
     own = nearest_clips(first.times, rules.step)
     every = np.arange(len(second.rows))
     best = [
@@ -159,12 +160,12 @@ def _runs(
     speed: float,
     rules: Rules,
 ) -> Iterator[Run]:
-    """All runs of one speed."""
+    """All runs at one speed."""
     own = nearest_clips(first.times, rules.step)
     other = nearest_clips(second.times, rules.step / speed)
     width, height = len(other), len(own)
-    # Of every diagonal, the one that ends in the lower left corner first: the sum since its run
-    # began, the largest one, and the rows where these are.
+    # For each diagonal, starting with the one in the lower left corner: the sum of its current run,
+    # the maximum of that sum, and the rows at which the run began and had its maximum.
     total, best = (np.zeros(width + height - 1, np.float32) for _ in range(2))
     start = np.arange(height - 1, -width, -1).clip(0)
     end = start.copy()
@@ -198,6 +199,6 @@ def _overlap(run: Run, other: Run, first: Sequenced, second: Sequenced) -> bool:
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> float:
-    """Of the shorter one of two spans of time, how much lies in the other."""
+    """The share of the shorter of two time spans that lies in the other."""
     shared = min(a[1], b[1]) - max(a[0], b[0])
     return float(shared / min(a[1] - a[0], b[1] - b[0]))

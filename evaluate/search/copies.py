@@ -1,4 +1,4 @@
-"""Groups of copies, and which of them to keep."""
+"""Group near-duplicates, and propose which of them to keep."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ import numpy as np
 from evaluate.features.store import Features
 from evaluate.search.duplicates import DuplicatePair, groups_of
 
-_NEARLY_ALL = 0.9  # of a video's clips
+_NEARLY_ALL = 0.9  # share of a video's clips
 
 
 @dataclass(frozen=True)
 class CopyGroup:
-    """Videos that a chain of pairs links.
+    """Videos linked by a chain of pairs.
 
     Attributes:
         number: from 1, in the order of the best pairs
-        videos: positions in the store, rising
+        videos: positions in the store, ascending
         pairs: best first
     """
 
@@ -28,12 +28,12 @@ class CopyGroup:
 
 @dataclass(frozen=True)
 class Worth:
-    """What decides which of several copies to keep, the first difference first; larger is better.
+    """Criteria for which of several copies to keep, most important first; larger is better.
 
     Attributes:
-        pixels: of a picture of the file; 0 where this is not known of all copies
-        seconds: to a tenth
-        bytes: of the file; 0: unknown
+        pixels: pixels of a frame of the file; 0 if unknown for one of the copies
+        seconds: duration, rounded to a tenth
+        bytes: size of the file; 0: unknown
     """
 
     pixels: int
@@ -42,7 +42,7 @@ class Worth:
 
 
 def copy_groups(pairs: Sequence[DuplicatePair]) -> list[CopyGroup]:
-    """The groups of `pairs` (best first)."""
+    """Group the videos of `pairs` (best first)."""
     group_of = groups_of(pairs)
     videos: dict[int, list[int]] = {}
     for video, group in sorted(group_of.items()):
@@ -58,15 +58,18 @@ def copy_groups(pairs: Sequence[DuplicatePair]) -> list[CopyGroup]:
 def proposal(
     store: Features, group: CopyGroup, worth: Mapping[int, Worth], names: Sequence[str]
 ) -> set[int]:
-    """Which videos of a group to keep: the best one by its worth, of equals the first by name, and
-    any other that is not nearly whole in one that is kept: what only it shows would be lost."""
+    """The videos of a group to keep: the best by its worth (of equals, the first by name), and
+    every other one that is not almost completely contained in a kept video, as its other content
+    would be lost."""
 
     def rank(video: int) -> tuple[float, float, float, str]:
         value = worth[video]
         return -value.pixels, -value.seconds, -value.bytes, names[video]
 
     clips = np.bincount(store.clip_video, minlength=len(names))
-    within: dict[int, set[int]] = {video: set() for video in group.videos}  # and in which others
+    within: dict[int, set[int]] = {
+        video: set() for video in group.videos
+    }  # the videos that contain nearly all of each
     for pair in group.pairs:
         for video, other, (first, last) in (
             (pair.first, pair.second, pair.first_clips),

@@ -1,14 +1,14 @@
-"""Near-duplicates: videos of a store whose clips have nearly the same features, found exactly.
+"""Near-duplicates: find videos of a store whose clips have nearly the same features, exactly.
 
-The score of a pair is the mean, over the clips of the video that has fewer, of the cosine with the
-clip of the other one that is nearest: 1 if every clip of it is found in the other. So a trimmed
-copy, or a part of a long video, is found in the whole. (Of two that have equally many clips the
-larger mean counts. The larger one of any two would take every short clip of a scene for a copy of
-a long video that shows little else.)
+The score of a pair is the mean, over the clips of the video with fewer clips, of the cosine with
+the nearest clip of the other video: it is 1 if all its clips are found in the other. So a trimmed
+copy, or a part of a long video, is matched with the whole. (For equally many clips, the larger of
+the two means counts. Otherwise it does not: any short video of a scene would match a long video
+that mostly shows that scene.)
 
-Two videos with such a mean of t have two clips with a cosine of t or more, so those are looked for
-first, a block of clips beside a block of clips. Most are ruled out by a bound: turned so that the
-first HEAD numbers of a feature hold most of it, a . b <= head(a) . head(b) + |rest(a)| |rest(b)|.
+Two videos with a score of t have two clips with a cosine of at least t, so such clips are searched
+for first, in blocks. Most pairs are ruled out by a bound: after a rotation that concentrates
+features in their first HEAD components, a . b <= head(a) . head(b) + |rest(a)| |rest(b)|.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,12 +26,12 @@ from evaluate.search.search import unit_rows
 from trainer.float32 import float32_products
 
 HEAD = 32
-_BLOCK = 4096  # clips; a block beside a block is 64 MB
-_AT_ONCE = 1 << 16  # pairs of clips whose cosines are computed together
-_SLACK = 1e-4  # rounding of float32 must not rule a pair out
-_DIGITS = 1e6
+_BLOCK = 4096  # clips; the products of two blocks have 64 MB
+_AT_ONCE = 1 << 16  # pairs of clips computed at a time
+_SLACK = 1e-4  # so that rounding of float32 rules out no pair
+_DIGITS = 1e6  # cosines are rounded to 1 / _DIGITS
 _T = TypeVar("_T", int, str, tuple[int, int])  # a video, a group, or a part of a video
-_MANY = 5_000_000  # pairs of videos; more are no duplicates but a threshold that is too low
+_MANY = 5_000_000  # pairs of videos; more mean that the threshold is too low
 
 
 class VideoPair(Protocol):
@@ -46,13 +46,14 @@ class VideoPair(Protocol):
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two videos that are nearly the same. Clips are positions among the store's clips.
+    """Two near-duplicate videos. Clips are given by their positions among the store's clips.
 
     Attributes:
-        first: position in the store
-        second: a later one
-        first_clips: from which clip to which the two are alike: the whole of the
-        second_clips: one that has fewer, and where it fits the other one best
+        first: position of a video in the store
+        second: position of a later video
+        first_clips: first and last of the matching clips: all clips of the video with fewer, and
+            the best-fitting clips of the other
+        second_clips: the same for the second video
     """
 
     score: float
@@ -70,11 +71,11 @@ def find_pairs(
     device: torch.device | None = None,
     progress: Progress = silent,
 ) -> list[DuplicatePair]:
-    """All pairs of videos with a score of `threshold` or more, best first. `centre` (float32,
-    channels) is taken from all features before cosines. Time grows with the square of the clips,
-    memory does not.
+    """All pairs of videos with a score of at least `threshold`, best first. `centre` (float32,
+    channels) is subtracted from all features before cosines are computed. Time grows with the
+    square of the number of clips; memory does not.
 
-    Raises EvaluateError if features are no numbers, or if there are millions of pairs.
+    Raises EvaluateError if features are NaN or infinite, or if there are millions of pairs.
     """
     rows = unit_rows(store.clip_features, centre, str(store.path)).to(device or "cpu")
     candidates = _candidates(rows, store.clip_video, threshold, progress)
@@ -90,8 +91,8 @@ def find_pairs(
 def _candidates(
     rows: torch.Tensor, clip_video: np.ndarray, threshold: float, progress: Progress
 ) -> np.ndarray:
-    """int64, pairs x 2: the videos, the earlier one first, that have two clips with a cosine of
-    `threshold` or more. `rows`: of length 1, in the order of `clip_video`."""
+    """int64, pairs x 2: pairs of videos, the earlier one first, with clips whose cosine is at least
+    `threshold`. `rows` have length 1 and the order of `clip_video`."""
     heads = _heads(rows)
     videos = torch.from_numpy(clip_video).long().to(rows.device)
     count = int(clip_video[-1]) + 1
@@ -102,7 +103,7 @@ def _candidates(
         for j in range(i, len(rows), _BLOCK):
             other = slice(j, j + _BLOCK)
             bounds = heads[one] @ heads[other].T
-            if clip_video[one][-1] >= clip_video[j]:  # clips of one video are no pair
+            if clip_video[one][-1] >= clip_video[j]:  # clips of one video are not compared
                 bounds.masked_fill_(videos[one, None] >= videos[None, other], -1)
             if float(bounds.max()) < threshold - _SLACK:
                 continue
@@ -116,14 +117,14 @@ def _candidates(
         if len(codes) > _MANY:
             raise EvaluateError(
                 f"More than {_MANY} pairs of videos have clips with a cosine of {threshold:g}: "
-                "raise the threshold, or take features of a better network."
+                "raise the threshold, or use features of a better network."
             )
     return np.stack(np.divmod(codes.cpu().numpy(), count), axis=1)
 
 
 def _heads(rows: torch.Tensor) -> torch.Tensor:
-    """float32, N x HEAD + 1: each row's first numbers on the axes along which rows differ most, and
-    the length of the rest of it. Products of these are upper bounds of products of rows."""
+    """float32, N x HEAD + 1: each row's components along the axes of largest variance, and the
+    length of its rest. Products of these are upper bounds of products of rows."""
     _, axes = torch.linalg.eigh((rows.T @ rows).double())
     axes = axes.flip(1).float()
     parts = []
@@ -135,12 +136,12 @@ def _heads(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _compare(rows: torch.Tensor, videos: tuple[int, int], bounds: np.ndarray) -> DuplicatePair:
-    """The score of two videos and the clips that are alike; video v's clips are the rows from
-    `bounds[v]` up to `bounds[v + 1]`."""
+    """The score of two videos and their matching clips; the clips of video v are the rows
+    `bounds[v]` to `bounds[v + 1]` (exclusive)."""
     starts = [int(bounds[video]) for video in videos]
     ends = [int(bounds[video + 1]) for video in videos]
     whole = [(start, end - 1) for start, end in zip(starts, ends, strict=True)]
-    # In float64 and to a millionth: equal features have the cosine 1, not nearly so.
+    # In float64, rounded to a millionth, so that equal features have a cosine of exactly 1.
     first, second = (rows[a:b].double() for a, b in zip(starts, ends, strict=True))
     cosines = (first @ second.T).mul_(_DIGITS).round_().div_(_DIGITS)
     if len(cosines) == cosines.shape[1]:
@@ -156,8 +157,8 @@ def _compare(rows: torch.Tensor, videos: tuple[int, int], bounds: np.ndarray) ->
 
 
 def _place(cosines: torch.Tensor) -> int:
-    """From which clip on of the longer video (columns) the clips of the shorter one (rows) fit it
-    best, one after the other."""
+    """The clip of the longer video (columns) from which on the shorter video's clips (rows) fit
+    best, in sequence."""
     few, many = cosines.shape
     table = cosines.contiguous()
     diagonals = table.as_strided((many - few + 1, few), (1, many + 1))
@@ -165,8 +166,8 @@ def _place(cosines: torch.Tensor) -> int:
 
 
 def groups_of(pairs: Sequence[DuplicatePair]) -> dict[int, int]:
-    """The group (from 0, numbered in the order of their best pairs) of every video that has a
-    near-duplicate: videos that a chain of pairs links are in one."""
+    """The group of every video with a near-duplicate. Videos linked by a chain of pairs are in one
+    group; groups are numbered from 0 in the order of their best pairs."""
     first_of = linked((pair.first, pair.second) for pair in pairs)
     numbers: dict[int, int] = {}
     for pair in pairs:
@@ -175,14 +176,14 @@ def groups_of(pairs: Sequence[DuplicatePair]) -> dict[int, int]:
 
 
 def joined_groups(groups: Sequence[str], pairs: Sequence[VideoPair]) -> list[str]:
-    """The group of every video, `groups` before, where the groups that a chain of pairs links are
-    one, under the first of their names: no pair is then of two groups."""
+    """The group of every video after groups linked by a chain of pairs are joined, so that no pair
+    spans two groups. A joined group has the first of its names; `groups` are the groups before."""
     first_of = linked((groups[pair.first], groups[pair.second]) for pair in pairs)
     return [first_of.get(group, group) for group in groups]
 
 
 def linked(links: Iterable[tuple[_T, _T]]) -> dict[_T, _T]:
-    """Of everything that is linked, the smallest that a chain of links leads to."""
+    """For everything that is linked, the smallest element that a chain of links leads to."""
     parent: dict[_T, _T] = {}
 
     def root(one: _T) -> _T:
@@ -198,6 +199,6 @@ def linked(links: Iterable[tuple[_T, _T]]) -> dict[_T, _T]:
 
 
 def leaks_of(store: Features, pair: VideoPair) -> list[str]:
-    """The splits in which the two videos are in different parts, with these: ["1: train/test"]."""
+    """The splits in which the two videos are in different parts, such as ["1: train/test"]."""
     parts = [(s, of[pair.first], of[pair.second]) for s, of in sorted(store.splits.items())]
     return [f"{split}: {a}/{b}" for split, a, b in parts if a and b and a != b]

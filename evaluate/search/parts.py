@@ -1,11 +1,12 @@
-"""Shared parts: what two videos of a store have in common, with its limits in both, however little
-of either it is. A part that many videos share, such as an intro, is one.
+"""Shared parts: find what pairs of videos of a store have in common, with its limits in both,
+however short it is. A part that many videos share, such as an intro, is reported once.
 
-Clips of unrelated videos are alike along a few axes (bright or dark, still or moving), on which
-features vary most. So features are whitened first: turned and scaled by what the store's clips are,
-so that they vary about as much along every axis.
+Clips of unrelated videos resemble each other along a few axes (bright or dark, still or moving),
+along which features vary most. So features are whitened first, that is, rotated and scaled so that
+the store's clips vary about equally along every axis.
 
-All pairs of videos are compared. Time grows with the square of the clips, memory with the clips.
+All pairs of videos are compared. Time grows with the square of the number of clips, memory with the
+number of clips.
 """
 
 from collections.abc import Sequence
@@ -23,26 +24,27 @@ from evaluate.search.duplicates import linked
 from evaluate.search.search import unit_rows
 from trainer.float32 import float32_products
 
-FLOOR = 3e-3  # of the largest variance
-_ROWS = 1 << 15  # at a time; bounds memory
-_LEVEL = 0.55  # of the threshold: a clip in a shot that another part of begins may be as far off
-_DROP = 0.5  # seconds of clips that are not alike at all
-_EDGE = 5.0  # seconds from the start or the end of a video
-_SAME = 0.5  # intersection over union of what two pairs share in one video
+FLOOR = 3e-3  # added to variances, as a share of the largest
+_ROWS = 1 << 15  # processed at a time, to limit memory
+_LEVEL = 0.55  # of the threshold; clips where a shot begins in one video may be so dissimilar
+_DROP = 0.5  # seconds of completely different clips
+_EDGE = 5.0  # seconds that count as the start or the end of a video
+_SAME = 0.5  # least intersection over union of spans that are the same part
 Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Part:
-    """What two videos share. Clips are positions among the store's clips.
+    """A part that two videos share. Clips are given by their positions among the store's clips.
 
     Attributes:
-        first: position in the store
-        second: a later one
-        first_clips: the first and the last clip
-        speed: how much faster it plays in the second video
-        similarity: mean of the clips
-        score: grows with the length and the similarity
+        first: position of a video in the store
+        second: position of a later video
+        first_clips: first and last clip of the part
+        second_clips: the same in the second video
+        speed: playback speed in the second video relative to the first
+        similarity: mean similarity of the clips
+        score: grows with length and similarity
     """
 
     first: int
@@ -56,12 +58,12 @@ class Part:
 
 @dataclass(frozen=True)
 class SharedPart:
-    """A part, and all videos that share it.
+    """A part, with all videos that share it.
 
     Attributes:
         pairs: best first
-        spans: the first and the last clip in every video, of its best pair
-        where: start | end, of most of the videos; "": elsewhere
+        spans: first and last clip in every video, by its best pair
+        where: start | end if it is there in most of the videos; "": elsewhere
     """
 
     pairs: tuple[Part, ...]
@@ -77,10 +79,10 @@ def find_parts(
     device: torch.device | None = None,
     progress: Progress = silent,
 ) -> list[Part]:
-    """All parts that two videos share, best first. `centre` (float32, channels) is taken from all
-    features before cosines.
+    """All parts that two videos share, best first. `centre` (float32, channels) is subtracted from
+    all features before cosines are computed.
 
-    Raises EvaluateError if times are not known, or if features are no numbers.
+    Raises EvaluateError if times are unknown, or if features are NaN or infinite.
     """
     times = _times(store)
     rows = whitened(store.clip_features, centre).to(device or "cpu")
@@ -101,9 +103,9 @@ def _shifted(span: Span, by: int) -> Span:
 
 
 def whitened(features: np.ndarray, centre: np.ndarray) -> torch.Tensor:
-    """float32, N x channels + 1: rows less the centre, scaled so that they vary about as much along
-    every axis, of length 1. Axes along which they hardly vary (FLOOR of the variance along the
-    first) are not scaled up as much: rounding and compression would be all that is seen."""
+    """float32, N x channels + 1: rows minus the centre, whitened, of length 1. Axes with little
+    variance (FLOOR of the largest) are scaled up less, as they contain mostly rounding and
+    compression noise."""
     rows = features - centre
     covariance = np.zeros((rows.shape[1],) * 2)
     for start in range(0, len(rows), _ROWS):
@@ -116,37 +118,38 @@ def whitened(features: np.ndarray, centre: np.ndarray) -> torch.Tensor:
 
 
 def part_rules(step: float, threshold: float, shortest: float) -> Rules:
-    """The rules of `find_parts` for clips `step` seconds apart; `shortest` in seconds."""
+    """The rules of `find_parts` for clips `step` seconds apart; `shortest` is in seconds."""
     return Rules(step, threshold, shortest, level=_LEVEL * threshold, drop=_DROP / step)
 
 
 def step_of(store: Features) -> float:
-    """Seconds between clips. Raises EvaluateError if the store's clips do not lie so."""
+    """Seconds between the clips of a store. Raises EvaluateError if it has a fixed number of clips
+    per video."""
     every = float(store.attributes.get("every", 0))
     if not every:
         raise EvaluateError(
-            f"{store.path} has a fixed number of clips a video, and parts are found in clips at "
-            "even times. Make a store with ascnet embed --every 0.25."
+            f"{store.path} has a fixed number of clips per video, but shared parts need clips at "
+            "regular times. Make a store with ascnet embed --every 0.25."
         )
     return every
 
 
 def _times(store: Features) -> np.ndarray:
-    """float64, clips: when each begins, in seconds."""
+    """float64, clips: start times in seconds. Raises EvaluateError if they are unknown."""
     spans = [store.seconds(clip) for clip in range(len(store.clip_video))]
     unknown = [store.clip_video[i] for i, span in enumerate(spans) if span is None]
     if unknown:
         raise EvaluateError(
-            f"{store.path} does not know the frame rate of {store.names[unknown[0]]}, so its parts "
-            "would have no time codes. Leave the video out, or write its frame rate into the file."
+            f"{store.path} has no frame rate for {store.names[unknown[0]]}, so its parts would "
+            "have no time codes. Leave the video out, or write the frame rate into the file."
         )
     return np.array([span[0] for span in spans if span is not None])
 
 
 def shared_parts(store: Features, parts: Sequence[Part]) -> list[SharedPart]:
-    """Pairs that share the same part, in one each: of two pairs with a video in common, those
-    whose spans in it are mostly the same. The part with the best pair first."""
-    known: dict[int, list[Span]] = {}  # of every video, different spans
+    """Group pairs that share the same part, that is, pairs with a video in common in which their
+    spans are mostly the same. The part with the best pair comes first."""
+    known: dict[int, list[Span]] = {}  # the different spans of every video
     links = []
     for part in parts:
         ends = ((part.first, part.first_clips), (part.second, part.second_clips))
@@ -160,7 +163,7 @@ def shared_parts(store: Features, parts: Sequence[Part]) -> list[SharedPart]:
 
 
 def _place(spans: list[Span], video: int, span: Span) -> tuple[int, int]:
-    """(video, position among its spans) of the one that is mostly the same, or of a new one."""
+    """(video, index of its span): the span that is mostly the same, or a new one."""
     for position, other in enumerate(spans):
         common = min(span[1], other[1]) - max(span[0], other[0]) + 1
         either = max(span[1], other[1]) - min(span[0], other[0]) + 1
@@ -178,7 +181,7 @@ def _shared(store: Features, pairs: Sequence[Part]) -> SharedPart:
     at = {"start": 0, "end": 0}
     for video, (first, last) in spans.items():
         begin, end = store.seconds(first), store.seconds(last)
-        assert begin is not None and end is not None  # parts of other videos are not looked for
+        assert begin is not None and end is not None  # find_parts requires known times
         at["start"] += begin[0] <= _EDGE
         at["end"] += end[1] >= store.duration[video] - _EDGE
     where = max(at, key=lambda edge: at[edge])

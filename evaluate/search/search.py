@@ -1,4 +1,4 @@
-"""Search: the clips of a store that are nearest to those of a query, by cosine, exact."""
+"""Search: find the clips of a store that are nearest to those of a query by cosine, exactly."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,20 @@ from evaluate.choices import SEARCH_CENTRINGS
 from evaluate.errors import EvaluateError, EvaluateUsageError
 from evaluate.features.store import Features
 
-FEWEST = 10  # videos that a mean is taken of; of fewer it is mostly the videos themselves
-ALIKE = 0.998  # cosine of raw features: copies that are encoded again, mostly; seldom others
-_SAMPLE = 1000  # videos that are looked at for how many are alike
-_ROWS = 1 << 15  # gallery clips at a time; bounds memory
-_DIGITS = 1e6  # cosines count to so many parts of 1, which is what float32 knows of features
+FEWEST = 10  # different videos needed for centring; a mean of fewer resembles each of them
+ALIKE = 0.998  # least cosine of raw features of copies, which few other videos reach
+_SAMPLE = 1000  # videos compared to detect copies
+_ROWS = 1 << 15  # gallery clips at a time, to limit memory
+_DIGITS = 1e6  # cosines are rounded to 1 / _DIGITS, the precision of float32 features
 
 
 @dataclass(frozen=True)
 class Match:
-    """A video that was found, by its best pair of clips.
+    """A video that was found, with its best pair of clips.
 
     Attributes:
         video: position in the store
-        cosine: of the two clips
+        cosine: cosine of the two clips
         clip: position among the store's clips
         query_clip: position among the query's clips
     """
@@ -34,12 +34,13 @@ class Match:
 
 
 def centre_of(store: Features, centring: str = SEARCH_CENTRINGS[0]) -> np.ndarray:
-    """What to take from every feature before cosines: float32, channels.
+    """The vector to subtract from features before cosines are computed: float32, channels.
 
-    `gallery mean`: the mean of the store's videos, each counting the same however long it is.
-    Features after a ReLU are nowhere negative, so without it all cosines are near 1. Where many
-    videos are nearly the same, these count as one: their mean would be the videos themselves, and
-    little but noise would be left of them. `none`, or fewer than FEWEST different videos: zeros.
+    `gallery mean`: the mean of the store's videos, each with the same weight however long it is.
+    Without it, all cosines are near 1, because features after a ReLU are not negative. If many
+    videos are nearly the same, they count as one: otherwise the mean would be nearly equal to them,
+    and subtracting it would leave mostly noise. `none`, or fewer than FEWEST different videos:
+    zeros. Raises EvaluateError for any other value.
     """
     if centring not in SEARCH_CENTRINGS:
         raise EvaluateUsageError(
@@ -56,15 +57,16 @@ def centre_of(store: Features, centring: str = SEARCH_CENTRINGS[0]) -> np.ndarra
 
 
 def different_videos(store: Features) -> int:
-    """How many videos of a store a mean would be taken of: of copies, where they are many, one."""
+    """The number of videos that count for the mean; many copies count as one."""
     return round(float(_weights(store.features).sum()))
 
 
 def _weights(features: np.ndarray) -> np.ndarray:
-    """float64, videos: what each counts in a mean. 1, unless more than a third of the videos have
-    a cosine of ALIKE with an earlier one, as they are: then all that are alike count 1 together."""
+    """float64, videos: weights for the mean. They are 1, unless more than a third of the videos
+    have a cosine of at least ALIKE with an earlier one; then similar videos together have the
+    weight 1."""
     rows = unit_rows(features, np.zeros(features.shape[1], np.float32))
-    sample = rows[:: max(1, -(-len(rows) // _SAMPLE))]  # of a large store a part says enough
+    sample = rows[:: max(1, -(-len(rows) // _SAMPLE))]  # a sample suffices for large stores
     alike = sample @ sample.T >= ALIKE
     is_free, leaders = torch.ones(len(sample), dtype=torch.bool), []
     for i in range(len(sample)):
@@ -85,42 +87,43 @@ def _weights(features: np.ndarray) -> np.ndarray:
 
 
 def unit_rows(features: np.ndarray, centre: np.ndarray, what: str = "The store") -> torch.Tensor:
-    """float32, N x channels + 1: rows less the centre, of length 1. The last number is 0, but 1 for
-    rows of which nothing is left: equal rows have the cosine 1, whatever the centre. Raises
-    EvaluateError for features that are no numbers."""
+    """float32, N x channels + 1: rows minus the centre, of length 1. The last component is 1 for
+    rows that equal the centre, and 0 for all others, so that equal rows always have the cosine 1.
+    Raises EvaluateError for features that are NaN or infinite."""
     rows = torch.from_numpy(features) - torch.from_numpy(centre)
     if not bool(torch.isfinite(rows).all()):
         raise EvaluateError(
-            f"{what} holds features that are no numbers (NaN or infinite): the network or its "
-            "weights are damaged. Extract them anew with other weights."
+            f"{what} has features that are NaN or infinite: the network or its weights are "
+            "damaged. Extract them again with other weights."
         )
-    # Scaled first: squares of very small or large float32 are 0 or infinite.
+    # Scaled first, as squares of very small or large float32 numbers are 0 or infinite.
     rows = rows / rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     is_nothing = (rows == 0).all(dim=1, keepdim=True)
     return torch.cat([torch.nn.functional.normalize(rows, dim=1), is_nothing.float()], dim=1)
 
 
 def search(gallery: Features, query: np.ndarray, k: int, centre: np.ndarray) -> list[Match]:
-    """The min(k, videos) best videos of a store for a query (float32, clips x channels), best
-    first; of equals (to a millionth), the one that comes first in the store.
+    """The best min(k, videos) videos of a store for a query (float32, clips x channels), best
+    first; of equals (to a millionth), the first in the store.
 
     A video's cosine is that of its best pair (clip of the query, clip of the video). Raises
-    EvaluateError if the query's features are of another length, or if features are no numbers.
+    EvaluateError if the query's features have another number of channels, or if features are NaN or
+    infinite.
     """
     clips = gallery.clip_features
     if query.shape[1] != clips.shape[1]:
         raise EvaluateError(
-            f"{gallery.path} holds features of {clips.shape[1]} channels, and the query's have "
-            f"{query.shape[1]}: they are of two encoders."
+            f"{gallery.path} has features with {clips.shape[1]} channels, and the query's have "
+            f"{query.shape[1]}: they are from different encoders."
         )
-    # In float64: sums of float32 differ by more than a millionth between processors.
+    # In float64, as float32 sums differ by more than a millionth between processors.
     queries = unit_rows(query, centre, "The query").double().T
     cosines = np.empty(len(clips), np.float32)
     partners = np.empty(len(clips), np.int64)
     for first in range(0, len(clips), _ROWS):
         some = slice(first, first + _ROWS)
         table = unit_rows(clips[some], centre, str(gallery.path)).double() @ queries
-        best = table.mul_(_DIGITS).round_().max(dim=1)  # rounding noise must not decide
+        best = table.mul_(_DIGITS).round_().max(dim=1)  # so that rounding does not decide
         cosines[some], partners[some] = best.values.numpy() / _DIGITS, best.indices.numpy()
     best_clips = _best_clips(cosines, gallery.clip_video)
     order = np.argsort(-cosines[best_clips], kind="stable")[:k]
@@ -131,7 +134,7 @@ def search(gallery: Features, query: np.ndarray, k: int, centre: np.ndarray) -> 
 
 
 def _best_clips(cosines: np.ndarray, clip_video: np.ndarray) -> np.ndarray:
-    """int64, videos: the position of each video's best clip, the first of equals."""
+    """int64, videos: position of each video's best clip; of equals, the first."""
     order = np.lexsort((np.arange(len(cosines)), -cosines, clip_video))
     _, first = np.unique(clip_video[order], return_index=True)
     best: np.ndarray = order[first]
@@ -139,14 +142,14 @@ def _best_clips(cosines: np.ndarray, clip_video: np.ndarray) -> np.ndarray:
 
 
 def time_code(seconds: float) -> str:
-    """Minutes and seconds: 83.26 is "01:23.3"."""
+    """Minutes and seconds, such as "01:23.3" for 83.26."""
     minutes, tenths = divmod(round(10 * seconds), 600)
     return f"{minutes:02d}:{tenths / 10:04.1f}"
 
 
 def span_text(store: Features, first: int, last: int | None = None) -> str:
-    """When a clip plays in its video, or all from clip `first` to clip `last`: "00:03.0-00:04.1";
-    its frames if the video's frame rate is not known."""
+    """The time span in its video from clip `first` to clip `last` (by default, of one clip), such
+    as "00:03.0-00:04.1"; frame numbers if the frame rate is unknown."""
     last = first if last is None else last
     begin, end = store.seconds(first), store.seconds(last)
     if begin is None or end is None:

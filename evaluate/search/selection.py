@@ -1,4 +1,4 @@
-"""Which videos of a collection to keep: the most different ones, or two parts that share no
+"""Choose videos of a collection: the most diverse ones, or a train and a test part that share no
 recording and no copy."""
 
 from collections import Counter
@@ -13,14 +13,16 @@ from builder.progress import Progress, silent
 def k_centre(
     rows: torch.Tensor, groups: Sequence[str], count: int, progress: Progress = silent
 ) -> list[int]:
-    """`count` positions of N rows (float, N x channels, of length 1) by greedy k-centre (Gonzalez
-    1985; as active learning takes it: Sener & Savarese 2018, arXiv 1708.00489): first the row with
-    the largest cosine with the mean of all, then each time the row that is farthest from its
-    nearest chosen one; of equals the first. No group gives another row before every group has given
-    as many. `count` may not exceed N."""
+    """Choose `count` of N rows (float, N x channels, of length 1) by greedy k-centre (Gonzalez
+    1985; for active learning: Sener & Savarese 2018, arXiv 1708.00489). Returns their positions.
+
+    The first is the row with the largest cosine with the mean of all rows; each further one is the
+    row farthest from its nearest chosen row; of equals, the first. A group gives another row only
+    when every group with rows left has given equally many. `count` may not exceed N.
+    """
     members = np.unique(np.asarray(groups), return_inverse=True)[1]
     group = torch.from_numpy(members).to(rows.device)
-    left = torch.bincount(group)  # rows of each group that are not chosen
+    left = torch.bincount(group)  # number of unchosen rows in each group
     taken = torch.zeros_like(left)
     is_free = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     nearest = torch.full((len(rows),), -torch.inf, device=rows.device, dtype=rows.dtype)
@@ -42,9 +44,9 @@ def k_centre(
 def train_and_test(
     groups: Sequence[str], classes: Sequence[str], test_share: float, seed: int
 ) -> list[bool]:
-    """Whether each video is in the test part, whole groups together, in a random order: a group is
-    if that brings the classes nearer to a share of `test_share` (0 to 1) each. At least one group
-    is in each part where there are two."""
+    """Whether each video is in the test part. Groups stay together and are visited in random order;
+    a group joins the test part if that brings the classes closer to a share of `test_share` (0 to
+    1) each. If there are at least two groups, each part gets at least one."""
     wanted = {name: test_share * count for name, count in Counter(classes).items()}
     by_group: dict[str, Counter[str]] = {}
     for group, name in zip(groups, classes, strict=True):

@@ -61,7 +61,9 @@ def test_no_such_position(opened, wrong):
 
 
 def test_no_such_name(opened):
-    with pytest.raises(BuilderError, match=r"no built video 'x\.avi'\. Its names are such as 'bar"):
+    with pytest.raises(
+        BuilderError, match=r"no built video 'x\.avi'\. An example of a name is 'bar"
+    ):
         opened["x.avi"]
 
 
@@ -147,7 +149,7 @@ def test_a_backbone_of_a_run_and_of_files(finished_run, opened, tmp_path):
 
 
 def test_no_backbone(finished_run, shards, tmp_path):
-    with pytest.raises(TrainerError, match=r"There is no run and no file .*nope"):
+    with pytest.raises(TrainerError, match=r"There is no run or file .*nope"):
         ascnet.load_backbone(tmp_path / "nope")
     with pytest.raises(TrainerError, match="has no checkpoint yet"):
         ascnet.load_backbone(shards)
@@ -173,13 +175,11 @@ def test_a_clip_of_a_shard_that_is_gone(shards, tmp_path):
     assert opened.clip(0).shape[0] == 16
     gone = opened[0].shard
     gone.unlink()
-    said = (
-        rf"^{re.escape(str(gone))}, which holds .*{opened[0].name}, cannot be read \(No such file"
-    )
+    said = rf"^{re.escape(str(gone))}, which contains .*{opened[0].name}, cannot be read \(No such"
     with pytest.raises(BuilderError, match=said):
         opened.clip(0)
     gone.mkdir()
     with pytest.raises(BuilderError, match=r"cannot be read \(Is a directory\)\. Copy it"):
         opened.clip(opened[0].name)
-    with pytest.raises(BuilderError, match=r"`ascnet verify .*x` names all that is missing"):
+    with pytest.raises(BuilderError, match=r"`ascnet verify .*x` lists everything that is missing"):
         opened.clip(opened[0])

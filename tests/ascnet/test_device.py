@@ -25,7 +25,7 @@ def test_a_gpu_if_there_is_one(two_gpus, monkeypatch):
     assert pick_device("cuda:1") == torch.device("cuda:1") == two_gpus[0]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device() == torch.device("cpu")
-    with pytest.raises(TrainerError, match=r"--device is cuda:1, and torch \S+ finds no GPU here"):
+    with pytest.raises(TrainerError, match=r"--device is cuda:1, and torch \S+ finds no GPU"):
         pick_device("cuda:1")
 
 

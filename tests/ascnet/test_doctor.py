@@ -143,7 +143,9 @@ def test_a_cpu_limit_is_named(monkeypatch):
     monkeypatch.setattr(doctor, "cpu_limit", lambda: 2.0)
     monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
     found = find("cores")
-    assert found.state == doctor.GOOD and "allows 2: workers and threads are 2" in found.text
+    assert (
+        found.state == doctor.GOOD and "allows 2; default for workers and threads: 2" in found.text
+    )
 
 
 def test_advice_lists_the_gravest_first():

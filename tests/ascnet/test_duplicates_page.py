@@ -63,7 +63,7 @@ def test_a_page_and_a_table_that_the_build_reads(store, tmp_path):
     ("words", "said"),
     [
         (["--source", "."], "--source is for the page of --html"),
-        (["--html", "x.htm"], "'x.htm' is no page's name; it ends in .html."),
+        (["--html", "x.htm"], "'x.htm' must end in .html."),
         (["--html", "x.html", "--show", 0], "--show is 0, and --html shows so many groups"),
         (["--html", "x.html", "--parts"], "leave --parts out"),
     ],

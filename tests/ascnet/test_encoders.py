@@ -41,18 +41,18 @@ def test_a_store_says_how_its_clips_were_taken(tmp_path: Path, turned: bool) -> 
     store.attributes |= facts
     assert protocol_in(store) == protocol
     del store.attributes["mirrored"]
-    with pytest.raises(EvaluateError, match="does not say its mirrored, so no video"):
+    with pytest.raises(EvaluateError, match="does not record its mirrored, so no video"):
         protocol_in(store)
 
 
 @pytest.mark.parametrize(
     ("foreign", "said"),
     [
-        (keras, "is an HDF5 file, but no feature store of ascnet."),
-        (features_of_others, "is an HDF5 file, but no feature store of ascnet."),
-        (older_schema, "is a feature store of schema 1, this ascnet reads"),
-        (lambda path: path.write_text("no HDF5"), "is damaged, or no HDF5 file."),
-        (lambda path: path.write_bytes(b""), "is damaged, or no HDF5 file."),
+        (keras, "is an HDF5 file, but not a feature store of ascnet."),
+        (features_of_others, "is an HDF5 file, but not a feature store of ascnet."),
+        (older_schema, "is a feature store of schema 1; this version of ascnet reads"),
+        (lambda path: path.write_text("no HDF5"), "is damaged or not an HDF5 file."),
+        (lambda path: path.write_bytes(b""), "is damaged or not an HDF5 file."),
     ],
 )
 def test_a_newer_file_that_is_no_store_is_left_aside_and_named(
@@ -67,7 +67,7 @@ def test_a_newer_file_that_is_no_store_is_left_aside_and_named(
     store = random_store(folder / "ours.h5", [2, 3], 4).path
     os.utime(folder / "foreign.h5", ns=(store.stat().st_mtime_ns + 10**9,) * 2)
     assert newest_store(EncoderChoice(tmp_path)) == store
-    assert caplog.messages[0].startswith(f"Left aside: {folder / 'foreign.h5'} {said}")
+    assert caplog.messages[0].startswith(f"Skipped: {folder / 'foreign.h5'} {said}")
     caplog.clear()
     os.utime(folder / "foreign.h5", ns=(0, 0))  # an older one does not matter
     assert newest_store(EncoderChoice(tmp_path)) == store
@@ -129,7 +129,7 @@ def test_an_encoder_of_ones_own_goes_through_the_protocols(own: Path, shards: Pa
     text = evaluate(own, shards, "net", "--task", "all", *quick)
     for title in ("Retrieval", "Linear probe", "k nearest neighbours vote", "Fine-tuning"):
         assert f"{title} on folder, split 1 (%)" in text
-    assert "nets.py:net, recipe encoder, seed 0, step 0; untrained: the network that the" in text
+    assert "nets.py:net, recipe encoder, seed 0, step 0; untrained: as given by the encoder" in text
     assert "2 clips x 4 frames, stride 2, centre crop 16" in text
     assert "Caution: pretraining data unknown; it may include test videos." in text
     folder = own / "runs" / "encoder-nets-net"
@@ -180,8 +180,8 @@ def test_embed_and_search_with_it(own: Path, shards: Path, video_folder: Path) -
     ("name", "task", "said"),
     [
         ("nan", "retrieval", "are infinite or too large"),
-        ("logits", "retrieval", "nets.py:logits gives float32 1 x 4 x 6 for 1 clip; it says that"),
-        ("without_gradients", "finetune", "without gradients, so it cannot be fine-tuned: take"),
+        ("logits", "retrieval", "nets.py:logits gives float32 1 x 4 x 6 for 1 clip; as its"),
+        ("without_gradients", "finetune", "without gradients, so it cannot be fine-tuned: remove"),
         ("other", "knn", "has no function other: its functions are net, alone, nan, without_gr"),
     ],
 )
@@ -192,7 +192,7 @@ def test_what_cannot_be_evaluated(own: Path, shards: Path, name: str, task: str,
 
 def test_one_encoder_is_named(own: Path) -> None:
     said = refused("evaluate", "--encoder", "nets.py:net", "--run", "x", cwd=own)
-    assert "Name one encoder: a run (--run), a file of weights (--weights) or one of you" in said
+    assert "Name one encoder: a run (--run), a file of weights (--weights) or you" in said
     said = refused("evaluate", "--encoder", "nets.py:net", "--recipe", "demo", cwd=own)
     assert "--backbone and --recipe go with --weights" in said
 

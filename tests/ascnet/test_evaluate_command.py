@@ -204,13 +204,13 @@ def test_shards_that_are_streamed(run, shards, monkeypatch):
         assert streamed.splitlines()[1:] == local.splitlines()[1:]  # but for the speed
         assert len([name for name in server.asked if name.endswith(".tar")]) == 4
         retrieval = evaluate("--no-baseline", "--shards", server.url)
-        assert f"There is no picture of what was found: frames of {server.url} come in" in retrieval
+        assert f"There is no picture of the results: {server.url} is streamed in" in retrieval
         said = refused("--task", "finetune", "--shards", server.url, *QUICK)
-        assert f"Fine-tuning is not to be had: frames of {server.url} come in the order" in said
+        assert f"Fine-tuning is not possible: {server.url} is streamed in the order" in said
         assert "Copy dataset.json, videos.jsonl and the shards to a folder, and name" in said
         assert "cannot be read: curl: (22)" in refused("--shards", f"{server.url}/gone")
         assert not list((run / "results").glob("*.png"))
-    assert f"The shards are streamed from {server.url}, and" in page_of(run)
+    assert f"The shards are streamed from {server.url}, but" in page_of(run)
 
 
 def page_of(run: Path) -> str:

@@ -35,7 +35,7 @@ def test_a_folder_reads_what_is_written(tmp_path):
     )
     *_, command = summary_of(found, groups, out).splitlines()[:-1]
     assert shlex.split(command) == ["ascnet", "build", "folder", "--source", str(tmp_path)]
-    with pytest.raises(BuilderError, match="is there already"):
+    with pytest.raises(BuilderError, match="exists, and"):
         check(found, out)
     with pytest.raises(BuilderError, match="There is no folder"):
         check(found, tmp_path / "nowhere" / "splits.csv")

@@ -141,11 +141,11 @@ def test_what_is_refused(videos, embed, finished_run, tmp_path):
     cases = {
         ("--remove", "bars/v_bars_g11_c02.avi", *store): "Did you mean bars/v_bars_g01_c02.avi",
         ("--remove", "v_test_g01_c02.avi", *store): "Did you mean test/v_test_g01_c02.avi?",
-        ("--remove", *everyone, *store): "No video would be left in x.h5",
-        ("--add", other.parent, *store): "would be called bars/v_bars_g01_c02.avi, as another",
+        ("--remove", *everyone, *store): "No video would remain in x.h5",
+        ("--add", other.parent, *store): "would be named bars/v_bars_g01_c02.avi, like another",
         ("--add", other, "--every", 0.5, *store): "are every 0.3 s, without mirror images",
         ("--add", other, "--run", run, "--out", "x.h5"): "was made with checkpoint",
-        (other, "--every", 0.3, *store): "is of the 7 videos below",
+        (other, "--every", 0.3, *store): "has 7 videos from",
         (videos, "--every", 0.3, "--run", run, "--out", "x.h5"): "was made with checkpoint_sha256",
         ("--add", "--remove", "a", *store): "are two commands",
         ("--add", *store): "--add takes videos or folders",
@@ -205,7 +205,7 @@ def test_what_was_begun_for_other_files_is_begun_anew(videos, video_folder, embe
     assert unfinished(Path("x.h5")).exists()
     (videos / "bars" / "new.avi").rename(videos / "bars" / "newer.avi")
     said = embed(videos)
-    assert "x.partial.shards: begun for other files" in said
+    assert "x.partial.shards: was begun for other files" in said
     assert "bars/newer.avi" in Features(Path("x.h5")).names
 
 

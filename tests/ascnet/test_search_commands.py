@@ -187,7 +187,7 @@ def test_groups_of_copies_mend_the_next_split(make_video, finished_run, tmp_path
     assert (tmp_path / "again.csv").read_text() == table.read_text()
     assert "cp -i" in again and "--source VIDEOS" in again  # it lies elsewhere
     refused = says(*look, "--groups", table, fails=True)
-    assert f"{table} is there already, and a split or groups in it would be lost" in refused
+    assert f"{table} exists, and a split or groups in it would be lost" in refused
     assert "name two files" in says(*look, "--csv", "x.csv", "--groups", "x.csv", fails=True)
 
 
@@ -258,11 +258,11 @@ def test_a_file_of_weights_in_place_of_a_run(videos, finished_run, tmp_path, mon
     assert made, text
     found = says("search", videos / "part.mp4", "--weights", "w.safetensors")
     assert found.splitlines()[1].split()[:3] == ["1", "1.000", "part.mp4"]
-    assert "a mean takes 10 videos or more" in found
+    assert "centring needs at least 10 different videos" in found
     other = says(
         "search", videos / "part.mp4", "--store", made[1], "--run", finished_run, fails=True
     )
-    assert "features of two encoders cannot be compared" in other
+    assert "features of different encoders cannot be compared" in other
     both = ["--run", finished_run, "--weights", "w.safetensors"]
     assert "Name one encoder" in says("embed", videos / "part.mp4", *both, fails=True)
 
@@ -312,7 +312,7 @@ def test_every_problem_is_one_sentence(store, videos, finished_run, tmp_path, mo
         ("search", "empty", "--store", store): "empty is a folder. Name one video file",
         ("search", query, "--store", "nope.h5", *run): "There is no feature store nope.h5",
         ("search", query, "--store", "cut.h5", *run): "cut.h5 is damaged",
-        ("search", query, "--store", "old.h5", *run): "schema 1, this ascnet reads",
+        ("search", query, "--store", "old.h5", *run): "schema 1; this version of ascnet reads",
         ("search", query, "--store", "step.h5", *run): "step.h5 was changed or damaged",
         (
             "search",
@@ -323,20 +323,20 @@ def test_every_problem_is_one_sentence(store, videos, finished_run, tmp_path, mo
         ): "is not finished: it has features of 16 of 17",
         ("search", query, *run): "has no finished store of trained features",
         ("search", query): "No trained run in runs/",
-        ("near-duplicates", "text.mp4"): "text.mp4 is damaged, or no HDF5 file",
+        ("near-duplicates", "text.mp4"): "text.mp4 is damaged or not an HDF5 file",
         ("near-duplicates", "nope.h5"): "There is no feature store nope.h5",
         ("near-duplicates", "open.h5"): "is not finished",
         ("embed", "nope.mp4", *run): "There is no file or folder nope.mp4",
         ("embed", "empty", *run): "No video below empty",
         ("embed", "text.mp4", *run, "--out", "t.h5"): "None of the videos can be read",
         ("embed", query, *run, "--out", "t.txt"): "end the name in .h5",
-        ("embed", query, *run, "--every", "nan"): "nan is no number; it takes 0<=x<=1000000",
+        ("embed", query, *run, "--every", "nan"): "nan is not a number; it takes 0<=x<=1000000",
         ("embed", query, *run, "--every", "inf"): "inf is not in the range",
         ("embed", query, *run, "--backbone", "r3d18"): "--backbone and --recipe go with --weights",
         ("embed", query, *run, "--recipe", "demo"): "--backbone and --recipe go with --weights",
         ("search", query, "--store", store, "--recipe", "demo"): "go with --weights; a run has its",
         ("search", query, "--store", store, "--backbone", "c3d"): "go with --weights; a run has",
-        ("near-duplicates", store, "--threshold", "nan"): "nan is no number; it takes 0<x<=1",
+        ("near-duplicates", store, "--threshold", "nan"): "nan is not a number; it takes 0<x<=1",
         ("embed", *run): "Name videos or folders of videos, or else --shards",
         ("embed", "empty", "--shards", "empty", *run): "or else --shards",
         ("embed", "--shards", "empty", *run): "No shards in empty",
@@ -449,7 +449,7 @@ def test_other_clips_are_refused_unless_overwritten(videos, finished_run, tmp_pa
     words = ["embed", videos / "part.mp4", "--run", finished_run, "--out", tmp_path / "x.h5"]
     says(*words)
     refused = says(*words, "--every", 0.25, fails=True)
-    assert "made with every 1.0, and now it would be 0.25. Say --overwrite" in refused
+    assert "made with every 1.0, and now it would be 0.25. Pass --overwrite" in refused
     assert len(Features(tmp_path / "x.h5").clip_video) == 3
     says(*words, "--every", 0.25, "--overwrite")
     assert len(Features(tmp_path / "x.h5").clip_video) > 6

@@ -98,6 +98,6 @@ def test_what_is_refused(words, said, store, tmp_path):
 def test_a_table_that_is_there_is_kept(store, tmp_path):
     (tmp_path / "y.csv").write_text("mine")
     error = says(store, "--count", 2, "--out", tmp_path / "y.csv", fails=True)
-    assert "y.csv is there already" in error and (tmp_path / "y.csv").read_text() == "mine"
+    assert "y.csv exists, and" in error and (tmp_path / "y.csv").read_text() == "mine"
     error = says(store, "--count", 2, "--out", tmp_path / "no" / "y.csv", fails=True)
     assert "There is no folder" in error and "for --out" in error

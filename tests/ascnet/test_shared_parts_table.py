@@ -79,4 +79,4 @@ def test_a_store_of_evenly_spread_clips_is_refused(tmp_path):
     clips = [np.ones((2, 4)), np.ones((2, 4))]
     few = store_of(tmp_path / "x.h5", [video("a", 2), video("b", 2)], clips).path
     words = refused("near-duplicates", few, "--parts", cwd=Path.cwd())
-    assert "has a fixed number of clips a video" in words and "--every 0.25" in words
+    assert "has a fixed number of clips per video" in words and "--every 0.25" in words

@@ -56,7 +56,7 @@ def test_what_it_is_known_by(tmp_path: Path) -> None:
     written(tmp_path, NET.replace("return", "torch.manual_seed(3); return"))
     weights = of_encoder(text, tmp_path).trained.facts
     assert [k for k in facts if facts[k] != weights[k]] == ["checkpoint_sha256", "source_sha256"]
-    with pytest.raises(EvaluateError, match="names no untrained network"):
+    with pytest.raises(EvaluateError, match="has no untrained network"):
         _ = first.untrained
 
 
@@ -85,7 +85,7 @@ def test_a_file_imports_what_lies_beside_it(tmp_path: Path) -> None:
         ("import sys\nsys.exit(3)", "cannot be run: SystemExit: 3 (line 2 of nets.py)."),
         ("def net(x): ...", "without arguments: TypeError: net() missing 1 required positional"),
         ("def net():\n    {}['x']", "without arguments: KeyError: 'x' (line 2 of nets.py)."),
-        ("def net(): return 3", "net returns a int; it has to return an ascnet.Encoder("),
+        ("def net(): return 3", "net returns a int; it must return an ascnet.Encoder("),
         (NET.replace("frames=4", "frames=-1"), "nets.py: frames is -1; allowed: 1 to"),
         (NET.replace("frames=4, ", ""), "missing 1 required positional argument: 'frames' (line 7"),
     ],

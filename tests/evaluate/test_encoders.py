@@ -98,5 +98,5 @@ def test_a_run_that_began_with_weights(tiny, training_set, dataset, tmp_path):
     path.write_bytes(b"other")
     again = of_run(tmp_path / "run")
     assert again.trained.facts["step"] == 2
-    with pytest.raises(EvaluateError, match=r"gone or were changed since.*--no-baseline"):
+    with pytest.raises(EvaluateError, match=r"missing or have changed since.*--no-baseline"):
         _ = again.untrained

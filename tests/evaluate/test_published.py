@@ -159,7 +159,7 @@ def test_a_whole_data_set_lacks_nothing(dataset, classes, splits):
         ),
         ("ucf101", 101, {"mine": split(9537, 3783)}, "split mine has no official train part"),
         ("hmdb51", 51, {"1": split(3570, 1530, "val")}, "split 1 has no official val part"),
-        ("hmdb51", 51, {}, "how many videos the result rests on is not known"),
+        ("hmdb51", 51, {}, "the number of videos of the result is unknown"),
         ("hmdb51", 51, {"1": {}}, "0 of 3570 videos in the train part of split 1"),
         ("kinetics400", 400, {"1": split(200_000, 19_900, "val")}, "200000 of 246534 videos in"),
         ("kinetics400", 399, {"1": split(246_534, 19_906, "val")}, "399 of 400 classes"),
@@ -167,9 +167,7 @@ def test_a_whole_data_set_lacks_nothing(dataset, classes, splits):
 )
 def test_what_a_data_set_lacks_is_said(dataset, classes, splits, said):
     text = lacks(dataset, classes, splits)
-    assert text.startswith(
-        f"published figures are left out, for this is not the whole of {dataset}"
-    )
+    assert text.startswith(f"published figures are left out, as this is not the whole of {dataset}")
     assert said in text
 
 

@@ -59,5 +59,5 @@ def test_splits(dataset, changed, monkeypatch):
     with pytest.raises(EvaluateError, match="no labelled test videos in split 1"):
         parts_of(dataset, "1")
     monkeypatch.setattr(ShardDataset, "splits", lambda self: {"1": {"train"}})
-    with pytest.raises(EvaluateError, match=r"no split with .* to test on; its splits are 1 \(tr"):
+    with pytest.raises(EvaluateError, match=r"no split with both .* videos; its splits are 1 \(tr"):
         splits_of(dataset, "all")

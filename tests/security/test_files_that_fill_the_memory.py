@@ -94,12 +94,12 @@ WRONG = {
     "its attribute list is neither": a_list,
     "it has 10.. attributes": many_attributes,
     r"label has the shape \(3,\)": unequal,
-    "label is of the type float64": other_type,
-    "name is of the type": of_characters,
-    "clips are of videos": set_to("clip_video", -1),
-    "clips are of videos that": set_to("clip_video", 4),
-    "its clips are of videos that": set_to("clip_video", [0, 2**31 - 1, -(2**31), 2, 3]),
-    "clips are of videos that it does not": set_to("clip_video", [0, 3, 1, 2, 3]),
+    "label has the type float64": other_type,
+    "name has the type": of_characters,
+    "clips belong to videos": set_to("clip_video", -1),
+    "clips belong to videos that": set_to("clip_video", 4),
+    "its clips belong to videos that": set_to("clip_video", [0, 2**31 - 1, -(2**31), 2, 3]),
+    "clips belong to videos that it does not": set_to("clip_video", [0, 3, 1, 2, 3]),
     "first and last frames are none": set_to("clip_frames", -1),
     "its first and last frames are": set_to("clip_frames", [5, 4]),
     "its first and last frames are none": set_to("clip_frames", 2**31 - 1),
@@ -140,7 +140,7 @@ def test_many_texts_that_are_one(path):
     with h5py.File(path, "r+") as file:
         assert len(file["class"][3]) == 1 << 20
         signed(file)
-    with pytest.raises(EvaluateError, match=r"would fill \d+ bytes, and the file has \d+"):
+    with pytest.raises(EvaluateError, match=r"claims \d+ bytes, and the file has \d+"):
         Features(path)
 
 
@@ -152,7 +152,7 @@ def test_attributes_that_are_larger_than_the_file(path, monkeypatch):
     with h5py.File(path) as file:
         assert len(layout.attributes(file, path)["long7"]) == 30_000
         monkeypatch.setattr(layout.os, "fstat", lambda _: SimpleNamespace(st_size=100_000))
-        with pytest.raises(EvaluateError, match="attributes would fill more than the 100000"):
+        with pytest.raises(EvaluateError, match="attributes claim more than the 100000"):
             layout.attributes(file, path)
 
 
@@ -168,7 +168,7 @@ def test_an_unfinished_store_of_other_videos(path):
     other = path.with_name("y.h5")
     shutil.copy(path, unfinished(other))
     assert is_complete(path, {"encoder": "trained"})
-    with pytest.raises(EvaluateError, match="not of these 2 videos and 2 clips with 4 features"):
+    with pytest.raises(EvaluateError, match="does not have these 2 videos and 2 clips with 4"):
         store_of(other, [video("a", 1), video("b", 1)], [np.ones((1, 4))] * 2)
 
 

@@ -53,10 +53,10 @@ def test_a_text_that_leads_nowhere(which, size, path):
 @pytest.mark.parametrize(
     ("at", "value", "said"),
     [
-        (0, 0, r"no texts are at byte"),
-        (4, 9, r"no texts are at byte"),
-        (8, 1 << 40, r"the texts at byte \d+ have 1099511627776 bytes"),
-        (8, 0, r"the texts at byte \d+ have 0 bytes"),
+        (0, 0, r"there are no strings at byte"),
+        (4, 9, r"there are no strings at byte"),
+        (8, 1 << 40, r"the strings at byte \d+ claim 1099511627776 bytes"),
+        (8, 0, r"the strings at byte \d+ claim 0 bytes"),
     ],
 )
 def test_a_collection_that_is_none(at, value, said, path):
@@ -80,7 +80,7 @@ def test_an_attribute_longer_than_the_file(path):
     assert at != where
     pack_into("<I", content, at, 2**31)
     path.write_bytes(content)
-    with pytest.raises(EvaluateError, match=r"an attribute has 2147483648 bytes, and the file"):
+    with pytest.raises(EvaluateError, match=r"an attribute claims 2147483648 bytes, and the file"):
         Features(path)
 
 
@@ -92,7 +92,7 @@ def test_a_list_of_names_of_gigabytes(path):
         pack_into("<Q", content, at + 8, 3 << 30)
         at = content.find(b"HEAP", at + 1)
     path.write_bytes(content)
-    with pytest.raises(EvaluateError, match=r"x\.h5 is damaged, or no HDF5 file"):
+    with pytest.raises(EvaluateError, match=r"x\.h5 is damaged or not an HDF5 file"):
         Features(path)
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
@@ -119,7 +119,7 @@ def test_very_many_splits(path):
 def test_another_version_of_the_format(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
         file.attrs.create("a", "x" * 100, dtype=TEXT)
-    with pytest.raises(EvaluateError, match="it is of version 3 of the format"):
+    with pytest.raises(EvaluateError, match="it has version 3 of the HDF5 format"):
         Features(tmp_path / "x.h5")
 
 

@@ -26,7 +26,7 @@ def test_torch_says_in_a_runtime_error_that_the_memory_is_full(said, monkeypatch
     with pytest.raises(SystemExit):
         cli._run()
     assert capsys.readouterr().err == (
-        "Error: The memory of this machine does not hold what is asked for.\n"
+        "Error: This machine does not have enough memory for this command.\n"
     )
 
 

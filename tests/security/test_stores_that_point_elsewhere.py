@@ -89,8 +89,8 @@ WAYS = {
         virtual,
         lambda f, d: virtual(f, d, "features"),
     ],
-    "is a link to elsewhere": [external_link, external_group, soft_link, soft_root],
-    "is packed": [packed],
+    "is a link": [external_link, external_group, soft_link, soft_root],
+    "is compressed": [packed],
     "holds 'more'": [unknown],
     "is no data set": [nested],
 }

@@ -129,16 +129,18 @@ def test_what_is_no_store(path, tmp_path):
     with pytest.raises(EvaluateError, match=r"There is no feature store .*absent\.h5"):
         Features(tmp_path / "absent.h5")
     (tmp_path / "text.h5").write_text("hello")
-    with pytest.raises(EvaluateError, match="is damaged, or no HDF5 file"):
+    with pytest.raises(EvaluateError, match="is damaged or not an HDF5 file"):
         Features(tmp_path / "text.h5")
     for name in ("x", "features"):
         with h5py.File(tmp_path / f"{name}-alone.h5", "w") as file:
             file[name] = np.ones((3, 2))
-        with pytest.raises(EvaluateError, match="an HDF5 file, but no feature store"):
+        with pytest.raises(EvaluateError, match="an HDF5 file, but not a feature store"):
             Features(tmp_path / f"{name}-alone.h5")
     with h5py.File(path, "r+") as file:
         file.attrs["schema"] = 3
-    with pytest.raises(EvaluateError, match="feature store of schema 3, this ascnet reads 2"):
+    with pytest.raises(
+        EvaluateError, match="feature store of schema 3; this version of ascnet reads schema 2"
+    ):
         Features(path)
     with h5py.File(path, "r+") as file:
         del file.attrs["schema"]
@@ -246,7 +248,7 @@ def test_an_old_store_of_no_numbers_is_refused(dataset, path, value):
         file["features"][3, 1] = value
         file.attrs.modify("sha256", storing.checksum(file))
         file.attrs.modify("clips_sha256", storing.clips_checksum(file))
-    wanted = f"NaN or infinite: of 1 of 16 videos.* is {re.escape(dataset.videos[3].name)}"
+    wanted = f"NaN .* for 1 of 16 videos; the first is {re.escape(dataset.videos[3].name)}"
     with pytest.raises(EvaluateError, match=wanted):
         Features(path)
     with h5py.File(path, "r+") as file:  # in its clips alone

@@ -205,7 +205,7 @@ def test_an_old_result_of_no_numbers_is_refused(task, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "video_logits", lambda *some: np.nan * logits(*some))
     finetune(short, CPU, tmp_path / "x")
     monkeypatch.undo()
-    with pytest.raises(EvaluateError, match=r"result\.pt holds logits that are NaN .*--overw"):
+    with pytest.raises(EvaluateError, match=r"result\.pt has NaN or infinite logits.*--overw"):
         finetune(short, CPU, tmp_path / "x")
     again = finetune(short, CPU, tmp_path / "x", overwrite=True)
     assert np.isfinite(again.logits).all()
@@ -225,8 +225,8 @@ def test_logits_that_are_no_numbers_give_no_figure(dataset, tmp_path, name, valu
     ("change", "words"),
     [
         (lambda t: changed(t, precision="bf16"), r"precision is bf16 and the device is a CPU"),
-        (lambda t: replace(t, train=part([])), "The train part holds no labelled video"),
-        (lambda t: replace(t, test=part([])), "The test part holds no labelled video"),
+        (lambda t: replace(t, train=part([])), "The train part has no labelled video"),
+        (lambda t: replace(t, test=part([])), "The test part has no labelled video"),
         (
             lambda t: replace(t, test=replace(t.test, labels=t.test.labels - 1)),
             r"of the test part has label -1; with 2 classes labels are 0 to 1",
@@ -234,7 +234,7 @@ def test_logits_that_are_no_numbers_give_no_figure(dataset, tmp_path, name, valu
         (lambda t: replace(t, classes=1), r"of the train part has label 1; with 1 classes"),
         (
             lambda t: replace(changed(t, choose="holdout"), train=t.train.where(np.arange(8) < 4)),
-            r"every 5th source group .*there are 4\. Say --set classifier\.choose=last",
+            r"every 5th source group .*there are only 4\. Pass --set classifier\.choose=last",
         ),
         (
             lambda t: replace(t, protocol=replace(PROTOCOL, short_videos="error", frames=12)),

@@ -92,7 +92,7 @@ def test_what_ends_both_is_said_by_both(ranks):
     for words, job in (
         ("EvaluateError 2 processes cannot share a batch of 3 clips equally.", "uneven"),
         ("EvaluateError The loss is nan at step 1", "loss"),  # of one of them alone
-        ("EvaluateError Weights are no numbers after step 3", "weights"),
+        ("EvaluateError Weights are NaN or infinite after step 3", "weights"),
     ):
         assert all(rank["said"][job].startswith(words) for rank in ranks)
 

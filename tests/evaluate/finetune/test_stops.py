@@ -140,7 +140,7 @@ def test_another_task_in_the_folder_is_refused(task, tmp_path):
     with pytest.raises(StopError):
         finetune(task, CPU, folder, stop_after(3))
     with pytest.raises(
-        EvaluateError, match=r"state\.pt was trained with settings\.lr 0\.01.*0\.1\. Say --over"
+        EvaluateError, match=r"state\.pt was trained with settings\.lr 0\.01.*0\.1\. Pass --over"
     ):
         finetune(changed(task, lr=0.1), CPU, folder)
     finetune(task, CPU, folder)
@@ -195,7 +195,7 @@ def test_a_damaged_file_is_one_sentence(name, harm, task, tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes({"cut": content[:-300], "flipped": content, "empty": b""}[harm])
-    with pytest.raises(EvaluateError, match=rf"{name} is damaged\. Say --overwrite"):
+    with pytest.raises(EvaluateError, match=rf"{name} is damaged\. Pass --overwrite"):
         finetune(task, CPU, folder)
     assert finetune(task, CPU, folder, overwrite=True).result["top1"] == 100.0
 
@@ -249,6 +249,6 @@ def test_gradients_that_overflow_are_not_kept(task, tmp_path, monkeypatch):
         return loss
 
     monkeypatch.setattr(Learner, "take", overflow)
-    with pytest.raises(EvaluateError, match="Weights are no numbers after step 4"):
+    with pytest.raises(EvaluateError, match="Weights are NaN or infinite after step 4"):
         finetune(task, CPU, tmp_path / "x")
     assert torch.load(tmp_path / "x" / STATE, weights_only=True)["step"] == 2

@@ -284,7 +284,7 @@ def test_missing_weights_are_never_random(dinov2: Path) -> None:
         ("config.json", '{"model_type": "bert"}', "model_type is 'bert'; supported are videomae, "),
         ("config.json", "{}", "model_type is None; supported are"),
         ("config.json", None, "config.json cannot be read (No such file or directory)."),
-        ("preprocessor_config.json", None, "does not say how frames are prepared"),
+        ("preprocessor_config.json", None, "does not say how to prepare frames"),
         ("preprocessor_config.json", '{"size": 32}', "image_mean is null; it takes three numbers"),
         ("model.safetensors", None, "hf:net cannot be loaded from"),
         ("model.safetensors", "none", "hf:net cannot be loaded from"),
@@ -304,7 +304,7 @@ def test_a_directory_that_is_no_whole_model(
 def test_weights_of_another_shape(dinov2: Path) -> None:
     config = json.loads((dinov2 / "config.json").read_text())
     (dinov2 / "config.json").write_text(json.dumps(config | {"hidden_size": 32}))
-    said = r"cls_token is 1 x 1 x 16 in the weights' files, and config\.json says 1 x 1 x 32"
+    said = r"cls_token is 1 x 1 x 16 in the weight files, but 1 x 1 x 32 by config\.json"
     with pytest.raises(EvaluateError, match=said):
         load_hugging_face(f"hf:{dinov2}")
 
@@ -312,8 +312,8 @@ def test_weights_of_another_shape(dinov2: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("MCG-NJU/videomae-base", "cannot be had from the Hugging Face hub"),
-        ("/nowhere/to/be/found", "it is no name of a model of the Hugging Face hub"),
+        ("MCG-NJU/videomae-base", "cannot be downloaded from the Hugging Face hub"),
+        ("/nowhere/to/be/found", "nor is it a valid name of a model on the Hugging Face hub"),
         ("", "it takes hf:DIRECTORY_OR_NAME"),
     ],
 )

@@ -75,8 +75,8 @@ def test_no_mean_and_one_number_for_all_channels() -> None:
         ({"size": 0}, "size is 0; it takes"),
         ({"size": True}, "size is true; it takes"),
         ({"crop_size": {"shortest_edge": 224}}, 'crop_size is {"shortest_edge": 224}; it takes'),
-        ({"crop_size": 256}, "crop_size 256 is larger than size 224; it has to be"),
-        ({"do_resize": False}, "do_resize is false; videos have frames of many sizes"),
+        ({"crop_size": 256}, "crop_size 256 is larger than size 224; it must not be"),
+        ({"do_resize": False}, "do_resize is false; as videos have frames of many sizes"),
         ({"do_normalize": "yes"}, 'do_normalize is "yes"; it takes true or false'),
         ({"rescale_factor": -1}, "rescale_factor is -1; it takes a number above 0"),
         ({"image_mean": None}, "image_mean is null; it takes three numbers"),
@@ -92,7 +92,7 @@ def test_what_has_no_meaning_here(values: dict, text: str) -> None:
 
 
 def test_which_file_speaks_of_frames(tmp_path: Path) -> None:
-    with pytest.raises(EvaluateError, match="does not say how frames are prepared: none of"):
+    with pytest.raises(EvaluateError, match="does not say how to prepare frames: it has none of"):
         preprocessor_file(tmp_path)
     both = {"image_processor": {"size": 1}, "video_processor": {"size": 2}}
     for name, values, size in (
@@ -106,7 +106,7 @@ def test_which_file_speaks_of_frames(tmp_path: Path) -> None:
         assert file.path == tmp_path / name and file.values["size"] == size
 
 
-@pytest.mark.parametrize(("text", "what"), [("{", "is not JSON"), ("[]", "holds a list; it has")])
+@pytest.mark.parametrize(("text", "what"), [("{", "is not JSON"), ("[]", "contains a list;")])
 def test_a_file_that_is_none(tmp_path: Path, text: str, what: str) -> None:
     (tmp_path / "preprocessor_config.json").write_text(text)
     with pytest.raises(EvaluateError, match=rf"preprocessor_config\.json {what}"):

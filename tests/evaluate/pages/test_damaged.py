@@ -107,4 +107,4 @@ def test_a_result_whose_names_are_no_names_is_left_out(tmp_path, key, value):
     own = read_results(run)
     tables, (unread,) = own.tables, own.unread
     assert [table.file for table in tables] == ["a.json"]
-    assert unread.file == "b.json" and "no result of this ascnet" in unread.reason
+    assert unread.file == "b.json" and "not a result of ascnet" in unread.reason

@@ -79,4 +79,4 @@ def test_pictures_end_and_the_page_says_so(store, monkeypatch):
     monkeypatch.setattr(duplicates, "Pictures", Drawing)
     text = Page(page_of(store, dict.fromkeys(range(4), SourceFile("n")))).text
     assert len(drawn) == 3
-    assert "A page has pictures of 3 videos at most; make it with a smaller --show." in text
+    assert "A page has pictures of at most 3 videos; use a smaller --show." in text

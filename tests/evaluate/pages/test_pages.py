@@ -128,7 +128,7 @@ def test_published_figures_stand_only_beside_a_whole_data_set(run):
     page = read(run)
     assert not any(row[0].startswith("published") for row in page.rows if row)
     said = (
-        "Published figures are left out, for this is not the whole of ucf101: 14 of 9537 videos in "
+        "Published figures are left out, as this is not the whole of ucf101: 14 of 9537 videos in "
         "the train part of split 1; 8 of 3783 videos in the test part of split 1."
     )
     assert page.text.count(said) == 1  # for both tables
@@ -419,7 +419,7 @@ def test_unlabelled_videos_are_searched_among_each_other(run, dataset):
     (run / "features" / "folder-trained.h5").unlink()
     fill_store(run, dataset, videos)
     page = read(run)
-    assert "each searched for among all others" in page.text
+    assert "gallery: all other videos, except" in page.text
     heads = [text for _, text in page.headings]
     assert "Classes" not in heads and "What is found" in heads and "Map" in heads
     assert "✓ right" not in page.text and "✗ wrong" not in page.text

@@ -77,7 +77,7 @@ def test_no_recording_is_on_both_sides():
             train = drawn(drawing_orders(pool, draw), amount)
             assert not tested & set(parts.groups[train])
             assert set(train) <= set(parts.train) and len(set(train)) == len(train)
-    assert pool.left_out == ("5 of 47 train videos not drawn: their recordings are tested",)
+    assert pool.left_out == ("5 of 47 train videos not drawn: test videos are of their recordings",)
 
 
 def test_the_same_seed_draws_the_same_and_a_larger_amount_has_the_smaller():
@@ -114,8 +114,8 @@ def test_what_a_class_cannot_give_is_left_out_and_said():
     assert known == ["1-shot", "2-shot", "4-shot", "10%", "all"]
     assert list(measure.spread) == known[:-1] and set(measure.details["draws"]) == set(known[:-1])
     assert measure.details["left_out_of_draws"] == [
-        "8-shot, 16-shot left out: class a has 6 to draw from",
-        "1% left out: that rounds to none of the 6 of class a",
+        "8-shot, 16-shot left out: class a has only 6 drawable videos",
+        "1% left out: of the 6 drawable videos of class a, that rounds to none",
     ]
 
 
@@ -157,7 +157,7 @@ def test_classes_of_which_nothing_can_be_drawn_are_not_tested():
     shared = Parts(**(parts.__dict__ | {"groups": groups}))
     pool = pool_of(shared)
     assert set(shared.labels[pool.test]) == {2, 3}
-    assert pool.left_out[1] == "6 of 18 test videos left out: none of their class can be drawn"
+    assert pool.left_out[1] == "6 of 18 test videos left out: no video of their class can be drawn"
     every = Parts(**(parts.__dict__ | {"groups": np.zeros_like(parts.groups)}))
     measure = fewshot_of(features_of(every), every, ProbeSettings(), CPU, silent)
     assert set(measure.figures.values()) == {None} and not measure.spread

@@ -196,7 +196,7 @@ def test_sgd_takes_a_last_batch_of_one_and_falls_in_steps(monkeypatch):
     settings = ProbeSettings(solver="sgd", sgd=Sgd(epochs=10, batch=16))
     linear_probe(train, train, settings)
     assert rates == pytest.approx([1.0] * 12 + [0.1] * 4 + [0.01] * 4)
-    with pytest.raises(EvaluateError, match=r"has 1 training videos.* Leave --probe sgd out \(the"):
+    with pytest.raises(EvaluateError, match=r"has 1 training videos.* Use --probe lbfgs"):
         linear_probe(blobs(1, 0, 0.5), train, settings)
 
 

@@ -176,7 +176,7 @@ def test_no_gallery_and_no_queries():
 def test_values_that_are_not_finite(value):
     good, bad = np.ones((9, 4), np.float32), np.ones((9, 4), np.float32)
     bad[3, 2] = bad[5, 0] = value
-    with pytest.raises(EvaluateError, match=r"2 of 9 gallery rows hold NaN .* first is row 3\."):
+    with pytest.raises(EvaluateError, match=r"2 of 9 gallery rows have NaN .* first is row 3\."):
         nearest(bad, good, 1)
     with pytest.raises(EvaluateError, match=r"2 of 9 query rows"):
         nearest(good, bad, 1)
@@ -186,9 +186,9 @@ def test_what_does_not_fit_is_refused():
     rows, numbers = np.ones((3, 2), np.float32), np.arange(3)
     with pytest.raises(EvaluateError, match=r"\(3, 2\) and the queries have \(3, 1\)"):
         nearest(rows, rows[:, :1], 1)
-    with pytest.raises(EvaluateError, match="0 neighbours were asked for"):
+    with pytest.raises(EvaluateError, match="The number of neighbours is 0"):
         nearest(rows, rows, 0)
-    with pytest.raises(EvaluateError, match="one group a row"):
+    with pytest.raises(EvaluateError, match="one group per row"):
         nearest(rows, rows, 1, groups=(numbers, numbers[:2]))
 
 

@@ -78,11 +78,11 @@ def test_closing_titles_are_at_the_end(store):
 
 
 def test_a_store_of_evenly_spread_clips_or_without_times_is_refused(store, tmp_path):
-    with pytest.raises(EvaluateError, match=r"fixed number of clips a video.*--every 0\.25"):
+    with pytest.raises(EvaluateError, match=r"fixed number of clips per video.*--every 0\.25"):
         step_of(store)
     store.attributes["every"] = 0.5
     assert step_of(store) == 0.5
     clips = [np.ones((2, 4)), np.ones((2, 4))]
     unknown = store_of(tmp_path / "x.h5", [video("a", 2), video("b", 2, fps=None)], clips)
-    with pytest.raises(EvaluateError, match="does not know the frame rate of b, so its parts"):
+    with pytest.raises(EvaluateError, match="has no frame rate for b, so its parts"):
         find_parts(unknown, RULES, np.zeros(4, np.float32))

@@ -111,9 +111,9 @@ def test_where_copies_are_few_the_mean_is_that_of_all(tmp_path, kinds):
 
 def test_what_cannot_be_compared(tmp_path):
     store = random_store(tmp_path / "x.h5", COUNTS, 6)
-    with pytest.raises(EvaluateError, match=r"features of 6 channels, and the query's have 5"):
+    with pytest.raises(EvaluateError, match=r"features with 6 channels, and the query's have 5"):
         search(store, np.ones((1, 5), np.float32), 3, centre_of(store))
-    with pytest.raises(EvaluateError, match="The query holds features that are no numbers"):
+    with pytest.raises(EvaluateError, match="The query has features that are NaN or infinite"):
         search(store, np.full((1, 6), np.nan, np.float32), 3, centre_of(store))
 
 

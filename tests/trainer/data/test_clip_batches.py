@@ -108,7 +108,7 @@ def test_frames_are_as_they_are_stored(shards):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"frame": 4}, r"no setting frame of clips; there are frames, strides,"),
+        ({"frame": 4}, r"no setting frame; choose from frames, strides,"),
         ({"frames": "16"}, "frames is '16'; allowed: of type int"),
         ({"strides": 2}, "strides is 2; allowed: of type tuple"),
         ({"strides": (1, "2")}, "allowed: whole numbers"),
@@ -117,7 +117,7 @@ def test_frames_are_as_they_are_stored(shards):
         ({"output": "jpeg"}, "output is 'jpeg'; allowed: augmented, cropped or frames"),
         ({"short_videos": "skip"}, "short_videos is 'skip'"),
         ({"split": "9"}, "no training videos in split 9"),
-        ({"rank": 2, "world": 2}, "rank is 2 of 2; ranks count from 0"),
+        ({"rank": 2, "world": 2}, "rank is 2 of 2; ranks are numbered from 0"),
         ({"batch": 5, "world": 2}, "2 processes cannot share a batch of 5 videos equally"),
     ],
 )

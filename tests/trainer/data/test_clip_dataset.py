@@ -52,5 +52,5 @@ def test_a_data_loader_reads_it_in_processes_of_its_own(shards, start):
 
 
 def test_a_setting_that_is_not_there(shards):
-    with pytest.raises(TrainerError, match="no setting stride of clips; there are frames,"):
+    with pytest.raises(TrainerError, match="no setting stride; choose from frames,"):
         ascnet.clip_dataset(shards, stride=2)
