@@ -10,9 +10,9 @@ override SOURCE := $(value SOURCE)
 override SHARDS := $(value SHARDS)
 export DATASET SOURCE SHARDS
 
-.PHONY: help setup demo test test-slow test-gpu test-hf rehearse drills check shards reference bench bench-gpu evidence clean
+.PHONY: help setup demo test test-slow test-gpu test-hf rehearse drills check shards bench bench-gpu evidence clean
 
-help:  ## say what the targets do (default)
+help:  ## list the targets (default)
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY)  ## [PYTHON=...] [SYSTEM=no]: make .venv; root also installs system packages that are missing
@@ -38,17 +38,17 @@ test: $(READY)  ## run the tests
 test-slow: $(READY)  ## run the tests that take longer: a thousand damaged files, the tour, fp16 on a CPU
 	$(BIN)/pytest -m slow $(SIDE_BY_SIDE)
 
-test-gpu: $(READY)  ## run what needs a GPU: its numbers, its waits, its settings
+test-gpu: $(READY)  ## run the tests that need a GPU: results, synchronisation, settings
 	ASCNET_REQUIRE_GPU=1 $(BIN)/pytest tests/gpu
 
 test-hf: $(READY)  ## install transformers (180 MB), and compare models of Hugging Face with it
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[hf]'
 	$(BIN)/pytest tests/evaluate/hugging_face tests/ascnet/test_encoders.py
 
-rehearse: $(READY)  ## [ARGS=...]: take every path that touches a device through a GPU that is not there
+rehearse: $(READY)  ## [ARGS=...]: run every path that touches a device on a simulated GPU
 	$(BIN)/python -m tests.gpu.rehearse $(ARGS)
 
-drills: $(READY)  ## [ARGS=...]: kill, fill, cut and spoil every long command; more as root
+drills: $(READY)  ## [ARGS=...]: kill every long command, fill its disk, cut its network, damage its files; more as root
 	$(BIN)/python -m tests.drills.run_all $(ARGS)
 
 check: $(READY)  ## format, lint, types, tests
@@ -57,7 +57,7 @@ check: $(READY)  ## format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
-reference: $(READY)  ## write docs/reference.md anew, of the options and settings in the code
+reference: $(READY)  ## write docs/reference.md from the options and settings in the code
 	$(BIN)/python docs/reference.py
 
 bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming, building and retrieval beside the usual ways
@@ -66,7 +66,7 @@ bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming, building and ret
 bench-gpu: $(READY)  ## [SHARDS=shards] [ARGS=...]: training steps on a GPU by backbone and precision
 	$(BIN)/python -m benchmarks.gpu --shards "$$SHARDS" $(ARGS)
 
-evidence: $(READY)  ## measure what each objective teaches; hours, goes on where it was stopped
+evidence: $(READY)  ## measure what each objective teaches; hours, resumes where it was stopped
 	$(BIN)/ascnet build shapes --out shards
 	$(BIN)/python -m experiments.evidence $(ARGS)
 

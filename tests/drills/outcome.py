@@ -24,7 +24,7 @@ class Outcome:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """The table of docs/reliability.md."""
+    """A Markdown table with a row for each drill."""
     head = ["drill", "tries", "lost", "wrong", "note"]
     rows = [[o.drill, str(o.tries), str(o.lost), str(o.wrong), o.note] for o in outcomes]
     return text_table.markdown([head, *rows])

@@ -2,7 +2,7 @@
 
     python -m tests.drills.run_all [--tries 10] [--seed 0] [--steps 5000]
 
-Prints the table of docs/reliability.md. Some drills need root: full and read-only disks, exFAT, a
+Prints a table with a row for each drill. Some drills need root: full and read-only disks, exFAT, a
 small /dev/shm.
 """
 
