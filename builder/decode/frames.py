@@ -8,29 +8,29 @@ from builder.errors import BuilderError, DecoderKilledError
 
 # All reasons why a video may be missing from the shards, each with its explanation.
 REASONS = {
-    "missing": "the file is not there",
-    "name not understood": "the file's name does not follow the data set's rule",
-    "unreadable": "the file cannot be opened (permissions?)",
-    "empty file": "the file holds no bytes",
-    "not a video": "no known video format, or its header is destroyed",
-    "a playlist": "the file names other files, which are not read; build these themselves",
-    "truncated": "the end of the file is missing, and no frame can be decoded without it",
-    "no video stream": "the file holds sound or data, but no pictures",
-    "no frames": "the video stream gives no frame; the detail has the decoder's first complaint",
+    "missing": "the file does not exist",
+    "name not understood": "the file's name does not follow the naming scheme of the data set",
+    "unreadable": "the file cannot be opened; check its permissions",
+    "empty file": "the file is empty (0 bytes)",
+    "not a video": "the format is unknown, or the header is damaged",
+    "a playlist": "the file refers to other files, which are not read; build those instead",
+    "truncated": "the end of the file is missing, without which no frame can be decoded",
+    "no video stream": "the file contains audio or data, but no video",
+    "no frames": "the video stream gives no frame; the detail has the decoder's first error",
     "changed": "the file changed while it was read; build it again when it is complete",
-    "decoder failed": "the decoder gave up or crashed in the middle",
-    "timeout": "reading or decoding took longer than --timeout allows",
-    "too short": "fewer frames than --min-frames asks for",
-    "too elongated": "one side of its frames is more than --max-aspect times the other",
-    "too large": "it takes more memory than is allowed; the detail says of what, and the option",
+    "decoder failed": "the decoder stopped or crashed before the end",
+    "timeout": "reading or decoding took longer than --timeout",
+    "too short": "fewer frames than --min-frames",
+    "too elongated": "the frames' long side is more than --max-aspect times the short side",
+    "too large": "frames or memory exceed a limit; the detail names the limit and its option",
 }
 # All warnings about videos that are in the shards nevertheless.
 WARNINGS = {
-    "damaged": "the decoder reported errors; frames may be missing or spoilt",
-    "size changed": "the picture size changes in mid-stream; all frames have the first one's",
-    "cut": "the video has more frames than --max-frames keeps",
-    "colour tag": "the file names colours that cannot be converted; taken as untagged (BT.601)",
-    "time jumps": "time stamps run backwards or leave a hole; time goes on, a hole is 10 s at most",
+    "damaged": "the decoder reported errors; frames may be missing or corrupted",
+    "size changed": "the frame size changes within the video; all frames have the first size",
+    "cut": "the video has more than --max-frames frames; the rest is left out",
+    "colour tag": "the file's colour tags are not supported; decoded as untagged (BT.601)",
+    "time jumps": "time stamps run backwards or have gaps; stored times rise, by 10 s at most",
 }
 CHROMA = ("420", "422", "444")
 
