@@ -10,5 +10,5 @@ SEARCH_CENTRINGS = ("gallery mean", "none")
 SOLVERS = ("lbfgs", "sgd")  # of the linear probe
 HEADS = ("linear", "attentive")  # of classifiers that are trained on clips
 ATTENTIVE = HEADS[1]
-WHOLE, PART = 0.95, 0.45  # least mean cosine of near-duplicate videos, and of shared parts
+WHOLE, PART = 0.95, 0.45  # minimum mean cosine of near-duplicate videos, and of shared parts
 MOST_BROWSED = 2000  # videos on a page of `ascnet browse`

@@ -173,7 +173,7 @@ _VCLR = "VCLR, from ImageNet MoCo"
 _MVEB = "github.com/embeddings-benchmark/results, facebook__vjepa2-vitl-fpc64-256"
 _FLOW_TRAINED = "RGB; optical flow in pre-training"
 _IMAGENET = "RGB; began with ImageNet MoCo weights"
-_DRAWS = "RGB; frozen, 8 labels a class, 10 draws of videos"
+_DRAWS = "RGB; frozen, 8 labels per class, 10 draws of videos"
 
 _ROWS: tuple[PublishedFigures, ...] = (
     *_finetuned("ASCNet", "R3D-18, 16x112", _K400, 80.5, 52.3, _ASCNET),

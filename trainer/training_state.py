@@ -51,7 +51,9 @@ class TrainingState:
         happens when gradients overflow and the loss does not; the checkpoint would be useless."""
         wrong = torch.tensor(float(bool(not_finite(self.model))), device=self._device)
         if sum_over_ranks(wrong) > 0:
-            raise no_number("Weights are no numbers", step, "The checkpoints before it are whole.")
+            raise no_number(
+                "Weights are NaN or infinite", step, "The checkpoints before it are whole."
+            )
 
     def restore(self, run: Path) -> int:
         """Load the newest intact checkpoint of a run, or `model.init`, if set, in a run that has

@@ -62,7 +62,7 @@ class Pictures:
         try:
             return frames_of(video, first, last, count, width)
         except UNREADABLE as error:
-            self.problem = self.problem or f"Some pictures cannot be read. {sentence_of(error)}"
+            self.problem = self.problem or f"Some frames cannot be read. {sentence_of(error)}"
             return []
 
 

@@ -415,7 +415,7 @@ def _chart(columns: list[str], rows: list[EncoderRow]) -> Chart | None:
     known = [c for i, c in enumerate(columns) if any(r.cells[i].value is not None for r in rows)]
     shots = {c: c.removesuffix(_SHOT) for c in known if c.endswith(_SHOT)}
     if len(shots) >= 3:
-        chart = _line_chart(_BY_LABELS, "labels a class", shots, columns, rows)
+        chart = _line_chart(_BY_LABELS, "labels per class", shots, columns, rows)
         note = "The band is ± one standard deviation over the draws."
         return replace(chart, levels=_all_labels(columns, rows), note=note)
     return None

@@ -45,8 +45,8 @@ class Rules:
 
     Attributes:
         step: seconds between clips
-        threshold: least mean similarity of a part
-        shortest: least seconds from the first to the last clip, in both videos
+        threshold: minimum mean similarity of a part
+        shortest: minimum time in seconds from the first to the last clip, in both videos
         level: similarity that counts neither for nor against a part
         drop: by how much a run's sum of (similarity - level) may fall below its maximum
     """

@@ -29,7 +29,7 @@ _ROWS = 1 << 15  # processed at a time, to limit memory
 _LEVEL = 0.55  # of the threshold; clips where a shot begins in one video may be so dissimilar
 _DROP = 0.5  # seconds of completely different clips
 _EDGE = 5.0  # seconds that count as the start or the end of a video
-_SAME = 0.5  # least intersection over union of spans that are the same part
+_SAME = 0.5  # minimum intersection over union of spans that are the same part
 Span = tuple[int, int]
 
 

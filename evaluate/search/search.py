@@ -10,7 +10,7 @@ from evaluate.errors import EvaluateError, EvaluateUsageError
 from evaluate.features.store import Features
 
 FEWEST = 10  # different videos needed for centring; a mean of fewer resembles each of them
-ALIKE = 0.998  # least cosine of raw features of copies, which few other videos reach
+ALIKE = 0.998  # minimum cosine of raw features of copies, which few other videos reach
 _SAMPLE = 1000  # videos compared to detect copies
 _ROWS = 1 << 15  # gallery clips at a time, to limit memory
 _DIGITS = 1e6  # cosines are rounded to 1 / _DIGITS, the precision of float32 features

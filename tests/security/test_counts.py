@@ -36,4 +36,4 @@ def test_a_page_about_a_run(value, finished_run, tmp_path):
     assert "training_videos = 12" in text
     (run / "config.toml").write_text(text.replace("videos = 12", f"videos = {value}"))
     said = refused("report", run, cwd=tmp_path)
-    assert "config.toml cannot be read: the counts of its data sets are no numbers" in said
+    assert "config.toml cannot be read: the counts of its data sets are not numbers" in said

@@ -52,7 +52,7 @@ def test_a_message_fills_no_screen(finished_run, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("shards = [", "shards = []\nothers = [", "does not say what it was trained on"),
+        ("shards = [", "shards = []\nothers = [", "does not record what it was trained on"),
         ("shards_sha256 = [", "shards_sha256 = 5\nothers = [", "says too little under [run]"),
     ],
 )

@@ -264,7 +264,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tiny, training_set, tmp_path,
         update(self, step)
 
     monkeypatch.setattr(Stepper, "_update", overflow)
-    with pytest.raises(TrainerError, match="Weights are no numbers at step 4"):
+    with pytest.raises(TrainerError, match="Weights are NaN or infinite at step 4"):
         train(run, settings, training_set)
     assert load_last(run)[1]["step"] == 2
 

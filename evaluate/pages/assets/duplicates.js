@@ -21,7 +21,7 @@ const remember = () => {
   try {
     localStorage.setItem(key, JSON.stringify(decided));
   } catch {
-    said.textContent += " (this browser does not remember them)";
+    said.textContent += " (this browser cannot store them)";
   }
 };
 

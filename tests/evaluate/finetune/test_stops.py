@@ -233,7 +233,7 @@ def test_two_at_once(task, tmp_path):
 def test_a_loss_that_is_no_number(task, tmp_path):
     with pytest.raises(
         EvaluateError,
-        match=r"(The loss is|Weights are no).* step \d.*--set classifier\.lr=\.\.\., now 1e\+30",
+        match=r"(The loss is|Weights are NaN).* step \d.*--set classifier\.lr=\.\.\., now 1e\+30",
     ):
         finetune(changed(task, lr=1e30), CPU, tmp_path / "x")
     assert not (tmp_path / "x" / RESULT).exists()

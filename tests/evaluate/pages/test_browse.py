@@ -65,7 +65,7 @@ def test_few_videos_and_equal_ones(tmp_path, count):
     page, data, _ = made(store)
     assert [len(near) for near in data["near"]] == [count - 1] * count
     assert {c for row in data["cosines"] for c in row} <= {1}
-    assert "There is no map: too few videos, or all features are the same." in page.text
+    assert "There is no map: there are too few videos, or all features are equal." in page.text
     assert not page.all("canvas") and not page.all("select")
 
 

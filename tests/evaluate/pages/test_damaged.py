@@ -53,7 +53,7 @@ def cut_info(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (cut_tars, "Some pictures cannot be read."),
+        (cut_tars, "Some frames cannot be read."),
         (spoil_members, "tar was changed after it was built: "),
         (cut_rows, "cannot be read."),
         (rows_without_keys, "videos.jsonl was changed after it was built: "),
@@ -71,7 +71,7 @@ def test_pictures_are_missing_and_the_page_is_there(run_on_copy, copy, damage, p
     matches = search(store, store.clip_features[:1], 3, store.clip_features.mean(axis=0) * 0)
     page = Page(search_page(store, store, matches, "how"))
     page.check()
-    assert "There are no pictures of what was found." in page.text and problem in page.text
+    assert "There are no pictures of the results." in page.text and problem in page.text
     for seen in (report, page):
         assert not seen.all("div", style="data:image")
         assert seen.all("div", **{"class": "nofilm"})
@@ -85,7 +85,7 @@ def test_one_damaged_video_costs_its_own_picture(run_on_copy, copy):
         file.write(b"{" * video.location.json_bytes)
     matches = search(store, store.clip_features[:1], 16, store.clip_features.mean(axis=0) * 0)
     page = Page(search_page(store, store, matches, "how"))
-    assert "Not all that was found has a picture. Some pictures cannot be read." in page.text
+    assert "Some pictures are missing. Some frames cannot be read." in page.text
     assert page.all("div", style="data:image")
 
 

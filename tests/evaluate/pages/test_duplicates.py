@@ -63,7 +63,7 @@ def test_a_card_a_video_with_what_is_proposed(store):
 
 def test_groups_that_are_not_shown_are_counted(store):
     text = Page(page_of(store, dict.fromkeys(range(4), SourceFile("n")), shown=1)).text
-    assert "1 of 2 are here, the ones with the best pairs; --show N shows more." in text
+    assert "1 of 2 groups are on this page, those with the best pairs; --show N shows more." in text
 
 
 def test_pictures_end_and_the_page_says_so(store, monkeypatch):

@@ -100,7 +100,7 @@ def test_a_whole_page(run, tmp_path):
         *wanted,
         "Data",
     ]
-    assert "r3d-tiny learnt without labels from" in page.text
+    assert "r3d-tiny trained without labels on" in page.text
     assert "8 of 8 steps" in page.text
     assert "folder: 16 of 16 videos built, 12 for training" in page.text
     assert "All settings (config.toml)" in page.text and "bank 32" in page.text
@@ -187,7 +187,7 @@ def test_few_labels_are_a_curve(run):
         for found in page.all("svg", role="img")
         if (label := found["aria-label"]).startswith("Accuracy by labels")
     )
-    assert "trained: 20.0 % at labels a class 1, 40.0 % at labels a class 4" in curve
+    assert "trained: 20.0 % at labels per class 1, 40.0 % at labels per class 4" in curve
     assert "untrained: 10.0 %" in curve and "trained, all labels: 50.0 %" in curve
     write_result(
         run, "f.json", task="fewshot", dataset="folder", splits={"1": own, "2": own}, **changes
@@ -319,7 +319,7 @@ def test_a_run_that_has_only_begun(finished_run, tmp_path):
         f"ascnet evaluate --task linear --run {run}",
     ):
         assert command in page.text
-    assert "r3d-tiny is to learn without labels" in page.text
+    assert "r3d-tiny to be trained without labels" in page.text
     assert "There is no log yet" in page.text and "There is no feature store yet" in page.text
 
 
@@ -353,7 +353,7 @@ def test_no_page_shows_a_password(run, shards):
     html = make_report(run)
     text = Page(html).text
     assert "secret" not in html
-    assert "learnt without labels from 9 training videos of ucf101 and 9 training videos of" in text
+    assert "trained without labels on 9 training videos of ucf101 and 9 training videos of" in text
     assert "ucf101: 10 of 11 videos built, 9 for training" in text
     assert "https://host/ucf101, shards from a command, shards from a command" in text
     assert "trained on.counts.shards from a command (3).expected 11" in text
