@@ -89,10 +89,8 @@ def with_device(command: Function) -> Function:
     return click.option(
         "--device",
         metavar="cpu|cuda|cuda:N",
-        help=(
-            "Device for the network; with torchrun, each process uses its own GPU.  [default: a "
-            "GPU if there is one]"
-        ),
+        help="Device for the network; with torchrun, each process uses its own GPU.  [default: a "
+        "GPU if there is one]",
     )(command)
 
 
@@ -103,10 +101,8 @@ def with_centring(command: Function) -> Function:
         type=OneOf(SEARCH_CENTRINGS),
         default=SEARCH_CENTRINGS[0],
         show_default=True,
-        help=(
-            "What to subtract from features before cosine similarities: the store's mean, or "
-            "nothing."
-        ),
+        help="What to subtract from features before cosine similarities: the store's mean, or "
+        "nothing.",
     )(command)
 
 
@@ -117,15 +113,13 @@ def with_weights(command: Function) -> Function:
         click.option(
             "--weights",
             type=UserPath(),
-            help=(
-                "File of weights to use instead of a run, from any project (torchvision, RSPNet, "
-                "...)."
-            ),
+            help="File of weights to use instead of a run, from any project (torchvision, RSPNet, "
+            "...).",
         ),
         click.option("--backbone", help="Backbone of --weights.  [default: the one that fits]"),
         click.option(
             "--recipe",
-            help=("Recipe that defines the clips for --weights.  [default: the one that fits]"),
+            help="Recipe that defines the clips for --weights.  [default: the one that fits]",
         ),
         with_encoder_file,
     )
@@ -140,10 +134,8 @@ def with_encoder_file(command: Function) -> Function:
         "--encoder",
         "encoder_file",
         metavar="FILE.py:NAME|hf:MODEL",
-        help=(
-            "Your own encoder to use instead of a run: an ascnet.Encoder returned by the function "
-            "NAME of this Python file, which is run; or hf: with the directory or hub name of a "
-            "Hugging Face model such as VideoMAE, V-JEPA 2 or DINOv2 (docs/extending.md)."
-        ),
+        help="Your own encoder to use instead of a run: an ascnet.Encoder returned by the function "
+        "NAME of this Python file, which is run; or hf: with the directory or hub name of a "
+        "Hugging Face model such as VideoMAE, V-JEPA 2 or DINOv2 (docs/extending.md).",
     )
     return option(command)

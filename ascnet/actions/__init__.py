@@ -1,1 +1,2 @@
-"""What the commands do, one file each, loaded when they run: their help needs no torch."""
+"""Implementations of the commands, one file each. They load when a command runs, so that help does
+not need torch."""

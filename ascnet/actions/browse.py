@@ -1,4 +1,4 @@
-"""What `ascnet browse` does."""
+"""Implementation of `ascnet browse`."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from evaluate.search.search import centre_of
 
 
 def run(store: Path, out: Path | None, show: int, centring: str) -> None:
-    """As the command's help says, with its options."""
+    """Run the command; its help explains the options."""
     features = Features(store)
     centre = centre_of(features, centring)
     browsed = browsed_videos(features, show)
@@ -27,7 +27,7 @@ def run(store: Path, out: Path | None, show: int, centring: str) -> None:
     write_atomically(page, text)
     number = counted(len(features.names), "video")
     if browsed.chosen:
-        number = f"{len(browsed.videos)} of {number}, {browsed.chosen} (--show N shows more)"
+        number = f"{len(browsed.videos)} of {number}: {browsed.chosen} (--show N shows more)"
     click.echo(f"{printable(str(page))} ({file_size(page.stat().st_size)}): {number}")
     if problem:
-        click.echo(f"Not all videos have a picture. {printable(problem)}")
+        click.echo(f"Some pictures are missing. {printable(problem)}")

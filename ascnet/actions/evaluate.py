@@ -1,4 +1,4 @@
-"""What `ascnet evaluate` does."""
+"""Implementation of `ascnet evaluate`."""
 
 import tempfile
 from dataclasses import dataclass
@@ -44,19 +44,19 @@ from trainer.run.checkpoint import kept_steps, load_last
 from trainer.run.run_directory import shards_of
 
 _TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips
-_CLASSIFIER = "classifier."  # begins the assignments that are for its recipe
+_CLASSIFIER = "classifier."  # prefix of assignments for the classifier's recipe
 
 
 @dataclass(frozen=True)
 class DataChoice:
-    """Which data sets are evaluated on."""
+    """The data sets to evaluate on."""
 
     shards: str | None
     names: tuple[str, ...]
 
     def datasets(self, subjects: Subjects, scratch: Path) -> list[ShardDataset]:
-        """Raises EvaluateError if one is missing. `scratch`: for what is said of those that are
-        streamed."""
+        """The data sets. Metadata of streamed ones are copied to `scratch`. Raises EvaluateError if
+        one is missing, or if two have the same name."""
         shards = self.shards
         if shards is None and not subjects.are_of_a_run:
             shards = "shards"
@@ -68,22 +68,23 @@ class DataChoice:
             name = dataset.name
             if name in known:
                 raise EvaluateError(
-                    f"{where(known[name])} and {where(dataset)} are both named {name}, and their "
-                    "results would have the same files. Name one of them with --shards, or build "
-                    "one with another --name."
+                    f"{where(known[name])} and {where(dataset)} are both named {name}, so their "
+                    "results would have the same file names. Name one of them with --shards, or "
+                    "build one with another --name."
                 )
             known[name] = dataset
         if missing := [name for name in self.names if name not in known]:
             raise EvaluateUsageError(
-                f"There is no data set {missing[0]!r} here; there are {', '.join(sorted(known))}."
-                f"{did_you_mean(missing[0], known)} Name the folder that holds it with --shards."
+                f"There is no data set {missing[0]!r}; choose from "
+                f"{', '.join(sorted(known))}.{did_you_mean(missing[0], known)} For another one, "
+                "name its folder with --shards."
             )
         return [known[name] for name in self.names] or datasets
 
 
 @dataclass(frozen=True)
 class QuestionChoice:
-    """What is asked of an encoder, in options."""
+    """The options that define the evaluation."""
 
     task: str
     checkpoint: str | None
@@ -104,7 +105,7 @@ class QuestionChoice:
 
     @property
     def is_curve(self) -> bool:
-        """Whether all kept checkpoints are measured."""
+        """Whether all kept checkpoints are evaluated."""
         return self.checkpoint == ALL
 
     @property
@@ -116,24 +117,24 @@ class QuestionChoice:
 
     @property
     def for_classifier(self) -> tuple[str, ...]:
-        """Changes of the classifier's recipe."""
+        """Changes to the classifier's recipe."""
         return tuple(a for a in self.assignments if a.strip().startswith(_CLASSIFIER))
 
     @property
     def for_clips(self) -> tuple[str, ...]:
-        """Changes of the protocol."""
+        """Changes to the protocol."""
         names = ("clips", "crops", "layer", "pooling")
         chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
         assigned = (a for a in self.assignments if a not in self.for_classifier)
         return (*assigned, *(f"{name}={value}" for name, value in chosen.items()))
 
     def must_be_of_use(self) -> None:
-        """Raises UsageError for an option that is given, but changes nothing in any task, and for
-        a classifier of every checkpoint."""
+        """Raise UsageError for an option that has no effect on any of the tasks, and for training a
+        classifier for every checkpoint."""
         if self.head and ON_THE_FLY not in self.tasks:
             raise click.UsageError(
-                f"--head {self.head} is for the probe that is trained on clips. Add --task linear "
-                "--on-the-fly, or leave --head out."
+                f"--head {self.head} is for probes trained on clips. Add --task linear "
+                "--on-the-fly, or omit --head."
             )
         if self.is_curve and (trained := [task for task in self.tasks if task in _TRAINING]):
             raise click.UsageError(
@@ -151,19 +152,19 @@ class QuestionChoice:
         ):
             if is_given and not tasks_of_it & set(self.tasks):
                 raise click.UsageError(
-                    f"{name} changes nothing in {', '.join(self.tasks)}; it is for "
-                    f"{', '.join(sorted(tasks_of_it))}. Leave it out, or choose another --task."
+                    f"{name} has no effect on {', '.join(self.tasks)}; it is for "
+                    f"{', '.join(sorted(tasks_of_it))}. Omit it, or choose another --task."
                 )
 
     def steps(self, encoder: EncoderChoice) -> list[int | None]:
-        """The checkpoints to measure; None: the newest one. Raises UsageError for what is none, and
-        TrainerError if a run has none."""
+        """The checkpoints to evaluate; None stands for the newest. Raises UsageError for an invalid
+        --checkpoint, and TrainerError if a run has no checkpoints."""
         if self.checkpoint is None:
             return [None]
         if others := [option for option in encoder.named if option != "--run"]:
             raise click.UsageError(
-                f"--checkpoint names a checkpoint of a run, and {others[0]} has none. Leave one of "
-                "them out."
+                f"--checkpoint names a checkpoint of a run, so it does not go with {others[0]}. "
+                "Omit one of them."
             )
         if not self.is_curve:
             if not self.checkpoint.isdecimal():
@@ -173,12 +174,12 @@ class QuestionChoice:
             return [int(self.checkpoint)]
         run = encoder.folder
         if not (steps := kept_steps(run)):
-            load_last(run)  # says what to do
+            load_last(run)  # raises an error with advice
         return list(steps)
 
     def question(self, task: str, subjects: Subjects, dataset: str) -> Question:
-        """Of one task; where a classifier is trained, with its recipe, and clips as that tests
-        them."""
+        """The request for one task. If a classifier is trained, it includes the recipe and the test
+        clips of that recipe."""
         settings, protocol = subjects.settings, protocol_of(subjects.settings)
         finetune = None
         if task in _TRAINING:
@@ -196,13 +197,13 @@ class QuestionChoice:
             centring=self.centring if task in ("retrieval", "knn") else CENTRINGS[0],
             probe=ProbeSettings(standardise=not self.raw, solver=solver),
             finetune=finetune,
-            # A curve needs it once: with the last checkpoint.
+            # A curve needs the baseline once, with the last checkpoint.
             baseline=not (self.no_baseline or (self.is_curve and subjects.milestone))
             and subjects.start is not None,
         )
 
     def _classifier_of(self, task: str, dataset: str, backbone: str) -> FinetuneSettings:
-        """The recipe of a task that trains a classifier, with what was changed."""
+        """The recipe of a task that trains a classifier, with the changes."""
         is_frozen = task == ON_THE_FLY
         head = self.head if is_frozen else None
         recipe = self.classifier or finetune_settings.recipe_for(
@@ -214,16 +215,16 @@ class QuestionChoice:
 
 
 def _attentive(task: str, protocol: Protocol) -> str:
-    """The task that an attentive probe is of. Raises EvaluateError for what it does not go with."""
+    """The task for an attentive probe. Raises EvaluateError for options that conflict with it."""
     if task != ON_THE_FLY:
         raise EvaluateUsageError(
-            f"The recipe has an attentive head, and --task {task} trains none. Say --task linear "
-            "--on-the-fly, or choose another --classifier."
+            f"The recipe has an attentive head, which --task {task} does not train. Use --task "
+            "linear --on-the-fly, or choose another --classifier."
         )
     if protocol.pooling != POOLINGS[0]:
         raise EvaluateUsageError(
-            f"pooling is {protocol.pooling}, and the attentive probe pools by attention. Leave "
-            "--pooling out, or say --head linear."
+            f"pooling is {protocol.pooling}, but the attentive probe pools by attention. Omit "
+            "--pooling, or use --head linear."
         )
     return ATTENTIVE_ON_THE_FLY
 
@@ -236,7 +237,7 @@ def run(
     device: torch.device,
     overwrite: bool,
 ) -> None:
-    """As the command's help says, with its options."""
+    """Run the command; its help explains the options."""
     choice.must_be_of_use()
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -265,7 +266,7 @@ def run(
             for curve in curves_of(measured):
                 say(curve_table(curve))
             if choice.task == ALL:
-                say("  finetune is left out: it would train a classifier for every checkpoint.")
+                say("  finetune is left out, as it would train a classifier for every checkpoint.")
         with failing_together():
             if refused:
                 of_usage = all(error.exit_status == 2 for error in refused)
@@ -280,7 +281,7 @@ def _measure(
     device: torch.device,
     overwrite: bool,
 ) -> tuple[list[dict[str, Any]], list[AscnetError]]:
-    """The results of all tasks on all data sets, and what was refused."""
+    """The results of all tasks on all data sets, and the errors."""
     measured: list[dict[str, Any]] = []
     refused: list[AscnetError] = []
     for dataset, task in product(datasets, choice.tasks):
@@ -297,23 +298,23 @@ def _measure(
 
 
 def _local(run: Path) -> list[ShardDataset]:
-    """The data sets of a run, which have to be here."""
+    """The data sets of a run, which must be local."""
     sources = shards_of(run)
     if not sources:
         raise EvaluateError(
-            f"{run} does not say what it was trained on. Name the folder of the data set with "
+            f"{run} does not record what it was trained on. Name the folder of the data set with "
             "--shards."
         )
     remote = [source for source in sources if is_remote(source)]
     if remote:
         raise EvaluateError(
-            f"{run} was trained on {shown(remote[0])}, and no server is asked, nor a command run, "
-            "because a run's config.toml says so. Name it with --shards, or a folder with the "
-            "same shards."
+            f"{run} was trained on {shown(remote[0])}. For safety, servers and commands named in a "
+            "run's config.toml are not used: name it with --shards, or a folder with the same "
+            "shards."
         )
     if missing := [source for source in sources if not (Path(source) / DATASET_FILE).is_file()]:
         raise EvaluateError(
-            f"{run} was trained on {missing[0]}, where no shards are now. Name the folder where "
-            "they are with --shards."
+            f"{run} was trained on {missing[0]}, where there are no shards now. Name their folder "
+            "with --shards."
         )
     return [ShardDataset(Path(source)) for source in sources]

@@ -1,4 +1,4 @@
-"""What `ascnet near-duplicates` does."""
+"""Implementation of `ascnet near-duplicates`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,12 +35,14 @@ from evaluate.search.search import FEWEST, centre_of, different_videos, span_tex
 
 @dataclass(frozen=True)
 class Listing:
-    """Which pairs are listed, and where to.
+    """Which pairs to list, and the files to write.
 
     Attributes:
-        groups: the table for the next build
-        html: the page on which to decide which copies to keep
-        source: the folder of the videos, for the page
+        show: number of pairs to print, and of groups on the page
+        only_leaks: list only pairs across the parts of a split
+        groups: table for the next build
+        html: page for deciding which copies to keep
+        source: folder of the videos, for the page
     """
 
     show: int
@@ -53,12 +55,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class Likeness:
-    """What counts as nearly the same.
+    """What counts as a near-duplicate.
 
     Attributes:
-        threshold: mean cosine; None: WHOLE or PART
-        parts: whether parts of both videos count, however little of them these are
-        shortest: seconds that a part lasts, at least
+        threshold: minimum mean cosine; None: WHOLE or PART
+        parts: whether to find parts that both videos share, however short
+        shortest: minimum duration of a part in seconds
     """
 
     threshold: float | None
@@ -75,10 +77,11 @@ class Likeness:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What was found in a store.
+    """The near-duplicates in a store.
 
     Attributes:
-        groups: of every video of a pair
+        leaking: pairs across the parts of a split
+        groups: group of every video in a pair
     """
 
     features: Features
@@ -89,13 +92,15 @@ class Duplicates:
 
 @gathered(listing=Listing, likeness=Likeness)
 def run(store: Path, listing: Listing, likeness: Likeness, device: torch.device) -> None:
-    """As the command's help says, with its options."""
+    """Run the command; its help explains the options."""
     if listing.html is None and listing.source is not None:
         raise click.UsageError("--source is for the page of --html; give both, or neither.")
     if listing.html is not None and not listing.show:
-        raise click.UsageError("--show is 0, and --html shows so many groups; give 1 or more.")
+        raise click.UsageError(
+            "--show is 0, which would leave the page of --html empty; give 1 or more."
+        )
     if listing.html is not None and likeness.parts:
-        raise click.UsageError("--html is for whole copies, to keep or to drop; leave --parts out.")
+        raise click.UsageError("--html is for copies of whole videos; omit --parts.")
     features = Features(store)
     if listing.groups is not None:
         if listing.groups == listing.csv:
@@ -106,16 +111,14 @@ def run(store: Path, listing: Listing, likeness: Likeness, device: torch.device)
     found = list_them(features, listing, likeness, centre, device)
     if listing.only_leaks and not features.splits:
         click.echo(
-            "The store knows no split, so --leaks can find nothing: no pair is listed. Leave "
-            "--leaks out, or embed videos whose splits are known (a splits.csv in the folder, or "
-            "--shards of a data set that has them)."
+            "The store has no split, so --leaks finds no pair. Omit --leaks, or embed videos with "
+            "a split (splits.csv in their folder, or --shards of a data set with splits)."
         )
     if not centre.any() and likeness.centring != "none":
         few = counted(different_videos(features), "different video")
         click.echo(
-            f"Careful: the store has {few}, and a mean to take away needs {FEWEST} (of copies it "
-            "is the copies, and little would be left of them). Raw features were compared, which "
-            "are all alike. Look at the pairs, or raise --threshold."
+            f"Careful: the store has {few}, and centring needs {FEWEST}, so raw features were "
+            "compared. Their cosines are all near 1: check the pairs, or raise --threshold."
         )
     if listing.csv is not None:
         click.echo(listing.csv)
@@ -132,7 +135,7 @@ def _list_pairs(
     centre: np.ndarray,
     device: torch.device,
 ) -> Sequence[VideoPair]:
-    """All pairs of videos that are nearly the same, after listing them."""
+    """List pairs of near-duplicate videos. Returns all pairs."""
     with ProgressBar("comparing", "clips") as progress:
         pairs = find_pairs(features, likeness.least, centre, device, progress)
     leaking = [pair for pair in pairs if leaks_of(features, pair)]
@@ -161,7 +164,7 @@ def _list_parts(
     centre: np.ndarray,
     device: torch.device,
 ) -> Sequence[VideoPair]:
-    """All parts that two videos share, after listing them."""
+    """List parts that two videos share. Returns all parts."""
     rules = part_rules(step_of(features), likeness.least, likeness.shortest)
     with ProgressBar("comparing", "videos") as progress:
         parts = find_parts(features, rules, centre, device, progress)
@@ -221,8 +224,8 @@ def _summary(found: Duplicates, threshold: float, hint: bool) -> str:
     )
     if found.leaking:
         text += (
-            f"\nWARNING: {counted(len(found.leaking), 'pair')} across the parts of a split: what "
-            "is measured on one part has been seen in the other"
+            f"\nWARNING: {counted(len(found.leaking), 'pair')} across the parts of a split: test "
+            "videos have near-duplicates in training"
         )
         if hint:
             text += " (--groups: a table that keeps copies in one part at the next build)"

@@ -1,4 +1,4 @@
-"""What `ascnet report` does."""
+"""Implementation of `ascnet report`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from trainer.run.checkpoint import RUNS, newest_run
 
 
 def run(run: Path | None, out: Path | None) -> None:
-    """As the command's help says, with its options."""
+    """Run the command; its help explains the options."""
     with ProgressBar("report", "data sets") as progress:
         path = write_report(run or newest_run(RUNS, trained=False), out, progress)
     click.echo(f"{path} ({file_size(path.stat().st_size)})")

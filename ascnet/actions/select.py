@@ -1,4 +1,4 @@
-"""What `ascnet select` does."""
+"""Implementation of `ascnet select`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from evaluate.search.duplicates import find_pairs, joined_groups
 from evaluate.search.search import centre_of, unit_rows
 from evaluate.search.selection import k_centre, train_and_test
 
-_OWN = "1"  # the split of a folder or a list
+_OWN = "1"  # name of the split of a folder or list
 
 
 def run(
@@ -31,9 +31,9 @@ def run(
     seed: int,
     device: torch.device,
 ) -> None:
-    """As the command's help says, with its options."""
+    """Run the command; its help explains the options."""
     if (count is None) == (test_share is None):
-        raise click.UsageError("Say one of --count N and --split TRAIN/TEST.")
+        raise click.UsageError("Give either --count N or --split TRAIN/TEST.")
     features = Features(store)
     groups_table.check(features, out, "--out")
     if count is not None:
@@ -53,13 +53,13 @@ def run(
 
 
 def _chosen(features: Features, count: int, device: torch.device) -> tuple[list[str], str]:
-    """The part of every video, and what was chosen."""
+    """The part of every video, and a sentence about the choice."""
     old = features.splits.get(_OWN, np.full(len(features.names), "train"))
     pool = np.flatnonzero(old == "train")
     if not len(pool):
         raise click.UsageError(
             f"--count chooses from the training part, and {features.path} has no training video. "
-            "Embed videos without a split, or divide these anew with --split."
+            "Embed videos without a split, or make a new one with --split."
         )
     if count > len(pool):
         what = "training videos" if _OWN in features.splits else "videos"
@@ -86,7 +86,7 @@ def _chosen(features: Features, count: int, device: torch.device) -> tuple[list[
 def _groups_with_copies(
     features: Features, threshold: float, device: torch.device
 ) -> Sequence[str]:
-    """The groups, joined where videos of two are copies."""
+    """The groups, joined if videos of two groups are near-duplicates."""
     with ProgressBar("comparing", "clips") as progress:
         pairs = find_pairs(features, threshold, centre_of(features), device, progress)
     return joined_groups(features.groups, pairs)
@@ -109,7 +109,7 @@ def _split_text(features: Features, groups: Sequence[str], parts: Sequence[str])
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             text += (
                 f"\nCareful: {shown}{more} {'has' if len(lacking) == 1 else 'have'} no "
-                f"{'training' if part == 'train' else part} video: all are of one group, or "
-                "linked with others by copies. Try a higher --threshold, or another --seed."
+                f"{'training' if part == 'train' else part} video: all are in one group, or linked "
+                "to others by near-duplicates. Try a higher --threshold, or another --seed."
             )
     return text

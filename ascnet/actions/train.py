@@ -1,4 +1,4 @@
-"""What `ascnet train` does."""
+"""Implementation of `ascnet train`."""
 
 import tempfile
 from dataclasses import dataclass
@@ -46,40 +46,42 @@ from trainer.weights.load import load_weights
 
 @dataclass(frozen=True)
 class RunChoice:
-    """The run to begin, or to go on with."""
+    """The run to start or to resume."""
 
     run: Path | None
     resume: bool
     trust_source: bool
 
     def chosen(self, say: Say) -> tuple[Path | None, bool]:
-        """The run to go on with, and True; or the one to begin (None: a new folder), and False."""
+        """The run to resume, and True; or the run to start (None: a new folder), and False."""
         run, restart = self.run, restarts()
         of_this_launch = run_of_this_launch(RUNS) if restart else None
         if self.resume:
             if run is None:
                 return of_this_launch or newest_run(RUNS, trained=False), True
             if not holds_run(run):
-                say(f"{run} holds no run yet, so it is started.")
+                say(f"There is no run in {run} yet, so it is started.")
             return run, holds_run(run)
         if not restart:
             return run, False
         if run is None and not launch():
             raise TrainerError(
-                f"TORCHELASTIC_RESTART_COUNT is {restart}, so a training goes on here, but nothing "
-                "tells which: name it with --run, or unset the variable."
+                f"TORCHELASTIC_RESTART_COUNT is {restart}, so a training is to be resumed, but it "
+                "is unknown which: name it with --run, or unset the variable."
             )
         begun = run or of_this_launch
         if begun is not None and holds_run(begun) and (is_of_this_launch(begun) or not launch()):
-            say(f"Restart {restart} of torchrun: {begun} goes on.")
+            say(f"Restart {restart} of torchrun: resuming {begun}.")
             return begun, True
-        say(f"Restart {restart} of torchrun: no run was begun before it, so one is started.")
+        say(
+            f"Restart {restart} of torchrun: no run was started before it, so a new one is started."
+        )
         return run, False
 
 
 @dataclass(frozen=True)
 class SettingsChoice:
-    """A recipe and changes of it."""
+    """A recipe, and changes to it."""
 
     recipe: str | None
     assignments: tuple[str, ...]
@@ -92,7 +94,7 @@ class SettingsChoice:
         return (*self.assignments, f"model.init={self.init.resolve()}")
 
     def new(self, device: torch.device, say: Say) -> Config:
-        """Of a run that is begun."""
+        """The settings of a new run."""
         recipe = self.recipe
         if recipe is None:
             recipe = "ucf101-r3d18" if device.type == "cuda" else "demo"
@@ -100,22 +102,21 @@ class SettingsChoice:
         return recipe_file.override(recipe_file.load_recipe(recipe), self.changes)
 
     def of_run(self, run: Path) -> Config:
-        """The run's own settings. What is asked for on resume must not differ from them, but for
-        what has no influence on the numbers."""
-        record_of(run)  # says so if it is no run
+        """The settings of a run that is resumed. Changes are allowed only for settings that do not
+        affect the numbers."""
+        record_of(run)  # raises an error if it is not a run
         settings, recipe = recipe_file.load(run / CONFIG_FILE), self.recipe
         if recipe is not None and recipe_file.load_recipe(recipe).recipe != settings.recipe:
             raise click.UsageError(
-                f"{run} was started with recipe {settings.recipe}, not {recipe}. Leave --recipe "
-                "out."
+                f"{run} was started with recipe {settings.recipe}, not {recipe}. Omit --recipe."
             )
         may_change = recipe_file.MAY_CHANGE
         fixed = tuple(a for a in self.changes if a.partition("=")[0].strip() not in may_change)
         if recipe_file.override(settings, fixed) != settings:
             raise click.UsageError(
                 f"--set {' --set '.join(fixed)} differs from {run / CONFIG_FILE}; a run is resumed "
-                f"with its own settings, {', '.join(may_change)} excepted. Leave it out, or "
-                "start a new run without --resume."
+                f"with its own settings, except {', '.join(may_change)}. Omit it, or start a new "
+                "run without --resume."
             )
         return recipe_file.override(settings, self.changes)
 
@@ -129,7 +130,7 @@ def run(
     dry_run: bool,
     probe_every: int | None,
 ) -> None:
-    """As the command's help says, with its options."""
+    """Run the command; its help explains the options."""
     with (
         tempfile.TemporaryDirectory() as scratch,
         together(str(device)) as (rank, rank_device),
@@ -163,7 +164,7 @@ def run(
             must_be_free(run)
         slow = slow_on_a_cpu(settings, data) if device.type == "cpu" else ""
         if dry_run:
-            say(slow or f"This machine's {device.type} can compute it: nothing speaks against it.")
+            say(slow or f"This machine's {device.type} can run this training.")
             return
         if not goes_on:
             run = on_first(lambda: _started(run, settings, data, rank.world))
@@ -182,7 +183,7 @@ def run(
 
 
 def _started(run: Path | None, settings: Config, data: TrainingSet, ranks: int) -> Path:
-    """The folder of the run that is begun: `run`, or a new one."""
+    """Start a run in the folder `run`, or in a new one. Returns the folder."""
     run = run or new_folder(RUNS, settings.recipe)
     start_run(run, settings, data, ranks)
     return run
@@ -196,7 +197,7 @@ def _train(
     rank: Rank,
     probing: Probing | None,
 ) -> dict[str, Any]:
-    """The last line of the log."""
+    """Train, and return the last line of the log."""
     try:
         with ProgressBar("training", "steps") as progress:
             return train(run, settings, data, device, progress, rank, probing)
@@ -205,8 +206,8 @@ def _train(
     except torch.OutOfMemoryError as error:
         optim = settings.optim
         raise TrainerError(
-            f"The GPU's memory does not hold {optim.batch // optim.accumulate // rank.world} "
-            "videos at a time. Start a new run that computes a step in more parts (--set "
+            f"{optim.batch // optim.accumulate // rank.world} videos at a time do not fit the "
+            "GPU's memory. Start a new run that splits steps into more parts (--set "
             f"optim.accumulate=, now {optim.accumulate}), in bf16 (--set device.precision=, now "
             f"{settings.device.precision}) or with fewer videos (--set optim.batch=, now "
             f"{optim.batch})."
@@ -214,7 +215,7 @@ def _train(
 
 
 def _check_init(settings: Config, say: Say) -> None:
-    """Weights that do not fit are named before anything is begun."""
+    """Check that the initial weights fit before anything is started."""
     check_backbone(settings.model.backbone)
     if settings.model.init:
         backbone, path = empty_backbone(settings.model.backbone), Path(settings.model.init)
@@ -233,16 +234,16 @@ def _begin_text(
         f"{total_steps(settings.optim, videos)} steps of {settings.optim.batch} videos"
     )
     if checkpoints:
-        return f"{text}, going on after step {int(checkpoints[-1].stem)}"
+        return f"{text}, resuming after step {int(checkpoints[-1].stem)}"
     if goes_on:
-        return f"{text}. It has no checkpoint yet: it begins at step 0, and so does its log"
+        return f"{text}. It has no checkpoint yet, so it starts at step 0 with a new log"
     return text
 
 
 def _stopped_text(run: Path) -> str:
-    last = [f"{checkpoint} is kept" for checkpoint in list_checkpoints(run)[-1:]]
+    last = [f"The last checkpoint is {checkpoint}" for checkpoint in list_checkpoints(run)[-1:]]
     kept = last[0] if last else "No step was finished, so there is no checkpoint"
     source = [source for source in shards_of(run) if is_remote(source)][:1]
     return (
-        f"{kept}. Go on with: {command_line('ascnet', 'train', *source, '--run', run, '--resume')}"
+        f"{kept}. To continue: {command_line('ascnet', 'train', *source, '--run', run, '--resume')}"
     )

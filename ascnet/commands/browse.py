@@ -15,22 +15,23 @@ from evaluate.choices import MOST_BROWSED
     metavar="FILE",
     type=UserPath(dir_okay=False),
     callback=page_path,
-    help="Page to write.  [default: STORE.html, beside the store]",
+    help="HTML file to write.  [default: STORE.html, beside the store]",
 )
 @click.option(
     "--show",
     type=click.IntRange(1),
     default=MOST_BROWSED,
     show_default=True,
-    help="Videos on the page at most, of all classes and groups; each takes up to 15 kB.",
+    help="Maximum number of videos on the page, spread over classes and groups; each takes up to "
+    "15 kB.",
 )
 @with_centring
 def command(**options: Any) -> None:
-    """Write a page of the videos of STORE: a map on which similar ones lie close together, a list,
-    and for each video the ones that are nearest to it. One file that needs nothing else.
+    """Write a web page of the videos of STORE: a map with similar videos close together, a list,
+    and the nearest videos of each. The page is one self-contained file.
 
-    A video counts by its mean features. Pictures are made of the shards that STORE names; where
-    these are gone, the page has none.
+    Videos are compared by their mean features. Pictures come from the shards that STORE names; if
+    those are missing, the page has none.
     """
     from ascnet.actions.browse import run
 

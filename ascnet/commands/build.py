@@ -23,15 +23,15 @@ from builder.errors import BuilderUsageError
 from builder.printable import printable
 from builder.video_limits import GB, Limits
 
-_SHOWN = 5  # names of what is left alone
+_SHOWN = 5  # names of files and folders left alone, in a message
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is built, and where to.
+    """The data set to build, and where to write it.
 
     Attributes:
-        without: a table of videos to keep and to drop
+        without: table of videos to keep and to drop
     """
 
     dataset: str
@@ -60,14 +60,14 @@ def _finite(context: click.Context, option: click.Parameter, number: float) -> f
 def _plain_name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
     if name is not None and (not re.fullmatch(r"[\w.-]+", name) or name in (".", "..")):
         raise BuilderUsageError(
-            f"--name is {name!r}; letters, digits, '_', '.' and '-' are allowed, and no '.' or "
-            "'..' alone. Name the folder that the shards are to have in --out."
+            f"--name is {name!r}; it may have letters, digits, '_', '.' and '-', and may not be "
+            "'.' or '..'. It becomes the name of the folder in --out."
         )
     return name
 
 
 def _range(context: click.Context, option: click.Parameter, text: str | None) -> slice | None:
-    """ "3:7", "3:" or ":7" as a slice."""
+    """Parse "3:7", "3:" or ":7" as a slice."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d*):(\d*)", text)
@@ -89,15 +89,15 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     "--without",
     metavar="FILE",
     type=UserPath(dir_okay=False),
-    help="Leave out the videos that this CSV file drops (video,decision), as near-duplicates "
-    "--html saves it.",
+    help="Leave out the videos that a CSV file (video,decision) drops, as saved by the page of "
+    "near-duplicates --html.",
 )
 @click.option(
     "--out",
     type=UserPath(),
     default=Path("shards"),
     show_default=True,
-    help="Folder of the shards of all data sets.",
+    help="Parent folder for the shards of all data sets.",
 )
 @click.option(
     "--name",
@@ -109,21 +109,21 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     type=click.IntRange(16, 4096),
     default=FrameSettings.short_side,
     show_default=True,
-    help="Short side of the frames, pixels; 256 for networks at 224.",
+    help="Short side of the frames in pixels; 256 for networks with 224 x 224 input.",
 )
 @click.option(
     "--jpeg-quality",
     type=click.IntRange(2, 10),
     default=FrameSettings.jpeg_quality,
     show_default=True,
-    help="JPEG quality, as ffmpeg's -q:v: lower is better (2 to 10), and larger.",
+    help="JPEG quality from 2 (best, largest files) to 10, as ffmpeg's -q:v.",
 )
 @click.option(
     "--chroma",
     type=OneOf(CHROMA),
     default=FrameSettings.chroma,
     show_default=True,
-    help="Colour resolution.",
+    help="Chroma subsampling of the JPEG frames.",
 )
 @click.option(
     "--fps",
@@ -134,28 +134,28 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option(
     "--max-frames",
     type=click.IntRange(1),
-    help="Keep the first so many frames of a video.  [default: all]",
+    help="Keep at most this many frames from the start of a video.  [default: all]",
 )
 @click.option(
     "--min-frames",
     type=click.IntRange(1),
     default=FrameSettings.min_frames,
     show_default=True,
-    help="Leave shorter videos out, as failed: too short.",
+    help="Minimum number of frames; videos with fewer fail as too short.",
 )
 @click.option(
     "--videos-per-shard",
     type=click.IntRange(1),
     default=BuildSettings.videos_per_shard,
     show_default=True,
-    help="At most so many.",
+    help="Maximum number of videos in a shard.",
 )
 @click.option(
     "--engine",
     type=OneOf(list(ENGINES)),
     default=FrameSettings.engine,
     show_default=True,
-    help="What decodes. pyav is faster and makes larger files (pip install 'ascnet[pyav]').",
+    help="Decoder; pyav is faster, with larger files (pip install 'ascnet[pyav]').",
 )
 @click.option("--shots", is_flag=True, help="Find cuts, so that every clip lies inside one shot.")
 @click.option(
@@ -163,7 +163,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     type=click.IntRange(1),
     default=usable_cores,
     show_default="cores",
-    help="Videos decoded at a time. (Ray: one on every core of the cluster.)",
+    help="Number of videos decoded in parallel; with Ray, one per core of the cluster.",
 )
 @click.option(
     "--timeout",
@@ -172,7 +172,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     type=click.FloatRange(min=1),
     default=Limits.seconds,
     show_default=True,
-    help="Seconds that one video may take.",
+    help="Seconds after which the decoding of a video fails.",
 )
 @click.option(
     "--max-pixels",
@@ -180,7 +180,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     type=click.IntRange(1, 2**31 - 1),
     default=Limits.pixels,
     show_default="8192 x 8192",
-    help="Pixels that a frame of a video may have; larger ones fail: too large.",
+    help="Maximum number of pixels in a frame; videos with more fail as too large.",
 )
 @click.option(
     "--max-aspect",
@@ -189,7 +189,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     type=click.FloatRange(1),
     default=Limits.aspect,
     show_default=True,
-    help="Long side by short side that frames may have; others fail: too elongated.",
+    help="Maximum ratio of long to short side; videos beyond it fail as too elongated.",
 )
 @click.option(
     "--max-memory",
@@ -198,42 +198,51 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     type=click.FloatRange(0.25),
     default=Limits.memory / GB,
     show_default=True,
-    help="GB of memory that the decoder of one video may take; what needs more fails: too large.",
+    help="Memory in GB for decoding one video; videos that need more fail as too large.",
 )
-@click.option("--retry-failed", is_flag=True, help="Try failed videos again, on this machine.")
-@click.option("--strict", is_flag=True, help="Exit status 1 if any video failed.")
-@click.option("--max-failures", type=click.IntRange(0), help="Stop when more videos have failed.")
-@click.option("--overwrite", is_flag=True, help="Build anew if there is a build already.")
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Retry videos that failed in an earlier build, on this machine.",
+)
+@click.option("--strict", is_flag=True, help="Exit with status 1 if any video failed.")
+@click.option(
+    "--max-failures",
+    type=click.IntRange(0),
+    help="Stop if more than this many videos fail.  [default: never]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing build.")
 @click.option(
     "--executor",
     type=OneOf(["local", "ray"]),
     default="local",
     show_default=True,
-    help="ray: a task a shard on a Ray cluster (pip install 'ascnet[ray]').",
+    help="Where to build; ray: on a Ray cluster, one task per shard (pip install 'ascnet[ray]').",
 )
 @click.option(
     "--shards-range",
     "shards",
     callback=_range,
     metavar="A:B",
-    help="Build only the shards A to B-1 (SLURM arrays); --finish puts them together.",
+    help="Build only shards A to B-1, for example in a SLURM array job; combine them with "
+    "--finish.",
 )
 @click.option(
-    "--finish", "finish_only", is_flag=True, help="Put together what --shards-range has built."
+    "--finish", "finish_only", is_flag=True, help="Combine shards built with --shards-range."
 )
 @gathered(target=Target, settings=BuildSettings, how=How)
 def command(target: Target, settings: BuildSettings, how: How, strict: bool) -> None:
     """Transcode the videos of DATASET into frame-JPEG WebDataset shards.
 
     \b
-    shapes          the embedded data set: 768 short videos, made here
+    shapes          the built-in data set: 768 short videos, generated here
     ucf101          UCF-101/<Class>/v_<Class>_gNN_cNN.avi
     hmdb51          hmdb51_org/<class>/*.avi and the official split lists
     kinetics400     train/, val/, test/ and the official lists (also 600, 700)
     folder          any tree of videos; the first folder level is the class
     csv             a list of videos: path,label,group,split
 
-    A build that was interrupted goes on with the same command.
+    To continue an interrupted build, repeat the command.
 
     \b
       ascnet build ucf101
@@ -265,16 +274,16 @@ def _must_fit_together(how: How, strict: bool) -> None:
                 f"same time. Build all ranges first, then --finish, then give {option} alone."
             )
     if how.finish_only and how.overwrite:
-        raise BuilderUsageError(
-            "--finish keeps what is built, --overwrite takes it away: choose one."
-        )
+        raise BuilderUsageError("--finish keeps what is built, --overwrite deletes it: choose one.")
 
 
 def _say(summary: BuildSummary) -> None:
     counts, folder = summary.counts, summary.folder
     if counts is None:
         click.echo(f"{folder}: {summary.sentence()}{_speed(summary)}")
-        click.echo("When all are, the same command with --finish instead of --shards-range.")
+        click.echo(
+            "When all ranges are built, repeat the command with --finish instead of --shards-range."
+        )
         return
     if not summary.done_now:
         click.echo(f"{folder} is up to date.")
@@ -284,7 +293,8 @@ def _say(summary: BuildSummary) -> None:
             click.echo(f"  {word}: {meanings[word]}")
     if summary.changed:
         click.echo(
-            f"{summary.changed} failed videos have another file now: --retry-failed builds them."
+            f"The files of {summary.changed} failed videos have changed: --retry-failed builds "
+            "them."
         )
     _say_left_alone(summary.left_alone)
     click.echo(
@@ -294,7 +304,8 @@ def _say(summary: BuildSummary) -> None:
 
 
 def _say_left_alone(left_alone: tuple[tuple[str, str], ...]) -> None:
-    """Files by name; folders with the reason, for each may have held many videos."""
+    """Print the names of files that were left alone, and folders with the reason, as each may hold
+    many videos."""
     folders = [(name, reason) for name, reason in left_alone if name.endswith("/")]
     for name, reason in folders[:_SHOWN]:
         click.echo(f"{printable(name)} left alone: {printable(reason)}")
@@ -303,12 +314,13 @@ def _say_left_alone(left_alone: tuple[tuple[str, str], ...]) -> None:
     names = [printable(name) for name, _ in left_alone if not name.endswith("/")]
     if names:
         click.echo(
-            f"{counted(len(names), 'file')} left alone: {', '.join(names[:_SHOWN])}"
-            f"{', ...' if len(names) > _SHOWN else ''} (videos.jsonl says why)"
+            f"{counted(len(names), 'file')} left alone: "
+            f"{', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''} (videos.jsonl "
+            "says why)"
         )
 
 
 def _speed(summary: BuildSummary) -> str:
     if not summary.done_now:
         return ""
-    return f", {summary.done_now / summary.seconds:.1f} videos a second"
+    return f", {summary.done_now / summary.seconds:.1f} videos per second"

@@ -20,79 +20,94 @@ _OF_CLIPS = (
     type=OneOf([*TASKS, ALL]),
     default="retrieval",
     show_default=True,
-    help="Nearest neighbours of test videos among training videos; a linear classifier on "
-    "features; a vote of the k nearest; a classifier on few labels; training end to end; or all "
-    "five.",
+    help="What to evaluate: nearest training videos of each test video (retrieval), a linear "
+    "probe, a vote of the k nearest (knn), a classifier on few labels (fewshot), end-to-end "
+    "training (finetune), or all of these.",
 )
-@click.option("--run", type=UserPath(), help="Run directory.  [default: the newest in runs/]")
+@click.option("--run", type=UserPath(), help="Run to evaluate.  [default: the newest in runs/]")
 @click.option(
     "--checkpoint",
     metavar="STEP|all",
-    help="A checkpoint of the run that was kept, by its step; or all of them, one after another, "
-    "with a table at the end.  [default: the newest]",
+    help="Step of a kept checkpoint of the run, or all, which ends with a table of them.  "
+    "[default: the newest]",
 )
 @with_weights
 @click.option(
     "--shards",
     metavar="PLACE",
-    help="Data sets to evaluate on: a folder of one or of several, or one that is streamed (a URL, "
-    "or 'pipe:COMMAND {}').  [default: what the run was trained on; without a run shards/]",
+    help="Data sets to evaluate on: a folder of one or several, or a streamed one (a URL, or "
+    "'pipe:COMMAND {}').  [default: those that the run was trained on; without a run, shards/]",
 )
 @click.option(
-    "--dataset", "names", multiple=True, help="Of these data sets only; may be given several times."
+    "--dataset",
+    "names",
+    multiple=True,
+    help="Evaluate only on this data set; may be given several times.",
 )
 @click.option(
     "--split",
-    help="A split of the data set, or all: mean and standard deviation.  [default: the one the "
-    "run was trained on]",
+    help="Split of the data set, or all for mean and standard deviation over them.  [default: the "
+    "one that the run was trained on]",
 )
-@click.option("--factor", default="", help="Compare a known factor of the videos, not the class.")
 @click.option(
-    "--clips", type=click.IntRange(min=1), help="Clips of a video.  [default: 10, or the recipe's]"
+    "--factor",
+    default="",
+    help="Known factor of the videos that replaces the class, such as tempo.",
+)
+@click.option(
+    "--clips",
+    type=click.IntRange(min=1),
+    help="Number of clips per video.  [default: that of the recipe, usually 10]",
 )
 @click.option(
     "--crops",
     type=OneOf([str(n) for n in CROPS]),
-    help="Crops of a clip: the centre, or three along the longer side.  [default: 1]",
+    help="Crops per clip: the centre, or three along the longer side.  [default: 1]",
 )
-@click.option("--layer", help="A layer of the network, such as layer3.  [default: the last]")
 @click.option(
-    "--pooling", type=OneOf(POOLINGS), help="Global pooling of the feature map.  [default: average]"
+    "--layer",
+    help="Layer of the network whose output is used, such as layer3.  [default: the last]",
+)
+@click.option(
+    "--pooling",
+    type=OneOf(POOLINGS),
+    help="Pooling of the layer's feature map.  [default: average]",
 )
 @click.option(
     "--centring",
     type=OneOf(CENTRINGS),
     default="none",
     show_default=True,
-    help="Retrieval and kNN: mean-centre the features before the cosine similarity: not at all, by "
-    "each set's own mean, or by the gallery's.",
+    help="For retrieval and knn, what to subtract before cosine similarities: nothing, the mean of "
+    "queries and of gallery from each, or the gallery's from both.",
 )
 @click.option(
     "--probe",
     type=OneOf(SOLVERS),
     default=SOLVERS[0],
     show_default=True,
-    help="Linear: how the classifier is fitted to stored features.",
+    help="For linear, the solver that fits the classifier to stored features.",
 )
 @click.option(
-    "--raw", is_flag=True, help="Linear, fewshot: features as they are, not standardised."
+    "--raw", is_flag=True, help="For linear and fewshot, do not standardise the features."
 )
 @click.option(
     "--on-the-fly",
     is_flag=True,
-    help="Linear: train on augmented clips by SGD instead, the network frozen.",
+    help="For linear, train on augmented clips with a frozen network instead of on stored "
+    "features.",
 )
 @click.option(
     "--head",
     type=OneOf(HEADS),
-    help="With --on-the-fly: a linear layer on the pooled map, or V-JEPA's attentive probe, which "
-    "learns where in the map to look.  [default: linear]",
+    help="For --on-the-fly, a linear layer on the pooled feature map, or V-JEPA's attentive probe, "
+    "which learns to attend to positions of the map.  [default: linear]",
 )
 @click.option(
     "--classifier",
     metavar="RECIPE",
-    help=f"Fine-tuning and --on-the-fly: {', '.join(recipes())}, or a .toml "
-    "file.  [default: what fits data set and backbone]",
+    help=f"Recipe for finetune and --on-the-fly: {', '.join(recipes())}, or a .toml file.  "
+    "[default: the one for the data set and the backbone]",
 )
 @click.option(
     "--set",
@@ -106,15 +121,18 @@ _OF_CLIPS = (
 @click.option(
     "--no-baseline",
     is_flag=True,
-    help="Leave out the untrained networks, which every metric is computed for as well.",
+    help="Do not evaluate the untrained networks for comparison.",
 )
 @click.option(
-    "--overwrite", is_flag=True, help="Recompute features and results that differ or are corrupt."
+    "--overwrite",
+    is_flag=True,
+    help="Replace features and results that are damaged or were made with other settings.",
 )
 def command(device: str | None, **options: Any) -> None:
-    """Evaluate a run, with the untrained network beside it as the baseline.
+    """Evaluate a run, with the untrained network as the baseline.
 
-    Features are computed once and kept in the run's features/ (HDF5); results go to its results/.
+    Features are computed once and kept in features/ of the run (HDF5); results are written to
+    results/.
 
     \b
       ascnet evaluate --task linear

@@ -24,18 +24,19 @@ from builder.download.official import DATASETS, PUBLISHED
     "parts",
     multiple=True,
     metavar="NAME",
-    help="kinetics400: train, val or test; may be given again.  [default: train and val]",
+    help="Part of kinetics400: train, val or test; may be given several times.  [default: train "
+    "and val]",
 )
-@click.option("--keep-archives", is_flag=True, help="Keep the archives when they are unpacked.")
+@click.option("--keep-archives", is_flag=True, help="Keep the archives after they are unpacked.")
 @click.option(
     "--base-url",
     metavar="URL",
-    help="A mirror: stands for scheme and host of every official URL, the path stays.",
+    help="Mirror that replaces scheme and host of the official URLs; paths remain.",
 )
 @click.option(
     "--insecure",
     is_flag=True,
-    help="Do not ask servers for a valid TLS certificate: what comes may be from anyone.",
+    help="Accept invalid TLS certificates: the download may then come from anyone.",
 )
 def command(
     dataset: str,
@@ -45,32 +46,36 @@ def command(
     base_url: str | None,
     insecure: bool,
 ) -> None:
-    """Download DATASET from its official place and unpack it.
+    """Download DATASET from its official source and unpack it.
 
     \b
-    ucf101       about 6.5 GB; needs a program that unpacks rar (unrar, unar, bsdtar)
-    hmdb51       about 2 GB; needs one, too
+    ucf101       about 6.5 GB; requires a program that unpacks rar (unrar, unar, bsdtar)
+    hmdb51       about 2 GB; also requires such a program
     kinetics400  about 450 GB
 
-    A download that was interrupted goes on with the same command. An archive that lies in the
-    folder already is used.
+    To continue an interrupted download, repeat the command. Archives that are already in the folder
+    are used.
     """
     folder = to or Path("data") / dataset
     settings = FetchSettings(base_url, keep_archives, DownloadSettings(insecure=insecure))
     summary = fetch(DATASETS[dataset], folder, settings, parts, ProgressBar)
     building = f"make shards DATASET={dataset}{'' if to is None else f' SOURCE={to}'}"
-    if quoted(folder) != str(folder):  # make reads some characters in its own way
+    if quoted(folder) != str(folder):  # make interprets some characters
         building = command_line("ascnet", "build", dataset, "--source", folder)
     if not summary.fetched:
         click.echo(f"{folder} is up to date.")
     if unknown := [file.name for file in DATASETS[dataset].files if file.url not in PUBLISHED]:
         click.echo(
-            f"No checksum of {', '.join(unknown)} is published: checked by those in the archive."
+            f"No checksum of {', '.join(unknown)} is published; it was verified by those in the "
+            "archive."
         )
     if DATASETS[dataset].parts:
-        click.echo("No checksums of these files are published: checked by those in the archives.")
+        click.echo(
+            "No checksums of these files are published; they were verified by those in the "
+            "archives."
+        )
     click.echo(
-        f"{folder}: {summary.fetched} of {summary.files} files fetched now, "
-        f"{summary.bytes / 1e6:.1f} MB in all, {summary.unpacked} files unpacked; next: "
+        f"{folder}: {summary.fetched} of {summary.files} files downloaded now, "
+        f"{summary.bytes / 1e6:.1f} MB in total, {summary.unpacked} files unpacked; next: "
         f"{building}"
     )

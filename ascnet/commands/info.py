@@ -16,11 +16,13 @@ from builder.shards.info_text import render
 @click.command("info")
 @click.argument("shards", type=UserPath(), default=Path("shards"))
 @click.option("--classes", is_flag=True, help="List every class with its number of videos.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a data set.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON list with an object for each data set."
+)
 def command(shards: Path, classes: bool, as_json: bool) -> None:
-    """Say what is in SHARDS, a data set or a folder of several.  [default: shards]
+    """Show the content of SHARDS, a data set or a folder of several. [default: shards]
 
-    Only dataset.json and videos.jsonl are read, so large data sets take seconds.
+    Only dataset.json and videos.jsonl are read, so this takes seconds even for large data sets.
     """
     datasets = [ShardDataset(folder) for folder in find_datasets(shards)]
     overviews = (overview(one.manifest, one.rows(), str(one.folder)) for one in datasets)

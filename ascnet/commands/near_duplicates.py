@@ -13,70 +13,72 @@ from evaluate.choices import PART, WHOLE
 @click.option(
     "--threshold",
     type=NumberRange(min=0, min_open=True, max=1),
-    help=f"Mean cosine from which two videos, or parts of them, are nearly the same.  [default: "
-    f"{WHOLE:g}; with --parts {PART:g}]",
+    help=f"Minimum mean cosine of near-duplicate videos, or of shared parts.  [default: {WHOLE:g}; "
+    f"with --parts {PART:g}]",
 )
 @click.option(
     "--parts",
     is_flag=True,
-    help="Find what two videos share, with its limits in both, however little of either it is.",
+    help="Find parts that two videos share, however short, with start and end in both.",
 )
 @click.option(
     "--shortest",
     type=NumberRange(min=0, min_open=True, max=1e6),
     default=2.0,
     show_default=True,
-    help="With --parts: seconds that a part lasts at least.",
+    help="Minimum duration of a shared part in seconds, with --parts.",
 )
 @click.option(
     "--csv",
     type=UserPath(dir_okay=False),
-    help="Write the pairs here, however many are printed; with --leaks only those.",
+    help="CSV file to write with all pairs; with --leaks, only those across parts of a split.",
 )
 @click.option(
     "--groups",
     metavar="FILE",
     type=UserPath(dir_okay=False),
-    help="Write groups for the next build here, the videos of all pairs (also those that are not "
-    "printed) in one each: VIDEOS/splits.csv.",
+    help="Table of groups to write for the next build (VIDEOS/splits.csv), in which the videos of "
+    "every pair share a group.",
 )
 @click.option(
     "--html",
     metavar="FILE",
     type=UserPath(dir_okay=False),
     callback=page_path,
-    help="Write a page here where the copies play and you decide which to keep; it saves the "
-    "table for `ascnet build --without`.",
+    help="Page to write, on which you watch copies and decide which to keep; it saves the table "
+    "for `ascnet build --without`.",
 )
 @click.option(
     "--source",
     type=UserPath(exists=True, file_okay=False),
-    help="With --html: folder of the videos, for the sizes of their pictures.",
+    help="Folder of the videos, with --html, to compare their resolution and file size.",
 )
 @click.option(
     "--show",
     type=click.IntRange(0),
     default=40,
     show_default=True,
-    help="Pairs to print, and groups on the page: the best ones.",
+    help="Number of pairs to print, and of groups on the page, best first.",
 )
-@click.option("--leaks", "only_leaks", is_flag=True, help="Only pairs across the parts of a split.")
+@click.option(
+    "--leaks", "only_leaks", is_flag=True, help="List only pairs across the parts of a split."
+)
 @with_centring
 @with_device
 def command(device: str | None, **options: Any) -> None:
-    """Videos of STORE that are nearly the same: copies, re-encoded or trimmed ones, parts.
+    """Find near-duplicate videos in STORE: copies, re-encoded or trimmed ones, parts.
 
     \b
-    score   mean, over the clips of the shorter one, of the cosine with the nearest of the other;
-            the larger one of the two means if both have equally many clips
-    group   videos that a chain of pairs links
+    score   mean, over the clips of the shorter video, of the cosine with the nearest clip of the
+            other; for equally many clips, the larger of the two means
+    group   videos linked by a chain of pairs
     split   a warning: the two are in different parts of a split (train and test!)
 
-    A video that is a part of another one is found where the store has a clip every second or so
-    (ascnet embed), mirror images where it was made with --mirrored, turned ones with --turned.
-    With --parts also a trailer in a film, a cut of another length, an intro that many share, played
-    at 0.8 to 1.25 times the speed; the store needs clips close together (ascnet embed --every
-    0.25).
+    A video that is a part of another one is found if the store has a clip every second or so
+    (ascnet embed), a mirrored copy if it was made with --mirrored, a rotated one with --turned.
+    With --parts, it also finds a trailer in a film, a cut of another length, or an intro that many
+    share, also at 0.8 to 1.25 times the speed; the store needs closely spaced clips (ascnet embed
+    --every 0.25).
 
     \b
     Keep all copies on one side of a split:

@@ -15,9 +15,9 @@ from ascnet.options import UserPath
     help="File to write.  [default: report.html in the run]",
 )
 def command(**options: Any) -> None:
-    """Write a web page about RUN: settings, curves, results, what is found for what, a map of the
-    features, and what failed to build. One file that needs nothing else.  [default: the newest in
-    runs/]"""
+    """Write a web page about RUN: settings, training curves, results, retrieved videos, a map of
+    the features, and videos that failed to build. The page is one self-contained file. [default:
+    the newest in runs/]"""
     from ascnet.actions.report import run
 
     run(**options)

@@ -10,7 +10,7 @@ from evaluate.choices import WHOLE
 
 
 class Shares(click.ParamType):
-    """Two shares of 100: "70/30"."""
+    """Two percentages that add up to 100, such as "70/30"."""
 
     name = "TRAIN/TEST"
 
@@ -21,7 +21,8 @@ class Shares(click.ParamType):
         train, test = map(float, match.groups()) if match else (0.0, 0.0)
         if not (train > 0 < test and abs(train + test - 100) < 1e-9):
             self.fail(
-                f"{value!r} is no split; it takes two shares of 100, training first: 70/30.",
+                f"{value!r} is not a split; give two percentages that add up to 100, training "
+                "first: 70/30.",
                 param,
                 ctx,
             )
@@ -34,44 +35,46 @@ class Shares(click.ParamType):
     "--count",
     metavar="N",
     type=click.IntRange(1),
-    help="Choose the N videos that are most different (k-centre), as training part.",
+    help="Choose the N most diverse videos (k-centre) as the training part.",
 )
 @click.option(
     "--split",
     "test_share",
     type=Shares(),
-    help="Divide all videos, 70/30 for instance; no recording and no copy is on both sides.",
+    help="Split all videos, such as 70/30, with no recording and no near-duplicates on both sides.",
 )
 @click.option(
     "--out",
     metavar="FILE",
     required=True,
     type=UserPath(dir_okay=False),
-    help="The table for the next build: VIDEOS/splits.csv.",
+    help="Table to write for the next build (VIDEOS/splits.csv).",
 )
 @click.option(
     "--threshold",
     type=NumberRange(min=0, min_open=True, max=1),
     default=WHOLE,
     show_default=True,
-    help="With --split: score from which two videos are copies, as in near-duplicates.",
+    help="Minimum score of near-duplicates, with --split, as in `ascnet near-duplicates`.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of --split's random order.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the random order of --split."
+)
 @with_device
 def command(device: str | None, **options: Any) -> None:
-    """Videos of STORE to label or to train on, or a split of all of them, as a table for the next
-    build.
+    """Choose videos of STORE to label or to train on, or split them all, and write a table for the
+    next build.
 
     \b
     Which 200 videos should be labelled first?
       ascnet select STORE --count 200 --out chosen.csv
-    A split that leaks nothing:
+    A split without leaks:
       ascnet select STORE --split 70/30 --out VIDEOS/splits.csv
       ascnet build folder --source VIDEOS --overwrite
 
-    --count takes one video of every recording before it takes a second one of any. Of a store with
-    a split it chooses from the training part, and leaves the others as they are; what is not
-    chosen is "unused" in the table.
+    --count takes one video of every recording before a second one of any. If the store has a split,
+    it chooses from the training part and leaves other parts unchanged; training videos that are not
+    chosen are "unused" in the table.
     """
     from ascnet.actions.select import run
     from ascnet.device import pick_device

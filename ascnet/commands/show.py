@@ -14,17 +14,17 @@ from builder.shards.dataset import ShardDataset, find_datasets
 
 @click.command("show")
 @click.argument("shards", type=UserPath())
-@click.option("--video", required=True, metavar="N|NAME", help="Its key or its full name.")
-@click.option("--out", type=UserPath(), help="PNG to write.  [default: sheet-<key>.png]")
+@click.option("--video", required=True, metavar="N|NAME", help="Key or full name of the video.")
+@click.option("--out", type=UserPath(), help="PNG file to write.  [default: sheet-<key>.png]")
 @click.option(
     "--frames",
     type=click.IntRange(1, 1000),
     default=32,
     show_default=True,
-    help="Frames to show, evenly spaced.",
+    help="Number of frames to draw, evenly spaced.",
 )
 def command(shards: Path, video: str, out: Path | None, frames: int) -> None:
-    """Draw one video of the data set SHARDS: its frames in a grid, under what is known of it."""
+    """Draw the frames of one video in the data set SHARDS in a grid, with its metadata."""
     folders = find_datasets(shards)
     if len(folders) > 1:
         raise BuilderUsageError(

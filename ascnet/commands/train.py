@@ -11,7 +11,7 @@ from trainer.config.settings import Config
 
 
 class TrainCommand(click.Command):
-    """Knows that some words that look like options are settings."""
+    """A command that recognises settings given like options, and suggests --set."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -26,7 +26,7 @@ class TrainCommand(click.Command):
 
 
 def _value_of(option: str, args: list[str]) -> str:
-    """What stands after an option, as "--lr 0.1" or "--lr=0.1"; "..." if nothing does."""
+    """The value after an option, as "--lr 0.1" or "--lr=0.1"; "..." if there is none."""
     for word, after in pairwise([*args, "..."]):
         name, equals, value = word.partition("=")
         if name == option:
@@ -38,7 +38,8 @@ def _value_of(option: str, args: list[str]) -> str:
 @click.argument("shards", required=False)
 @click.option(
     "--recipe",
-    help=f"{', '.join(recipe_file.recipes())}, or a .toml file.  [default: what fits the device]",
+    help=f"Recipe: {', '.join(recipe_file.recipes())}, or a .toml file.  [default: ucf101-r3d18 on "
+    "a GPU, demo on a CPU]",
 )
 @click.option(
     "--set",
@@ -50,40 +51,42 @@ def _value_of(option: str, args: list[str]) -> str:
 @click.option(
     "--init",
     type=UserPath(),
-    help="Weights that the backbone starts with, .safetensors or .pth, whatever their prefix.",
+    help="Initial weights of the backbone, a .safetensors or .pth file; prefixes of names are "
+    "ignored.",
 )
 @click.option(
     "--run",
     type=UserPath(),
-    help="Run directory.  [default: runs/<time>-<recipe>; with --resume the newest one]",
+    help="Run directory.  [default: runs/<time>-<recipe>; with --resume, the newest run]",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on from the run's last checkpoint; with --run, start the run if there is none yet.",
+    help="Continue from the run's last checkpoint; with --run, start the run if it does not exist.",
 )
 @click.option(
     "--trust-source",
     is_flag=True,
-    help="With --resume: ask the server, or run the command, that the run's config.toml names.",
+    help="With --resume, use the server or run the command that the run's config.toml names.",
 )
 @click.option(
     "--probe-every",
     type=click.IntRange(min=1),
     metavar="STEPS",
-    help="Log recall@1 and a 10-nearest vote on held-out groups of the training videos.",
+    help="Every STEPS steps, log recall@1 and 10-nearest-neighbour accuracy on held-out groups of "
+    "the training videos.",
 )
 @with_device
 @click.option(
-    "--dry-run", is_flag=True, help="Print settings, data, memory and FLOPs; train nothing."
+    "--dry-run", is_flag=True, help="Print settings, data, memory and FLOPs without training."
 )
 def command(device: str | None, **options: Any) -> None:
-    """Pretrain a network, without labels, on the training videos of all data sets in SHARDS.
+    """Pretrain a network without labels on the training videos of all data sets in SHARDS.
 
     The objective is ASCNet's: appearance and speed consistency perception (ACP, SCP).
 
     \b
-    SHARDS is a folder (default: shards/), or what is streamed:
+    SHARDS is a folder (default: shards/), or streamed:
       http://server/shards/ucf101
       "pipe:aws s3 cp s3://bucket/ucf101/{} -"
 

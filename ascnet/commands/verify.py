@@ -14,23 +14,24 @@ from builder.shards.dataset import find_datasets
 from builder.shards.elsewhere import unfinished_text
 from builder.shards.verify import Report, verify
 
-_SHOWN = 50  # problems
+_SHOWN = 50  # problems printed at most
 
 
 @click.command("verify")
 @click.argument("shards", type=UserPath(), default=Path("shards"))
-@click.option("--deep", is_flag=True, help="Decode every frame, too.")
+@click.option("--deep", is_flag=True, help="Also decode every frame.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
     default=usable_cores,
     show_default="cores",
-    help="Shards read at a time.",
+    help="Number of shards read in parallel.",
 )
 def command(shards: Path, deep: bool, workers: int) -> None:
-    """Check that the shards in SHARDS (one data set, or a folder of several) are what was built.
+    """Check that SHARDS (a data set, or a folder of several) are unchanged since they were built.
+    [default: shards]
 
-    Exit status 1 if anything has changed; the samples that did are named.
+    The exit status is 1 if anything has changed; the affected samples are named.
     """
     reports = []
     for folder in find_datasets(shards):
@@ -60,9 +61,9 @@ def _say(report: Report) -> None:
     if report.frames:
         what += f", {report.frames} frames decoded"
     if not report.problems:
-        click.echo(f"{report.folder}: {what}: all is as it was built")
+        click.echo(f"{report.folder}: {what}: all as built")
         return
     click.echo(
         f"{report.folder}: {what}: {counted(len(report.problems), 'problem')}. Copy the shards "
-        "again from where they are whole, or build them anew with --overwrite."
+        "again from an intact copy, or rebuild them with --overwrite."
     )

@@ -93,7 +93,7 @@ def test_three_commands(video_folder, tmp_path):
     assert "features" not in linear.stderr  # the stores are used again
 
     more = process("train", "--resume", cwd=tmp_path)
-    assert "going on after step 8" in more.stdout
+    assert "resuming after step 8" in more.stdout
     wrong = refused("train", "--resume", "--set", "optim.lr=9", cwd=tmp_path)
     assert "--set optim.lr=9 differs from" in wrong
 

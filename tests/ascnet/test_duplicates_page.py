@@ -64,8 +64,8 @@ def test_a_page_and_a_table_that_the_build_reads(store, tmp_path):
     [
         (["--source", "."], "--source is for the page of --html"),
         (["--html", "x.htm"], "'x.htm' must end in .html."),
-        (["--html", "x.html", "--show", 0], "--show is 0, and --html shows so many groups"),
-        (["--html", "x.html", "--parts"], "leave --parts out"),
+        (["--html", "x.html", "--show", 0], "--show is 0, which would leave the page"),
+        (["--html", "x.html", "--parts"], "omit --parts"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, words, said):

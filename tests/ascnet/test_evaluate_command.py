@@ -184,14 +184,14 @@ def test_data_sets_by_name(run, shards, make_video, tmp_path):
     build(catalog, tmp_path / "both" / "two", BuildSettings(FrameSettings(32)), How(workers=1))
     assert "are both named folder" in refused("--shards", "both")
     said = refused("--shards", shards, "--dataset", "ucf101")
-    assert "There is no data set 'ucf101' here; there are folder" in said
+    assert "There is no data set 'ucf101'; choose from folder" in said
     assert "Retrieval on folder" in evaluate("--shards", shards, "--dataset", "folder")
 
 
 def test_shards_that_were_moved(run, shards, tmp_path):
     config = run / "config.toml"
     config.write_text(config.read_text().replace(str(shards), str(tmp_path / "gone")))
-    assert "where no shards are now. Name the folder where they are with --shards" in refused()
+    assert "where there are no shards now. Name their folder with --shards" in refused()
 
 
 def test_shards_that_are_streamed(run, shards, monkeypatch):
@@ -221,26 +221,26 @@ def page_of(run: Path) -> str:
 def test_no_server_is_asked_because_a_run_says_so(run, shards):
     config = run / "config.toml"
     config.write_text(config.read_text().replace(str(shards), "pipe:touch asked; cat x/{}"))
-    assert "nor a command run, because a run's config.toml says so. Name it with" in refused()
+    assert "named in a run's config.toml are not used: name it with" in refused()
     assert not Path("asked").exists()
 
 
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (("--on-the-fly",), "--on-the-fly changes nothing in retrieval"),
-        (("--task", "linear", "--centring", "own mean"), "--centring changes nothing in linear"),
-        (("--task", "knn", "--probe", "sgd"), "--probe changes nothing in knn"),
-        (("--task", "knn", "--raw"), "--raw changes nothing in knn; it is for fewshot, linear"),
-        (("--classifier", "demo"), "--classifier changes nothing in retrieval"),
-        (("--set", "classifier.lr=1"), "--set classifier. changes nothing in retrieval"),
+        (("--on-the-fly",), "--on-the-fly has no effect on retrieval"),
+        (("--task", "linear", "--centring", "own mean"), "--centring has no effect on linear"),
+        (("--task", "knn", "--probe", "sgd"), "--probe has no effect on knn"),
+        (("--task", "knn", "--raw"), "--raw has no effect on knn; it is for fewshot, linear"),
+        (("--classifier", "demo"), "--classifier has no effect on retrieval"),
+        (("--set", "classifier.lr=1"), "--set classifier. has no effect on retrieval"),
         (
             ("--task", "linear", "--head", "attentive"),
-            "--head attentive is for the probe that is trained on clips. Add --task linear --on-",
+            "--head attentive is for probes trained on clips. Add --task linear --on-",
         ),
         (
             ("--task", "finetune", "--classifier", "demo-attentive"),
-            "has an attentive head, and --task finetune trains none. Say --task linear --on-the-",
+            "has an attentive head, which --task finetune does not train. Use --task linear --on-",
         ),
         (
             ("--task", "linear", "--on-the-fly", "--head", "attentive"),
@@ -251,7 +251,10 @@ def test_no_server_is_asked_because_a_run_says_so(run, shards):
         (("--split", "9"), "no labelled train videos in split 9; its splits are 1 (test, train)"),
         (("--checkpoint", "3"), "keeps no checkpoint of step 3; there are those of 2, 4, 6, 8."),
         (("--checkpoint", "first"), "--checkpoint is 'first'; it takes a step, such as 2000, or"),
-        (("--checkpoint", "4", "--weights", "x.pth"), "of a run, and --weights has none. Leave"),
+        (
+            ("--checkpoint", "4", "--weights", "x.pth"),
+            "of a run, so it does not go with --weights. Omit",
+        ),
         (("--checkpoint", "all", "--task", "finetune"), "finetune would train a classifier for"),
         (("--factor", "tempo"), "no known factor 'tempo'"),
         (("--layer", "head"), "no layer 'head'. It has stem, layer1"),

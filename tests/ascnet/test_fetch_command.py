@@ -35,7 +35,7 @@ def test_fetch_says_what_came_and_what_is_next(server: Server, tmp_path):
     done = run("ucf101", "--base-url", server.url, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == (
-        "data/ucf101: 2 of 2 files fetched now, 0.0 MB in all, 5 files unpacked; "
+        "data/ucf101: 2 of 2 files downloaded now, 0.0 MB in total, 5 files unpacked; "
         "next: make shards DATASET=ucf101"
     )
     assert "fetching 1/1 MB" in done.stderr

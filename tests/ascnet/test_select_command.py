@@ -83,10 +83,10 @@ def test_a_split_keeps_recordings_and_copies_together(store, tmp_path):
 @pytest.mark.parametrize(
     "words, said",
     [
-        ((), "Say one of --count N and --split TRAIN/TEST."),
-        (("--count", 2, "--split", "70/30"), "Say one of"),
-        (("--split", "70/20"), "'70/20' is no split; it takes two shares of 100"),
-        (("--split", "100/0"), "'100/0' is no split"),
+        ((), "Give either --count N or --split TRAIN/TEST."),
+        (("--count", 2, "--split", "70/30"), "Give either"),
+        (("--split", "70/20"), "'70/20' is not a split; give two percentages"),
+        (("--split", "100/0"), "'100/0' is not a split"),
         (("--count", 22), "--count is 22"),
     ],
 )

@@ -94,7 +94,7 @@ def test_streamed_from_a_pipe_and_resumed(shards, tmp_path):
     whole = last.read_bytes()
     last.unlink()
     go_on = ["train", "--run", "run", "--resume", "--trust-source"]
-    assert "going on after step 6" in ascnet(*go_on, cwd=tmp_path)
+    assert "resuming after step 6" in ascnet(*go_on, cwd=tmp_path)
     assert last.read_bytes() == whole
     refused = ascnet("evaluate", "--run", "run", cwd=tmp_path, fails=True)
     assert "was trained on pipe:cat" in refused and "--shards" in refused
@@ -172,7 +172,7 @@ def test_two_processes_by_torchrun_and_a_restart(shards, tmp_path):
     assert result.returncode == 0, result.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert f"Restart 1 of torchrun: {run.relative_to(tmp_path)} goes on." in result.stdout
-    assert "going on after step 4" in result.stdout
+    assert "resuming after step 4" in result.stdout
     assert result.stdout.count("r3d-tiny on 2 x cpu, 8 steps") == 2
     assert result.stderr.count("training 8/8 steps") == 1
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -192,10 +192,10 @@ def test_one_command_starts_a_run_and_goes_on_with_it(shards, tmp_path):
     ended = job.end(timeout=60)
     errors = ended.stderr
     assert ended.returncode == 143 and "Traceback" not in errors
-    assert "runs/job holds no run yet, so it is started." in ended.stdout
+    assert "There is no run in runs/job yet, so it is started." in ended.stdout
     (kept,) = (tmp_path / "runs" / "job" / "checkpoints").iterdir()
     kept_path = kept.relative_to(tmp_path)
-    assert f"Stopped. {kept_path} is kept. Go on with: ascnet train --run runs/job" in errors
+    assert f"Stopped. The last checkpoint is {kept_path}. To continue: ascnet train --run" in errors
     assert errors.count("Stopped") == 1
 
     more = ["--set", "objective.collapse_steps=0", "--dry-run"]

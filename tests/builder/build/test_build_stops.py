@@ -94,7 +94,7 @@ def test_a_stopped_build_leaves_no_process_and_no_file(video_folder, make_video,
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 143
-    assert "Stopped. What is finished is kept" in said
+    assert "Stopped. Finished work is kept" in said
     assert "Traceback" not in said
     assert not any(Path(f"/proc/{pid}").exists() for pid in decoders)
     left = {p.name for p in (tmp_path / "out" / "folder").rglob("*")}
