@@ -1,4 +1,4 @@
-"""What `ascnet export` does."""
+"""Implementation of `ascnet export`."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from trainer.weights.export import export
 
 
 def run(run: Path | None, to: str, out: Path | None, overwrite: bool) -> None:
-    """As the command's help says, with its options."""
+    """Run the command; its help explains the options."""
     exported = export(run or newest_run(RUNS), to, out, overwrite)
     click.echo(f"{exported.path}\n{exported.text}")

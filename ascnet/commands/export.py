@@ -14,16 +14,17 @@ from trainer.weights.formats import FORMATS
     "--to",
     type=OneOf(list(FORMATS)),
     required=True,
-    help="A state dict with torchvision's names, safetensors, or an ONNX model clips -> features.",
+    help="Format: a state dict with torchvision's names, safetensors, or an ONNX model from clips "
+    "to features.",
 )
 @click.option(
     "--out",
     type=UserPath(),
     help="File to write.  [default: <backbone>-step<step> in the run]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def command(**options: Any) -> None:
-    """Write the trained backbone of RUN for other programs.  [default: the newest in runs/]
+    """Export the trained backbone of RUN for other programs. [default: the newest in runs/]
 
     \b
       ascnet export --to torchvision
