@@ -1,4 +1,4 @@
-"""What `ascnet search` does."""
+"""Implementation of `ascnet search`."""
 
 import tempfile
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ from evaluate.search.search import Match, centre_of, search, span_text
 
 @dataclass(frozen=True)
 class SearchChoice:
-    """Where is searched, and how.
+    """Where to search, and how.
 
     Attributes:
-        store: None: the newest finished one of the run
-        centring: of SEARCH_CENTRINGS
+        store: store to search; None: the newest finished store of the run
+        centring: one of SEARCH_CENTRINGS
     """
 
     store: Path | None
@@ -44,7 +44,7 @@ def run(
     page: str | None,
     device: torch.device,
 ) -> None:
-    """As the command's help says, with its options."""
+    """Run the command; its help explains the options."""
     html = _page_path(page, query)
     if not query.exists():
         raise EvaluateError(f"There is no file or folder {printable(str(query))}.")
@@ -69,12 +69,13 @@ def run(
 
 
 def _page_path(page: str | None, query: Path) -> Path | None:
-    """Where the page goes; None if none is asked for."""
+    """The path of the page; None if no page is requested."""
     if page is None:
         return None
     if page and Path(page).suffix != ".html":
         raise click.UsageError(
-            f"--html is {printable(page)!r}; pages end in .html. A bare --html stands last."
+            f"--html is {printable(page)!r}; the name must end in .html. Without a name, --html "
+            "must be the last word."
         )
     return Path(page or f"search-{query.stem}.html")
 
@@ -97,11 +98,11 @@ def _text(gallery: Features, query: Features, matches: Sequence[Match]) -> str:
 
 
 def _how(gallery: Features, query: Features, is_centred: bool, centring: str) -> str:
-    """What was compared with what."""
+    """What was compared, in words."""
     clips = counted(len(query.clip_video), "clip")
     theirs = counted(len(gallery.clip_video), "clip")
     videos = counted(len(gallery.names), "video")
     return (
-        f"{clips} of the query beside {theirs} of {videos}; cosine of the best pair of clips, "
-        f"features {centring_text(gallery, centring, is_centred)}"
+        f"{clips} of the query compared with {theirs} of {videos}; cosine of the best pair of "
+        f"clips, features {centring_text(gallery, centring, is_centred)}"
     )

@@ -15,21 +15,21 @@ from ascnet.options import UserPath, with_centring, with_device, with_encoder_fi
     type=click.IntRange(1),
     default=10,
     show_default=True,
-    help="Videos to find.",
+    help="Number of videos to find.",
 )
 @click.option(
     "--store",
     type=UserPath(),
-    help="Where to search.  [default: the newest finished store of the run]",
+    help="Store to search.  [default: the newest finished store of the run]",
 )
 @click.option(
     "--run",
     type=UserPath(),
-    help="Run that the store was made with.  [default: the one it lies in, else the newest]",
+    help="Run that the store was made with.  [default: the run that contains it, or the newest]",
 )
-@click.option("--weights", type=UserPath(), help="Or the file of weights.")
-@click.option("--backbone", help="With --weights.  [default: the one that fits]")
-@click.option("--recipe", help="With --weights.  [default: the one that the store names]")
+@click.option("--weights", type=UserPath(), help="File of weights that the store was made with.")
+@click.option("--backbone", help="Backbone of --weights.  [default: the one that fits]")
+@click.option("--recipe", help="Recipe for --weights.  [default: the one that the store names]")
 @with_encoder_file
 @with_centring
 @with_device
@@ -39,12 +39,13 @@ from ascnet.options import UserPath, with_centring, with_device, with_encoder_fi
     is_flag=False,
     flag_value="",
     metavar="[FILE]",
-    help="Write a page where the clips play.  [without FILE: search-<name of the query>.html]",
+    help="Write a page on which the clips play.  [without FILE: search-<name of the query>.html]",
 )
 def command(device: str | None, **options: Any) -> None:
     """Find the videos of a store whose clips are nearest to those of the video file QUERY.
 
-    The query is cut and encoded as the store's videos were. A video counts by its best clip.
+    Clips of the query are taken and encoded like those of the store. A video is ranked by its best
+    clip.
 
     \b
       ascnet search query.mp4

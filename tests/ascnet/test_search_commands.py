@@ -227,7 +227,7 @@ def test_classes_are_shown_and_five_clips_do(video_folder, shards, finished_run,
     text = says("search", query, "--store", out, "--run", finished_run, "-k", 3)
     assert text.splitlines()[0].split()[-1] == "class"
     assert all(line.split()[-1] == "test" for line in text.splitlines()[1:4])
-    assert "5 clips of the query beside 80 clips of 16 videos" in text
+    assert "5 clips of the query compared with 80 clips of 16 videos" in text
 
 
 def test_the_newest_store_of_the_newest_run_is_searched(
@@ -280,7 +280,7 @@ def test_the_page(store, videos, tmp_path, monkeypatch):
     says("search", videos / "part.mp4", "--store", store, "--html")
     assert (tmp_path / "search-part.html").is_file()
     wrong = says("search", "x.mp4", "--html", videos / "part.mp4", fails=True)
-    assert "pages end in .html" in wrong
+    assert "the name must end in .html" in wrong
     moved = tmp_path / "moved.h5"
     shutil.copy(store, moved)
     with h5py.File(moved, "r+") as file:
@@ -337,8 +337,8 @@ def test_every_problem_is_one_sentence(store, videos, finished_run, tmp_path, mo
         ("search", query, "--store", store, "--recipe", "demo"): "go with --weights; a run has its",
         ("search", query, "--store", store, "--backbone", "c3d"): "go with --weights; a run has",
         ("near-duplicates", store, "--threshold", "nan"): "nan is not a number; it takes 0<x<=1",
-        ("embed", *run): "Name videos or folders of videos, or else --shards",
-        ("embed", "empty", "--shards", "empty", *run): "or else --shards",
+        ("embed", *run): "Name either videos or folders of videos, or --shards",
+        ("embed", "empty", "--shards", "empty", *run): "or --shards",
         ("embed", "--shards", "empty", *run): "No shards in empty",
         ("embed", query, "--weights", "text.mp4", "--out", "t.h5"): "text.mp4",
     }
