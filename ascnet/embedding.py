@@ -1,4 +1,5 @@
-"""Any video files to a feature store: a catalog of them, shards beside the store, then features."""
+"""Embed video files: list them in a catalog, build shards beside the store, then extract
+features."""
 
 import logging
 import os
@@ -34,7 +35,7 @@ from trainer.agreement import failing_together
 from trainer.data.streaming.transport import without_password
 
 _SHOWN = 5  # failed videos in a message
-# Settings that frames, and the clips of them, are alike by.
+# The settings that clips of frames must share to be comparable.
 _SAME = ("short_side", "jpeg_quality", "chroma", "fps", "shots")
 
 log = logging.getLogger(__name__)
@@ -42,10 +43,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Listener:
-    """Whom to tell what is under way.
+    """Callbacks for progress and messages.
 
     Attributes:
-        videos: how many were built, and which were not
+        building: counts videos that are built
+        features: counts videos whose features are computed
+        videos: takes a line on how many videos were built, and which failed
     """
 
     building: Progress = silent
@@ -54,20 +57,20 @@ class Listener:
 
 
 def shards_beside(store: Path, catalog: Catalog) -> tuple[Path, Catalog]:
-    """Where the shards of the videos of a store are kept, and the catalog under the store's name:
-    other videos are then refused as such."""
+    """The folder of a store's shards, and the catalog named after the store, so that videos of
+    another store are recognised."""
     return store.with_suffix(".shards"), replace(catalog, dataset=_dataset_name(store.stem))
 
 
 def catalog_of(paths: Sequence[Path]) -> Catalog:
-    """The videos that `paths` (files and folders) name, each once.
+    """The videos at `paths` (files and folders), each once.
 
-    One folder alone is read as `ascnet build folder` reads it: the first folder level is the
-    class; a `splits.csv` says the split, or there is none. Several paths are unlabelled; of folders
-    all files with a video's ending are taken, of files any. Names are relative to the folder that
-    holds all of them.
+    A single folder is read as by `ascnet build folder`: the first folder level is the class, and a
+    `splits.csv` defines the split, if any. Several paths are unlabelled; from folders, all files
+    with a video suffix are taken, and named files whatever their suffix. Names are relative to the
+    folder that contains all of them.
 
-    Raises BuilderError if a path is not there, or if there is no video.
+    Raises BuilderError if a path does not exist, or if there is no video.
     """
     for path in paths:
         if not path.exists():
@@ -80,7 +83,7 @@ def catalog_of(paths: Sequence[Path]) -> Catalog:
     if not files:
         raise BuilderError(
             f"No video in {', '.join(printable(str(path)) for path in paths)}: no file there has a "
-            "name that ends as a video's does."
+            "video suffix."
         )
     by_name = {file.relative_to(root).as_posix(): file for file in files}
     videos = [Source(name, by_name[name], None, name, {}) for name in sorted(by_name)]
@@ -89,10 +92,10 @@ def catalog_of(paths: Sequence[Path]) -> Catalog:
 
 
 def folder_catalog(root: Path) -> Catalog:
-    """The videos of one folder, as `catalog_of` reads it."""
+    """The videos of one folder, read as in `catalog_of`."""
     catalog = folder_reader.read(root)
     table = root / "splits.csv"
-    # A split that nobody asked for would be a made-up one.
+    # Without a table, there is no split, rather than an automatic one.
     if not table.is_file() or not folder_reader.gives_split(table):
         unsplit = tuple(replace(video, splits={}) for video in catalog.videos)
         catalog = replace(catalog, videos=unsplit)
@@ -111,8 +114,8 @@ def _dataset_name(text: str) -> str:
 
 
 def frame_settings(built: Sequence[str | Path], protocol: Protocol) -> FrameSettings:
-    """For a new store: frames as in the first of the data sets `built` that is here (else the
-    defaults), and large enough for the protocol's crops."""
+    """Frame settings for a new store: those of the first existing data set of `built` (or the
+    defaults), with frames large enough for the protocol's crops."""
     known = filter(None, (_settings_in(Path(source)) for source in built))
     settings = next(known, FrameSettings())
     needed = max(protocol.size, protocol.short_side)
@@ -120,7 +123,7 @@ def frame_settings(built: Sequence[str | Path], protocol: Protocol) -> FrameSett
 
 
 def _settings_in(folder: Path) -> FrameSettings | None:
-    """How the frames of the data set in a folder were made; None if there is none."""
+    """The frame settings of the data set in a folder; None if there is none."""
     if not (folder / DATASET_FILE).is_file():
         return None
     stored = ShardDataset(folder).manifest.settings
@@ -128,17 +131,18 @@ def _settings_in(folder: Path) -> FrameSettings | None:
 
 
 def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
-    """Frames exactly as the gallery's: even where a network's crop is larger than those are, a
-    query of more pixels would be a sharper picture than any in the store. If the gallery's shards
-    are gone, or built anew since, a warning says so and what is taken instead."""
+    """The frame settings of the gallery's frames. They are also used if a network's crop is larger
+    than the frames, as a query with more pixels would be sharper than everything in the store. If
+    the gallery's shards are missing or were rebuilt, a warning says so, and which settings are used
+    instead."""
     folder = gallery.shards
     known = _settings_in(folder) if folder else None
     if folder and known and fingerprint(folder) == gallery.attributes.get("dataset_sha256"):
         if (schema := ShardDataset(folder).manifest.schema) != SCHEMA:
             log.warning(
-                "Warning: the shards of %s are of schema %s, and the query's are made in schema "
-                "%s: where a file is not in BT.601, the query's colours are right and the store's "
-                "are not. `ascnet embed --overwrite` builds both anew.",
+                "Warning: the shards of %s have schema %s, and the query's have schema %s: for "
+                "files that are not in BT.601, the colours of the query are correct, and those of "
+                "the store are not. `ascnet embed --overwrite` rebuilds both.",
                 printable(str(gallery.path)),
                 schema,
                 SCHEMA,
@@ -146,23 +150,23 @@ def query_settings(gallery: Features, protocol: Protocol) -> FrameSettings:
         return known
     settings = known or frame_settings([], protocol)
     log.warning(
-        "Warning: the shards of %s %s, so how its frames were made is not known; the query's are "
+        "Warning: the shards of %s %s, so the settings of its frames are unknown; the query's are "
         "made %s: short side %d pixels, quality %d, chroma %s, %s.",
         printable(str(gallery.path)),
         f"{_what_happened(gallery, known)} ({printable(str(gallery.shards or gallery.place))})",
-        "as in the new ones" if known else "as by default",
+        "with those of the new shards" if known else "with the defaults",
         settings.short_side,
         settings.jpeg_quality,
         settings.chroma,
-        f"{settings.fps:g} frames a second" if settings.fps else "every frame",
+        f"{settings.fps:g} frames per second" if settings.fps else "every frame",
     )
     return settings
 
 
 def _what_happened(gallery: Features, known: FrameSettings | None) -> str:
     if gallery.shards is None:
-        return "are not here"
-    return "were built anew" if known else "are gone"
+        return "are remote"
+    return "were rebuilt" if known else "are missing"
 
 
 def build_shards(
@@ -174,9 +178,9 @@ def build_shards(
     overwrite: bool = False,
     earlier: Mapping[int, EarlierSample] | None = None,
 ) -> ShardDataset:
-    """The shards of a catalog, built into `folder` unless they are there. `overwrite`: failed
-    videos are tried again, and shards of other videos or frames are replaced. `earlier`: by
-    position, videos that are copied.
+    """Build the shards of a catalog into `folder`, unless they exist. With `overwrite`, failed
+    videos are retried, and shards of other videos or frames are replaced. `earlier` has videos to
+    copy, by position.
 
     Raises BuilderError if no video can be read, or as `build` does.
     """
@@ -192,14 +196,14 @@ def build_shards(
     dataset = ShardDataset(folder)
     failed = _failed(dataset)
     if not dataset.counts["built"]:
-        clear(folder, catalog.dataset)  # other videos may be built here
+        clear(folder, catalog.dataset)  # so that other videos can be built here
         raise BuilderError(f"None of the videos can be read: {failed}.")
     told.videos(_text(summary, failed))
     return dataset
 
 
 def _failed(dataset: ShardDataset) -> str:
-    """ "a.mp4 (not a video), b.mp4 (truncated)"; the first few."""
+    """The first few failed videos, such as "a.mp4 (not a video), b.mp4 (truncated)"."""
     rows = [row for row in dataset.rows() if row.status == FAILED]
     names = [f"{printable(row.name)} ({row.reason})" for row in rows[:_SHOWN]]
     more = [f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
@@ -208,26 +212,27 @@ def _failed(dataset: ShardDataset) -> str:
 
 def _text(summary: BuildSummary, failed: str) -> str:
     text = f"{printable(str(summary.folder))}: {summary.sentence()}"
-    return f"{text}\n  not in it: {failed}" if failed else text
+    return f"{text}\n  failed: {failed}" if failed else text
 
 
 def check_rates(dataset: ShardDataset, protocol: Protocol) -> None:
-    """Raises EvaluateError if clips are asked for by the second of videos without a frame rate."""
+    """Raise EvaluateError if clips are requested by seconds, but videos have no frame rate."""
     unknown = [video.name for video in dataset.videos if not video.fps]
     place = without_password(dataset.source) or dataset.folder
     if unknown and protocol.every:
         raise EvaluateError(
             f"{len(unknown)} of {len(dataset.videos)} videos have no known frame rate, such as "
-            f"{printable(unknown[0])}, and clips are asked for every {protocol.every:g} seconds. "
-            f"Say --every 0 for {protocol.clips} evenly spaced clips of each video instead; with "
-            f"--shards {quoted(place)} nothing is built again."
+            f"{printable(unknown[0])}, which clips every {protocol.every:g} seconds require. Pass "
+            f"--every 0 for {protocol.clips} evenly spaced clips of each video instead; with "
+            f"--shards {quoted(place)}, nothing is built again."
         )
 
 
 def embed(
     extraction: Extraction, store: Path, told: Listener, *, overwrite: bool = False
 ) -> Features:
-    """The features of all videos of a data set, from `store` if they are there, else written to it.
+    """The features of all videos of a data set, from `store` if it is complete, otherwise extracted
+    into it.
 
     Raises EvaluateError as `fill` does.
     """
@@ -236,7 +241,7 @@ def embed(
 
 
 def fill(extraction: Extraction, store: Path, told: Listener, *, overwrite: bool = False) -> None:
-    """Write the features of all videos of a data set to `store`, unless they are there.
+    """Extract the features of all videos of a data set into `store`, unless it is complete.
 
     Raises EvaluateError as `extract` does, or if the protocol does not fit the videos.
     """
@@ -253,10 +258,10 @@ def query_features(
     device: torch.device,
     scratch: Path,
 ) -> Features:
-    """The features of one video file, of the kind of the gallery's; shards and store go to
-    `scratch`. If its frame rate is not known, its clips are evenly spaced.
+    """The features of one video file, made like those of the gallery; shards and store are written
+    to `scratch`. If the frame rate is unknown, its clips are evenly spaced.
 
-    Raises BuilderError, in a sentence, if it cannot be read.
+    Raises BuilderError if the file cannot be read.
     """
     if query.is_dir():
         raise EvaluateError(

@@ -1,4 +1,4 @@
-"""What `ascnet embed` does."""
+"""Implementation of `ascnet embed`."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -47,10 +47,13 @@ from trainer.distributed import together
 
 @dataclass(frozen=True)
 class Cut:
-    """How clips are cut out of videos.
+    """How clips are taken from videos.
 
     Attributes:
-        every: None: nothing is said of it
+        every: seconds between clips; None: not given
+        mirrored: average features over mirror images
+        turned: average features over quarter turns
+        shots: keep every clip within one shot
     """
 
     every: float | None
@@ -61,14 +64,14 @@ class Cut:
 
 @dataclass(frozen=True)
 class Target:
-    """The store that is written.
+    """The store to write.
 
     Attributes:
-        out: None: in the run, by the name of the data set; where videos are added or removed, the
-            newest one of the run
-        overwrite: replace what is of other clips or weights
-        add: the videos that are named come to those that are there
-        remove: those that are named go
+        out: path; None: in the run, named after the data set; with `add` or `remove`, the newest
+            store of the run
+        overwrite: replace a store of other clips or weights
+        add: add the named videos to the store
+        remove: remove the named videos from it
     """
 
     out: Path | None
@@ -90,17 +93,17 @@ def run(
     target: Target,
     device: torch.device,
 ) -> None:
-    """As the command's help says, with its options."""
+    """Run the command; its help explains the options."""
     _check(videos, shards, target)
     if shards and cut.shots:
         raise click.UsageError(
-            "--shots is for videos that are decoded here; clips of --shards keep to the cuts that "
-            "were found when they were built (`ascnet build --shots`)."
+            "--shots is for videos that are decoded now; clips of --shards follow the cuts found "
+            "when they were built (`ascnet build --shots`)."
         )
     with (
         tempfile.TemporaryDirectory() as scratch,
         together(str(device)) as (rank, rank_device),
-        ExitStack() as held,  # the lock of a store that grows
+        ExitStack() as held,  # holds the lock of a store that is changed
     ):
         say = say_on(rank.number)
         encoder = on_first(lambda: encoder.or_default(target.out if target.is_changed else None))
@@ -142,21 +145,21 @@ def run(
 
 
 def _check(videos: tuple[Path, ...], shards: str | None, target: Target) -> None:
-    """Raises UsageError for what does not go together."""
+    """Raise UsageError for options that cannot be combined."""
     if target.add and target.remove:
-        raise click.UsageError("--add and --remove are two commands: give one after the other.")
+        raise click.UsageError("--add and --remove cannot be combined: run one after the other.")
     if target.is_changed and (shards or not videos):
         raise click.UsageError(
-            "--add takes videos or folders of videos, and --remove names of videos; a store of "
-            "--shards is made of a data set, which is built anew."
+            "--add takes videos or folders of videos, and --remove names of videos. For a store "
+            "made with --shards, build the data set again instead."
         )
     if target.is_changed and target.overwrite:
         raise click.UsageError(
-            "--overwrite makes a store anew, and --add and --remove keep what is there: leave one "
-            "of them away."
+            "--overwrite replaces a store, but --add and --remove keep its content: omit one of "
+            "them."
         )
     if bool(videos) == bool(shards):
-        raise click.UsageError("Name videos or folders of videos, or else --shards.")
+        raise click.UsageError("Name either videos or folders of videos, or --shards.")
     if target.out is not None and target.out.suffix != ".h5":
         raise click.UsageError(
             f"--out is {str(target.out)!r}; stores are HDF5, so end the name in .h5."
@@ -169,8 +172,8 @@ _WITH = {True: "with", False: "without"}
 def _as_stored(
     store: Features, encoder: EncoderChoice, cut: Cut
 ) -> tuple[Subjects, Subject, Protocol]:
-    """The encoder and the clips of a store. Raises EvaluateError, saying what differs, if others
-    are named."""
+    """The encoder and the protocol of a store. Raises EvaluateError, with the difference, if others
+    are requested."""
     if encoder.weights is not None and encoder.recipe is None:
         encoder = replace(encoder, recipe=str(store.attributes["recipe"]))
     subjects, protocol = encoder.subjects(), protocol_in(store)
@@ -181,22 +184,21 @@ def _as_stored(
         also = {"mirror images": protocol.mirrored, "quarter turns": protocol.turned}
         raise EvaluateUsageError(
             f"The clips of {printable(str(store.path))} are {how}, "
-            f"{', '.join(f'{_WITH[has]} {what}' for what, has in also.items())}, "
-            "and those of other videos have to be so, too: leave --every, --mirrored and --turned "
-            "away."
+            f"{', '.join(f'{_WITH[has]} {what}' for what, has in also.items())}, and those of "
+            "other videos must match: omit --every, --mirrored and --turned."
         )
     return subjects, subject, protocol
 
 
 @dataclass(frozen=True)
 class _Job:
-    """Which videos are embedded, and where to.
+    """The videos to embed, and their store.
 
     Attributes:
-        videos: paths, or names that are removed
-        make: what is extracted from a data set
-        built: data sets whose frames the network knows
-        shots: whether cuts are looked for
+        videos: paths, or names to remove
+        make: makes the extraction for a data set
+        built: data sets that the network was trained on
+        shots: whether to find cuts
     """
 
     store: Path
@@ -209,8 +211,8 @@ class _Job:
 
 
 def _built(job: _Job, told: embedding.Listener, held: ExitStack) -> tuple[Path, Earlier | None]:
-    """The folder of the shards, built beside their store; and, if the store is there and is of
-    other videos, that store. `held`: the lock is held in it."""
+    """Build the shards beside the store. Returns their folder and, if the store exists with other
+    videos, that store. The lock is added to `held`."""
     store, overwrite = job.store, job.target.overwrite
     growing.settle(store)
     shards = growing.shards_of(store)
@@ -220,7 +222,7 @@ def _built(job: _Job, told: embedding.Listener, held: ExitStack) -> tuple[Path, 
     if job.target.is_changed:
         raise growing.has_no_shards(store)
     folder, catalog = embedding.shards_beside(store, embedding.catalog_of(job.videos))
-    if overwrite:  # nor are the frames of a store replaced that cannot be
+    if overwrite:  # frames are replaced only if the store can be
         must_be_free(store)
         growing.drop_growing(store, told.videos)
     begin_sources(folder, sources_of(catalog, is_folder=is_one_folder(job.videos)))
@@ -230,14 +232,14 @@ def _built(job: _Job, told: embedding.Listener, held: ExitStack) -> tuple[Path, 
 
 
 def _grown(job: _Job, stored: Stored, told: embedding.Listener) -> tuple[Path, Earlier | None]:
-    """As `_built`, where there are shards: they stay if they are of just these files."""
+    """Like `_built` if there are shards: they are kept if they are of exactly these files."""
     folder, store = stored.dataset.folder, job.store
     if job.target.is_changed or store.is_file():
         must_be_of(store, job.make(stored.dataset).identity)
     wanted = _wanted(job, stored)
     growth = growth_to(wanted, stored.samples, stored.sources.files)
     frames = embedding.frame_settings([folder, *job.built], job.protocol)
-    if not job.target.is_changed or job.shots:  # else as the videos that are there
+    if not job.target.is_changed or job.shots:  # otherwise as for the stored videos
         frames = replace(frames, shots=job.shots)
     is_other = growing.has_other_videos(stored, growth, frames)
     if is_other and not growth.copied and not job.target.is_changed:
@@ -246,13 +248,13 @@ def _grown(job: _Job, stored: Stored, told: embedding.Listener) -> tuple[Path, E
     if is_other:
         return growing.grow_shards(stored, growth, frames, told)
     growing.drop_growing(store, told.videos)
-    if growth.sources != stored.sources:  # the same files at other times
+    if growth.sources != stored.sources:  # the same files with new modification times
         growth.sources.write(folder)
     return folder, None
 
 
 def _wanted(job: _Job, stored: Stored) -> Wanted:
-    """The videos that the store shall be of."""
+    """The videos that the store shall have."""
     if job.target.add:
         return with_more(stored, job.videos)
     if job.target.remove:
@@ -265,15 +267,14 @@ def _end_text(features: Features, protocol: Protocol, encoder: EncoderChoice) ->
     clips = (
         f"a clip about every {protocol.every:g} s" if protocol.every else f"{protocol.clips} each"
     )
-    # A run is found by the store that lies in it.
+    # `ascnet search` finds the run that contains the store.
     others = "".join(
         f" {option} {quoted(value)}" for option, value in encoder.named.items() if option != "--run"
     )
     return (
         f"{printable(str(features.path))}: {counted(len(features.names), 'video')}, "
-        f"{counted(len(features.clip_video), 'clip')} ({clips}), "
-        f"{features.features.shape[1]} features a clip\n"
-        f"  ascnet search QUERY.mp4 --store {quoted(features.path)}{others}"
+        f"{counted(len(features.clip_video), 'clip')} ({clips}), {features.features.shape[1]} "
+        f"features per clip\n  ascnet search QUERY.mp4 --store {quoted(features.path)}{others}"
     )
 
 
@@ -281,7 +282,7 @@ def _only_one(shards: str, scratch: Path) -> ShardDataset:
     datasets = datasets_at(shards, scratch)
     if len(datasets) > 1:
         raise click.UsageError(
-            f"{shards} holds {len(datasets)} data sets; name one of them: "
+            f"{shards} has {len(datasets)} data sets; name one of them: "
             f"{', '.join(map(where, datasets))}."
         )
     return datasets[0]

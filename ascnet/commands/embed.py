@@ -9,14 +9,13 @@ from ascnet.options import NumberRange, UserPath, with_device, with_weights
 
 @click.command("embed")
 @click.argument("videos", nargs=-1, type=UserPath())
-@click.option("--add", is_flag=True, help="Add VIDEOS to those of a store.")
-@click.option(
-    "--remove", is_flag=True, help="Remove VIDEOS, by their names in the store, from a store."
-)
+@click.option("--add", is_flag=True, help="Add VIDEOS to an existing store.")
+@click.option("--remove", is_flag=True, help="Remove VIDEOS, given by their names in the store.")
 @click.option(
     "--shards",
     metavar="PLACE",
-    help="A data set built already: a folder, or what is streamed (a URL, or 'pipe:COMMAND {}').",
+    help="Embed a data set that is already built: a folder, or a streamed one (a URL, or "
+    "'pipe:COMMAND {}').",
 )
 @click.option(
     "--run",
@@ -27,8 +26,8 @@ from ascnet.options import NumberRange, UserPath, with_device, with_weights
 @click.option(
     "--out",
     type=UserPath(dir_okay=False),
-    help="Store to write.  [default: RUN/features/<name>-<seconds>s.h5; with --add and --remove "
-    "the newest one of the run]",
+    help="Store to write.  [default: RUN/features/<name>-<seconds>s.h5; with --add and --remove, "
+    "the newest store of the run]",
 )
 @click.option(
     "--every",
@@ -38,29 +37,29 @@ from ascnet.options import NumberRange, UserPath, with_device, with_weights
 @click.option(
     "--mirrored",
     is_flag=True,
-    help="Mean features over every clip and its mirror image, so that mirrored copies are alike.",
+    help="Average features over each clip and its mirror image, so that mirrored copies match.",
 )
 @click.option(
     "--turned",
     is_flag=True,
-    help="Mean features over every clip and its quarter turns, so that turned copies are alike.",
+    help="Average features over each clip and its quarter turns, so that rotated copies match.",
 )
-@click.option("--shots", is_flag=True, help="Find cuts, and keep every clip inside one shot.")
+@click.option("--shots", is_flag=True, help="Find cuts, and keep every clip within one shot.")
 @with_device
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace a store of other videos, clips or weights, and try failed videos again.",
+    help="Replace a store of other videos, clips or weights, and retry failed videos.",
 )
 def command(device: str | None, **options: Any) -> None:
-    """Features of any VIDEOS, files or folders, to a store that can be searched.
+    """Embed VIDEOS, which are files or folders, into a store that can be searched.
 
-    One folder is read as `ascnet build folder` reads it: its first level is the class. Frames are
+    A single folder is read as by `ascnet build folder`: its first level is the class. Frames are
     kept beside the store (STORE.shards), so that pages can show them. Videos that cannot be read
-    are counted and left out. Killed, the same command goes on.
+    are reported and left out. To continue after an interruption, repeat the command.
 
-    Given again after files came, changed or went, it decodes and encodes only what is new or
-    changed. Until the new store is complete, the old one stays.
+    When it is run again after files were added, changed or removed, only new and changed ones are
+    decoded and encoded. The old store remains until the new one is complete.
 
     \b
       ascnet embed my_videos/

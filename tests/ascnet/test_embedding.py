@@ -92,7 +92,7 @@ def test_what_is_not_there(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(BuilderError, match="No video below"):
         catalog_of([tmp_path / "a"])
-    with pytest.raises(BuilderError, match="ends as a video's does"):
+    with pytest.raises(BuilderError, match="no file there has a video suffix"):
         catalog_of([tmp_path / "a", tmp_path / "b"])
 
 
@@ -127,7 +127,7 @@ def test_a_gallery_of_schema_2_is_said(shards, tmp_path, trained, caplog):
     gallery = gallery_of(tmp_path / "old")
     assert query_settings(gallery, protocol_of(trained.settings)).short_side == 32
     (record,) = caplog.records
-    assert "are of schema 2, and the query's are made in schema 3" in record.getMessage()
+    assert "have schema 2, and the query's have schema 3" in record.getMessage()
 
 
 def test_every_setting_of_the_gallerys_frames_counts(video_folder, tmp_path, trained, caplog):
@@ -140,8 +140,8 @@ def test_every_setting_of_the_gallerys_frames_counts(video_folder, tmp_path, tra
     build_shards(catalog_of([video_folder]), tmp_path / "s", anew, Listener(), overwrite=True)
     assert query_settings(gallery, protocol_of(trained.settings)) == anew
     (record,) = caplog.records
-    assert f"x.h5 were built anew ({tmp_path}/s), so how its frames" in record.getMessage()
-    said = "made as in the new ones: short side 44 pixels, quality 7, chroma 444, 12.5 frames a sec"
+    assert f"x.h5 were rebuilt ({tmp_path}/s), so the settings" in record.getMessage()
+    said = "made with those of the new shards: short side 44 pixels, quality 7, chroma 444, 12.5"
     assert said in record.getMessage()
 
 
@@ -151,8 +151,8 @@ def test_shards_that_are_gone_are_said(tmp_path, trained, caplog):
     assert query_settings(gallery, protocol) == FrameSettings(short_side=224)
     (record,) = caplog.records
     said = record.getMessage()
-    assert f"the shards of {tmp_path}/x.h5 are gone ({tmp_path}/gone)" in said
-    assert "as by default: short side 224 pixels, quality 3, chroma 420, every frame." in said
+    assert f"the shards of {tmp_path}/x.h5 are missing ({tmp_path}/gone)" in said
+    assert "with the defaults: short side 224 pixels, quality 3, chroma 420, every frame." in said
     assert "\n" not in said
 
 
@@ -167,7 +167,7 @@ def test_unreadable_videos_are_counted_and_the_rest_goes_on(make_video, tmp_path
     told = Listener(videos=said.append)
     dataset = built(store, folder, frame_settings([], protocol), told)
     assert "4 expected, 2 built, 2 failed: empty file 1, not a video 1" in said[0]
-    assert "not in it: c.mp4 (not a video), d.mp4 (empty file)" in said[0]
+    assert "failed: c.mp4 (not a video), d.mp4 (empty file)" in said[0]
     found = embed(Extraction(trained.trained, protocol, dataset, CPU), store, Listener())
     assert found.names == ["a.mp4", "b.mp4"]
     assert found.clip_video.tolist() == [0] * 5 + [1]  # about every half second of 2.4 s

@@ -91,7 +91,7 @@ def test_only_what_is_new_or_changed_is_decoded_and_encoded(
     os.utime(bars / "bad.mp4", ns=(1, 1))  # the content is the same
     said = embed(videos)
     assert "x.h5: 1 new, 1 changed, 1 renamed, 1 gone, 4 unchanged" in said
-    assert "7 expected, 6 built, 1 failed" in said and "not in it: bars/bad.mp4" in said
+    assert "7 expected, 6 built, 1 failed" in said and "failed: bars/bad.mp4" in said
     assert sorted(worked["decoded"]) == ["new.avi", "v_bars_g03_c02.avi"]
     found = Features(Path("x.h5"))
     clips = found.clip_video.tolist()
@@ -147,9 +147,9 @@ def test_what_is_refused(videos, embed, finished_run, tmp_path):
         ("--add", other, "--run", run, "--out", "x.h5"): "was made with checkpoint",
         (other, "--every", 0.3, *store): "has 7 videos from",
         (videos, "--every", 0.3, "--run", run, "--out", "x.h5"): "was made with checkpoint_sha256",
-        ("--add", "--remove", "a", *store): "are two commands",
+        ("--add", "--remove", "a", *store): "cannot be combined",
         ("--add", *store): "--add takes videos or folders",
-        ("--add", other, "--overwrite", *store): "leave one of them away",
+        ("--add", other, "--overwrite", *store): "omit one of them",
         ("--add", other, "--run", finished_run, "--out", "no.h5"): "There is no feature store no",
     }
     for words, wanted in cases.items():
