@@ -47,7 +47,7 @@ def test_a_card_a_video_with_what_is_proposed(store):
     for words in (
         "picture 640 × 480 file 1.5 MB bitrate 4 000 kbit/s",
         "stored picture 64 × 48 file 0.9 kB bitrate 2 kbit/s",
-        "00:00.0-00:02.6 is like 00:00.0-00:02.6 of b.mp4 (1.000)",
+        "00:00.0-00:02.6 resembles 00:00.0-00:02.6 of b.mp4 (1.000)",
         "In different parts of a split: 1: train/test",
         "There are no pictures. The shards are no longer at x.",
     ):

@@ -328,7 +328,7 @@ def test_a_log_cut_in_its_first_lines(run):
     (run / "log.jsonl").write_text(lines[0] + '\n{"step": 4, "lo')
     page = read(run)
     assert "The log ends at step 2 of 8." in page.text
-    assert "cannot be read: 1 of" in page.text
+    assert "left out of the charts: 1." in page.text
     (run / "log.jsonl").write_text('{"step": 1, "steps": 8, "loss": NaN}\n')
     assert "The log ends at step 1 of 8." in read(run).text
 
@@ -338,7 +338,7 @@ def test_a_damaged_byte_of_the_log_costs_its_line(run):
     lines[1] = lines[1].replace(b"loss", b"l\xffss", 1)
     (run / "log.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     page = read(run)
-    assert "cannot be read: 1 of" in page.text and "8 of 8 steps" in page.text
+    assert "left out of the charts: 1." in page.text and "8 of 8 steps" in page.text
 
 
 def test_no_page_shows_a_password(run, shards):
