@@ -1,5 +1,5 @@
-/* A collection: the list is narrowed, the map drawn, and what is nearest shown. The address names
-   the video that is open, so that a link leads to it and the browser's history goes back. */
+/* A collection: filter the list, draw the map, and show the nearest videos. The address names the
+   open video, so that links to it and the browser's history work. */
 const get = (id) => document.getElementById(id);
 const { places, height, near, cosines, columns, sheet, still, coloured } = JSON.parse(
   get("data").dataset.videos,
@@ -10,9 +10,9 @@ const films = get("films").children;
 const sheets = [...get("sheets").children].map((one) => one.dataset.uri);
 const [list, detail, canvas, box] = ["videos", "detail", "canvas", "box"].map(get);
 const matches = links.map(() => true);
-let opened = -1; // position of the video whose nearest are shown
-let now = -1; // position of the video that a pointer or the keyboard is at
-let onMap = false; // whether it was opened there
+let opened = -1; // position of the open video
+let now = -1; // position of the video at the pointer or keyboard focus
+let onMap = false; // whether it was opened from the map
 
 /* Names, classes, groups. */
 const fields = ["name", "class", "group"].map(get);
@@ -133,13 +133,13 @@ document.addEventListener("keydown", (event) => {
   fields[0].select();
 });
 
-/* The map: pictures where there is room for them, dots elsewhere. */
+/* The map: pictures where there is space, dots elsewhere. */
 const tile = [40, 30];
 const edge = 26;
 let images = [];
 let zoom = 1;
-let spots = []; // where the videos are, in pixels of the whole map
-let tiled = new Set(); // videos that are pictures
+let spots = []; // positions of the videos, in pixels of the whole map
+let tiled = new Set(); // videos drawn as pictures
 const lay = () => {
   if (!canvas) return;
   const [wide, high] = [box.clientWidth * zoom, box.clientHeight * zoom];
@@ -236,7 +236,7 @@ const under = (event) => {
   });
   return best;
 };
-/* The nearest video in a direction, rather ahead than aside. */
+/* The nearest video in a direction; sideways distance counts more. */
 const towards = ([dx, dy]) => {
   if (now < 0) return opened >= 0 ? opened : matches.indexOf(true);
   let [best, least] = [now, Infinity];
@@ -297,7 +297,7 @@ if (canvas) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 }
 
-/* Pictures come after the text: a sheet of stills for the list and the map. */
+/* Pictures load after the text: sheets of stills for the list and the map. */
 const decorate = async () => {
   sheets.forEach((uri, s) => {
     document.styleSheets[0].insertRule(`.still.s${s} { background-image: url(${uri}); }`);

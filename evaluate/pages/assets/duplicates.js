@@ -1,4 +1,4 @@
-/* Keep or drop: what is decided is counted, remembered in this browser, and saved as CSV. */
+/* Decisions to keep or drop are counted, stored in this browser, and saved as CSV. */
 const { key, cells } = JSON.parse(document.getElementById("saved").dataset.saved);
 const boxes = [...document.querySelectorAll("input[data-video]")];
 const groups = [...document.querySelectorAll("[data-group]")].map((section) => ({
@@ -9,7 +9,7 @@ const groupOf = new Map(groups.flatMap((group) => group.boxes.map((box) => [box,
 const said = document.getElementById("said");
 const keys = document.getElementById("keys");
 
-/* A browser may refuse to remember: then decisions last as long as the page is open. */
+/* If the browser does not allow storage, decisions last while the page is open. */
 let decided = {};
 try {
   const found = JSON.parse(localStorage.getItem(key));
@@ -36,7 +36,7 @@ const show = () => {
   const kept = boxes.filter((box) => box.checked).length;
   said.textContent =
     `${kept} kept, ${boxes.length - kept} dropped` +
-    (empty.length ? `; of ${empty.length} group${empty.length > 1 ? "s" : ""} nothing is kept` : "");
+    (empty.length ? `; nothing is kept of ${empty.length} group${empty.length > 1 ? "s" : ""}` : "");
 };
 
 for (const box of boxes) {
@@ -55,7 +55,7 @@ show();
 
 document.getElementById("reset").addEventListener("click", () => {
   const made = Object.keys(decided).length;
-  if (made && !confirm(`Forget ${made} decision${made > 1 ? "s" : ""} of yours?`)) return;
+  if (made && !confirm(`Discard your ${made > 1 ? `${made} decisions` : "decision"}?`)) return;
   decided = {};
   for (const box of boxes) box.checked = box.defaultChecked;
   show();

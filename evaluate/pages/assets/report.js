@@ -1,4 +1,4 @@
-/* Where on a drawing a pointer is, in units of its viewBox. */
+/* The pointer's position on a drawing, in units of its viewBox. */
 function placeIn(svg, event) {
   const box = svg.getBoundingClientRect();
   const view = svg.viewBox.baseVal;
@@ -76,7 +76,7 @@ for (const figure of document.querySelectorAll("[data-heat]")) {
   });
 }
 
-/* Map: the video under a pointer, and classes that are picked from the list. */
+/* Map: the video under the pointer, and classes highlighted from the list. */
 for (const figure of document.querySelectorAll("[data-map]")) {
   const { x, y, c, names, classes } = JSON.parse(figure.dataset.map);
   const svg = figure.querySelector("svg.map");
@@ -117,7 +117,7 @@ for (const figure of document.querySelectorAll("[data-map]")) {
     event.preventDefault();
     step(by);
   });
-  const draw = () => {  // a picked class has the same colour on the map and in the list
+  const draw = () => {  // a highlighted class has the same colour on the map and in the list
     figure.classList.toggle("picking", picked.length > 0);
     clear.hidden = !picked.length;
     for (const [i, group] of groups) {
