@@ -61,9 +61,11 @@ def growth_to(
     counts = dict.fromkeys(("new", "changed", "renamed", "gone", "unchanged"), 0)
     renamed: set[str] = set()
     for key, video in enumerate(catalog.videos):
-        own = earlier.get(video.name)
-        if own and (video.name in wanted.kept or _is_same(own.row, video, wanted, known, digest)):
-            copied[key] = own
+        stored = earlier.get(video.name)
+        if stored and (
+            video.name in wanted.kept or _is_same(stored.row, video, wanted, known, digest)
+        ):
+            copied[key] = stored
             counts["unchanged"] += 1
             continue
         file = now.files[video.name]
@@ -72,7 +74,7 @@ def growth_to(
         if other:
             copied[key] = other
         old = other.row.name if other else video.name
-        if own:
+        if stored:
             counts["changed"] += 1
         elif old not in names and old not in renamed:
             renamed.add(old)

@@ -101,8 +101,8 @@ def read_again(stored: Stored, catalog: Catalog, *, is_folder: bool) -> Wanted:
     }
     if kept and now.root != stored.sources.root:
         raise are_others(stored, now)
-    wanted, own = {video.name: video for video in catalog.videos}, stored.videos
-    merged = _merged(catalog, wanted | {name: own[name] for name in kept})
+    wanted, present = {video.name: video for video in catalog.videos}, stored.videos
+    merged = _merged(catalog, wanted | {name: present[name] for name in kept})
     return Wanted(merged, replace(now, files=now.files | kept), frozenset(kept))
 
 
@@ -123,14 +123,14 @@ def with_more(stored: Stored, paths: Sequence[Path]) -> Wanted:
     that `paths` give. Raises BuilderError if a name belongs to another video."""
     catalogs, known = [catalog_of([path]) for path in paths], stored.sources
     by_path = {file.path: name for name, file in known.files.items()}
-    own, below = stored.videos, _below(known)
+    present, below = stored.videos, _below(known)
     added: dict[str, Source] = {}
     for listed in (video for catalog in catalogs for video in catalog.videos):
         path = absolute(listed.path)
         video = _named_below(known, path, below) or _labelled(listed, stored)
         name = by_path.get(path, video.name)
         before = known.files.get(name)
-        if name in own and (before is None or before.path != path):
+        if name in present and (before is None or before.path != path):
             if stored.samples[name].row.source_sha256 != sha256_of(path):
                 raise BuilderError(
                     f"{printable(path)} would be named {printable(name)}, like another video of "
@@ -145,12 +145,12 @@ def with_more(stored: Stored, paths: Sequence[Path]) -> Wanted:
                 f"{printable(name)}. Add the folder that contains both, or rename one."
             )
         added[name] = replace(video, name=name)
-    kept = frozenset(own.keys() - added.keys())
+    kept = frozenset(present.keys() - added.keys())
     files = {name: file for name, file in known.files.items() if name in kept}
     files |= {name: SourceFile.at(video.path) for name, video in added.items()}
     left_alone = {*stored.left_alone, *_left_alone(known, catalogs)}
     catalog = Catalog(stored.dataset.name, Path(), (), (), tuple(sorted(left_alone)))
-    return Wanted(_merged(catalog, own | added), replace(known, files=files), kept)
+    return Wanted(_merged(catalog, present | added), replace(known, files=files), kept)
 
 
 def without(stored: Stored, names: Sequence[str]) -> Wanted:

@@ -144,9 +144,9 @@ def scores_in(result: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     """The label-free scores of every row of a result. They are the same in all its splits."""
     details = next((split.get("details") or {} for split in result["splits"].values()), {})
     return {
-        row: dict(own["label_free"])
-        for row, own in details.items()
-        if (own or {}).get("label_free")
+        row: dict(detail["label_free"])
+        for row, detail in details.items()
+        if (detail or {}).get("label_free")
     }
 
 

@@ -108,7 +108,7 @@ def run(store: Path, listing: Listing, likeness: Likeness, device: torch.device)
         groups_table.check(features, listing.groups)
     centre = centre_of(features, likeness.centring)
     list_them = _list_parts if likeness.parts else _list_pairs
-    found = list_them(features, listing, likeness, centre, device)
+    pairs = list_them(features, listing, likeness, centre, device)
     if listing.only_leaks and not features.splits:
         click.echo(
             "The store has no split, so --leaks finds no pair. Omit --leaks, or embed videos with "
@@ -123,7 +123,7 @@ def run(store: Path, listing: Listing, likeness: Likeness, device: torch.device)
     if listing.csv is not None:
         click.echo(listing.csv)
     if listing.groups is not None:
-        joined = joined_groups(features.groups, found)
+        joined = joined_groups(features.groups, pairs)
         write_atomically(listing.groups, groups_table.table_of(features, joined))
         click.echo(groups_table.summary_of(features, joined, listing.groups))
 
@@ -215,17 +215,18 @@ def _csv(duplicates: Duplicates, pairs: Sequence[DuplicatePair]) -> str:
     return "".join(rows)
 
 
-def _summary(found: Duplicates, threshold: float, hint: bool) -> str:
-    names, splits = found.features.names, found.features.splits
+def _summary(duplicates: Duplicates, threshold: float, hint: bool) -> str:
+    pairs, names = duplicates.pairs, duplicates.features.names
+    splits, leaking = duplicates.features.splits, duplicates.leaking
     text = (
-        f"{counted(len(found.pairs), 'pair')} of {counted(len(names), 'video')} with a score of "
-        f"{threshold:g} or more: {counted(len(found.groups), 'video')} in "
-        f"{counted(len(set(found.groups.values())), 'group')}"
+        f"{counted(len(pairs), 'pair')} of {counted(len(names), 'video')} with a score of "
+        f"{threshold:g} or more: {counted(len(duplicates.groups), 'video')} in "
+        f"{counted(len(set(duplicates.groups.values())), 'group')}"
     )
-    if found.leaking:
+    if leaking:
         text += (
-            f"\nWARNING: {counted(len(found.leaking), 'pair')} across the parts of a split: test "
-            "videos have near-duplicates in training"
+            f"\nWARNING: {counted(len(leaking), 'pair')} across the parts of a split: "
+            "evaluation on these parts is biased"
         )
         if hint:
             text += " (--groups: a table that keeps copies in one part at the next build)"

@@ -68,15 +68,17 @@ def _chosen(features: Features, count: int, device: torch.device) -> tuple[list[
             f"{len(pool)}."
         )
     rows = unit_rows(features.features, centre_of(features), str(features.path)).to(device)
-    own = [features.groups[i] for i in pool]
+    pool_groups = [features.groups[i] for i in pool]
     with ProgressBar("choosing", "videos") as progress:
-        places = pool[k_centre(rows[torch.from_numpy(pool).to(device)], own, count, progress)]
+        places = pool[
+            k_centre(rows[torch.from_numpy(pool).to(device)], pool_groups, count, progress)
+        ]
     parts = np.where(old == "", UNUSED, old)
     parts[pool] = UNUSED
     parts[places] = "train"
     recordings = {features.groups[i] for i in places}
     text = f"{counted(count, 'video')} of {len(pool)} chosen, of "
-    text += f"{counted(len(recordings), 'recording')} of {len(set(own))}"
+    text += f"{counted(len(recordings), 'recording')} of {len(set(pool_groups))}"
     if classes := {features.class_of[i] for i in pool} - {""}:
         seen = {features.class_of[i] for i in places} - {""}
         text += f" and {len(seen)} of {len(classes)} class{'es' * (len(classes) != 1)}"

@@ -199,12 +199,12 @@ def encode_together(
         return
     steps = range(0, len(units), rank.world)
     if reading.source:
-        own = units[rank.number * len(steps) : (rank.number + 1) * len(steps)]
+        share = units[rank.number * len(steps) : (rank.number + 1) * len(steps)]
     else:
         clips = [len(of_video) for of_video in clips_of(videos, protocol)]
         units = sorted(units, key=lambda first: -sum(clips[first : first + UNIT]))
-        own = units[rank.number :: rank.world]
-    with closing(encode(network, videos, protocol, device, reading, own)) as mine:
+        share = units[rank.number :: rank.world]
+    with closing(encode(network, videos, protocol, device, reading, share)) as mine:
         for _ in steps:
             yield from filter(None, all_say(next(mine, None)))
 

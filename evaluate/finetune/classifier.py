@@ -43,10 +43,10 @@ class Classifier(nn.Module):
         cannot pool its output."""
         super().__init__()
         self.frozen = settings.frozen
-        own = copy.deepcopy(backbone)
+        copied = copy.deepcopy(backbone)
         if world() > 1 and not self.frozen:
-            synchronise(own, device)
-        self.features = Pooled(own, protocol.layer, protocol.pooling)
+            synchronise(copied, device)
+        self.features = Pooled(copied, protocol.layer, protocol.pooling)
         to_device(self.features, device)
         self.is_cut = protocol.layer != LAST
         self.dropout = JointDropout(settings.dropout)

@@ -87,8 +87,8 @@ def browse_page(
     """
     shown = browsed.videos
     rows = unit_rows(store.features[shown], centre, str(store.path)).numpy()
-    own = np.arange(len(shown))
-    found = nearest(rows, rows, NEAREST, groups=(own, own))
+    each_its_own = np.arange(len(shown))
+    neighbours = nearest(rows, rows, NEAREST, groups=(each_its_own, each_its_own))
     progress(0, len(shown), "arranging the map")
     placed = arranged(rows)
     pictures = Pictures(store)
@@ -103,9 +103,9 @@ def browse_page(
     data: dict[str, Any] = {
         "places": placed[0].tolist() if placed else [],
         "height": placed[1] if placed else 0,
-        "near": [[int(j) for j in row if j >= 0] for row in found.positions],
+        "near": [[int(j) for j in row if j >= 0] for row in neighbours.positions],
         "cosines": [
-            [round(c, 3) for c in row if not math.isnan(c)] for row in found.scores.tolist()
+            [round(c, 3) for c in row if not math.isnan(c)] for row in neighbours.scores.tolist()
         ],
         "columns": _COLUMNS,
         "sheet": _COLUMNS * _ROWS,

@@ -207,12 +207,12 @@ def read_results(run: Path) -> RunResults:
     )
     curves = curves_of(result for _, result in read if _is_of_a_curve(result))
     tables = [table for table, result in read if not _is_in(curves, table, result)]
-    scores = [own for table, result in read if (own := _scores(table, result))]
+    scores = [scored for table, result in read if (scored := _scores(table, result))]
     return RunResults(
         [_after(table, tables[:i]) for i, table in enumerate(tables)],
         unread,
         curves,
-        list({own.dataset: own for own in reversed(scores)}.values())[::-1],
+        list({scored.dataset: scored for scored in reversed(scores)}.values())[::-1],
     )
 
 

@@ -84,10 +84,10 @@ def align(first: Sequenced, second: Sequenced, rules: Rules) -> list[Run]:
     usual = _usual(first, second, rules.step), _usual(second, first, rules.step)
     if not _may_share(first, second, usual, rules):
         return []
-    found = [run for speed in SPEEDS for run in _runs(first, second, usual, speed, rules)]
-    found.sort(key=lambda run: (-run.score, SPEEDS.index(run.speed), run.first, run.second))
+    runs = [run for speed in SPEEDS for run in _runs(first, second, usual, speed, rules)]
+    runs.sort(key=lambda run: (-run.score, SPEEDS.index(run.speed), run.first, run.second))
     best: list[Run] = []
-    for run in found:
+    for run in runs:
         if not any(_overlap(run, other, first, second) for other in best):
             best.append(run)
     return best
@@ -125,12 +125,12 @@ def _tables(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Similarities of clips of the first video with clips of the second, float32, in blocks of
     BLOCK rows, each with the position of its first row."""
-    own, other = clips
-    columns = second.rows[torch.from_numpy(other)].T
-    for top in range(0, len(own), BLOCK):
-        some = own[top : top + BLOCK]
+    of_first, of_second = clips
+    columns = second.rows[torch.from_numpy(of_second)].T
+    for top in range(0, len(of_first), BLOCK):
+        some = of_first[top : top + BLOCK]
         table = (first.rows[torch.from_numpy(some)] @ columns).cpu().numpy()
-        yield top, table - np.maximum(usual[0][some, None], usual[1][other])
+        yield top, table - np.maximum(usual[0][some, None], usual[1][of_second])
 
 
 def _may_share(
@@ -139,11 +139,11 @@ def _may_share(
     """Whether some stretch of the first video reaches the threshold when each of its clips is
     paired with the most similar clip of the second. This is an upper bound for every diagonal, and
     quickly rules out most pairs."""
-    own = nearest_clips(first.times, rules.step)
+    of_first = nearest_clips(first.times, rules.step)
     every = np.arange(len(second.rows))
     best = [
         table.max(axis=1) - rules.threshold
-        for _, table in _tables(first, second, usual, (own, every))
+        for _, table in _tables(first, second, usual, (of_first, every))
     ]
     sums = np.concatenate([[0.0], np.cumsum(np.concatenate(best), dtype=np.float64)])
     clips = int(np.ceil(rules.shortest / rules.step)) + 1
@@ -161,9 +161,9 @@ def _runs(
     rules: Rules,
 ) -> Iterator[Run]:
     """All runs at one speed."""
-    own = nearest_clips(first.times, rules.step)
-    other = nearest_clips(second.times, rules.step / speed)
-    width, height = len(other), len(own)
+    of_first = nearest_clips(first.times, rules.step)
+    of_second = nearest_clips(second.times, rules.step / speed)
+    width, height = len(of_second), len(of_first)
     # For each diagonal, starting with the one in the lower left corner: the sum of its current run,
     # the maximum of that sum, and the rows at which the run began and had its maximum.
     total, best = (np.zeros(width + height - 1, np.float32) for _ in range(2))
@@ -176,10 +176,10 @@ def _runs(
             a, b, shift = int(start[d]), int(end[d]), d - (height - 1)
             mean = float(best[d]) / (b - a + 1) + rules.level
             if mean >= rules.threshold:
-                here, there = own[[a, b]].tolist(), other[[a + shift, b + shift]].tolist()
+                here, there = of_first[[a, b]].tolist(), of_second[[a + shift, b + shift]].tolist()
                 yield Run((here[0], here[1]), (there[0], there[1]), speed, mean, float(best[d]))
 
-    for top, table in _tables(first, second, usual, (own, other)):
+    for top, table in _tables(first, second, usual, (of_first, of_second)):
         for i, row in enumerate(table, start=top):
             here = slice(height - 1 - i, height - 1 - i + width)
             sums, largest, began, ended = (x[here] for x in (total, best, start, end))

@@ -88,14 +88,14 @@ def find_parts(
     rows = whitened(store.clip_features, centre).to(device or "cpu")
     bounds = np.searchsorted(store.clip_video, np.arange(len(store.names) + 1)).tolist()
     videos = [Sequenced(rows[start:end], times[start:end]) for start, end in pairwise(bounds)]
-    found = []
+    parts = []
     for b, second in enumerate(videos):
         for a, first in enumerate(videos[:b]):
             for run in align(first, second, rules):
-                own, other = _shifted(run.first, bounds[a]), _shifted(run.second, bounds[b])
-                found.append(Part(a, b, own, other, run.speed, run.similarity, run.score))
-        progress(b + 1, len(videos), f"{len(found)} parts")
-    return sorted(found, key=lambda part: (-part.score, part.first, part.second, part.first_clips))
+                spans = _shifted(run.first, bounds[a]), _shifted(run.second, bounds[b])
+                parts.append(Part(a, b, *spans, run.speed, run.similarity, run.score))
+        progress(b + 1, len(videos), f"{len(parts)} parts")
+    return sorted(parts, key=lambda part: (-part.score, part.first, part.second, part.first_clips))
 
 
 def _shifted(span: Span, by: int) -> Span:

@@ -130,7 +130,7 @@ def test_copies_in_train_and_test_are_a_warning(make_video, finished_run, tmp_pa
     assert head.split()[-1] == "split" and row.endswith("1: test/train")
     assert {"3.mp4", "copy.mp4"} <= set(row.split())
     assert rest[-2] == "1 pair of 13 videos with a score of 0.999 or more: 2 videos in 1 group"
-    assert rest[-1].startswith("WARNING: 1 pair across the parts of a split: test videos have")
+    assert rest[-1].startswith("WARNING: 1 pair across the parts of a split: evaluation")
     every = says("near-duplicates", store, "--threshold", 0.2).splitlines()
     leaks = says("near-duplicates", store, "--threshold", 0.2, "--leaks").splitlines()
     assert every[-2:] == leaks[-2:]  # the counts
