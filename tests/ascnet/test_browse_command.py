@@ -31,7 +31,7 @@ def test_a_page_beside_the_store(store):
 def test_fewer_videos_than_there_are(store, tmp_path):
     out = tmp_path / "deep" / "a.html"
     text = says(store, "--out", out, "--show", 11, "--centring", "none")
-    assert "11 of 12 videos, evenly spaced in the order of groups (--show N shows more)" in text
+    assert "11 of 12 videos: evenly spaced in the order of groups (--show N shows more)" in text
     assert "as the network gives them" in Page(out.read_text(encoding="utf-8")).text
 
 

@@ -257,7 +257,7 @@ def test_no_server_is_asked_because_a_run_says_so(run, shards):
         ),
         (("--checkpoint", "all", "--task", "finetune"), "finetune would train a classifier for"),
         (("--factor", "tempo"), "no known factor 'tempo'"),
-        (("--layer", "head"), "no layer 'head'. It has stem, layer1"),
+        (("--layer", "head"), "no layer 'head'. Its layers include stem, layer1"),
         (("--set", "clip=3"), "no setting clip. Did you mean clips?"),
         (("--set", "every=nan"), "every is nan; allowed: 0"),
         (("--task", "finetune", "--classifier", "x"), "--classifier: there is no recipe 'x'"),

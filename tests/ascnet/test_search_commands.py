@@ -208,7 +208,7 @@ def test_shards_from_a_command(shards, videos, finished_run, tmp_path):
     streamed, local = Features(tmp_path / "x.h5"), Features(tmp_path / "y.h5")
     assert (streamed.clip_features == local.clip_features).all() and streamed.place == place
     text = says("search", videos / "part.mp4", "--store", streamed.path, *run)
-    assert "beside 80 clips of 16 videos" in text
+    assert "compared with 80 clips of 16 videos" in text
     assert "does not say where the name" in says("embed", "--shards", "pipe:x", *run, fails=True)
 
 

@@ -71,7 +71,7 @@ def test_what_may_change_on_resume_and_what_may_not(shards, tmp_path):
     for assignment in ("optim.lr=0.3", "data.strides=[1,3]", "model.init=x.pth", "seed=9"):
         refused = ascnet(*go_on, "--set", assignment, cwd=tmp_path, fails=True)
         assert f"--set {assignment} differs from run/config.toml" in refused
-        assert "data.workers, checkpoint_every" in refused and "excepted" in refused
+        assert "data.workers, checkpoint_every" in refused and "except" in refused
     together = ["--set", "objective.neighbours=48", "--set", "objective.bank=64"]
     refused = ascnet(*go_on, *together, cwd=tmp_path, fails=True)
     assert f"{' '.join(together)} differs from run/config.toml" in refused
@@ -171,7 +171,7 @@ def test_two_processes_by_torchrun_and_a_restart(shards, tmp_path):
     result = start(launch_two, words, _free_port(), cwd=tmp_path).end()
     assert result.returncode == 0, result.stderr
     (run,) = (tmp_path / "runs").iterdir()
-    assert f"Restart 1 of torchrun: {run.relative_to(tmp_path)} goes on." in result.stdout
+    assert f"Restart 1 of torchrun: resuming {run.relative_to(tmp_path)}." in result.stdout
     assert "resuming after step 4" in result.stdout
     assert result.stdout.count("r3d-tiny on 2 x cpu, 8 steps") == 2
     assert result.stderr.count("training 8/8 steps") == 1

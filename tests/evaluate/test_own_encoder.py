@@ -106,7 +106,7 @@ def test_a_layer_and_the_largest_value(frames) -> None:
     encoder = Encoder(nn.Sequential(Net(), nn.ReLU()), frames=4, size=16, gives="map")
     before, after = (features(pooled(encoder, layer, "max"), frames) for layer in ("0", "last"))
     assert torch.equal(before.relu(), after) and not torch.equal(before, after)
-    with pytest.raises(EvaluateError, match=r"no layer 'stem'\. It has 0, 1; last is"):
+    with pytest.raises(EvaluateError, match=r"no layer 'stem'\. Its layers include 0, 1; last is"):
         pooled(encoder, "stem")
 
 
@@ -153,7 +153,7 @@ def test_a_wrong_shape(frames, gives: str, function, said: str) -> None:
     with pytest.raises(EvaluateError) as caught:
         features(network, frames)
     assert f"nets.py:net {said}" in str(caught.value)
-    assert f"a float tensor {SHAPES[gives]} with N = 2 is needed" in str(caught.value)
+    assert f"it must return a float tensor {SHAPES[gives]} with N = 2" in str(caught.value)
 
 
 def test_a_module_that_raises(frames) -> None:

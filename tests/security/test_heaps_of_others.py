@@ -46,7 +46,7 @@ def test_a_text_that_leads_nowhere(which, size, path):
         pack_into("<H", content, at, 0)
     pack_into("<Q", content, at + 8, size)
     path.write_bytes(content)
-    with pytest.raises(EvaluateError, match=r"x\.h5 is refused: text \d+ at byte \d+ has"):
+    with pytest.raises(EvaluateError, match=r"x\.h5 is refused: string \d+ at byte \d+ claims"):
         Features(path)
 
 

@@ -91,8 +91,8 @@ WAYS = {
     ],
     "is a link": [external_link, external_group, soft_link, soft_root],
     "is compressed": [packed],
-    "holds 'more'": [unknown],
-    "is no data set": [nested],
+    "contains 'more'": [unknown],
+    "is not an HDF5 dataset": [nested],
 }
 
 

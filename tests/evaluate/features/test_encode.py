@@ -134,7 +134,7 @@ def test_a_layer_pooled(layer, channels, pooling):
     "backbone, has", [("r3d-tiny", "stem, layer1, layer2"), ("s3d", r"features\.0, features\.1")]
 )
 def test_a_layer_that_is_not_there(backbone, has):
-    with pytest.raises(EvaluateError, match=f"no layer 'head'. It has {has}"):
+    with pytest.raises(EvaluateError, match=f"no layer 'head'. Its layers include {has}"):
         Pooled(make_backbone(backbone), "head")
 
 
@@ -149,5 +149,5 @@ def test_a_layer_is_not_what_follows_makes_of_it():
 
 
 def test_a_layer_without_a_map():
-    with pytest.raises(EvaluateError, match=r"Layer .*fc says 2 dimensions"):
+    with pytest.raises(EvaluateError, match=r"Layer .*fc has an output with 2 dimensions"):
         Pooled(make_backbone("s3dg").eval(), "features.0.2.fc").channels(PROTOCOL, CPU)

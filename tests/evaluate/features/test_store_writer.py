@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_sentence(dataset, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "posix_fallocate", refuse)
         monkeypatch.setattr(h5py, "File", lambda *_: pytest.fail("HDF5 began to write"))
         with pytest.raises(
-            EvaluateError, match=rf"Cannot write .*x\.partial\.h5: {text}.*Make room"
+            EvaluateError, match=rf"Cannot write .*x\.partial\.h5: {text}.*Free space"
         ):
             open_store(tmp_path / "x.h5", dataset)
         assert not list(tmp_path.iterdir())

@@ -175,7 +175,7 @@ def test_another_head_is_refused_and_files_without_one_have_the_linear_layer(
         finetune(linear, CPU, tmp_path / "x", stop_after(3))
     monkeypatch.undo()
     attentive = changed(linear, **ATTENTIVE)
-    said = r"state\.pt was trained with settings\.head linear, and now it would be attentive\. Say"
+    said = r"state\.pt was trained with settings\.head linear, and now it would be attentive\. Pass"
     with pytest.raises(EvaluateError, match=said):
         finetune(attentive, CPU, tmp_path / "x")
     assert finetune(linear, CPU, tmp_path / "x").result == whole
@@ -210,7 +210,7 @@ def test_a_full_disk_leaves_the_epoch_before(whole, task, tmp_path, monkeypatch)
         return write(path, content)
 
     monkeypatch.setattr(checkpoint, "write_partial", full)
-    with pytest.raises(EvaluateError, match=r"state\.pt: No space left on device\. Make room"):
+    with pytest.raises(EvaluateError, match=r"state\.pt: No space left on device\. Free space"):
         finetune(task, CPU, folder)
     seen = []
     assert finetune(task, CPU, folder, lambda n, *_: seen.append(n)).result == whole.result

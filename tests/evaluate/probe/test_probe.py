@@ -223,7 +223,7 @@ def test_scores_that_are_no_numbers_give_no_figure(scale):
 
 
 def test_settings_that_are_refused():
-    with pytest.raises(EvaluateError, match=r"no solver 'adam' .* lbfgs, sgd"):
+    with pytest.raises(EvaluateError, match=r"no solver 'adam'; choose from lbfgs, sgd"):
         ProbeSettings(solver="adam")
     for penalties in ((), (0.1, 0.0)):
         with pytest.raises(EvaluateError, match="Give one or more, all above 0"):

@@ -23,7 +23,7 @@ def test_centring():
     by_gallery = centre(gallery, queries, "gallery mean")
     assert np.array_equal(by_gallery[0], by_own[0])
     assert np.allclose(by_gallery[1], queries - gallery.mean(0), atol=1e-5)
-    with pytest.raises(EvaluateError, match=r"no centring 'mean'; there are none, own mean"):
+    with pytest.raises(EvaluateError, match=r"no centring 'mean'; choose from none, own mean"):
         centre(gallery, queries, "mean")
 
 
