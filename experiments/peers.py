@@ -11,7 +11,6 @@ from torch.nn.functional import cross_entropy, normalize
 
 from experiments.distribution_peers import Sigreg, SigregSpeed, Vicreg, VicregSpeed
 from experiments.peer_parts import Average, Batch, Peer, Queue, at_speed, contrast, swapped
-from experiments.random_neighbours import RandomNeighbours
 from trainer.config.settings import Config
 from trainer.method.ascnet import distance, mlp
 
@@ -145,6 +144,5 @@ PEER_OF = {
     "sigreg": Sigreg,
     "vicreg-speed": VicregSpeed,
     "sigreg-speed": SigregSpeed,
-    "random-neighbours": RandomNeighbours,
     "supervised": Supervised,
 }

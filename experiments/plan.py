@@ -1,6 +1,5 @@
 """The plan of an experiment: data sets x variants x seeds, read from a TOML file."""
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from evaluate.errors import EvaluateError
 from evaluate.protocol import Protocol, changed_protocol, protocol_of
 from experiments.hand_crafted import HAND_CRAFTED
 from experiments.peers import PEER_OF
-from trainer.config.recipe_file import dump, load_recipe, override, with_former_values
+from trainer.config.recipe_file import dump, load_recipe, override
 from trainer.config.settings import Config
 from trainer.errors import TrainerError
 from trainer.run.checkpoint import list_checkpoints
@@ -152,23 +151,16 @@ class Plan:
 
     def identity(self, cell: Cell) -> dict[str, Any]:
         """All that a cell's figures depend on, except the code; if it changes, the cell is computed
-        again. So that cells of earlier versions keep their identity, it has the former options
-        `even_tempo`, `speeds` and `neighbour`, lacks the newer `normalise` at its default, and
-        calls SCP's target "neighbour" by its former name, "place"."""
+        again."""
         settings = self.settings(cell)
-        text = re.sub(r"(?m)^(neighbours = .*)$", r'\1\nneighbour = "appearance"', dump(settings))
-        text = text.replace('normalise = "fixed"\n', "")
-        text = with_former_values(text)
         identity = {
             "kind": cell.variant.kind,
-            "even_tempo": False,
             "train": list(cell.data.train),
             "test": list(cell.data.test),
             "factors": list(cell.data.factors),
             "folds": cell.data.folds,
-            "speeds": [],
             "sha256": {place: fingerprint(Path(place)) for place in cell.data.folders},
-            "settings": text,
+            "settings": dump(settings),
         }
         if settings.model.init:
             exists = Path(settings.model.init).is_file()

@@ -7,7 +7,8 @@ clip is from), cls (its class), group (its source: a sequence, person, scene or 
 
 shards/real          all clips without labels, for training
 shards/real_10, _30  10 and 30 % of them, whole groups, each within the next
-shards/<set>         one test set each, labelled, groups as in the manifest
+shards/<set>         one test set each, labelled, groups as in the manifest; settings are chosen on
+                     skateboard_others, and on arid's split, whose test part is every second group
 """
 
 import csv
@@ -23,8 +24,15 @@ from builder.shards.manifest import DATASET_FILE
 
 Clip = Mapping[str, str]  # a row of the manifest
 SHARES = {"real_10": 10, "real_30": 30, "real": 100}  # percent of all clips
-TEST_SETS = ("arid", "ut_interaction", "weizmann64", "fight_surv", "skateboard_court")
-SESSION = "autumn_court"  # the one of skateboard's sessions with both classes in balance
+TEST_SETS = (
+    "arid",
+    "ut_interaction",
+    "weizmann64",
+    "fight_surv",
+    "skateboard_court",
+    "skateboard_others",
+)
+COURT = "autumn_court"  # the one of skateboard's sessions with both classes in balance
 
 
 def share_of(clips: Sequence[Clip], percent: float) -> list[Clip]:
@@ -49,11 +57,13 @@ def _shuffled(*names: str) -> str:
 
 
 def clips_of_test_set(name: str, clips: Sequence[Clip]) -> list[Clip]:
-    """The clips of a test set: of fight_surv those of scenes with both classes, of skateboard one
-    session, in which every clip is a group of its own."""
-    if name == "skateboard_court":
-        court = [c for c in clips if (c["subset"], c["group"]) == ("skateboard", SESSION)]
-        return [{**clip, "group": clip["file"]} for clip in court]
+    """The clips of a test set: of fight_surv those of scenes with both classes; of skateboard one
+    session, in which every clip is a group of its own, or all other sessions."""
+    if name.startswith("skateboard"):
+        tricks = [clip for clip in clips if clip["subset"] == "skateboard"]
+        if name == "skateboard_others":
+            return [clip for clip in tricks if clip["group"] != COURT]
+        return [{**clip, "group": clip["file"]} for clip in tricks if clip["group"] == COURT]
     own = [clip for clip in clips if clip["subset"] == name]
     if name == "fight_surv":
         classes = {g: {c["cls"] for c in own if c["group"] == g} for g in {c["group"] for c in own}}
@@ -86,13 +96,16 @@ def main(arguments: list[str]) -> None:
         share = [clip["file"] for clip in share_of(clips, percent)]
         build(name, [{"path": path[f], "group": group[f], "split": "train"} for f in share])
     for name in TEST_SETS:
-        build(
-            name,
-            [
-                {"path": path[clip["file"]], "label": clip["cls"], "group": clip["group"]}
-                for clip in clips_of_test_set(name, clips)
-            ],
-        )
+        tested = clips_of_test_set(name, clips)
+        groups = sorted({clip["group"] for clip in tested})
+        rows = [
+            {"path": path[clip["file"]], "label": clip["cls"], "group": clip["group"]}
+            for clip in tested
+        ]
+        if name == "arid":
+            parts = ("train", "test")
+            rows = [row | {"split": parts[groups.index(row["group"]) % 2]} for row in rows]
+        build(name, rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 import copy
 import math
 from contextlib import nullcontext
-from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from experiments.peer_parts import Batch, at_speed, contrast, pooled, swapped
 from experiments.peer_training import train_peer
 from experiments.peers import PEER_OF
 from trainer.config.recipe_file import override
-from trainer.errors import TrainerError
 from trainer.method.ascnet import distance
 from trainer.method.decorrelation import correlation
 from trainer.method.memory_bank import ClipLabels
@@ -243,24 +241,3 @@ def test_swapped():
     assert swapped(torch.tensor([1, 2, 3, 4])).tolist() == [3, 4, 1, 2]
     rows = torch.randn(4, 3)
     assert torch.allclose(distance(rows, swapped(swapped(rows))), torch.zeros(4), atol=1e-5)
-
-
-def test_random_neighbours_are_any_other_video_of_the_same_speed(tiny):
-    """And as in the product all else: the losses are those of its neighbours."""
-    settings = override(tiny, ("objective.neighbours=1", "objective.bank=64"))
-    torch.manual_seed(0)
-    peer = PEER_OF["random-neighbours"](settings, 2).train()
-    batch = batch_of(torch.randn(32, 3, 8, 16, 16))
-    peer.loss(batch)
-    taken = [peer.model(batch.clips, batch.labels).seen.neighbours for _ in range(8)]
-    videos = torch.cat([neighbours.video for neighbours in taken], 1)
-    assert all(bool(neighbours.found.all()) for neighbours in taken)
-    assert not (videos == batch.labels.video[:, None]).any()
-    assert len(videos.unique()) == 16 and all(len(row.unique()) > 2 for row in videos)
-    with_speed, without = (peer.loss(replace(batch, share=share)).detach() for share in (1.0, -1.0))
-    assert float(with_speed - without) > 0.5
-
-
-def test_random_neighbours_are_of_scp_only(tiny):
-    with pytest.raises(TrainerError, match=r"appearance_contrast is 0\.7 and must be 0"):
-        PEER_OF["random-neighbours"](override(tiny, ("objective.appearance_contrast=0.7",)), 2)

@@ -40,6 +40,7 @@ def test_test_sets():
     clips = [*CLIPS, *fights, *tricks]
     assert clips_of_test_set("fight_surv", clips) == fights[:2]
     assert clips_of_test_set("arid", clips) == [c for c in CLIPS if c["subset"] == "arid"]
+    assert clips_of_test_set("skateboard_others", clips) == tricks[2:]
     court = clips_of_test_set("skateboard_court", clips)
     assert [c["file"] for c in court] == [c["file"] for c in tricks[:2]]
     assert len({c["group"] for c in court}) == 2

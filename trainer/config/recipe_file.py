@@ -104,8 +104,7 @@ def _without_retired(table: dict[str, Any], source: str) -> None:
     if objective.pop("neighbour", "appearance") != "appearance":
         raise TrainerError(
             f"{source}: objective.neighbour is not 'appearance'. SCP's neighbours are the nearest "
-            "in appearance; random ones are in experiments/ (random_neighbours.py), and a run that "
-            "was made with them is opened by the ascnet that made it."
+            "in appearance; a run with others is opened by the ascnet that made it."
         )
 
 
