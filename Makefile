@@ -10,7 +10,7 @@ override SOURCE := $(value SOURCE)
 override SHARDS := $(value SHARDS)
 export DATASET SOURCE SHARDS
 
-.PHONY: help setup demo test test-slow test-gpu test-hf rehearse drills check shards bench bench-gpu evidence clean
+.PHONY: help setup demo test test-slow test-gpu test-hf rehearse drills check shards bench bench-gpu built-in evidence clean
 
 help:  ## list the targets (default)
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,11 @@ bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming, building and ret
 
 bench-gpu: $(READY)  ## [SHARDS=shards] [ARGS=...]: training steps on a GPU by backbone and precision
 	$(BIN)/python -m benchmarks.gpu --shards "$$SHARDS" $(ARGS)
+
+built-in: $(READY)  ## train the network that comes with ascnet again; about 10 minutes
+	$(BIN)/ascnet build shapes --out shards
+	$(BIN)/ascnet train shards/shapes --recipe demo --run runs/built-in --resume
+	$(BIN)/ascnet export runs/built-in --to safetensors --half --overwrite --out ascnet/assets/built-in.safetensors
 
 evidence: $(READY)  ## measure what each objective teaches; hours, resumes where it was stopped
 	$(BIN)/ascnet build shapes --out shards

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from ascnet.built_in import BUILT_IN, RECIPE, WEIGHTS, is_built_in
 from builder.printable import printable
 from evaluate.encoders import (
     TRAINED,
@@ -44,10 +45,23 @@ class EncoderChoice:
     backbone: str | None = None
     recipe: str | None = None
 
+    def or_newest_run(self) -> "EncoderChoice":
+        """If none is named, that of the newest run. Raises TrainerError if there is no run."""
+        return self if self.named else replace(self, run=newest_run(RUNS))
+
     def or_default(self, store: Path | None = None) -> "EncoderChoice":
-        """If no encoder is named, choose that of the run that contains `store`, or of the newest
-        run."""
-        return self if self.named else replace(self, run=default_run(store))
+        """If no encoder is named, choose that of the run that contains `store`, or the built-in one
+        if the store is in its folder; else that of the newest run; without a run, the built-in
+        one."""
+        if self.named:
+            return self
+        folders = [] if store is None else store.resolve().parents
+        if run := next(filter(is_run, folders), None):
+            return replace(self, run=run)
+        built_in = replace(self, weights=Path(BUILT_IN))
+        if built_in.folder.resolve() in folders or not any(map(is_run, RUNS.glob("*"))):
+            return built_in
+        return self.or_newest_run()
 
     @property
     def named(self) -> dict[str, Path | str]:
@@ -82,11 +96,15 @@ class EncoderChoice:
         if self.run is not None:
             return of_run(self.run, step)
         assert self.weights is not None
+        if is_built_in(self.weights):
+            return of_file(WEIGHTS, self.backbone, self.recipe or RECIPE, RUNS)
         return of_file(self.weights, self.backbone, self.recipe, RUNS)
 
 
 def load_backbone(run_or_file: Path, backbone: str | None = None) -> Backbone:
     """See ascnet.load_backbone."""
+    if is_built_in(run_or_file):
+        run_or_file = WEIGHTS
     if not run_or_file.exists():
         raise TrainerError(f"There is no run or file {printable(str(run_or_file))}.")
     if run_or_file.is_dir():
@@ -96,15 +114,6 @@ def load_backbone(run_or_file: Path, backbone: str | None = None) -> Backbone:
             raise TrainerUsageError(f"{run_or_file} is a run of {name}, not of {backbone}.")
         return trained.backbone.eval()
     return backbone_from_file(run_or_file, backbone)[0].eval()
-
-
-def default_run(store: Path | None = None) -> Path:
-    """The run that contains a store, or else the newest run."""
-    if store is not None:
-        for folder in store.resolve().parents:
-            if is_run(folder):
-                return folder
-    return newest_run(RUNS)
 
 
 def newest_store(encoder: EncoderChoice) -> Path:

@@ -113,8 +113,9 @@ def with_weights(command: Function) -> Function:
         click.option(
             "--weights",
             type=UserPath(),
+            metavar="FILE|built-in",
             help="File of weights to use instead of a run, from any project (torchvision, RSPNet, "
-            "...).",
+            "...), or built-in, the small network that comes with ascnet.",
         ),
         click.option("--backbone", help="Backbone of --weights.  [default: the one that fits]"),
         click.option(

@@ -11,6 +11,7 @@ import click
 import torch
 
 from ascnet import embedding, growing
+from ascnet.built_in import NOTE, is_built_in
 from ascnet.datasets import datasets_at, where
 from ascnet.encoders import EncoderChoice, newest_store, protocol_in, subject_of
 from ascnet.growth import growth_to
@@ -107,6 +108,8 @@ def run(
     ):
         say = say_on(rank.number)
         encoder = on_first(lambda: encoder.or_default(target.out if target.is_changed else None))
+        if is_built_in(encoder.weights):
+            say(NOTE)
         if target.is_changed:
             store = on_first(lambda: target.out or newest_store(encoder))
             subjects, subject, protocol = _as_stored(Features(store), encoder, cut)

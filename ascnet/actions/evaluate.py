@@ -243,7 +243,7 @@ def run(
         tempfile.TemporaryDirectory() as scratch,
         together(str(device)) as (_, rank_device),
     ):
-        encoder = on_first(encoder.or_default)
+        encoder = on_first(encoder.or_newest_run)
         steps = on_first(lambda: choice.steps(encoder))
         datasets: list[ShardDataset] = []
         measured: list[dict[str, Any]] = []

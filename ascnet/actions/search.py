@@ -9,6 +9,7 @@ import click
 import torch
 
 from ascnet import embedding
+from ascnet.built_in import NOTE, is_built_in
 from ascnet.centring import centring_text
 from ascnet.encoders import EncoderChoice, newest_store, protocol_in, subject_of
 from ascnet.options import gathered
@@ -62,6 +63,8 @@ def run(
         how = _how(gallery, clips, bool(centre.any()), choice.centring)
         click.echo(_text(gallery, clips, matches))
         click.echo(f"  {how}\n  {printable(str(gallery.path))}")
+        if is_built_in(encoder.weights):
+            click.echo(f"  {NOTE}")
         if html is not None:
             html.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(html, search_page(gallery, clips, matches, how))

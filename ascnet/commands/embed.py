@@ -20,7 +20,7 @@ from ascnet.options import NumberRange, UserPath, with_device, with_weights
 @click.option(
     "--run",
     type=UserPath(),
-    help="Run whose encoder to use.  [default: the newest in runs/]",
+    help="Run whose encoder to use.  [default: the newest in runs/, else the built-in network]",
 )
 @with_weights
 @click.option(

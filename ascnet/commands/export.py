@@ -22,6 +22,9 @@ from trainer.weights.formats import FORMATS
     type=UserPath(),
     help="File to write.  [default: <backbone>-step<step> in the run]",
 )
+@click.option(
+    "--half", is_flag=True, help="Store weights in 16 bits, half the bytes; with --to safetensors."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def command(**options: Any) -> None:
     """Export the trained backbone of RUN for other programs. [default: the newest in runs/]

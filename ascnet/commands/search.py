@@ -25,9 +25,15 @@ from ascnet.options import UserPath, with_centring, with_device, with_encoder_fi
 @click.option(
     "--run",
     type=UserPath(),
-    help="Run that the store was made with.  [default: the run that contains it, or the newest]",
+    help="Run that the store was made with.  [default: the run that contains it, the newest, or else "
+    "the built-in network]",
 )
-@click.option("--weights", type=UserPath(), help="File of weights that the store was made with.")
+@click.option(
+    "--weights",
+    type=UserPath(),
+    metavar="FILE|built-in",
+    help="File of weights that the store was made with, or built-in.",
+)
 @click.option("--backbone", help="Backbone of --weights.  [default: the one that fits]")
 @click.option("--recipe", help="Recipe for --weights.  [default: the one that the store names]")
 @with_encoder_file

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ascnet.encoders import EncoderChoice, default_run, newest_store
+from ascnet.encoders import EncoderChoice, newest_store
 from builder.decode.ffmpeg import find_ffmpeg
 from builder.shards.dataset import ShardDataset
 from evaluate.encoders import of_run
@@ -30,7 +30,6 @@ from tests.evaluate.stores import content, held
 from tests.processes import begin_ascnet
 from tests.trainer.ranks import run_together
 from trainer.backbones.all_backbones import make_backbone
-from trainer.errors import TrainerError
 from trainer.weights.export import export
 
 PATTERNS = (
@@ -478,9 +477,9 @@ def test_a_config_of_another_program_is_no_run(store, videos, tmp_path, monkeypa
     shutil.copytree(store.parent.parent, blog / "runs" / "mine")
     (blog / "config.toml").write_text('title = "My blog"\n')
     copy_of = blog / "runs" / "mine" / "features" / store.name
-    assert default_run(copy_of) == blog / "runs" / "mine"
+    mine = EncoderChoice(run=blog / "runs" / "mine")
+    assert EncoderChoice().or_default(copy_of) == mine
     (blog / "runs" / "mine" / "features" / "config.toml").write_bytes(b"\xff")
-    assert default_run(copy_of) == blog / "runs" / "mine"
-    with pytest.raises(TrainerError, match="No trained run in runs/"):
-        default_run(blog / "x.h5")
+    assert EncoderChoice().or_default(copy_of) == mine
+    assert EncoderChoice().or_default(blog / "x.h5").run is None
     says("search", videos / "part.mp4", "--store", copy_of, "-k", 1)

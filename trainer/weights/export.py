@@ -58,15 +58,21 @@ class PooledBackbone(nn.Module):
         return features
 
 
-def export(run: Path, to: str, out: Path | None = None, overwrite: bool = False) -> Exported:
+def export(
+    run: Path, to: str, out: Path | None = None, *, half: bool = False, overwrite: bool = False
+) -> Exported:
     """Write the backbone of a run's newest checkpoint, as one of FORMATS.
 
     `out`: the file, which appears whole or not at all; None: `<backbone>-step<step>` in the run.
+    `half`: weights in float16; for safetensors only.
     Raises TrainerError if the run has no checkpoint, if there is such a file and it is not to be
-    overwritten, if the format cannot hold the backbone, or if an ONNX file computes other features.
+    overwritten, if the format cannot hold the backbone, if a weight is too large for 16 bits, or if
+    an ONNX file computes other features.
     """
     if to not in FORMATS:
         raise TrainerUsageError(f"--to is {to!r}; allowed: {', '.join(FORMATS)}.")
+    if half and to != "safetensors":
+        raise TrainerUsageError(f"--half goes with --to safetensors, not with --to {to}.")
     trained = load_backbone(run)
     name = trained.config.model.backbone
     path = out or run / f"{name}-step{trained.step}{FORMATS[to]}"
@@ -77,7 +83,7 @@ def export(run: Path, to: str, out: Path | None = None, overwrite: bool = False)
     if to == "torchvision":
         content, text = _torchvision(trained, path)
     elif to == "safetensors":
-        content, text = _safetensors(trained, path)
+        content, text = _safetensors(trained, path, half)
     else:
         content, text = _onnx(trained)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,13 +145,29 @@ def _torchvision(trained: TrainedBackbone, path: Path) -> tuple[bytes, str]:
     )
 
 
-def _safetensors(trained: TrainedBackbone, path: Path) -> tuple[bytes, str]:
+def _safetensors(trained: TrainedBackbone, path: Path, half: bool) -> tuple[bytes, str]:
     tensors = trained.backbone.state_dict()
+    if half:
+        tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
     content = safetensors.torch.save(tensors, metadata=facts(trained) | {"format": "pt"})
     return _sorted_metadata(content), (
         f"The {len(tensors)} tensors of {trained.config.model.backbone}, with what they come from "
         f"in the metadata:\n  tensors = safetensors.torch.load_file({in_python(path)})"
     )
+
+
+def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A weight in float16; vectors, such as batch-norm statistics, which are few, as they are.
+    Raises TrainerError if a number is too large."""
+    if tensor.dim() < 2:
+        return tensor
+    halved = tensor.half()
+    if not bool(halved.isfinite().all()):
+        raise TrainerError(
+            f"{name} has a weight of {float(tensor.abs().max()):g}, and 16 bits hold up to 65504. "
+            "Export without --half."
+        )
+    return halved
 
 
 def _sorted_metadata(content: bytes) -> bytes:

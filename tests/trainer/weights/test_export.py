@@ -120,6 +120,30 @@ def test_safetensors(tiny_run, tmp_path):
     assert load_weights(backbone, first).text() == f"loaded 72/72 tensors of {first}"
 
 
+def test_weights_in_16_bits(tiny_run, tmp_path):
+    whole = export.export(tiny_run, "safetensors", tmp_path / "whole.safetensors").path
+    half = export.export(tiny_run, "safetensors", tmp_path / "half.safetensors", half=True).path
+    assert half.stat().st_size < 0.52 * whole.stat().st_size
+    ours, theirs = load_file(whole), load_file(half)
+    assert {tensor.dtype for tensor in theirs.values() if tensor.dim() > 1} == {torch.float16}
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name].to(tensor), tensor, rtol=1e-3, atol=1e-4)
+    load_weights(make_backbone("r3d-tiny"), half)
+
+
+def test_what_16_bits_cannot_hold(tiny_run, tmp_path, monkeypatch):
+    with pytest.raises(TrainerError, match="--half goes with --to safetensors"):
+        export.export(tiny_run, "torchvision", half=True)
+    trained = load_backbone(tiny_run)
+    name = next(n for n, t in trained.backbone.state_dict().items() if t.dim() > 1)
+    with torch.no_grad():
+        trained.backbone.get_parameter(name).fill_(70000)
+    monkeypatch.setattr(export, "load_backbone", lambda run: trained)
+    with pytest.raises(TrainerError, match=f"{name} has a weight of 70000"):
+        export.export(tiny_run, "safetensors", tmp_path / "x.safetensors", half=True)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
 @pytest.mark.slow
 def test_onnxruntime_leaves_no_traces(tiny_run, tmp_path):
     pytest.importorskip("onnxruntime")
