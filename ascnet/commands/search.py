@@ -25,8 +25,8 @@ from ascnet.options import UserPath, with_centring, with_device, with_encoder_fi
 @click.option(
     "--run",
     type=UserPath(),
-    help="Run that the store was made with.  [default: the run that contains it, the newest, or else "
-    "the built-in network]",
+    help="Run that the store was made with.  [default: the run that contains it, the newest, or "
+    "else the built-in network]",
 )
 @click.option(
     "--weights",
