@@ -321,7 +321,7 @@ def test_every_problem_is_one_sentence(store, videos, finished_run, tmp_path, mo
             *run,
         ): "is not finished: it has features of 16 of 17",
         ("search", query, *run): "has no finished store of trained features",
-        ("search", query): "No trained run in runs/",
+        ("search", query): "runs/weights-built-in has no finished store",
         ("near-duplicates", "text.mp4"): "text.mp4 is damaged or not an HDF5 file",
         ("near-duplicates", "nope.h5"): "There is no feature store nope.h5",
         ("near-duplicates", "open.h5"): "is not finished",
