@@ -94,7 +94,7 @@ def write(plan: Plan, out: Path) -> None:
     if plan.shown:
         table = f"{short(cells, order, plan.shown)}\n\n{table}"
     write_atomically(out / "table.md", table)
-    write_atomically(out / "figure.svg", figure(cells, order, list(plan.shown.values())))
+    write_atomically(out / "figure.svg", figure(cells, order, plan.shown))
 
 
 def _process(path: Path, out: Path, number: int, cell: Cell) -> dict[str, Any]:

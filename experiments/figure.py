@@ -2,23 +2,26 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from experiments.table import Results, Seeds, by_seed, names_of
 
-_COLUMNS = 4
+_COLUMNS = 3
 _LABELS, _PLOT, _GAP, _ROW, _HEAD, _FOOT = 170, 190, 24, 18, 40, 30  # pixels
 _DOT, _TEXT, _LINE = "#1f5fa8", "#222222", "#bbbbbb"
 
 
-def figure(results: Results, variants: Sequence[str], shown: Sequence[str] = ()) -> str:
-    """Draw the plots of all data sets, one below the other; `shown`: of these figures only. The
-    horizontal axis is in percent; a bar marks the mean."""
+def figure(
+    results: Results, variants: Sequence[str], shown: Mapping[str, str] | None = None
+) -> str:
+    """Draw the plots of all data sets, one below the other; `shown`: only of these figures, by
+    their titles. The horizontal axis is in percent; a bar marks the mean."""
     parts: list[str] = []
     top, columns = 0, 1
     for data in dict.fromkeys(result["data"] for result in results):
-        names = [name for name in names_of(results, data) if not shown or name in shown]
+        titles = {name: title for title, name in (shown or {}).items()}
+        names = list(titles) or names_of(results, data)
         rows = [v for v in variants if any(by_seed(results, data, v, name) for name in names)]
         height = _HEAD + _ROW * len(rows) + _FOOT
         for number, name in enumerate(names):
@@ -29,7 +32,7 @@ def figure(results: Results, variants: Sequence[str], shown: Sequence[str] = ())
                     parts.append(_text(_LABELS - 8, y + _ROW * (i + 0.5), variant, "end"))
             left = _LABELS + column * (_PLOT + _GAP)
             seeds = [by_seed(results, data, variant, name) for variant in rows]
-            parts += _plot(left, top + line * height, name, seeds)
+            parts += _plot(left, top + line * height, titles.get(name, name), seeds)
             columns = max(columns, column + 1)
         top += math.ceil(len(names) / _COLUMNS) * height
     width = _LABELS + columns * (_PLOT + _GAP)

@@ -124,8 +124,8 @@ def test_the_figure_has_a_dot_for_every_seed_and_a_bar_for_every_mean():
 
 def test_a_figure_of_some_figures():
     two = [cell("ours", 0, linear=10.0, recall=20.0)]
-    drawn = figure(two, ["ours"], ["toy class recall"])
-    assert "toy class recall" in drawn and "toy class linear" not in drawn
+    drawn = figure(two, ["ours"], {"recall@1": "toy class recall"})
+    assert ">recall@1</text>" in drawn and "linear" not in drawn and drawn.count("<circle") == 1
 
 
 def test_a_figure_of_nothing_is_a_picture():
