@@ -1,6 +1,7 @@
 """Fixtures: tiny videos, data sets and training runs."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ from trainer.run.run_directory import start_run
 # as long on a busy machine.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start
+
+# A shell ignores Ctrl-C in what it starts in the background, and processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeVideo = Callable[..., Path]
 
