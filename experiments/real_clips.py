@@ -72,8 +72,9 @@ def clips_of_test_set(name: str, clips: Sequence[Clip]) -> list[Clip]:
 
 
 def build(name: str, rows: Sequence[Mapping[str, str]]) -> None:
-    """Build `shards/<name>` of a list of videos, which lies beside it, unless it is there."""
-    if (Path("shards") / name / DATASET_FILE).is_file():
+    """Build `shards/<name>` of a list of videos, which lies beside it, unless it is there, or the
+    list is empty."""
+    if not rows or (Path("shards") / name / DATASET_FILE).is_file():
         return
     source, text = Path("shards") / f"{name}.csv", io.StringIO()
     writer = csv.DictWriter(text, rows[0].keys())
@@ -82,7 +83,8 @@ def build(name: str, rows: Sequence[Mapping[str, str]]) -> None:
     source.parent.mkdir(exist_ok=True)
     write_atomically(source, text.getvalue())
     command = [sys.executable, "-m", "ascnet", "build", "csv", "--source", str(source)]
-    subprocess.run([*command, "--name", name], check=True)
+    if status := subprocess.run([*command, "--name", name], check=False).returncode:
+        sys.exit(status)  # the build has said what is wrong
 
 
 def main(arguments: list[str]) -> None:
