@@ -137,7 +137,7 @@ def _group(
     for pair in group.pairs:
         best.setdefault(pair.first, pair)
         best.setdefault(pair.second, pair)
-    kept = proposal(store, group, _worth(store, group, files), store.names)
+    kept = proposal(group, _worth(store, group, files), store.names)
     low, high = group.pairs[-1].score, group.pairs[0].score
     return GroupOfCards(
         number=group.number,

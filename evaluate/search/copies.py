@@ -3,9 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from evaluate.features.store import Features
 from evaluate.search.duplicates import DuplicatePair, groups_of
 
 _NEARLY_ALL = 0.9  # share of a video's clips
@@ -55,9 +52,7 @@ def copy_groups(pairs: Sequence[DuplicatePair]) -> list[CopyGroup]:
     ]
 
 
-def proposal(
-    store: Features, group: CopyGroup, worth: Mapping[int, Worth], names: Sequence[str]
-) -> set[int]:
+def proposal(group: CopyGroup, worth: Mapping[int, Worth], names: Sequence[str]) -> set[int]:
     """The videos of a group to keep: the best by its worth (of equals, the first by name), and
     every other one that is not almost completely contained in a kept video, as its other content
     would be lost."""
@@ -66,16 +61,13 @@ def proposal(
         value = worth[video]
         return -value.pixels, -value.seconds, -value.bytes, names[video]
 
-    clips = np.bincount(store.clip_video, minlength=len(names))
     within: dict[int, set[int]] = {
         video: set() for video in group.videos
     }  # the videos that contain nearly all of each
     for pair in group.pairs:
-        for video, other, (first, last) in (
-            (pair.first, pair.second, pair.first_clips),
-            (pair.second, pair.first, pair.second_clips),
-        ):
-            if last - first + 1 >= _NEARLY_ALL * clips[video]:
+        both = (pair.first, pair.second), (pair.second, pair.first)
+        for (video, other), share in zip(both, pair.shares, strict=True):
+            if share >= _NEARLY_ALL:
                 within[video].add(other)
     kept: set[int] = set()
     for video in sorted(group.videos, key=rank):

@@ -30,6 +30,7 @@ _BLOCK = 4096  # clips; the products of two blocks have 64 MB
 _AT_ONCE = 1 << 16  # pairs of clips computed at a time
 _SLACK = 1e-4  # so that rounding of float32 rules out no pair
 _DIGITS = 1e6  # cosines are rounded to 1 / _DIGITS
+_SPREAD = 0.05  # by which single clips of a copy may be below its mean
 _T = TypeVar("_T", int, str, tuple[int, int])  # a video, a group, or a part of a video
 _MANY = 5_000_000  # pairs of videos; more mean that the threshold is too low
 
@@ -54,6 +55,8 @@ class DuplicatePair:
         first_clips: first and last of the matching clips: all clips of the video with fewer, and
             the best-fitting clips of the other
         second_clips: the same for the second video
+        shares: of the clips of the first and of the second video, the share that has a similar clip
+            (with a cosine of the threshold - _SPREAD or more) in the other
     """
 
     score: float
@@ -61,6 +64,7 @@ class DuplicatePair:
     second: int
     first_clips: tuple[int, int]
     second_clips: tuple[int, int]
+    shares: tuple[float, float]
 
 
 @float32_products()
@@ -82,7 +86,7 @@ def find_pairs(
     bounds = np.searchsorted(store.clip_video, np.arange(len(store.names) + 1))
     pairs = []
     for a, b in candidates.tolist():
-        pair = _compare(rows, (a, b), bounds)
+        pair = _compare(rows, (a, b), bounds, threshold)
         if pair.score >= threshold:
             pairs.append(pair)
     return sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second))
@@ -135,7 +139,9 @@ def _heads(rows: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def _compare(rows: torch.Tensor, videos: tuple[int, int], bounds: np.ndarray) -> DuplicatePair:
+def _compare(
+    rows: torch.Tensor, videos: tuple[int, int], bounds: np.ndarray, threshold: float
+) -> DuplicatePair:
     """The score of two videos and their matching clips; the clips of video v are the rows
     `bounds[v]` to `bounds[v + 1]` (exclusive)."""
     starts = [int(bounds[video]) for video in videos]
@@ -144,16 +150,19 @@ def _compare(rows: torch.Tensor, videos: tuple[int, int], bounds: np.ndarray) ->
     # In float64, rounded to a millionth, so that equal features have a cosine of exactly 1.
     first, second = (rows[a:b].double() for a, b in zip(starts, ends, strict=True))
     cosines = (first @ second.T).mul_(_DIGITS).round_().div_(_DIGITS)
+    nearest = cosines.amax(dim=1), cosines.amax(dim=0)  # of the clips of each video, in the other
+    scores = [float(near.mean()) for near in nearest]
+    of_first, of_second = (float((n >= threshold - _SPREAD).double().mean()) for n in nearest)
+    shares = of_first, of_second
     if len(cosines) == cosines.shape[1]:
-        scores = [float(cosines.amax(dim=d).mean()) for d in (1, 0)]
-        return DuplicatePair(max(scores), *videos, *whole)
+        return DuplicatePair(max(scores), *videos, whole[0], whole[1], shares)
     is_first_longer = len(cosines) > cosines.shape[1]
     if is_first_longer:
         cosines = cosines.T
     place = _place(cosines) + starts[0 if is_first_longer else 1]
     part = (place, place + len(cosines) - 1)
-    spans = (part, whole[1]) if is_first_longer else (whole[0], part)
-    return DuplicatePair(float(cosines.amax(dim=1).mean()), *videos, *spans)
+    first_clips, second_clips = (part, whole[1]) if is_first_longer else (whole[0], part)
+    return DuplicatePair(scores[is_first_longer], *videos, first_clips, second_clips, shares)
 
 
 def _place(cosines: torch.Tensor) -> int:

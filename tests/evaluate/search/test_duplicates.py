@@ -79,7 +79,7 @@ def test_one_clip_in_common_is_not_enough(tmp_path):
 
 
 def pair(first: int, second: int) -> DuplicatePair:
-    return DuplicatePair(1.0, first, second, (0, 0), (0, 0))
+    return DuplicatePair(1.0, first, second, (0, 0), (0, 0), (1.0, 1.0))
 
 
 def test_groups_are_what_chains_of_pairs_link():
