@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from builder.catalog.source import Catalog, Source
 from builder.command_line import quoted
 from builder.cores import usable_cores
 from builder.decode.frames import FrameSettings
-from builder.errors import BuilderError
+from builder.errors import BuilderError, OtherBuildError
 from builder.printable import printable
 from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
@@ -79,7 +80,7 @@ def catalog_of(paths: Sequence[Path]) -> Catalog:
         return folder_catalog(paths[0])
     real = [Path(os.path.normpath(path.absolute())) for path in paths]
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in real]))
-    files = {file for path in real for file in _files(path)}
+    files = {file for path in real for file in (videos_in(path) if path.is_dir() else [path])}
     if not files:
         raise BuilderError(
             f"No video in {', '.join(printable(str(path)) for path in paths)}: no file there has a "
@@ -102,15 +103,19 @@ def folder_catalog(root: Path) -> Catalog:
     return replace(catalog, dataset=_dataset_name(root.resolve().name))
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    names, _ = list_files(path)
-    return [path / name for name in names if is_video(name)]
+def videos_in(folder: Path) -> list[Path]:
+    """The files with a video suffix below a folder; none if it does not exist."""
+    names = list_files(folder)[0] if folder.is_dir() else []
+    return [folder / name for name in names if is_video(name)]
 
 
 def _dataset_name(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", printable(text), flags=re.ASCII).strip("._-") or "videos"
+    """The name in ASCII. If letters are lost, it ends in a hash, so that names stay different."""
+    name = re.sub(r"[^\w.-]+", "_", printable(text), flags=re.ASCII).strip("._-")
+    if re.search(r"[^\W\x00-\x7f]", text):
+        digest = sha256(os.fsencode(text)).hexdigest()[:6]
+        return f"{name or 'videos'}-{digest}"
+    return name or "videos"
 
 
 def frame_settings(built: Sequence[str | Path], protocol: Protocol) -> FrameSettings:
@@ -188,7 +193,7 @@ def build_shards(
     settings = BuildSettings(frames)
     try:
         summary = build(catalog, folder, settings, how, told.building)
-    except BuilderError:
+    except OtherBuildError:
         if not overwrite:
             raise
         how = replace(how, retry_failed=False, overwrite=True)

@@ -17,6 +17,10 @@ class BuilderError(AscnetError):
     """An error of the builder."""
 
 
+class OtherBuildError(BuilderError):
+    """A folder has a build of other videos, files or settings, which --overwrite replaces."""
+
+
 class BuilderUsageError(BuilderError):
     """The builder was asked for what it does not have."""
 

@@ -29,7 +29,7 @@ from builder.build.reuse import EarlierSample
 from builder.catalog.source import Catalog, Source
 from builder.decode.engine import must_have_engine
 from builder.decode.frames import FrameSettings
-from builder.errors import BuilderError
+from builder.errors import BuilderError, OtherBuildError
 from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import NOTES
@@ -168,6 +168,8 @@ class _Build:
         begin(self.folder, self.identity, alone=alone)
         if alone and not self.how.finish_only:
             clear_partials(self.folder)
+        if alone and not self.how.finish_only and self._lacks_shards():
+            reopen(self.folder, self.identity, self.plans)  # these are built again
         changed = self._must_be_same_files()
         if self.how.retry_failed:
             changed = 0
@@ -224,7 +226,8 @@ class _Build:
 
     def _must_be_same_files(self) -> int:
         """Compare the sizes of source files with those in the rows so far. Return the number of
-        failed videos whose file has changed. Raises BuilderError if a built video's file has."""
+        failed videos whose file has changed. Raises OtherBuildError if a built video's file
+        has."""
         changed = 0
         for row in self._rows_so_far():
             if row.status == FAILED:
@@ -232,20 +235,29 @@ class _Build:
             if row.key is None:  # not a video of the data set
                 continue
             if row.key >= len(self.sizes):
-                raise BuilderError(
+                raise OtherBuildError(
                     f"{self.folder} has a row of a video number {row.key}, and there are "
                     f"{len(self.sizes)}: it was changed. Give --overwrite to build all anew."
                 )
             if row.source_bytes == self.sizes[row.key]:
                 continue
             if row.status == BUILT:
-                raise BuilderError(
+                raise OtherBuildError(
                     f"{self.folder} was built when {row.name} had {row.source_bytes} "
                     f"bytes, and now it has {self.sizes[row.key] or 'none'}. Restore the file, "
                     "name another folder with --out, or give --overwrite to build all anew."
                 )
             changed += 1
         return changed
+
+    def _lacks_shards(self) -> bool:
+        """Whether the data set is finished, and a shard is gone or has another size."""
+        if not is_finished(self.folder):
+            return False
+        shards = (
+            (self.folder / s.name, s.bytes) for s in ShardDataset(self.folder).manifest.shards
+        )
+        return any(not path.is_file() or path.stat().st_size != size for path, size in shards)
 
     def _rows_so_far(self) -> Iterator[VideoRow]:
         if is_finished(self.folder):

@@ -20,7 +20,7 @@ from builder.build.plan import ShardPlan
 from builder.catalog.source import Catalog, are_numbers
 from builder.decode.engine import engine_version
 from builder.decode.frames import FrameSettings
-from builder.errors import BuilderError
+from builder.errors import BuilderError, OtherBuildError
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import (
     DATASET_FILE,
@@ -145,12 +145,12 @@ def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
 
 
 def must_be_built_so(folder: Path, earlier: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise BuilderError, naming the first difference, if the identity `earlier` of the build in
+    """Raise OtherBuildError, naming the first difference, if the identity `earlier` of the build in
     `folder` differs from `identity`."""
     keys = [*identity, "shots"]  # this key is absent from builds without shots
     if other := [key for key in keys if earlier.get(key) != identity.get(key)]:
         what = _difference(other[0], earlier, identity)
-        raise BuilderError(
+        raise OtherBuildError(
             f"{folder} was built {what}. Restore that, name another folder with --out, or give "
             "--overwrite to build it anew."
         )

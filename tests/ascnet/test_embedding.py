@@ -85,6 +85,20 @@ def test_several_paths_are_unlabelled_and_named_below_what_holds_them(video_fold
     assert (alone.videos[0].name, alone.dataset) == ("v_test_g01_c01.avi", "v_test_g01_c01")
 
 
+def test_names_in_other_scripts_stay_different(video_folder, tmp_path):
+    names = []
+    for name in ("Видео", "Концерты", "Café", "plain"):
+        (tmp_path / name).symlink_to(video_folder / "bars")
+        names.append(
+            catalog_of(
+                [tmp_path / name / path.name for path in (tmp_path / name).iterdir()]
+            ).dataset
+        )
+    assert len(set(names)) == 4 and names[3] == "plain"
+    assert all(name.isascii() for name in names)
+    assert names[0].startswith("videos-") and names[2].startswith("Caf-")
+
+
 def test_what_is_not_there(tmp_path):
     with pytest.raises(BuilderError, match=r"There is no file or folder .*x\.mp4"):
         catalog_of([tmp_path / "x.mp4"])
@@ -175,6 +189,30 @@ def test_unreadable_videos_are_counted_and_the_rest_goes_on(make_video, tmp_path
     before = store.stat().st_mtime_ns
     embed(Extraction(trained.trained, protocol, dataset, CPU), store, Listener())
     assert store.stat().st_mtime_ns == before
+
+
+def test_an_error_of_a_retry_takes_no_shards_away(make_video, tmp_path, monkeypatch):
+    """Only shards of other videos or frames are replaced."""
+    folder = tmp_path / "videos"
+    make_video(folder / "a.mp4", frames=5)
+    (folder / "b.mp4").write_text("no video")
+    store = tmp_path / "x.h5"
+    before = content_of(built(store, folder).folder)
+
+    def full(*_, **__):
+        raise BuilderError("Cannot write: No space left on device.")
+
+    with monkeypatch.context() as patch, pytest.raises(BuilderError, match="No space left"):
+        patch.setattr("builder.build.build.retry_failed", full)
+        built(store, folder, overwrite=True)
+    assert built(store, folder).counts["built"] == 1
+    assert content_of(tmp_path / "x.shards") == before
+    other = replace(FRAMES, short_side=40)
+    assert built(store, folder, other, overwrite=True).videos[0].height == 40
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_stopped_and_given_again_it_goes_on(video_folder, tmp_path, trained):
@@ -275,7 +313,7 @@ def test_strange_names(make_video, tmp_path, trained):
     found = embed(Extraction(trained.trained, protocol, dataset, CPU), store, Listener())
     assert set(found.names) == {strange[0], "\\udcff\\udcfe.mp4", *strange[2:]}
     assert embedding._dataset_name(os.fsdecode(b"\xff")) == "udcff"
-    assert embedding._dataset_name("漢字") == "videos"
+    assert embedding._dataset_name("漢字").startswith("videos-")
 
 
 def test_a_run_without_a_store(tmp_path):

@@ -48,6 +48,21 @@ def test_mended_videos_are_built_and_the_rest_is_copied(spoilt, dataset, tmp_pat
     assert content(out) == content(dataset.folder)
 
 
+def test_a_shard_that_is_gone_or_cut_is_built_again(video_folder, dataset, tmp_path, monkeypatch):
+    root, out = video_folder, tmp_path / "out"
+    build(folder.read(root), out, SETTINGS, How(workers=2))
+    whole = content(out)
+    shards = sorted(out.glob("*.tar"))
+    for spoil in (lambda path: path.unlink(), lambda path: path.write_bytes(b"half")):
+        spoil(shards[1])
+        decoded = []
+        with monkeypatch.context() as patch:
+            patch.setattr("builder.build.job.transcode", _noting(decoded))
+            again = build(folder.read(root), out, SETTINGS, How(workers=1))
+        assert content(out) == whole and len(decoded) == again.done_now == 4
+    assert build(folder.read(root), out, SETTINGS, How(workers=1)).done_now == 0
+
+
 def _noting(decoded):
     def transcode_and_note(path, *rest):
         decoded.append("/".join(path.parts[-2:]))
