@@ -140,8 +140,8 @@ def evaluate(
 def measured_before(
     question: Question, subjects: Subjects, dataset: ShardDataset
 ) -> dict[str, Any] | None:
-    """An existing, valid result of exactly this request by this version of ascnet; None if there is
-    none."""
+    """An existing, valid result of exactly this request by this version of ascnet, with its
+    pictures; None if there is none."""
     wanted = {
         "schema": RESULT_SCHEMA,
         "protocol": question.choices(subjects),
@@ -152,7 +152,11 @@ def measured_before(
         path = result_path(question, subjects, dataset.name)
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         same = {key: result[key] for key in wanted} == json.loads(json.dumps(wanted))
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        if question.task == "retrieval" and not dataset.source:
+            tested = [split for split, of in result["splits"].items() if of["counts"]["test"]]
+            pictures = [result_path(question, subjects, dataset.name, split) for split in tested]
+            same = same and all(path.with_suffix(".png").is_file() for path in pictures)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     return result if same else None
 
@@ -295,8 +299,9 @@ class _Evaluation:
             grid.retrieval_grid(rows).save(content, format="PNG")
             write_atomically(path.with_suffix(".png"), content.getbuffer())
         except (BuilderError, OSError, ValueError) as error:
+            figures = result_path(self.question, self.subjects, self.dataset.name)
             raise EvaluateError(
-                f"The figures are in {path}, but the picture cannot be drawn: {error}. Find the "
+                f"The figures are in {figures}, but the picture cannot be drawn: {error}. Find the "
                 f"damaged frames with `ascnet verify {quoted(self.dataset.folder)} --deep`."
             ) from error
 

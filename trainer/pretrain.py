@@ -106,9 +106,7 @@ def _loop(
                         with log.paused():
                             numbers |= probing.look(state.model.encoder.backbone)
                     text = log.write(done, numbers, waiting.take_count())
-                with_speed = stepper.with_speed(done - 1)
-                stds = embedding_stds(taken.joint, settings.objective, with_speed)
-                state.collapse.look(done, stds)
+            _watch(stepper, taken, done)
             if log is not None:
                 progress(done, total, text)
             if done % settings.checkpoint_every == 0 or done in milestones or done == total:
@@ -126,6 +124,16 @@ def _loop(
         if log is not None:
             log.close()
     return log.last if log is not None else {}
+
+
+def _watch(stepper: Stepper, taken: Taken, done: int) -> None:
+    """Look for a collapse every `log_every` steps and at the end. (Not with each line of the log:
+    lines that are written for a probe must not change when a collapse is noticed.)"""
+    settings = stepper.settings
+    if done % settings.log_every == 0 or done == stepper.total:
+        with_speed = stepper.with_speed(done - 1)
+        stds = embedding_stds(taken.joint, settings.objective, with_speed)
+        stepper.state.collapse.look(done, stds)
 
 
 def _numbers(stepper: Stepper, taken: Taken, step: int) -> dict[str, float | None]:

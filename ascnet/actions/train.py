@@ -1,6 +1,7 @@
 """Implementation of `ascnet train`."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,9 +153,7 @@ def run(
         if not (goes_on and run is not None and list_checkpoints(run)):
             _check_init(settings, say)
         must_be_shareable(settings, data, rank.world)
-        probing = None
-        if probe_every is not None:
-            probing = training_probe(probe_every, settings, data, rank_device)
+        probing = _probing(probe_every, settings, data, rank_device, say)
         if dry_run:
             say(recipe_file.dump(settings))
             say(data_text(settings, data))
@@ -180,6 +179,23 @@ def run(
                 f"{last['std_appearance']:.3f} (appearance) and {last['std_speed']:.3f} (speed); "
                 f"1/sqrt(dim) = {last['std_healthy']:.3f} when not collapsed, near 0 when collapsed"
             )
+
+
+def _probing(
+    every: int | None,
+    settings: Config,
+    data: TrainingSet,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> Probing | None:
+    """The probe of --probe-every. Without labels or groups there is none, and that is said."""
+    probing = None if every is None else training_probe(every, settings, data, device)
+    if every is not None and probing is None:
+        say(
+            "Note: --probe-every measures nothing: it takes labelled training videos of two groups "
+            "or more, with a class that two groups share."
+        )
+    return probing
 
 
 def _started(run: Path | None, settings: Config, data: TrainingSet, ranks: int) -> Path:

@@ -262,22 +262,28 @@ def video_logits(
     learner: Learner, part: LabelledVideos, protocol: Protocol, progress: Progress = silent
 ) -> np.ndarray:
     """Mean logits of every video over its clips and their crops: float32, videos x classes, on all
-    ranks. Raises EvaluateError if they are NaN or infinite."""
+    ranks. Raises EvaluateError if they are NaN or infinite, or if the GPU's memory is too small."""
     learner.classifier.eval()
     videos, workers = part.videos, learner.settings.workers
     lengths = [len(clips) for clips in clips_of(videos, protocol)]
     units = range(0, len(videos), UNIT)
     means: dict[int, np.ndarray] = {}
-    with learner.multiplying(benchmark=False):  # batches of a test have many sizes
-        for first, logits in encode_together(
-            learner.logits, videos, protocol, learner.device, Reading(workers), units
-        ):
-            of_videos = logits.split(lengths[first : first + UNIT])
-            for video, clips in enumerate(of_videos, first):
-                means[video] = clips.mean(dim=0).numpy()
-                if not np.isfinite(means[video]).all():
-                    raise _no_logits(videos[video].name, learner.settings)
-            progress(len(means), len(videos), "")
+    try:
+        with learner.multiplying(benchmark=False):  # batches of a test have many sizes
+            for first, logits in encode_together(
+                learner.logits, videos, protocol, learner.device, Reading(workers), units
+            ):
+                of_videos = logits.split(lengths[first : first + UNIT])
+                for video, clips in enumerate(of_videos, first):
+                    means[video] = clips.mean(dim=0).numpy()
+                    if not np.isfinite(means[video]).all():
+                        raise _no_logits(videos[video].name, learner.settings)
+                progress(len(means), len(videos), "")
+    except torch.OutOfMemoryError as error:
+        raise EvaluateError(
+            "The clips of the test do not fit the GPU's memory. What was trained is kept: repeat "
+            "the command on a GPU with more memory, or with --device cpu."
+        ) from error
     return np.stack([means[video] for video in range(len(videos))])
 
 

@@ -10,7 +10,7 @@ _LINES = 4  # lines of a chart, as many as colours
 def figure_charts(curve: Curve) -> list[Chart]:
     """Charts of the figures in percent by step, with at most _LINES columns each."""
     points = _points(curve)
-    x, note = [point.step for point in points], _note(curve)
+    x = [point.step for point in points]
     charts = []
     for first in range(0, len(curve.columns), _LINES):
         lines = []
@@ -19,10 +19,10 @@ def figure_charts(curve: Curve) -> list[Chart]:
             values = [point.figures.get(column) for point in points]
             has_band = any(one is not None for one in spread)
             lines.append(Line(column, values, spread if has_band else ()))
-        if any(line.spread for line in lines):
-            note += " Bands: ± one standard deviation."
+        bands = "Bands: ± one standard deviation." if any(line.spread for line in lines) else ""
+        note = " ".join(filter(None, (_note(curve), bands)))
         title = "Figures by step" + (" (more)" if first else "")
-        charts.append(Chart(title, " %", "step", x, lines, digits=1, note=note.strip()))
+        charts.append(Chart(title, " %", "step", x, lines, digits=1, note=note))
     return charts
 
 

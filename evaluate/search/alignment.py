@@ -108,7 +108,7 @@ def nearest_clips(times: np.ndarray, step: float) -> np.ndarray:
 def _usual(one: Sequenced, other: Sequenced, step: float) -> np.ndarray:
     """float32, clips of `one`: half the cosine with the last of the nearest clips of the other
     video that fill WIDTH seconds."""
-    place = min(round(WIDTH / step), len(other.rows))
+    place = min(max(1, round(WIDTH / step)), len(other.rows))
     parts = [
         np.partition((rows @ other.rows.T).cpu().numpy(), -place, axis=1)[:, -place]
         for rows in one.rows.split(BLOCK)

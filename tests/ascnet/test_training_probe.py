@@ -13,10 +13,13 @@ from evaluate.protocol import protocol_of
 from experiments.measure import features_of
 from tests.commands import refused, run_ascnet
 from tests.conftest import TINY
+from trainer import pretrain
+from trainer.config.recipe_file import override
 from trainer.errors import TrainerError
-from trainer.pretrain import make_model
+from trainer.pretrain import make_model, train
 from trainer.run.checkpoint import load_last
 from trainer.run.log import LOG_FILE
+from trainer.run.run_directory import start_run
 
 CPU = torch.device("cpu")
 SETTINGS = [word for change in TINY for word in ("--set", change)]
@@ -78,6 +81,35 @@ def test_without_labels_or_groups_there_is_nothing_to_look_at(tiny, training_set
     name, value = next(iter(change.items()))
     other = replace(training_set, **{name: (value,) * len(training_set.videos)})
     assert training_probe(2, tiny, other, CPU) is None
+
+
+def test_that_it_measures_nothing_is_said(video_folder, tmp_path):
+    folder = tmp_path / "videos"  # all in one folder, so without classes
+    folder.mkdir()
+    for path in sorted(video_folder.rglob("*.avi"))[:6]:
+        (folder / path.name).symlink_to(path)
+    for words in (
+        ("build", "folder", "--source", folder, "--name", "mine", "--short-side", 32),
+        ("train", "shards", "--recipe", "demo", *SETTINGS, "--dry-run", "--probe-every", 3),
+    ):
+        done = run_ascnet(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "Note: --probe-every measures nothing" in done.stdout
+
+
+def test_a_probe_does_not_change_when_a_collapse_is_noticed(
+    tiny, training_set, tmp_path, monkeypatch
+):
+    """Both runs see it at steps 4 and 8, though the probe writes lines at 3 and 6, too."""
+    monkeypatch.setattr(pretrain, "embedding_stds", lambda *_: {"speed": 0.0})
+    settings, seen = override(tiny, ("objective.collapse_steps=4", "log_every=4")), []
+    for name, every in (("plain", None), ("probed", 3)):
+        probing = every and training_probe(every, settings, training_set, CPU)
+        start_run(tmp_path / name, settings, training_set)
+        with pytest.raises(TrainerError, match="have collapsed") as error:
+            train(tmp_path / name, settings, training_set, CPU, probing=probing or None)
+        seen.append(str(error.value))
+    assert seen[0] == seen[1] and "since step 4." in seen[0]
 
 
 def test_streamed_shards_are_refused(tiny, training_set, shards, tmp_path):

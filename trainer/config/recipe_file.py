@@ -178,7 +178,7 @@ def _converted(kind: Any, value: Any, where: str) -> Any:
             return float(value)
         except OverflowError as error:
             raise TrainerUsageError(f"{where} has more digits than a number can have.") from error
-    if kind is str and isinstance(value, int):
+    if kind is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if type(value) is not kind:
         raise TrainerUsageError(f"{where} is {value!r}; it takes {_KINDS[kind]}.")

@@ -277,7 +277,7 @@ _OBJECTIVE: Limits = {
     "appearance_contrast": (lambda share: 0 <= share <= 1, "from 0 to 1"),
     "decorrelation": (lambda weight: 0 <= weight < inf, "0 or more"),
     "momentum": (lambda momentum: 0 <= momentum < 1, "in [0, 1)"),
-    "bank": (lambda clips: clips >= 1, "at least 1"),
+    "bank": (lambda clips: clips >= 2, "at least 2"),
     "speed_target": one_of(SPEED_TARGETS),
     "speed_warmup": (lambda share: 0 <= share <= 1, "in [0, 1]"),
     "collapse": (lambda share: 0 <= share < 1, "in [0, 1)"),

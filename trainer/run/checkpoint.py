@@ -81,8 +81,9 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def list_checkpoints(run: Path) -> list[Path]:
-    """Paths of the complete checkpoints of a run, oldest first."""
-    return sorted(folder_of(run).glob("*.pt"))
+    """Paths of the complete checkpoints of a run, oldest first. Other files, such as a copy named
+    best.pt, do not count."""
+    return sorted(path for path in folder_of(run).glob("*.pt") if path.stem.isdecimal())
 
 
 def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
@@ -107,7 +108,7 @@ def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
 
 def kept_steps(run: Path) -> list[int]:
     """The steps of a run's complete checkpoints, in ascending order."""
-    return [int(path.stem) for path in list_checkpoints(run) if path.stem.isdecimal()]
+    return [int(path.stem) for path in list_checkpoints(run)]
 
 
 def load_step(run: Path, step: int) -> tuple[Path, dict[str, Any]]:

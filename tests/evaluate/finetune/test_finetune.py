@@ -211,6 +211,19 @@ def test_an_old_result_of_no_numbers_is_refused(task, tmp_path, monkeypatch):
     assert np.isfinite(again.logits).all()
 
 
+@pytest.mark.parametrize("choose", ["last", "holdout"])
+def test_a_test_that_does_not_fit_the_gpu(task, tmp_path, monkeypatch, choose):
+    """The batch of the training has nothing to do with it."""
+
+    def too_much(*_, **__):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(module, "encode_together", too_much)
+    with pytest.raises(EvaluateError, match="clips of the test do not fit") as error:
+        finetune(changed(task, epochs=1.0, choose=choose), CPU, tmp_path / "x")
+    assert "classifier.batch" not in str(error.value)
+
+
 @pytest.mark.parametrize(("name", "value"), [("mean", np.nan), ("var", np.nan), ("var", -1.0)])
 @pytest.mark.parametrize("choose", ["last", "holdout"])
 def test_logits_that_are_no_numbers_give_no_figure(dataset, tmp_path, name, value, choose):

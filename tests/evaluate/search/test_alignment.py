@@ -127,6 +127,13 @@ def test_unrelated_videos_share_nothing():
     ]
 
 
+def test_of_clips_far_apart_the_nearest_counts():
+    """Not the least similar: WIDTH is less than half of their distance."""
+    step = 4 * alignment.WIDTH
+    one = clips(film(0)[:6], np.arange(6) * step)
+    assert alignment._usual(one, one, step).tolist() == pytest.approx([0.5] * 6, abs=1e-6)
+
+
 def test_clips_nearest_in_time():
     times = np.array([0.0, 0.5, 1.1, 1.4, 3.0])
     assert nearest_clips(times, 0.5).tolist() == [0, 1, 2, 3, 3, 4, 4]

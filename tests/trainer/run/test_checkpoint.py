@@ -44,6 +44,21 @@ def test_a_checkpoint_of_a_step(tmp_path):
         checkpoint.load_step(tmp_path / "other", 7)
 
 
+def test_a_copy_under_another_name_is_no_checkpoint(tmp_path):
+    for step in (3, 6):
+        checkpoint.save(tmp_path, step, {"model": {}})
+    folder = checkpoint.folder_of(tmp_path)
+    shutil.copy(folder / "00000003.pt", folder / "best.pt")
+    assert checkpoint.load_last(tmp_path)[1]["step"] == 6
+    checkpoint.save(tmp_path, 9, {"model": {}})
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["00000006.pt", "00000009.pt", "best.pt"]
+    for step in (6, 9):
+        (folder / f"{step:08d}.pt").unlink()
+    with pytest.raises(TrainerError, match="has no checkpoint yet"):
+        checkpoint.load_last(tmp_path)
+
+
 def flip_a_bit(path, place):
     content = bytearray(path.read_bytes())
     content[place] ^= 1
