@@ -162,6 +162,19 @@ def _is_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
+# Commands that write their result at the end, or none.
+_STARTS_AGAIN = {
+    "near-duplicates",
+    "select",
+    "browse",
+    "search",
+    "report",
+    "export",
+    "show",
+    "info",
+}
+
+
 def _run() -> None:
     if sentence := clash():
         click.echo(f"Error: {sentence}", err=True)
@@ -180,7 +193,9 @@ def _run() -> None:
         sys.exit(error.exit_status)
     except click.exceptions.Abort as error:
         kept = str(error.__cause__ or "") or (
-            "Finished work is kept; repeat the command to continue."
+            "Repeat the command to start again."
+            if _STARTS_AGAIN.intersection(sys.argv[1:2])
+            else "Finished work is kept; repeat the command to continue."
         )
         click.echo(f"Stopped. {kept}", err=True)
         sys.exit(143 if _ended else 130)

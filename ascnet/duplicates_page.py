@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ascnet import groups_table
 from ascnet.progress import ProgressBar
+from ascnet.source_files import is_present
 from builder.atomic import write_atomically
 from builder.catalog.spreadsheet_cells import line, written
 from builder.decode.picture_size import picture_size
@@ -23,7 +24,7 @@ def write_page(
     out: Path, store: Features, groups: Sequence[CopyGroup], show: int, source: Path | None
 ) -> str:
     """Write the page with the first `show` of the groups. Returns a line about it. `source` is the
-    folder of the videos, whose files are examined. Raises BuilderError if none of them is there."""
+    folder of the videos, whose files are examined."""
     shown = groups[:show]
     videos = sorted({video for group in shown for video in group.videos})
     files = known_files(store, videos, source)
@@ -41,6 +42,15 @@ def write_page(
     return text + (" (--show N shows more)" if len(shown) < len(groups) else "")
 
 
+def must_have_videos(source: Path, store: Features) -> None:
+    """Raise BuilderError if no video of the store is in the folder `source`."""
+    if not any(is_present(source / name) for name in store.names):
+        raise BuilderError(
+            f"None of the {len(store.names)} videos is below {source}; the first would be "
+            f"{source / store.names[0]}. Name the folder of the videos with --source, or omit it."
+        )
+
+
 def known_files(
     store: Features, videos: Iterable[int], source: Path | None
 ) -> dict[int, SourceFile]:
@@ -52,13 +62,7 @@ def known_files(
             files[at[name]] = replace(stored, cell=files[at[name]].cell)
     if source is None or not files:
         return files
-    there = {v: p for v in files if (p := source / store.names[v]).is_file()}
-    if not there:
-        raise BuilderError(
-            f"None of the {len(files)} videos is below {source}; the first would be "
-            f"{source / store.names[min(files)]}. Name the folder of the videos with --source, or "
-            "omit it."
-        )
+    there = {v: p for v in files if is_present(p := source / store.names[v])}
     with Children() as children, ProgressBar("examining files", "files") as progress:
         for done, (video, path) in enumerate(there.items(), start=1):
             size = picture_size(path, children)

@@ -51,15 +51,16 @@ class EncoderChoice:
 
     def or_default(self, store: Path | None = None) -> "EncoderChoice":
         """If no encoder is named, choose that of the run that contains `store`, or the built-in one
-        if the store is in its folder; else that of the newest run; without a run, the built-in
-        one."""
+        if the store is in its folder; else that of the newest run; without a trained run, the
+        built-in one."""
         if self.named:
             return self
         folders = [] if store is None else store.resolve().parents
         if run := next(filter(is_run, folders), None):
             return replace(self, run=run)
         built_in = replace(self, weights=Path(BUILT_IN))
-        if built_in.folder.resolve() in folders or not any(map(is_run, RUNS.glob("*"))):
+        trained = filter(checkpoint.list_checkpoints, filter(is_run, RUNS.glob("*")))
+        if built_in.folder.resolve() in folders or not any(trained):
             return built_in
         return self.or_newest_run()
 

@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from ascnet.source_files import is_present
 from builder.build.build import BuildSettings
 from builder.catalog.all_datasets import READERS
 from builder.catalog.files import normal
+from builder.catalog.source import UNUSED
 from builder.catalog.spreadsheet_cells import line, written
 from builder.command_line import command_line, quoted
 from builder.counted import counted
@@ -21,7 +23,9 @@ from builder.errors import BuilderError, BuilderUsageError
 from builder.printable import printable
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import DATASET_FILE
+from builder.shards.video_row import FAILED, VideoRow
 from evaluate.features.store import Features
+from evaluate.pages.pictures import UNREADABLE, as_stored
 
 _FREE = ("csv", "folder")  # data sets whose groups are the user's
 # How stores write bytes of file names that are not UTF-8.
@@ -59,7 +63,8 @@ def check(store: Features, out: Path, option: str = "--groups") -> None:
 
 def table_of(store: Features, groups: Sequence[str], parts: Sequence[str] = ()) -> str:
     """The table as CSV, with a split if `parts` has the part of every video. Videos whose names are
-    not UTF-8 are left out."""
+    not UTF-8 are left out. The split of a folder must name every video, so those that could not be
+    read have rows, too; they are unused."""
     is_tree = _is_tree(store)
     columns: dict[str, Sequence[str]] = {"video" if is_tree else "path": store.names}
     if not is_tree:
@@ -67,13 +72,20 @@ def table_of(store: Features, groups: Sequence[str], parts: Sequence[str] = ()) 
     columns["group"] = groups
     if parts:
         columns["split"] = parts
-    rows = [line(columns)]
-    rows += [
-        line(map(written, row))
-        for row in zip(*columns.values(), strict=True)
-        if not _NO_UTF8.search(row[0])
-    ]
-    return "".join(rows)
+    rows = [*zip(*columns.values(), strict=True)]
+    if parts and is_tree:
+        rows += [(row.name, row.group, UNUSED) for row in _unread(store)]
+    named = (line(map(written, row)) for row in rows if not _NO_UTF8.search(row[0]))
+    return "".join((line(columns), *named))
+
+
+def _unread(store: Features) -> list[VideoRow]:
+    """The videos that could not be read, from the store's shards; none if these are gone."""
+    try:
+        rows = ShardDataset(store.shards).rows() if store.shards else ()
+        return [row._replace(name=as_stored(row.name)) for row in rows if row.status == FAILED]
+    except UNREADABLE:
+        return []
 
 
 def summary_of(store: Features, groups: Sequence[str], out: Path) -> str:
@@ -136,7 +148,7 @@ def _classes(names: Sequence[str], shown: int = 5) -> str:
 def next_commands(store: Features, out: Path) -> list[str]:
     """The commands that use the table."""
     is_tree, lines = _is_tree(store), []
-    is_there = any((out.parent / name).is_file() for name in store.names)
+    is_there = any(is_present(out.parent / name) for name in store.names)
     if is_tree:
         source, place = str(out.parent), "VIDEOS/splits.csv"
         is_there = is_there and out.name == "splits.csv"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ascnet.source_files import SourceFile, SourceFiles, sha256_of
+from ascnet.source_files import SourceFile, SourceFiles, is_readable, sha256_of
 from ascnet.store_videos import Wanted
 from builder.build.reuse import EarlierSample
 from builder.catalog.source import Catalog, Source
@@ -29,6 +29,11 @@ class Growth:
     sources: SourceFiles
     copied: Mapping[int, EarlierSample]
     counts: Mapping[str, int]
+
+    @property
+    def shared(self) -> int:
+        """Number of earlier videos that are copied."""
+        return len({sample.row.key for sample in self.copied.values()})
 
     @property
     def is_none(self) -> bool:
@@ -96,10 +101,13 @@ def _is_same(
     known: Mapping[str, SourceFile],
     digest: Digest,
 ) -> bool:
-    if row.source_sha256 is None or video.problem:  # the file was not read or is missing
-        return video.problem is not None and video.problem == row.reason
+    if video.problem:
+        return video.problem == row.reason
     file, before = wanted.sources.files[video.name], known.get(video.name)
-    if before and (before.bytes, before.mtime_ns) == (file.bytes, file.mtime_ns):
+    is_untouched = before and (before.bytes, before.mtime_ns) == (file.bytes, file.mtime_ns)
+    if row.source_sha256 is None:  # the file could not be read in time, or not at all
+        return bool(is_untouched) and (row.reason == "timeout" or not is_readable(file.path))
+    if is_untouched:
         return file.bytes == row.source_bytes
     return _has_content(row, file, digest)
 

@@ -84,14 +84,17 @@ def _taken(kind: type, values: dict[str, Any]) -> Any:
     return kind(**fields)
 
 
-def with_device(command: Function) -> Function:
+def _device_option(what: str) -> Callable[[Function], Function]:
     """Add --device; see ascnet.device.pick_device."""
-    return click.option(
-        "--device",
-        metavar="cpu|cuda|cuda:N",
-        help="Device for the network; with torchrun, each process uses its own GPU.  [default: a "
-        "GPU if there is one]",
-    )(command)
+    help_text = f"{what}  [default: a GPU if there is one]"
+    return click.option("--device", metavar="cpu|cuda|cuda:N", help=help_text)
+
+
+with_device = _device_option(
+    "Device for the network; with torchrun, each process uses its own GPU."
+)
+with_search_device = _device_option("Device for the network and the search.")
+with_comparing_device = _device_option("Device that compares the features.")
 
 
 def with_centring(command: Function) -> Function:

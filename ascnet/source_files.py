@@ -66,6 +66,26 @@ def absolute(path: Path) -> str:
     return os.path.normpath(path.absolute())
 
 
+def is_present(path: Path) -> bool:
+    """Whether there is such a file; False if the disk allows no such name, or denies access."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_readable(path: str) -> bool:
+    """Whether a regular file can be opened and its first byte be read."""
+    try:
+        if not Path(path).is_file():
+            return False
+        with Path(path).open("rb") as file:
+            file.read(1)
+    except OSError:
+        return False
+    return True
+
+
 def sha256_of(path: str) -> str | None:
     """SHA-256 of a file (hexadecimal); None if it cannot be read."""
     try:

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ascnet.embedding import catalog_of, folder_catalog
+from ascnet.embedding import catalog_of, folder_catalog, videos_in
 from ascnet.source_files import (
     SourceFile,
     SourceFiles,
@@ -90,7 +90,15 @@ def stored_videos(store: Path, folder: Path) -> Stored:
 
 def read_again(stored: Stored, catalog: Catalog, *, is_folder: bool) -> Wanted:
     """The videos of a catalog, and other videos of the store whose files still exist. Raises
-    BuilderError if those are below another folder than the catalog's."""
+    BuilderError if the catalog's folder is another one and the store's own still has videos, or if
+    the store has the classes of a folder and the catalog is of several paths."""
+    if stored.sources.is_folder and not is_folder:
+        raise BuilderError(
+            f"{printable(str(stored.store))} was made from the folder "
+            f"{printable(stored.sources.root)}, which gives its videos classes and a split. "
+            "Several paths give none: name the folder, add videos with --add, or name another "
+            "store with --out."
+        )
     now = sources_of(catalog, is_folder=is_folder)
     paths = {file.path for file in now.files.values()}
     kept = {
@@ -99,7 +107,8 @@ def read_again(stored: Stored, catalog: Catalog, *, is_folder: bool) -> Wanted:
         if name in stored.samples and name not in now.files and file.path not in paths
         if Path(file.path).is_file()
     }
-    if kept and now.root != stored.sources.root:
+    root = stored.sources.root
+    if now.root != root and any(Path(file.path).is_relative_to(root) for file in kept.values()):
         raise are_others(stored, now)
     wanted, present = {video.name: video for video in catalog.videos}, stored.videos
     merged = _merged(catalog, wanted | {name: present[name] for name in kept})
@@ -159,7 +168,8 @@ def without(stored: Stored, names: Sequence[str]) -> Wanted:
     by_path = {file.path: name for name, file in stored.sources.files.items()}
     gone = {name if name in stored.samples else by_path.get(absolute(Path(name))) for name in names}
     if None in gone:
-        raise _is_not_there(stored, next(n for n in names if n not in stored.samples))
+        absent = (n for n in names if n not in stored.samples)
+        raise _is_not_there(stored, next(n for n in absent if absolute(Path(n)) not in by_path))
     left = {name: video for name, video in stored.videos.items() if name not in gone}
     if not any(stored.samples[name].row.status == BUILT for name in left):
         raise BuilderError(
@@ -182,8 +192,9 @@ def _is_not_there(stored: Stored, name: str) -> BuilderError:
 
 
 def _below(known: SourceFiles) -> dict[str, Source]:
-    """The videos in the store's own folder, read now; empty if it was not made from one folder."""
-    if not known.is_folder or not Path(known.root).is_dir():
+    """The videos in the store's own folder, read now; empty if it was not made from one folder, or
+    if there are none now."""
+    if not known.is_folder or not videos_in(Path(known.root)):
         return {}
     return {video.name: video for video in folder_catalog(Path(known.root)).videos}
 

@@ -245,7 +245,9 @@ def _grown(job: _Job, stored: Stored, told: embedding.Listener) -> tuple[Path, E
     if not job.target.is_changed or job.shots:  # otherwise as for the stored videos
         frames = replace(frames, shots=job.shots)
     is_other = growing.has_other_videos(stored, growth, frames)
-    if is_other and not growth.copied and not job.target.is_changed:
+    is_moved = wanted.sources.root != stored.sources.root
+    least = (len(stored.samples) + 1) // 2 if is_moved else 1  # videos that must be the same
+    if is_other and growth.shared < least and not job.target.is_changed:
         raise are_others(stored, wanted.sources)
     told.videos(f"{printable(str(store))}: {growth.sentence()}")
     if is_other:
@@ -271,9 +273,10 @@ def _end_text(features: Features, protocol: Protocol, encoder: EncoderChoice) ->
         f"a clip about every {protocol.every:g} s" if protocol.every else f"{protocol.clips} each"
     )
     # `ascnet search` finds the run that contains the store.
-    others = "".join(
-        f" {option} {quoted(value)}" for option, value in encoder.named.items() if option != "--run"
-    )
+    named = {key: value for key, value in encoder.named.items() if key != "--run"}
+    more = {"--backbone": encoder.backbone, "--recipe": encoder.recipe}
+    named |= {key: value for key, value in more.items() if value is not None}
+    others = "".join(f" {option} {quoted(value)}" for option, value in named.items())
     return (
         f"{printable(str(features.path))}: {counted(len(features.names), 'video')}, "
         f"{counted(len(features.clip_video), 'clip')} ({clips}), {features.features.shape[1]} "

@@ -106,6 +106,10 @@ def run(store: Path, listing: Listing, likeness: Likeness, device: torch.device)
         if listing.groups == listing.csv:
             raise click.UsageError(f"--csv and --groups are both {listing.csv}; name two files.")
         groups_table.check(features, listing.groups)
+    if listing.source is not None:
+        duplicates_page.must_have_videos(listing.source, features)
+    if listing.csv is not None:
+        listing.csv.parent.mkdir(parents=True, exist_ok=True)
     centre = centre_of(features, likeness.centring)
     list_them = _list_parts if likeness.parts else _list_pairs
     pairs = list_them(features, listing, likeness, centre, device)
@@ -149,7 +153,8 @@ def _list_pairs(
     hint = listing.groups is None and groups_table.has_own_groups(features)
     click.echo(_summary(duplicates, likeness.least, hint))
     if listing.html is not None:
-        groups = copy_groups(listed)
+        some = set(listed)
+        groups = [group for group in copy_groups(pairs) if some.intersection(group.pairs)]
         said = duplicates_page.write_page(
             listing.html, features, groups, listing.show, listing.source
         )

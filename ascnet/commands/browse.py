@@ -15,15 +15,14 @@ from evaluate.choices import MOST_BROWSED
     metavar="FILE",
     type=UserPath(dir_okay=False),
     callback=page_path,
-    help="HTML file to write.  [default: STORE.html, beside the store]",
+    help="HTML file to write.  [default: x.html beside x.h5]",
 )
 @click.option(
     "--show",
     type=click.IntRange(1),
     default=MOST_BROWSED,
     show_default=True,
-    help="Maximum number of videos on the page, spread over classes and groups; each takes up to "
-    "15 kB.",
+    help="Maximum number of videos on the page, spread over classes and groups.",
 )
 @with_centring
 def command(**options: Any) -> None:

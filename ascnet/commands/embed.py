@@ -26,8 +26,8 @@ from ascnet.options import NumberRange, UserPath, with_device, with_weights
 @click.option(
     "--out",
     type=UserPath(dir_okay=False),
-    help="Store to write.  [default: RUN/features/<name>-<seconds>s.h5; with --add and --remove, "
-    "the newest store of the run]",
+    help="Store to write.  [default: in RUN/features, named after the videos and the options; with "
+    "--add and --remove, the newest store of the run]",
 )
 @click.option(
     "--every",
@@ -55,8 +55,8 @@ def command(device: str | None, **options: Any) -> None:
     """Embed VIDEOS, which are files or folders, into a store that can be searched.
 
     A single folder is read as by `ascnet build folder`: its first level is the class. Frames are
-    kept beside the store (STORE.shards), so that pages can show them. Videos that cannot be read
-    are reported and left out. To continue after an interruption, repeat the command.
+    kept beside the store (x.shards for x.h5), so that pages can show them. Videos that cannot be
+    read are reported and left out. To continue after an interruption, repeat the command.
 
     When it is run again after files were added, changed or removed, only new and changed ones are
     decoded and encoded. The old store remains until the new one is complete.

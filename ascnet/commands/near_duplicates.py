@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import NumberRange, UserPath, page_path, with_centring, with_device
+from ascnet.options import NumberRange, UserPath, page_path, with_centring, with_comparing_device
 from evaluate.choices import PART, WHOLE
 
 
@@ -64,7 +64,7 @@ from evaluate.choices import PART, WHOLE
     "--leaks", "only_leaks", is_flag=True, help="List only pairs across the parts of a split."
 )
 @with_centring
-@with_device
+@with_comparing_device
 def command(device: str | None, **options: Any) -> None:
     """Find near-duplicate videos in STORE: copies, re-encoded or trimmed ones, parts.
 

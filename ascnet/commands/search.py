@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import UserPath, with_centring, with_device, with_encoder_file
+from ascnet.options import UserPath, with_centring, with_encoder_file, with_search_device
 
 
 @click.command("search")
@@ -38,14 +38,15 @@ from ascnet.options import UserPath, with_centring, with_device, with_encoder_fi
 @click.option("--recipe", help="Recipe for --weights.  [default: the one that the store names]")
 @with_encoder_file
 @with_centring
-@with_device
+@with_search_device
 @click.option(
     "--html",
     "page",
     is_flag=False,
     flag_value="",
     metavar="[FILE]",
-    help="Write a page on which the clips play.  [without FILE: search-<name of the query>.html]",
+    help="Write a page on which the clips play. Without FILE, give it last: "
+    "search-<name of the query>.html.",
 )
 def command(device: str | None, **options: Any) -> None:
     """Find the videos of a store whose clips are nearest to those of the video file QUERY.

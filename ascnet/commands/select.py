@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import NumberRange, UserPath, with_device
+from ascnet.options import NumberRange, UserPath, with_comparing_device
 from evaluate.choices import WHOLE
 
 
@@ -60,7 +60,7 @@ class Shares(click.ParamType):
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed of the random order of --split."
 )
-@with_device
+@with_comparing_device
 def command(device: str | None, **options: Any) -> None:
     """Choose videos of STORE to label or to train on, or split them all, and write a table for the
     next build.

@@ -34,6 +34,7 @@ import h5py
 import numpy as np
 
 from builder.counted import counted
+from builder.shards.manifest import DATASET_FILE, fingerprint
 from evaluate.counts import are_counts
 from evaluate.disk_errors import UnavailableError, is_there, must_be_available, open_hdf5
 from evaluate.errors import EvaluateError
@@ -203,10 +204,15 @@ class Features:
 
     @property
     def shards(self) -> Path | None:
-        """The folder of the data set, which may no longer exist; None if its shards were
-        streamed."""
-        is_remote = self.place.startswith("pipe:") or "://" in self.place
-        return None if is_remote else Path(self.place)
+        """The folder of the data set, which may no longer exist; None if its shards were streamed.
+        For a store that was moved together with its shards (`ascnet embed`), their folder now."""
+        if self.place.startswith("pipe:") or "://" in self.place:
+            return None
+        recorded, beside = Path(self.place), self.path.absolute().with_suffix(".shards")
+        is_moved = not (recorded / DATASET_FILE).is_file() and (beside / DATASET_FILE).is_file()
+        if is_moved and fingerprint(beside) == self.attributes.get("dataset_sha256"):
+            return beside
+        return recorded
 
     def part(self, split: str, part: str) -> np.ndarray:
         """Positions (int64) of the labelled videos in one part of a split; empty if there is no

@@ -72,6 +72,39 @@ def test_options_that_do_not_fit(tmp_path, words, said):
     assert said in says(tmp_path / "x.h5", *words, fails=True)
 
 
+def test_names_that_are_too_long_for_the_disk_once_escaped(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(2, 16)).astype(np.float32)
+    names = ["one.mp4", "caf" + 60 * "\udce9" + ".mp4"]
+    store = store_of(tmp_path / "x.h5", [video(name, 2) for name in names], [rows] * 2).path
+    (tmp_path / "one.mp4").write_text("no video")
+    out = tmp_path / "x.html"
+    words = ["--centring", "none", "--html", out, "--groups", tmp_path / "y.csv"]
+    assert f"{out}: 1 of 1 groups" in says(store, *words, "--source", tmp_path)
+
+
+def test_a_table_in_a_folder_that_is_not_there_yet(store, tmp_path):
+    says(store, "--centring", "none", "--csv", tmp_path / "new" / "pairs.csv")
+    assert len((tmp_path / "new" / "pairs.csv").read_text().splitlines()) >= 4
+    (tmp_path / "file").touch()
+    error = says(store, "--csv", tmp_path / "file" / "pairs.csv", fails=True)
+    assert "file" in error and "partial" not in error and "comparing" not in error
+
+
+def test_groups_on_the_page_have_the_numbers_of_the_table(tmp_path):
+    """With --leaks, too, where the first group has none."""
+    rng = np.random.default_rng(0)
+    rows = [rng.normal(size=(2, 16)).astype(np.float32) for _ in range(2)]
+    clips = [rows[0], rows[0], rows[1], rows[1] + 0.05 * rng.normal(size=(2, 16))]
+    parts = ("train", "train", "train", "test")
+    videos = [video(f"{i}.mp4", 2, splits={"1": part}) for i, part in enumerate(parts)]
+    store = store_of(tmp_path / "x.h5", videos, [c.astype(np.float32) for c in clips]).path
+    out, words = tmp_path / "x.html", ["--centring", "none", "--leaks"]
+    text = says(store, *words, "--html", out)
+    (row,) = [line for line in text.splitlines() if "2.mp4" in line and "3.mp4" in line]
+    assert row.split()[1] == "2" and f"{out}: 1 of 1 groups" in text
+    assert "Group 2" in Page(out.read_text(encoding="utf-8")).text
+
+
 def test_a_source_with_none_of_the_videos(store, tmp_path):
     (tmp_path / "other").mkdir()
     words = [store, "--centring", "none", "--html", tmp_path / "x.html"]

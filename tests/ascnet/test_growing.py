@@ -9,6 +9,7 @@ from ascnet import growing
 from ascnet.growing import growing_of, shards_of
 from builder.atomic import only_writer
 from builder.build import job
+from builder.catalog import folder
 from builder.shards.dataset import ShardDataset
 from evaluate.features import encode, extract
 from evaluate.features.store import Features, unfinished
@@ -159,6 +160,80 @@ def test_what_is_refused(videos, embed, finished_run, tmp_path):
         said = refused("embed", "--add", other, *store, cwd=tmp_path)
         assert f"Another process is writing to {tmp_path}/x.shards" in said
     assert Path("x.h5").read_bytes() == before and not growing_of(Path("x.h5")).exists()
+
+
+def test_a_file_that_still_cannot_be_read_is_unchanged(videos, embed, monkeypatch):
+    opened = Path.open
+
+    def denied(path, *more, **others):
+        if path.name == "locked.avi":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *more, **others)
+
+    shutil.copy(videos / "test" / "v_test_g01_c02.avi", videos / "test" / "locked.avi")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", denied)
+        assert "2 failed" in embed(videos)
+        assert "0 new, 0 changed, 0 gone, 8 unchanged" in embed(videos)
+    assert "0 new, 1 changed, 0 gone, 7 unchanged" in embed(videos)
+    assert "test/locked.avi" in Features(Path("x.h5")).names
+
+
+def test_a_folder_that_moved_and_one_that_is_another(videos, embed, finished_run, tmp_path):
+    embed(videos)
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    shutil.copy(videos / "test" / "v_test_g01_c02.avi", inbox / "a.avi")
+    embed("--add", inbox)
+    videos.rename(tmp_path / "moved")
+    assert "0 new, 0 changed, 0 gone, 8 unchanged" in embed("moved")
+    assert "a.avi" in Features(Path("x.h5")).names
+    other = tmp_path / "other" / "bars"
+    other.mkdir(parents=True)
+    shutil.copy(tmp_path / "moved" / "test" / "v_test_g02_c02.avi", other / "one.avi")
+    (tmp_path / "moved").rename(tmp_path / "gone")  # as if its disk were not mounted
+    words = ("--every", 0.3, "--run", finished_run, "--out", "x.h5")
+    assert "x.h5 has 8 videos from" in refused("embed", other.parent, *words, cwd=tmp_path)
+    (tmp_path / "moved").mkdir()  # an empty mount point
+    assert "1 new, 0 changed, 0 gone, 8 unchanged" in embed("--add", other / "one.avi")
+
+
+def test_several_paths_do_not_take_the_classes_of_a_folder_away(
+    videos, embed, finished_run, tmp_path
+):
+    embed(videos)
+    words = ("embed", *videos.iterdir(), "--every", 0.3, "--run", finished_run, "--out", "x.h5")
+    said = refused(*words, cwd=tmp_path)
+    assert f"x.h5 was made from the folder {videos}, which gives its videos classes" in said
+    assert set(Features(Path("x.h5")).class_of) == {"bars", "test"}
+
+
+def test_the_name_that_is_not_there_is_said(videos, embed, finished_run, tmp_path):
+    embed(videos)
+    words = ("embed", "--remove", "v/bars/v_bars_g01_c02.avi", "nope.mp4")
+    said = refused(*words, "--run", finished_run, "--out", "x.h5", cwd=tmp_path)
+    assert "There is no video nope.mp4 in x.h5" in said
+
+
+def test_a_store_that_moved_with_its_shards_finds_them(videos, embed, tmp_path):
+    embed(videos)
+    (tmp_path / "kept").mkdir()
+    for name in ("x.h5", "x.shards"):
+        shutil.move(name, tmp_path / "kept" / name)
+    assert Features(tmp_path / "kept" / "x.h5").shards == tmp_path / "kept" / "x.shards"
+    table = tmp_path / "kept" / "x.shards" / "dataset.json"
+    table.write_text(table.read_text() + " ")  # those of another store
+    assert Features(tmp_path / "kept" / "x.h5").shards == tmp_path / "x.shards"
+
+
+def test_a_split_of_a_folder_with_a_file_that_cannot_be_read(videos, embed):
+    """The table names this file, too, or no build and no embedding of the folder would go on."""
+    embed(videos)
+    says("select", "x.h5", "--split", "50/50", "--threshold", 1, "--out", videos / "splits.csv")
+    splits = {video.name: video.splits for video in folder.read(videos).videos}
+    assert splits.pop("bars/bad.mp4") == {}
+    assert {parts["1"] for parts in splits.values()} == {"train", "test"}
+    assert "0 new, 0 changed, 0 gone, 7 unchanged" in embed(videos)
 
 
 class KilledError(BaseException):
