@@ -2,7 +2,8 @@
 
 A new task needs its name in choices.TASKS, its choices in `request.Question`, a title in
 results.TITLES, its columns and its call below, its figures in measures.py, published figures in
-published.py, and options and help in ascnet/commands/evaluate.py.
+published.py, and options and help in ascnet/commands/evaluate.py; for the curve over checkpoints,
+its figures in curve.py, and for the heat map its name in pages/confusion.py.
 
 A result is a dictionary, written as JSON to `results/` of the run:
 

@@ -66,4 +66,6 @@ def make_optimiser(model: nn.Module, settings: Optim) -> torch.optim.Optimizer:
     if settings.optimiser == "lars":
         groups[1]["scaled"] = False
         return Lars(groups, 0.0, momentum, decay, settings.trust)
-    return torch.optim.SGD(groups, lr=0.0, momentum=momentum, weight_decay=decay)
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=momentum, weight_decay=decay)
+    raise ValueError(f"there is no optimiser {settings.optimiser!r}")

@@ -170,7 +170,7 @@ class _Build:
             clear_partials(self.folder)
         if alone and not self.how.finish_only and self._lacks_shards():
             reopen(self.folder, self.identity, self.plans)  # these are built again
-        changed = self._must_be_same_files()
+        changed = self._count_changed_files()
         if self.how.retry_failed:
             changed = 0
             self._retry()
@@ -184,7 +184,7 @@ class _Build:
             shutil.rmtree(self.folder / NOTES, ignore_errors=True)
             counts, built = ShardDataset(self.folder).counts, len(self.plans)
         else:
-            counts, built = None, sum(map(self._is_built, self.plans))
+            counts, built = None, sum(map(self._kept_if_whole, self.plans))
         return BuildSummary(
             folder=self.folder,
             counts=counts,
@@ -196,7 +196,8 @@ class _Build:
             left_alone=self.catalog.left_alone,
         )
 
-    def _is_built(self, plan: ShardPlan) -> bool:
+    def _kept_if_whole(self, plan: ShardPlan) -> bool:
+        """Whether a shard is built and whole. If it is not whole, its record is deleted."""
         return keep_whole(self.folder, plan.index)
 
     def _tasks(self, plans: list[ShardPlan]) -> list[ShardJob]:
@@ -224,10 +225,10 @@ class _Build:
             )
         ]
 
-    def _must_be_same_files(self) -> int:
-        """Compare the sizes of source files with those in the rows so far. Return the number of
-        failed videos whose file has changed. Raises OtherBuildError if a built video's file
-        has."""
+    def _count_changed_files(self) -> int:
+        """Count the failures so far, and compare the sizes of source files with those in the rows.
+        Return the number of failed videos whose file has changed. Raises OtherBuildError if a built
+        video's file has."""
         changed = 0
         for row in self._rows_so_far():
             if row.status == FAILED:
@@ -263,20 +264,20 @@ class _Build:
         if is_finished(self.folder):
             yield from ShardDataset(self.folder).rows()
         else:
-            for plan in filter(self._is_built, self.plans):
+            for plan in filter(self._kept_if_whole, self.plans):
                 yield from read_record(self.folder, plan.index).rows
 
     def _retry(self) -> None:
         if is_finished(self.folder):
             reopen(self.folder, self.identity, self.plans)
-        tasks = self._tasks([plan for plan in self.plans if self._is_built(plan)])
+        tasks = self._tasks([plan for plan in self.plans if self._kept_if_whole(plan)])
         total = self.failures.total()
         self.failures.clear()
         self._follow(retry_failed(tasks, self.how.workers), 0, total)
 
     def _build_missing(self) -> None:
         plans = self.plans if self.how.shards is None else self.plans[self.how.shards]
-        open_plans = [plan for plan in plans if not self._is_built(plan)]
+        open_plans = [plan for plan in plans if not self._kept_if_whole(plan)]
         total = sum(len(plan.keys) for plan in plans)
         done = total - sum(len(plan.keys) for plan in open_plans)
         if not open_plans:

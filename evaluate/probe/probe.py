@@ -132,9 +132,7 @@ def linear_probe(
             origin = "held-out groups"
         classify = fit_lbfgs(fitted, classes, penalty)
         fits = len(tried) + 1
-        progress(
-            fits, fits, f"L2 strength {penalty:g} chosen; refitting on the full training split"
-        )
+        progress(fits, fits, f"penalty {penalty:g} chosen; refitting on the full training split")
     best = tested.best(classify, min(5, classes))
     return ProbeResult(
         top1=tested.share(best[:, :1]),
@@ -176,7 +174,7 @@ def _choose(
 
     def attempt(penalty: float, left: int) -> float:
         tried[penalty] = held_out.share(held_out.best(fit_lbfgs(fitted, classes, penalty), 1))
-        text = f"L2 strength {penalty:g}: {tried[penalty]:.1f} % of the held-out videos"
+        text = f"penalty {penalty:g}: {tried[penalty]:.1f} % of the held-out videos"
         progress(len(tried), len(tried) + left + 1, text)
         return tried[penalty]
 

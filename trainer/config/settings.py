@@ -180,7 +180,8 @@ class Optim:
         epochs: passes over the training videos; RSPNet
         steps: number of training steps, whatever the size of the data set; 0: given by `epochs`
         optimiser: the optimiser; RSPNet: sgd
-        lr: learning rate at batch 64, scaled linearly with the batch; RSPNet
+        lr: learning rate at batch 64, scaled linearly with the batch (that of a classifier, in
+            evaluate/finetune/settings.py, is not scaled); RSPNet
         warmup: share of the steps in which the learning rate rises
         momentum: momentum of SGD and LARS; RSPNet
         weight_decay: weight decay, except for norms and biases; RSPNet

@@ -23,7 +23,9 @@ from trainer.random_streams import AUGMENTATION, torch_seed
 MEAN = (0.43216, 0.394666, 0.37645)
 STD = (0.22803, 0.22145, 0.216989)
 
-_NUMBERS = 13  # random numbers per clip: 7 for crop, flip and blur, 6 for colour
+# Random numbers per clip: for crop, flip and blur, and for colour. Another one changes those of all
+# clips after the first, so every training takes another course.
+_GEOMETRY, _COLOUR = 7, 6
 
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
 _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
@@ -83,7 +85,7 @@ def draw_numbers(count: int, generator: torch.Generator) -> torch.Tensor:
     """Draw the random numbers of `count` clips: float32 in [0, 1), count x 13, on the CPU. A clip's
     augmentation depends on its row alone, so ranks share a batch by sharing the rows, and the
     result is the same on every device."""
-    return torch.rand(count, _NUMBERS, generator=generator)
+    return torch.rand(count, _GEOMETRY + _COLOUR, generator=generator)
 
 
 def draw_geometry(
@@ -93,7 +95,7 @@ def draw_geometry(
     aspect ratio (width / height) are drawn uniformly (the ratio on a log scale), and crops that do
     not fit are cut to the frame. `numbers`: N rows of `draw_numbers`."""
     height, width = sizes.float().unbind(1)
-    u = numbers.unbind(1)[:7]
+    u = numbers.unbind(1)[:_GEOMETRY]
     area = _between(settings.area, u[0]) * height * width
     low, high = settings.ratio
     ratio = torch.exp(_between((math.log(low), math.log(high)), u[1]))
@@ -121,7 +123,7 @@ def square_geometry(sizes: torch.Tensor, place: float) -> Geometry:
 
 def draw_colour(settings: Augment, numbers: torch.Tensor) -> Colour:
     """Random colour changes. `numbers`: N rows of `draw_numbers`."""
-    u = numbers.unbind(1)[7:]
+    u = numbers.unbind(1)[_GEOMETRY:]
     jitter = u[0] < settings.jitter
 
     def factor(spread: float, neutral: float, u: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ Speed = Literal["same", "other", "any"]  # speed of a clip's neighbours relative
 
 @dataclass(frozen=True)
 class ClipLabels:
-    """Labels of N clips that need no human annotation: int64, N each.
+    """What is known of N clips without annotation, so no class labels: int64, N each.
 
     Attributes:
         stride: frame stride, that is, playback speed; 1 or more

@@ -166,9 +166,7 @@ def _count(module: nn.Module) -> int:
 
 def _moments(optim: Optim) -> int:
     """Number of values that the optimiser keeps for each weight."""
-    if optim.optimiser == "adamw":
-        return 2
-    return 1 if optim.momentum or optim.optimiser == "lars" else 0
+    return {"adamw": 2, "lars": 1, "sgd": int(optim.momentum > 0)}[optim.optimiser]
 
 
 def _bytes(size: int) -> str:
