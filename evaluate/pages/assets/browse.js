@@ -68,6 +68,7 @@ detail.addEventListener("keydown", (event) => {
 /* The video that is open. */
 const known = new Map(links.map((link, i) => [link.hash, i]));
 const title = document.title;
+const isNarrow = matchMedia("(max-width: 59.99rem)");
 const fill = (stage, i) => {
   const style = films[i]?.dataset.style;
   const film = document.createElement("span");
@@ -107,7 +108,8 @@ const show = () => {
     get("near").replaceChildren(...near[opened].map((i, k) => card(i, cosines[opened][k])));
     get("alone").hidden = near[opened].length > 0;
     detail.scrollTop = 0;
-    get("detail-name").focus();
+    get("detail-name").focus({ preventScroll: true });
+    if (isNarrow.matches) detail.scrollIntoView(); // it lies below the map
   } else if (before >= 0 && within) {
     (onMap ? canvas : links[matches[before] ? before : tabStop]).focus();
   }
@@ -310,6 +312,7 @@ const decorate = async () => {
     box.style.backgroundPosition =
       `${-(at % columns) * still[0]}px ${-Math.floor(at / columns) * still[1]}px`;
   });
+  if (opened >= 0 && isNarrow.matches && !scrollY) detail.scrollIntoView(); // the map has its height
   images = await Promise.all(
     sheets.map(async (uri) => {
       const image = new Image();
