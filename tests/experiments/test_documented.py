@@ -11,10 +11,7 @@ from experiments.table import Results, short
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = sorted(path.stem for path in (ROOT / "docs" / "evidence").glob("*.json"))
-OF_NO_PLAN = {"earlier"}  # by an earlier version, of parts.toml
-PLANS = {
-    name: load(ROOT / "experiments" / f"{name}.toml") for name in KEPT if name not in OF_NO_PLAN
-}
+PLANS = {name: load(ROOT / "experiments" / f"{name}.toml") for name in KEPT}
 SHOWN = [name for name, plan in PLANS.items() if plan.shown]
 PAGE = (ROOT / "docs" / "evidence.md").read_text()
 
