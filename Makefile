@@ -21,8 +21,8 @@ $(READY): pyproject.toml constraints.txt
 	@sh setup.sh
 
 demo: $(READY)  ## build the built-in data set, train on it, evaluate, report; about 10 minutes
-	$(BIN)/ascnet build shapes --out $(SHARDS)
-	$(BIN)/ascnet train $(SHARDS)/shapes --recipe demo
+	$(BIN)/ascnet build shapes --out "$(SHARDS)"
+	$(BIN)/ascnet train "$(SHARDS)/shapes" --recipe demo
 	$(BIN)/ascnet evaluate --task retrieval
 	$(BIN)/ascnet evaluate --task linear
 	$(BIN)/ascnet evaluate --task linear --factor tempo

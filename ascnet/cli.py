@@ -2,8 +2,10 @@
 
 import importlib
 import os
+import resource
 import signal
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from ascnet import __version__
 from ascnet.terminal import safe_streams
 from builder.near_name import did_you_mean
 
+_OPEN_FILES = 65_536
 ROOMS = ("builder", "trainer", "evaluate")
 COMMANDS = {
     "fetch": "Download a data set from its official source.",
@@ -122,6 +125,16 @@ def _keep_to_the_cores() -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 
 
+def _raise_file_limit() -> None:
+    """Allow more open files, if the system lets this user have them: the usual 1024 are too few for
+    the decoders of a machine with hundreds of cores."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if resource.RLIM_INFINITY != soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 # Libraries that report their use to their makers unless these are set before they are loaded:
 # onnxruntime since 1.29, Ray, and the client of the Hugging Face hub.
 _SILENT = {
@@ -164,14 +177,16 @@ def _is_of_memory(error: Exception) -> bool:
 
 # Commands that write their result at the end, or none.
 _STARTS_AGAIN = {
-    "near-duplicates",
-    "select",
     "browse",
-    "search",
-    "report",
+    "doctor",
     "export",
-    "show",
     "info",
+    "near-duplicates",
+    "report",
+    "search",
+    "select",
+    "show",
+    "verify",
 }
 
 
@@ -181,6 +196,7 @@ def _run() -> None:
         sys.exit(1)
     signal.signal(signal.SIGTERM, _end_well)
     _keep_to_the_cores()
+    _raise_file_limit()
     _switch_off_telemetry()
     from builder.errors import AscnetError
 

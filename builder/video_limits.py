@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 GB = 10**9  # bytes
 LOG_BYTES = 1 << 20  # of the decoder's log, this much of the beginning and of the end is kept
+MOST_PIXELS = 1 << 26  # of a stored frame: 8192 x 8192
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class Limits:
         return (
             f"its frames are {width} x {height} pixels, one side more than {self.aspect:g} times "
             "the other (--max-aspect)"
+        )
+
+    def too_large_to_store(self, width: int, height: int) -> str:
+        """What is wrong with stored frames of `width` x `height` pixels; "" if nothing is."""
+        if width * height <= MOST_PIXELS:
+            return ""
+        return (
+            f"its frames would be stored with {width} x {height} pixels, and {MOST_PIXELS} are "
+            "allowed; a lower --short-side helps"
         )
 
     def too_many_pixels(self, size: str) -> str:

@@ -17,7 +17,7 @@ from builder.catalog.decisions import leave_out
 from builder.catalog.source import Catalog
 from builder.cores import usable_cores
 from builder.counted import counted
-from builder.decode.engine import ENGINES
+from builder.decode.engine import ENGINES, must_have_engine
 from builder.decode.frames import CHROMA, REASONS, WARNINGS, FrameSettings
 from builder.errors import BuilderUsageError
 from builder.printable import printable
@@ -169,7 +169,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     "--timeout",
     "seconds",
     callback=_finite,
-    type=click.FloatRange(min=1),
+    type=click.FloatRange(min=1, max=1e6),
     default=Limits.seconds,
     show_default=True,
     help="Seconds after which the decoding of a video fails.",
@@ -195,7 +195,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     "--max-memory",
     "memory",
     callback=lambda *given: round(_finite(*given) * GB),
-    type=click.FloatRange(0.25),
+    type=click.FloatRange(0.25, 1e6),
     default=Limits.memory / GB,
     show_default=True,
     help="Memory in GB for decoding one video; videos that need more fail as too large.",
@@ -248,7 +248,7 @@ def command(target: Target, settings: BuildSettings, how: How, strict: bool) -> 
       ascnet build ucf101
       ascnet build folder --source my_videos --name mine
     """
-    _must_fit_together(how, strict)
+    _must_fit_together(settings.frames, how, strict)
     catalog = target.catalog(how.workers)
     for remark in catalog.remarks:
         click.echo(printable(remark))
@@ -259,7 +259,13 @@ def command(target: Target, settings: BuildSettings, how: How, strict: bool) -> 
         sys.exit(1)
 
 
-def _must_fit_together(how: How, strict: bool) -> None:
+def _must_fit_together(frames: FrameSettings, how: How, strict: bool) -> None:
+    must_have_engine(frames)
+    if frames.max_frames is not None and frames.max_frames < frames.min_frames:
+        raise BuilderUsageError(
+            f"--min-frames {frames.min_frames} is more than --max-frames {frames.max_frames}, so "
+            "every video would fail as too short."
+        )
     others = {
         "--finish": how.finish_only,
         "--overwrite": how.overwrite,

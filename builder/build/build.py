@@ -168,9 +168,9 @@ class _Build:
         begin(self.folder, self.identity, alone=alone)
         if alone and not self.how.finish_only:
             clear_partials(self.folder)
+        changed = self._count_changed_files()
         if alone and not self.how.finish_only and self._lacks_shards():
             reopen(self.folder, self.identity, self.plans)  # these are built again
-        changed = self._count_changed_files()
         if self.how.retry_failed:
             changed = 0
             self._retry()

@@ -1,5 +1,6 @@
 """The job of building one shard, on this machine or another."""
 
+import json
 import socket
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
@@ -15,6 +16,7 @@ from builder.decode.frames import Failure, Frames, FrameSettings
 from builder.decode.processes import Children
 from builder.errors import BuilderError
 from builder.shards.format import shard_name
+from builder.shards.validation import wrong_row
 from builder.shards.video_row import VideoRow
 from builder.video_limits import Limits
 from builder.workers import run_local
@@ -60,6 +62,10 @@ def make_sample(task: ShardJob, key: int, video: Source, label: int | None, by: 
                 "and run the same command again, or build without it with --overwrite."
             )
     row, text = row_of(key, video, label, result, shard)
+    # A row that no reader accepts would make the record of the finished shard unreadable.
+    if wrong := wrong_row(json.loads(json.dumps(row.to_json()))):
+        result = Failure("decoder failed", f"it gave an impossible row: {wrong}")
+        row, text = row_of(key, video, label, result, shard)
     return row, text, result.blob if isinstance(result, Frames) else b""
 
 

@@ -69,9 +69,16 @@ def save_record(folder: Path, record: Record) -> None:
 def read_record(folder: Path, index: int) -> Record:
     """Read a shard's record. Raises BuilderError if it is not what a build writes."""
     path = record_path(folder, index)
-    values = read_json(path)
-    if wrong := wrong_record(values, index):
-        raise changed(path, wrong)
+    try:
+        values = read_json(path, _LARGEST_RECORD)
+        wrong = wrong_record(values, index)
+    except BuilderError as error:
+        wrong = str(error)
+    if wrong:
+        raise BuilderError(
+            f"{path} is not what a build writes ({wrong.rstrip('.')}). Delete this file and run "
+            "the same command again: its shard is built anew."
+        )
     shard = values["shard"] and ShardEntry.from_json(values["shard"])
     return Record(index, shard, [VideoRow.from_json(row) for row in values["rows"]])
 
@@ -95,6 +102,8 @@ def is_finished(folder: Path) -> bool:
     return (folder / DATASET_FILE).is_file()
 
 
+_IDENTITY = "identity.json"
+_LARGEST_RECORD = 1 << 32  # bytes: 128 videos, each with the times of 2 GB of frames
 OF_VIDEOS = ("videos", "videos_sha256")  # keys of an identity that describe the catalog
 
 
@@ -124,7 +133,7 @@ def identity_of(catalog: Catalog, frames: FrameSettings, videos_per_shard: int) 
 def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
     """Write the identity of a new build, or compare it with that of the build in `folder`. `alone`
     says that no other process builds there. Raises BuilderError if the identities differ."""
-    path = folder / NOTES / "identity.json"
+    path = folder / NOTES / _IDENTITY
     if path.parent.is_symlink():
         raise BuilderError(
             f"{path.parent} is a link, and a build would write where it leads: to "
@@ -222,8 +231,14 @@ def _is_json(path: Path) -> bool:
 
 
 def _remove_notes(folder: Path) -> None:
-    if (folder / NOTES).exists():
-        shutil.rmtree(folder / NOTES)
+    """Delete the records, and the identity of their build last: after a kill in between, records
+    must not be taken for those of a build with other settings."""
+    notes = folder / NOTES
+    for path in notes.glob("*.json"):
+        if path.name != _IDENTITY:
+            path.unlink()
+    if notes.exists():
+        shutil.rmtree(notes)
 
 
 def clear(folder: Path, dataset: str) -> None:
@@ -299,5 +314,5 @@ def reopen(folder: Path, identity: dict[str, Any], plans: Sequence[ShardPlan]) -
         if len(planned) < len(plan.keys) or (name and name not in shards):
             raise changed(folder / VIDEOS_FILE, f"it lacks videos of shard {plan.index}")
         save_record(folder, Record(plan.index, shards[name] if name else None, planned))
-    write_atomically(folder / NOTES / "identity.json", json.dumps(identity))
+    write_atomically(folder / NOTES / _IDENTITY, json.dumps(identity))
     (folder / DATASET_FILE).unlink()

@@ -193,7 +193,7 @@ def _read_by_lists(
             left_alone.append((file.name, held))
         elif file_of.setdefault(held, file.name) != file.name:
             left_alone.append((file.name, f"the same clip as {file_of[held]}"))
-    videos, name_of = [], _naming(files)
+    videos, name_of = [], _naming(files, of_id)
     for clip, row in rows.items():
         problem = None if clip in file_of else "missing"
         name = file_of.get(clip) or name_of(clip, row)
@@ -201,9 +201,12 @@ def _read_by_lists(
     return videos, left_alone
 
 
-def _naming(files: list[_File]) -> Callable[[ClipTimes, ListedClip], str]:
+def _naming(
+    files: list[_File], of_id: dict[str, list[ClipTimes]]
+) -> Callable[[ClipTimes, ListedClip], str]:
     """A function that names missing clips as their files in this tree would be named, so that a
-    later build recognises them. If names in the tree differ in style, the first file's is used."""
+    later build recognises them. If names in the tree differ in style, the first file's is used.
+    `of_id` has the clips of each YouTube video."""
     placed = [file for file in reversed(files) if file.part]
     part_folders = {file.part: file.name.partition("/")[0] for file in placed}
     flat_parts = {file.part for file in placed if not file.class_name}
@@ -211,15 +214,33 @@ def _naming(files: list[_File]) -> Callable[[ClipTimes, ListedClip], str]:
         letters(file.class_name): file.class_name for file in placed if file.class_name
     }
     ending = files[0].name.rpartition(".")[2] if files else "mp4"
+    style = next((_style(file) for file in files if file.clip), _PADDED)
 
     def name_of(clip: ClipTimes, row: ListedClip) -> str:
         folders = [part_folders.get(row.part, row.part)]
         if row.label and row.part not in flat_parts:
             folders.append(class_folders.get(letters(row.label), row.label))
-        file = f"{clip.youtube_id}_{clip.start:06d}_{clip.end:06d}.{ending}"
-        return "/".join([*folders, file])
+        alone = len(of_id[clip.youtube_id]) == 1
+        return "/".join([*folders, f"{_stem(clip, style if style or alone else _PADDED)}.{ending}"])
 
     return name_of
+
+
+_PADDED = "06d"  # the official style: <id>_000010_000020
+
+
+def _style(file: _File) -> str:
+    """How a file name states the times of its clip: their format; "" if it has no times."""
+    assert file.clip is not None
+    if file.clip.start is None:
+        return ""
+    stem = file.name.rpartition("/")[2].rpartition(".")[0]
+    return _PADDED if stem == _stem(file.clip, _PADDED) else "d"
+
+
+def _stem(clip: ClipTimes, style: str) -> str:
+    times = (f"_{clip.start:{style}}", f"_{clip.end:{style}}") if style else ()
+    return "".join((clip.youtube_id, *times))
 
 
 def _find(

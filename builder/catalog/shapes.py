@@ -105,7 +105,8 @@ def make(
     they cannot be written."""
     every = clips()
     marker = root / _FACTORS_FILE
-    if marker.is_file() and json.loads(marker.read_text())["version"] == _VERSION:
+    is_drawn = marker.is_file() and json.loads(marker.read_text())["version"] == _VERSION
+    if is_drawn and all((root / clip.name).is_file() for clip in every):
         return
     try:
         _clear_other_version(root)

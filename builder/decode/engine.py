@@ -72,6 +72,10 @@ def _transcode_once(
         return Failure("too short", f"{len(result.offsets) - 1} frames", facts)
     if isinstance(result, Frames) and (why := limits.too_elongated(result.width, result.height)):
         return Failure("too elongated", why, facts)
+    if isinstance(result, Frames) and (
+        why := limits.too_large_to_store(result.width, result.height)
+    ):
+        return Failure("too large", why, facts)
     return replace(result, facts=facts)
 
 

@@ -84,9 +84,10 @@ class VideoStream:
         return "unknown", "unknown", "unknown"
 
     def rate(self, unit: str) -> float | None:
-        """Frames per second: the average ("fps") or the nominal rate ("tbr")."""
+        """Frames per second: the average ("fps") or the nominal rate ("tbr"). None if it is not
+        known, or is so low that it is shown as 0."""
         rates = re.findall(rf", ([\d.]+)(k?) {unit}\b", self.line)
-        return float(rates[-1][0]) * (1000 if rates[-1][1] else 1) if rates else None
+        return (float(rates[-1][0]) * (1000 if rates[-1][1] else 1) or None) if rates else None
 
 
 @dataclass(frozen=True)

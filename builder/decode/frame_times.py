@@ -64,9 +64,11 @@ def mend(stamps: np.ndarray, interval: float) -> tuple[np.ndarray, bool]:
     backwards, holes = gaps < 0, gaps > MAX_HOLE
     gaps[gaps < -UNTIDY] = np.median(usual) if len(usual) else interval
     gaps[holes] = MAX_HOLE
-    ticks = _TICK * np.arange(len(stamps))
     times = np.concatenate([[0.0], np.cumsum(gaps)])
-    return np.maximum.accumulate(times - ticks) + ticks, bool(backwards.any() or holes.any())
+    ticks = np.arange(len(stamps))
+    # Whole ticks before they are made to rise: rounded after it, two of them could be equal.
+    rising = np.maximum.accumulate(np.rint(times / _TICK).astype(np.int64) - ticks) + ticks
+    return rising * _TICK, bool(backwards.any() or holes.any())
 
 
 def _fill(stamps: np.ndarray, interval: float) -> np.ndarray:

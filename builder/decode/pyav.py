@@ -20,7 +20,7 @@ from typing import Any
 from builder.command_line import quoted
 from builder.decode.frames import Failure, Frames, FrameSettings, SourceFacts, crash
 from builder.decode.processes import Children, time_limit
-from builder.errors import BuilderError
+from builder.errors import BuilderError, BuilderUsageError
 from builder.video_limits import Limits
 
 # Code that starts a worker. It imports the same `builder` that runs here; all other modules are
@@ -62,7 +62,7 @@ def must_be_able(settings: FrameSettings) -> None:
     """Raise BuilderError if PyAV is not installed, or for settings that only ffmpeg supports."""
     _must_be_installed()
     if settings.fps is not None:
-        raise BuilderError(
+        raise BuilderUsageError(
             f"--fps {settings.fps:g} needs ffmpeg's resampling: leave --engine pyav away."
         )
 

@@ -327,7 +327,7 @@ def _words(error: av.FFmpegError) -> str:
 
 def _facts(container: av.container.InputContainer, stream: av.VideoStream) -> SourceFacts:
     def rate(value: Any) -> float | None:
-        return round(float(value), 2) if value else None
+        return (round(float(value), 2) or None) if value else None
 
     return SourceFacts(
         fps=rate(stream.average_rate),

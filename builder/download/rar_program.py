@@ -19,15 +19,25 @@ _PROGRAMS = {
     "unrar": ("p", "-inul", "-p-", "--"),
     "unar": ("-q", "-o", "-", "--"),
     "bsdtar": ("-x", "--to-stdout", "-f"),  # no solid RAR 4
-    "7z": ("e", "-so", "-bb0", "--"),  # Debian's cannot read rar
+    "7z": ("e", "-so", "-bb0", "--"),
     "7zz": ("e", "-so", "-bb0", "--"),
 }
+_MAY_LACK_RAR = ("7z", "7zz")  # Debian's packages of 7z leave rar to another package
 
 
 def rar_program() -> str | None:
     """The most capable installed program that unpacks compressed rar archives; None if there is
     none."""
-    return next((name for name in _PROGRAMS if shutil.which(name)), None)
+    return next(filter(_reads_rar, _PROGRAMS), None)
+
+
+def _reads_rar(name: str) -> bool:
+    if shutil.which(name) is None:
+        return False
+    if name not in _MAY_LACK_RAR:
+        return True
+    formats = subprocess.run([name, "i"], capture_output=True, text=True, check=False)
+    return " Rar" in formats.stdout
 
 
 def print_all_files(archive: Path) -> subprocess.Popen[bytes]:

@@ -16,7 +16,7 @@ _BUILD = "Build some first, for example with `make shards DATASET=shapes`."
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a build of a data set began in a folder, and has not ended."""
-    has_parts = (folder / NOTES).is_dir() or any(folder.glob("*.tar"))
+    has_parts = (folder / NOTES).is_dir() or any(folder.glob(f"*-{6 * '[0-9]'}.tar"))
     return has_parts and not (folder / DATASET_FILE).is_file()
 
 

@@ -30,10 +30,11 @@ def changed(path: Path, what: str) -> BuilderError:
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read the JSON object in a file that a build wrote. Raises BuilderError if there is none."""
+def read_json(path: Path, most: int = LARGEST_INFO) -> dict[str, Any]:
+    """Read the JSON object in a file that a build wrote. Raises BuilderError if there is none, or
+    if the file has more than `most` bytes."""
     with open_regular(path) as file:
-        content = file.read(LARGEST_INFO + 1)
-    if len(content) > LARGEST_INFO:
-        raise changed(path, f"it has more than {LARGEST_INFO >> 20} MB")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise changed(path, f"it has more than {most >> 20} MB")
     return parse_json(path, content)

@@ -14,11 +14,10 @@ from typing import Any
 
 from builder.decode.frames import CHROMA
 from builder.plain_name import is_plain_name
-from builder.video_limits import Limits
+from builder.video_limits import MOST_PIXELS, Limits
 
 LARGEST_INFO = 1 << 28  # bytes of dataset.json, which takes about 50 bytes per video
 LARGEST_ROW = 1 << 28  # bytes of a row or a JSON member; they hold the times or offsets of frames
-MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192
 _PER_ROW, _PER_TIME, _SLACK = 1 << 16, 40, 1 << 20  # bytes in videos.jsonl: generous upper bounds
 _MOST_BYTES = 1 << 60
 _MOST_KEYS = 10**12

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from builder.build.build import BuildSettings, How, build
-from builder.build.records import begin, identity_of
+from builder.build.records import begin, clear, identity_of
 from builder.catalog import folder
 from builder.catalog.source import Catalog, Source
+from builder.decode.engine import transcode
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
 from builder.shards.dataset import ShardDataset
@@ -246,6 +247,68 @@ def test_a_shard_that_is_gone_or_another_is_built_anew(video_folder, dataset, tm
     first.unlink()
     second.write_bytes(second.read_bytes() + b"x")
     assert 0 < build(catalog, out, SETTINGS, How(workers=2)).done_now < 16
+    assert content(out) == content(dataset.folder)
+
+
+def test_a_refused_build_leaves_a_finished_data_set_as_it_was(video_folder, tmp_path):
+    """A shard is gone (its disk is not mounted), and a source file has changed, too."""
+    root, out = tmp_path / "videos", tmp_path / "out"
+    shutil.copytree(video_folder, root)
+    build(folder.read(root), out, SETTINGS, How(workers=2))
+    shard = min(out.glob("*.tar"))
+    shard.rename(tmp_path / "away.tar")
+    before = content(out)
+    source = max(root.rglob("*.avi"))
+    source.write_bytes(source.read_bytes() + b"x")
+    with pytest.raises(BuilderError, match="was built when"):
+        build(folder.read(root), out, SETTINGS, How())
+    assert content(out) == before
+    (tmp_path / "away.tar").rename(shard)
+    assert len(ShardDataset(out).videos) == 16
+
+
+def test_a_killed_overwrite_leaves_no_records_alone(video_folder, tmp_path, monkeypatch):
+    """Whatever of `.build` is deleted first, a record never outlives the identity of its build."""
+    out = tmp_path / "out"
+    build(folder.read(video_folder), out, SETTINGS, How(shards=slice(None)))
+    notes, left = out / ".build", []
+    unlink = Path.unlink
+
+    def noting(path, *more, **others):
+        unlink(path, *more, **others)
+        names = {p.name for p in notes.glob("*.json")}
+        left.append("identity.json" in names or not names)
+
+    monkeypatch.setattr(Path, "unlink", noting)
+    clear(out, "folder")
+    assert len(left) > 4 and all(left) and not notes.exists()
+
+
+def test_a_row_that_nothing_could_read_is_a_failure(video_folder, dataset, tmp_path, monkeypatch):
+    """Or else the record of its shard would stop every later build."""
+
+    def odd(path, *more):
+        frames = transcode(path, *more)
+        return replace(frames, fps=0.0) if "g02_c01" in path.name else frames
+
+    monkeypatch.setattr("builder.build.job.transcode", odd)
+    out = tmp_path / "out"
+    build(folder.read(video_folder), out, SETTINGS, How(shards=slice(None)))
+    summary = build(folder.read(video_folder), out, SETTINGS, How(finish_only=True))
+    assert summary.sentence() == "16 expected, 14 built, 2 failed: decoder failed 2"
+    details = [row.detail for row in ShardDataset(out).rows() if row.status == "failed"]
+    assert all("impossible row: fps is 0.0" in str(detail) for detail in details)
+
+
+def test_a_damaged_record_is_named(video_folder, dataset, tmp_path):
+    out = tmp_path / "out"
+    build(folder.read(video_folder), out, SETTINGS, How(shards=slice(None)))
+    record = out / ".build" / "000001.json"
+    record.write_bytes(record.read_bytes()[:-9])
+    with pytest.raises(BuilderError, match=r"000001\.json is not what a build writes"):
+        build(folder.read(video_folder), out, SETTINGS, How())
+    record.unlink()
+    assert build(folder.read(video_folder), out, SETTINGS, How(workers=2)).done_now > 0
     assert content(out) == content(dataset.folder)
 
 

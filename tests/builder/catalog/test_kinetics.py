@@ -71,9 +71,10 @@ def test_flat_folders(tmp_path, list_file, separator):
     "place",
     ["val/{}.mp4", "val_256/{}.webm", "val/air_drumming/{}.mkv", "validate/air drumming/{}.mp4"],
 )
-def test_a_missing_video_has_the_name_that_it_has_when_it_comes(tmp_path, place):
+@pytest.mark.parametrize("times", ["_000005_000015", "_5_15", ""])
+def test_a_missing_video_has_the_name_that_it_has_when_it_comes(tmp_path, place, times):
     lists = {"val.csv": [HEAD, *(f"air drumming,{clip},5,15,val,0" for clip in (A, B))]}
-    names = [place.format(f"{clip}_000005_000015") for clip in (A, B)]
+    names = [place.format(f"{clip}{times}") for clip in (A, B)]
     before = kinetics.read(tree(tmp_path, lists, names[0]), 400)
     assert [(v.name, v.problem) for v in before.videos] == [(names[0], None), (names[1], "missing")]
     after = kinetics.read(tree(tmp_path, {}, names[1]), 400)

@@ -48,6 +48,10 @@ def test_make_and_read(tmp_path, monkeypatch):
     before = times()
     shapes.make(tmp_path, workers=2)
     assert times() == before
+    catalog.videos[3].path.unlink()  # what is gone is drawn again, and nothing else
+    shapes.make(tmp_path, workers=2)
+    assert sum(now != then for now, then in zip(times(), before, strict=True)) == 1
+    before = times()
     monkeypatch.setattr(shapes, "_VERSION", 999)
     shapes.make(tmp_path, workers=2)
     assert times() != before

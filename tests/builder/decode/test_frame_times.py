@@ -54,6 +54,16 @@ def test_untidy_stamps_do_not_stretch_time():
     assert (np.diff(spaced.times) > 0).all()
 
 
+@pytest.mark.parametrize("scale", [12_800, 15_360, 16_000, 48_000])
+def test_two_frames_with_one_time_stamp_stay_apart(scale):
+    """In whole microseconds, too, in which times are stored."""
+    for begin in range(0, 3000, 7):
+        ticks = np.array([0, *(begin + k * scale // 25 for k in range(40))]) / scale
+        spaced = spacing([*ticks, ticks[-1]], 25.0)
+        if spaced.times is not None:
+            assert (np.diff(np.round(np.array(spaced.times) * 1e6)) >= 1).all(), begin
+
+
 def test_a_hole_is_limited():
     spaced = spacing([*EVEN, *(36_000 + stamp for stamp in EVEN)], 25.0)
     assert spaced.jumps

@@ -124,6 +124,14 @@ def test_a_rar_in_a_rar_that_leaves_the_folder_is_refused(tmp_path):
     assert set(files_in(tmp_path / "out")) == {"kick.rar"}
 
 
+@pytest.mark.parametrize("formats, expected", [("  Rar  rar r00\n  7z\n", "7z"), ("  7z\n", None)])
+def test_a_7z_without_rar_is_none_for_it(tmp_path, monkeypatch, formats, expected):
+    (tmp_path / "7z").write_text(f"#!/bin/sh\nprintf '{formats}'\n")
+    (tmp_path / "7z").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert rar_program() == expected
+
+
 def test_a_compressed_rar_without_a_program_for_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert rar_program() is None
