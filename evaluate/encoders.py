@@ -93,10 +93,10 @@ class Subjects:
             raise EvaluateError("This encoder has no untrained network, so there is no baseline.")
         return self.start()
 
-    def calibrated(self, dataset: ShardDataset) -> Subject | None:
+    def calibrated(self, dataset: ShardDataset, split: str) -> Subject | None:
         """The untrained network with batch-norm statistics of training clips: those of the run, or
-        those of `dataset`. None if there is no such network. Raises EvaluateError, TrainerError or
-        BuilderError if these clips are not available."""
+        those of `dataset` in this split. None if there is no such network. Raises EvaluateError,
+        TrainerError or BuilderError if these clips are not available."""
         settings = self.training_settings
         if settings is None or self.start is None:
             return None
@@ -108,6 +108,8 @@ class Subjects:
             raise EvaluateError(
                 f"Batch-norm statistics need local shards, and {shown(dataset.source)} is streamed."
             )
+        if not self.are_of_a_run:
+            settings = replace(settings, data=replace(settings.data, split=split))
         data = gather({folder: str(folder) for folder in folders}, settings.data)
 
         def complete(device: torch.device) -> None:

@@ -1,6 +1,8 @@
 """An evaluation request: its choices in words and in file names."""
 
+import json
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +144,11 @@ def _classifier_changes(
     is_usual = recipe == usual
     changes: dict[str, Any] = {} if is_usual else {"classifier": recipe}
     if recipe not in finetune_settings.recipes():
-        return {"classifier": recipe}
+        every = {
+            k: v for k, v in asdict(settings).items() if k not in finetune_settings.NO_INFLUENCE
+        }
+        digest = sha256(json.dumps(every, sort_keys=True).encode()).hexdigest()
+        return {"classifier": f"{recipe}-{digest[:6]}"}
     before, now = asdict(finetune_settings.load_recipe(recipe)), asdict(settings)
     for key, value in now.items():
         if key in ("test", *finetune_settings.NO_INFLUENCE) or value == before[key]:

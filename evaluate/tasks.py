@@ -119,7 +119,7 @@ def evaluate(
     parts = {name: parts_of(dataset, name, question.factor) for name in names}
     evaluation = _Evaluation(question, subjects, dataset, device, tell or Reporters(), overwrite)
     measured: dict[str, dict[str, Measure]] = {name: {} for name in names}
-    calibrated, left_out = evaluation.calibrated()
+    calibrated, left_out = evaluation.calibrated(names[0])
     baselines = [subjects.untrained, *calibrated] if question.baseline else []
     for subject in (subjects.trained, *baselines):
         for name, rows in evaluation.of(subject, parts).items():
@@ -201,16 +201,17 @@ class _Evaluation:
 
         return on_first(measure)
 
-    def calibrated(self) -> tuple[list[Subject], str]:
-        """The untrained network with batch-norm statistics of training clips, or none with the
-        reason. It is not used for end-to-end training, which computes its own statistics."""
+    def calibrated(self, split: str) -> tuple[list[Subject], str]:
+        """The untrained network with batch-norm statistics of training clips (if they are of this
+        data set, those of `split`), or none with the reason. It is not used for end-to-end
+        training, which computes its own statistics."""
         question = self.question
         how = question.finetune
         if not question.baseline or (how is not None and not how.frozen):
             return [], ""
         try:
             with failing_together():
-                subject = self.subjects.calibrated(self.dataset)
+                subject = self.subjects.calibrated(self.dataset, split)
         except (EvaluateError, TrainerError, BuilderError) as error:
             if not is_known_to_all(error):
                 raise
@@ -269,7 +270,8 @@ class _Evaluation:
         subjects = self.subjects
         if subject.name != TRAINED:
             subjects = replace(subjects, milestone=0)  # the same for all checkpoints
-        path = result_path(question, subjects, self.dataset.name, parts.split)
+        job_alone = replace(question, baseline=True)  # baselines do not change it
+        path = result_path(job_alone, subjects, self.dataset.name, parts.split)
         folder = subjects.folder / "finetune" / f"{path.stem}-{subject.name}"
         done = finetune(
             job, self.device, folder, self.tell.steps, self.tell.videos, overwrite=self.overwrite

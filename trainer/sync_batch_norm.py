@@ -46,9 +46,12 @@ class CpuSyncBatchNorm(_BatchNorm):
         mean = _SumOverRanks.apply(input.sum(dims)) / count
         centred = input - mean.view(shape)
         variance = _SumOverRanks.apply(centred.square().sum(dims)) / count
-        self._remember(mean.detach(), variance.detach() * count / (count - 1))
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        result: torch.Tensor = centred * scale.view(shape) + self.bias.view(shape)
+        if self.track_running_stats:
+            self._remember(mean.detach(), variance.detach() * count / (count - 1))
+        scale = torch.rsqrt(variance + self.eps)
+        result: torch.Tensor = centred * (self.weight * scale if self.affine else scale).view(shape)
+        if self.affine:
+            result = result + self.bias.view(shape)
         return result.to(kind)
 
     @torch.no_grad()
@@ -68,7 +71,8 @@ def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
         return converted
     for name, child in model.named_children():
         if isinstance(child, _BatchNorm):
-            synced = CpuSyncBatchNorm(child.num_features, child.eps, child.momentum)
+            how = child.momentum, child.affine, child.track_running_stats
+            synced = CpuSyncBatchNorm(child.num_features, child.eps, *how)
             synced.load_state_dict(child.state_dict())
             synced.requires_grad_(any(p.requires_grad for p in child.parameters()))
             setattr(model, name, synced)

@@ -43,6 +43,7 @@ from trainer.distributed import is_known_to_all, this_rank, together
 from trainer.run.checkpoint import kept_steps, load_last
 from trainer.run.run_directory import shards_of
 
+_CLIP_OPTIONS = ("clips", "crops", "layer", "pooling")
 _TRAINING = {"finetune", ON_THE_FLY}  # tasks that train a classifier on clips
 _CLASSIFIER = "classifier."  # prefix of assignments for the classifier's recipe
 
@@ -123,8 +124,9 @@ class QuestionChoice:
     @property
     def for_clips(self) -> tuple[str, ...]:
         """Changes to the protocol."""
-        names = ("clips", "crops", "layer", "pooling")
-        chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
+        chosen = {
+            name: value for name in _CLIP_OPTIONS if (value := getattr(self, name)) is not None
+        }
         assigned = (a for a in self.assignments if a not in self.for_classifier)
         return (*assigned, *(f"{name}={value}" for name, value in chosen.items()))
 
@@ -142,6 +144,11 @@ class QuestionChoice:
                 "classifier for every checkpoint. Choose another --task, or name one checkpoint: "
                 "--checkpoint STEP."
             )
+        assigned = {a.partition("=")[0].strip() for a in self.assignments}
+        if twice := [n for n in _CLIP_OPTIONS if getattr(self, n) is not None and n in assigned]:
+            raise click.UsageError(f"--{twice[0]} and --set {twice[0]}= are both given: omit one.")
+        if self.head and f"{_CLASSIFIER}head" in assigned:
+            raise click.UsageError(f"--head and --set {_CLASSIFIER}head= are both given: omit one.")
         for name, is_given, tasks_of_it in (
             ("--on-the-fly", self.on_the_fly, {ON_THE_FLY}),
             ("--centring", self.centring != CENTRINGS[0], {"retrieval", "knn"}),
@@ -211,7 +218,19 @@ class QuestionChoice:
         )
         chosen = (f"{_CLASSIFIER}head={head}",) if head else ()
         changes = (*self.for_classifier, *chosen)
-        return finetune_settings.load_recipe(recipe, changes, _CLASSIFIER)
+        settings = finetune_settings.load_recipe(recipe, changes, _CLASSIFIER)
+        if settings.frozen != is_frozen and settings.head != ATTENTIVE:
+            raise EvaluateUsageError(
+                f"--classifier {recipe} has frozen = {str(settings.frozen).lower()}, and "
+                f"{_TRAINS[task]}. Choose another recipe or another --task."
+            )
+        return settings
+
+
+_TRAINS = {
+    ON_THE_FLY: "--task linear --on-the-fly trains a head on a frozen network (frozen = true)",
+    "finetune": "--task finetune trains the whole network (frozen = false)",
+}
 
 
 def _attentive(task: str, protocol: Protocol) -> str:

@@ -62,7 +62,8 @@ _OF_CLIPS = (
 @click.option(
     "--crops",
     type=OneOf([str(n) for n in CROPS]),
-    help="Crops per clip: the centre, or three along the longer side.  [default: 1]",
+    help="Crops per clip: the centre, or three along the longer side.  [default: 1; with a "
+    "classifier, its recipe's]",
 )
 @click.option(
     "--layer",

@@ -60,7 +60,7 @@ def must_be_usable(part: LabelledVideos, name: str, classes: int) -> None:
 
 def hold_out(part: LabelledVideos) -> tuple[LabelledVideos, LabelledVideos]:
     """Split a part into videos to train on and held-out ones: every fifth source group is held out.
-    Raises EvaluateError if there are too few groups."""
+    Raises EvaluateError if there are too few groups, or if those have no class of the others."""
     order = {group: i for i, group in enumerate(sorted({v.group for v in part.videos}))}
     if len(order) < _HELD_OUT:
         raise EvaluateError(
@@ -68,6 +68,12 @@ def hold_out(part: LabelledVideos) -> tuple[LabelledVideos, LabelledVideos]:
             f"part, but there are only {len(order)}. Pass --set classifier.choose=last."
         )
     held = np.array([order[v.group] % _HELD_OUT == _HELD_OUT - 1 for v in part.videos])
+    if not np.isin(part.labels[held], part.labels[~held]).any():
+        raise EvaluateError(
+            f"choose is 'holdout', which holds out every {_HELD_OUT}th source group of the train "
+            "part, but these are of classes that the others lack. Pass --set "
+            "classifier.choose=last, or give recordings of several classes one group."
+        )
     return part.where(~held), part.where(held)
 
 

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from evaluate.errors import EvaluateError
 from evaluate.finetune.classifier import Classifier
 from evaluate.finetune.settings import FinetuneSettings
+from evaluate.own_encoder import EncoderNetwork
 from trainer.config.settings import Device, Optim
 from trainer.distributed import sum_over_ranks, world
 from trainer.execution import backends, over_ranks, precision
@@ -39,7 +40,9 @@ class Learner:
     ) -> None:
         """`total` is the number of steps of the whole training."""
         self.classifier, self.settings, self.total = classifier, settings, total
-        self._network = over_ranks(classifier, device, some_unused=classifier.is_cut)
+        # A user's encoder may have parameters that its features do not depend on.
+        unused = classifier.is_cut or isinstance(classifier.features.backbone, EncoderNetwork)
+        self._network = over_ranks(classifier, device, some_unused=unused)
         self.device, self._how = device, Device(precision=settings.precision)
         optim = Optim(
             optimiser=settings.optimiser,

@@ -14,6 +14,7 @@ from evaluate.published import NOTE, PublishedFigures, lacks, published
 from evaluate.results import (
     CALIBRATED_IS,
     TITLES,
+    cautions,
     drawn_text,
     left_out_text,
     not_counted,
@@ -198,6 +199,8 @@ def read_results(run: Path) -> RunResults:
         except _OF_OTHERS as error:
             said = f"{type(error).__name__}: {error}"
             unread.append(Unread(path.name, f"It is not a result of ascnet ({said})."))
+    newest = max((step_of(result) for _, result in read), default=0)
+    read = [(_of_step(table, step_of(result), newest), result) for table, result in read]
     order = {task: i for i, task in enumerate(TITLES)}
     read.sort(
         key=lambda r: (
@@ -246,6 +249,21 @@ def _scores(table: Table, result: dict[str, Any]) -> ScoreTable | None:
     return ScoreTable(table.file, table.dataset, encoders, rows)
 
 
+def step_of(result: dict[str, Any]) -> int:
+    """The step of a result's checkpoint; 0 if it is of no run, or unknown."""
+    step = (result.get("protocol") or {}).get("step")
+    return step if isinstance(step, int) else 0
+
+
+def _of_step(table: Table, step: int, newest: int) -> Table:
+    """A table of an earlier checkpoint than other results, which training left behind, says so, and
+    does not lead."""
+    if table.milestone or not 0 < step < newest:
+        return table
+    said = f"Of the checkpoint of step {step}; the newest result is of step {newest}."
+    return replace(table, leads=False, chart=None, warning=f"{said} {table.warning}".strip())
+
+
 def _after(table: Table, before: list[Table]) -> Table:
     """Show published figures and the chart only in the first table to which they apply."""
     if table.published in [other.published for other in before]:
@@ -278,6 +296,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
     title += f", mean of {len(splits)} splits" if several else f", split {split}"
     milestone = int((result.get("protocol") or {}).get("milestone") or 0)
     title += f", step {milestone}" if milestone else ""
+    title += _changes(file, f"{task}-{dataset}-split{split}")
     known = () if factor else published(task, dataset)
     left_out = lacks(dataset, len(result.get("classes") or []), splits) if known else ""
     others = [
@@ -307,7 +326,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         counts=counts + drawn,
         protocol=flat(result.get("protocol") or {})
         | flat({"trained on": _shown(trained_on), "code": result.get("code", "")}),
-        warning=_warning(trained_on, str(result.get("enlarged") or "")),
+        warning=_warning(result, trained_on),
         missing=left_out_text(result) if result.get("baseline_left_out") else "",
         chart=_chart(columns, rows),
         left_out=left_out,
@@ -316,6 +335,15 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         predictions=[] if factor else _predictions(file, result, splits),
         milestone=milestone,
     )
+
+
+def _changes(file: str, usual: str) -> str:
+    """What the name of a result's file says of its deviations from the default protocol, such as
+    ", layer layer3, pooling max"; "" if there are none, or for a file of another name."""
+    words = file.removesuffix(".json").removeprefix(usual).split("_")[1:]
+    known = [word.partition("-") for word in words] if file.startswith(usual) else []
+    elsewhere = ("factor", "step", "baseline")  # said by the title or by the rows
+    return "".join(f", {key} {value}" for key, _, value in known if value and key not in elsewhere)
 
 
 def _rows(
@@ -401,9 +429,13 @@ def _shown(trained_on: dict[str, Any]) -> dict[str, Any]:
     return {key: changed.get(key, value) for key, value in trained_on.items()}
 
 
-def _warning(trained_on: dict[str, Any], enlarged: str) -> str:
+def _warning(result: dict[str, Any], trained_on: dict[str, Any]) -> str:
+    enlarged = str(result.get("enlarged") or "")
     seen = seen_text(trained_on) if trained_on.get("test_videos_seen") else ""
-    return " ".join(filter(None, (enlarged, seen)))
+    parts = list((result.get("splits") or {}).values())
+    has_counts = bool(parts) and all("test" in (part.get("counts") or {}) for part in parts)
+    few = cautions(result) if has_counts and "classes" in result else []
+    return " ".join(filter(None, (enlarged, seen, *few)))
 
 
 def _chart(columns: list[str], rows: list[EncoderRow]) -> Chart | None:

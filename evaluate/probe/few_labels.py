@@ -166,8 +166,11 @@ def few_label_accuracy(
                 LabelledRows(x, labels[positions], device)
                 for x, positions in zip(rows, (train, pool.test), strict=True)
             )
-            # scikit-learn's objective, C * sum of losses + norm^2 / 2, divided by C * videos
-            classify = fit_lbfgs(fitted, len(known), 1 / (2 * C * len(train)))
+            # scikit-learn's objective, C * sum of losses + norm^2 / 2, divided by C * videos. Of
+            # two classes it has one weight vector, the difference of our two, whose squared norm
+            # is twice the sum of theirs.
+            halves = 1 if len(known) == 2 else 2
+            classify = fit_lbfgs(fitted, len(known), 1 / (halves * C * len(train)))
             accuracy[amount.name].append(tested.share(tested.best(classify, 1)))
             done = sum(map(len, accuracy.values()))
             progress(done, fits, f"draw {draw + 1}, {amount.name}")

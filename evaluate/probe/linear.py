@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from torch.nn.functional import cross_entropy
 from builder.progress import Progress
 from evaluate.errors import EvaluateError
 from trainer.float32 import float32_products
+
+log = logging.getLogger(__name__)
 
 ROWS = 8192  # processed at a time in float64, or with scores of all classes
 _ITERATIONS = 1000  # of L-BFGS at most; it stops at convergence
@@ -95,15 +99,27 @@ class LabelledRows:
         return float(100 * hits.double().mean())
 
 
+@cache
+def _say_unconverged() -> None:
+    """Once in a process: draws and penalties are many."""
+    log.warning(
+        "Careful: a logistic regression had not converged after %d iterations, so its figure may "
+        "be lower than it could be. Channels of very different scales do that: omit --raw.",
+        _ITERATIONS,
+    )
+
+
 def fit_lbfgs(data: LabelledRows, classes: int, penalty: float) -> LinearClassifier:
     """Multinomial logistic regression in float64. Minimises mean cross-entropy + `penalty` *
     squared norm of the weights without the bias."""
     weights = torch.zeros(
         data.channels + 1, classes, dtype=torch.float64, device=data.device, requires_grad=True
     )
+    most = _ITERATIONS * 5 // 4  # of evaluations
     optimiser = torch.optim.LBFGS(
         [weights],
         max_iter=_ITERATIONS,
+        max_eval=most,
         tolerance_grad=1e-8,  # torch's defaults, 1e-7 and 1e-9, leave errors of 1e-4 in the weights
         tolerance_change=1e-12,
         line_search_fn="strong_wolfe",
@@ -129,6 +145,9 @@ def fit_lbfgs(data: LabelledRows, classes: int, penalty: float) -> LinearClassif
         return loss
 
     optimiser.step(closure)
+    done = optimiser.state[weights]
+    if done["n_iter"] >= _ITERATIONS or done["func_evals"] >= most:
+        _say_unconverged()
     fitted = weights.detach()
     return lambda x: x.double() @ fitted[:-1] + fitted[-1]
 

@@ -107,7 +107,8 @@ def linear_probe(
     """Fit a linear classifier to `train` and classify `test`.
 
     The penalty of lbfgs is the best one (of equals, the largest) on every fifth source group of the
-    training set, which is held out; then the whole training set is fitted. Results are the same,
+    training set, which is held out, without classes that the others lack; then the whole training
+    set is fitted. Results are the same,
     bit for bit, for the same input, device and number of threads. `progress` counts fits (lbfgs) or
     epochs (sgd).
     """
@@ -122,12 +123,12 @@ def linear_probe(
     if settings.solver == "sgd":
         classify, origin = fit_sgd(fitted, classes, settings.sgd, progress), ""
     else:
-        order = {group: i for i, group in enumerate(sorted(set(train.groups)))}
-        held_out = np.array([order[g] % _HELD_OUT == _HELD_OUT - 1 for g in train.groups])
+        held_out = held_out_rows(train.groups)
+        is_known = np.isin(train.labels, train.labels[~held_out])
         grid = tuple(sorted(settings.penalties))
         penalty, origin = grid[len(grid) // 2], "default"
-        if held_out.any():
-            parts = fitted.part(~held_out), fitted.part(held_out)
+        if (held_out & is_known).any():  # else every penalty would be equally bad
+            parts = fitted.part(~held_out), fitted.part(held_out & is_known)
             penalty, tried = _choose(*parts, classes, grid, progress)
             origin = "held-out groups"
         classify = fit_lbfgs(fitted, classes, penalty)
@@ -143,6 +144,12 @@ def linear_probe(
         tried=tried,
         predictions=best[:, 0].cpu().numpy(),
     )
+
+
+def held_out_rows(groups: Sequence[int]) -> np.ndarray:
+    """bool: whether each row is of every fifth group."""
+    order = {group: i for i, group in enumerate(sorted(set(groups)))}
+    return np.array([order[group] % _HELD_OUT == _HELD_OUT - 1 for group in groups])
 
 
 def standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

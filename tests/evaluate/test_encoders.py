@@ -4,11 +4,13 @@ import pytest
 import safetensors.torch
 import torch
 
+from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import fingerprint
 from evaluate.encoders import of_file, of_run, recipe_for
 from evaluate.errors import EvaluateError
 from trainer.backbones.all_backbones import BACKBONES, make_backbone
 from trainer.config import recipe_file
+from trainer.errors import TrainerError
 from trainer.pretrain import make_model, train
 from trainer.run.checkpoint import load_backbone
 from trainer.run.run_directory import start_run
@@ -27,7 +29,7 @@ def test_the_untrained_one_is_what_training_began_with(finished_run, tiny):
 
 def test_the_calibrated_one_has_statistics_of_training_clips(finished_run, dataset):
     both = of_run(finished_run)
-    calibrated = both.calibrated(dataset)
+    calibrated = both.calibrated(dataset, "1")
     assert calibrated.row == "calibrated" and calibrated.facts["encoder"] == "calibrated"
     before = {k: v.clone() for k, v in calibrated.backbone.state_dict().items()}
     calibrated.complete(torch.device("cpu"))
@@ -43,7 +45,7 @@ def test_the_identity_of_a_calibrated_one_is_that_of_earlier_versions(finished_r
     text = recipe_file.dump(recipe_file.fixed(both.settings))
     assert 'speed_target = "neighbour"' in text
     before = text.replace('"neighbour"', '"place"') + fingerprint(dataset.folder)
-    facts = both.calibrated(dataset).facts
+    facts = both.calibrated(dataset, "1").facts
     assert facts["batch_norm_sha256"] == sha256(before.encode()).hexdigest()
 
 
@@ -62,8 +64,22 @@ def test_a_file_of_weights(dataset, tmp_path):
     assert all(torch.equal(weights[name], loaded[name]) for name in weights)
     assert both.settings == recipe_file.load_recipe("demo")  # the one of this backbone
     assert both.folder == tmp_path / "runs" / "weights-mine"
-    assert both.calibrated(dataset).facts["batch_norm_batches"] == 50  # of that data set's clips
+    assert (
+        both.calibrated(dataset, "1").facts["batch_norm_batches"] == 50
+    )  # of that data set's clips
     assert len(both.trained.facts["checkpoint_sha256"]) == 64
+
+
+def test_statistics_for_a_file_of_weights_are_of_the_split_that_is_tested(shards, tmp_path):
+    """Those of split 1 would be of clips that another split tests."""
+    weights = make_backbone("r3d-tiny").state_dict()
+    safetensors.torch.save_file(weights, tmp_path / "mine.safetensors")
+    both = of_file(tmp_path / "mine.safetensors", None, None, tmp_path / "runs")
+    dataset = ShardDataset(shards)
+    other = both.calibrated(dataset, "1").facts["batch_norm_sha256"]
+    with pytest.raises(TrainerError, match="split"):
+        both.calibrated(dataset, "2")
+    assert other == both.calibrated(dataset, "1").facts["batch_norm_sha256"]
 
 
 def test_a_checkpoint_of_a_run_as_a_file_of_weights_keeps_its_step_and_its_run(
@@ -91,7 +107,7 @@ def test_a_run_that_began_with_weights(tiny, training_set, dataset, tmp_path):
     both = of_run(tmp_path / "run")
     untrained = both.untrained
     assert (untrained.name, untrained.row) == ("untrained", "initial weights")
-    assert both.calibrated(dataset) is None  # the weights have statistics of their own
+    assert both.calibrated(dataset, "1") is None  # the weights have statistics of their own
     loaded = untrained.backbone.state_dict()
     assert all(torch.equal(weights[name], loaded[name]) for name in weights)
     assert untrained.facts["checkpoint_sha256"] == sha256(path.read_bytes()).hexdigest()

@@ -354,6 +354,7 @@ def test_settings_of_a_classifier_are_in_the_file_name(subjects, tiny):
         load_recipe("demo", ("lr=0.25", "workers=1", "augment.flip=0.0")),
         load_recipe("ucf101-r3d18"),
         replace(usual, recipe="mine"),
+        replace(usual, recipe="mine", lr=0.5),
     )
     paths = [
         result_path(question_of("finetune", tiny, finetune=recipe), subjects, "folder").stem
@@ -362,7 +363,8 @@ def test_settings_of_a_classifier_are_in_the_file_name(subjects, tiny):
     start = "finetune-folder-split1"
     assert paths[:2] == [start, f"{start}_augment.flip-0.0_lr-0.25"]
     assert "_classifier-ucf101-r3d18" in paths[2]
-    assert "_classifier-mine" in paths[3]
+    assert "_classifier-mine" in paths[3] and "_classifier-mine" in paths[4]
+    assert paths[3] != paths[4]  # a file of the user's may say anything
 
 
 def test_the_picture_is_of_the_result(subjects, tiny, shards, monkeypatch):

@@ -44,15 +44,23 @@ def test_a_video_that_is_too_short(dataset):
 
 
 def test_hold_out_keeps_groups_together(dataset):
-    part = LabelledVideos(dataset.videos, np.arange(16))
+    part = LabelledVideos(dataset.videos, np.arange(16) % 2)
     learn, held_out = hold_out(part)
     assert len(learn.videos) == len(learn.labels) == 14 and len(held_out.videos) == 2
     groups = [{v.group for v in p.videos} for p in (learn, held_out)]
     assert not groups[0] & groups[1]
-    both = sorted([*learn.labels.tolist(), *held_out.labels.tolist()])
-    assert both == list(range(16))
-    named = {v.name: i for i, v in enumerate(dataset.videos)}
-    assert [named[v.name] for v in held_out.videos] == held_out.labels.tolist()
+    assert sorted(v.name for p in (learn, held_out) for v in p.videos) == [
+        video.name for video in dataset.videos
+    ]
+    label_of = {v.name: i % 2 for i, v in enumerate(dataset.videos)}
+    for p in (learn, held_out):
+        assert [label_of[v.name] for v in p.videos] == p.labels.tolist()
+
+
+def test_held_out_groups_of_classes_that_the_others_lack_are_refused(dataset):
+    """No epoch would be better than another."""
+    with pytest.raises(EvaluateError, match=r"of classes that the others lack.*choose=last"):
+        hold_out(LabelledVideos(dataset.videos, np.arange(16)))
 
 
 def test_the_digest_is_of_videos_and_labels_not_of_places(dataset, tmp_path):

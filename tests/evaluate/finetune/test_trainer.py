@@ -1,13 +1,16 @@
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from evaluate.errors import EvaluateError
+from evaluate.finetune import trainer
 from evaluate.finetune.classifier import Classifier
 from evaluate.finetune.settings import FinetuneSettings
 from evaluate.finetune.trainer import Learner, learning_rate
+from evaluate.own_encoder import Encoder, EncoderNetwork
 from evaluate.protocol import Protocol
 from trainer.backbones.all_backbones import make_backbone
 
@@ -30,6 +33,23 @@ def attentive(**settings) -> Learner:
     """On a layer whose map has 4 positions: the last has one."""
     how = {"frozen": True, "head": "attentive", "optimiser": "adamw", "lr": 0.01}
     return learner(replace(PROTOCOL, layer="layer3"), **how | settings)
+
+
+def test_an_encoder_of_the_users_may_have_parameters_without_use(monkeypatch):
+    """Such as the mask token of DINOv2, for which several processes would wait."""
+    seen = []
+
+    def noting(network, device, some_unused):
+        seen.append(some_unused)
+        return network
+
+    monkeypatch.setattr(trainer, "over_ranks", noting)
+    backbone = make_backbone("r3d-tiny")
+    facts = Encoder(module=backbone, frames=4, size=16, gives="map")
+    for one in (backbone, EncoderNetwork(backbone, facts, "mine", Path("mine.py"))):
+        recipe = FinetuneSettings(batch=4)
+        Learner(Classifier(one, 3, PROTOCOL, CPU, recipe), recipe, 10, CPU)
+    assert seen == [False, True]
 
 
 def test_the_cosine_schedule():

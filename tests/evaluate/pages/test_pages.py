@@ -15,6 +15,7 @@ from evaluate.features.store import Features
 from evaluate.features.store_writer import Origin, StoreWriter
 from evaluate.pages.curves import read_training
 from evaluate.pages.report import make_report, write_report
+from evaluate.pages.results import read_results
 from tests.page_reader import Page
 
 BAD = "<script>alert('x')</script>\"&"
@@ -119,6 +120,25 @@ def test_results_with_spread_baseline_splits_and_published_figures(run):
     assert "1 of 17 source videos missing" in page.text
     assert "its training saw test videos" in page.text
     assert BAD in page.text  # the protocol, escaped
+
+
+def test_titles_name_what_differs_from_the_default_protocol(run):
+    write_result(run, "retrieval-ucf101-split1_layer-layer3_pooling-max.json", split="1")
+    titles = [text for _, text in read(run).headings]
+    assert any(text.endswith(", layer layer3, pooling max") for text in titles)
+
+
+def test_a_result_of_an_earlier_checkpoint_says_so_and_does_not_lead(run):
+    write_result(run, "retrieval-ucf101-split1.json", split="1", protocol={"step": 500})
+    write_result(run, "linear-ucf101-split1.json", task="linear", protocol={"step": 2000})
+    results = read_results(run)
+    tables = {
+        table.file.split("-")[0]: table for table in results.tables if "-split1" in table.file
+    }
+    assert tables["linear"].leads and not tables["retrieval"].leads
+    said = "Of the checkpoint of step 500; the newest result is of step 2000."
+    assert said in tables["retrieval"].warning and said not in tables["linear"].warning
+    assert said in read(run).text
 
 
 def test_published_figures_stand_only_beside_a_whole_data_set(run):

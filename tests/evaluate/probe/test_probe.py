@@ -83,6 +83,29 @@ def test_groups_are_held_out_whole():
     assert max(linear_probe(by_group, by_group).tried.values()) < 75
 
 
+def test_held_out_groups_of_classes_that_the_others_lack_choose_no_penalty():
+    """Groups that are the videos in a row, five classes in turn: every fifth is of one class."""
+    labels = np.tile(np.arange(5), 8)
+    rows = np.eye(5, 8, dtype=np.float32)[labels]
+    result = linear_probe(*2 * [LabelledFeatures(rows, labels, list(range(40)))])
+    assert result.penalty_from == "default" and result.tried == {} and result.top1 == 100.0
+    labels[4] = 0  # one of the held-out videos has a class that the others have
+    result = linear_probe(*2 * [LabelledFeatures(rows, labels, list(range(40)))])
+    assert result.penalty_from == "held-out groups"
+    assert set(result.tried.values()) <= {0.0, 100.0}  # of this one video
+
+
+def test_a_fit_that_does_not_converge_says_so(monkeypatch, caplog, hard):
+    linear._say_unconverged.cache_clear()
+    linear_probe(*hard)
+    assert not caplog.records
+    monkeypatch.setattr(linear, "_ITERATIONS", 3)
+    linear_probe(*hard)
+    (record,) = caplog.records  # once, however many fits
+    assert "had not converged after 3 iterations" in record.getMessage()
+    linear._say_unconverged.cache_clear()
+
+
 def test_one_class_and_one_group():
     train = LabelledFeatures(np.ones((4, 3), np.float32), np.zeros(4, int), [0] * 4)
     result = linear_probe(train, replace(train, labels=np.array([0, 0, 1, 1])))
