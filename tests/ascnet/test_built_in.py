@@ -44,6 +44,9 @@ def test_embed_and_search_without_a_run(
     found = says("search", "videos/testsrc.mp4", "-k", 1)
     assert NOTE in found and "testsrc" in found.splitlines()[1]
     shutil.copytree(finished_run, tmp_path / "runs" / "mine")  # later there is a run, too
+    (tmp_path / "runs" / "mine" / "checkpoints").rename(tmp_path / "not yet")
+    assert EncoderChoice().or_default() == EncoderChoice(weights=Path(BUILT_IN))
+    (tmp_path / "not yet").rename(tmp_path / "runs" / "mine" / "checkpoints")
     assert EncoderChoice().or_default() == EncoderChoice(run=Path("runs/mine"))
     assert EncoderChoice().or_default(store) == EncoderChoice(weights=Path(BUILT_IN))
     assert NOTE in says("search", "videos/testsrc.mp4", "--store", store, "-k", 1)

@@ -218,6 +218,7 @@ def test_frames_of_shards_that_are_too_small_are_said_to_be(shards, tmp_path, mo
     words = ("embed", "--shards", shards, "--weights", "x.safetensors", "--recipe", "own.toml")
     said = says(*words, "--every", 0)
     assert "16 of 16 videos are enlarged, from 32 pixels on the short side to clips of 48" in said
+    assert "--weights x.safetensors --recipe own.toml" in said  # the next command
 
 
 def test_classes_are_shown_and_five_clips_do(video_folder, shards, finished_run, tmp_path):
