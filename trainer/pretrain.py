@@ -13,11 +13,13 @@ import torch
 
 from builder.atomic import only_writer
 from builder.progress import Progress, silent
+from trainer.agreement import all_say
 from trainer.config.settings import Config
 from trainer.data.batches import training_batches
 from trainer.data.clip_reader import ClipBatch
 from trainer.data.training_set import TrainingSet
 from trainer.distributed import ALONE, Rank, wait_for_all
+from trainer.errors import TrainerError
 from trainer.execution import backends, prepare
 from trainer.method.ascnet import ASCNet
 from trainer.method.monitor import (
@@ -76,6 +78,12 @@ def _begin(
     total = total_steps(settings.optim, len(data.videos))
     state = TrainingState(make_model(settings), settings, device)
     first = state.restore(run)
+    if len(steps := sorted(set(all_say(first)))) > 1:
+        raise TrainerError(
+            f"Processes read different checkpoints of {run}, of the steps "
+            f"{', '.join(map(str, steps))}. Those with an older one warned of damage: see that all "
+            "read the same files, and resume again."
+        )
     network = prepare(state.model, settings.device, device)
     return Stepper(run, settings, data, state, network, total, rank, device), first
 

@@ -100,17 +100,22 @@ class SettingsChoice:
         if recipe is None:
             recipe = "ucf101-r3d18" if device.type == "cuda" else "demo"
             say(f"Recipe {recipe}, as the device is {device.type} (--recipe names another).")
-        return recipe_file.override(recipe_file.load_recipe(recipe), self.changes)
+        settings = recipe_file.override(recipe_file.load_recipe(recipe), self.changes)
+        changed = {change.partition("=")[0].strip() for change in self.changes}
+        if "optim.epochs" in changed and settings.optim.steps:
+            raise click.UsageError(
+                f"optim.steps is {settings.optim.steps} in the recipe {recipe}, so optim.epochs "
+                "has no effect. Add --set optim.steps=0, or set optim.steps instead."
+            )
+        return settings
 
     def of_run(self, run: Path) -> Config:
         """The settings of a run that is resumed. Changes are allowed only for settings that do not
         affect the numbers."""
         record_of(run)  # raises an error if it is not a run
         settings, recipe = recipe_file.load(run / CONFIG_FILE), self.recipe
-        if recipe is not None and recipe_file.load_recipe(recipe).recipe != settings.recipe:
-            raise click.UsageError(
-                f"{run} was started with recipe {settings.recipe}, not {recipe}. Omit --recipe."
-            )
+        if recipe is not None:
+            self._must_be_recipe_of(run, settings, recipe_file.load_recipe(recipe))
         may_change = recipe_file.MAY_CHANGE
         fixed = tuple(a for a in self.changes if a.partition("=")[0].strip() not in may_change)
         if recipe_file.override(settings, fixed) != settings:
@@ -120,6 +125,24 @@ class SettingsChoice:
                 "run without --resume."
             )
         return recipe_file.override(settings, self.changes)
+
+    def _must_be_recipe_of(self, run: Path, settings: Config, recipe: Config) -> None:
+        """Raise UsageError if a run was started with another recipe. (Settings of the run that
+        --set changed then, and changes now, do not count.)"""
+        if recipe.recipe != settings.recipe:
+            raise click.UsageError(
+                f"{run} was started with recipe {settings.recipe}, not {self.recipe}. Omit "
+                "--recipe."
+            )
+        if Path(str(self.recipe)).suffix == ".toml":
+            now = recipe_file.override(recipe, self.changes)
+            if differ := recipe_file.differing(now, settings):
+                key, (new, old) = next(iter(differ.items()))
+                raise click.UsageError(
+                    f"{self.recipe} has {key} = {new}, and {run} was started with {old}. A run is "
+                    "resumed with its own settings: omit --recipe, repeat the --set of its start, "
+                    "or start a new run without --resume."
+                )
 
 
 @gathered(choice=SettingsChoice, which=RunChoice)

@@ -19,6 +19,7 @@ from tests.commands import run_ascnet
 from tests.conftest import TINY
 from tests.processes import start, start_ascnet
 from trainer.backbones.all_backbones import make_backbone
+from trainer.config import recipe_file
 from trainer.run.checkpoint import load_last
 from trainer.step import Stepper
 
@@ -75,6 +76,25 @@ def test_what_may_change_on_resume_and_what_may_not(shards, tmp_path):
     together = ["--set", "objective.neighbours=48", "--set", "objective.bank=64"]
     refused = ascnet(*go_on, *together, cwd=tmp_path, fails=True)
     assert f"{' '.join(together)} differs from run/config.toml" in refused
+
+
+def test_an_edited_recipe_is_not_ignored_on_resume(shards, tmp_path):
+    settings = recipe_file.override(recipe_file.load_recipe("demo"), TINY)
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(recipe_file.dump(settings))
+    words = ["train", shards, "--recipe", recipe, "--run", "run", "--resume"]
+    ascnet(*words, cwd=tmp_path)
+    ascnet(*words, cwd=tmp_path)  # as it was
+    recipe.write_text(recipe_file.dump(recipe_file.override(settings, ("optim.momentum=0.5",))))
+    refused = ascnet(*words, cwd=tmp_path, fails=True)
+    assert "has optim.momentum = 0.5, and run was started with 0.9" in refused
+
+
+def test_epochs_of_a_recipe_with_steps(shards, tmp_path):
+    words = ["train", shards, "--recipe", "demo", "--dry-run", "--set", "optim.epochs=5"]
+    refused = ascnet(*words, cwd=tmp_path, fails=True)
+    assert "optim.steps is 2200 in the recipe demo, so optim.epochs has no effect" in refused
+    ascnet(*words, "--set", "optim.steps=0", cwd=tmp_path)
 
 
 def test_a_damaged_checkpoint_is_a_warning(shards, tmp_path):

@@ -1,5 +1,6 @@
 """Checkpoints: written atomically, read without unpickling objects."""
 
+import errno
 import io
 import logging
 import zipfile
@@ -29,6 +30,8 @@ _OLDER_PARTIAL = "[0-9]" * 8 + ".partial"  # temporary names of earlier versions
 CONFIG_FILE = "config.toml"
 RUNS = Path("runs")  # the default folder of runs
 
+# Errors of reading that say nothing about the file.
+_OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM)
 log = logging.getLogger(__name__)
 
 
@@ -132,7 +135,8 @@ def load_step(run: Path, step: int) -> tuple[Path, dict[str, Any]]:
 
 def read_state(path: Path) -> dict[str, Any] | None:
     """The contents of a checkpoint; None if it is truncated or damaged, or would take far more
-    memory than the size of its file. Raises PermissionError."""
+    memory than the size of its file. Raises OSError or MemoryError if the file may be intact, and
+    the disk, the permissions or the memory are at fault."""
     try:
         if what_it_fills(path):
             return None
@@ -140,9 +144,11 @@ def read_state(path: Path) -> dict[str, Any] | None:
             if members.testzip() is not None:  # torch.load does not check checksums
                 return None
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError:
+    except MemoryError:
         raise
-    except Exception:  # a damaged file may raise anything
+    except Exception as error:  # a damaged file may raise anything
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise
         return None
     return state if isinstance(state, dict) and is_plain(state) else None
 

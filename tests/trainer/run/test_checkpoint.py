@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -94,6 +95,20 @@ def test_a_checkpoint_runs_nothing(tmp_path):
     path = checkpoint.save(tmp_path, 3, {"model": {}, "more": Runs(tmp_path / "ran")})
     assert checkpoint.read_state(path) is None
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_a_fault_of_the_disk_or_the_memory_is_no_damage(tmp_path, monkeypatch, error):
+    """Or else an intact file would be passed over, and deleted later."""
+    for step in (2, 4):
+        checkpoint.save(tmp_path, step, {"model": {}})
+
+    def failing(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, "load", failing)
+    with pytest.raises(type(error)):
+        checkpoint.load_last(tmp_path)
 
 
 def test_what_is_saved_after_falling_back_stays(tmp_path):

@@ -204,16 +204,20 @@ def no_curl(url: str) -> TrainerError:
     )
 
 
+_TIMED_OUT = 28  # curl's exit status
+
+
 def curl_says(url: str) -> str:
-    """curl's error message for a URL; "" if it can be read. (The curl that reads files runs with
-    `-s`, which suppresses messages.)"""
+    """curl's error message for a URL; "" if it can be read, or if the server is only slow. (The
+    curl that reads files runs with `-s`, which suppresses messages.)"""
     command = ["curl", "--globoff", "-sSfL", *_followed(url), "-r", "0-0", "-o", os.devnull]
     command += ["--max-time", "10", url]
     try:
         ended = subprocess.run(command, stderr=subprocess.PIPE, check=False)
     except FileNotFoundError as error:
         raise no_curl(url) from error
-    return _last_line(ended.stderr) if ended.returncode else ""
+    # A server that sends the whole file in place of its first byte may take longer.
+    return _last_line(ended.stderr) if ended.returncode not in (0, _TIMED_OUT) else ""
 
 
 def _last_line(text: bytes) -> str:
