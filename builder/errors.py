@@ -18,7 +18,8 @@ class BuilderError(AscnetError):
 
 
 class OtherBuildError(BuilderError):
-    """A folder has a build of other videos, files or settings, which --overwrite replaces."""
+    """A folder has a build of other videos, files or settings, or a damaged one, which --overwrite
+    replaces."""
 
 
 class BuilderUsageError(BuilderError):

@@ -136,7 +136,9 @@ class SettingsChoice:
             )
         if Path(str(self.recipe)).suffix == ".toml":
             now = recipe_file.override(recipe, self.changes)
-            if differ := recipe_file.differing(now, settings):
+            differ = recipe_file.differing(now, settings)
+            differ.pop("model.init", None)  # may be omitted on resume
+            if differ:
                 key, (new, old) = next(iter(differ.items()))
                 raise click.UsageError(
                     f"{self.recipe} has {key} = {new}, and {run} was started with {old}. A run is "

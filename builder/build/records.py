@@ -75,7 +75,7 @@ def read_record(folder: Path, index: int) -> Record:
     except BuilderError as error:
         wrong = str(error)
     if wrong:
-        raise BuilderError(
+        raise OtherBuildError(
             f"{path} is not what a build writes ({wrong.rstrip('.')}). Delete this file and run "
             "the same command again: its shard is built anew."
         )

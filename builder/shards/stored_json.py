@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from builder.errors import BuilderError
+from builder.errors import OtherBuildError
 from builder.regular_file import open_regular
 from builder.shards.validation import LARGEST_INFO
 
@@ -22,9 +22,9 @@ def parse_json(path: Path, text: bytes) -> dict[str, Any]:
     return values
 
 
-def changed(path: Path, what: str) -> BuilderError:
+def changed(path: Path, what: str) -> OtherBuildError:
     """The error for a file that differs from what the build wrote; `what` says how."""
-    return BuilderError(
+    return OtherBuildError(
         f"{path} was changed after it was built: {what}. Copy it again, or delete the folder and "
         "build anew."
     )

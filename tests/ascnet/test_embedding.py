@@ -207,6 +207,10 @@ def test_an_error_of_a_retry_takes_no_shards_away(make_video, tmp_path, monkeypa
         built(store, folder, overwrite=True)
     assert built(store, folder).counts["built"] == 1
     assert content_of(tmp_path / "x.shards") == before
+    (tmp_path / "x.shards" / "videos.jsonl").write_text("damaged")
+    with pytest.raises(BuilderError, match=r"videos\.jsonl was changed"):
+        built(store, folder)
+    assert built(store, folder, overwrite=True).counts["built"] == 1
     other = replace(FRAMES, short_side=40)
     assert built(store, folder, other, overwrite=True).videos[0].height == 40
 
