@@ -9,6 +9,7 @@ from experiments.choosing import Milestone
 from experiments.choosing import table as choosing_table
 from experiments.figure import figure
 from experiments.plan import load
+from experiments.scaling import draw, points_of
 from experiments.table import Results, short
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,12 @@ def test_pictures_are_of_the_kept_figures(name):
     order = [variant.name for variant in PLANS[name].variants]
     drawn = figure(kept(name), order, PLANS[name].shown)
     assert (ROOT / "docs" / "evidence" / f"{name}.svg").read_text() == drawn
+
+
+def test_the_scaling_curve_is_of_the_kept_figures():
+    axes = points_of(*map(kept, ("real", "real_clips", "real_steps")))
+    assert (ROOT / "docs" / "evidence" / "scaling.svg").read_text() == draw(axes)
+    assert "(evidence/scaling.svg)" in PAGE
 
 
 def test_scores_without_labels_choose_as_the_table_says():
