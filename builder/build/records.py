@@ -103,7 +103,7 @@ def is_finished(folder: Path) -> bool:
 
 
 _IDENTITY = "identity.json"
-_LARGEST_RECORD = 1 << 32  # bytes: 128 videos, each with the times of 2 GB of frames
+_LARGEST_RECORD = 1 << 30  # bytes; 128 recordings of two hours with uneven frames take 0.3 GB
 OF_VIDEOS = ("videos", "videos_sha256")  # keys of an identity that describe the catalog
 
 

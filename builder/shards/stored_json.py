@@ -30,9 +30,10 @@ def changed(path: Path, what: str) -> OtherBuildError:
     )
 
 
-def read_json(path: Path, most: int = LARGEST_INFO) -> dict[str, Any]:
+def read_json(path: Path, most: int | None = None) -> dict[str, Any]:
     """Read the JSON object in a file that a build wrote. Raises BuilderError if there is none, or
-    if the file has more than `most` bytes."""
+    if the file has more than `most` bytes (LARGEST_INFO)."""
+    most = LARGEST_INFO if most is None else most
     with open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
