@@ -461,9 +461,7 @@ def test_records_of_others(half, tmp_path, change, retry):
     record = json.loads(path.read_text())
     change(record)
     path.write_text(json.dumps(record))
-    with pytest.raises(
-        BuilderError, match="not what a build writes|was changed"
-    ):
+    with pytest.raises(BuilderError, match=r"not what a build writes|was changed"):
         build(*half, How(retry_failed=retry))
     assert not (tmp_path / "out" / "dataset.json").exists()
 
