@@ -127,8 +127,8 @@ class SettingsChoice:
         return recipe_file.override(settings, self.changes)
 
     def _must_be_recipe_of(self, run: Path, settings: Config, recipe: Config) -> None:
-        """Raise UsageError if a run was started with another recipe. (Settings of the run that
-        --set changed then, and changes now, do not count.)"""
+        """Raise UsageError if a run was started with another recipe; of a file of the user's, all
+        values are compared, with the present --set."""
         if recipe.recipe != settings.recipe:
             raise click.UsageError(
                 f"{run} was started with recipe {settings.recipe}, not {self.recipe}. Omit "

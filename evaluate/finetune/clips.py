@@ -8,12 +8,11 @@ import numpy as np
 
 from builder.shards.dataset import Video
 from evaluate.errors import EvaluateError
+from evaluate.probe.probe import HELD_OUT, held_out_rows
 from evaluate.protocol import Protocol, clips_of
 from trainer.data.clip_policy import Place, clip_frames, random_shot, random_start
 from trainer.data.clip_sampler import Batches, ClipRequest, Permutations, timings_of
 from trainer.random_streams import CLIPS, generator_of
-
-_HELD_OUT = 5  # every fifth source group is held out, as in the linear probe
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,16 @@ def must_be_usable(part: LabelledVideos, name: str, classes: int) -> None:
 def hold_out(part: LabelledVideos) -> tuple[LabelledVideos, LabelledVideos]:
     """Split a part into videos to train on and held-out ones: every fifth source group is held out.
     Raises EvaluateError if there are too few groups, or if those have no class of the others."""
-    order = {group: i for i, group in enumerate(sorted({v.group for v in part.videos}))}
-    if len(order) < _HELD_OUT:
+    groups = len({v.group for v in part.videos})
+    if groups < HELD_OUT:
         raise EvaluateError(
-            f"choose is 'holdout', which holds out every {_HELD_OUT}th source group of the train "
-            f"part, but there are only {len(order)}. Pass --set classifier.choose=last."
+            f"choose is 'holdout', which holds out every {HELD_OUT}th source group of the train "
+            f"part, but there are only {groups}. Pass --set classifier.choose=last."
         )
-    held = np.array([order[v.group] % _HELD_OUT == _HELD_OUT - 1 for v in part.videos])
+    held = held_out_rows([v.group for v in part.videos])
     if not np.isin(part.labels[held], part.labels[~held]).any():
         raise EvaluateError(
-            f"choose is 'holdout', which holds out every {_HELD_OUT}th source group of the train "
+            f"choose is 'holdout', which holds out every {HELD_OUT}th source group of the train "
             "part, but these are of classes that the others lack. Pass --set "
             "classifier.choose=last, or give recordings of several classes one group."
         )

@@ -199,8 +199,8 @@ def read_results(run: Path) -> RunResults:
         except _OF_OTHERS as error:
             said = f"{type(error).__name__}: {error}"
             unread.append(Unread(path.name, f"It is not a result of ascnet ({said})."))
-    newest = max((step_of(result) for _, result in read), default=0)
-    read = [(_of_step(table, step_of(result), newest), result) for table, result in read]
+    newest = max((_step_of(result) for _, result in read), default=0)
+    read = [(_of_step(table, _step_of(result), newest), result) for table, result in read]
     order = {task: i for i, task in enumerate(TITLES)}
     read.sort(
         key=lambda r: (
@@ -249,7 +249,7 @@ def _scores(table: Table, result: dict[str, Any]) -> ScoreTable | None:
     return ScoreTable(table.file, table.dataset, encoders, rows)
 
 
-def step_of(result: dict[str, Any]) -> int:
+def _step_of(result: dict[str, Any]) -> int:
     """The step of a result's checkpoint; 0 if it is of no run, or unknown."""
     step = (result.get("protocol") or {}).get("step")
     return step if isinstance(step, int) else 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from evaluate.probe.linear import ROWS, LabelledRows, Sgd, fit_lbfgs, fit_sgd
 from evaluate.retrieval.cosine import CPU
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-_HELD_OUT = 5  # every fifth source group of the training set is held out to choose the penalty
+_Group = TypeVar("_Group", int, str)
+HELD_OUT = 5  # every fifth source group of the training set is held out to choose the penalty
 _WIDEN = 10.0  # factor between penalties beyond the grid
 _WIDENED = 6  # penalties beyond the grid at most, on each side
 
@@ -146,10 +148,10 @@ def linear_probe(
     )
 
 
-def held_out_rows(groups: Sequence[int]) -> np.ndarray:
+def held_out_rows(groups: Sequence[_Group]) -> np.ndarray:
     """bool: whether each row is of every fifth group."""
     order = {group: i for i, group in enumerate(sorted(set(groups)))}
-    return np.array([order[group] % _HELD_OUT == _HELD_OUT - 1 for group in groups])
+    return np.array([order[group] % HELD_OUT == HELD_OUT - 1 for group in groups])
 
 
 def standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
