@@ -74,7 +74,8 @@ def _measured(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
     network: Network
     last: dict[str, Any] = {}
     if hand_crafted := HAND_CRAFTED.get(cell.variant.kind):
-        network, protocol = hand_crafted.features, replace(protocol, size=hand_crafted.size)
+        network = hand_crafted.features
+        protocol = replace(protocol, size=hand_crafted.size, normalise=hand_crafted.normalise)
     else:
         backbone, last = _trained(settings, cell, folder)
         network = Pooled(backbone)

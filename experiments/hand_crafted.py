@@ -1,5 +1,5 @@
-"""Hand-crafted features: baselines without a network. Both map clips normalised as for a network
-(float32, N x 3 x T x S x S) to N x features."""
+"""Hand-crafted features: baselines without a network. They map normalised clips (float32,
+N x 3 x T x S x S) to N x features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ def pixels(clips: torch.Tensor) -> torch.Tensor:
 
 
 def colours(clips: torch.Tensor) -> torch.Tensor:
-    """A colour histogram of each clip with 4 x 4 x 4 bins in RGB: N x 64, rows sum to 1."""
+    """A colour histogram of each clip (of normalisation "fixed"), with 4 x 4 x 4 bins in RGB:
+    N x 64, rows sum to 1."""
     device = clips.device
     mean, std = (torch.tensor(v, device=device)[:, None, None, None] for v in (MEAN, STD))
     levels = ((clips * std + mean) * _LEVELS).long().clamp(0, _LEVELS - 1)
@@ -29,14 +30,20 @@ def colours(clips: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class HandCrafted:
-    """A function from clips to features, and the crop that it takes.
+    """A function from clips to features, and the clips that it takes, whatever the recipe says.
 
     Attributes:
         size: side of the square crop, in pixels
+        normalise: as in the recipe's data.normalise
     """
 
     features: Callable[[torch.Tensor], torch.Tensor]
     size: int
+    normalise: str = "fixed"
 
 
-HAND_CRAFTED = {"pixels": HandCrafted(pixels, 8), "colours": HandCrafted(colours, 32)}
+HAND_CRAFTED = {
+    "pixels": HandCrafted(pixels, 8),
+    "motion-pixels": HandCrafted(pixels, 8, "motion"),
+    "colours": HandCrafted(colours, 32),
+}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from builder.shards.dataset import ShardDataset
 from evaluate.features.encode import Pooled, to_device
 from evaluate.protocol import protocol_of
 from experiments import cell, evidence
-from experiments.measure import Measures, figures_of
+from experiments.measure import Measures, features_of, figures_of
 from experiments.plan import load
 from tests.conftest import TINY
 from tests.processes import start
@@ -96,6 +97,7 @@ def test_two_variants_to_a_table_and_a_figure(shards, tmp_path, capsys, monkeypa
 def test_every_kind_gives_figures_and_a_failure_is_a_row(shards, tmp_path):
     kinds = (
         "pixels",
+        "motion-pixels",
         "colours",
         "untrained",
         "calibrated",
@@ -118,6 +120,33 @@ def test_every_kind_gives_figures_and_a_failure_is_a_row(shards, tmp_path):
     assert loaded.loaded == loaded.expected and not loaded.unused
     evidence.write(plan, tmp_path)
     assert "- toy, wild, seed 1: The loss is" in (tmp_path / "table.md").read_text()
+
+
+def test_the_normalisation_of_a_recipe_does_not_change_hand_crafted_features(
+    shards, tmp_path, monkeypatch
+):
+    """A histogram of what is left when the background is subtracted has no colours."""
+    features = []
+
+    def measured(network, dataset, protocol, _measures):
+        features.append(features_of(network, dataset, protocol))
+        return {}
+
+    monkeypatch.setattr(cell, "figures_of", measured)
+    kinds = ("pixels", "motion-pixels", "colours")
+    variants = "[variants.ascnet]\n" + "".join(f'[variants.{k}]\nkind = "{k}"\n' for k in kinds)
+    for normalise in ("fixed", "motion"):
+        path = write_plan(tmp_path / "plan.toml", shards, variants)
+        text = path.read_text().replace("set = [", f'set = ["data.normalise={normalise}", ', 1)
+        path.write_text(text)
+        plan = load(path)
+        cells = [own for own in plan.cells if own.data.name == "toy" and own.variant.kind in kinds]
+        assert plan.settings(cells[0]).data.normalise == normalise
+        for own in cells:
+            cell.compute(plan, own, tmp_path / normalise)
+    assert len(features) == 6
+    assert all(np.array_equal(*two) for two in zip(features[:3], features[3:], strict=True))
+    assert not np.allclose(features[0], features[1])
 
 
 def test_a_finished_run_is_measured_and_again_when_it_was_trained_on(
