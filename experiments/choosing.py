@@ -11,6 +11,8 @@ regret        linear probe of a run's best checkpoint minus that of the checkpoi
               score, in points, averaged over the runs
 over last     linear probe of the chosen checkpoint minus that of the run's last one, averaged
 best of all   as regret, but over the checkpoints of all runs together
+
+Where several checkpoints have the best score, the mean of their linear probes counts.
 """
 
 import json
@@ -86,7 +88,7 @@ def _row(runs: Sequence[Run], scores: Sequence[Sequence[float]]) -> list[str]:
     """The cells of a row. `scores`: one score of every checkpoint, run by run."""
     linear = [[milestone.linear for milestone in run] for run in runs]
     pairs = list(zip(linear, scores, strict=True))
-    chosen = [of_run[_best(score)] for of_run, score in pairs]
+    chosen = [_chosen(of_run, score) for of_run, score in pairs]
     every = [value for of_run in linear for value in of_run]
     every_score = [score for of_run in scores for score in of_run]
     within = [_correlation(of_run, score) for of_run, score in pairs]
@@ -97,12 +99,14 @@ def _row(runs: Sequence[Run], scores: Sequence[Sequence[float]]) -> list[str]:
         f"{statistics.fmean(within):+.2f}",
         f"{statistics.fmean(regret):.1f}",
         f"{statistics.fmean(over_last):.1f}",
-        f"{max(every) - every[_best(every_score)]:.1f}",
+        f"{max(every) - _chosen(every, every_score):.1f}",
     ]
 
 
-def _best(scores: Sequence[float]) -> int:
-    return int(np.argmax(scores))
+def _chosen(linear: Sequence[float], scores: Sequence[float]) -> float:
+    """The linear probe of the checkpoint with the best score, or the mean of several such."""
+    best = max(scores)
+    return statistics.fmean(o for o, score in zip(linear, scores, strict=True) if score == best)
 
 
 def _correlation(linear: Sequence[float], scores: Sequence[float]) -> float:

@@ -87,7 +87,7 @@ def results(plan: Plan, out: Path) -> Iterator[dict[str, Any]]:
 def write(plan: Plan, out: Path) -> None:
     """Write results.json, table.md and figure.svg of the cells that have results."""
     cells = list(results(plan, out))
-    rows = [json.dumps({key: cell[key] for key in _KEPT if key in cell}) for cell in cells]
+    rows = [json.dumps(_kept(cell)) for cell in cells]
     write_atomically(out / "results.json", "[\n" + ",\n".join(rows) + "\n]\n")
     order = [variant.name for variant in plan.variants]
     table = markdown(cells, order, plan.baseline)
@@ -95,6 +95,12 @@ def write(plan: Plan, out: Path) -> None:
         table = f"{short(cells, order, plan.shown)}\n\n{table}"
     write_atomically(out / "table.md", table)
     write_atomically(out / "figure.svg", figure(cells, order, plan.shown))
+
+
+def _kept(result: dict[str, Any]) -> dict[str, Any]:
+    """What results.json keeps of a cell's result: `speed_told` is the training's last one."""
+    last = {key: value for key, value in result.get("last", {}).items() if key == "speed_told"}
+    return {key: value for key, value in (result | last).items() if key in _KEPT}
 
 
 def _process(path: Path, out: Path, number: int, cell: Cell) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def main(arguments: list[str]) -> None:
     print(f"{out / 'table.md'}, {out / 'figure.svg'}")
 
 
-_KEPT = ("data", "variant", "seed", "figures", "error", "seconds", "code")
+_KEPT = ("data", "variant", "seed", "figures", "error", "seconds", "code", "speed_told")
 _USUAL = (Path(__file__).parent / "evidence.toml", Path("runs/evidence"))
 
 if __name__ == "__main__":

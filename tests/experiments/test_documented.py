@@ -58,6 +58,12 @@ def test_the_scaling_curve_is_of_the_kept_figures():
     assert "(evidence/scaling.svg)" in PAGE
 
 
+def test_how_much_speed_the_papers_objective_tells():
+    paper = [cell for cell in kept("parts") if cell["variant"].startswith("the paper's,")]
+    assert len(paper) == 8 and max(cell["speed_told"] for cell in paper) < 0.002
+    assert "Playback speed explains less than 0.2 %" in PAGE
+
+
 def test_scores_without_labels_choose_as_the_table_says():
     runs = [
         [Milestone(point.pop("linear"), point) for point in run["checkpoints"]]
