@@ -3,7 +3,7 @@
 from pathlib import Path
 
 BUILT_IN = "built-in"  # as --weights
-RECIPE = "demo"
+RECIPE = "built-in"
 WEIGHTS = Path(__file__).parent / "assets" / "built-in.safetensors"
 NOTE = (
     "Encoder: the built-in network, a small one trained on drawn shapes. It finds copies and "

@@ -3,9 +3,10 @@
     CLIPS=folder python -m benchmarks.growing WORK [--run RUN, or what else `ascnet embed` takes]
 
 All videos of the folder are embedded in one go, then ADDED of them are removed and added again. The
-store has to be what it was, bit for bit. With KILLS=20 they are added so often again, each time
-from the store without them, killed at a random moment of the work and given once more. Meanwhile
-there has to be a store that can be read, and in the end the same one as before.
+store has to be what it was, bit for bit. With KILLS=20 they are added again, each time from the
+store without them, killed at a random moment of the work and given once more, until so many kills
+have come before the end. Meanwhile there has to be a store that can be read, and in the end the
+same one as before.
 
 CPU seconds are those of all processes, start-up included; on a machine that does other work as well
 they say more than the clock.
@@ -117,16 +118,17 @@ def bench_growing(
         shares = one.cpu / everything.cpu, one.seconds / everything.seconds
         rows.append([name, f"{one.seconds:.1f}", f"{one.cpu:.1f}", *(f"{s:.1%}" for s in shares)])
     print("\n".join(aligned(rows)), flush=True)
-    killed = 0
-    for _ in range(kills):
+    killed, tries, span = 0, 0, more.work
+    while killed < kills:
         copy_store(smaller, store)
-        killed += kill_once(store, draw.uniform(0, more.work), adding)
+        tries += 1
+        killed += kill_once(store, draw.uniform(0, span), adding)
         if len(Features(store).names) not in (len(names) - added, len(names)):
             sys.exit(f"After a kill, {store} is neither the store that was nor the one to be.")
-        timed(store, *adding)
+        span = min(span, timed(store, *adding).work or span)
         _must_be(whole, store)
     if kills:
-        print(f"{killed} of {kills} killed while they were added; equal stores {kills} of {kills}")
+        print(f"{killed} killed while they were added, of {tries} tries; all {tries} stores equal")
 
 
 def _must_be(whole: dict[str, str], store: Path) -> None:

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from benchmarks.parts import overlap, score
+from benchmarks.parts import overlap, score, together
 from benchmarks.planted import BASE, CHANGES, INTRO, SharedPart, _intros, _plans, _spliced
 
 PLANTED = [
@@ -20,6 +20,9 @@ def test_a_part_is_found_where_half_of_both_together_is_right_in_both_videos():
     assert found.f1 == pytest.approx(2 / (2 + 1 + 2))
     swapped = score({("b", "a"): [near[::-1]], ("a", "c"): [((20, 24), (3, 8))]}, PLANTED)
     assert swapped.f1 == 1
+    both = together([found, swapped])
+    assert (both.found, both.missed, both.alarms) == (3, {"0.8 x": 1}, 2)
+    assert both.f1 == pytest.approx(6 / (6 + 1 + 2))
 
 
 def test_films_share_what_the_truth_says():

@@ -152,7 +152,9 @@ def test_a_wrong_setting_says_what_is_allowed(assignment, words):
 
 
 def test_a_recipe_that_is_not_there(tmp_path):
-    with pytest.raises(TrainerError, match=r"there is no recipe 'best'; there are demo, "):
+    with pytest.raises(
+        TrainerError, match=r"there is no recipe 'best'; there are built-in, demo, "
+    ):
         load_recipe("best")
     broken = tmp_path / "broken.toml"
     broken.write_text("lr = = 3")
