@@ -76,6 +76,12 @@ def begin_ascnet(words: list[str]) -> None:
     cli.main()
 
 
+def begin_in_session(words: list[str]) -> None:
+    """Run `ascnet` as the main program of this process, in a session of its own."""
+    os.setsid()
+    begin_ascnet(words)
+
+
 def _begin(
     paths: list[str],
     cwd: Path,

@@ -8,25 +8,53 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from subprocess import CompletedProcess
 
+from tests.drills.endings import problem_of
 from tests.drills.jobs import Job, Result
-from tests.drills.outcome import Outcome
-from tests.drills.scene import ascnet, begin, is_a_sentence, succeeded
+from tests.drills.outcome import Outcome, Try, last_line, tally
+from tests.drills.scene import ascnet, begin, said_by, silent_failure, succeeded
+
+_TIMED = 3  # undisturbed runs
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The result of an undisturbed job, and how long it took."""
+    """What an undisturbed job makes.
+
+    Attributes:
+        seconds: median of several runs
+        room: KiB of disk space that the job takes
+    """
 
     result: Result
     seconds: float
+    room: int = 0
 
 
-def undisturbed(job: Job, folder: Path) -> Expected:
-    fresh(job, folder)
-    began = time.monotonic()
-    succeeded(ascnet(*job.words, cwd=folder))
-    return Expected(job.result(folder), time.monotonic() - began)
+@dataclass(frozen=True)
+class Blow:
+    """What a disturbance did.
+
+    Attributes:
+        hit: whether it came while the command ran
+        problem: what was wrong with how the command ended
+    """
+
+    hit: bool
+    problem: str = ""
+
+
+def undisturbed(job: Job, folder: Path, runs: int = _TIMED) -> Expected:
+    ascnet("--version", cwd=Path())  # its modules are loaded once, which takes long
+    seconds = []
+    for _ in range(runs):
+        fresh(job, folder)
+        before, began = room_in(folder), time.monotonic()
+        succeeded(ascnet(*job.words, cwd=folder))
+        seconds.append(time.monotonic() - began)
+    return Expected(job.result(folder), median(seconds), room_in(folder) - before)
 
 
 def fresh(job: Job, folder: Path) -> None:
@@ -36,16 +64,26 @@ def fresh(job: Job, folder: Path) -> None:
     job.prepare(folder)
 
 
+def room_in(folder: Path) -> int:
+    """Disk space in KiB that the files of a folder take."""
+    return sum(path.lstat().st_blocks for path in folder.rglob("*")) // 2
+
+
 def stopped(
     job: Job, expected: Expected, folder: Path, rng: random.Random, number: signal.Signals
-) -> None:
+) -> Blow:
     """Start the command and send it a signal at a random moment; one to three times."""
+    hit, problems = False, []
     for _ in range(rng.randint(1, 3)):
         process = begin(*job.words, cwd=folder)
         time.sleep(rng.uniform(0, expected.seconds))
-        if process.runs():
+        ran = process.runs()
+        if ran:
             os.kill(process.pid, number)
-        process.end()
+        problem = problem_of(process.pid, lambda: process.end(30), number, ran)  # noqa: B023
+        hit |= ran
+        problems += [problem] if problem else []
+    return Blow(hit, "; ".join(problems))
 
 
 def drill(
@@ -54,21 +92,47 @@ def drill(
     expected: Expected,
     folder: Path,
     tries: int,
-    disturb: Callable[[], object],
+    disturb: Callable[[], Blow],
 ) -> Outcome:
     """Disturb the job, then repeat the command: its result must equal that of an undisturbed
     run."""
-    lost = wrong = 0
-    notes: list[str] = []
-    for _ in range(tries):
+
+    def once() -> Try:
         fresh(job, folder)
-        disturb()
-        done = ascnet(*job.words, cwd=folder)
-        if done.returncode:
-            lost += 1
-            wrong += not is_a_sentence(done)
-            notes.append(done.stderr.strip().splitlines()[-1][:120])
-        elif job.result(folder) != expected.result:
-            wrong += 1
-            notes.append("another result")
-    return Outcome(f"{name}: {job.name}", tries, lost, wrong, "; ".join(dict.fromkeys(notes)))
+        blow = disturb()
+        if not blow.hit and not blow.problem:
+            return Try(hit=False)
+        return repeated(job, expected, folder, blow.problem)
+
+    return tally(f"{name}: {job.name}", tries, once)
+
+
+def repeated(job: Job, expected: Expected, folder: Path, problem: str = "") -> Try:
+    """Repeat the command, after which nothing must be missing, different or left over. `problem`:
+    what was wrong before."""
+    return judged(job, expected, folder, ascnet(*job.words, cwd=folder), problem)
+
+
+def judged(
+    job: Job, expected: Expected, folder: Path, done: CompletedProcess[str], problem: str = ""
+) -> Try:
+    """Compare what a command that has ended made. `problem`: what was wrong before."""
+    if done.returncode:
+        return Try(lost=said_by(done), wrong=problem or silent_failure(done))
+    left = sorted(path.name for path in folder.rglob("*.partial*"))
+    found = [
+        problem,
+        different(expected.result, job.result(folder)),
+        f"left over: {', '.join(left)}" if left else "",
+    ]
+    return Try(wrong="; ".join(filter(None, found)))
+
+
+def different(expected: Result, result: Result) -> str:
+    """The names of what differs; "": nothing."""
+    names = [
+        name
+        for name in sorted(expected.keys() | result.keys())
+        if name not in expected or name not in result or expected[name] != result[name]
+    ]
+    return last_line(f"another result: {', '.join(names)}") if names else ""

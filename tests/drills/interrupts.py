@@ -4,75 +4,48 @@ random moment, imports included."""
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 
-from tests.drills.disturb import Expected, fresh
+from tests.drills.disturb import Blow, Expected, drill, fresh
+from tests.drills.endings import PATIENCE, problem_of
 from tests.drills.jobs import Job
 from tests.drills.outcome import Outcome
-from tests.drills.scene import ascnet
+from tests.drills.scene import begin_alone, end_of, succeeded
 
 STARTED = 0.3  # seconds after which Python itself has surely started
-IMPORTS = 6.0  # seconds that a start takes at most, as it has to import torch
-INTERRUPTED = 128 + signal.SIGINT
+_TIMED = 3  # undisturbed runs
 
 
 def interrupted(
     job: Job, expected: Expected, folder: Path, rng: random.Random, tries: int
 ) -> Outcome:
     """Interrupt the job, and repeat the command. Wrong is also a traceback, another exit status
-    than 130 (or 0, if it was done), or a process that stays behind."""
-    lost = wrong = 0
-    notes = []
-    for _ in range(tries):
-        fresh(job, folder)
-        moment = rng.uniform(STARTED, expected.seconds + IMPORTS)
-        if problem := _interrupt(job, folder, moment):
-            wrong += 1
-            notes.append(f"after {moment:.2f} s {problem}")
-        done = ascnet(*job.words, cwd=folder)
-        if done.returncode:
-            lost += 1
-        elif job.result(folder) != expected.result:
-            wrong += 1
-            notes.append("another result")
-    return Outcome(f"Ctrl-C: {job.name}", tries, lost, wrong, "; ".join(dict.fromkeys(notes)))
+    than 130, or a process that stays behind."""
+
+    seconds = median(_duration(job, folder) for _ in range(_TIMED))
+
+    def disturb() -> Blow:
+        return _interrupt(job, folder, rng.uniform(STARTED, max(STARTED, seconds)))
+
+    return drill("Ctrl-C", job, expected, folder, tries, disturb)
 
 
-def _interrupt(job: Job, folder: Path, moment: float) -> str:
-    """What is wrong with how the command ended; "": nothing."""
-    command = [sys.executable, "-m", "ascnet", *map(str, job.words)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "no_proxy": "*"}
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def _duration(job: Job, folder: Path) -> float:
+    """Seconds that the job takes, imports included."""
+    fresh(job, folder)
+    began = time.monotonic()
+    succeeded(end_of(begin_alone(*job.words, cwd=folder)))
+    return time.monotonic() - began
+
+
+def _interrupt(job: Job, folder: Path, moment: float) -> Blow:
+    process = begin_alone(*job.words, cwd=folder)
     time.sleep(moment)
+    ran = process.poll() is None
     with suppress(ProcessLookupError):  # it was done before
         os.killpg(process.pid, signal.SIGINT)
-    try:
-        out, err = process.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return "it still ran after a minute"
-    if "Traceback" in out + err:
-        return f"a traceback, {err.strip().splitlines()[-1][:80]}"
-    # At its very end Python itself is ended by the signal, which a shell shows as 130, too.
-    if process.returncode not in (0, INTERRUPTED, -signal.SIGINT):
-        return f"exit status {process.returncode}"
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return ""
-    os.killpg(process.pid, signal.SIGKILL)
-    return "a process stayed behind"
+    problem = problem_of(process.pid, lambda: end_of(process, PATIENCE), signal.SIGINT, ran)
+    return Blow(ran, f"after {moment:.2f} s {problem}" if problem else "")

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.drills.scene import BUILD, SETTINGS, Scene, ascnet, succeeded
 from tests.evaluate.stores import content
+from trainer.run.log import LOG_FILE, TIMES
 
 Result = dict[str, Any]
 _FINETUNE = ("classifier.epochs=4.0", "classifier.batch=4", "classifier.workers=1")
@@ -47,8 +48,8 @@ def jobs_of(scene: Scene) -> list[Job]:
     changes = [word for change in _FINETUNE for word in ("--set", change)]
     return [
         Job("build", build, lambda folder: _files(folder / "out")),
-        Job("train", train, _weights),
-        Job("train, streamed", (*train, "--set", "data.streaming=true"), _weights),
+        Job("train", train, _trained),
+        Job("train, streamed", (*train, "--set", "data.streaming=true"), _trained),
         Job("evaluate", (*evaluate, "--task", "linear"), _evaluated, copy_run),
         Job("finetune", (*evaluate, "--task", "finetune", *changes), _results, copy_run),
         Job("embed --add", add, _stored, embed),
@@ -61,10 +62,13 @@ def _files(folder: Path) -> Result:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def _weights(folder: Path) -> Result:
-    """Content of the last checkpoint: weights, optimiser, memory bank."""
-    path = max((folder / "run" / "checkpoints").glob("*.pt"))
-    return {path.name: path.read_bytes()}
+def _trained(folder: Path) -> Result:
+    """Contents of the kept checkpoints (weights, optimiser, memory bank), and the lines of the log
+    without times."""
+    run = folder / "run"
+    lines = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
+    kept = {path.name: path.read_bytes() for path in (run / "checkpoints").glob("*.pt")}
+    return kept | {LOG_FILE: [{k: v for k, v in x.items() if k not in TIMES} for x in lines]}
 
 
 def _results(folder: Path) -> Result:

@@ -9,10 +9,10 @@ import shutil
 import time
 from pathlib import Path
 
-from tests.drills.disturb import Expected, drill, fresh
+from tests.drills.disturb import Blow, Expected, drill, fresh, judged
 from tests.drills.jobs import Job
-from tests.drills.outcome import Outcome
-from tests.drills.scene import SETTINGS, Scene, begin, is_a_sentence
+from tests.drills.outcome import Outcome, Try, tally
+from tests.drills.scene import SETTINGS, Scene, begin, silent_failure
 from tests.processes import begin_ascnet, start
 
 HANDLES = 64
@@ -27,14 +27,14 @@ def with_few_handles(words: list[str]) -> None:
 
 def few_handles(job: Job, expected: Expected, folder: Path) -> Outcome:
     """Run the job with HANDLES file descriptors: it must succeed, or say that it needs more."""
-    fresh(job, folder)
-    process = start(with_few_handles, [str(w) for w in job.words], cwd=folder, OMP_NUM_THREADS="1")
-    done = process.end(timeout=600)
-    if done.returncode:
-        wrong, note = not is_a_sentence(done), done.stderr.strip()[-120:]
-    else:
-        wrong, note = job.result(folder) != expected.result, ""
-    return Outcome(f"{HANDLES} file handles: {job.name}", 1, int(bool(note)), int(wrong), note)
+
+    def once() -> Try:
+        fresh(job, folder)
+        words = [str(word) for word in job.words]
+        process = start(with_few_handles, words, cwd=folder, OMP_NUM_THREADS="1")
+        return judged(job, expected, folder, process.end(timeout=600))
+
+    return tally(f"{HANDLES} file handles: {job.name}", 1, once)
 
 
 def clock_set_back(
@@ -42,14 +42,16 @@ def clock_set_back(
 ) -> Outcome:
     """Kill the job and date all its files a day ahead, as if the clock had been set back."""
 
-    def disturb() -> None:
+    def disturb() -> Blow:
         process = begin(*job.words, cwd=folder)
         time.sleep(rng.uniform(0, expected.seconds))
+        ran = process.runs()
         process.process.kill()
         process.end()
         for path in folder.rglob("*"):
             seconds = path.lstat().st_mtime + DAY
             os.utime(path, (seconds, seconds), follow_symlinks=False)
+        return Blow(ran)
 
     return drill("clock set back a day", job, expected, folder, tries, disturb)
 
@@ -58,24 +60,16 @@ def two_at_once(
     job: Job, expected: Expected, folder: Path, rng: random.Random, tries: int
 ) -> Outcome:
     """Run the command twice at once in one folder: the second must wait, or say why it cannot."""
-    silent: list[str] = []
 
-    def disturb() -> None:
+    def disturb() -> Blow:
         first = begin(*job.words, cwd=folder)
         time.sleep(rng.uniform(0, expected.seconds / 2))
+        both_ran = first.runs()
         second = begin(*job.words, cwd=folder)
-        for done in (first.end(600), second.end(600)):
-            if done.returncode and not is_a_sentence(done):
-                silent.append(done.stderr[-120:])
+        ended = (first.end(600), second.end(600))
+        return Blow(both_ran, "; ".join(filter(None, map(silent_failure, ended))))
 
-    outcome = drill("two at once", job, expected, folder, tries, disturb)
-    return Outcome(
-        outcome.drill,
-        tries,
-        outcome.lost,
-        outcome.wrong + len(silent),
-        "; ".join([*silent, outcome.note]).strip("; "),
-    )
+    return drill("two at once", job, expected, folder, tries, disturb)
 
 
 def flat(scene: Scene, folder: Path, steps: int) -> Outcome:

@@ -2,8 +2,9 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,6 +19,7 @@ class Server:
     ranges: bool = True
     lie: int = 0  # added to Content-Length
     status: list[int] = field(default_factory=list)  # errors returned to the next GETs
+    pause: float = 0.0  # seconds after each 64 KiB
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # GETs: path, Range
     url: str = ""
 
@@ -58,7 +60,16 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if body:
                 rest = content[start:]
-                self.wfile.write(rest[: server.breaks.pop(0)] if server.breaks else rest)
+                self.write(rest[: server.breaks.pop(0)] if server.breaks else rest)
+
+        def write(self, content: bytes) -> None:
+            if not server.pause:
+                self.wfile.write(content)
+                return
+            with suppress(ConnectionError):  # the reader stopped before the end
+                for start in range(0, len(content), 1 << 16):
+                    self.wfile.write(content[start : start + (1 << 16)])
+                    time.sleep(server.pause)
 
     return Handler
 
