@@ -49,7 +49,7 @@ rehearse: $(READY)  ## [ARGS=...]: run every path that touches a device on a sim
 	$(BIN)/python -m tests.gpu.rehearse $(ARGS)
 
 drills: $(READY)  ## [ARGS=...]: kill every long command, fill its disk, cut its network, damage its files; more as root
-	$(BIN)/python -m tests.drills.run_all $(ARGS)
+	$(BIN)/python -m tests.drills.run_all --out docs/reliability.md $(ARGS)
 
 check: $(READY)  ## format, lint, types, tests
 	$(BIN)/ruff format --check .
