@@ -1,6 +1,7 @@
 """Read remote files, reopening broken connections, and fetch the metadata of a data set."""
 
 import shutil
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +21,7 @@ from trainer.data.streaming.transport import (
     curl_says,
     is_on_server,
     is_remote,
+    probe,
     shown,
     url_of,
 )
@@ -43,7 +45,7 @@ class Patience:
     stall: float = 60.0
 
 
-AT_START = Patience(tries=3)  # few: the user is waiting for the command to start
+AT_START = Patience(tries=5)  # few: the user is waiting for the command to start
 
 
 class RetryingStream:
@@ -114,13 +116,11 @@ class RetryingStream:
 def fetch_metadata(source: str, folder: Path, patience: Patience = AT_START) -> None:
     """Copy dataset.json and videos.jsonl of a data set to `folder`, which is created. Then
     `ShardDataset` can open it although the shards are elsewhere. Raises TrainerError if they cannot
-    be read or do not match."""
+    be read or do not match: at once for what a retry would not change, and else after several
+    tries."""
     url = url_of(source, DATASET_FILE)
-    # Fails at once, where gopen's curl would retry for a minute.
-    if is_on_server(url) and (reason := curl_says(url)):
-        raise TrainerError(
-            f"{shown(url)} cannot be read: {reason}. Name the folder that holds {DATASET_FILE}."
-        )
+    if is_on_server(url):
+        _must_answer(url, patience)
     folder.mkdir(parents=True, exist_ok=True)
     info, videos = folder / DATASET_FILE, folder / VIDEOS_FILE
     partial = partial_of(info)  # renamed when both files are complete
@@ -137,6 +137,21 @@ def fetch_metadata(source: str, folder: Path, patience: Patience = AT_START) -> 
         give_name(partial, info)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _must_answer(url: str, patience: Patience) -> None:
+    """Raise TrainerError if a file on a server cannot be read; gopen's curl would retry for a
+    minute before it said so."""
+    for number in range(patience.tries):
+        if number:
+            time.sleep(patience.pause * 2 ** (number - 1))
+        if (broken := probe(url)) is None:
+            return
+        if broken.lasts:
+            break
+    raise TrainerError(
+        f"{shown(url)} cannot be read: {broken}. Name the folder that holds {DATASET_FILE}."
+    )
 
 
 def _copy(url: str, path: Path, patience: Patience, most: int) -> str:

@@ -204,20 +204,35 @@ def no_curl(url: str) -> TrainerError:
     )
 
 
-_TIMED_OUT = 28  # curl's exit status
+_TIMED_OUT, _HTTP_ERROR = 28, 22  # exit statuses of curl
+_BUSY = (408, 429)  # HTTP statuses between 400 and 499 that pass
 
 
 def curl_says(url: str) -> str:
     """curl's error message for a URL; "" if it can be read, or if the server is only slow. (The
     curl that reads files runs with `-s`, which suppresses messages.)"""
+    broken = probe(url)
+    return "" if broken is None else str(broken)
+
+
+def probe(url: str) -> Broken | None:
+    """Ask for the first byte of a URL, once. Returns curl's error message, and whether a retry
+    would fail, too: a bad URL or certificate, an HTTP status such as 404. None: it can be read, or
+    the server is only slow."""
     command = ["curl", "--globoff", "-sSfL", *_followed(url), "-r", "0-0", "-o", os.devnull]
-    command += ["--max-time", "10", url]
+    command += ["-w", "%{http_code}", "--max-time", "10", url]
     try:
-        ended = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+        ended = subprocess.run(command, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise no_curl(url) from error
     # A server that sends the whole file in place of its first byte may take longer.
-    return _last_line(ended.stderr) if ended.returncode not in (0, _TIMED_OUT) else ""
+    if ended.returncode in (0, _TIMED_OUT):
+        return None
+    lasts = ended.returncode in _LASTING["curl"]
+    if ended.returncode == _HTTP_ERROR:
+        code = int(ended.stdout[-3:] or 0)
+        lasts = 400 <= code < 500 and code not in _BUSY
+    return Broken(_last_line(ended.stderr), lasts)
 
 
 def _last_line(text: bytes) -> str:

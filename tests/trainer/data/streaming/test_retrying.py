@@ -27,6 +27,7 @@ class Server:
 
     folder: Path
     url: str = ""
+    errors: list[int] = field(default_factory=list)  # HTTP statuses of the next answers
     cuts: list[int] = field(default_factory=list)  # bytes after which the next answers break off
     asked: list[str] = field(default_factory=list)  # file names, as they are asked for
     hang: Event = field(default_factory=Event)  # if set, answers stop half way until it is not
@@ -36,6 +37,13 @@ def handler_of(server: Server) -> type[SimpleHTTPRequestHandler]:
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *args: object) -> None:
             pass
+
+        def do_GET(self) -> None:
+            if server.errors:
+                server.asked.append(self.path.rpartition("/")[2])
+                self.send_error(server.errors.pop(0))
+            else:
+                super().do_GET()
 
         def copyfile(self, source, outputfile) -> None:
             server.asked.append(self.path.rpartition("/")[2])
@@ -226,4 +234,22 @@ def test_what_is_no_data_set(dataset, tmp_path, monkeypatch):
         rows.unlink()
         refused(r"videos.jsonl cannot be read: curl: \(22\)")
     with pytest.raises(TrainerError, match=r"cannot be read: curl: \(7\)"):
-        fetch_metadata(server.url, tmp_path / "copy")
+        fetch_metadata(server.url, tmp_path / "copy", QUICK)
+
+
+def test_a_server_that_is_busy_at_the_start(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with serve(dataset.folder) as server:
+        server.errors = [503, 429]  # the third answer is whole, and so are those after it
+        fetch_metadata(server.url, tmp_path / "copy", QUICK)
+        assert server.asked == [*["dataset.json"] * 4, "videos.jsonl"]
+        server.asked.clear()
+        server.cuts = [10, 20, -1, 30]  # two of the first byte, one of the file itself
+        fetch_metadata(server.url, tmp_path / "copy", QUICK)
+        assert server.asked == [*["dataset.json"] * 5, "videos.jsonl"]
+        for errors, tries in (([500] * 3, 3), ([404], 1), ([410], 1), ([408, 500, 403], 3)):
+            server.asked.clear()
+            server.errors = list(errors)
+            with pytest.raises(TrainerError, match=f"cannot be read: curl: .* {errors[-1]}. Name"):
+                fetch_metadata(server.url, tmp_path / "copy", QUICK)
+            assert len(server.asked) == tries
