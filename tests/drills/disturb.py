@@ -80,7 +80,7 @@ def stopped(
         ran = process.runs()
         if ran:
             os.kill(process.pid, number)
-        problem = problem_of(process.pid, lambda: process.end(30), number, ran)  # noqa: B023
+        problem = problem_of(process.pid, process.runs, process.end, number, ran)
         hit |= ran
         problems += [problem] if problem else []
     return Blow(hit, "; ".join(problems))

@@ -1,5 +1,6 @@
 """How a command ended after a signal: soon, without a traceback, and with all its processes."""
 
+import math
 import os
 import signal
 import time
@@ -10,24 +11,29 @@ from subprocess import CompletedProcess
 
 from tests.drills.scene import said_by
 
-PATIENCE = 30.0  # seconds in which a command has to end
+PATIENCE = 30.0  # seconds in which a command has to end, besides those it waits for a core
 
 
 def problem_of(
-    session: int, end: Callable[[], CompletedProcess[str]], number: signal.Signals, ran: bool
+    session: int,
+    runs: Callable[[], bool],
+    end: Callable[[], CompletedProcess[str]],
+    number: signal.Signals,
+    ran: bool,
 ) -> str:
     """What is wrong with how a command ended; "": nothing.
 
     Args:
-        session: of all its processes
-        end: waits for its end; raises AssertionError if it takes longer than PATIENCE
+        session: of all its processes; the number of the first one
+        runs: whether the first one still runs
+        end: waits for its end
         ran: whether it ran when the signal was sent; otherwise it must have succeeded
     """
-    try:
-        done = end()
-    except AssertionError:
+    if not _ends(session, runs):
         _kill(session)
+        end()
         return f"it still ran {PATIENCE:.0f} s after {number.name}"
+    done = end()
     if number == signal.SIGKILL:
         return "" if done.returncode in (0, -number) else f"exit status {done.returncode}"
     if "Traceback" in done.stdout + done.stderr:
@@ -36,6 +42,24 @@ def problem_of(
     if done.returncode not in ((128 + number, -number) if ran else (0,)):
         return f"exit status {done.returncode} after {number.name}"
     return left_behind(session)
+
+
+def _ends(process: int, runs: Callable[[], bool]) -> bool:
+    """Wait for the end of a process. Returns False if it takes longer than PATIENCE."""
+    until = time.monotonic() - _waited(process) + PATIENCE
+    while runs():
+        if time.monotonic() - _waited(process) > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _waited(process: int) -> float:
+    """Seconds that a process has waited for a core so far, as it does on a busy machine."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:  # it has ended
+        return math.inf
 
 
 def left_behind(session: int) -> str:

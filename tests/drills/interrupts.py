@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.drills.disturb import Blow, Expected, drill, fresh
-from tests.drills.endings import PATIENCE, problem_of
+from tests.drills.endings import problem_of
 from tests.drills.jobs import Job
 from tests.drills.outcome import Outcome
 from tests.drills.scene import begin_alone, end_of, succeeded
@@ -47,5 +47,11 @@ def _interrupt(job: Job, folder: Path, moment: float) -> Blow:
     ran = process.poll() is None
     with suppress(ProcessLookupError):  # it was done before
         os.killpg(process.pid, signal.SIGINT)
-    problem = problem_of(process.pid, lambda: end_of(process, PATIENCE), signal.SIGINT, ran)
+    problem = problem_of(
+        process.pid,
+        lambda: process.poll() is None,
+        lambda: end_of(process),
+        signal.SIGINT,
+        ran,
+    )
     return Blow(ran, f"after {moment:.2f} s {problem}" if problem else "")

@@ -1,6 +1,7 @@
 """The commands that are disturbed, and the results of each."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from typing import Any
 
 from tests.drills.scene import BUILD, SETTINGS, Scene, ascnet, succeeded
 from tests.evaluate.stores import content
+from trainer.run.checkpoint import list_checkpoints
 from trainer.run.log import LOG_FILE, TIMES
 
 Result = dict[str, Any]
+_HOUR = 3600  # seconds
 _FINETUNE = ("classifier.epochs=4.0", "classifier.batch=4", "classifier.workers=1")
 
 
@@ -56,6 +59,31 @@ def jobs_of(scene: Scene) -> list[Job]:
     ]
 
 
+def newest_job(scene: Scene) -> Job:
+    """A job that is told no run and no store, and takes the newest of two each."""
+
+    def prepare(folder: Path) -> None:
+        older, newer = folder / "runs" / "older", folder / "runs" / "newer"
+        shutil.copytree(scene.run, newer)
+        shutil.copytree(scene.run, older)
+        list_checkpoints(older)[-1].unlink()
+        for path in older.rglob("*"):
+            date = path.stat().st_mtime - _HOUR
+            os.utime(path, (date, date))
+        for videos in (scene.more, scene.videos):
+            succeeded(ascnet("embed", videos, "--run", newer, "--every", 0.5, cwd=folder))
+
+    def stores(folder: Path) -> Result:
+        found = sorted((folder / "runs").glob("*/features/*.h5"))
+        return {
+            f"{path.relative_to(folder)}: {key}": value
+            for path in found
+            for key, value in _store(path).items()
+        }
+
+    return Job("embed --add to the newest", ("embed", "--add", scene.more), stores, prepare)
+
+
 def _files(folder: Path) -> Result:
     """Contents of all files except locks."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
@@ -90,6 +118,11 @@ def _evaluated(folder: Path) -> Result:
 
 
 def _stored(folder: Path) -> Result:
-    """Contents of the store, and of the shards beside it."""
-    known = {k: v for k, v in content(folder / "x.h5").items() if "shards" not in k}
-    return known | {k: v for k, v in _files(folder / "x.shards").items() if k.endswith(".tar")}
+    return _store(folder / "x.h5")
+
+
+def _store(path: Path) -> Result:
+    """Contents of a store, and of the shards beside it."""
+    known = {k: v for k, v in content(path).items() if "shards" not in k}
+    shards = _files(path.with_suffix(".shards"))
+    return known | {k: v for k, v in shards.items() if k.endswith(".tar")}

@@ -1,22 +1,20 @@
-"""Drills with few file descriptors, a clock that was set back, and two commands in one folder; and
-whether memory and the number of open files stay constant in a long run."""
+"""Drills with few file descriptors, a clock that was set back, and two commands in one folder."""
 
-import json
 import os
 import random
 import resource
-import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.drills.disturb import Blow, Expected, drill, fresh, judged
 from tests.drills.jobs import Job
 from tests.drills.outcome import Outcome, Try, tally
-from tests.drills.scene import SETTINGS, Scene, begin, silent_failure
+from tests.drills.scene import Scene, begin, silent_failure
 from tests.processes import begin_ascnet, start
 
 HANDLES = 64
-DAY = 86_400
+DAY = 86_400 * 10**9  # nanoseconds
 
 
 def with_few_handles(words: list[str]) -> None:
@@ -38,9 +36,12 @@ def few_handles(job: Job, expected: Expected, folder: Path) -> Outcome:
 
 
 def clock_set_back(
-    job: Job, expected: Expected, folder: Path, rng: random.Random, tries: int
+    scene: Scene, job: Job, expected: Expected, folder: Path, rng: random.Random, tries: int
 ) -> Outcome:
-    """Kill the job and date all its files a day ahead, as if the clock had been set back."""
+    """Kill the job and date all its files, videos and shards a day ahead, as if the clock had been
+    set back."""
+    sources = (scene.videos, scene.more, scene.shards)
+    dates = {p: p.stat().st_mtime_ns for source in sources for p in source.rglob("*")}
 
     def disturb() -> Blow:
         process = begin(*job.words, cwd=folder)
@@ -48,12 +49,20 @@ def clock_set_back(
         ran = process.runs()
         process.process.kill()
         process.end()
-        for path in folder.rglob("*"):
-            seconds = path.lstat().st_mtime + DAY
-            os.utime(path, (seconds, seconds), follow_symlinks=False)
+        _date(dates, DAY)
+        _date({path: path.lstat().st_mtime_ns for path in folder.rglob("*")}, DAY)
         return Blow(ran)
 
-    return drill("clock set back a day", job, expected, folder, tries, disturb)
+    try:
+        return drill("clock set back a day", job, expected, folder, tries, disturb)
+    finally:
+        _date(dates, 0)
+
+
+def _date(dates: Mapping[Path, int], later: int) -> None:
+    """Date files `later` nanoseconds after the given times."""
+    for path, date in dates.items():
+        os.utime(path, ns=(date + later, date + later), follow_symlinks=False)
 
 
 def two_at_once(
@@ -70,44 +79,3 @@ def two_at_once(
         return Blow(both_ran, "; ".join(filter(None, map(silent_failure, ended))))
 
     return drill("two at once", job, expected, folder, tries, disturb)
-
-
-def flat(scene: Scene, folder: Path, steps: int) -> Outcome:
-    """Measure memory and open files of a training run, after the first fifth of its steps."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    more = ("--set", f"optim.steps={steps}", "--set", "checkpoint_every=100")
-    process = begin("train", scene.shards, *SETTINGS, *more, "--run", "run", cwd=folder)
-    seen: list[tuple[int, int, int]] = []
-    while process.runs():
-        time.sleep(0.2)
-        try:
-            log = (folder / "run" / "log.jsonl").read_text().splitlines()
-            step = int(json.loads(log[-1])["step"])
-            handles = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
-            seen.append((step, _resident(process.pid), handles))
-        except (OSError, IndexError, ValueError):
-            continue  # not begun yet, or just ended
-    done = process.end()
-    later = [(memory, handles) for step, memory, handles in seen if step >= steps / 5]
-    if done.returncode or len(later) < 4:
-        return Outcome(f"{steps} steps", 1, 1, int(not later), done.stderr.strip()[-120:])
-    half = len(later) // 2
-    first, last = later[:half], later[half:]
-    growth = _median([m for m, _ in last]) / _median([m for m, _ in first]) - 1
-    handles = max(h for _, h in last) - max(h for _, h in first)
-    note = (
-        f"memory {_median([m for m, _ in last]) / 2**20:.0f} MiB, {100 * growth:+.1f} % from the "
-        f"first half to the second; open files {max(h for _, h in last)}, {handles:+d}"
-    )
-    return Outcome(f"{steps} steps", 1, 0, int(growth > 0.05 or handles > 2), note)
-
-
-def _resident(pid: int) -> int:
-    """Resident memory of a process in bytes."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
-def _median(values: list[int]) -> float:
-    return sorted(values)[len(values) // 2]

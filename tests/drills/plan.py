@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from tests.drills import disks, downloads, interrupts, limits, servers
+from tests.drills import disks, downloads, flat, interrupts, limits, servers
 from tests.drills.disturb import Expected, drill, stopped, undisturbed
-from tests.drills.jobs import Job, jobs_of
+from tests.drills.jobs import Job, jobs_of, newest_job
 from tests.drills.outcome import Outcome
 from tests.drills.scene import Scene
 
@@ -38,7 +38,24 @@ def drills_of(scene: Scene, root: Path, tries: int, steps: int) -> Iterator[Dril
     for job in jobs_of(scene):
         yield from _of_job(scene, job, root / job.name.replace(" ", "-"), tries, few)
     yield Drill("killed: fetch", lambda rng: downloads.killed_fetch(root / "fetch", rng, tries))
-    yield Drill(f"{steps} steps", lambda rng: limits.flat(scene, root / "flat", steps))
+    yield _of_the_newest(scene, root / "newest", few)
+    streamed = max(1, steps // 5)
+    yield Drill(f"{steps} steps: train", lambda rng: flat.from_folder(scene, root / "flat", steps))
+    yield Drill(
+        f"{streamed} steps: train over HTTP",
+        lambda rng: flat.from_server(scene, root / "flat", streamed),
+    )
+
+
+def _of_the_newest(scene: Scene, place: Path, few: int) -> Drill:
+    """The clock, for a job that takes the newest run and the newest store."""
+    job = newest_job(scene)
+
+    def run(rng: random.Random) -> Outcome:
+        expected = undisturbed(job, place / "undisturbed")
+        return limits.clock_set_back(scene, job, expected, place / "x", rng, few)
+
+    return Drill(f"clock: {job.name}", run)
 
 
 def _of_job(scene: Scene, job: Job, place: Path, tries: int, few: int) -> Iterator[Drill]:
@@ -61,7 +78,7 @@ def _of_job(scene: Scene, job: Job, place: Path, tries: int, few: int) -> Iterat
     yield signalled("killed", signal.SIGKILL)
     yield signalled("SIGTERM", signal.SIGTERM)
     yield of("Ctrl-C", lambda rng: interrupts.interrupted(job, expected(), folder, rng, tries))
-    yield of("clock", lambda rng: limits.clock_set_back(job, expected(), folder, rng, few))
+    yield of("clock", lambda rng: limits.clock_set_back(scene, job, expected(), folder, rng, few))
     yield of("two at once", lambda rng: limits.two_at_once(job, expected(), folder, rng, few))
     yield of("few file handles", lambda rng: limits.few_handles(job, expected(), folder))
     yield of(

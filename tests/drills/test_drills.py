@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 
 from tests.conftest import write_video
-from tests.drills import disks, downloads, interrupts, limits, servers
+from tests.drills import disks, downloads, flat, interrupts, limits, servers
 from tests.drills.disturb import Blow, Expected, drill, stopped, undisturbed
-from tests.drills.jobs import Job, jobs_of
+from tests.drills.jobs import Job, jobs_of, newest_job
 from tests.drills.outcome import Outcome, Try, not_tried, notes, table, tally
 from tests.drills.page import put
 from tests.drills.plan import Drill, rng_of
@@ -54,7 +54,6 @@ def test_a_build_that_is_stopped(build, rng, number, tmp_path):
     "run",
     [
         lambda job, expected, folder, rng: interrupts.interrupted(job, expected, folder, rng, 1),
-        lambda job, expected, folder, rng: limits.clock_set_back(job, expected, folder, rng, 1),
         lambda job, expected, folder, rng: limits.two_at_once(job, expected, folder, rng, 1),
         lambda job, expected, folder, rng: limits.few_handles(job, expected, folder),
         lambda job, expected, folder, rng: disks.full_disk(job, expected, folder, rng, 1),
@@ -62,10 +61,19 @@ def test_a_build_that_is_stopped(build, rng, number, tmp_path):
         lambda job, expected, folder, rng: disks.without_links_and_locks(job, expected, folder),
         lambda job, expected, folder, rng: disks.small_shared_memory(job, expected, folder),
     ],
-    ids=["Ctrl-C", "clock", "two", "handles", "full", "read-only", "exFAT", "shm"],
+    ids=["Ctrl-C", "two", "handles", "full", "read-only", "exFAT", "shm"],
 )
 def test_a_build_that_is_disturbed(run, build, rng, tmp_path):
     is_well(run(*build, tmp_path / "x", rng))
+
+
+def test_a_build_before_which_the_clock_was_set_back(build, rng, tmp_path):
+    job, expected = build
+    videos = job.words[3]
+    before = {path: path.stat().st_mtime for path in videos.rglob("*")}
+    scene = Scene(videos, videos, videos, videos)
+    is_well(limits.clock_set_back(scene, job, expected, tmp_path / "x", rng, 1))
+    assert before == {path: path.stat().st_mtime for path in videos.rglob("*")}
 
 
 def test_a_killed_download(rng, tmp_path):
@@ -93,7 +101,24 @@ def test_a_streamed_training(scene, rng, tmp_path):
 
 @pytest.mark.slow
 def test_a_long_training(scene, tmp_path):
-    is_well(limits.flat(scene, tmp_path / "flat", 150))
+    is_well(flat.from_folder(scene, tmp_path / "flat", 300))
+    is_well(flat.from_server(scene, tmp_path / "flat", 100))
+
+
+@pytest.mark.slow
+def test_the_newest_run_and_store(scene, rng, tmp_path):
+    job = newest_job(scene)
+    expected = undisturbed(job, tmp_path / "undisturbed")
+    is_well(limits.clock_set_back(scene, job, expected, tmp_path / "x", rng, 1))
+
+
+def test_memory_and_files_that_grow():
+    def outcome(memory: int, files: int) -> int:
+        seen = [flat.Sample(s, 10**8 + memory * s, 20 + files * (s > 900)) for s in range(1000)]
+        return flat.judge("x", seen, 1000, 0).wrong
+
+    assert [outcome(0, 0), outcome(1000, 0), outcome(2000, 0), outcome(0, 1)] == [0, 0, 1, 1]
+    assert flat.judge("x", [], 1000, 0).wrong == 1
 
 
 def test_what_differs_is_wrong_and_what_fails_is_lost(tmp_path):
