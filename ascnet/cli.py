@@ -194,12 +194,12 @@ def _run() -> None:
     if sentence := clash():
         click.echo(f"Error: {sentence}", err=True)
         sys.exit(1)
-    signal.signal(signal.SIGTERM, _end_well)
     _keep_to_the_cores()
     _raise_file_limit()
     _switch_off_telemetry()
     from builder.errors import AscnetError
 
+    signal.signal(signal.SIGTERM, _end_well)  # before, there is nothing to clean up
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
