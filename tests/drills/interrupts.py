@@ -26,9 +26,14 @@ def interrupted(
     than 130, or a process that stays behind."""
 
     seconds = median(_duration(job, folder) for _ in range(_TIMED))
+    late = 0  # tries in a row that came too late, as the job has become faster than it was
 
     def disturb() -> Blow:
-        return _interrupt(job, folder, rng.uniform(STARTED, max(STARTED, seconds)))
+        nonlocal late
+        latest = max(STARTED, seconds / 2**late)
+        blow = _interrupt(job, folder, rng.uniform(STARTED, latest))
+        late = 0 if blow.hit else late + 1
+        return blow
 
     return drill("Ctrl-C", job, expected, folder, tries, disturb)
 
