@@ -69,7 +69,7 @@ def cli() -> None:
 
     \b
     ascnet fetch ucf101                 download videos
-    make shards DATASET=ucf101          videos -> shards
+    ascnet build ucf101                 videos -> shards
     ascnet train shards/                shards -> a trained 3D-CNN
     ascnet evaluate --task retrieval    3D-CNN -> figures
     """

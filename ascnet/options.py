@@ -16,6 +16,9 @@ from evaluate.choices import SEARCH_CENTRINGS
 Function = Callable[..., Any]
 
 
+_EMPTY = 'is empty; name a file or folder ("." is the working directory).'
+
+
 class NumberRange(click.FloatRange):
     """A number in a range. Unlike click's type, it rejects NaN."""
 
@@ -44,8 +47,19 @@ class UserPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value)
+        if not text:  # as of an unset "$DIR"; Path would take it for the working directory
+            self.fail(_EMPTY, param, ctx)
         is_of_home = text == "~" or text.startswith("~/")
         return super().convert(Path(text).expanduser() if is_of_home else value, param, ctx)
+
+
+class Place(click.types.StringParamType):
+    """Where a data set is: a folder, a URL or "pipe:COMMAND {}"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail(_EMPTY, param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class OneOf(click.Choice):

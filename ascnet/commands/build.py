@@ -255,7 +255,11 @@ def command(target: Target, settings: BuildSettings, how: How, strict: bool) -> 
     with ProgressBar("building", "videos") as progress:
         summary = build(catalog, target.out / catalog.dataset, settings, how, progress)
     _say(summary)
-    if strict and summary.counts and summary.counts["failed"]:
+    counts = summary.counts
+    if counts and counts["failed"] and not counts["built"]:
+        click.echo("No video could be built; the reasons are above.", err=True)
+        sys.exit(1)
+    if strict and counts and counts["failed"]:
         sys.exit(1)
 
 

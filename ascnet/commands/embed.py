@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import NumberRange, UserPath, with_device, with_weights
+from ascnet.options import NumberRange, Place, UserPath, with_device, with_weights
 
 
 @click.command("embed")
@@ -13,6 +13,7 @@ from ascnet.options import NumberRange, UserPath, with_device, with_weights
 @click.option("--remove", is_flag=True, help="Remove VIDEOS, given by their names in the store.")
 @click.option(
     "--shards",
+    type=Place(),
     metavar="PLACE",
     help="Embed a data set that is already built: a folder, or a streamed one (a URL, or "
     "'pipe:COMMAND {}').",

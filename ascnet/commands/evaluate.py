@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import OneOf, UserPath, with_device, with_weights
+from ascnet.options import OneOf, Place, UserPath, with_device, with_weights
 from evaluate.choices import ALL, CENTRINGS, CROPS, HEADS, POOLINGS, SOLVERS, TASKS
 from evaluate.finetune.shipped import recipes
 
@@ -34,6 +34,7 @@ _OF_CLIPS = (
 @with_weights
 @click.option(
     "--shards",
+    type=Place(),
     metavar="PLACE",
     help="Data sets to evaluate on: a folder of one or several, or a streamed one (a URL, or "
     "'pipe:COMMAND {}').  [default: those that the run was trained on; without a run, shards/]",

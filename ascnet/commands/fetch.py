@@ -6,7 +6,7 @@ import click
 
 from ascnet.options import OneOf, UserPath
 from ascnet.progress import ProgressBar
-from builder.command_line import command_line, quoted
+from builder.command_line import command_line
 from builder.download.fetch import FetchSettings, fetch
 from builder.download.http import DownloadSettings
 from builder.download.official import DATASETS, PUBLISHED
@@ -59,9 +59,8 @@ def command(
     folder = to or Path("data") / dataset
     settings = FetchSettings(base_url, keep_archives, DownloadSettings(insecure=insecure))
     summary = fetch(DATASETS[dataset], folder, settings, parts, ProgressBar)
-    building = f"make shards DATASET={dataset}{'' if to is None else f' SOURCE={to}'}"
-    if quoted(folder) != str(folder):  # make interprets some characters
-        building = command_line("ascnet", "build", dataset, "--source", folder)
+    source = () if to is None else ("--source", folder)
+    building = command_line("ascnet", "build", dataset, *source)
     if not summary.fetched:
         click.echo(f"{folder} is up to date.")
     if unknown := [file.name for file in DATASETS[dataset].files if file.url not in PUBLISHED]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import UserPath, with_device
+from ascnet.options import Place, UserPath, with_device
 from trainer.config import recipe_file
 from trainer.config.settings import Config
 
@@ -35,7 +35,7 @@ def _value_of(option: str, args: list[str]) -> str:
 
 
 @click.command("train", cls=TrainCommand)
-@click.argument("shards", required=False)
+@click.argument("shards", type=Place(), required=False)
 @click.option(
     "--recipe",
     help=f"Recipe: {', '.join(recipe_file.recipes())}, or a .toml file.  [default: ucf101-r3d18 on "

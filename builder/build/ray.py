@@ -34,23 +34,7 @@ def build_on_ray(tasks: list[ShardJob], engine: str) -> Generator[list[VideoRow]
 
     is_started_here = not ray.is_initialized()
     if is_started_here:
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(log_to_driver=False, logging_level=logging.WARNING, job_config=_job_config())
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise BuilderError(
-                f"Ray's cluster cannot be used (RAY_ADDRESS is {os.environ.get('RAY_ADDRESS')!r}): "
-                f"{error}. Correct RAY_ADDRESS, or unset it to use this machine."
-            ) from error
-        except OSError as error:
-            name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
-            raise BuilderError(
-                f"Ray cannot begin in {os.environ.get(name) or tempfile.gettempdir()}: {error}. It "
-                f"keeps its sockets below {name}, and a socket's path has at most 107 bytes: set "
-                f"{name} to a short path with room, such as /tmp, and run the same command again."
-            ) from error
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray has replaced the handler
+        _start()
     remote = ray.remote(_build_shard).options(
         num_cpus=1, max_retries=_TRIES, retry_exceptions=[DecoderKilledError]
     )
@@ -79,6 +63,34 @@ class _Fixed(list[str]):
 
     def extend(self, more: Iterable[str]) -> None:
         pass
+
+
+def _start() -> None:
+    """Connect to the cluster, or start one. Raises BuilderError if that fails."""
+    import ray
+
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, job_config=_job_config())
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise BuilderError(
+            f"Ray's cluster cannot be used (RAY_ADDRESS is {os.environ.get('RAY_ADDRESS')!r}): "
+            f"{error}. Correct RAY_ADDRESS, or unset it to use this machine."
+        ) from error
+    except OSError as error:
+        name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+        raise BuilderError(
+            f"Ray cannot begin in {os.environ.get(name) or tempfile.gettempdir()}: {error}. It "
+            f"keeps its sockets below {name}, and a socket's path has at most 107 bytes: set "
+            f"{name} to a short path with room, such as /tmp, and run the same command again."
+        ) from error
+    except Exception as error:  # a bare one if Ray's processes do not start in time
+        raise BuilderError(
+            f"Ray did not start: {error}. Repeat the command while fewer other programs run, "
+            "with a longer RAY_raylet_start_wait_time_s, or without --executor ray."
+        ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray has replaced the handler
 
 
 def _job_config() -> Any:

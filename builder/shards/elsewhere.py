@@ -11,7 +11,7 @@ from builder.video_name import is_video
 
 _LOOKED_AT = 2000  # files and folders
 _GO_ON = "Give the same `ascnet build` command again, and it goes on."
-_BUILD = "Build some first, for example with `make shards DATASET=shapes`."
+_BUILD = "Build some first, for example with `ascnet build shapes`."
 
 
 def is_unfinished(folder: Path) -> bool:

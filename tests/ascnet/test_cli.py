@@ -136,6 +136,11 @@ USAGE = [
     (["train", "--steps", "20"], "--steps is a setting; write --set optim.steps=20."),
     (["train", "--batch-size=8"], "write --set optim.batch=8."),
     (["train", "--resum"], "'--resume'"),
+    (["train", ""], "is empty; name a file or folder"),
+    (["embed", "--shards", ""], "is empty; name a file or folder"),
+    (["embed", ""], "is empty; name a file or folder"),
+    (["build", "folder", "--source", ""], "is empty; name a file or folder"),
+    (["build", "folder", "--out="], "is empty; name a file or folder"),
 ]
 
 

@@ -173,7 +173,7 @@ def test_weights_in_place_of_a_run(run, shards, tmp_path):
     output = evaluate("--task", "knn", *words)
     assert "r3d-tiny, recipe demo" in output and "untrained: random init" in output
     assert list((tmp_path / "runs" / "weights-mine" / "results").glob("knn-folder-*.json"))
-    assert "is no file of weights" in refused("--weights", run)
+    assert "is a folder, no file of weights" in refused("--weights", run)
 
 
 def test_data_sets_by_name(run, shards, make_video, tmp_path):

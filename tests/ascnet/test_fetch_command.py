@@ -36,7 +36,7 @@ def test_fetch_says_what_came_and_what_is_next(server: Server, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == (
         "data/ucf101: 2 of 2 files downloaded now, 0.0 MB in total, 5 files unpacked; "
-        "next: make shards DATASET=ucf101"
+        "next: ascnet build ucf101"
     )
     assert "fetching 1/1 MB" in done.stderr
     assert "UCF101.rar (1 of 2)" in done.stderr
@@ -49,7 +49,7 @@ def test_fetch_says_what_came_and_what_is_next(server: Server, tmp_path):
 def test_another_folder_is_named_in_the_next_command(server: Server, tmp_path):
     server.files |= {RAR: rar_of(VIDEOS), ZIP: zip_of(LISTS)}
     done = run("ucf101", "--to", "big", "--base-url", server.url, "--keep-archives", cwd=tmp_path)
-    assert done.stdout.endswith("next: make shards DATASET=ucf101 SOURCE=big\n")
+    assert done.stdout.endswith("next: ascnet build ucf101 --source big\n")
     assert (tmp_path / "big" / "UCF101.rar").is_file()
 
 

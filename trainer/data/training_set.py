@@ -64,8 +64,8 @@ def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
         training = dataset.subset(split, "train")
         if not training:
             raise TrainerUsageError(
-                f"{shown(source)} has no training videos in split {split}; "
-                f"its splits are {describe_splits(dataset)}. Choose one with --set data.split=N."
+                f"{shown(source)} has no training videos in split {split}; its splits are "
+                f"{describe_splits(dataset) or 'none'}. {_instead(dataset)}"
             )
         numbers += [groups.setdefault((folder, v.group), len(groups)) for v in training]
         labels += [
@@ -85,6 +85,15 @@ def gather(sources: dict[Path, str], settings: Data) -> TrainingSet:
     return TrainingSet(
         tuple(videos), timings, tuple(numbers), tuple(labels), dict(sources), counts, short
     )
+
+
+def _instead(dataset: ShardDataset) -> str:
+    """What to do if a split of a data set has no training videos."""
+    if others := [s for s, parts in sorted(dataset.splits().items()) if "train" in parts]:
+        return f"Choose one with --set data.split={others[0]}."
+    if not dataset.videos:
+        return f"It has no videos at all: `ascnet info {dataset.folder}` says why."
+    return "Build it with a splits.csv that has training videos, or without one."
 
 
 def describe_splits(dataset: ShardDataset) -> str:

@@ -75,10 +75,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         checkpoints = list_checkpoints(path)
-        hint = f"Its newest checkpoint is {checkpoints[-1]}." if checkpoints else "Check the path."
+        what, hint = "a folder, no file of weights", "Name a file, or a run with --run."
+        if checkpoints:
+            hint = f"Its newest checkpoint is {checkpoints[-1]}."
+        elif not path.exists():
+            what, hint = "not there", "Check the path of the file of weights."
         if path.is_symlink() and not path.exists():
+            what = "no file of weights"
             hint = f"It is a link to {path.readlink()}, which is not there: copy or fetch that."
-        raise TrainerError(f"{path} is no file of weights. {hint}")
+        raise TrainerError(f"{path} is {what}. {hint}")
     try:
         if kind := something_else(path):
             raise TrainerError(f"{path} cannot be read as a file of weights: it is {kind}")

@@ -2,6 +2,8 @@ import shutil
 
 import pytest
 
+from builder.build.build import BuildSettings, How, build
+from builder.catalog import folder
 from trainer.config.recipe_file import override
 from trainer.data.training_set import gather
 from trainer.errors import TrainerError
@@ -10,9 +12,18 @@ from trainer.errors import TrainerError
 def test_a_split_without_training_videos(shards, tiny):
     other = override(tiny, ("data.split=2",)).data
     with pytest.raises(
-        TrainerError, match=r"no training videos in split 2; its splits are 1 \(test"
+        TrainerError, match=r"in split 2; its splits are 1 \(test.*Choose one with .*data.split=1\."
     ):
         gather({shards: str(shards)}, other)
+
+
+def test_data_of_broken_videos_only(tiny, tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.mp4").write_bytes(b"no video")
+    shards = tmp_path / "shards"
+    build(folder.read(tmp_path / "broken"), shards, BuildSettings(), How(workers=1))
+    with pytest.raises(TrainerError, match=r"its splits are none\. It has no videos at all: "):
+        gather({shards: str(shards)}, tiny.data)
 
 
 def test_groups_of_several_data_sets_are_kept_apart(shards, tiny, tmp_path):

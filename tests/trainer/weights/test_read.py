@@ -205,5 +205,5 @@ def test_files_without_tensors(tmp_path):
     for content in ({"epoch": 3}, {"state_dict": {"a": 1}}, [torch.ones(2)], {}, torch.ones(2)):
         with pytest.raises(TrainerError, match="holds no named tensors, but"):
             read_tensors(saved(tmp_path / "x.pth", content))
-    with pytest.raises(TrainerError, match=r"is no file of weights\. Check the path"):
+    with pytest.raises(TrainerError, match=r"is not there\. Check the path"):
         read_tensors(tmp_path / "none.pth")
