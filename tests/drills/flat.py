@@ -16,7 +16,7 @@ from tests.processes import Running
 from tests.trainer.data.streaming.test_retrying import serve
 
 _A_STEP = 1024  # bytes by which memory may grow
-_SWINGS = 1 << 20  # bytes by which memory goes up and down; less is no growth in a short run
+_SWINGS = 4 << 20  # bytes by which memory goes up and down; less is no growth in a short run
 _EVERY = 0.05  # seconds
 _TAIL = 4096  # bytes at the end of a log, more than a line
 
