@@ -45,7 +45,7 @@ class Patience:
     stall: float = 60.0
 
 
-AT_START = Patience(tries=5)  # few: the user is waiting for the command to start
+AT_START = Patience(tries=4)  # few: the user is waiting for the command to start
 
 
 class RetryingStream:
