@@ -66,7 +66,7 @@ bench: $(READY)  ## [CLIPS=folder]: loading, a step, streaming, building and ret
 bench-gpu: $(READY)  ## [SHARDS=shards] [ARGS=...]: training steps on a GPU by backbone and precision
 	$(BIN)/python -m benchmarks.gpu --shards "$$SHARDS" $(ARGS)
 
-built-in: $(READY)  ## train the network that comes with ascnet again; about 30 minutes on two cores
+built-in: $(READY)  ## train the network that comes with ascnet again; 30 to 40 minutes on two cores
 	$(BIN)/ascnet build shapes --out shards
 	$(BIN)/ascnet train shards/shapes --recipe built-in --run runs/built-in --resume
 	$(BIN)/ascnet export runs/built-in --to safetensors --half --overwrite --out ascnet/assets/built-in.safetensors

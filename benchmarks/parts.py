@@ -63,7 +63,7 @@ class Score:
 def score(found: Spans, planted: Sequence[SharedPart]) -> Score:
     """Score found parts; each planted part counts at most once."""
     left = list(planted)
-    related = {frozenset((part.video, part.other)) for part in planted}
+    related = related_by(planted)
     alarms = unrelated = 0
     for (first, second), spans in found.items():
         for one, other in spans:
@@ -74,6 +74,11 @@ def score(found: Spans, planted: Sequence[SharedPart]) -> Score:
             alarms += 1
             unrelated += frozenset((first, second)) not in related
     return Score(len(planted) - len(left), Counter(part.change for part in left), alarms, unrelated)
+
+
+def related_by(planted: Sequence[SharedPart]) -> set[frozenset[str]]:
+    """Pairs of films that share a part."""
+    return {frozenset((part.video, part.other)) for part in planted}
 
 
 def together(scores: Sequence[Score]) -> Score:
@@ -171,8 +176,7 @@ def bench_parts(clips: Path, work: Path, options: Sequence[str]) -> None:
             scores[name].append(score(found, planted))
         count = len(list(films.glob("*.mp4")))
         made += count
-        related = {frozenset((part.video, part.other)) for part in planted}
-        pairs += count * (count - 1) // 2 - len(related)
+        pairs += count * (count - 1) // 2 - len(related_by(planted))
     rows = [[f"{made} films", "F1", "found", "false alarms", "of unrelated pairs", "missed"]]
     for name, of_seeds in scores.items():
         one = together(of_seeds)

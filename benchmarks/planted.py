@@ -64,16 +64,13 @@ class SharedPart:
     change: str
 
 
-def make_films(
-    scenes: Sequence[Sequence[Clip]], folder: Path, seed: int, most: int = 100
-) -> list[SharedPart]:
-    """Write at most `most` films of the clips of `scenes` to `folder`; return their shared
-    parts."""
+def make_films(scenes: Sequence[Sequence[Clip]], folder: Path, seed: int) -> list[SharedPart]:
+    """Write films of the clips of `scenes` to `folder`; return their shared parts."""
     random_ = random.Random(seed)
     cuts = folder.parent / f"{folder.name}-pieces"
     for place in (cuts, folder):
         place.mkdir(parents=True, exist_ok=True)
-    films = _rows(scenes, random_)[: most + 1]
+    films = _rows(scenes, random_)
     intro = _piece(films.pop(), cuts / "intro.mkv", INTRO)
     with ThreadPoolExecutor(WORKERS) as pool:
         places = [cuts / f"base{i}.mkv" for i in range(len(films))]

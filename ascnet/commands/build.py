@@ -255,12 +255,11 @@ def command(target: Target, settings: BuildSettings, how: How, strict: bool) -> 
     with ProgressBar("building", "videos") as progress:
         summary = build(catalog, target.out / catalog.dataset, settings, how, progress)
     _say(summary)
-    counts = summary.counts
-    if counts and counts["failed"] and not counts["built"]:
-        click.echo("No video could be built; the reasons are above.", err=True)
-        sys.exit(1)
-    if strict and counts and counts["failed"]:
-        sys.exit(1)
+    if (counts := summary.counts) and counts["failed"]:
+        if not counts["built"]:
+            click.echo("No video could be built; the reasons are above.", err=True)
+        if strict or not counts["built"]:
+            sys.exit(1)
 
 
 def _must_fit_together(frames: FrameSettings, how: How, strict: bool) -> None:

@@ -20,6 +20,14 @@ def test_strict(make_video, tmp_path):
     assert "empty file: the file is empty" in strict.stdout
 
 
+def test_a_build_without_a_single_video_has_failed(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bad.avi").write_bytes(b"")
+    done = build(tmp_path / "in", cwd=tmp_path)
+    assert done.returncode == 1 and "No video could be built" in done.stderr
+    assert "empty file: the file is empty" in done.stdout
+
+
 def test_the_last_line_says_how_much_and_how_fast(make_video, tmp_path):
     make_video(tmp_path / "in" / "good.avi", frames=30)
     last = build(tmp_path / "in", cwd=tmp_path).stdout.splitlines()[-1]
