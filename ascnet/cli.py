@@ -92,6 +92,7 @@ def clash() -> str | None:
 
 
 _LONGEST = 4000  # characters of a message; longer ones are shortened
+_ENDING = (signal.SIGTERM, signal.SIGHUP)  # a scheduler's, and of a terminal that is closed
 _ended: list[int] = []  # the signal that asked this process to end
 
 
@@ -158,7 +159,9 @@ def main() -> None:
         with safe_streams():
             _run()
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to clean up
+        for number in _ENDING:  # nothing is left to clean up
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def _plain(text: str) -> str:
@@ -199,7 +202,9 @@ def _run() -> None:
     _switch_off_telemetry()
     from builder.errors import AscnetError
 
-    signal.signal(signal.SIGTERM, _end_well)  # before, there is nothing to clean up
+    for number in _ENDING:  # before, there is nothing to clean up
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _end_well)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -214,15 +219,16 @@ def _run() -> None:
             else "Finished work is kept; repeat the command to continue."
         )
         click.echo(f"Stopped. {kept}", err=True)
-        sys.exit(143 if _ended else 130)
+        sys.exit(128 + (_ended[0] if _ended else signal.SIGINT))
     except (MemoryError, RuntimeError) as error:
         if not _is_of_memory(error):
             raise
         click.echo("Error: This machine does not have enough memory for this command.", err=True)
         sys.exit(1)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {_plain(f'{where}{error.strerror or error}')}.", err=True)
+        from builder import system_errors
+
+        click.echo(f"Error: {_plain(system_errors.sentence(error))}", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 import click
 
+from builder.errors import BuilderError
 from builder.near_name import did_you_mean
 from builder.printable import printable
 from evaluate.choices import SEARCH_CENTRINGS
@@ -19,8 +20,16 @@ Function = Callable[..., Any]
 _EMPTY = 'is empty; name a file or folder ("." is the working directory).'
 
 
-class NumberRange(click.FloatRange):
+class Whole(click.IntRange):
+    """A whole number in a range."""
+
+    name = "integer"  # in help and errors, where click's says "integer range"
+
+
+class Number(click.FloatRange):
     """A number in a range. Unlike click's type, it rejects NaN."""
+
+    name = "number"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -39,18 +48,36 @@ def page_path(context: click.Context, option: click.Parameter, path: Path | None
 
 
 class UserPath(click.Path):
-    """A path of a file or folder. "~/x" is expanded, as shells do not expand it in
-    "--option=~/x"."""
+    """A path of a file or folder; `is_file`: of a file to read or write, `is_folder`: of a folder
+    that exists. "~/x" is expanded, as shells do not expand it in "--option=~/x"."""
 
-    def __init__(self, **checks: bool) -> None:
-        super().__init__(path_type=Path, **checks)
+    def __init__(self, *, is_file: bool = False, is_folder: bool = False) -> None:
+        super().__init__(path_type=Path, readable=False)
+        self.dir_okay, self.file_okay = not is_file, not is_folder  # for the completion of names
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        text = str(value)
-        if not text:  # as of an unset "$DIR"; Path would take it for the working directory
+        if not str(value):  # as of an unset "$DIR"; Path would take it for the working directory
             self.fail(_EMPTY, param, ctx)
-        is_of_home = text == "~" or text.startswith("~/")
-        return super().convert(Path(text).expanduser() if is_of_home else value, param, ctx)
+        path = Path(value)
+        if path.parts[:1] == ("~",):
+            path = path.expanduser()
+        option = param.opts[0] if param else "The path"
+        if not self.dir_okay and path.is_dir():
+            raise BuilderError(f"{option} is {printable(str(path))}, a folder; name a file.")
+        if not self.file_okay and not path.is_dir():
+            raise BuilderError(f"{option}: there is no folder {printable(str(path))}.")
+        return path
+
+
+def no_more(advice: str) -> Callable[[Function], Function]:
+    """Refuse further arguments of a command, with advice, in which `{}` is the first of them."""
+
+    def refuse(context: click.Context, argument: click.Parameter, words: tuple[str, ...]) -> None:
+        if words:
+            word = printable(words[0])
+            raise click.UsageError(f"{word!r} is one argument too many. {advice.format(word)}")
+
+    return click.argument("more", nargs=-1, metavar="", callback=refuse, expose_value=False)
 
 
 class Place(click.types.StringParamType):

@@ -1,6 +1,9 @@
 """Protect the terminal: no name in a file, archive or server's answer may control it."""
 
+import errno
+import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +24,31 @@ def shown(text: str) -> str:
 
 
 class _Shown:
-    """A text stream that writes text through `shown`."""
+    """A text stream that writes text through `shown`. Work goes on if its reader is gone, such as
+    `| head`, or its terminal; then further text is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(shown(text))
+        with self._without_reader():
+            self._stream.write(shown(text))
         return len(text)
+
+    def flush(self) -> None:
+        with self._without_reader():
+            self._stream.flush()
+
+    @contextmanager
+    def _without_reader(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO) or _is_file(self._stream):
+                raise
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:
@@ -36,6 +56,10 @@ class _Shown:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _is_file(stream: TextIO) -> bool:
+    return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
 
 
 def steered(stream: TextIO) -> TextIO:

@@ -53,6 +53,11 @@ def partial_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(6)}.partial")
 
 
+def without_partial(name: str) -> str:
+    """The name that a partial file is to get; other names stay as they are."""
+    return name.rsplit(".", 2)[0] if _PARTIAL.fullmatch(name) else name
+
+
 def partials_in(folder: Path) -> list[Path]:
     """Partial files in a folder, recognised by their names: leftovers of killed writers."""
     return [path for path in folder.glob("*.partial") if _PARTIAL.fullmatch(path.name)]

@@ -270,12 +270,15 @@ def _begin_text(
 ) -> str:
     checkpoints = list_checkpoints(run)
     where = device.type if rank.world == 1 else f"{rank.world} x {device.type}"
+    steps = total_steps(settings.optim, videos)
     text = (
-        f"{run}: recipe {settings.recipe}, {settings.model.backbone} on {where}, "
-        f"{total_steps(settings.optim, videos)} steps of {settings.optim.batch} videos"
+        f"{run}: recipe {settings.recipe}, {settings.model.backbone} on {where}, {steps} steps of "
+        f"{settings.optim.batch} videos"
     )
+    if checkpoints and (step := int(checkpoints[-1].stem)) < steps:
+        return f"{text}, resuming after step {step}"
     if checkpoints:
-        return f"{text}, resuming after step {int(checkpoints[-1].stem)}"
+        return f"{text}, all of which are done"
     if goes_on:
         return f"{text}. It has no checkpoint yet, so it starts at step 0 with a new log"
     return text

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import UserPath, page_path, with_centring
+from ascnet.options import UserPath, Whole, page_path, with_centring
 from evaluate.choices import MOST_BROWSED
 
 
@@ -13,13 +13,13 @@ from evaluate.choices import MOST_BROWSED
 @click.option(
     "--out",
     metavar="FILE",
-    type=UserPath(dir_okay=False),
+    type=UserPath(is_file=True),
     callback=page_path,
     help="HTML file to write.  [default: x.html beside x.h5]",
 )
 @click.option(
     "--show",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=MOST_BROWSED,
     show_default=True,
     help="Maximum number of videos on the page, spread over classes and groups.",

@@ -1,20 +1,21 @@
 """`ascnet build`."""
 
-import math
 import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ascnet.options import OneOf, UserPath, gathered
+from ascnet.options import Number, OneOf, UserPath, Whole, gathered, no_more
 from ascnet.progress import ProgressBar
 from builder.build.build import BuildSettings, BuildSummary, How, build
 from builder.catalog import shapes
 from builder.catalog.all_datasets import READERS
 from builder.catalog.decisions import leave_out
 from builder.catalog.source import Catalog
+from builder.command_line import quoted
 from builder.cores import usable_cores
 from builder.counted import counted
 from builder.decode.engine import ENGINES, must_have_engine
@@ -23,6 +24,7 @@ from builder.errors import BuilderUsageError
 from builder.printable import printable
 from builder.video_limits import GB, Limits
 
+_OF_A_FOLDER = "ascnet build folder --source"
 _SHOWN = 5  # names of files and folders left alone, in a message
 
 
@@ -51,12 +53,6 @@ class Target:
         return catalog if self.name is None else replace(catalog, dataset=self.name)
 
 
-def _finite(context: click.Context, option: click.Parameter, number: float) -> float:
-    if number is not None and not math.isfinite(number):
-        raise BuilderUsageError(f"{option.opts[0]} is {number}; it must be a number above 0.")
-    return number
-
-
 def _plain_name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
     if name is not None and (not re.fullmatch(r"[\w.-]+", name) or name in (".", "..")):
         raise BuilderUsageError(
@@ -78,8 +74,23 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
     return slice(int(match[1] or 0), int(match[2]) if match[2] else None)
 
 
+class DatasetName(OneOf):
+    """One of the data sets. A folder in its place was meant as the source."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices and Path(value).is_dir():
+            self.fail(
+                f"{printable(value)!r} is a folder. To build its videos: {_OF_A_FOLDER} "
+                f"{quoted(Path(value))}",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
 @click.command("build")
-@click.argument("dataset", metavar="DATASET", type=OneOf(sorted(READERS)))
+@click.argument("dataset", metavar="DATASET", type=DatasetName(sorted(READERS)))
+@no_more("The folder of the videos follows --source: --source {}")
 @click.option(
     "--source",
     type=UserPath(),
@@ -88,7 +99,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option(
     "--without",
     metavar="FILE",
-    type=UserPath(dir_okay=False),
+    type=UserPath(is_file=True),
     help="Leave out the videos that a CSV file (video,decision) drops, as saved by the page of "
     "near-duplicates --html.",
 )
@@ -106,14 +117,14 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 )
 @click.option(
     "--short-side",
-    type=click.IntRange(16, 4096),
+    type=Whole(16, 4096),
     default=FrameSettings.short_side,
     show_default=True,
     help="Short side of the frames in pixels; 256 for networks with 224 x 224 input.",
 )
 @click.option(
     "--jpeg-quality",
-    type=click.IntRange(2, 10),
+    type=Whole(2, 10),
     default=FrameSettings.jpeg_quality,
     show_default=True,
     help="JPEG quality from 2 (best, largest files) to 10, as ffmpeg's -q:v.",
@@ -127,25 +138,24 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 )
 @click.option(
     "--fps",
-    callback=_finite,
-    type=click.FloatRange(min=0, min_open=True, max=1000),
+    type=Number(min=0, min_open=True, max=1000),
     help="Resample to this frame rate.  [default: every frame of the file]",
 )
 @click.option(
     "--max-frames",
-    type=click.IntRange(1),
+    type=Whole(1),
     help="Keep at most this many frames from the start of a video.  [default: all]",
 )
 @click.option(
     "--min-frames",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=FrameSettings.min_frames,
     show_default=True,
     help="Minimum number of frames; videos with fewer fail as too short.",
 )
 @click.option(
     "--videos-per-shard",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=BuildSettings.videos_per_shard,
     show_default=True,
     help="Maximum number of videos in a shard.",
@@ -160,7 +170,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option("--shots", is_flag=True, help="Find cuts, so that every clip lies inside one shot.")
 @click.option(
     "--workers",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=usable_cores,
     show_default="cores",
     help="Number of videos decoded in parallel; with Ray, one per core of the cluster.",
@@ -168,8 +178,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option(
     "--timeout",
     "seconds",
-    callback=_finite,
-    type=click.FloatRange(min=1, max=1e6),
+    type=Number(min=1, max=1e6),
     default=Limits.seconds,
     show_default=True,
     help="Seconds after which the decoding of a video fails.",
@@ -177,7 +186,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option(
     "--max-pixels",
     "pixels",
-    type=click.IntRange(1, 2**31 - 1),
+    type=Whole(1, 2**31 - 1),
     default=Limits.pixels,
     show_default="8192 x 8192",
     help="Maximum number of pixels in a frame; videos with more fail as too large.",
@@ -185,8 +194,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option(
     "--max-aspect",
     "aspect",
-    callback=_finite,
-    type=click.FloatRange(1),
+    type=Number(1, 1e6),
     default=Limits.aspect,
     show_default=True,
     help="Maximum ratio of long to short side; videos beyond it fail as too elongated.",
@@ -194,8 +202,8 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option(
     "--max-memory",
     "memory",
-    callback=lambda *given: round(_finite(*given) * GB),
-    type=click.FloatRange(0.25, 1e6),
+    callback=lambda context, option, gigabytes: round(gigabytes * GB),
+    type=Number(0.25, 1e6),
     default=Limits.memory / GB,
     show_default=True,
     help="Memory in GB for decoding one video; videos that need more fail as too large.",
@@ -208,7 +216,7 @@ def _range(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.option("--strict", is_flag=True, help="Exit with status 1 if any video failed.")
 @click.option(
     "--max-failures",
-    type=click.IntRange(0),
+    type=Whole(0),
     help="Stop if more than this many videos fail.  [default: never]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing build.")

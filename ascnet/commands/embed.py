@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import NumberRange, Place, UserPath, with_device, with_weights
+from ascnet.options import Number, Place, UserPath, with_device, with_weights
 
 
 @click.command("embed")
@@ -26,13 +26,13 @@ from ascnet.options import NumberRange, Place, UserPath, with_device, with_weigh
 @with_weights
 @click.option(
     "--out",
-    type=UserPath(dir_okay=False),
+    type=UserPath(is_file=True),
     help="Store to write.  [default: in RUN/features, named after the videos and the options; with "
     "--add and --remove, the newest store of the run]",
 )
 @click.option(
     "--every",
-    type=NumberRange(min=0, max=1e6),
+    type=Number(min=0, max=1e6),
     help="Seconds between clips; 0: the recipe's fixed number of clips (usually 10).  [default: 1]",
 )
 @click.option(

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import OneOf, Place, UserPath, with_device, with_weights
+from ascnet.options import OneOf, Place, UserPath, Whole, with_device, with_weights
 from evaluate.choices import ALL, CENTRINGS, CROPS, HEADS, POOLINGS, SOLVERS, TASKS
 from evaluate.finetune.shipped import recipes
 
@@ -57,7 +57,7 @@ _OF_CLIPS = (
 )
 @click.option(
     "--clips",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     help="Number of clips per video.  [default: that of the recipe, usually 10]",
 )
 @click.option(

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import NumberRange, UserPath, page_path, with_centring, with_comparing_device
+from ascnet.options import Number, UserPath, Whole, page_path, with_centring, with_comparing_device
 from evaluate.choices import PART, WHOLE
 
 
@@ -12,7 +12,7 @@ from evaluate.choices import PART, WHOLE
 @click.argument("store", type=UserPath())
 @click.option(
     "--threshold",
-    type=NumberRange(min=0, min_open=True, max=1),
+    type=Number(min=0, min_open=True, max=1),
     help=f"Minimum mean cosine of near-duplicate videos, or of shared parts.  [default: {WHOLE:g}; "
     f"with --parts {PART:g}]",
 )
@@ -23,39 +23,39 @@ from evaluate.choices import PART, WHOLE
 )
 @click.option(
     "--shortest",
-    type=NumberRange(min=0, min_open=True, max=1e6),
+    type=Number(min=0, min_open=True, max=1e6),
     default=2.0,
     show_default=True,
     help="Minimum duration of a shared part in seconds, with --parts.",
 )
 @click.option(
     "--csv",
-    type=UserPath(dir_okay=False),
+    type=UserPath(is_file=True),
     help="CSV file to write with all pairs; with --leaks, only those across parts of a split.",
 )
 @click.option(
     "--groups",
     metavar="FILE",
-    type=UserPath(dir_okay=False),
+    type=UserPath(is_file=True),
     help="Table of groups to write for the next build (VIDEOS/splits.csv), in which the videos of "
     "every pair share a group.",
 )
 @click.option(
     "--html",
     metavar="FILE",
-    type=UserPath(dir_okay=False),
+    type=UserPath(is_file=True),
     callback=page_path,
     help="Page to write, on which you watch copies and decide which to keep; it saves the table "
     "for `ascnet build --without`.",
 )
 @click.option(
     "--source",
-    type=UserPath(exists=True, file_okay=False),
+    type=UserPath(is_folder=True),
     help="Folder of the videos, with --html, to compare their resolution and file size.",
 )
 @click.option(
     "--show",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=40,
     show_default=True,
     help="Number of pairs to print, and of groups on the page, best first.",

@@ -4,14 +4,15 @@ from typing import Any
 
 import click
 
-from ascnet.options import UserPath
+from ascnet.options import UserPath, page_path
 
 
 @click.command("report")
 @click.argument("run", type=UserPath(), required=False)
 @click.option(
     "--out",
-    type=UserPath(dir_okay=False),
+    type=UserPath(is_file=True),
+    callback=page_path,
     help="File to write.  [default: report.html in the run]",
 )
 def command(**options: Any) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import UserPath, with_centring, with_encoder_file, with_search_device
+from ascnet.options import UserPath, Whole, with_centring, with_encoder_file, with_search_device
 
 
 @click.command("search")
@@ -12,7 +12,7 @@ from ascnet.options import UserPath, with_centring, with_encoder_file, with_sear
 @click.option(
     "-k",
     "count",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=10,
     show_default=True,
     help="Number of videos to find.",

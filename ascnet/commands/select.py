@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import NumberRange, UserPath, with_comparing_device
+from ascnet.options import Number, UserPath, Whole, with_comparing_device
 from evaluate.choices import WHOLE
 
 
@@ -34,7 +34,7 @@ class Shares(click.ParamType):
 @click.option(
     "--count",
     metavar="N",
-    type=click.IntRange(1),
+    type=Whole(1),
     help="Choose the N most diverse videos (k-centre) as the training part.",
 )
 @click.option(
@@ -47,12 +47,12 @@ class Shares(click.ParamType):
     "--out",
     metavar="FILE",
     required=True,
-    type=UserPath(dir_okay=False),
+    type=UserPath(is_file=True),
     help="Table to write for the next build (VIDEOS/splits.csv).",
 )
 @click.option(
     "--threshold",
-    type=NumberRange(min=0, min_open=True, max=1),
+    type=Number(min=0, min_open=True, max=1),
     default=WHOLE,
     show_default=True,
     help="Minimum score of near-duplicates, with --split, as in `ascnet near-duplicates`.",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ascnet.options import UserPath
+from ascnet.options import UserPath, Whole
 from builder.atomic import write_atomically
 from builder.errors import BuilderUsageError
 from builder.shards.contact_sheet import draw_sheet, find_video
@@ -18,7 +18,7 @@ from builder.shards.dataset import ShardDataset, find_datasets
 @click.option("--out", type=UserPath(), help="PNG file to write.  [default: sheet-<key>.png]")
 @click.option(
     "--frames",
-    type=click.IntRange(1, 1000),
+    type=Whole(1, 1000),
     default=32,
     show_default=True,
     help="Number of frames to draw, evenly spaced.",

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ascnet.options import Place, UserPath, with_device
+from ascnet.options import Place, UserPath, Whole, no_more, with_device
 from trainer.config import recipe_file
 from trainer.config.settings import Config
 
@@ -36,6 +36,7 @@ def _value_of(option: str, args: list[str]) -> str:
 
 @click.command("train", cls=TrainCommand)
 @click.argument("shards", type=Place(), required=False)
+@no_more("SHARDS is one place; to train on several data sets, name the folder that holds them.")
 @click.option(
     "--recipe",
     help=f"Recipe: {', '.join(recipe_file.recipes())}, or a .toml file.  [default: ucf101-r3d18 on "
@@ -71,7 +72,7 @@ def _value_of(option: str, args: list[str]) -> str:
 )
 @click.option(
     "--probe-every",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="STEPS",
     help="Every STEPS steps, log recall@1 and 10-nearest-neighbour accuracy of every fifth group "
     "of the training videos among the others.",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ascnet.options import UserPath
+from ascnet.options import UserPath, Whole
 from ascnet.progress import ProgressBar
 from builder.cores import usable_cores
 from builder.counted import counted
@@ -22,7 +22,7 @@ _SHOWN = 50  # problems printed at most
 @click.option("--deep", is_flag=True, help="Also decode every frame.")
 @click.option(
     "--workers",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=usable_cores,
     show_default="cores",
     help="Number of shards read in parallel.",
@@ -63,7 +63,9 @@ def _say(report: Report) -> None:
     if not report.problems:
         click.echo(f"{report.folder}: {what}: all as built")
         return
-    click.echo(
-        f"{report.folder}: {what}: {counted(len(report.problems), 'problem')}. Copy the shards "
-        "again from an intact copy, or rebuild them with --overwrite."
-    )
+    advice = ""
+    if report.unread:
+        advice += f" Check the disk and the permissions of the {report.unread} unreadable."
+    if len(report.problems) > report.unread:
+        advice += " Copy the shards again from an intact copy, or rebuild them with --overwrite."
+    click.echo(f"{report.folder}: {what}: {counted(len(report.problems), 'problem')}.{advice}")

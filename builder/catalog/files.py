@@ -10,6 +10,7 @@ from pathlib import Path
 from builder.catalog import spreadsheet_cells
 from builder.errors import BuilderError
 from builder.regular_file import open_regular
+from builder.system_errors import sentence
 
 LARGEST_LIST = 1 << 27  # bytes; the list of Kinetics-700 has a fifth of this
 MOST_LINES = 4_000_000  # "\r\n" counts twice; the list of Kinetics-700 has half a million
@@ -158,7 +159,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise BuilderError(f"{path} is not in UTF-8 (byte {error.start}); save it so.") from error
     except OSError as error:
-        raise BuilderError(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
+        raise BuilderError(f"Cannot read {sentence(error)}") from error
     if text.count("\n") + text.count("\r") > MOST_LINES:
         raise BuilderError(f"{path} has more than {MOST_LINES} lines; {_TWO_LISTS}")
     return text

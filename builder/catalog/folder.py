@@ -103,10 +103,8 @@ def remarks_on(videos: Sequence[Source], classes: Sequence[str], column: str) ->
     if alone := sum(v.group == v.name and members[v.group] == 1 for v in videos):
         text += (
             f": {alone} of {len(videos)} files have no _gNN_ in their names and count as a "
-            "recording each. Clips of one recording, or a clip and its mirror image, can then lie "
-            f"in both train and test: write _g01_, _g02_, ... into their names, or name groups in "
-            f"{column}. `ascnet near-duplicates --groups` finds copies once features are there "
-            "(mirror images by those of `ascnet embed --mirrored`) and writes such groups."
+            f"recording each. If several are of one recording, give its group in {column}; "
+            "otherwise it can be in both train and test (docs/datasets.md)."
         )
     else:
         text += "."

@@ -38,6 +38,7 @@ class Report:
         frames: number of decoded frames; 0 unless deep
         bytes: of all shards
         problems: one sentence each
+        unread: number of shards that could not be read, each of which is a problem
         links: shards that are links, and their targets: "a.tar -> /disk/a.tar"
     """
 
@@ -47,6 +48,7 @@ class Report:
     frames: int
     bytes: int
     problems: tuple[str, ...]
+    unread: int = 0
     links: tuple[str, ...] = ()
 
 
@@ -69,16 +71,21 @@ def verify(
     dataset = ShardDataset(folder)
     rows = {row.key: row for row in dataset.built_rows()}
     problems = _check_tables(dataset, rows)
-    total, done, frames = dataset.counts["bytes"], 0, 0
+    total, done, frames, unread = dataset.counts["bytes"], 0, 0, 0
     stop = Event()
 
-    def check(shard: ShardEntry) -> tuple[ShardEntry, int, list[str]]:
-        return shard, *_check_shard(folder / shard.name, shard, rows, deep, stop)
+    def check(shard: ShardEntry) -> tuple[ShardEntry, int, list[str], bool]:
+        try:
+            return shard, *_check_shard(folder / shard.name, shard, rows, deep, stop), True
+        except FileNotFoundError:
+            return shard, 0, [f"{shard.name}: it is missing"], True
+        except OSError as error:
+            return shard, 0, [f"{shard.name}: it cannot be read: {error.strerror}"], False
 
     shards = dataset.manifest.shards
     with closing(run_local(check, shards, workers, stop=stop.set)) as results:
-        for shard, decoded, wrong in results:
-            done, frames = done + shard.bytes, frames + decoded
+        for shard, decoded, wrong, is_read in results:
+            done, frames, unread = done + shard.bytes, frames + decoded, unread + (not is_read)
             problems += wrong
             progress(done, total, shard.name)
     return Report(
@@ -88,6 +95,7 @@ def verify(
         frames=frames,
         bytes=total,
         problems=tuple(sorted(problems)),
+        unread=unread,
         links=tuple(
             f"{shard.name} -> {os.path.realpath(folder / shard.name)}"
             for shard in shards
@@ -130,14 +138,11 @@ def _check_shard(
     """Check one shard; return the number of decoded frames and the problems. Setting `stop` ends
     it early."""
     problems = []
-    try:
-        open_regular(path).close()
-        if (size := path.stat().st_size) != shard.bytes:  # the hash must differ, too
-            problems = [f"{path.name}: it has {size} bytes, and {shard.bytes} were written down"]
-        elif _hash(path, stop) != shard.sha256:
-            problems = [f"{path.name}: checksum mismatch (SHA-256)"]
-    except OSError as error:
-        return 0, [f"{path.name}: {error.strerror}"]
+    open_regular(path).close()
+    if (size := path.stat().st_size) != shard.bytes:  # the hash must differ, too
+        problems = [f"{path.name}: it has {size} bytes, and {shard.bytes} were written down"]
+    elif _hash(path, stop) != shard.sha256:
+        problems = [f"{path.name}: checksum mismatch (SHA-256)"]
     if not problems and not deep:
         return 0, []
     decoded, end, name = 0, 0, "the beginning"

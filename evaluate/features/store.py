@@ -59,6 +59,7 @@ _OF_DAMAGE = (
     *(OSError, LookupError, RuntimeError, ValueError),
     *(TypeError, ArithmeticError, AttributeError, MemoryError),
 )
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # of HDF5 files
 NO_CHECKSUM = "0" * 64  # in place of the checksums of an unfinished store
 
 
@@ -294,10 +295,19 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except _OF_DAMAGE as error:
         must_be_available(path, error)
+        if not _begins_as_hdf5(path):
+            raise EvaluateError(
+                f"{path} is not a feature store, as it is no HDF5 file. `ascnet embed` and `ascnet "
+                "evaluate` write stores; if it was one, it is damaged: extract the features again."
+            ) from error
         raise EvaluateError(
-            f"{path} is damaged or not an HDF5 file. Copy it again, or delete it and extract the "
-            "features again."
+            f"{path} is damaged. Copy it again, or delete it and extract the features again."
         ) from error
+
+
+def _begins_as_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_SIGNATURE)) == _SIGNATURE
 
 
 def _identity_of(file: h5py.File) -> StoreIdentity:

@@ -22,6 +22,7 @@ from evaluate.pages import (
 )
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import render
+from trainer.run.checkpoint import list_checkpoints
 
 REPORT_FILE = "report.html"
 QUERIES = 12  # in all galleries together, but at least _FEWEST in each
@@ -167,11 +168,13 @@ def _commands(run: Path, is_run: bool, tables: list[results.Table]) -> dict[str,
     what = ("--run", run) if is_run else ("--weights", weights)
     if encoder:
         what = ("--encoder", encoder)
+    train = command_line("ascnet", "train", "--run", run, "--resume")
+    first = f"{train} && " if is_run and not list_checkpoints(run) else ""
     return {
-        "train": command_line("ascnet", "train", "--run", run, "--resume"),
+        "train": train,
         "report": command_line("ascnet", "report", run),
         **{
-            task: command_line("ascnet", "evaluate", "--task", task, *what)
+            task: first + command_line("ascnet", "evaluate", "--task", task, *what)
             if is_run or weights or encoder
             else ""
             for task in ("retrieval", "linear")

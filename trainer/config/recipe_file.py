@@ -71,8 +71,11 @@ def override(config: Settings, assignments: tuple[str, ...], prefix: str = "") -
     changes: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        if not equals:
-            raise TrainerUsageError(f"--set {assignment} has no '='; write --set optim.lr=0.05.")
+        if not (equals and key.strip()):
+            lacks = "key before the '='" if equals else "'='"
+            raise TrainerUsageError(
+                f"--set {assignment} has no {lacks}; write --set optim.lr=0.05."
+            )
         try:
             value = parse_toml(f"value = {text}")["value"]
         except ValueError:  # no TOML, or a number with more digits than Python parses

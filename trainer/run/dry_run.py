@@ -26,7 +26,6 @@ def data_text(settings: Config, data: TrainingSet) -> str:
         f"({counts['built']} of {counts['expected']} built)"
         for source, counts in data.counts.items()
     ]
-    lines.append(_frames_text(settings, data))
     if is_streamed(clips, data):
         lines.append(f"Shards are streamed, {clips.shuffle_buffer} videos are shuffled at a time")
     if data.short:
@@ -77,13 +76,13 @@ def _frames_text(settings: Config, data: TrainingSet) -> str:
     of_clips = [bytes_of([size], clips.frames) / 1e6 for size in sizes]
     batch = 2 * optim.batch / optim.accumulate * mean(of_clips)
     return (
-        f"A clip's decoded frames take {mean(of_clips):.3g} MB, at most {max(of_clips):.3g}; those "
-        f"of a batch {batch:.3g} MB, over all ranks, and {HELD} batches are in memory"
+        f"Decoded frames take {mean(of_clips):.3g} MB for a clip ({max(of_clips):.3g} at most) and "
+        f"{batch:.3g} MB for a batch over all ranks; up to {HELD} batches are in memory at a time."
     )
 
 
 def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
-    """Describe the steps, weights, operations and memory of a run on `ranks` ranks."""
+    """Describe the steps, frames, weights, operations and memory of a run on `ranks` ranks."""
     cost, videos = estimate(settings, ranks), len(data.videos)
     steps, batch = total_steps(settings.optim, videos), settings.optim.batch
     per_device = part_size(settings, ranks) // ranks
@@ -91,6 +90,7 @@ def forecast(settings: Config, data: TrainingSet, ranks: int) -> str:
         [
             f"{steps} steps of {batch} videos, two clips each: {steps * batch / videos:.1f} epochs "
             f"of {videos} videos; per-device batch {per_device}, {counted(ranks, 'device')}",
+            _frames_text(settings, data),
             cost.text(),
             f"{steps * cost.step_gflops / 1e6:.3g} PFLOP in all, about "
             f"{_time_text(steps * cost.step_gflops / _CPU_GFLOPS)} at {_CPU_GFLOPS} GFLOP a second "
