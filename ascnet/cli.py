@@ -159,7 +159,7 @@ def main() -> None:
         with safe_streams():
             _run()
     finally:
-        for number in _ENDING:  # nothing is left to clean up
+        for number in (*_ENDING, signal.SIGINT):  # nothing is left to clean up
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
 

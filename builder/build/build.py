@@ -165,7 +165,8 @@ class _Build:
         if self.how.overwrite:
             clear(self.folder, self.catalog.dataset)
         alone = self.how.shards is None
-        begin(self.folder, self.identity, alone=alone)
+        names = {video.name for video in self.catalog.videos}
+        begin(self.folder, self.identity, names, alone=alone)
         if alone and not self.how.finish_only:
             clear_partials(self.folder)
         changed = self._count_changed_files()

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +21,7 @@ from builder.catalog.source import Catalog, are_numbers
 from builder.decode.engine import engine_version
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError, OtherBuildError
+from builder.printable import printable
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import (
     DATASET_FILE,
@@ -130,9 +131,12 @@ def identity_of(catalog: Catalog, frames: FrameSettings, videos_per_shard: int) 
     }
 
 
-def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
-    """Write the identity of a new build, or compare it with that of the build in `folder`. `alone`
-    says that no other process builds there. Raises BuilderError if the identities differ."""
+def begin(
+    folder: Path, identity: dict[str, Any], names: Set[str] = frozenset(), *, alone: bool
+) -> None:
+    """Write the identity of a new build of videos of these names, or compare it with that of the
+    build in `folder`. `alone` says that no other process builds there. Raises BuilderError if the
+    identities differ."""
     path = folder / NOTES / _IDENTITY
     if path.parent.is_symlink():
         raise BuilderError(
@@ -150,15 +154,22 @@ def begin(folder: Path, identity: dict[str, Any], *, alone: bool) -> None:
         earlier = read_json(path)
     if not isinstance(earlier, dict):
         raise changed(folder / DATASET_FILE, "it has no settings")
-    must_be_built_so(folder, earlier, identity)
+    must_be_built_so(folder, earlier, identity, names)
 
 
-def must_be_built_so(folder: Path, earlier: dict[str, Any], identity: dict[str, Any]) -> None:
+def must_be_built_so(
+    folder: Path,
+    earlier: dict[str, Any],
+    identity: dict[str, Any],
+    names: Set[str] = frozenset(),
+) -> None:
     """Raise OtherBuildError, naming the first difference, if the identity `earlier` of the build in
-    `folder` differs from `identity`."""
+    `folder` differs from `identity`, which is of videos of these names."""
     keys = [*identity, "shots"]  # this key is absent from builds without shots
     if other := [key for key in keys if earlier.get(key) != identity.get(key)]:
         what = _difference(other[0], earlier, identity)
+        if other[0] in OF_VIDEOS:
+            what = f"of other source videos ({_what_changed(folder, names)})"
         raise OtherBuildError(
             f"{folder} was built {what}. Restore that, name another folder with --out, or give "
             "--overwrite to build it anew."
@@ -166,8 +177,6 @@ def must_be_built_so(folder: Path, earlier: dict[str, Any], identity: dict[str, 
 
 
 def _difference(key: str, earlier: dict[str, Any], identity: dict[str, Any]) -> str:
-    if key in OF_VIDEOS:
-        return "of other source videos (names, classes, groups or splits have changed)"
     if key == "schema":
         return (
             f"by another ascnet, in schema {earlier.get(key)} of the format; this one reads it, "
@@ -176,6 +185,19 @@ def _difference(key: str, earlier: dict[str, Any], identity: dict[str, Any]) -> 
     if key == "shots":
         return "with --shots, and now without" if earlier.get(key) else "without --shots"
     return f"with {key} = {earlier.get(key)}, and now it is {identity[key]}"
+
+
+def _what_changed(folder: Path, names: Set[str]) -> str:
+    """How the videos of a build differ from videos of these names."""
+    if not is_finished(folder):
+        return "names, classes, groups or splits have changed"
+    earlier = {row.name for row in ShardDataset(folder).rows()}
+    parts = [
+        f"{len(differ)} {what}: {printable(min(differ))}{', ...' if len(differ) > 1 else ''}"
+        for what, differ in (("new", names - earlier), ("gone", earlier - names))
+        if differ
+    ]
+    return "; ".join(parts) or "classes, groups or splits have changed"
 
 
 def _write_first(path: Path, text: str) -> None:

@@ -151,7 +151,7 @@ def test_a_backbone_of_a_run_and_of_files(finished_run, opened, tmp_path):
 def test_no_backbone(finished_run, shards, tmp_path):
     with pytest.raises(TrainerError, match=r"There is no run or file .*nope"):
         ascnet.load_backbone(tmp_path / "nope")
-    with pytest.raises(TrainerError, match="has no checkpoint yet"):
+    with pytest.raises(TrainerError, match="is not a run directory"):
         ascnet.load_backbone(shards)
     with pytest.raises(TrainerError, match="is a run of r3d-tiny, not of r3d18"):
         ascnet.load_backbone(finished_run, "r3d18")

@@ -39,7 +39,7 @@ def test_what_is_no_store_or_no_page_is_refused(store, tmp_path):
     (tmp_path / "text.h5").write_text("text")
     for words, said in (
         ([tmp_path / "none.h5"], "There is no feature store"),
-        ([tmp_path / "text.h5"], "is damaged or not an HDF5 file"),
+        ([tmp_path / "text.h5"], "is not a feature store, as it is no HDF5 file"),
         ([store, "--out", "x.htm"], "'x.htm' must end in .html."),
         ([store, "--show", 0], "0 is not in the range x>=1"),
     ):

@@ -76,7 +76,7 @@ def test_verify_names_what_has_changed(video_folder, tmp_path):
         (["--finish", "--overwrite"], "--finish keeps what is built"),
         (["--engine", "pyav", "--fps", "10"], "--fps 10 needs ffmpeg"),
         (["--jpeg-quality", "31"], "31 is not in the range 2<=x<=10"),
-        (["--fps", "nan"], "--fps is nan"),
+        (["--fps", "nan"], "nan is not a number; it takes 0<x<=1000"),
         (["--shards-range", "0:1", "--strict"], "--shards-range and --strict cannot"),
         (["--name", "a/b"], "--name is 'a/b'"),
         (["--name", ".."], "--name is '..'"),

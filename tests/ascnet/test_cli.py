@@ -93,7 +93,7 @@ def test_three_commands(video_folder, tmp_path):
     assert "features" not in linear.stderr  # the stores are used again
 
     more = process("train", "--resume", cwd=tmp_path)
-    assert "resuming after step 8" in more.stdout
+    assert "8 steps of 4 videos, all of which are done" in more.stdout
     wrong = refused("train", "--resume", "--set", "optim.lr=9", cwd=tmp_path)
     assert "--set optim.lr=9 differs from" in wrong
 
@@ -141,6 +141,11 @@ USAGE = [
     (["embed", ""], "is empty; name a file or folder"),
     (["build", "folder", "--source", ""], "is empty; name a file or folder"),
     (["build", "folder", "--out="], "is empty; name a file or folder"),
+    (["build", "folder", "vid"], "'vid' is one argument too many. The folder of the videos"),
+    (["build", "."], "'.' is a folder. To build its videos: ascnet build folder --source ."),
+    (["build", "folder", "--short-side", "x"], "'x' is not a valid integer."),
+    (["train", "a", "b"], "'b' is one argument too many. SHARDS is one place"),
+    (["train", "--set", "=3"], "--set =3 has no key before the '='"),
 ]
 
 
@@ -164,6 +169,40 @@ def test_what_cannot_be_asked_is_status_2_and_names_what_is_near(words, said, tm
 def test_a_name_that_is_none_of_those_there_are_is_status_2(option, said, finished_run, tmp_path):
     result = run_ascnet("evaluate", "--run", finished_run, *option, cwd=tmp_path)
     assert result.returncode == 2 and said in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["near-duplicates", "x.h5", "--html", "x.html", "--source", "nix"], "no folder nix."),
+        (["select", "x.h5", "--count", "1", "--out", "."], "--out is ., a folder; name a file."),
+        (["build", "folder", "--source", "nix"], "There is no folder nix."),
+        (["build", "folder", "--source", ".", "--without", "nix.csv"], "nix.csv: No such file"),
+        (["verify", "nix"], "No shards in nix"),
+    ],
+)
+def test_files_that_are_not_there_are_status_1(words, said, make_video, tmp_path):
+    make_video(tmp_path / "a.avi", frames=3)
+    result = run_ascnet(*words, cwd=tmp_path)
+    assert result.returncode == 1 and said in result.stderr, result.stderr
+
+
+def test_work_goes_on_if_nobody_reads_what_it_prints(make_video, tmp_path):
+    make_video(tmp_path / "in" / "a.avi", frames=3)
+    read, write = os.pipe()
+    os.close(read)
+    words = ["build", "folder", "--source", "in", "--name", "x"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ascnet"), *words],
+        check=False,
+        cwd=tmp_path,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "shards" / "x" / "dataset.json").is_file()
 
 
 def test_a_path_below_the_home_is_expanded_in_an_option_too(tmp_path):

@@ -51,8 +51,8 @@ def test_a_store_says_how_its_clips_were_taken(tmp_path: Path, turned: bool) -> 
         (keras, "is an HDF5 file, but not a feature store of ascnet."),
         (features_of_others, "is an HDF5 file, but not a feature store of ascnet."),
         (older_schema, "is a feature store of schema 1; this version of ascnet reads"),
-        (lambda path: path.write_text("no HDF5"), "is damaged or not an HDF5 file."),
-        (lambda path: path.write_bytes(b""), "is damaged or not an HDF5 file."),
+        (lambda path: path.write_text("no HDF5"), "is not a feature store, as it is no HDF5 file."),
+        (lambda path: path.write_bytes(b""), "is not a feature store, as it is no HDF5 file."),
     ],
 )
 def test_a_newer_file_that_is_no_store_is_left_aside_and_named(

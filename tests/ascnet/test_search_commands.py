@@ -323,7 +323,7 @@ def test_every_problem_is_one_sentence(store, videos, finished_run, tmp_path, mo
         ): "is not finished: it has features of 16 of 17",
         ("search", query, *run): "has no finished store of trained features",
         ("search", query): "runs/weights-built-in has no finished store",
-        ("near-duplicates", "text.mp4"): "text.mp4 is damaged or not an HDF5 file",
+        ("near-duplicates", "text.mp4"): "text.mp4 is not a feature store, as it is no HDF5 file",
         ("near-duplicates", "nope.h5"): "There is no feature store nope.h5",
         ("near-duplicates", "open.h5"): "is not finished",
         ("embed", "nope.mp4", *run): "There is no file or folder nope.mp4",

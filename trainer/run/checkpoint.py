@@ -95,6 +95,8 @@ def load_last(run: Path) -> tuple[Path, dict[str, Any]]:
     paths = list_checkpoints(run)
     if not run.exists():
         raise TrainerError(f"There is no run {run}. Name one that is there, or train one first.")
+    if not paths and not (run / CONFIG_FILE).is_file():
+        raise TrainerError(f"{run} is not a run directory: there is no {run / CONFIG_FILE}.")
     if not paths:
         raise TrainerError(
             f"{run} has no checkpoint yet. Train it first (ascnet train), or name another run."

@@ -97,8 +97,12 @@ def test_changed_settings_are_refused_by_name(video_folder, tmp_path):
     with pytest.raises(BuilderError, match="short_side = 32, and now it is 48"):
         build(catalog, tmp_path / "out", other, How(workers=2))
     fewer = Catalog("folder", catalog.root, catalog.videos[1:], catalog.classes)
-    with pytest.raises(BuilderError, match="built of other source videos"):
+    first = catalog.videos[0]
+    with pytest.raises(BuilderError, match=f"of other source videos .1 gone: {first.name}.\\. "):
         build(fewer, tmp_path / "out", SETTINGS, How(workers=2))
+    elsewhere = replace(catalog, videos=(replace(first, group="x"), *catalog.videos[1:]))
+    with pytest.raises(BuilderError, match="classes, groups or splits have changed"):
+        build(elsewhere, tmp_path / "out", SETTINGS, How(workers=2))
     (tmp_path / "out" / "mine.tar").write_text("not a shard of ours")
     build(catalog, tmp_path / "out", other, How(workers=2, overwrite=True))
     assert (tmp_path / "out" / "mine.tar").exists()

@@ -73,8 +73,19 @@ def test_shards_that_are_cut_longer_missing_or_strange(copy):
     assert f"{first.name}: " in found
     assert "the shard ends inside it" in found
     assert "the last sample, has changed" in found
-    assert f"{third.name}: No such file" in found
+    assert f"{third.name}: it is missing" in found
     assert "folder-000099.tar: no shard of this data set" in found
+
+
+def test_a_shard_that_cannot_be_read_is_not_called_damaged(copy):
+    first, second = (copy / shard.name for shard in ShardDataset(copy).manifest.shards[:2])
+    first.unlink()
+    first.mkdir()
+    report = verify(copy, deep=False, workers=1)
+    assert report.problems == (f"{first.name}: it cannot be read: Is a directory",)
+    assert report.unread == 1
+    second.unlink()
+    assert verify(copy, deep=False, workers=1).unread == 1
 
 
 def test_tables_that_have_changed(copy):

@@ -129,7 +129,7 @@ def test_what_is_no_store(path, tmp_path):
     with pytest.raises(EvaluateError, match=r"There is no feature store .*absent\.h5"):
         Features(tmp_path / "absent.h5")
     (tmp_path / "text.h5").write_text("hello")
-    with pytest.raises(EvaluateError, match="is damaged or not an HDF5 file"):
+    with pytest.raises(EvaluateError, match="is not a feature store, as it is no HDF5 file"):
         Features(tmp_path / "text.h5")
     for name in ("x", "features"):
         with h5py.File(tmp_path / f"{name}-alone.h5", "w") as file:

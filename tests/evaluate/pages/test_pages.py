@@ -385,7 +385,7 @@ def test_what_cannot_be_read_is_named(run):
     (run / "features" / "other-trained.h5").write_bytes(b"no HDF5")
     text = read(run).text
     assert "results/a.json is not shown" in text and "results/b.json is not shown" in text
-    assert "other-trained.h5 is damaged" in text
+    assert "other-trained.h5 is not a feature store" in text
 
 
 def test_results_of_a_file_of_weights(dataset, tmp_path):

@@ -90,7 +90,7 @@ def test_what_a_later_change_replaces_is_checked_too():
     ("assignment", "words"),
     [
         ("optim.lr", "has no '='"),
-        ("=3", "--set =3: there is no setting "),
+        ("=3", "--set =3 has no key before the '='"),
         (f"optim.lr={'9' * 400}", "optim.lr has more digits than a number can have"),
         (f"optim.steps={'9' * 5000}", "it takes a whole number"),
         ("optim.learning=1", r"there is no setting optim.learning.*optim.lr"),

@@ -56,6 +56,7 @@ def test_a_copy_under_another_name_is_no_checkpoint(tmp_path):
     assert names == ["00000006.pt", "00000009.pt", "best.pt"]
     for step in (6, 9):
         (folder / f"{step:08d}.pt").unlink()
+    (tmp_path / checkpoint.CONFIG_FILE).touch()
     with pytest.raises(TrainerError, match="has no checkpoint yet"):
         checkpoint.load_last(tmp_path)
 
@@ -156,8 +157,12 @@ def test_a_full_disk_is_named_and_costs_no_checkpoint(tmp_path, monkeypatch):
 def test_no_checkpoint(tmp_path):
     with pytest.raises(TrainerError, match=r"There is no run .*none"):
         checkpoint.load_last(tmp_path / "none")
+    with pytest.raises(TrainerError, match="is not a run directory"):
+        checkpoint.load_last(tmp_path)
+    (tmp_path / checkpoint.CONFIG_FILE).touch()
     with pytest.raises(TrainerError, match="has no checkpoint yet"):
         checkpoint.load_last(tmp_path)
+    (tmp_path / checkpoint.CONFIG_FILE).unlink()
     with pytest.raises(TrainerError, match="No trained run in"):
         checkpoint.newest_run(tmp_path)
 
