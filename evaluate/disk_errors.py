@@ -47,6 +47,8 @@ def open_hdf5(path: Path, mode: str) -> h5py.File:
     except OSError as error:
         if not _has_no_locks(error):
             raise
+        if mode == "x":  # it was created before it could not be locked
+            path.unlink(missing_ok=True)
         return h5py.File(path, mode, locking=False)
 
 
