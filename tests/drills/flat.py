@@ -91,7 +91,8 @@ def _watch(process: Running, log: Path) -> list[Sample]:
         time.sleep(_EVERY)
         try:
             files = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
-            seen.append(Sample(_last_step(log), _resident(process.pid), files))
+            if memory := _resident(process.pid):  # none is left when it has ended
+                seen.append(Sample(_last_step(log), memory, files))
         except (OSError, IndexError, ValueError):
             continue  # not begun yet, or just ended
     return seen
