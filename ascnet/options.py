@@ -145,8 +145,8 @@ def with_centring(command: Function) -> Function:
         type=OneOf(SEARCH_CENTRINGS),
         default=SEARCH_CENTRINGS[0],
         show_default=True,
-        help="What to subtract from features before cosine similarities: the store's mean, or "
-        "nothing.",
+        help="Which mean feature to subtract before cosine similarities: that of the store, or "
+        "none.",
     )(command)
 
 

@@ -18,6 +18,7 @@ from ascnet.source_files import (
 from builder.build.reuse import EarlierSample, earlier_samples
 from builder.catalog.source import Catalog, Source, in_order
 from builder.command_line import quoted
+from builder.counted import counted
 from builder.errors import BuilderError, BuilderUsageError
 from builder.printable import printable
 from builder.shards.dataset import ShardDataset
@@ -119,7 +120,7 @@ def are_others(stored: Stored, now: SourceFiles) -> BuilderError:
     """The error for videos that are unrelated to those of a store."""
     store = printable(str(stored.store))
     return BuilderError(
-        f"{store} has {len(stored.samples)} videos from "
+        f"{store} has {counted(len(stored.samples), 'video')} from "
         f"{printable(stored.sources.root) or 'another folder'}, not from {printable(now.root)}. To "
         f"combine both, add videos with `ascnet embed --add ... --out {quoted(stored.store)}`; "
         "otherwise name another store with --out, or replace this one with --overwrite."

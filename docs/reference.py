@@ -39,6 +39,12 @@ With this line in `~/.bashrc`, the Tab key completes commands, options and their
 fish: `zsh_source`, `fish_source`):
 
     eval "$(_ASCNET_COMPLETE=bash_source ascnet)"
+
+Exit status of every command: 0, done; 1, it failed because of a file, its content or the machine (a
+missing file, too); 2, it cannot be asked for: an unknown command, option, setting, or name of a
+recipe, data set, split or layer, or a value that is not allowed; 130 after Ctrl-C and 143 after
+SIGTERM. `build` ends with 1 if no video could be built, or with `--strict` if one failed, and
+`verify` if a shard has changed.
 """
 _TRAINING = """## Settings of training
 
@@ -91,7 +97,7 @@ def _command(name: str) -> str:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     context = click.Context(command, info_name=name)
-    usage = " ".join(["ascnet", name, *command.collect_usage_pieces(context)])
+    usage = " ".join(filter(None, ["ascnet", name, *command.collect_usage_pieces(context)]))
     said = "\n\n".join(map(_paragraph, cleandoc(command.help or "").split("\n\n")))
     options = [
         _item(f"`{record[0]}`: {record[1]}")

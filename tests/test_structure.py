@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "builder": (
         "errors counted near_name video_name progress plain_name command_line regular_file "
-        "printable text_table cgroups cores video_limits atomic workers decode shards catalog "
-        "download build"
+        "printable text_table cgroups cores video_limits atomic system_errors workers decode "
+        "shards catalog download build"
     ),
     "trainer": (
         "errors float32 lifeline distributed agreement random_streams config backbones data method "

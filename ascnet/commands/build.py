@@ -100,8 +100,8 @@ class DatasetName(OneOf):
     "--without",
     metavar="FILE",
     type=UserPath(is_file=True),
-    help="Leave out the videos that a CSV file (video,decision) drops, as saved by the page of "
-    "near-duplicates --html.",
+    help="Table of videos to leave out (CSV: video,decision), such as the page of near-duplicates "
+    "--html saves.",
 )
 @click.option(
     "--out",

@@ -9,8 +9,8 @@ from evaluate.choices import ALL, CENTRINGS, CROPS, HEADS, POOLINGS, SOLVERS, TA
 from evaluate.finetune.shipped import recipes
 
 _OF_CLIPS = (
-    *("frames", "stride", "fps", "short_videos", "size", "short_side", "every", "mirrored"),
-    "turned",
+    *("frames", "stride", "fps", "short_videos", "size", "short_side", "normalise", "every"),
+    *("mirrored", "turned"),
 )
 
 
@@ -80,8 +80,8 @@ _OF_CLIPS = (
     type=OneOf(CENTRINGS),
     default="none",
     show_default=True,
-    help="For retrieval and knn, what to subtract before cosine similarities: nothing, the mean of "
-    "queries and of gallery from each, or the gallery's from both.",
+    help="For retrieval and knn, which mean feature to subtract before cosine similarities: none; "
+    "from queries and gallery their own; or that of the gallery from both.",
 )
 @click.option(
     "--probe",

@@ -49,8 +49,8 @@ def command(
     """Download DATASET from its official source and unpack it.
 
     \b
-    ucf101       about 6.5 GB; requires a program that unpacks rar (unrar, unar, bsdtar)
-    hmdb51       about 2 GB; also requires such a program
+    ucf101       about 6.5 GB; needs a program that unpacks rar, such as unar
+    hmdb51       about 2 GB; also needs such a program
     kinetics400  about 450 GB
 
     To continue an interrupted download, repeat the command. Archives that are already in the folder

@@ -37,8 +37,8 @@ from evaluate.choices import PART, WHOLE
     "--groups",
     metavar="FILE",
     type=UserPath(is_file=True),
-    help="Table of groups to write for the next build (VIDEOS/splits.csv), in which the videos of "
-    "every pair share a group.",
+    help="Table of groups to write, in which the videos of every pair share a group. As splits.csv "
+    "in the folder of the videos, the next build reads it.",
 )
 @click.option(
     "--html",
@@ -69,10 +69,11 @@ def command(device: str | None, **options: Any) -> None:
     """Find near-duplicate videos in STORE: copies, re-encoded or trimmed ones, parts.
 
     \b
-    score   mean, over the clips of the shorter video, of the cosine with the nearest clip of the
-            other; for equally many clips, the larger of the two means
-    group   videos linked by a chain of pairs
-    split   a warning: the two are in different parts of a split (train and test!)
+    score   mean cosine of each clip of the shorter video with the nearest clip
+            of the other (with equally many clips: the larger of the two means)
+    group   videos that pairs link, directly or through other videos
+    split   the two are in different parts of a split, such as train and test:
+            a leak
 
     A video that is a part of another one is found if the store has a clip every second or so
     (ascnet embed), a mirrored copy if it was made with --mirrored, a rotated one with --turned.

@@ -48,7 +48,7 @@ class Shares(click.ParamType):
     metavar="FILE",
     required=True,
     type=UserPath(is_file=True),
-    help="Table to write for the next build (VIDEOS/splits.csv).",
+    help="Table to write. As splits.csv in the folder of the videos, the next build reads it.",
 )
 @click.option(
     "--threshold",

@@ -74,8 +74,8 @@ def _value_of(option: str, args: list[str]) -> str:
     "--probe-every",
     type=Whole(min=1),
     metavar="STEPS",
-    help="Every STEPS steps, log recall@1 and 10-nearest-neighbour accuracy of every fifth group "
-    "of the training videos among the others.",
+    help="Every STEPS steps, log recall@1 and the accuracy of the 10 nearest neighbours. Queries "
+    "are the training videos of every fifth group; the gallery is the other training videos.",
 )
 @with_device
 @click.option(

@@ -73,6 +73,6 @@ def no_rar_program(name: str, otherwise: str = "unpack it elsewhere") -> Builder
     """The error for a rar archive that no installed program can unpack."""
     return BuilderError(
         f"{name} needs a program that unpacks rar and none is installed: install unrar, unar or "
-        "bsdtar (Debian, Ubuntu: apt-get install unrar, unar or libarchive-tools) and give the "
-        f"same command again, or {otherwise}."
+        "bsdtar (on Debian and Ubuntu: sudo apt-get install unar) and give the same "
+        f"command again, or {otherwise}."
     )

@@ -61,11 +61,14 @@ def _failures(data: Overview) -> list[str]:
 def _classes(data: Overview, every_class: bool) -> list[str]:
     videos = list(data.classes.values())
     if not videos:
-        return ["none" + (f" ({data.unlabelled} videos without one)" if data.unlabelled else "")]
+        return [
+            "none"
+            + (f" ({counted(data.unlabelled, 'video')} without one)" if data.unlabelled else "")
+        ]
     line = f"{len(videos)}; videos a class: min {min(videos)}, median {median(videos):g}"
     line += f", max {max(videos)}"
     if data.unlabelled:
-        line += f"; {data.unlabelled} videos without a class"
+        line += f"; {counted(data.unlabelled, 'video')} without a class"
     if empty := videos.count(0):
         line += f"; {empty} {'class has' if empty == 1 else 'classes have'} no video"
     table = [(str(n), printable(name)) for name, n in data.classes.items()] if every_class else []

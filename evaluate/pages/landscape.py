@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from builder.counted import counted
 from evaluate.features.store import Features
 from evaluate.pages.nearest_videos import thin
 from evaluate.pages.template import clean, safe
@@ -52,7 +53,8 @@ class Landscape:
     def summary(self) -> str:
         """The map in words."""
         kinds = f" of {len(self.classes)} classes" if len(self.classes) > 1 else ""
-        return f"Map of the features of {len(self.names)} videos{kinds}; similar ones lie close."
+        videos = counted(len(self.names), "video")
+        return f"Map of the features of {videos}{kinds}; similar ones lie close."
 
     @property
     def data(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from builder.counted import counted
 from evaluate.features.store import Features
 from evaluate.pages.pictures import Pictures
 from evaluate.pages.template import render
@@ -54,9 +55,9 @@ def search_page(gallery: Features, query: Features, matches: Sequence[Match], ho
         )
         for rank, match in enumerate(matches, start=1)
     ]
-    made = gallery.attributes
+    made, videos = gallery.attributes, counted(len(gallery.names), "video")
     facts = [
-        ("searched", f"{len(gallery.names)} videos, {len(gallery.clip_video)} clips"),
+        ("searched", f"{videos}, {counted(len(gallery.clip_video), 'clip')}"),
         ("store", gallery.path.name),
         ("data set", made.get("dataset", "")),
         ("encoder", f"{made.get('backbone')}, {made.get('encoder')}, step {made.get('step')}"),

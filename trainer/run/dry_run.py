@@ -36,20 +36,20 @@ def data_text(settings: Config, data: TrainingSet) -> str:
     slow = sum(timing.rate * min(clips.strides) < 1 for timing in data.timings)
     if slow:
         lines.append(
-            f"{slow} videos have fewer than {clips.fps:g} frames a second (data.fps): some of "
-            "their frames are shown twice in a row"
+            f"{counted(slow, 'video')} with fewer than {clips.fps:g} frames a second (data.fps): "
+            "some of their frames are shown twice in a row"
         )
     uneven = sum(video.times is not None for video in data.videos)
     if uneven and clips.fps:
         lines.append(
-            f"{uneven} videos have unevenly spaced frames: strides follow their frame times, and "
-            "repeat a frame for as long as it is shown"
+            f"{counted(uneven, 'video')} with unevenly spaced frames: strides follow their frame "
+            "times, and repeat a frame for as long as it is shown"
         )
     elif uneven:
         lines.append(
-            f"{uneven} videos have unevenly spaced frames, and strides count stored frames, so "
-            "their clips do not play at the speeds that they are labelled with. --set data.fps=25 "
-            "follows the frame times."
+            f"{counted(uneven, 'video')} with unevenly spaced frames: strides count stored frames, "
+            "so their clips do not play at the speeds that they are labelled with. --set "
+            "data.fps=25 follows the frame times."
         )
     if (batch := settings.optim.batch) > len(data.videos):
         lines.append(

@@ -279,7 +279,7 @@ def test_without_a_program_for_rar_nothing_is_downloaded(ucf, tmp_path, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuilderError, match=r"UCF101.rar needs a program that unpacks rar") as error:
         get(ucf, tmp_path)
-    for words in ("libarchive-tools", UCF101.files[0].url, str(tmp_path / "UCF-101")):
+    for words in ("apt-get install unar)", UCF101.files[0].url, str(tmp_path / "UCF-101")):
         assert words in str(error.value)
     assert ucf.asked == []
 

@@ -68,7 +68,7 @@ def test_nothing_built_and_nothing_labelled():
     assert "1 expected, 0 built, 1 failed" in render(found)
     bare = overview(manifest(), [built(0, class_name=None, splits={}, fps=None)], "x")
     text = render(bare)
-    assert "none (1 videos without one)" in text
+    assert "none (1 video without one)" in text
     assert "\n  splits    none\n" in text
     assert "unknown in 1 videos" in text
 

@@ -33,11 +33,11 @@ def test_a_batch_that_is_larger_than_the_training_set(tiny, training_set):
 def test_unevenly_spaced_frames(tiny, training_set, motion):
     data = gather({motion.folder: "motion"}, tiny.data)
     said = data_text(tiny, data)
-    assert "4 videos have unevenly spaced frames, and strides count stored frames" in said
+    assert "4 videos with unevenly spaced frames: strides count stored frames" in said
     assert "--set data.fps=25 follows the frame times" in said
     timed = override(tiny, ("data.fps=25",))
     said = data_text(timed, gather({motion.folder: "motion"}, timed.data))
-    assert "4 videos have unevenly spaced frames: strides follow their frame times" in said
+    assert "4 videos with unevenly spaced frames: strides follow their frame times" in said
     assert "uneven" not in data_text(tiny, training_set)
 
 
