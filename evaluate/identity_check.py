@@ -6,6 +6,7 @@ from typing import Any
 
 # Recorded but not compared: results of different machines differ only in the last digits.
 COMPUTED_ON = ("device", "torch")
+_CALLED = {"checkpoint_sha256": "weights of SHA-256"}
 
 
 def first_difference(
@@ -17,7 +18,7 @@ def first_difference(
     for key in sorted((stored.keys() | wanted.keys()) - set(COMPUTED_ON)):
         if stored.get(key) != wanted.get(key):
             before, now = (_shown(values.get(key), digits) for values in (stored, wanted))
-            return f"{key} {before}, and now it would be {now}"
+            return f"{_CALLED.get(key, key)} {before}, and now it would be {now}"
     return None
 
 

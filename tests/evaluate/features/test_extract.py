@@ -65,7 +65,7 @@ def test_extract_once(extraction, tmp_path):
 def test_another_encoder_is_refused_unless_overwritten(extraction, other, tmp_path):
     path = tmp_path / "x.h5"
     extract(path, extraction)
-    with pytest.raises(EvaluateError, match=r"was made with checkpoint_sha256 [0-9a-f]{30}"):
+    with pytest.raises(EvaluateError, match=r"was made with weights of SHA-256 [0-9a-f]{30}"):
         extract(path, other)
     assert extract(path, other, overwrite=True)
     assert not extract(path, other, overwrite=True)
@@ -200,7 +200,7 @@ def test_two_processes_fill_one_store_as_one_does(
     ]
     assert second[:3] == ["new.h5 True []", "begun.h5 True []", "begun.h5 False []"]
     assert (first[3:5], first[6:]) == (second[3:5], second[6:])
-    assert "was made with checkpoint_sha256" in first[3]
+    assert "was made with weights of SHA-256" in first[3]
     assert "Process 1 of 2 would compute other features than process 0: checkpoint" in first[4]
     assert first[5] == "streamed.h5 True [2, 4, 6, 8, 10, 12, 14, 16]"
     assert re.search("The features of .*, clip 1 of .* are NaN", first[6]) and len(first) == 7

@@ -154,7 +154,7 @@ def test_another_task_in_the_folder_is_refused(task, tmp_path):
         (replace(task, classes=3), r"classes 2, .* be 3"),
         (replace(task, train=fewer), r"train videos [0-9a-f]{12}, "),
         (replace(task, test=swapped), r"test videos [0-9a-f]{12}, "),
-        (replace(task, subject=other), r"checkpoint_sha256 aaaaaaaaaaaa, .* be bbbbbbbbbbbb"),
+        (replace(task, subject=other), r"weights of SHA-256 aaaaaaaaaaaa, .* be bbbbbbbbbbbb"),
     ):
         with pytest.raises(EvaluateError, match=rf"result\.pt was trained with {words}"):
             finetune(wrong, CPU, folder)
