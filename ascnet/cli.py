@@ -3,7 +3,6 @@
 import importlib
 import os
 import resource
-import signal
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from ascnet import __version__
+from ascnet import __version__, signals
 from ascnet.terminal import safe_streams
 from builder.near_name import did_you_mean
 
@@ -92,14 +91,6 @@ def clash() -> str | None:
 
 
 _LONGEST = 4000  # characters of a message; longer ones are shortened
-_ENDING = (signal.SIGTERM, signal.SIGHUP)  # a scheduler's, and of a terminal that is closed
-_ended: list[int] = []  # the signal that asked this process to end
-
-
-def _end_well(number: int, frame: object) -> None:
-    """End as on Ctrl-C: unfinished files are deleted, and no process is left behind."""
-    _ended.append(number)
-    raise KeyboardInterrupt
 
 
 def _open_what_is_closed() -> None:
@@ -159,9 +150,7 @@ def main() -> None:
         with safe_streams():
             _run()
     finally:
-        for number in (*_ENDING, signal.SIGINT):  # nothing is left to clean up
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
+        signals.stop_listening()
 
 
 def _plain(text: str) -> str:
@@ -202,11 +191,7 @@ def _run() -> None:
     _switch_off_telemetry()
     from builder.errors import AscnetError
 
-    for number in _ENDING:  # before, there is nothing to clean up
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
-            signal.signal(number, _end_well)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signals.listen()  # before, there is nothing to clean up
     try:
         cli(standalone_mode=False)
     except AscnetError as error:
@@ -219,7 +204,7 @@ def _run() -> None:
             else "Finished work is kept; repeat the command to continue."
         )
         click.echo(f"Stopped. {kept}", err=True)
-        sys.exit(128 + (_ended[0] if _ended else signal.SIGINT))
+        sys.exit(signals.exit_status())
     except (MemoryError, RuntimeError) as error:
         if not _is_of_memory(error):
             raise
