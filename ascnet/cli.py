@@ -70,7 +70,7 @@ def cli() -> None:
     ascnet fetch ucf101                 download videos
     ascnet build ucf101                 videos -> shards
     ascnet train shards/                shards -> a trained 3D-CNN
-    ascnet evaluate --task retrieval    3D-CNN -> figures
+    ascnet evaluate --task retrieval    3D-CNN -> results
     """
 
 

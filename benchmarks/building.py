@@ -1,8 +1,8 @@
 """Compare building shards with common alternatives, on the same videos.
 
-Each way processes as many videos at a time as there are cores. The lower bounds ("floor") are one
-static ffmpeg process per video that decodes and discards the frames, and one that decodes, scales,
-encodes and discards them. The common way writes frames as files, with one ffmpeg process per video,
+Each way processes as many videos at a time as there are cores. "ffmpeg alone" is one static ffmpeg
+process per video that decodes and discards the frames, or one that decodes, scales, encodes and
+discards them: lower bounds of builders with ffmpeg. The common way writes frames as files, with one ffmpeg process per video,
 and packs them with tar; it is measured with the system's ffmpeg, if there is one, and with ours.
 video2dataset is measured if VIDEO2DATASET names a Python that has it; it writes H.264, not frames.
 """
@@ -96,8 +96,8 @@ def bench_building(videos: Path, work: Path, rounds: int) -> None:
     ways = {
         "ours, --engine pyav": lambda: ours(catalog, work / "pyav", "pyav"),
         "ours": lambda: ours(catalog, work / "ours", "ffmpeg"),
-        "floor: decode only, to nothing": lambda: decode_only(catalog),
-        "floor: decode, scale, encode, to nothing": lambda: encode_to_nothing(catalog),
+        "ffmpeg alone: decode, to nothing": lambda: decode_only(catalog),
+        "ffmpeg alone: decode, scale, encode, to nothing": lambda: encode_to_nothing(catalog),
         "frames as files then tar, our ffmpeg": lambda: frame_files(
             catalog, work / "files", find_ffmpeg()
         ),
@@ -118,7 +118,7 @@ def bench_building(videos: Path, work: Path, rounds: int) -> None:
     scaling = {
         "ours, --engine pyav": lambda workers: ours(catalog, work / "n", "pyav", workers),
         "ours": lambda workers: ours(catalog, work / "n", "ffmpeg", workers),
-        "floor: decode, scale, encode, to nothing": lambda w: encode_to_nothing(catalog, w),
+        "ffmpeg alone: decode, scale, encode, to nothing": lambda w: encode_to_nothing(catalog, w),
     }
     print(f"{CORES} cores against one")
     for name, way in scaling.items():

@@ -106,6 +106,8 @@ class Ways:
                 on, cores_of, self._timed(ours.run, count, before), ()
             )
             self.ways[f"floor, {words}"] = partial(on, cores_of, floor.run, samples)
+            into = floor.run_into_batches
+            self.ways[f"floor, into batches, {words}"] = partial(on, cores_of, into, samples)
         self.ways[FREE] = partial(on, 2, free, ())
 
     def _timed(
@@ -165,6 +167,9 @@ def report(block: Block, runs: dict[str, Runs], rounds: int) -> None:
 
     compare("ours against the floor, 1 core", "ours, 1 core", "floor, 1 core", 0.95)
     compare("ours against the floor, 2 cores", "ours, 2 cores", "floor, 2 cores", 0.9)
+    for words in ("1 core", "2 cores"):
+        floor = f"floor, into batches, {words}"
+        compare(f"ours against the {floor}", f"ours, {words}", floor, None)
     compare("ours, 2 cores against 1", "ours, 2 cores", "ours, 1 core", 1.9)
     compare("the floor, 2 cores against 1", "floor, 2 cores", "floor, 1 core", None)
     compare(

@@ -41,7 +41,7 @@ fish: `zsh_source`, `fish_source`):
     eval "$(_ASCNET_COMPLETE=bash_source ascnet)"
 
 Exit status of every command: 0, done; 1, it failed because of a file, its content or the machine (a
-missing file, too); 2, it cannot be asked for: an unknown command, option, setting, or name of a
+missing file, too); 2, the request is invalid: an unknown command, option, setting, or name of a
 recipe, data set, split or layer, or a value that is not allowed; 130 after Ctrl-C and 143 after
 SIGTERM. `build` ends with 1 if no video could be built, or with `--strict` if one failed, and
 `verify` if a shard has changed.

@@ -243,7 +243,7 @@ def command(target: Target, settings: BuildSettings, how: How, strict: bool) -> 
     """Transcode the videos of DATASET into frame-JPEG WebDataset shards.
 
     \b
-    shapes          the built-in data set: 768 short videos, generated here
+    shapes          the synthetic data set: 768 short videos, generated here
     ucf101          UCF-101/<Class>/v_<Class>_gNN_cNN.avi
     hmdb51          hmdb51_org/<class>/*.avi and the official split lists
     kinetics400     train/, val/, test/ and the official lists (also 600, 700)

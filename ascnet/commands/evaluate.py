@@ -53,7 +53,8 @@ _OF_CLIPS = (
 @click.option(
     "--factor",
     default="",
-    help="Known factor of the videos that replaces the class, such as tempo.",
+    help="Label to evaluate in place of the class, for data sets that have more, such as tempo of "
+    "shapes.",
 )
 @click.option(
     "--clips",

@@ -14,8 +14,8 @@ from trainer.weights.formats import FORMATS
     "--to",
     type=OneOf(list(FORMATS)),
     required=True,
-    help="Format: a state dict with torchvision's names, safetensors, or an ONNX model from clips "
-    "to features.",
+    help="Format: a state dict with torchvision's names (of r3d18, r2plus1d18 and s3d), "
+    "safetensors, or an ONNX model from clips to features.",
 )
 @click.option(
     "--out",
@@ -30,7 +30,7 @@ def command(**options: Any) -> None:
     """Export the trained backbone of RUN for other programs. [default: the newest in runs/]
 
     \b
-      ascnet export --to torchvision
+      ascnet export --to safetensors
       ascnet export runs/my_run --to onnx --out backbone.onnx
     """
     from ascnet.actions.export import run

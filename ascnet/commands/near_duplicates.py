@@ -84,10 +84,11 @@ def command(device: str | None, **options: Any) -> None:
     \b
     Keep all copies on one side of a split:
       ascnet near-duplicates STORE --groups VIDEOS/splits.csv
-      ascnet build folder --source VIDEOS --overwrite
+      ascnet build folder --source VIDEOS --name NAME --overwrite
     Look, decide which copies to keep, and build without the others:
       ascnet near-duplicates STORE --html copies.html --source VIDEOS
-      ascnet build folder --source VIDEOS --without decisions.csv --overwrite
+      ascnet build folder --source VIDEOS --name NAME --overwrite \\
+          --without decisions.csv
     """
     from ascnet.actions.near_duplicates import run
     from ascnet.device import pick_device

@@ -70,7 +70,7 @@ def command(device: str | None, **options: Any) -> None:
       ascnet select STORE --count 200 --out chosen.csv
     A split without leaks:
       ascnet select STORE --split 70/30 --out VIDEOS/splits.csv
-      ascnet build folder --source VIDEOS --overwrite
+      ascnet build folder --source VIDEOS --name NAME --overwrite
 
     --count takes one video of every recording before a second one of any. If the store has a split,
     it chooses from the training part and leaves other parts unchanged; training videos that are not

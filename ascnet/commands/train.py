@@ -52,8 +52,8 @@ def _value_of(option: str, args: list[str]) -> str:
 @click.option(
     "--init",
     type=UserPath(),
-    help="Initial weights of the backbone, a .safetensors or .pth file; prefixes of names are "
-    "ignored.",
+    help="Initial weights of the backbone: a .safetensors or .pth file of any project, or a "
+    "checkpoint of a run (.pt).",
 )
 @click.option(
     "--run",
