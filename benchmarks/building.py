@@ -2,8 +2,9 @@
 
 Each way processes as many videos at a time as there are cores. "ffmpeg alone" is one static ffmpeg
 process per video that decodes and discards the frames, or one that decodes, scales, encodes and
-discards them: lower bounds of builders with ffmpeg. The common way writes frames as files, with one ffmpeg process per video,
-and packs them with tar; it is measured with the system's ffmpeg, if there is one, and with ours.
+discards them: lower bounds of builders with ffmpeg. The common way writes frames as files, with one
+ffmpeg process per video, and packs them with tar; it is measured with the system's ffmpeg, if there
+is one, and with ours.
 video2dataset is measured if VIDEO2DATASET names a Python that has it; it writes H.264, not frames.
 """
 

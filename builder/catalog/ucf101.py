@@ -41,8 +41,9 @@ def read(root: Path) -> Catalog:
     tree = first_folder(root, ("UCF-101", ""), layout)
     lists = _find_lists(root, tree)
     names, left_alone = list_files(tree)
+    present = set(names)
     read_here = {lists / file for file in _LIST_FILES} if lists else set()
-    reasons = {name: _no_video(name, set(names)) for name in names if tree / name not in read_here}
+    reasons = {name: _no_video(name, present) for name in names if tree / name not in read_here}
     candidates = [_source(tree, name) for name, reason in reasons.items() if reason is None]
     left_alone += [(name, reason) for name, reason in reasons.items() if reason]
     if not candidates:

@@ -1,5 +1,6 @@
 """Verify that shards are as they were built: every byte and, on demand, every decoded frame."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,6 +28,9 @@ from builder.shards.manifest import (
 from builder.shards.video_row import VideoRow, sample_json
 from builder.workers import run_local
 
+# Errors that say nothing about a file's content.
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -38,7 +42,7 @@ class Report:
         frames: number of decoded frames; 0 unless deep
         bytes: of all shards
         problems: one sentence each
-        unread: number of shards that could not be read, each of which is a problem
+        unread: number of shards that the system refused to read, each of which is a problem
         links: shards that are links, and their targets: "a.tar -> /disk/a.tar"
     """
 
@@ -80,7 +84,8 @@ def verify(
         except FileNotFoundError:
             return shard, 0, [f"{shard.name}: it is missing"], True
         except OSError as error:
-            return shard, 0, [f"{shard.name}: it cannot be read: {error.strerror}"], False
+            is_read = error.errno not in _REFUSED
+            return shard, 0, [f"{shard.name}: {error.strerror}"], is_read
 
     shards = dataset.manifest.shards
     with closing(run_local(check, shards, workers, stop=stop.set)) as results:

@@ -147,7 +147,7 @@ def test_what_is_refused(videos, embed, finished_run, tmp_path):
         ("--add", other, "--every", 0.5, *store): "are every 0.3 s, without mirror images",
         ("--add", other, "--run", run, "--out", "x.h5"): "was made with checkpoint",
         (other, "--every", 0.3, *store): "has 7 videos from",
-        (videos, "--every", 0.3, "--run", run, "--out", "x.h5"): "was made with checkpoint_sha256",
+        (videos, "--every", 0.3, "--run", run, "--out", "x.h5"): "was made with weights of SHA-256",
         ("--add", "--remove", "a", *store): "cannot be combined",
         ("--add", *store): "--add takes videos or folders",
         ("--add", other, "--overwrite", *store): "omit one of them",

@@ -192,7 +192,9 @@ def test_the_limits_are_options_and_what_they_refuse_is_a_row(engine, tmp_path, 
     # They are no part of what is built: the same command with others goes on.
     again = run_ascnet(*words, "--retry-failed", cwd=tmp_path)
     assert "2 expected, 2 built, 0 failed" in again.stdout, again.stderr
-    assert "--max-memory is nan" in refused(*words, "--max-memory", "nan", cwd=tmp_path)
+    assert "nan is not a number; it takes 0.25<=x" in refused(
+        *words, "--max-memory", "nan", cwd=tmp_path
+    )
 
 
 def test_no_limit_leaves_anything_open(tmp_path, make_video):

@@ -1,6 +1,8 @@
+import errno
 import json
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +12,7 @@ from builder.build.build import BuildSettings, How, build
 from builder.catalog import folder
 from builder.decode.frames import FrameSettings
 from builder.errors import BuilderError
+from builder.shards import verify as verifying
 from builder.shards.dataset import ShardDataset
 from builder.shards.verify import Report, verify
 
@@ -77,15 +80,23 @@ def test_shards_that_are_cut_longer_missing_or_strange(copy):
     assert "folder-000099.tar: no shard of this data set" in found
 
 
-def test_a_shard_that_cannot_be_read_is_not_called_damaged(copy):
+def test_a_shard_that_cannot_be_read_is_not_called_damaged(copy, monkeypatch):
     first, second = (copy / shard.name for shard in ShardDataset(copy).manifest.shards[:2])
-    first.unlink()
-    first.mkdir()
+    really = verifying.open_regular
+
+    def refused(path: Path) -> BinaryIO:
+        if path == first:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really(path)
+
+    monkeypatch.setattr(verifying, "open_regular", refused)
     report = verify(copy, deep=False, workers=1)
-    assert report.problems == (f"{first.name}: it cannot be read: Is a directory",)
+    assert report.problems == (f"{first.name}: Permission denied",)
     assert report.unread == 1
     second.unlink()
-    assert verify(copy, deep=False, workers=1).unread == 1
+    second.mkdir()
+    report = verify(copy, deep=False, workers=1)
+    assert len(report.problems) == 2 and report.unread == 1
 
 
 def test_tables_that_have_changed(copy):
