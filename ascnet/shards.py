@@ -109,13 +109,13 @@ class Shards(ShardDataset):
 
 
 def _check(video: Video, start: int, frames: int, stride: int, short_videos: str) -> None:
-    if not 0 <= start < video.frames:
+    if not 0 <= start < video.frames or start != int(start):
         raise BuilderError(
             f"start is {start}; {printable(video.name)} has the frames 0 to {video.frames - 1}."
         )
     for name, number in (("frames", frames), ("stride", stride)):
-        if number < 1:
-            raise BuilderError(f"{name} is {number}; it takes 1 or more.")
+        if number < 1 or number != int(number):
+            raise BuilderError(f"{name} is {number}; it takes a whole number, 1 or more.")
     if short_videos not in POLICIES:
         raise BuilderError(
             f"short_videos is {short_videos!r}; it takes {', '.join(map(repr, POLICIES))}."

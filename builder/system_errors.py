@@ -1,6 +1,7 @@
 """What a refusal of the operating system means, and what to do about it."""
 
 import errno
+from pathlib import Path
 
 from builder.atomic import without_partial
 from builder.printable import printable
@@ -28,6 +29,12 @@ _STEPS = {
 def next_step(error: OSError) -> str:
     """A sentence that says what to do, or "" where nothing is known."""
     return _STEPS.get(error.errno or 0, "")
+
+
+def cannot_write(path: Path, error: OSError) -> str:
+    """Sentences for a file or folder that could not be written."""
+    said = f"Cannot write {printable(str(path))}: {error.strerror or error}."
+    return f"{said} {next_step(error)}".rstrip()
 
 
 def sentence(error: OSError) -> str:

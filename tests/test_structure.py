@@ -34,11 +34,12 @@ ALLOWED = {
         "builder.near_name",
         "builder.counted",
         *("builder.printable", "builder.cgroups", "builder.cores", "builder.progress"),
+        "builder.system_errors",
     },
     "evaluate": {
         *("trainer", "builder.shards", "builder.atomic"),
         *("builder.errors", "builder.command_line", "builder.progress", "builder.text_table"),
-        *("builder.near_name", "builder.counted"),
+        *("builder.near_name", "builder.counted", "builder.system_errors"),
     },
     "ascnet": {"builder", "trainer", "evaluate"},
     "experiments": {"builder", "trainer", "evaluate", "ascnet"},  # nobody calls these two

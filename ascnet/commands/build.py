@@ -263,6 +263,8 @@ def command(target: Target, settings: BuildSettings, how: How, strict: bool) -> 
     with ProgressBar("building", "videos") as progress:
         summary = build(catalog, target.out / catalog.dataset, settings, how, progress)
     _say(summary)
+    if how.shards is not None and how.shards.start >= (planned := summary.shards_planned):
+        click.echo(f"This range holds none of the {counted(planned, 'shard')}, 0 to {planned - 1}.")
     if (counts := summary.counts) and counts["failed"]:
         if not counts["built"]:
             click.echo("No video could be built; the reasons are above.", err=True)

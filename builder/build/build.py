@@ -1,6 +1,5 @@
 """Run a build: every video gets a row, shards are complete or absent, and any kill is resumable."""
 
-import errno
 import shutil
 import time
 from collections import Counter
@@ -34,9 +33,9 @@ from builder.progress import Progress, silent
 from builder.shards.dataset import ShardDataset
 from builder.shards.manifest import NOTES
 from builder.shards.video_row import BUILT, FAILED, VideoRow
+from builder.system_errors import cannot_write
 from builder.video_limits import Limits
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 Rows = Generator[list[VideoRow], None, None]  # of videos, as they are finished
 
 
@@ -136,10 +135,9 @@ def build(
         with only_writer(folder, one_of_many=how.shards is not None):
             return _Build(catalog, folder, settings, how, progress).run()
     except OSError as error:
-        mend = "make room" if error.errno in _FULL else "make it writable"
         raise BuilderError(
-            f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; "
-            f"{mend} or name another folder with --out, and run the same command again."
+            f"{cannot_write(folder, error)} What is finished is kept, and the same command "
+            "continues."
         ) from error
 
 

@@ -38,6 +38,7 @@ from builder.download.unpack import unpack
 from builder.errors import BuilderError, BuilderUsageError
 from builder.progress import Progress, silent
 from builder.regular_file import open_regular
+from builder.system_errors import cannot_write
 
 _LARGEST_RECORD = 1 << 16  # bytes
 MakeProgress = Callable[[str, str], AbstractContextManager[Progress]]  # (title, unit)
@@ -162,8 +163,8 @@ def fetch(
             records = [_read_record(job.record_path(file)) for file in files + archives]
     except OSError as error:
         raise BuilderError(
-            f"Cannot write to {folder}: {error.strerror or error}. What is finished is kept; mend "
-            "that or name another folder with --to, and give the same command again."
+            f"{cannot_write(folder, error)} What is finished is kept, and the same command "
+            "continues."
         ) from error
     return FetchSummary(
         folder,

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from builder.atomic import give_name, partials_in, write_partial
+from builder.system_errors import cannot_write
 from evaluate.errors import EvaluateError
 from evaluate.identity_check import COMPUTED_ON, all_machines, first_difference
 from trainer.agreement import from_first, on_first
@@ -93,8 +94,7 @@ class Kept:
             give_name(write_partial(path, file.getvalue()), path)
         except OSError as error:
             raise EvaluateError(
-                f"Cannot write {path}: {error.strerror}. Free space, then repeat the command: it "
-                "continues from the last saved state."
+                f"{cannot_write(path, error)} The same command continues from the last saved state."
             ) from error
 
     def _read(self, name: str) -> dict[str, Any] | None:

@@ -103,8 +103,9 @@ def test_what_a_clip_does_that_runs_past_the_end(opened):
     [
         ({"start": -1}, "start is -1; .* has the frames 0 to 4"),
         ({"start": 5}, "start is 5; .* has the frames 0 to 4"),
-        ({"frames": 0}, "frames is 0; it takes 1 or more"),
-        ({"stride": -2}, "stride is -2; it takes 1 or more"),
+        ({"frames": 0}, "frames is 0; it takes a whole number, 1 or more"),
+        ({"stride": -2}, "stride is -2; it takes a whole number, 1 or more"),
+        ({"stride": 1.5}, "stride is 1.5; it takes a whole number, 1 or more"),
         ({"short_videos": "cut"}, "short_videos is 'cut'; it takes 'loop', 'repeat_last', 'error'"),
     ],
 )

@@ -15,6 +15,7 @@ import torch
 
 from builder.atomic import give_name, partials_in, write_partial
 from builder.command_line import quoted
+from builder.system_errors import cannot_write
 from trainer.backbones.all_backbones import empty_backbone
 from trainer.backbones.base import Backbone
 from trainer.config.recipe_file import MAY_CHANGE, differing, parse
@@ -78,8 +79,8 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise TrainerError(
-            f"Cannot write {path}: {error.strerror}. The checkpoints before it are kept: make "
-            "room, then go on with --resume."
+            f"{cannot_write(path, error)} The checkpoints before it are kept, and --resume "
+            "continues."
         ) from error
 
 

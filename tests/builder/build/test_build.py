@@ -143,7 +143,7 @@ def test_two_builders_on_one_folder(video_folder, tmp_path):
 
 def test_a_folder_that_cannot_be_written(video_folder, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BuilderError, match="Cannot write to"):
+    with pytest.raises(BuilderError, match="Cannot write"):
         build(folder.read(video_folder), tmp_path / "file" / "out", SETTINGS, How(workers=1))
 
 
