@@ -272,7 +272,7 @@ def _rar() -> _Said:
         return ", ".join(paths)
     advice = (
         "ascnet fetch ucf101 and hmdb51 (their archives are rar): install unrar, unar or bsdtar "
-        "(Debian, Ubuntu: apt-get install unrar, unar or libarchive-tools)"
+        "(on Debian and Ubuntu: sudo apt-get install unar)"
     )
     return MISSING, f"none of {', '.join(_UNPACKERS)}", advice
 

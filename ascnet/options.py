@@ -52,15 +52,15 @@ class UserPath(click.Path):
     that exists. "~/x" is expanded, as shells do not expand it in "--option=~/x"."""
 
     def __init__(self, *, is_file: bool = False, is_folder: bool = False) -> None:
-        super().__init__(path_type=Path, readable=False)
+        super().__init__()
         self.dir_okay, self.file_okay = not is_file, not is_folder  # for the completion of names
+        self.name = "file" if is_file else "directory" if is_folder else "path"  # in help
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not str(value):  # as of an unset "$DIR"; Path would take it for the working directory
             self.fail(_EMPTY, param, ctx)
-        path = Path(value)
-        if path.parts[:1] == ("~",):
-            path = path.expanduser()
+        text = str(value)
+        path = Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)
         option = param.opts[0] if param else "The path"
         if not self.dir_okay and path.is_dir():
             raise BuilderError(f"{option} is {printable(str(path))}, a folder; name a file.")
@@ -69,13 +69,13 @@ class UserPath(click.Path):
         return path
 
 
-def no_more(advice: str) -> Callable[[Function], Function]:
-    """Refuse further arguments of a command, with advice, in which `{}` is the first of them."""
+def no_more(advice: Callable[[str], str]) -> Callable[[Function], Function]:
+    """Refuse further arguments of a command, with advice on the first of them."""
 
     def refuse(context: click.Context, argument: click.Parameter, words: tuple[str, ...]) -> None:
         if words:
             word = printable(words[0])
-            raise click.UsageError(f"{word!r} is one argument too many. {advice.format(word)}")
+            raise click.UsageError(f"{word!r} is one argument too many. {advice(words[0])}")
 
     return click.argument("more", nargs=-1, metavar="", callback=refuse, expose_value=False)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from numbers import Integral
 from typing import overload
 
 import numpy as np
@@ -109,12 +110,13 @@ class Shards(ShardDataset):
 
 
 def _check(video: Video, start: int, frames: int, stride: int, short_videos: str) -> None:
-    if not 0 <= start < video.frames or start != int(start):
+    if not isinstance(start, Integral) or not 0 <= start < video.frames:
         raise BuilderError(
-            f"start is {start}; {printable(video.name)} has the frames 0 to {video.frames - 1}."
+            f"start is {start}; it takes a frame number, and {printable(video.name)} has the "
+            f"frames 0 to {video.frames - 1}."
         )
     for name, number in (("frames", frames), ("stride", stride)):
-        if number < 1 or number != int(number):
+        if not isinstance(number, Integral) or number < 1:
             raise BuilderError(f"{name} is {number}; it takes a whole number, 1 or more.")
     if short_videos not in POLICIES:
         raise BuilderError(

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle, islice
 from math import prod
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from unittest.mock import patch
 
@@ -79,17 +79,27 @@ class Floor:
         self._sizes = [(v.height, v.width) for v in videos]
         self._jpegs = [read_frames(v, read_offsets(v), range(v.frames)) for v in videos]
 
-    def run(self, samples: Sequence[Pair], threads: int) -> int:
-        return in_threads(self._decode, samples, threads)
+    def run(self, samples: Sequence[Pair], threads: int) -> Measured:
+        return self._run(samples, threads, threads)
 
-    def run_into_batches(self, samples: Sequence[Pair], threads: int) -> int:
-        held = HELD * min(BATCH, len(self._sizes)) // threads
-        return in_threads(partial(self._decode, held=held), samples, threads)
+    def run_into_batches(self, samples: Sequence[Pair], threads: int) -> Measured:
+        return self._run(samples, threads, HELD * min(BATCH, len(self._sizes)))
 
-    def _decode(self, samples: Sequence[Pair], held: int = 1) -> None:
+    def _run(self, samples: Sequence[Pair], threads: int, held: int) -> Measured:
+        """Decode into `held` buffers, which have been written before."""
         length = len(samples[0][0].frames)
         room = 2 * length * max(height * width * 3 for height, width in self._sizes)
-        buffers = [np.zeros(room, np.uint8) for _ in range(held)]
+        of_threads: SimpleQueue[list[np.ndarray]] = SimpleQueue()
+        for _ in range(threads):
+            of_threads.put([np.ones(room, np.uint8) for _ in range(max(1, held // threads))])
+
+        def decode(part: Sequence[Pair]) -> None:
+            self._decode(part, of_threads.get())
+
+        return measure(lambda: in_threads(decode, samples, threads))
+
+    def _decode(self, samples: Sequence[Pair], buffers: Sequence[np.ndarray]) -> None:
+        length = len(samples[0][0].frames)
         for pair, buffer in zip(samples, cycle(buffers), strict=False):
             jpegs, size = self._jpegs[pair[0].video], self._sizes[pair[0].video]
             shape = (2, length, *size, 3)

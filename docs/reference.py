@@ -42,9 +42,9 @@ fish: `zsh_source`, `fish_source`):
 
 Exit status of every command: 0, done; 1, it failed because of a file, its content or the machine (a
 missing file, too); 2, the request is invalid: an unknown command, option, setting, or name of a
-recipe, data set, split or layer, or a value that is not allowed; 130 after Ctrl-C and 143 after
-SIGTERM. `build` ends with 1 if no video could be built, or with `--strict` if one failed, and
-`verify` if a shard has changed.
+recipe, data set, split or layer, or a value that is not allowed; 130 after Ctrl-C, 143 after
+SIGTERM, 129 after SIGHUP. `build` ends with 1 if no video could be built, or with `--strict` if one
+failed, and `verify` if a shard has changed.
 """
 _TRAINING = """## Settings of training
 

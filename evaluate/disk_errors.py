@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 
 from builder.atomic import partial_of
+from builder.system_errors import next_step
 from evaluate.errors import EvaluateError
 
 _IN_USE = (errno.EAGAIN, errno.EBUSY, errno.ETXTBSY)
@@ -88,9 +89,10 @@ def writing(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError, KeyError) as error:
         if _number(error) in _IN_USE or "already open" in str(error) or _has_no_locks(error):
             must_be_available(path, error)
+        step = next_step(OSError(_number(error) or 0, "")) or "Check the disk."
         raise EvaluateError(
-            f"Cannot write {path}: {_reason(error)}. Free space or fix the permissions, then "
-            "repeat the command: it continues where it stopped."
+            f"Cannot write {path}: {_reason(error)}. {step} Then repeat the command: it continues "
+            "where it stopped."
         ) from error
 
 
@@ -115,7 +117,8 @@ def must_have_room(path: Path, needed: int) -> None:
 def _has_no_locks(error: Exception) -> bool:
     """Whether locking failed for another reason than a lock held elsewhere."""
     number = _number(error)
-    return number in _NO_LOCKS or ("lock file" in str(error) and number not in (None, *_IN_USE))
+    others = (None, errno.EEXIST, *_IN_USE)
+    return number in _NO_LOCKS or ("lock file" in str(error) and number not in others)
 
 
 def _number(error: Exception) -> int | None:

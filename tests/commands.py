@@ -11,13 +11,15 @@ from unittest import mock
 
 from ascnet import cli
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+
 
 def run_ascnet(*words: object, cwd: Path, **environment: str) -> CompletedProcess[str]:
     """Run `ascnet` with these arguments in a folder; return its exit status and output. Asserts
     that it prints no traceback."""
     arguments = ["ascnet", *map(str, words)]
     out, err = io.StringIO(), io.StringIO()
-    status, before = 0, signal.getsignal(signal.SIGTERM)
+    status, before = 0, {number: signal.getsignal(number) for number in _SIGNALS}
     with (
         contextlib.chdir(cwd),
         mock.patch.object(sys, "argv", arguments),
@@ -30,7 +32,8 @@ def run_ascnet(*words: object, cwd: Path, **environment: str) -> CompletedProces
         except SystemExit as ended:
             status = int(ended.code or 0)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
     assert "Traceback" not in err.getvalue()
     return CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 

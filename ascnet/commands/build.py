@@ -24,7 +24,6 @@ from builder.errors import BuilderUsageError
 from builder.printable import printable
 from builder.video_limits import GB, Limits
 
-_OF_A_FOLDER = "ascnet build folder --source"
 _SHOWN = 5  # names of files and folders left alone, in a message
 
 
@@ -78,19 +77,22 @@ class DatasetName(OneOf):
     """One of the data sets. A folder in its place was meant as the source."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value not in self.choices and Path(value).is_dir():
-            self.fail(
-                f"{printable(value)!r} is a folder. To build its videos: {_OF_A_FOLDER} "
-                f"{quoted(Path(value))}",
-                param,
-                ctx,
-            )
+        if value and value not in self.choices and Path(value).is_dir():
+            name = Path(value).name if Path(value).name in self.choices else "folder"
+            command = f"ascnet build {name} --source {quoted(Path(value))}"
+            self.fail(f"{printable(value)!r} is a folder. To build it: {command}", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def _one_too_many(word: str) -> str:
+    if word in READERS:
+        return "Build one data set at a time."
+    return f"The folder of the videos, or their list, follows --source: --source {quoted(word)}"
 
 
 @click.command("build")
 @click.argument("dataset", metavar="DATASET", type=DatasetName(sorted(READERS)))
-@no_more("The folder of the videos follows --source: --source {}")
+@no_more(_one_too_many)
 @click.option(
     "--source",
     type=UserPath(),
@@ -264,7 +266,7 @@ def command(target: Target, settings: BuildSettings, how: How, strict: bool) -> 
         summary = build(catalog, target.out / catalog.dataset, settings, how, progress)
     _say(summary)
     if how.shards is not None and how.shards.start >= (planned := summary.shards_planned):
-        click.echo(f"This range holds none of the {counted(planned, 'shard')}, 0 to {planned - 1}.")
+        click.echo(f"This range holds no shard; there are {planned}, numbered from 0.")
     if (counts := summary.counts) and counts["failed"]:
         if not counts["built"]:
             click.echo("No video could be built; the reasons are above.", err=True)

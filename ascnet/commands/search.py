@@ -45,8 +45,8 @@ from ascnet.options import UserPath, Whole, with_centring, with_encoder_file, wi
     is_flag=False,
     flag_value="",
     metavar="[FILE]",
-    help="Write a page on which the clips play. Without FILE, and then at the end of the command, "
-    "it is search-<name of the query>.html.",
+    help="Write a page on which the clips play. FILE may be left out if --html comes last; the "
+    "page is then search-<name of the query>.html.",
 )
 def command(device: str | None, **options: Any) -> None:
     """Find the videos of a store whose clips are nearest to those of the video file QUERY.

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ascnet.options import Place, UserPath, Whole, no_more, with_device
+from builder.command_line import quoted
 from trainer.config import recipe_file
 from trainer.config.settings import Config
 
@@ -34,9 +35,15 @@ def _value_of(option: str, args: list[str]) -> str:
     return "..."
 
 
+def _one_too_many(word: str) -> str:
+    if "=" in word:
+        return f"Write --set before each setting: --set {quoted(word)}"
+    return "SHARDS is one place; to train on several data sets, name the folder that holds them."
+
+
 @click.command("train", cls=TrainCommand)
 @click.argument("shards", type=Place(), required=False)
-@no_more("SHARDS is one place; to train on several data sets, name the folder that holds them.")
+@no_more(_one_too_many)
 @click.option(
     "--recipe",
     help=f"Recipe: {', '.join(recipe_file.recipes())}, or a .toml file.  [default: ucf101-r3d18 on "

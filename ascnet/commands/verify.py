@@ -65,7 +65,7 @@ def _say(report: Report) -> None:
         return
     advice = ""
     if report.unread:
-        advice += f" Check the disk and the permissions of the {report.unread} unreadable."
+        advice += " Check the disk and the permissions of what could not be read."
     if len(report.problems) > report.unread:
         advice += " Copy the shards again from an intact copy, or rebuild them with --overwrite."
     click.echo(f"{report.folder}: {what}: {counted(len(report.problems), 'problem')}.{advice}")

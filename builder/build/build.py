@@ -136,8 +136,7 @@ def build(
             return _Build(catalog, folder, settings, how, progress).run()
     except OSError as error:
         raise BuilderError(
-            f"{cannot_write(folder, error)} What is finished is kept, and the same command "
-            "continues."
+            f"{cannot_write(folder, error)} Then repeat the command; what is finished is kept."
         ) from error
 
 

@@ -191,7 +191,7 @@ def _what_changed(folder: Path, names: Set[str]) -> str:
     """How the videos of a build differ from videos of these names."""
     if not is_finished(folder):
         return "names, classes, groups or splits have changed"
-    earlier = {row.name for row in ShardDataset(folder).rows()}
+    earlier = {row.name for row in ShardDataset(folder).rows() if row.status != IGNORED}
     parts = [
         f"{len(differ)} {what}: {printable(min(differ))}{', ...' if len(differ) > 1 else ''}"
         for what, differ in (("new", names - earlier), ("gone", earlier - names))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from builder.catalog.files import find_names, read_csv
 from builder.catalog.source import Catalog
-from builder.counted import counted
 from builder.errors import BuilderError, BuilderUsageError
 from builder.printable import printable
 
@@ -31,8 +30,8 @@ def leave_out(catalog: Catalog, table: Path) -> Catalog:
     shown = printable(table.name)
     if len(dropped) == len(catalog.videos):
         raise BuilderError(
-            f"{printable(str(table))} drops all {counted(len(dropped), 'video')}, so none is left "
-            f"to build. Say {KEEP} for some."
+            f"{printable(str(table))} drops every video ({len(dropped)}), so none is left to "
+            f"build. Say {KEEP} for some."
         )
     left = tuple(sorted((*catalog.left_alone, *((n, f"left out by {shown}") for n in dropped))))
     return replace(

@@ -159,6 +159,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise BuilderError(f"{path} is not in UTF-8 (byte {error.start}); save it so.") from error
     except OSError as error:
+        error.filename = error.filename or str(path)
         raise BuilderError(f"Cannot read {sentence(error)}") from error
     if text.count("\n") + text.count("\r") > MOST_LINES:
         raise BuilderError(f"{path} has more than {MOST_LINES} lines; {_TWO_LISTS}")

@@ -27,6 +27,7 @@ from builder.decode.ffmpeg import find_ffmpeg
 from builder.decode.processes import end_with_parent
 from builder.errors import BuilderError
 from builder.progress import Progress, silent
+from builder.system_errors import cannot_write
 from builder.workers import run_local
 
 FAMILIES = ("Stripes", "Checks", "Dots", "Clouds")
@@ -118,7 +119,7 @@ def make(
         factors = {clip.name: clip.factors() for clip in every}
         write_atomically(marker, json.dumps({"version": _VERSION, "factors": factors}))
     except OSError as error:
-        raise BuilderError(f"Cannot write videos to {root}: {error.strerror or error}.") from error
+        raise BuilderError(cannot_write(root, error)) from error
 
 
 def _clear_other_version(root: Path) -> None:

@@ -163,8 +163,7 @@ def fetch(
             records = [_read_record(job.record_path(file)) for file in files + archives]
     except OSError as error:
         raise BuilderError(
-            f"{cannot_write(folder, error)} What is finished is kept, and the same command "
-            "continues."
+            f"{cannot_write(folder, error)} Then repeat the command; what is finished is kept."
         ) from error
     return FetchSummary(
         folder,

@@ -28,8 +28,8 @@ from builder.shards.manifest import (
 from builder.shards.video_row import VideoRow, sample_json
 from builder.workers import run_local
 
-# Errors that say nothing about a file's content.
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+# Errors that say what a file is. Others say that it cannot be read now.
+_OF_THE_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def verify(
         except FileNotFoundError:
             return shard, 0, [f"{shard.name}: it is missing"], True
         except OSError as error:
-            is_read = error.errno not in _REFUSED
+            is_read = error.errno in _OF_THE_FILE
             return shard, 0, [f"{shard.name}: {error.strerror}"], is_read
 
     shards = dataset.manifest.shards

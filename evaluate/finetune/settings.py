@@ -222,7 +222,8 @@ def load_recipe(name: str, assignments: tuple[str, ...] = (), prefix: str = "") 
     if not path.is_file():
         path = Path(name)
         if path.suffix != ".toml" or not path.is_file():
-            raise EvaluateUsageError(f"--classifier: {recipe_file.no_recipe(name, recipes())}")
+            kind = EvaluateError if name.endswith(".toml") else EvaluateUsageError
+            raise kind(f"--classifier: {recipe_file.no_recipe(name, recipes())}")
     try:
         table = read_toml(path)
         table.setdefault("recipe", path.stem)

@@ -169,12 +169,12 @@ def _commands(run: Path, is_run: bool, tables: list[results.Table]) -> dict[str,
     if encoder:
         what = ("--encoder", encoder)
     train = command_line("ascnet", "train", "--run", run, "--resume")
-    first = f"{train} && " if is_run and not list_checkpoints(run) else ""
+    first = {"retrieval": f"{train} && "} if is_run and not list_checkpoints(run) else {}
     return {
         "train": train,
         "report": command_line("ascnet", "report", run),
         **{
-            task: first + command_line("ascnet", "evaluate", "--task", task, *what)
+            task: first.get(task, "") + command_line("ascnet", "evaluate", "--task", task, *what)
             if is_run or weights or encoder
             else ""
             for task in ("retrieval", "linear")

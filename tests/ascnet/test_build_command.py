@@ -44,7 +44,7 @@ def test_ranges(video_folder, tmp_path):
     first = build(video_folder, *small, "--shards-range", "0:2", cwd=tmp_path)
     assert "2 of 4 shards are built" in first.stdout
     beyond = build(video_folder, *small, "--shards-range", "4:6", cwd=tmp_path)
-    assert "This range holds none of the 4 shards, 0 to 3." in beyond.stdout
+    assert "This range holds no shard; there are 4, numbered from 0." in beyond.stdout
     early = build(video_folder, *small, "--finish", cwd=tmp_path)
     assert early.returncode == 1
     assert "2 of 4 shards are not built, the first is number 2" in early.stderr

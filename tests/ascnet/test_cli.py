@@ -129,7 +129,6 @@ USAGE = [
     (["evaluate", "--device", "gpu"], "--device is 'gpu'"),
     (["train", "--recipe", "demmo"], "Did you mean demo?"),
     (["train", "--recipe", "own"], "Did you mean own.toml?"),
-    (["train", "--recipe", "none.toml"], "there is no recipe file none.toml."),
     (["train", "--set", "steps=20"], "Did you mean optim.steps?"),
     (["train", "--set", "optim.steps=many"], "it takes a whole number"),
     (["train", "--set", "optim=3"], "Set one of them: optim.batch"),
@@ -142,7 +141,11 @@ USAGE = [
     (["build", "folder", "--source", ""], "is empty; name a file or folder"),
     (["build", "folder", "--out="], "is empty; name a file or folder"),
     (["build", "folder", "vid"], "'vid' is one argument too many. The folder of the videos"),
-    (["build", "."], "'.' is a folder. To build its videos: ascnet build folder --source ."),
+    (["build", "ucf101", "hmdb51"], "Build one data set at a time."),
+    (["build", "."], "'.' is a folder. To build it: ascnet build folder --source ."),
+    (["build", "x/ucf101"], "To build it: ascnet build ucf101 --source x/ucf101"),
+    (["build", ""], "'' is not one of"),
+    (["train", "a", "--set", "b=1", "c=2"], "Write --set before each setting: --set c=2"),
     (["build", "folder", "--short-side", "x"], "'x' is not a valid integer."),
     (["train", "a", "b"], "'b' is one argument too many. SHARDS is one place"),
     (["train", "--set", "=3"], "--set =3 has no key before the '='"),
@@ -152,6 +155,7 @@ USAGE = [
 @pytest.mark.parametrize(("words", "said"), USAGE, ids=lambda value: " ".join(value)[:30])
 def test_what_cannot_be_asked_is_status_2_and_names_what_is_near(words, said, tmp_path):
     (tmp_path / "own.toml").write_text("")
+    (tmp_path / "x" / "ucf101").mkdir(parents=True)
     result = run_ascnet(*words, cwd=tmp_path)
     assert result.returncode == 2 and said in result.stderr, result.stderr
 
@@ -179,6 +183,7 @@ def test_a_name_that_is_none_of_those_there_are_is_status_2(option, said, finish
         (["build", "folder", "--source", "nix"], "There is no folder nix."),
         (["build", "folder", "--source", ".", "--without", "nix.csv"], "nix.csv: No such file"),
         (["verify", "nix"], "No shards in nix"),
+        (["train", "--recipe", "none.toml"], "there is no recipe file none.toml."),
     ],
 )
 def test_files_that_are_not_there_are_status_1(words, said, make_video, tmp_path):
@@ -207,6 +212,8 @@ def test_work_goes_on_if_nobody_reads_what_it_prints(make_video, tmp_path):
 
 def test_a_path_below_the_home_is_expanded_in_an_option_too(tmp_path):
     (tmp_path / "vid").mkdir()
+    here = run_ascnet("build", "folder", "--source", "./~/vid", cwd=tmp_path, HOME=str(tmp_path))
+    assert "There is no folder ~/vid" in here.stderr
     words = ["build", "folder", "--source=~/vid", "--out", tmp_path / "out"]
     assert (
         f"No video below {tmp_path / 'vid'}"

@@ -52,6 +52,45 @@ def test_a_signal_where_python_ignores_exceptions_is_not_lost(kind, name, status
     assert (done.stdout, done.stderr) == (f"{status}\n", "")
 
 
+def test_a_training_that_takes_note_of_a_signal_ends_after_the_step():
+    """Though the exception that ends its wait for clips is ignored there."""
+    script = """
+import os, signal, sys, time
+from ascnet import signals
+from trainer.stop import Stop
+
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(0.001)
+
+def clips():
+    Dying()
+    yield 1
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signals.listen()
+try:
+    with Stop(alone=True) as stop:
+        asked = stop.ask(None)
+        assert stop.next_of(clips()) == 1
+        time.sleep(0.1)  # a step
+        print(asked())
+        stop.end()
+except KeyboardInterrupt:
+    print(signals.exit_status())
+"""
+    for name, status in {"SIGTERM": 143, "SIGINT": 130}.items():
+        done = subprocess.run(
+            [sys.executable, "-c", script.format(name=name)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stdout == f"True\n{status}\n"
+
+
 def test_other_ignored_exceptions_are_still_printed():
     script = """
 from ascnet import signals

@@ -22,8 +22,8 @@ _TIMED = 3  # undisturbed runs
 def interrupted(
     job: Job, expected: Expected, folder: Path, rng: random.Random, tries: int
 ) -> Outcome:
-    """Interrupt the job, and repeat the command. Wrong is also a traceback, another exit status
-    than 130, or a process that stays behind."""
+    """Interrupt the job, and repeat the command. Wrong is also a traceback, an exit status other
+    than 130 (or 0 at the very end), or a process that stays behind."""
 
     seconds = median(_duration(job, folder) for _ in range(_TIMED))
     late = 0  # tries in a row that came too late, as the job has become faster than it was

@@ -35,7 +35,8 @@ def load_recipe(name: str) -> Config:
     if not path.is_file():
         path = Path(name)
         if path.suffix != ".toml" or not path.is_file():
-            raise TrainerUsageError("--recipe: " + no_recipe(name, recipes()))
+            kind = TrainerError if path.suffix == ".toml" else TrainerUsageError
+            raise kind("--recipe: " + no_recipe(name, recipes()))
     return load(path)
 
 

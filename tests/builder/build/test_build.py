@@ -100,6 +100,10 @@ def test_changed_settings_are_refused_by_name(video_folder, tmp_path):
     first = catalog.videos[0]
     with pytest.raises(BuilderError, match=f"of other source videos .1 gone: {first.name}.\\. "):
         build(fewer, tmp_path / "out", SETTINGS, How(workers=2))
+    left = replace(catalog, videos=catalog.videos[1:], left_alone=((first.name, "why"), ("b", "c")))
+    build(left, tmp_path / "left", SETTINGS, How(workers=2))
+    with pytest.raises(BuilderError, match=f"of other source videos .1 new: {first.name}.\\. "):
+        build(catalog, tmp_path / "left", SETTINGS, How(workers=2))
     elsewhere = replace(catalog, videos=(replace(first, group="x"), *catalog.videos[1:]))
     with pytest.raises(BuilderError, match="classes, groups or splits have changed"):
         build(elsewhere, tmp_path / "out", SETTINGS, How(workers=2))

@@ -57,7 +57,7 @@ def test_beside_a_table_of_splits_and_of_a_list(source):
         (["a/1.avi,maybe,1"], "line 2: the decision on 'a/1.avi' is 'maybe'; it is keep or drop"),
         (["a/1.avi,keep,1", "a/1.avi,drop,1"], "line 3: 'a/1.avi' is there twice"),
         (["a/9.avi,keep,1", "a/1.avi,drop,1"], "names 1 of 2 videos that are not below"),
-        ([f"{name},drop,1" for name in ("a/1.avi", "a/2.avi")], "drops all 2 videos"),
+        ([f"{name},drop,1" for name in ("a/1.avi", "a/2.avi")], "drops every video .2."),
     ],
 )
 def test_what_cannot_be_followed(source, rows, words):
