@@ -32,23 +32,26 @@ class Sample:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What is no growth: this many open files more, and swings of memory of this many bytes (a
-    short training has hardly filled its caches when it ends, and needs more)."""
+    """What is no growth: this many open files more, and swings of memory of this many bytes. A
+    short training needs more of both: it has hardly filled its caches when it ends, and few
+    samples catch a file that is open for a moment."""
 
     files: int = 0
     swings: int = _SWINGS
 
 
-def from_folder(scene: Scene, folder: Path, steps: int, swings: int = _SWINGS) -> Outcome:
+NOTHING = Allowed()
+_ONE = Allowed(files=1)
+
+
+def from_folder(scene: Scene, folder: Path, steps: int, allowed: Allowed = NOTHING) -> Outcome:
     """A long training on shards in a folder: no file more may be open at its end."""
-    allowed = Allowed(0, swings)
     return _measured(f"{steps} steps: train", str(scene.shards), folder, steps, allowed)
 
 
-def from_server(scene: Scene, folder: Path, steps: int, swings: int = _SWINGS) -> Outcome:
+def from_server(scene: Scene, folder: Path, steps: int, allowed: Allowed = _ONE) -> Outcome:
     """A long training on streamed shards. Their connections open and close at any moment, so a
     sample may catch one more than those before."""
-    allowed = Allowed(1, swings)
     with serve(scene.shards) as server:
         return _measured(f"{steps} steps: train over HTTP", server.url, folder, steps, allowed)
 
