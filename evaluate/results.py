@@ -54,7 +54,7 @@ def _caption(result: dict[str, Any]) -> str:
     how = f"{p['clips']} clips" if not p["every"] else f"a clip every {p['every']:g} s"
     rate = f" at {p['fps']:g} fps" if p.get("fps") else ""
     crop = "centre crop" if p["crops"] == 1 else f"{p['crops']} crops"
-    compared = p["comparison"].replace("the train part", "the training split")
+    compared = p["comparison"].replace("the train part", "the training set")
     lines = [
         *_counts(result),
         *([f"  {drawn_text(result)}"] if result["task"] == "fewshot" else []),
@@ -141,7 +141,7 @@ def _counts(result: dict[str, Any]) -> list[str]:
         left_out = f", {counts['unlabelled']} unlabelled left out" if counts["unlabelled"] else ""
         which = f"split {split}: " if len(result["splits"]) > 1 else ""
         lines.append(
-            f"  {which}{names[0]} {counts['train']} (training split), {names[1]} {counts['test']} "
+            f"  {which}{names[0]} {counts['train']} (training set), {names[1]} {counts['test']} "
             f"({part['test_part']} split), {lost}{left_out}"
         )
         lines += [f"  {which}{text}" for text in not_counted(part, tested)]
@@ -155,7 +155,7 @@ def not_counted(split: dict[str, Any], tested: str) -> list[str]:
     if unknown := counts.get("class_not_in_train"):
         every = unknown + counts["test"]
         sentences.append(
-            f"{unknown} of {every} {tested} left out: the training split has none of their class"
+            f"{unknown} of {every} {tested} left out: the training set has none of their class"
         )
     for row, details in (split.get("details") or {}).items():
         left = (details or {}).get("queries_without_their_class")

@@ -135,7 +135,7 @@ def linear_probe(
             origin = "held-out groups"
         classify = fit_lbfgs(fitted, classes, penalty)
         fits = len(tried) + 1
-        progress(fits, fits, f"penalty {penalty:g} chosen; refitting on the full training split")
+        progress(fits, fits, f"penalty {penalty:g} chosen; refitting on the full training set")
     best = tested.best(classify, min(5, classes))
     return ProbeResult(
         top1=tested.share(best[:, :1]),

@@ -68,7 +68,7 @@ def test_a_result_carries_its_protocol_and_counts(subjects, tiny, dataset, task)
     assert written.name.startswith(f"{task}-folder-split1")
     assert json.loads(written.read_text()) == json.loads(json.dumps(result))
     text = table(result)
-    assert "12 (training split)" in text and "4 (test split)" in text
+    assert "12 (training set)" in text and "4 (test set)" in text
     assert "0 of 16 source videos missing" in text
     assert "4 frames, stride 2, " in text and "layer last, average-pooled" in text
 
@@ -217,7 +217,7 @@ def test_classes_that_the_train_part_has_not(subjects, tiny, shards, task, every
     counts = result["splits"]["1"]["counts"]
     assert counts["class_not_in_train"] == 8 and counts["test"] == tested
     assert f"8 of {8 + tested} {'queries' if task == 'retrieval' else 'test videos'} left" in text
-    assert "left out: the training split has none of their class" in text
+    assert "left out: the training set has none of their class" in text
     table_of_page = results.read_results(subjects.folder).tables
     assert f"8 of {8 + tested} " in table_of_page[0].counts
     first = result["results"]["trained"][result["columns"][0]]
