@@ -142,7 +142,7 @@ def _counts(result: dict[str, Any]) -> list[str]:
         which = f"split {split}: " if len(result["splits"]) > 1 else ""
         lines.append(
             f"  {which}{names[0]} {counts['train']} (training set), {names[1]} {counts['test']} "
-            f"({part['test_part']} split), {lost}{left_out}"
+            f"({part['test_part']} set), {lost}{left_out}"
         )
         lines += [f"  {which}{text}" for text in not_counted(part, tested)]
     return lines
