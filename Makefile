@@ -20,7 +20,7 @@ setup: $(READY)  ## [PYTHON=...] [SYSTEM=no]: make .venv; root also installs sys
 $(READY): pyproject.toml constraints.txt
 	@sh setup.sh
 
-demo: $(READY)  ## build the synthetic data set, train on it, evaluate, report; about 10 minutes
+demo: $(READY)  ## build the synthetic data set, train on it, evaluate, report; 5 to 10 minutes
 	$(BIN)/ascnet build shapes --out "$(SHARDS)"
 	$(BIN)/ascnet train "$(SHARDS)/shapes" --recipe demo
 	$(BIN)/ascnet evaluate --task retrieval

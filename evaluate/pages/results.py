@@ -7,9 +7,10 @@ from typing import Any
 
 from evaluate.curve import Curve, curves_of, score_text, scores_in
 from evaluate.label_free import SCORES, Score
-from evaluate.pages.chart import Chart, Level, Line
+from evaluate.pages.chart import Chart
 from evaluate.pages.facts import flat, without_secrets
-from evaluate.probe.few_labels import ALL_LABELS
+from evaluate.pages.figures import EncoderRow, Figure, cell
+from evaluate.pages.result_chart import chart_of
 from evaluate.published import NOTE, PublishedFigures, lacks, published
 from evaluate.results import (
     CALIBRATED_IS,
@@ -23,31 +24,6 @@ from evaluate.results import (
 
 _ENCODERS = ("trained", "untrained", "initial weights", "calibrated")
 _OF_OTHERS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
-_RANK = "recall@"
-_SHOT = "-shot"
-_BY_LABELS = "Accuracy by labels"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A cell of a table.
-
-    Attributes:
-        value: percent; None: not available
-        spread: standard deviation of the value
-    """
-
-    text: str
-    value: float | None
-    spread: float | None = None
-
-
-@dataclass(frozen=True)
-class EncoderRow:
-    """The figures of one encoder."""
-
-    encoder: str
-    cells: list[Figure]
 
 
 @dataclass(frozen=True)
@@ -328,7 +304,7 @@ def _table(file: str, result: dict[str, Any]) -> Table:
         | flat({"trained on": _shown(trained_on), "code": result.get("code", "")}),
         warning=_warning(result, trained_on),
         missing=left_out_text(result) if result.get("baseline_left_out") else "",
-        chart=_chart(columns, rows),
+        chart=chart_of(columns, rows),
         left_out=left_out,
         weights=str(trained_on.get("weights") or ""),
         encoder=str(trained_on.get("encoder") or ""),
@@ -359,14 +335,6 @@ def _rows(
         )
         for name in names
     ]
-
-
-def cell(value: float | None, spread: float | None = None) -> Figure:
-    """A figure as a cell of a table."""
-    if value is None:
-        return Figure("–", None)
-    text = f"{value:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
-    return Figure(text, float(value), spread)
 
 
 def _splits(splits: Any) -> dict[str, dict[str, Any]]:
@@ -436,48 +404,3 @@ def _warning(result: dict[str, Any], trained_on: dict[str, Any]) -> str:
     has_counts = bool(parts) and all("test" in (part.get("counts") or {}) for part in parts)
     few = cautions(result) if has_counts and "classes" in result else []
     return " ".join(filter(None, (enlarged, seen, *few)))
-
-
-def _chart(columns: list[str], rows: list[EncoderRow]) -> Chart | None:
-    """Recall against k, or accuracy against the number of labelled videos per class, if there are
-    at least three points."""
-    ranks = {c: c.removeprefix(_RANK) for c in columns if c.startswith(_RANK)}
-    if len(ranks) >= 3:
-        return _line_chart("Recall at k", "k", ranks, columns, rows)
-    known = [c for i, c in enumerate(columns) if any(r.cells[i].value is not None for r in rows)]
-    shots = {c: c.removesuffix(_SHOT) for c in known if c.endswith(_SHOT)}
-    if len(shots) >= 3:
-        chart = _line_chart(_BY_LABELS, "labels per class", shots, columns, rows)
-        note = "The band is ± one standard deviation over the draws."
-        return replace(chart, levels=_all_labels(columns, rows), note=note)
-    return None
-
-
-def _all_labels(columns: list[str], rows: list[EncoderRow]) -> list[Level]:
-    """The accuracy of the first encoder with all labels, for comparison."""
-    if ALL_LABELS not in columns or not rows:
-        return []
-    value = rows[0].cells[columns.index(ALL_LABELS)].value
-    return [] if value is None else [Level(f"{rows[0].encoder}, all labels", value, is_left=True)]
-
-
-def _line_chart(
-    title: str, x_name: str, labels: dict[str, str], columns: list[str], rows: list[EncoderRow]
-) -> Chart:
-    """A chart with a line for every encoder over the columns in `labels`, whose labels are whole
-    numbers."""
-    at = [columns.index(column) for column in labels]
-    lines = []
-    for row in rows:
-        cells = [row.cells[i] for i in at]
-        spread = [cell.spread for cell in cells] if title == _BY_LABELS else []
-        lines.append(Line(row.encoder, [cell.value for cell in cells], spread))
-    return Chart(
-        title,
-        " %",
-        x_name,
-        [float(label) for label in labels.values()],
-        [line for line in lines if any(v is not None for v in line.values)],
-        digits=1,
-        x_labels=list(labels.values()),
-    )
