@@ -1,8 +1,11 @@
+import errno
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import BinaryIO
 
 import pytest
 
+from builder.shards import verify as verifying
 from tests.commands import run_ascnet
 
 
@@ -101,3 +104,22 @@ def test_groups_labels_and_folders_left_alone_are_said(make_video, tmp_path):
     assert second.endswith("label 0 for class 9, 1 for class 10.")
     assert "9/more/ left alone: the same folder as 10/, which is read" in others
     assert any(line.startswith("lost+found/ left alone: a folder of the file") for line in others)
+
+
+def test_verify_says_what_to_do_about_what_it_could_not_read(video_folder, tmp_path, monkeypatch):
+    build(video_folder, "--videos-per-shard", 4, cwd=tmp_path)
+    shards = sorted((tmp_path / "shards" / "folder").glob("*.tar"))
+    really = verifying.open_regular
+
+    def refused(path: Path) -> BinaryIO:
+        if path.name == shards[0].name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really(path)
+
+    monkeypatch.setattr(verifying, "open_regular", refused)
+    one = run_ascnet("verify", cwd=tmp_path)
+    assert one.returncode == 1 and "1 problem. Check the disk and the permissions" in one.stdout
+    assert "Copy the shards again" not in one.stdout
+    shards[1].unlink()
+    both = run_ascnet("verify", cwd=tmp_path).stdout
+    assert "2 problems. Check the disk" in both and "Copy the shards again" in both
